@@ -1,0 +1,106 @@
+//! The one door for time and randomness. Everything above it takes time as an argument.
+
+use std::hash::{BuildHasher, Hasher};
+use std::time::Duration;
+
+use crate::model::Timestamp;
+
+/// Reads the wall clock and the monotonic clock. The monotonic half is tokio's, so that tests may pause it.
+#[derive(Clone, Copy, Debug)]
+pub struct Clock {
+    started: tokio::time::Instant,
+    pinned: Option<Timestamp>,
+}
+
+impl Clock {
+    /// The machine's clocks.
+    #[must_use]
+    #[expect(clippy::disallowed_methods, reason = "this is the door")]
+    pub fn system() -> Self {
+        Self { started: tokio::time::Instant::now(), pinned: None }
+    }
+
+    /// A wall clock that starts at `wall` and moves with tokio's (possibly paused) time: for tests.
+    #[must_use]
+    #[expect(clippy::disallowed_methods, reason = "this is the door")]
+    pub fn pinned(wall: Timestamp) -> Self {
+        Self { started: tokio::time::Instant::now(), pinned: Some(wall) }
+    }
+
+    /// Wall time, for people and calendars; may jump.
+    #[must_use]
+    #[expect(clippy::disallowed_methods, reason = "this is the door")]
+    pub fn wall(&self) -> Timestamp {
+        match self.pinned {
+            Some(base) => base + self.elapsed(),
+            None => {
+                let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+                Timestamp::EPOCH + since
+            }
+        }
+    }
+
+    /// Monotonic time since this clock was made.
+    #[must_use]
+    #[expect(clippy::disallowed_methods, reason = "this is the door")]
+    pub fn elapsed(&self) -> Duration {
+        tokio::time::Instant::now().duration_since(self.started)
+    }
+}
+
+/// So that limiters run on (possibly paused) tokio time; governor's own clocks do not.
+impl governor::clock::Clock for Clock {
+    type Instant = Duration;
+
+    fn now(&self) -> Duration {
+        self.elapsed()
+    }
+}
+
+/// Journal time: the last entry's time plus monotonic time passed since; never goes back.
+#[derive(Clone, Copy, Debug)]
+pub struct JournalClock {
+    clock: Clock,
+    base: Timestamp,
+    base_elapsed: Duration,
+}
+
+impl JournalClock {
+    /// Continues a journal whose last entry was at `last_at` when the wall clock showed `last_wall`; a new journal
+    /// (`None`) starts at the wall clock.
+    #[must_use]
+    pub fn resume(clock: Clock, last: Option<(Timestamp, Timestamp)>) -> Self {
+        let wall = clock.wall();
+        let base = match last {
+            Some((last_at, last_wall)) => last_at + wall.since(last_wall),
+            None => wall,
+        };
+        Self { clock, base, base_elapsed: clock.elapsed() }
+    }
+
+    /// Now, in journal time.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.base + self.clock.elapsed().saturating_sub(self.base_elapsed)
+    }
+
+    /// Wall time minus journal time, in milliseconds, now.
+    #[must_use]
+    pub fn offset_ms(&self) -> i64 {
+        self.clock.wall().millis().saturating_sub(self.now().millis())
+    }
+
+    /// The wall clock behind it.
+    #[must_use]
+    pub fn clock(&self) -> Clock {
+        self.clock
+    }
+}
+
+/// A random number in `0.0..1.0`, good enough to spread retries.
+#[must_use]
+pub fn random() -> f64 {
+    // std's RandomState is seeded by the operating system and differs at each call.
+    let bits = std::hash::RandomState::new().build_hasher().finish();
+    (bits >> 11) as f64 / (1_u64 << 53) as f64
+}

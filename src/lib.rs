@@ -1,0 +1,4 @@
+//! Foghorn turns a network's webhook firehose into the few chat messages a person wants.
+
+pub mod clock;
+pub mod model;

@@ -1,0 +1,17 @@
+//! The words every other module speaks: plain data, no behaviour beyond what the words mean.
+//!
+//! Knows nothing of HTTP, SQLite, YAML or chats.
+
+mod event;
+mod fates;
+mod notification;
+mod record;
+mod secret;
+mod time;
+
+pub use event::{Condition, Device, Event, Field, Identity, Path, Phase, Severity, Site};
+pub use fates::{EventFates, MessageFates};
+pub use notification::{DigestOf, Link, Message, Notification, Reason, Subject};
+pub use record::{Journaled, Name, Record, RulesRecord, Seq};
+pub use secret::Secret;
+pub use time::{Timestamp, human_duration, parse_duration};

@@ -1,0 +1,91 @@
+//! What the journal holds.
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Severity, Timestamp};
+
+/// The position of an entry in the journal: 1, 2, 3 …, never reused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Seq(pub u64);
+
+impl fmt::Display for Seq {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
+/// The name of a source or a destination, as the operator wrote it in rules.yaml.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Name(Arc<str>);
+
+impl Name {
+    /// Wraps the text.
+    #[must_use]
+    pub fn new(text: &str) -> Self {
+        Self(text.into())
+    }
+
+    /// The text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl From<&str> for Name {
+    fn from(text: &str) -> Self {
+        Self::new(text)
+    }
+}
+
+/// One thing that happened to Foghorn. Everything decided is a fold over these.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Record {
+    /// A POST as it came: the raw body, journaled verbatim so that a better parser can read it again.
+    Post {
+        /// The source that verified it.
+        source: Name,
+        /// The raw bytes.
+        body: bytes::Bytes,
+    },
+    /// Time passed: a timer of the engine is due.
+    Tick,
+    /// These rules apply from here on.
+    Rules(RulesRecord),
+    /// The wall clock was found to differ from journal time: wall = `at` + `offset_ms` from here on.
+    Clock {
+        /// Signed milliseconds.
+        offset_ms: i64,
+    },
+}
+
+/// The rules as they were read, with the destinations that stood then (some come from the environment).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RulesRecord {
+    /// The text of rules.yaml.
+    pub text: String,
+    /// Every destination and the least severity it takes.
+    pub destinations: Vec<(Name, Severity)>,
+}
+
+/// A record with its place in the journal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Journaled {
+    /// Its position.
+    pub seq: Seq,
+    /// Journal time: never goes back, whatever the wall clock does.
+    pub at: Timestamp,
+    /// What happened.
+    pub record: Record,
+}
