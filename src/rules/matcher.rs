@@ -1,0 +1,463 @@
+//! `match`: a map of fields and tests, all of which an event must pass.
+
+use std::fmt;
+
+use regex::{Regex, RegexBuilder};
+use serde_json::Value;
+
+use crate::model::{Event, Field};
+
+/// A map of tests; keys are AND. The empty matcher matches everything.
+#[derive(Clone, Debug, Default)]
+pub struct Matcher {
+    /// What must hold.
+    pub tests: Vec<(Field, Test)>,
+    /// None of whose tests may hold.
+    pub not: Vec<(Field, Test)>,
+}
+
+/// What one field must be.
+#[derive(Clone, Debug)]
+pub enum Test {
+    /// Any of these.
+    OneOf(Vec<Pattern>),
+    /// A number within these bounds.
+    Number {
+        /// Greater than.
+        gt: Option<f64>,
+        /// At least.
+        gte: Option<f64>,
+        /// Less than.
+        lt: Option<f64>,
+        /// At most.
+        lte: Option<f64>,
+    },
+    /// There (`true`), or not there (`false`).
+    Exists(bool),
+}
+
+/// One value to compare with.
+#[derive(Clone, Debug)]
+pub enum Pattern {
+    /// Equal, without regard to case and with `-` = `_`; MACs without separators.
+    Literal(Literal),
+    /// `*` stands for anything; the whole value must fit.
+    Glob(Regex, String),
+    /// Found anywhere in the value.
+    Regex(Regex),
+}
+
+/// A literal, folded once so that comparing costs nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Literal {
+    folded: String,
+    mac: Option<String>,
+}
+
+/// The test an event failed, for explanations.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mismatch {
+    /// The field.
+    pub field: Field,
+    /// Whether it stands under `not`.
+    pub negated: bool,
+    /// What the event has there.
+    pub found: String,
+}
+
+impl fmt::Display for Mismatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { field, negated, found } = self;
+        match (negated, found.is_empty()) {
+            (false, true) => write!(f, "it has no {field}"),
+            (false, false) => write!(f, "its {field} is {found}"),
+            (true, _) => write!(f, "`not` excludes its {field}, {found}"),
+        }
+    }
+}
+
+impl Matcher {
+    /// Whether the event passes every test, and none under `not`.
+    #[must_use]
+    pub fn matches(&self, event: &Event) -> bool {
+        self.tests.iter().all(|(field, test)| test.holds(event, field))
+            && !self.not.iter().any(|(field, test)| test.holds(event, field))
+    }
+
+    /// The first test the event fails; `None` when it matches.
+    #[must_use]
+    pub fn mismatch(&self, event: &Event) -> Option<Mismatch> {
+        let failed = self.tests.iter().find(|(field, test)| !test.holds(event, field)).map(|(field, _)| (field, false));
+        let excluded =
+            || self.not.iter().find(|(field, test)| test.holds(event, field)).map(|(field, _)| (field, true));
+        let (field, negated) = failed.or_else(excluded)?;
+        let found: Vec<String> = event.values(field).iter().map(|value| plain(value)).collect();
+        Some(Mismatch { field: field.clone(), negated, found: found.join(", ") })
+    }
+
+    /// Whether `match.topic` names this topic literally.
+    #[must_use]
+    pub fn names_topic(&self, topic: &str) -> bool {
+        let folded = fold(topic);
+        self.tests.iter().any(|(field, test)| {
+            *field == Field::Topic && test.literals().is_some_and(|mut literals| literals.any(|l| l == folded))
+        })
+    }
+
+    /// Whether the tests on these fields hold for values that are not an event's: used to ask the catalogue whether
+    /// any opening of a condition could match. Tests on other fields are taken to hold.
+    #[must_use]
+    pub fn could_match(&self, known: &[(Field, &str)]) -> bool {
+        let lookup = |field: &Field| known.iter().find(|(f, _)| f == field).map(|(_, value)| *value);
+        let holds = |field: &Field, test: &Test| lookup(field).map(|value| test.holds_for(value));
+        self.tests.iter().all(|(field, test)| holds(field, test).unwrap_or(true))
+            && !self.not.iter().any(|(field, test)| holds(field, test).unwrap_or(false))
+    }
+}
+
+impl Test {
+    fn holds(&self, event: &Event, field: &Field) -> bool {
+        let values = event.values(field);
+        match self {
+            Self::OneOf(patterns) => values.iter().any(|value| patterns.iter().any(|p| p.fits(value))),
+            Self::Exists(wanted) => values.is_empty() != *wanted,
+            Self::Number { .. } => values.iter().any(|value| number(value).is_some_and(|n| self.within(n))),
+        }
+    }
+
+    fn holds_for(&self, value: &str) -> bool {
+        match self {
+            Self::OneOf(patterns) => patterns.iter().any(|p| p.fits_text(value)),
+            Self::Exists(wanted) => *wanted,
+            Self::Number { .. } => value.trim().parse().is_ok_and(|n| self.within(n)),
+        }
+    }
+
+    fn within(&self, n: f64) -> bool {
+        match self {
+            Self::Number { gt, gte, lt, lte } => {
+                gt.is_none_or(|bound| n > bound)
+                    && gte.is_none_or(|bound| n >= bound)
+                    && lt.is_none_or(|bound| n < bound)
+                    && lte.is_none_or(|bound| n <= bound)
+            }
+            Self::OneOf(_) | Self::Exists(_) => false,
+        }
+    }
+
+    /// The folded literals, when the test is nothing but literals: what an index can use.
+    pub fn literals(&self) -> Option<impl Iterator<Item = &str>> {
+        match self {
+            Self::OneOf(patterns) if patterns.iter().all(|p| matches!(p, Pattern::Literal(_))) => {
+                Some(patterns.iter().filter_map(|p| match p {
+                    Pattern::Literal(literal) => Some(literal.folded.as_str()),
+                    Pattern::Glob(..) | Pattern::Regex(_) => None,
+                }))
+            }
+            _ => None,
+        }
+    }
+}
+
+impl Pattern {
+    /// Reads a value of `match`: `/…/` is a regular expression, a `*` makes it a glob, else it is literal.
+    ///
+    /// # Errors
+    /// One line that says what is wrong with the regular expression.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        if let Some(inner) = text.strip_prefix('/') {
+            let Some(pattern) = inner.strip_suffix('/').filter(|_| text.len() > 2) else {
+                return Err(format!(
+                    "unfinished regular expression `{text}`: it begins with / and must end with /; quote it"
+                ));
+            };
+            return compile(pattern).map(Self::Regex);
+        }
+        if text.contains('*') {
+            let pattern: Vec<String> = fold(text).split('*').map(regex::escape).collect();
+            return compile(&format!("^(?s:{})$", pattern.join(".*"))).map(|regex| Self::Glob(regex, text.to_owned()));
+        }
+        Ok(Self::Literal(Literal { folded: fold(text), mac: mac(text) }))
+    }
+
+    fn fits(&self, value: &Value) -> bool {
+        match value {
+            Value::String(text) => self.fits_text(text),
+            // 24 and 24.0 are one number.
+            Value::Number(n) if n.is_f64() => {
+                self.fits_text(&n.to_string())
+                    || matches!(self, Self::Literal(literal) if literal.folded.parse().ok() == n.as_f64())
+            }
+            other => self.fits_text(&plain(other)),
+        }
+    }
+
+    fn fits_text(&self, text: &str) -> bool {
+        match self {
+            Self::Literal(literal) => {
+                equal_folded(text, &literal.folded)
+                    || literal.mac.as_ref().is_some_and(|m| mac(text).as_ref() == Some(m))
+            }
+            Self::Glob(regex, _) => regex.is_match(&fold(text)),
+            Self::Regex(regex) => regex.is_match(text),
+        }
+    }
+}
+
+/// Text as it is compared: lower case, `_` for `-`.
+pub(crate) fn fold(text: &str) -> String {
+    text.chars().flat_map(char::to_lowercase).map(|c| if c == '-' { '_' } else { c }).collect()
+}
+
+fn equal_folded(text: &str, folded: &str) -> bool {
+    if text.is_ascii() {
+        return text.len() == folded.len()
+            && text
+                .bytes()
+                .zip(folded.bytes())
+                .all(|(a, b)| (if a == b'-' { b'_' } else { a.to_ascii_lowercase() }) == b);
+    }
+    fold(text) == folded
+}
+
+/// 12 hex digits, lower case, where the text is a MAC in any of its spellings.
+fn mac(text: &str) -> Option<String> {
+    let hex: String = text.chars().filter(|c| !matches!(c, ':' | '-' | '.')).collect();
+    (hex.len() == 12 && hex.bytes().all(|b| b.is_ascii_hexdigit())).then(|| hex.to_ascii_lowercase())
+}
+
+fn compile(pattern: &str) -> Result<Regex, String> {
+    RegexBuilder::new(pattern).case_insensitive(true).size_limit(1 << 20).dfa_size_limit(1 << 20).build().map_err(|e| {
+        match e {
+            regex::Error::CompiledTooBig(_) => format!("the regular expression `{pattern}` is too large"),
+            regex::Error::Syntax(text) => {
+                let last = text.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
+                format!("`{pattern}` is not a regular expression: {last}")
+            }
+            other => format!("`{pattern}` is not a regular expression: {other}"),
+        }
+    })
+}
+
+fn number(value: &Value) -> Option<f64> {
+    match value {
+        Value::Number(n) => n.as_f64(),
+        Value::String(text) => text.trim().parse().ok().filter(|n: &f64| n.is_finite()),
+        _ => None,
+    }
+}
+
+fn plain(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::super::Index;
+    use super::*;
+    use crate::model::{Condition, Device, Name, Phase, Severity, Site, Timestamp};
+
+    fn event() -> Event {
+        Event {
+            id: "1.0".to_owned(),
+            source: Name::new("mist"),
+            topic: "device-events".into(),
+            kind: "AP_DISCONNECTED".to_owned(),
+            condition: Some(Condition { name: "ap_offline".into(), sub_id: None, of_site: false }),
+            phase: Phase::Open,
+            severity: Some(Severity::Warning),
+            group: None,
+            status: None,
+            site: Site {
+                id: Some("4ac1dcf4-9d8b-7211-65c4-057819f0862b".to_owned()),
+                name: Some("Home Office".to_owned()),
+            },
+            org_id: None,
+            device: Some(Device {
+                mac: Some("5c5b35000001".to_owned()),
+                name: Some("ap-kitchen".to_owned()),
+                kind: Some("ap".to_owned()),
+                model: Some("AP43".to_owned()),
+                port: None,
+            }),
+            listed: Vec::new(),
+            reasons: vec!["power_cycle".to_owned(), "Lost\npower".to_owned()],
+            text: Some("AP is gone".to_owned()),
+            count: 1,
+            time: Timestamp::EPOCH,
+            own_time: true,
+            received: Timestamp::EPOCH,
+            digest: 0,
+            raw: Arc::new(json!({
+                "band": "24", "channel": 36, "rssi": -61.5, "details": {"status": "open", "n": null}, "ports": ["a", "B-1"],
+                "up": false, "long": 12_345_678_901_u64,
+            })),
+        }
+    }
+
+    fn one(field: &str, patterns: &[&str]) -> Matcher {
+        let test = Test::OneOf(patterns.iter().map(|p| Pattern::parse(p).unwrap()).collect());
+        Matcher { tests: vec![(Field::parse(field).unwrap(), test)], not: Vec::new() }
+    }
+
+    fn number(field: &str, gt: Option<f64>, gte: Option<f64>, lt: Option<f64>, lte: Option<f64>) -> Matcher {
+        Matcher { tests: vec![(Field::parse(field).unwrap(), Test::Number { gt, gte, lt, lte })], not: Vec::new() }
+    }
+
+    #[test]
+    fn values_compare_as_documented() {
+        let event = event();
+        for (field, pattern, fits) in [
+            ("type", "AP_DISCONNECTED", true),
+            ("type", "ap-disconnected", true),
+            ("type", "AP_DISCONNECTE", false),
+            ("type", "AP_*", true),
+            ("type", "*_disconnected", true),
+            ("type", "ap*ed", true),
+            ("type", "*DISC", false),
+            ("type", "/disc/", true),
+            ("type", "/^disc/", false),
+            ("topic", "device_events", true),
+            ("condition", "AP-Offline", true),
+            ("phase", "open", true),
+            ("severity", "warning", true),
+            ("site", "home office", true),
+            ("site", "Home*", true),
+            ("site", "Home", false),
+            ("site", "4ac1dcf4-9d8b-7211-65c4-057819f0862b", true),
+            ("device", "ap-kitchen", true),
+            ("device", "AP_KITCHEN", true),
+            ("device", "5c:5b:35:00:00:01", true),
+            ("device_mac", "5C-5B-35-00-00-01", true),
+            ("device_mac", "5c5b.3500.0001", true),
+            ("device_mac", "5c:5b:35:00:00:02", false),
+            ("device_mac", "5c5b35*", true),
+            ("reason", "power-cycle", true),
+            ("reason", "/power.?cycle/", true),
+            ("reason", "lost*", true),
+            ("reason", "AP is gone", false),
+            ("text", "AP is gone", true),
+            ("text", "power_cycle", true),
+            ("event.band", "24", true),
+            ("event.channel", "36", true),
+            ("event.channel", "3*", true),
+            ("event.channel", "36.0", false),
+            ("event.rssi", "-61.5", true),
+            ("event.details.status", "OPEN", true),
+            ("event.details.n", "null", false),
+            ("event.ports", "b_1", true),
+            ("event.ports", "c", false),
+            ("event.up", "false", true),
+            ("event.missing", "*", false),
+            ("group", "*", false),
+        ] {
+            assert_eq!(one(field, &[pattern]).matches(&event), fits, "{field}: {pattern}");
+        }
+        assert!(one("type", &["X", "AP_DISCONNECTED"]).matches(&event), "a list is any of");
+    }
+
+    #[test]
+    fn numbers_and_presence() {
+        let event = event();
+        assert!(number("event.channel", Some(35.0), None, Some(37.0), None).matches(&event));
+        assert!(number("event.channel", None, Some(36.0), None, Some(36.0)).matches(&event));
+        assert!(!number("event.channel", Some(36.0), None, None, None).matches(&event));
+        assert!(!number("event.channel", None, None, Some(36.0), None).matches(&event));
+        assert!(number("event.band", None, None, None, Some(24.0)).matches(&event), "numbers in texts count");
+        assert!(!number("event.ports", Some(0.0), None, None, None).matches(&event), "words are no numbers");
+        let exists = |field: &str, wanted| Matcher {
+            tests: vec![(Field::parse(field).unwrap(), Test::Exists(wanted))],
+            not: Vec::new(),
+        };
+        assert!(exists("event.band", true).matches(&event) && !exists("event.band", false).matches(&event));
+        assert!(exists("event.missing", false).matches(&event) && !exists("group", true).matches(&event));
+    }
+
+    #[test]
+    fn not_excludes_if_any_of_its_keys_matches() {
+        let event = event();
+        let mut matcher = one("type", &["AP_*"]);
+        matcher.not = [one("reason", &["upgrade"]).tests, one("event.missing", &["*"]).tests].concat();
+        assert!(matcher.matches(&event), "a missing field does not match");
+        matcher.not.extend(one("reason", &["power-cycle"]).tests);
+        assert!(!matcher.matches(&event));
+        let why = matcher.mismatch(&event).unwrap();
+        assert!(why.negated && why.to_string().contains("reason"), "{why}");
+        assert!(Matcher::default().matches(&event), "the empty matcher matches everything");
+    }
+
+    #[test]
+    fn patterns_that_cannot_be_are_refused() {
+        for text in ["/", "/x", "//", "/(/", "/a{1000}{1000}{1000}/"] {
+            assert!(Pattern::parse(text).is_err(), "{text}");
+        }
+        assert!(one("type", &["AP.DISCONNECTED*"]).mismatch(&event()).is_some(), "a glob's dot is a dot");
+    }
+
+    #[test]
+    fn a_topic_is_named_only_literally() {
+        assert!(one("topic", &["Client_Join"]).names_topic("client-join"));
+        assert!(!one("topic", &["client-*"]).names_topic("client-join"));
+        assert!(!Matcher::default().names_topic("client-join"));
+    }
+
+    const WORDS: [&str; 9] =
+        ["AP_X", "ap-x", "SW_Y", "alarms", "device-events", "device_events", "AP_*", "/a/", "ap_offline"];
+
+    fn any_matcher() -> impl Strategy<Value = Matcher> {
+        let fields = prop::sample::select(vec!["type", "condition", "topic", "site"]);
+        let test = (fields, prop::collection::vec(prop::sample::select(&WORDS[..]), 1..3));
+        let tests = || {
+            prop::collection::vec(test.clone(), 0..3).prop_map(|tests| {
+                tests.into_iter().flat_map(|(field, words)| one(field, &words).tests).collect::<Vec<_>>()
+            })
+        };
+        (tests(), tests()).prop_map(|(tests, not)| Matcher { tests, not })
+    }
+
+    proptest! {
+        /// The index may name too many rules, never too few, none twice, and in order.
+        #[test]
+        fn the_index_never_loses_a_rule(
+            matchers in prop::collection::vec(any_matcher(), 0..12),
+            kind in prop::sample::select(vec!["AP_X", "ap-x", "SW_Y", "Ap_x"]),
+            topic in prop::sample::select(vec!["alarms", "device-events"]),
+            condition in prop::sample::select(vec![None, Some("ap_offline"), Some("AP-X")]),
+        ) {
+            let mut event = event();
+            event.kind = kind.to_owned();
+            event.topic = topic.into();
+            event.condition = condition.map(|name| Condition { name: name.into(), sub_id: None, of_site: false });
+            let index = Index::new(matchers.iter().map(Some));
+            let candidates = index.candidates(topic, kind, condition);
+            prop_assert!(candidates.windows(2).all(|pair| pair[0] < pair[1]), "{candidates:?}");
+            for (position, matcher) in matchers.iter().enumerate() {
+                prop_assert!(!matcher.matches(&event) || candidates.contains(&position), "rule {position} is lost");
+                prop_assert_eq!(matcher.matches(&event), matcher.mismatch(&event).is_none());
+            }
+        }
+
+        /// Spelling a literal differently changes nothing.
+        #[test]
+        fn case_and_hyphens_do_not_matter(text in "[a-zA-Z_-]{1,12}") {
+            let other: String = text.chars().map(|c| if c == '_' { '-' } else { c.to_ascii_uppercase() }).collect();
+            let mut event = event();
+            event.kind = text;
+            prop_assert!(one("type", &[&other]).matches(&event));
+        }
+
+        /// No text makes reading a pattern panic.
+        #[test]
+        fn any_text_is_a_pattern_or_a_problem(text in "\\PC{0,20}") {
+            let _ = Pattern::parse(&text);
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! What the operator meant: rules, resolved, that cannot be wrong any more.
+//!
+//! `config` reads rules.yaml into these; `engine` judges by them. Neither YAML nor time is known here.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::{Field, Name, Severity};
+
+mod index;
+mod matcher;
+
+pub use index::Index;
+pub(crate) use matcher::fold;
+pub use matcher::{Matcher, Mismatch, Pattern, Test};
+
+/// Every rule, in the file's order, with the index that finds the few an event can match.
+#[derive(Clone, Debug, Default)]
+pub struct RuleSet {
+    rules: Vec<Arc<Rule>>,
+    opening: Index,
+    resolving: Index,
+    destinations: Vec<(Name, Severity)>,
+    max_event_age: BTreeMap<Name, Option<Duration>>,
+}
+
+/// One rule: what to look for, and what to do then.
+#[derive(Clone, Debug)]
+pub struct Rule {
+    /// Its name, which is its identity across reloads.
+    pub name: Arc<str>,
+    /// The line of rules.yaml it begins on (1 is the first).
+    pub line: u64,
+    /// What it looks for.
+    pub matcher: Matcher,
+    /// What makes two alerts different; `None`: the default (see rules-language, `by`).
+    pub by: Option<Vec<Field>>,
+    /// What closes its alerts.
+    pub resolve: Resolve,
+    /// How many it takes.
+    pub threshold: Option<Threshold>,
+    /// What to do, and when.
+    pub policy: Arc<Policy>,
+}
+
+/// What closes a rule's alerts.
+#[derive(Clone, Debug)]
+pub enum Resolve {
+    /// The closing types of the condition, where there is one.
+    Implied,
+    /// Nothing.
+    Never,
+    /// An event that matches, with equal `by` fields.
+    When(Matcher),
+}
+
+/// `threshold: {count, window, distinct}`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Threshold {
+    /// How many; at least 1.
+    pub count: u32,
+    /// Within how long.
+    pub window: Duration,
+    /// Count different values of this field instead of events.
+    pub distinct: Option<Field>,
+}
+
+/// What a rule does with its alerts. Serialisable: alerts already told keep it when their rule is gone.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Policy {
+    /// The rule's own; `None`: the event's, else warning.
+    pub severity: Option<Severity>,
+    /// The condition must last this long.
+    pub r#for: Duration,
+    /// After a close, wait this long for a reopening.
+    pub keep_firing_for: Duration,
+    /// Of events with no end: quiet until this long without one.
+    pub cooldown: Duration,
+    /// An alert with no event for this long ends. `None`: never.
+    pub stale_after: Option<Duration>,
+    /// Alerts with equal values are one incident.
+    pub group_by: Vec<Field>,
+    /// The first message waits this long for its company.
+    pub group_wait: Duration,
+    /// The least time between additions.
+    pub group_interval: Duration,
+    /// Remind while firing. `None`: never.
+    pub repeat_interval: Option<Duration>,
+    /// Whom to tell: names, each with the least severity it takes. `None`: every destination.
+    pub notify: Option<Vec<Name>>,
+    /// Which message; `None`: chosen by condition, type and topic.
+    pub template: Option<String>,
+}
+
+impl Default for Policy {
+    /// The documented defaults.
+    fn default() -> Self {
+        Self {
+            severity: None,
+            r#for: Duration::ZERO,
+            keep_firing_for: Duration::ZERO,
+            cooldown: Duration::from_secs(3_600),
+            stale_after: Some(Duration::from_secs(7 * 86_400)),
+            group_by: vec![Field::Site],
+            group_wait: Duration::from_secs(10),
+            group_interval: Duration::from_secs(300),
+            repeat_interval: None,
+            notify: None,
+            template: None,
+        }
+    }
+}
+
+impl RuleSet {
+    /// Indexes the rules. `destinations`: every destination and the least severity it takes.
+    #[must_use]
+    pub fn new(rules: Vec<Rule>, destinations: Vec<(Name, Severity)>) -> Self {
+        let rules: Vec<Arc<Rule>> = rules.into_iter().map(Arc::new).collect();
+        let opening = Index::new(rules.iter().map(|rule| Some(&rule.matcher)));
+        let resolving = Index::new(rules.iter().map(|rule| match &rule.resolve {
+            Resolve::When(matcher) => Some(matcher),
+            Resolve::Implied | Resolve::Never => None,
+        }));
+        Self { rules, opening, resolving, destinations, max_event_age: BTreeMap::new() }
+    }
+
+    /// With each source's `max_event_age`; a source not named here has 24 h.
+    #[must_use]
+    pub fn with_max_event_age(mut self, ages: BTreeMap<Name, Option<Duration>>) -> Self {
+        self.max_event_age = ages;
+        self
+    }
+
+    /// How old an opening from this source may be to be told. `None`: any age.
+    #[must_use]
+    pub fn max_event_age(&self, source: &Name) -> Option<Duration> {
+        self.max_event_age.get(source).copied().unwrap_or(Some(Duration::from_secs(24 * 3_600)))
+    }
+
+    /// The rules, in the file's order.
+    #[must_use]
+    pub fn rules(&self) -> &[Arc<Rule>] {
+        &self.rules
+    }
+
+    /// Every destination and the least severity it takes.
+    #[must_use]
+    pub fn destinations(&self) -> &[(Name, Severity)] {
+        &self.destinations
+    }
+
+    /// Those rules that could match an event of this topic, type and condition, by position, ascending.
+    pub fn candidates(&self, topic: &str, kind: &str, condition: Option<&str>) -> Vec<usize> {
+        self.opening.candidates(topic, kind, condition)
+    }
+
+    /// Those rules whose `resolve` could match such an event, by position, ascending.
+    pub fn resolvers(&self, topic: &str, kind: &str, condition: Option<&str>) -> Vec<usize> {
+        self.resolving.candidates(topic, kind, condition)
+    }
+
+    /// Whether some rule names this topic in `match.topic`: then even a chatty topic is stored.
+    #[must_use]
+    pub fn names_topic(&self, topic: &str) -> bool {
+        self.rules.iter().any(|rule| rule.matcher.names_topic(topic))
+    }
+}
