@@ -1,0 +1,187 @@
+//! Alarms: one about devices is one event for each, one about a service, the air or a threat is one at its site.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::catalogue::About;
+use super::digest;
+use super::fields::{Item, first, list, mac};
+use super::normal::{Draft, condition, kind_by_prefix, unknown_action};
+use crate::model::{Device, Event};
+
+/// Where alarms list devices, and what those are.
+pub(super) const LISTS: [(&str, &str); 4] =
+    [("aps", "ap"), ("switches", "switch"), ("gateways", "gateway"), ("mxedges", "mxedge")];
+
+/// The most events one alarm becomes: Mist lists ten devices. What is beyond is counted, not named.
+const MOST: usize = 1000;
+
+/// One event the alarm becomes: about a device, on a port where the condition has one.
+struct Place {
+    device: Device,
+    sub_id: Option<String>,
+}
+
+/// The events of one alarm, each with its own digest.
+pub(super) fn fan_out(draft: &Draft) -> Vec<Event> {
+    let Value::Object(item) = &*draft.raw else { return Vec::new() };
+    let listed = listed(item, draft);
+    let entities = entities(item);
+    let about = draft.entry.map_or_else(|| guess(draft, &entities), |entry| entry.about);
+    let mut places: Vec<Device> = match about {
+        About::Site => return vec![at_site(draft, listed, entities)],
+        About::Entity if !entities.is_empty() => entities,
+        About::Entity | About::Device if !listed.is_empty() => listed,
+        About::Entity | About::Device => entities,
+    };
+    // No list, but perhaps one device named as events name theirs.
+    if places.is_empty() {
+        places.extend(draft.event.device.clone());
+    }
+    let places: Vec<Place> = places.into_iter().flat_map(|device| ports(device, draft, item)).take(MOST).collect();
+    if places.is_empty() {
+        return vec![at_site(draft, Vec::new(), Vec::new())];
+    }
+    let others = places.len() as u64 - 1;
+    let event = |(n, place): (usize, Place)| {
+        let mut event = draft.event.clone();
+        if let Some(entry) = draft.entry {
+            (event.condition, event.phase) = condition(entry, event.status.as_deref(), place.sub_id, false);
+        }
+        let port = place.device.port.clone();
+        event.device = Some(place.device);
+        if event.condition.is_none()
+            && let Some((condition, phase)) = unknown_action(&event, item, port)
+        {
+            (event.condition, event.phase) = (Some(condition), phase);
+        }
+        // Mist lists ten devices at most; only then does its count say how many more there are. They go with the first.
+        event.count = if n == 0 && others >= 9 { event.count.saturating_sub(others).max(1) } else { 1 };
+        event.digest = digest::nth(event.digest, n);
+        event.raw = Arc::clone(&draft.raw);
+        event
+    };
+    places.into_iter().enumerate().map(event).collect()
+}
+
+/// What an alarm the catalogue does not know is about.
+fn guess(draft: &Draft, entities: &[Device]) -> About {
+    match draft.event.group.as_deref() {
+        Some("security") => About::Site,
+        _ if !entities.is_empty() => About::Entity,
+        _ => About::Device,
+    }
+}
+
+/// The one event of an alarm about a site, or about nothing we can name.
+fn at_site(draft: &Draft, listed: Vec<Device>, entities: Vec<Device>) -> Event {
+    let mut event = draft.event.clone();
+    event.device = None;
+    event.listed = listed;
+    event.listed.extend(entities);
+    unique(&mut event.listed);
+    event.listed.truncate(MOST);
+    if let Some(entry) = draft.entry {
+        let of_site = entry.about == About::Site;
+        (event.condition, event.phase) = condition(entry, event.status.as_deref(), None, of_site);
+    }
+    if event.condition.is_none()
+        && let Value::Object(item) = &*draft.raw
+        && let Some((condition, phase)) = unknown_action(&event, item, None)
+    {
+        (event.condition, event.phase) = (Some(condition), phase);
+    }
+    event.raw = Arc::clone(&draft.raw);
+    event
+}
+
+/// The devices in `aps`, `switches`, `gateways` and `mxedges`, with their names where it is sure whose they are.
+fn listed(item: &Item, draft: &Draft) -> Vec<Device> {
+    let mut devices: Vec<Device> = Vec::new();
+    for (key, kind) in LISTS {
+        devices.extend(list(item, key).into_iter().map(|text| Device {
+            mac: mac(&text),
+            kind: Some(kind.to_owned()),
+            ..Device::default()
+        }));
+    }
+    let names = list(item, "hostnames");
+    if devices.is_empty() {
+        let kind = kind_by_prefix(&draft.event.kind).map(str::to_owned);
+        devices.extend(names.into_iter().map(|name| Device {
+            name: Some(name),
+            kind: kind.clone(),
+            ..Device::default()
+        }));
+    } else if names.len() == devices.len() {
+        for (device, name) in devices.iter_mut().zip(names) {
+            device.name = Some(name);
+        }
+    }
+    devices.retain(|device| device.mac.is_some() || device.name.is_some());
+    unique(&mut devices);
+    if let [only] = devices.as_mut_slice() {
+        only.name = only.name.take().or_else(|| first(item, &["hostname", "device_name"]));
+        only.model = first(item, &["model"]);
+        if let [port] = list(item, "port_ids").as_slice() {
+            only.port = Some(port.clone());
+        }
+    }
+    devices
+}
+
+/// The devices (or services) Marvis found affected.
+fn entities(item: &Item) -> Vec<Device> {
+    let one = |entity: &Value| {
+        let entity = entity.as_object()?;
+        let device = Device {
+            mac: first(entity, &["entity_mac"]).and_then(|text| mac(&text)),
+            name: first(entity, &["entity_name"]).filter(|name| !name.eq_ignore_ascii_case("unknown")),
+            kind: first(entity, &["entity_type"]).map(|kind| kind.to_ascii_lowercase()),
+            model: first(entity, &["entity_model", "model"]),
+            port: first(entity, &["port_id"]),
+        };
+        (device.mac.is_some() || device.name.is_some()).then_some(device)
+    };
+    match item.get("impacted_entities") {
+        Some(Value::Array(entities)) => entities.iter().filter_map(one).collect(),
+        Some(entity) => one(entity).into_iter().collect(),
+        None => Vec::new(),
+    }
+}
+
+/// A device's places: one, or where ports tell its conditions apart one for each port.
+fn ports(device: Device, draft: &Draft, item: &Item) -> Vec<Place> {
+    let field = draft.entry.map_or("", |entry| entry.sub_id);
+    let ports = match (field, &device.port) {
+        // The port is the switch's that the AP hangs on, not one of its own.
+        ("", _) if draft.entry.is_some_and(|entry| entry.condition == "ap_offline") => {
+            return vec![Place { device: Device { port: None, ..device }, sub_id: None }];
+        }
+        ("", _) => return vec![Place { device, sub_id: None }],
+        ("port_id", Some(port)) => vec![port.clone()],
+        ("port_id", None) => {
+            [list(item, "port_id"), list(item, "port_ids")].into_iter().find(|l| !l.is_empty()).unwrap_or_default()
+        }
+        (field, _) => list(item, field).into_iter().take(1).collect(),
+    };
+    if ports.is_empty() {
+        return vec![Place { device, sub_id: None }];
+    }
+    let place = |port: String| {
+        let on_port = if field == "port_id" { Some(port.clone()) } else { device.port.clone() };
+        Place { device: Device { port: on_port, ..device.clone() }, sub_id: Some(port) }
+    };
+    ports.into_iter().map(place).collect()
+}
+
+/// Names each device once (per port).
+fn unique(devices: &mut Vec<Device>) {
+    let mut seen = HashSet::new();
+    devices.retain(|device| {
+        let identity = device.mac.clone().or_else(|| device.name.clone());
+        seen.insert((identity, device.port.clone()))
+    });
+}

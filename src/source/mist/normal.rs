@@ -1,0 +1,201 @@
+//! One item of `events[]`, in whatever shape, made an event.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::catalogue::{self, Entry, Role};
+use super::fields::{self, Item, count, first, id, list, mac};
+use super::{alarm, digest, is_chatty};
+use crate::model::{Condition, Device, Event, Name, Phase, Severity, Site, Timestamp};
+
+/// What all items of one body have in common.
+pub(super) struct Origin<'a> {
+    pub(super) source: &'a Name,
+    pub(super) topic: Arc<str>,
+    pub(super) received: Timestamp,
+}
+
+/// An item as far as it is the same for all its events.
+pub(super) struct Draft {
+    pub(super) event: Event,
+    pub(super) raw: Arc<Value>,
+    pub(super) entry: Option<&'static Entry>,
+}
+
+impl Origin<'_> {
+    /// The item's events: one, or for an alarm one for each device it is about.
+    pub(super) fn events(&self, item: Item) -> Vec<Event> {
+        let topic = &*self.topic;
+        let kind = self.kind(&item);
+        let entry = self.entry(&kind, &item);
+        let own_time = item.get("timestamp").and_then(fields::time);
+        let reasons = {
+            let mut reasons = list(&item, "reason");
+            reasons.extend(list(&item, "reasons"));
+            reasons
+        };
+        let mut event = Event {
+            id: String::new(),
+            source: self.source.clone(),
+            topic: Arc::clone(&self.topic),
+            condition: None,
+            phase: Phase::Event,
+            severity: first(&item, &["severity"]).and_then(|word| Severity::parse(&word)),
+            group: first(&item, &["group"])
+                .map(|group| group.to_ascii_lowercase())
+                .or_else(|| entry.map(|entry| entry.group.to_owned()).filter(|group| !group.is_empty())),
+            status: status(&item),
+            site: Site { id: id(&item, "site_id"), name: first(&item, &["site_name"]) },
+            org_id: id(&item, "org_id"),
+            device: self.device(&kind, &item),
+            listed: Vec::new(),
+            reasons,
+            text: first(&item, &["text", "message", "suggestion"]),
+            count: count(&item),
+            time: own_time.unwrap_or(self.received).min(self.received),
+            own_time: own_time.is_some(),
+            received: self.received,
+            digest: 0,
+            raw: Arc::new(Value::Null),
+            kind,
+        };
+        let device = event.device.as_ref().and_then(|device| device.mac.as_deref());
+        event.digest = match (topic, device, own_time) {
+            ("device-events" | "device-updowns", Some(device), Some(time)) => {
+                digest::of_device(&event.kind, device, time, first(&item, &["port_id"]).as_deref())
+            }
+            _ => digest::of_item(topic, &item),
+        };
+        if topic == "alarms" {
+            let raw = Arc::new(Value::Object(item));
+            return alarm::fan_out(&Draft { event, raw, entry });
+        }
+        if let Some(entry) = entry {
+            (event.condition, event.phase) = condition(entry, event.status.as_deref(), sub_id(entry, &item), false);
+        }
+        event.raw = Arc::new(Value::Object(item));
+        vec![event]
+    }
+
+    fn kind(&self, item: &Item) -> String {
+        match &*self.topic {
+            "ping" => "ping".to_owned(),
+            "alarms" => first(item, &["type"]).or_else(|| symptom(item)).unwrap_or_default(),
+            _ => first(item, &["type"]).unwrap_or_default(),
+        }
+    }
+
+    /// What the catalogue knows of the type; for an alarm whose type it does not know, of its symptom.
+    fn entry(&self, kind: &str, item: &Item) -> Option<&'static Entry> {
+        match &*self.topic {
+            "alarms" => catalogue::lookup("alarms", kind)
+                .or_else(|| catalogue::lookup("alarms", &symptom(item)?).filter(|entry| entry.topic() == "alarms")),
+            "device-updowns" => catalogue::lookup("device-events", kind),
+            topic => catalogue::lookup(topic, kind),
+        }
+    }
+
+    /// The one device an item is about. Which field says so depends on the topic: a client's `mac` is no device's.
+    fn device(&self, kind: &str, item: &Item) -> Option<Device> {
+        let topic = &*self.topic;
+        let by_prefix = kind_by_prefix(kind);
+        let of_devices = matches!(topic, "alarms" | "device-events" | "device-updowns" | "mxedge-events");
+        let (macs, names): (&[&str], &[&str]) = match topic {
+            "ping" => return None,
+            "mxedge-events" => (&["mxedge_id", "mac"], &["mxedge_name", "device_name"]),
+            "audits" => (&["device_id"], &["device_name"]),
+            _ if of_devices || by_prefix.is_some() => (
+                &["mac", "ap", "device_mac", "device_id", "mxedge_id"],
+                &["device_name", "ap_name", "mxedge_name", "hostname"],
+            ),
+            _ if is_chatty(topic) => (&["ap", "ap_id"], &["ap_name"]),
+            _ => (&["ap", "device_mac"], &["ap_name", "device_name"]),
+        };
+        let mac = macs.iter().find_map(|key| mac(&first(item, &[*key])?));
+        let name = first(item, names);
+        if mac.is_none() && name.is_none() {
+            return None;
+        }
+        let said = first(item, &["device_type"]).map(|kind| kind.to_ascii_lowercase()).filter(|kind| kind != "unknown");
+        let kind = match topic {
+            "mxedge-events" => Some("mxedge".to_owned()),
+            _ => by_prefix.map(str::to_owned).or(said).or_else(|| {
+                let of_ap = !of_devices && (item.contains_key("ap") || item.contains_key("ap_id"));
+                of_ap.then(|| "ap".to_owned())
+            }),
+        };
+        Some(Device { mac, name, kind, model: first(item, &["model"]), port: first(item, &["port_id", "port"]) })
+    }
+}
+
+/// What kind of device a type's first letters tell of.
+pub(super) fn kind_by_prefix(kind: &str) -> Option<&'static str> {
+    match kind.split_once('_')?.0 {
+        prefix if prefix.eq_ignore_ascii_case("ap") => Some("ap"),
+        prefix if prefix.eq_ignore_ascii_case("sw") => Some("switch"),
+        prefix if prefix.eq_ignore_ascii_case("gw") => Some("gateway"),
+        prefix if prefix.eq_ignore_ascii_case("me") || prefix.eq_ignore_ascii_case("tt") => Some("mxedge"),
+        _ => None,
+    }
+}
+
+fn details(item: &Item) -> Option<&Item> {
+    item.get("details").and_then(Value::as_object)
+}
+
+fn symptom(item: &Item) -> Option<String> {
+    first(details(item)?, &["symptom"])
+}
+
+fn status(item: &Item) -> Option<String> {
+    let status = first(item, &["status"]).or_else(|| first(details(item)?, &["status"]));
+    status.map(|status| status.to_ascii_lowercase())
+}
+
+/// What an entry's type does to its condition, with the status where that decides.
+pub(super) fn condition(
+    entry: &Entry,
+    status: Option<&str>,
+    sub_id: Option<String>,
+    of_site: bool,
+) -> (Option<Condition>, Phase) {
+    let phase = match entry.role {
+        None => return (None, Phase::Event),
+        Some(Role::Opens) => Phase::Open,
+        Some(Role::Closes) => Phase::Close,
+        Some(Role::Status) => match status {
+            Some("resolved" | "validated" | "closed") => Phase::Close,
+            // `open`, `new`, `reoccured` (sic), and whatever else: better told than missed.
+            _ => Phase::Open,
+        },
+    };
+    (Some(Condition { name: entry.condition.to_ascii_lowercase().into(), sub_id, of_site }), phase)
+}
+
+/// A Marvis action the catalogue does not know, or not as one: it opens and closes by its status like the others.
+pub(super) fn unknown_action(event: &Event, item: &Item, sub_id: Option<String>) -> Option<(Condition, Phase)> {
+    if event.group.as_deref() != Some("marvis") || event.kind.is_empty() {
+        return None;
+    }
+    let phase = match event.status.as_deref()? {
+        "resolved" | "validated" | "closed" => Phase::Close,
+        _ => Phase::Open,
+    };
+    let name = event.kind.to_ascii_lowercase().replace('-', "_").into();
+    Some((
+        Condition { name, sub_id: sub_id.or_else(|| first(item, &["port_id"])), of_site: event.device.is_none() },
+        phase,
+    ))
+}
+
+/// What tells this from other conditions of the same device.
+fn sub_id(entry: &Entry, item: &Item) -> Option<String> {
+    match entry.sub_id {
+        "" => None,
+        field => match field.strip_prefix("text:") {
+            Some(word) => fields::word_after(&first(item, &["text"])?, word),
+            None => first(item, &[field]),
+        },
+    }
+}
