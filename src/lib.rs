@@ -2,5 +2,6 @@
 
 pub mod clock;
 pub mod model;
+pub mod pacing;
 pub mod rules;
 pub mod source;
