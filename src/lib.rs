@@ -3,5 +3,6 @@
 pub mod clock;
 pub mod model;
 pub mod pacing;
+pub mod render;
 pub mod rules;
 pub mod source;

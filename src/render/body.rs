@@ -1,0 +1,100 @@
+//! A webhook's own body: a JSON tree whose strings are templates. No value can break the JSON or add a key.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use handlebars::{Context, Handlebars, Template};
+use serde_json::{Map, Value};
+
+use super::{TemplateProblem, compile_problem, context, helpers, lint, markup, problem, render_capped};
+use crate::model::Message;
+
+/// A JSON tree whose string leaves are compiled templates. Their values are plain text.
+#[derive(Clone, Debug)]
+pub struct Body {
+    registry: Arc<Handlebars<'static>>,
+    tree: Node,
+    source: Value,
+}
+
+impl PartialEq for Body {
+    /// Equal when written alike.
+    fn eq(&self, other: &Self) -> bool {
+        self.source == other.source
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Node {
+    Leaf(Value),
+    Text(String),
+    List(Vec<Node>),
+    Map(Vec<(String, Node)>),
+}
+
+impl Body {
+    /// Compiles every string leaf.
+    ///
+    /// # Errors
+    /// Every problem at once; `file` is the place in the tree: `body.blocks.0.text`.
+    pub fn compile(tree: &Value) -> Result<Self, Vec<TemplateProblem>> {
+        let mut registry = Handlebars::new();
+        registry.register_escape_fn(str::to_owned);
+        helpers::register(&mut registry);
+        let mut problems = Vec::new();
+        let source = tree.clone();
+        let tree = node(tree, "body", &mut registry, &mut problems);
+        if problems.is_empty() { Ok(Self { registry: Arc::new(registry), tree, source }) } else { Err(problems) }
+    }
+
+    /// The tree with every string rendered. A string that fails to render is empty.
+    #[must_use]
+    pub fn render(&self, message: &Message) -> Value {
+        let mut names = context::of(&message.about);
+        if let Value::Object(names) = &mut names {
+            names.insert("title".to_owned(), markup::plain(&message.title).into());
+            names.insert("text".to_owned(), markup::plain(&message.text).into());
+        }
+        self.value(&self.tree, &Context::from(names))
+    }
+
+    fn value(&self, node: &Node, context: &Context) -> Value {
+        match node {
+            Node::Leaf(value) => value.clone(),
+            Node::Text(name) => render_capped(&self.registry, name, context).unwrap_or_default().into(),
+            Node::List(items) => items.iter().map(|item| self.value(item, context)).collect(),
+            Node::Map(entries) => {
+                let entries = entries.iter().map(|(key, item)| (key.clone(), self.value(item, context)));
+                Value::Object(entries.collect::<Map<_, _>>())
+            }
+        }
+    }
+}
+
+fn node(tree: &Value, at: &str, registry: &mut Handlebars<'static>, problems: &mut Vec<TemplateProblem>) -> Node {
+    match tree {
+        Value::String(source) => {
+            match Template::compile(source) {
+                Ok(template) => {
+                    let part = lint::Part { file: at.to_owned(), line: 0, template };
+                    let none = HashMap::new();
+                    let mut lint = lint::Lint::new(&none);
+                    lint.check(&part);
+                    problems.extend(lint.findings().into_iter().map(problem));
+                    registry.register_template(at, part.template);
+                }
+                Err(error) => problems.push(compile_problem(at, 0, &error)),
+            }
+            Node::Text(at.to_owned())
+        }
+        Value::Array(items) => Node::List(
+            items.iter().enumerate().map(|(i, item)| node(item, &format!("{at}.{i}"), registry, problems)).collect(),
+        ),
+        Value::Object(map) => Node::Map(
+            map.iter()
+                .map(|(key, item)| (key.clone(), node(item, &format!("{at}.{key}"), registry, problems)))
+                .collect(),
+        ),
+        other => Node::Leaf(other.clone()),
+    }
+}

@@ -1,0 +1,369 @@
+//! Many messages as few: by rule and site, what is critical first, every device named.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use serde_json::Value;
+
+use super::{context, markup, subject_key};
+use crate::model::{DigestOf, Message, Notification, Reason, Severity, Subject, Timestamp};
+
+/// What a digest's text may cost: Slack counts characters, both chats count bytes; what each adds is estimated.
+const MAX_CHARS: usize = 5_200;
+const MAX_BYTES: usize = 10_500;
+/// From how many on, a list is names only.
+const LONG: usize = 12;
+
+pub(super) fn fold(waiting: &[Message]) -> Vec<Message> {
+    let Some(first) = waiting.first() else { return Vec::new() };
+    let told: Vec<DigestOf> = waiting.iter().flat_map(unfold).collect();
+    let incidents = incidents(&told);
+    let mut groups: BTreeMap<(std::cmp::Reverse<Severity>, String, String), Group> = BTreeMap::new();
+    for incident in incidents {
+        let severity = std::cmp::Reverse(incident.severity);
+        for subject in incident.subjects {
+            let key = (severity, incident.rule.clone(), subject.site.clone());
+            groups.entry(key).or_default().add(subject, &incident.id);
+        }
+    }
+    let pages = pages(&groups);
+    let count = pages.len();
+    let rules: Vec<&str> = {
+        let mut rules: Vec<&str> = groups.keys().map(|(_, rule, _)| rule.as_str()).collect();
+        rules.dedup();
+        rules
+    };
+    let top = groups.keys().next().map(|(_, rule, site)| {
+        let at = if site.is_empty() { String::new() } else { format!(" at {site}") };
+        let others = groups.len() - 1;
+        let others = if others > 0 { format!(" and {others} more") } else { String::new() };
+        format!("{}{at}{others}", markup::cut(rule, 60))
+    });
+    let severity = told.iter().map(|t| t.severity).max().unwrap_or(Severity::Info);
+    let id = digest_id(&told);
+    pages
+        .into_iter()
+        .enumerate()
+        .map(|(i, page)| {
+            let part = if count > 1 { format!(" ({} of {count})", i + 1) } else { String::new() };
+            let title =
+                format!("{} in one{part}: {}", counted(told.len(), "message"), top.as_deref().unwrap_or_default());
+            Message {
+                title: markup::escape(&title),
+                text: page.text.clone(),
+                facts: vec![
+                    ("Rules".to_owned(), markup::escape(&markup::cut(&rules.join(", "), 300))),
+                    ("From".to_owned(), time(told.iter().map(|t| t.at).min())),
+                    ("To".to_owned(), time(told.iter().map(|t| t.at).max())),
+                ],
+                links: Vec::new(),
+                about: about(first, &told, severity, &id, &page),
+                folded: page_of(&told, &page),
+            }
+        })
+        .collect()
+}
+
+/// What a page stands for: of each notification the subjects this page names, so that pages can be folded apart.
+fn page_of(told: &[DigestOf], page: &Page) -> Vec<DigestOf> {
+    let named = |one: &DigestOf, key: String| page.named.contains(&(one.rule.clone(), one.incident.clone(), key));
+    let part = |one: &DigestOf| {
+        let subjects: Vec<Subject> = one.subjects.iter().filter(|s| named(one, subject_key(s))).cloned().collect();
+        let whole = one.subjects.is_empty() && named(one, String::new());
+        let more = if named(one, MORE.to_owned()) { one.more } else { 0 };
+        (whole || more > 0 || !subjects.is_empty()).then(|| DigestOf { subjects, more, ..one.clone() })
+    };
+    told.iter().filter_map(part).collect()
+}
+
+/// The key of what a notification counted beyond its subjects.
+const MORE: &str = "more";
+
+fn unfold(message: &Message) -> Vec<DigestOf> {
+    if !message.folded.is_empty() {
+        return message.folded.clone();
+    }
+    let about = &message.about;
+    vec![DigestOf {
+        at: about.at,
+        rule: about.rule.clone(),
+        reason: about.reason,
+        incident: about.incident.clone(),
+        severity: about.severity,
+        condition: about.condition.clone(),
+        more: about.more,
+        title: message.title.clone(),
+        subjects: about.subjects.clone(),
+    }]
+}
+
+/// One conversation: everything told of it in this digest.
+struct Incident {
+    id: String,
+    rule: String,
+    severity: Severity,
+    subjects: Vec<Entry>,
+}
+
+/// What became of one subject.
+#[derive(Clone)]
+struct Entry {
+    key: String,
+    name: String,
+    site: String,
+    began: Option<Timestamp>,
+    /// Whether its beginning is told here too.
+    began_here: bool,
+    ended: Option<Timestamp>,
+    /// `down` for what can be down.
+    down: bool,
+    /// Whether it can end at all.
+    lasts: bool,
+}
+
+/// Told in order, so that the last word on each subject counts.
+fn incidents(told: &[DigestOf]) -> Vec<Incident> {
+    let mut order: HashMap<(&str, &str), usize> = HashMap::new();
+    let mut all: Vec<(Incident, HashMap<String, usize>)> = Vec::new();
+    for one in told {
+        let place = *order.entry((one.rule.as_str(), one.incident.as_str())).or_insert_with(|| {
+            let incident = Incident {
+                id: one.incident.clone(),
+                rule: one.rule.clone(),
+                severity: one.severity,
+                subjects: Vec::new(),
+            };
+            all.push((incident, HashMap::new()));
+            all.len() - 1
+        });
+        let Some((incident, keys)) = all.get_mut(place) else { continue };
+        incident.severity = incident.severity.max(one.severity);
+        if one.subjects.is_empty() && one.more == 0 {
+            incident.subjects.push(titled(one));
+        }
+        if one.more > 0 {
+            let counted = Entry { name: format!("{} more", one.more), key: MORE.to_owned(), ..beside(one) };
+            match keys.get(MORE).and_then(|i| incident.subjects.get_mut(*i)) {
+                Some(known) => *known = counted,
+                None => {
+                    keys.insert(MORE.to_owned(), incident.subjects.len());
+                    incident.subjects.push(counted);
+                }
+            }
+        }
+        for subject in &one.subjects {
+            let entry = entry(one, subject);
+            let key = subject_key(subject);
+            match keys.get(&key).and_then(|i| incident.subjects.get_mut(*i)) {
+                Some(known) => known.follow(entry),
+                None => {
+                    keys.insert(key, incident.subjects.len());
+                    incident.subjects.push(entry);
+                }
+            }
+        }
+    }
+    all.into_iter().map(|(incident, _)| incident).collect()
+}
+
+fn entry(told: &DigestOf, subject: &Subject) -> Entry {
+    let condition = told.condition.as_deref().unwrap_or_default();
+    let site = subject.site.clone().or_else(|| subject.site_id.clone()).unwrap_or_default();
+    Entry {
+        key: subject_key(subject),
+        name: markup::cut(&markup::clean(&context::subject_name(subject)), 80),
+        site: markup::cut(&markup::clean(&site), 80),
+        began: subject.starts_at,
+        began_here: subject.ends_at.is_none(),
+        ended: subject.ends_at,
+        down: condition.ends_with("_offline") || condition.ends_with("_port") || told.title.contains("offline"),
+        lasts: told.condition.is_some() || subject.ends_at.is_some(),
+    }
+}
+
+/// What a notification counted without naming: as its first subject.
+fn beside(told: &DigestOf) -> Entry {
+    told.subjects.first().map_or_else(|| titled(told), |subject| entry(told, subject))
+}
+
+/// A notification without subjects: its title stands for it.
+fn titled(told: &DigestOf) -> Entry {
+    Entry {
+        key: String::new(),
+        name: markup::cut(&markup::plain(&told.title), 120),
+        site: String::new(),
+        began: Some(told.at),
+        began_here: true,
+        ended: None,
+        down: false,
+        lasts: false,
+    }
+}
+
+impl Entry {
+    fn follow(&mut self, later: Self) {
+        let began = self.began.min(later.began).or(self.began).or(later.began);
+        *self = Self {
+            began: if self.ended.is_some() { later.began } else { began },
+            began_here: self.began_here || later.began_here,
+            ..later
+        };
+    }
+
+    fn text(&self, short: bool) -> String {
+        let name = markup::escape(&self.name);
+        let was = if self.down { "was down" } else { "lasted" };
+        match (self.began, self.ended) {
+            _ if short => name,
+            (Some(from), Some(to)) if self.began_here => {
+                format!("{name} {was} <clock:{}> to <clock:{}>", from.seconds(), to.seconds())
+            }
+            (_, Some(to)) if self.down => format!("{name} is back since <clock:{}>", to.seconds()),
+            (_, Some(to)) => format!("{name} is over since <clock:{}>", to.seconds()),
+            (Some(from), None) if self.lasts => format!("{name} since <clock:{}>", from.seconds()),
+            (Some(at), None) => format!("{name} at <clock:{}>", at.seconds()),
+            (None, None) => name,
+        }
+    }
+}
+
+/// The subjects of one rule at one site.
+#[derive(Default)]
+struct Group {
+    lasting: Vec<(String, Entry)>,
+    seen: Vec<(String, Entry)>,
+    over: Vec<(String, Entry)>,
+}
+
+impl Group {
+    /// `12 ongoing, 3 over`.
+    fn counts(&self) -> String {
+        let counts = [(self.lasting.len(), "ongoing"), (self.seen.len(), "seen"), (self.over.len(), "over")];
+        let counts = counts.iter().filter(|(n, _)| *n > 0).map(|(n, word)| format!("{n} {word}"));
+        counts.collect::<Vec<_>>().join(", ")
+    }
+
+    fn add(&mut self, entry: Entry, incident: &str) {
+        let list = match (entry.ended.is_some(), entry.lasts) {
+            (true, _) => &mut self.over,
+            (false, true) => &mut self.lasting,
+            (false, false) => &mut self.seen,
+        };
+        list.push((incident.to_owned(), entry));
+    }
+}
+
+#[derive(Default)]
+struct Page {
+    text: String,
+    cost: (usize, usize),
+    /// Rule, incident and subject of everything named here.
+    named: HashSet<(String, String, String)>,
+}
+
+impl Page {
+    fn fits(&self, more: &str) -> bool {
+        let (chars, bytes) = cost(more);
+        self.text.is_empty() || (self.cost.0 + chars <= MAX_CHARS && self.cost.1 + bytes <= MAX_BYTES)
+    }
+
+    fn push(&mut self, more: &str) {
+        let (chars, bytes) = cost(more);
+        self.cost = (self.cost.0 + chars, self.cost.1 + bytes);
+        self.text.push_str(more);
+    }
+}
+
+/// What text costs once a chat has escaped it: characters and bytes.
+fn cost(text: &str) -> (usize, usize) {
+    let tokens = text.matches("<clock:").count() + text.matches("<time:").count();
+    text.chars().fold((tokens * 40, tokens * 40), |(chars, bytes), c| match c {
+        '&' => (chars + 5, bytes + 5),
+        '<' | '>' => (chars + 5, bytes + 8),
+        '_' | '~' | '*' | ':' | '{' => (chars + 3, bytes + 7),
+        '"' | '\\' | '`' | '[' | ']' => (chars + 2, bytes + 3),
+        c => (chars + c.len_utf16(), bytes + c.len_utf8()),
+    })
+}
+
+fn pages(groups: &BTreeMap<(std::cmp::Reverse<Severity>, String, String), Group>) -> Vec<Page> {
+    let mut pages = vec![Page::default()];
+    for ((severity, told_rule, site), group) in groups {
+        let at = if site.is_empty() { String::new() } else { format!(" at {}", markup::escape(site)) };
+        let rule = markup::escape(&markup::cut(told_rule, 80));
+        let head = format!("**{rule}**{at} ({}): {}", severity.0, group.counts());
+        let mut opened = false;
+        for (label, list) in [("Ongoing", &group.lasting), ("Seen", &group.seen), ("Over", &group.over)] {
+            let short = list.len() > LONG;
+            let mut line_open = false;
+            for (incident, entry) in list {
+                let text = entry.text(short);
+                let full = match (opened, line_open) {
+                    (_, true) => format!(", {text}"),
+                    (true, false) => format!("\n{label}: {text}"),
+                    (false, false) => format!("{head}\n{label}: {text}"),
+                };
+                let fits = pages.last().is_none_or(|page| page.fits(&format!("\n\n{full}")));
+                if !fits {
+                    pages.push(Page::default());
+                }
+                let Some(page) = pages.last_mut() else { continue };
+                let gap = if page.text.is_empty() || opened { "" } else { "\n\n" };
+                if fits {
+                    page.push(&format!("{gap}{full}"));
+                } else {
+                    let again = if opened { " (continued)" } else { "" };
+                    page.push(&format!("{head}{again}\n{label}: {text}"));
+                }
+                (opened, line_open) = (true, true);
+                page.named.insert((told_rule.clone(), incident.clone(), entry.key.clone()));
+            }
+        }
+    }
+    pages
+}
+
+fn counted(count: usize, word: &str) -> String {
+    if count == 1 { format!("1 {word}") } else { format!("{count} {word}s") }
+}
+
+fn time(at: Option<Timestamp>) -> String {
+    at.map(|at| format!("<time:{}>", at.seconds())).unwrap_or_default()
+}
+
+/// The same for the same contents, so that a digest made again after a crash is recognised.
+fn digest_id(told: &[DigestOf]) -> String {
+    let mut hasher = DefaultHasher::new();
+    for one in told {
+        (one.at, &one.rule, &one.incident, one.reason.word()).hash(&mut hasher);
+    }
+    format!("digest-{:016x}", hasher.finish())
+}
+
+fn about(first: &Message, told: &[DigestOf], severity: Severity, id: &str, page: &Page) -> Notification {
+    let at = told.iter().map(|t| t.at).max().unwrap_or(first.about.at);
+    Notification {
+        at,
+        to: first.about.to.clone(),
+        source: first.about.source.clone(),
+        rule: "digest".to_owned(),
+        template: None,
+        reason: Reason::Digest,
+        // one incident for all pages: they arrive in order
+        incident: id.to_owned(),
+        severity,
+        topic: String::new(),
+        kind: String::new(),
+        condition: None,
+        group: Vec::new(),
+        subjects: page_of(told, page).into_iter().flat_map(|t| t.subjects).collect(),
+        firing: 0,
+        more: 0,
+        more_since: 0,
+        started: told.iter().map(|t| t.at).min().unwrap_or(at),
+        duration_ms: None,
+        why: None,
+        detail: None,
+        event: Value::Null,
+    }
+}

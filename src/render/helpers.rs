@@ -1,0 +1,271 @@
+//! The helpers templates may call. Each begins with `fmt_`, so that no field of Mist's can ever be taken for one.
+
+use std::time::Duration;
+
+use handlebars::{
+    Context, Handlebars, Helper, HelperDef, HelperResult, Output, RenderContext, RenderError, RenderErrorReason,
+    ScopedJson,
+};
+use serde_json::Value;
+
+use super::markup;
+use crate::model::{Timestamp, human_duration};
+
+/// Every helper a template may call, ours and those of Handlebars.
+pub(super) const KNOWN: [&str; 24] = [
+    "fmt_time",
+    "fmt_clock",
+    "fmt_duration",
+    "fmt_names",
+    "fmt_plural",
+    "fmt_human",
+    "fmt_cut",
+    "if",
+    "unless",
+    "each",
+    "with",
+    "lookup",
+    "eq",
+    "ne",
+    "gt",
+    "gte",
+    "lt",
+    "lte",
+    "and",
+    "or",
+    "not",
+    "len",
+    "fmt_mac",
+    "fmt_any",
+];
+
+/// Names shown before "and N more".
+const MAX_NAMES: u64 = 150;
+/// … and so many characters, so that no chat cuts the sentence in the middle of a name.
+const MAX_NAMES_CHARS: usize = 1_800;
+
+pub(super) fn register(registry: &mut Handlebars<'static>) {
+    registry.unregister_helper("log");
+    registry.register_helper("fmt_time", Box::new(Token("time")));
+    registry.register_helper("fmt_clock", Box::new(Token("clock")));
+    registry.register_helper("fmt_names", Box::new(names));
+    registry.register_helper("fmt_duration", Box::new(Text(duration)));
+    registry.register_helper("fmt_plural", Box::new(Text(plural)));
+    registry.register_helper("fmt_human", Box::new(Text(|args| humanise(&word(args.first())))));
+    registry.register_helper("fmt_mac", Box::new(Text(|args| mac(&word(args.first())))));
+    registry.register_helper(
+        "fmt_cut",
+        Box::new(Text(|args| {
+            let max = args.get(1).and_then(Value::as_u64).and_then(|n| usize::try_from(n).ok()).unwrap_or(200);
+            markup::cut(&word(args.first()), max)
+        })),
+    );
+    registry.register_helper("fmt_any", Box::new(Any));
+}
+
+/// A pure function from arguments to plain text; the result is escaped like any value, and may be an argument itself.
+struct Text(fn(&[Value]) -> String);
+
+impl HelperDef for Text {
+    fn call_inner<'reg: 'rc, 'rc>(
+        &self,
+        helper: &Helper<'rc>,
+        _: &'reg Handlebars<'reg>,
+        _: &'rc Context,
+        _: &mut RenderContext<'reg, 'rc>,
+    ) -> Result<ScopedJson<'rc>, RenderError> {
+        let args: Vec<Value> = helper.params().iter().map(|p| p.value().clone()).collect();
+        Ok(ScopedJson::Derived(Value::String((self.0)(&args))))
+    }
+}
+
+/// `fmt_any reason "resolved" "recovered"`: whether the first equals one of the others.
+struct Any;
+
+impl HelperDef for Any {
+    fn call_inner<'reg: 'rc, 'rc>(
+        &self,
+        helper: &Helper<'rc>,
+        _: &'reg Handlebars<'reg>,
+        _: &'rc Context,
+        _: &mut RenderContext<'reg, 'rc>,
+    ) -> Result<ScopedJson<'rc>, RenderError> {
+        let mut values = helper.params().iter().map(|p| p.value());
+        let first = values.next();
+        Ok(ScopedJson::Derived(Value::Bool(first.is_some() && values.any(|v| Some(v) == first))))
+    }
+}
+
+/// `fmt_time starts_at`: a time in each reader's own zone where the chat can.
+struct Token(&'static str);
+
+impl HelperDef for Token {
+    fn call<'reg: 'rc, 'rc>(
+        &self,
+        helper: &Helper<'rc>,
+        registry: &'reg Handlebars<'reg>,
+        _: &'rc Context,
+        _: &mut RenderContext<'reg, 'rc>,
+        out: &mut dyn Output,
+    ) -> HelperResult {
+        if let Some(at) = helper.param(0).and_then(|p| timestamp(p.value())) {
+            out.write(&if is_plain(registry) { at.rfc3339() } else { format!("<{}:{}>", self.0, at.seconds()) })?;
+        }
+        Ok(())
+    }
+}
+
+/// `fmt_names subjects total=total`: **a**, **b** and 3 more.
+fn names(
+    helper: &Helper<'_>,
+    registry: &Handlebars<'_>,
+    _: &Context,
+    _: &mut RenderContext<'_, '_>,
+    out: &mut dyn Output,
+) -> HelperResult {
+    let list = helper.param(0).and_then(|p| p.value().as_array().cloned()).unwrap_or_default();
+    let number = |key: &str| helper.hash_get(key).and_then(|p| p.value().as_u64());
+    let max = number("max").unwrap_or(MAX_NAMES).max(1);
+    let total = number("total").unwrap_or_default().max(list.len() as u64);
+    let bold = if is_plain(registry) { "" } else { "**" };
+    let mut shown: Vec<String> = list
+        .iter()
+        .map(|item| match item {
+            Value::Object(subject) => word(subject.get("name")),
+            other => word(Some(other)),
+        })
+        .filter(|name| !name.is_empty())
+        .take(usize::try_from(max).unwrap_or(usize::MAX))
+        .map(|name| format!("{bold}{}{bold}", registry.get_escape_fn()(&markup::cut(&name, 80))))
+        .scan(0, |chars, name| {
+            *chars += name.chars().count() + 2;
+            (*chars <= MAX_NAMES_CHARS).then_some(name)
+        })
+        .collect();
+    let rest = total.saturating_sub(shown.len() as u64);
+    if shown.is_empty() {
+        return Ok(());
+    }
+    if rest > 0 {
+        shown.push(format!("{rest} more"));
+    }
+    let last = shown.pop().unwrap_or_default();
+    let text = if shown.is_empty() { last } else { format!("{} and {last}", shown.join(", ")) };
+    out.write(&text).map_err(|error| RenderErrorReason::Other(error.to_string()).into())
+}
+
+/// Whether what is rendered is plain text (a webhook's body) rather than markup.
+fn is_plain(registry: &Handlebars<'_>) -> bool {
+    registry.get_escape_fn()("*") == "*"
+}
+
+fn timestamp(value: &Value) -> Option<Timestamp> {
+    match value {
+        Value::String(text) => Timestamp::parse_rfc3339(text),
+        // Mist's own times: seconds, or milliseconds where they would otherwise be far in the future
+        Value::Number(number) => number.as_f64().map(|n| {
+            let millis = if n.abs() > 1e11 { n } else { n * 1000.0 };
+            #[expect(clippy::cast_possible_truncation, reason = "`as` saturates, which is what a timestamp wants")]
+            Timestamp::from_millis(millis as i64)
+        }),
+        _ => None,
+    }
+}
+
+fn duration(args: &[Value]) -> String {
+    match args {
+        [Value::Number(millis)] => millis.as_u64().map(|ms| human_duration(Duration::from_millis(ms))),
+        [from, to] => timestamp(from).zip(timestamp(to)).map(|(from, to)| human_duration(to.since(from))),
+        _ => None,
+    }
+    .unwrap_or_default()
+}
+
+fn plural(args: &[Value]) -> String {
+    let count = args.first().and_then(Value::as_u64).unwrap_or_default();
+    let one = word(args.get(1));
+    match count {
+        1 => format!("1 {one}"),
+        n => format!("{n} {}", args.get(2).map_or_else(|| format!("{one}s"), |many| word(Some(many)))),
+    }
+}
+
+fn word(value: Option<&Value>) -> String {
+    match value {
+        None | Some(Value::Null) => String::new(),
+        Some(Value::String(text)) => text.clone(),
+        Some(other) => other.to_string(),
+    }
+}
+
+/// `aabbccddeeff` as `aa:bb:cc:dd:ee:ff`; anything else as it is.
+pub(super) fn mac(text: &str) -> String {
+    if text.len() != 12 || !text.bytes().all(|b| b.is_ascii_hexdigit()) {
+        return text.to_owned();
+    }
+    let pairs: Vec<&str> = (0..12).step_by(2).filter_map(|i| text.get(i..i + 2)).collect();
+    pairs.join(":")
+}
+
+/// A type or a condition as people say it: `AP_RRM_ACTION` is `AP RRM action`, `SW_PORT_DOWN` is `Switch port down`.
+pub(super) fn humanise(word: &str) -> String {
+    let mut out = String::new();
+    for (i, part) in word.split(['_', '-', ' ']).filter(|p| !p.is_empty()).enumerate() {
+        let upper = part.to_ascii_uppercase();
+        let said = match upper.as_str() {
+            "SW" if i == 0 => "switch".to_owned(),
+            "GW" if i == 0 => "gateway".to_owned(),
+            "ME" | "MXEDGE" if i == 0 => "Mist Edge".to_owned(),
+            "TT" if i == 0 => "tunnel terminator".to_owned(),
+            "INFRA" if i == 0 => continue,
+            "AP" | "RRM" | "DHCP" | "DNS" | "ARP" | "VLAN" | "BGP" | "OSPF" | "VPN" | "PSU" | "PEM" | "POE"
+            | "LACP" | "STP" | "BPDU" | "VC" | "ZTP" | "SSID" | "BSSID" | "ESSID" | "EAP" | "WAN" | "LAN" | "CPU"
+            | "NAC" | "SSH" | "HA" | "MAC" | "ESL" | "EVPN" | "FPC" | "IDP" | "MTU" | "IP" | "URL" | "RADIUS"
+            | "WLAN" | "KRACK" | "TKIP" | "ICV" | "DDOS" | "NTP" | "BFD" => upper,
+            "IE" | "SLE" | "SDK" | "SFP" | "TX" | "RX" | "VOIP" | "PPPOE" | "LTE" => upper,
+            "RADSEC" => "RadSec".to_owned(),
+            "WIFI" => "Wi-Fi".to_owned(),
+            "DOT1X" | "DOT1XD" => "802.1X".to_owned(),
+            "USR" => "user".to_owned(),
+            "SRVR" => "server".to_owned(),
+            "IFACE" => "interface".to_owned(),
+            "TOPO" => "topology".to_owned(),
+            "CERT" => "certificate".to_owned(),
+            "SECPOLICY" => "security policy".to_owned(),
+            "POWERINPUT" => "power input".to_owned(),
+            "EAPOL" => "EAPOL".to_owned(),
+            _ => part.to_lowercase(),
+        };
+        if !out.is_empty() {
+            out.push(' ');
+        }
+        out.push_str(&said);
+    }
+    capitalise(&out)
+}
+
+/// The first letter upper case.
+pub(super) fn capitalise(text: &str) -> String {
+    let mut chars = text.chars();
+    chars.next().map(|first| first.to_uppercase().chain(chars).collect()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn types_read_well() {
+        for (word, said) in [
+            ("AP_RRM_ACTION", "AP RRM action"),
+            ("SW_PORT_DOWN", "Switch port down"),
+            ("infra_dhcp_failure", "DHCP failure"),
+            ("rogue_ap", "Rogue AP"),
+            ("device-events", "Device events"),
+            ("1026", "1026"),
+            ("", ""),
+        ] {
+            assert_eq!(humanise(word), said);
+        }
+    }
+}

@@ -1,0 +1,235 @@
+//! What can be known to be wrong with a template before any event: unknown names, helpers and partials, cycles.
+
+use std::collections::{BTreeSet, HashMap};
+
+use handlebars::Template;
+use handlebars::template::{HelperTemplate, Parameter, TemplateElement};
+
+use super::{context, helpers};
+
+/// A compiled part of a template file.
+pub(super) struct Part {
+    /// The file it is from.
+    pub(super) file: String,
+    /// Lines of the file before it.
+    pub(super) line: usize,
+    /// The part.
+    pub(super) template: Template,
+}
+
+/// Where and what, without advice.
+pub(super) type Finding = (String, usize, usize, String, Option<String>);
+
+/// What `this` is at some place of a template.
+#[derive(Clone)]
+enum Scope {
+    /// The documented names.
+    Root,
+    /// An item with exactly these names.
+    Fields(&'static [&'static str]),
+    /// Something of the event's, of which nothing is known.
+    Open,
+}
+
+pub(super) struct Lint<'a> {
+    partials: &'a HashMap<String, Part>,
+    findings: BTreeSet<Finding>,
+    /// The partials being walked, outermost first.
+    within: Vec<String>,
+    /// Partials inlined so far; a bound on templates that include each other exponentially.
+    inlined: usize,
+}
+
+/// How `this` is named at each enclosing block, innermost last, and the names blocks and partial calls add.
+#[derive(Clone)]
+struct Names {
+    scopes: Vec<Scope>,
+    added: Vec<String>,
+}
+
+impl<'a> Lint<'a> {
+    pub(super) fn new(partials: &'a HashMap<String, Part>) -> Self {
+        Self { partials, findings: BTreeSet::new(), within: Vec::new(), inlined: 0 }
+    }
+
+    /// Checks a part that is rendered with the documented names.
+    pub(super) fn check(&mut self, part: &Part) {
+        self.walk(part, &part.template, &Names { scopes: vec![Scope::Root], added: Vec::new() });
+    }
+
+    /// As [`Lint::check`], for the partial of this name.
+    pub(super) fn check_partial(&mut self, name: &str, part: &Part) {
+        self.within.push(name.to_owned());
+        self.check(part);
+        self.within.pop();
+    }
+
+    pub(super) fn findings(self) -> BTreeSet<Finding> {
+        self.findings
+    }
+
+    fn walk(&mut self, part: &Part, template: &Template, names: &Names) {
+        for (i, element) in template.elements.iter().enumerate() {
+            let at = template.mapping.get(i).map_or((1, 1), |m| (m.0, m.1));
+            match element {
+                TemplateElement::RawString(_) | TemplateElement::Comment(_) => {}
+                TemplateElement::Expression(tag) | TemplateElement::HelperBlock(tag) => self.tag(part, at, tag, names),
+                TemplateElement::HtmlExpression(_) => self.find(
+                    part,
+                    at,
+                    "`{{{` and `{{&` are not allowed: what an event says could then write markup".to_owned(),
+                    Some("write `{{`".to_owned()),
+                ),
+                TemplateElement::PartialExpression(call) => {
+                    let added: Vec<String> = call.hash.keys().cloned().collect();
+                    for value in call.hash.values() {
+                        self.parameter(part, at, value, names);
+                    }
+                    let mut inside = names.clone();
+                    inside.added.extend(added);
+                    if let Some(subject) = call.params.first() {
+                        self.parameter(part, at, subject, names);
+                        inside.scopes.push(scope_of(subject, names, false));
+                    }
+                    self.partial(part, at, call.name.as_name(), &inside);
+                }
+                TemplateElement::PartialBlock(_)
+                | TemplateElement::DecoratorExpression(_)
+                | TemplateElement::DecoratorBlock(_) => {
+                    self.find(part, at, "partial blocks and decorators are not supported".to_owned(), None);
+                }
+                _ => self.find(part, at, "this is not supported".to_owned(), None),
+            }
+        }
+    }
+
+    fn tag(&mut self, part: &Part, at: (usize, usize), tag: &HelperTemplate, names: &Names) {
+        let name = tag.name.as_name().unwrap_or_default();
+        if !tag.block && tag.params.is_empty() && tag.hash.is_empty() && !helpers::KNOWN.contains(&name) {
+            return self.parameter(part, at, &tag.name, names);
+        }
+        if !helpers::KNOWN.contains(&name) {
+            self.find(part, at, format!("`{name}` is not a helper"), suggestion(name, &helpers::KNOWN));
+        } else if tag.params.is_empty() {
+            self.find(part, at, format!("`{name}` needs a value"), None);
+        }
+        for value in tag.params.iter().chain(tag.hash.values()) {
+            self.parameter(part, at, value, names);
+        }
+        let mut inside = names.clone();
+        if matches!(name, "each" | "with") {
+            let scope = tag.params.first().map_or(Scope::Open, |subject| scope_of(subject, names, name == "each"));
+            inside.scopes.push(scope);
+            match &tag.block_param {
+                Some(handlebars::template::BlockParam::Single(one)) => {
+                    inside.added.extend(one.as_name().map(str::to_owned))
+                }
+                Some(handlebars::template::BlockParam::Pair((one, two))) => {
+                    inside.added.extend([one, two].into_iter().filter_map(|p| p.as_name().map(str::to_owned)));
+                }
+                _ => {}
+            }
+        }
+        if let Some(template) = &tag.template {
+            self.walk(part, template, &inside);
+        }
+        if let Some(inverse) = &tag.inverse {
+            self.walk(part, inverse, names);
+        }
+    }
+
+    fn parameter(&mut self, part: &Part, at: (usize, usize), parameter: &Parameter, names: &Names) {
+        match parameter {
+            Parameter::Literal(_) => {}
+            Parameter::Subexpression(sub) => match sub.as_element() {
+                TemplateElement::Expression(tag) => self.tag(part, at, tag, names),
+                _ => self.find(part, at, "this is not supported".to_owned(), None),
+            },
+            named => {
+                let path = named.as_name().unwrap_or_default();
+                if let Some((name, known)) = unknown(path, names) {
+                    self.find(part, at, format!("`{name}` is not a name templates know"), suggestion(&name, known));
+                }
+            }
+        }
+    }
+
+    fn partial(&mut self, part: &Part, at: (usize, usize), name: Option<&str>, names: &Names) {
+        let Some(name) = name else {
+            return self.find(part, at, "a partial's name must be written out".to_owned(), None);
+        };
+        let Some(partial) = self.partials.get(name) else {
+            let known: Vec<&str> = self.partials.keys().map(String::as_str).collect();
+            return self.find(part, at, format!("there is no partial `{name}`"), suggestion(name, &known));
+        };
+        if self.within.iter().any(|outer| outer == name) {
+            return self.find(part, at, format!("the partial `{name}` includes itself"), None);
+        }
+        self.inlined += 1;
+        if self.inlined > 2_000 {
+            return self.find(part, at, "partials include each other too often".to_owned(), None);
+        }
+        self.within.push(name.to_owned());
+        self.walk(partial, &partial.template, names);
+        self.within.pop();
+    }
+
+    fn find(&mut self, part: &Part, (line, column): (usize, usize), what: String, help: Option<String>) {
+        self.findings.insert((part.file.clone(), part.line + line, column, what, help));
+    }
+}
+
+/// The scope a path leaves us in: an item of it, or it itself.
+fn scope_of(subject: &Parameter, names: &Names, item: bool) -> Scope {
+    let path = subject.as_name().unwrap_or_default();
+    match path.trim_start_matches("../").trim_start_matches("@root/").trim_start_matches("@root.") {
+        "subjects" if item => Scope::Fields(&context::SUBJECT),
+        "group" if item => Scope::Fields(&context::GROUP),
+        "this" | "." => names.scopes.last().cloned().unwrap_or(Scope::Open),
+        _ => Scope::Open,
+    }
+}
+
+/// The first name of a path that is not known where it stands, and what is known there.
+fn unknown(path: &str, names: &Names) -> Option<(String, &'static [&'static str])> {
+    let mut up = 0;
+    let mut rest = path;
+    while let Some(tail) = rest.strip_prefix("../") {
+        up += 1;
+        rest = tail;
+    }
+    let mut scope = names.scopes.iter().rev().nth(up).cloned().unwrap_or(Scope::Root);
+    if let Some(tail) = rest.strip_prefix("@root") {
+        scope = Scope::Root;
+        rest = tail.trim_start_matches(['.', '/']);
+    } else if rest.starts_with('@') {
+        return None;
+    }
+    rest = rest
+        .strip_prefix("this.")
+        .or_else(|| rest.strip_prefix("this/"))
+        .or_else(|| rest.strip_prefix("./"))
+        .unwrap_or(rest);
+    let first = rest.split(['.', '/']).next().unwrap_or_default();
+    let first = first.trim_start_matches('[').trim_end_matches(']');
+    if matches!(first, "" | "this") || names.added.iter().any(|added| added == first) {
+        return None;
+    }
+    let known: &'static [&'static str] = match scope {
+        Scope::Open => return None,
+        Scope::Root => &context::NAMES,
+        Scope::Fields(fields) => fields,
+    };
+    (!known.contains(&first)).then(|| (first.to_owned(), known))
+}
+
+/// The nearest known word, or all of them when none is near.
+fn suggestion(word: &str, known: &[&str]) -> Option<String> {
+    let near = known.iter().map(|k| (strsim::damerau_levenshtein(word, k), k)).min()?;
+    if near.0 <= 2.max(word.len() / 3) {
+        return Some(format!("did you mean `{}`?", near.1));
+    }
+    let mut all = known.to_vec();
+    all.sort_unstable();
+    Some(format!("known: {}", all.join(", ")))
+}

@@ -1,0 +1,267 @@
+//! The neutral markup in which messages are kept until a destination encodes them for its chat.
+//!
+//! `**bold**`, `` `code` ``, `[label](https://…)`, newlines, and two tokens only helpers write: `<time:SECONDS>` (date and
+//! time) and `<clock:SECONDS>` (time of day). A backslash makes the next punctuation character plain text. What comes from
+//! an event goes through [`escape`], so nothing in it can ever be markup.
+
+/// A piece of a message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Span {
+    /// What it is.
+    pub what: What,
+    /// Whether it stands between `**`.
+    pub bold: bool,
+}
+
+/// What a [`Span`] is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum What {
+    /// Plain text, newlines included.
+    Text(String),
+    /// Text in a fixed-width font.
+    Code(String),
+    /// A link with an `http` or `https` URL.
+    Link {
+        /// What people click.
+        label: String,
+        /// Where it leads.
+        url: String,
+    },
+    /// A point in time, seconds since the Unix epoch, shown with its date.
+    Time(i64),
+    /// A point in time, seconds since the Unix epoch, shown without its date.
+    Clock(i64),
+}
+
+/// What a character of foreign text becomes: line breaks are spaces, what nobody can see is dropped.
+fn visible(c: char) -> Option<char> {
+    match c {
+        '\n' | '\r' | '\t' | '\u{85}' | '\u{2028}' | '\u{2029}' => Some(' '),
+        c if c.is_control() => None,
+        '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' => None,
+        '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}' => None,
+        c => Some(c),
+    }
+}
+
+/// Foreign text on one line, without control characters, zero-width characters and direction overrides.
+#[must_use]
+pub fn clean(text: &str) -> String {
+    text.chars().filter_map(visible).collect()
+}
+
+/// Foreign text as markup that reads as exactly that text (after [`clean`]). The escape function of every template.
+#[must_use]
+pub fn escape(text: &str) -> String {
+    let mut out = String::with_capacity(text.len() + 8);
+    for c in text.chars().filter_map(visible) {
+        if matches!(c, '\\' | '*' | '`' | '[' | ']' | '(' | ')' | '<') {
+            out.push('\\');
+        }
+        out.push(c);
+    }
+    out
+}
+
+/// Reads markup. Never fails: what is not well-formed is text.
+#[must_use]
+pub fn parse(markup: &str) -> Vec<Span> {
+    let mut spans = Spans::default();
+    let mut rest = markup;
+    while let Some(c) = rest.chars().next() {
+        let after = rest.get(c.len_utf8()..).unwrap_or_default();
+        rest = match c {
+            '\\' => match after.chars().next().filter(char::is_ascii_punctuation) {
+                Some(plain) => {
+                    spans.text.push(plain);
+                    after.get(plain.len_utf8()..).unwrap_or_default()
+                }
+                None => spans.plain(c, after),
+            },
+            '*' => match after.strip_prefix('*') {
+                Some(tail) if spans.bold || until(tail, "**").is_some() => {
+                    spans.flush();
+                    spans.bold = !spans.bold;
+                    tail
+                }
+                _ => spans.plain(c, after),
+            },
+            '`' => match until(after, "`") {
+                Some((code, tail)) if !code.is_empty() => {
+                    spans.add(What::Code(code));
+                    tail
+                }
+                _ => spans.plain(c, after),
+            },
+            '[' => match link(after) {
+                Some((label, url, tail)) => {
+                    spans.add(What::Link { label, url });
+                    tail
+                }
+                None => spans.plain(c, after),
+            },
+            '<' => match token(after) {
+                Some((what, tail)) => {
+                    spans.add(what);
+                    tail
+                }
+                None => spans.plain(c, after),
+            },
+            _ => spans.plain(c, after),
+        };
+    }
+    spans.flush();
+    spans.all
+}
+
+#[derive(Default)]
+struct Spans {
+    all: Vec<Span>,
+    text: String,
+    bold: bool,
+}
+
+impl Spans {
+    fn plain<'a>(&mut self, c: char, after: &'a str) -> &'a str {
+        self.text.push(c);
+        after
+    }
+
+    fn flush(&mut self) {
+        if !self.text.is_empty() {
+            let text = std::mem::take(&mut self.text);
+            self.all.push(Span { what: What::Text(text), bold: self.bold });
+        }
+    }
+
+    fn add(&mut self, what: What) {
+        self.flush();
+        self.all.push(Span { what, bold: self.bold });
+    }
+}
+
+/// The text before the first unescaped `end`, without its backslashes, and what follows.
+fn until<'a>(text: &'a str, end: &str) -> Option<(String, &'a str)> {
+    let mut out = String::new();
+    let mut rest = text;
+    loop {
+        if let Some(tail) = rest.strip_prefix(end) {
+            return Some((out, tail));
+        }
+        let mut chars = rest.chars();
+        match (chars.next()?, chars.clone().next()) {
+            ('\\', Some(plain)) if plain.is_ascii_punctuation() => {
+                chars.next();
+                out.push(plain);
+            }
+            (c, _) => out.push(c),
+        }
+        rest = chars.as_str();
+    }
+}
+
+fn link(text: &str) -> Option<(String, String, &str)> {
+    let (label, tail) = until(text, "](")?;
+    let (url, tail) = until(tail, ")")?;
+    (!label.is_empty() && is_web_url(&url)).then_some((label, url, tail))
+}
+
+/// Whether people may be sent there: `http` or `https`, and no character that could end the URL early in some chat.
+#[must_use]
+pub fn is_web_url(url: &str) -> bool {
+    let tail = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
+    tail.is_some_and(|t| t.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '['))
+        && url.chars().all(|c| c.is_ascii_graphic() && !matches!(c, '<' | '>' | '|' | '"' | '\\' | '`' | '^'))
+}
+
+fn token(text: &str) -> Option<(What, &str)> {
+    let (inside, tail) = text.split_once('>')?;
+    let (kind, seconds) = inside.split_once(':')?;
+    let seconds = seconds.parse().ok()?;
+    match kind {
+        "time" => Some((What::Time(seconds), tail)),
+        "clock" => Some((What::Clock(seconds), tail)),
+        _ => None,
+    }
+}
+
+/// The markup without its marks, for logs, push previews and plain-text destinations. Times are UTC.
+#[must_use]
+pub fn plain(markup: &str) -> String {
+    parse(markup).into_iter().map(|span| span.what.plain()).collect()
+}
+
+impl What {
+    /// As plain text; a link is its label.
+    #[must_use]
+    pub fn plain(&self) -> String {
+        match self {
+            Self::Text(text) | Self::Code(text) | Self::Link { label: text, .. } => text.clone(),
+            Self::Time(seconds) => utc(*seconds, "%Y-%m-%d %H:%M:%S UTC"),
+            Self::Clock(seconds) => utc(*seconds, "%H:%M UTC"),
+        }
+    }
+}
+
+fn utc(seconds: i64, format: &str) -> String {
+    jiff::Timestamp::from_second(seconds)
+        .map_or_else(|_| seconds.to_string(), |t| t.to_zoned(jiff::tz::TimeZone::UTC).strftime(format).to_string())
+}
+
+/// At most `max` characters, the last one `…` where something was cut.
+#[must_use]
+pub fn cut(text: &str, max: usize) -> String {
+    if text.chars().count() <= max {
+        return text.to_owned();
+    }
+    text.chars().take(max.saturating_sub(1)).chain(['…']).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn text(t: &str) -> Span {
+        Span { what: What::Text(t.into()), bold: false }
+    }
+
+    #[test]
+    fn markup_is_read() {
+        let spans = parse("**AP** `x\\`y` [Mist](https://manage.mist.com/a\\)b) <time:0> \\*\\*no\\*\\* 2 * 3");
+        let plain: Vec<String> = spans.iter().map(|s| s.what.plain()).collect();
+        assert_eq!(plain, ["AP", " ", "x`y", " ", "Mist", " ", "1970-01-01 00:00:00 UTC", " **no** 2 * 3"]);
+        assert_eq!(spans[4].what, What::Link { label: "Mist".into(), url: "https://manage.mist.com/a)b".into() });
+        assert!(spans[0].bold && !spans[1].bold);
+    }
+
+    #[test]
+    fn what_is_not_well_formed_is_text() {
+        for odd in ["**", "`", "``", "[x](javascript:alert(1))", "[x](", "<time:x>", "<!channel>", "a\\"] {
+            assert_eq!(parse(odd), [text(odd)], "{odd}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_value_reads_as_itself_and_is_never_markup(value in "\\PC{0,40}|[\\[\\]()*`<>\\\\:a-z/!@^|\\x00-\\x1f\u{200b}\u{202e}-]{0,40}") {
+            let spans = parse(&escape(&value));
+            prop_assert!(spans.iter().all(|s| matches!(s.what, What::Text(_)) && !s.bold), "{:?}", spans);
+            prop_assert_eq!(plain(&escape(&value)), clean(&value));
+        }
+
+        #[test]
+        fn a_value_stays_where_the_template_put_it(value in "[\\[\\]()*`<>\\\\a]{1,20}") {
+            let spans = parse(&format!("**{0}** `{0}` [{0}](https://a.example)", escape(&value)));
+            prop_assert_eq!(spans.len(), 5, "{:?}", &spans);
+            prop_assert!(spans[0].bold && spans[0].what == What::Text(value.clone()));
+            prop_assert_eq!(&spans[2].what, &What::Code(value.clone()));
+        }
+
+        #[test]
+        fn any_markup_can_be_read(markup in "[\\[\\]()*`<>\\\\:a-z0-9/\n]{0,80}") {
+            let _ = plain(&markup);
+        }
+    }
+}
