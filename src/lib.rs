@@ -1,6 +1,7 @@
 //! Foghorn turns a network's webhook firehose into the few chat messages a person wants.
 
 pub mod clock;
+pub mod destination;
 pub mod model;
 pub mod pacing;
 pub mod render;

@@ -1,0 +1,204 @@
+//! The only client that talks to the outside. No retries here, no redirects, and no URL in any word that leaves.
+
+use std::error::Error;
+use std::net::IpAddr;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use reqwest::redirect::Policy;
+use reqwest::{Certificate, Client, ClientBuilder, Response, Url, header};
+
+use super::{Reply, Request};
+
+/// As much of a reply as anyone reads.
+const MAX_REPLY: usize = 8 * 1024;
+
+/// Sends requests. Proxies are those of the environment; what is on this machine is reached without one.
+#[derive(Clone)]
+pub struct Http {
+    proxied: Client,
+    /// Made when first needed: reading the machine's certificates takes a while.
+    direct: OnceLock<Client>,
+    plain_http_anywhere: bool,
+}
+
+impl std::fmt::Debug for Http {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Http")
+    }
+}
+
+/// Why no client could be made.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot set up the HTTP client: {0}")]
+pub struct NoClient(String);
+
+impl Http {
+    /// A client that sends over plain HTTP to this machine only, or anywhere when told so.
+    ///
+    /// # Errors
+    /// When TLS cannot be set up, neither with the machine's certificates nor with those compiled in.
+    pub fn new(plain_http_anywhere: bool) -> Result<Self, NoClient> {
+        Ok(Self { proxied: build(|b| b)?, direct: OnceLock::new(), plain_http_anywhere })
+    }
+
+    /// Sends one request. Never fails: what went wrong is the reply.
+    pub async fn send(&self, request: &Request, timeout: Duration) -> Reply {
+        let failed = |why: &str| Reply::Failed { why: why.to_owned() };
+        let (url, headers, body) = match request {
+            Request::Print(text) => {
+                println!("{text}");
+                return Reply::Printed;
+            }
+            Request::Post { url, headers, body } => (url, headers, body),
+        };
+        let Ok(url) = Url::parse(url.expose()) else { return failed("the URL is not a URL") };
+        let local = is_local(&url);
+        if url.scheme() != "https" && !(url.scheme() == "http" && (local || self.plain_http_anywhere)) {
+            return failed("the URL must begin with https://");
+        }
+        let client = match local {
+            true => self.direct.get_or_init(|| build(ClientBuilder::no_proxy).unwrap_or_else(|_| self.proxied.clone())),
+            false => &self.proxied,
+        };
+        let mut post = client.post(url).timeout(timeout).json(body);
+        for (name, value) in headers {
+            let Ok(mut value) = header::HeaderValue::from_str(value.expose()) else {
+                return failed("a header's value has characters no header may have");
+            };
+            value.set_sensitive(true);
+            post = post.header(name, value);
+        }
+        match post.send().await {
+            Ok(response) => read(response).await,
+            Err(error) => Reply::Failed { why: short(error) },
+        }
+    }
+}
+
+async fn read(mut response: Response) -> Reply {
+    let header = |name| response.headers().get(name).and_then(|v| v.to_str().ok()).map(str::to_owned);
+    let (status, retry_after, date) = (response.status().as_u16(), header(header::RETRY_AFTER), header(header::DATE));
+    let mut body = Vec::new();
+    // the status is what counts: a body that breaks off says less, not something else
+    while let Ok(Some(chunk)) = response.chunk().await {
+        body.extend(chunk.iter().take(MAX_REPLY - body.len()));
+        if body.len() >= MAX_REPLY {
+            break;
+        }
+    }
+    Reply::Http { status, retry_after, date, body: String::from_utf8_lossy(&body).into_owned() }
+}
+
+fn build(with: impl Fn(ClientBuilder) -> ClientBuilder) -> Result<Client, NoClient> {
+    let builder = || {
+        with(Client::builder())
+            .redirect(Policy::none())
+            .referer(false)
+            .connect_timeout(Duration::from_secs(3))
+            .pool_idle_timeout(Duration::from_secs(30))
+            .tcp_keepalive(Duration::from_secs(30))
+            .user_agent(concat!("foghorn/", env!("CARGO_PKG_VERSION")))
+    };
+    // a machine without a CA store cannot even build a client: then the compiled-in certificates serve
+    builder()
+        .build()
+        .or_else(|_| {
+            let roots =
+                webpki_root_certs::TLS_SERVER_ROOT_CERTS.iter().filter_map(|der| Certificate::from_der(der).ok());
+            builder().tls_certs_only(roots).build()
+        })
+        .map_err(|error| NoClient(short(error)))
+}
+
+fn is_local(url: &Url) -> bool {
+    let host = url.host_str().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
+    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}
+
+/// What went wrong, in few words and without the URL, which is a secret.
+fn short(error: reqwest::Error) -> String {
+    let error = error.without_url();
+    if error.is_timeout() {
+        return if error.is_connect() { "timed out while connecting" } else { "timed out" }.to_owned();
+    }
+    let mut deepest: &dyn Error = &error;
+    while let Some(source) = deepest.source() {
+        if let Some(io) = source.downcast_ref::<std::io::Error>() {
+            match io.kind() {
+                std::io::ErrorKind::ConnectionRefused => return "connection refused".to_owned(),
+                std::io::ErrorKind::ConnectionReset => return "connection reset".to_owned(),
+                _ => {}
+            }
+        }
+        deepest = source;
+    }
+    let detail = deepest.to_string().to_lowercase();
+    let what = match () {
+        () if detail.contains("certificate") || detail.contains("tls") => "the TLS certificate was not accepted",
+        () if detail.contains("dns") || detail.contains("lookup") || detail.contains("name or service") => {
+            "the host was not found"
+        }
+        () if error.is_connect() => "cannot connect",
+        () if error.is_builder() => "the request cannot be built",
+        () => "the connection broke",
+    };
+    what.to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+    use crate::model::Secret;
+
+    fn post(url: String) -> Request {
+        Request::Post { url: Secret::new(url), headers: vec![("X-Key".into(), Secret::new("canary"))], body: json!({}) }
+    }
+
+    /// Answers one request with these bytes.
+    async fn answer(bytes: Vec<u8>) -> u16 {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        tokio::spawn(async move {
+            let (mut socket, _) = listener.accept().await.unwrap();
+            let _ = socket.read(&mut [0; 4096]).await;
+            let _ = socket.write_all(&bytes).await;
+        });
+        port
+    }
+
+    #[tokio::test]
+    async fn no_reply_holds_the_url() {
+        let http = Http::new(false).unwrap();
+        for url in ["http://127.0.0.1:1/canary", "http://example.com/canary", "canary", "https://canary.invalid/canary"]
+        {
+            let request = post(url.to_owned());
+            let reply = http.send(&request, Duration::from_secs(2)).await;
+            let said = format!("{reply:?} {request:?} {http:?}");
+            assert!(matches!(reply, Reply::Failed { .. }) && !said.contains("canary"), "{said}");
+        }
+        let refused = http.send(&post("http://127.0.0.1:1/x".into()), Duration::from_secs(2)).await;
+        assert_eq!(refused, Reply::Failed { why: "connection refused".into() });
+    }
+
+    #[tokio::test]
+    async fn redirects_are_not_followed_and_replies_are_capped() {
+        let http = Http::new(false).unwrap();
+        let port =
+            answer(b"HTTP/1.1 302 Found\r\nlocation: http://127.0.0.1:1/\r\ncontent-length: 0\r\n\r\n".to_vec()).await;
+        let reply = http.send(&post(format!("http://127.0.0.1:{port}/")), Duration::from_secs(2)).await;
+        assert!(matches!(reply, Reply::Http { status: 302, .. }), "{reply:?}");
+        let mut long = b"HTTP/1.1 429 Slow\r\nretry-after: 7\r\ncontent-length: 100000\r\n\r\n".to_vec();
+        long.extend(std::iter::repeat_n(b'x', 100_000));
+        let port = answer(long).await;
+        match http.send(&post(format!("http://127.0.0.1:{port}/")), Duration::from_secs(2)).await {
+            Reply::Http { status: 429, retry_after, body, .. } => {
+                assert_eq!((retry_after.as_deref(), body.len()), (Some("7"), MAX_REPLY));
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}

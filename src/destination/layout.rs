@@ -1,0 +1,161 @@
+//! What both chats share: the look of a severity, and the order in which a message shrinks until it fits.
+
+use crate::model::{Message, Reason, Severity};
+use crate::render::markup::{self, Span, What};
+
+/// How a severity looks. Never by colour only: an icon and a word.
+pub(super) struct Look {
+    pub(super) icon: &'static str,
+    pub(super) word: &'static str,
+    /// Slack's bar.
+    pub(super) color: &'static str,
+    /// Teams' container.
+    pub(super) style: &'static str,
+    /// Teams' title.
+    pub(super) text_color: &'static str,
+    /// The site, where the title does not name it.
+    pub(super) site: Option<String>,
+}
+
+impl Look {
+    pub(super) fn of(message: &Message) -> Self {
+        let about = &message.about;
+        let (icon, word, color, style, text_color) = match (about.reason, about.severity) {
+            (Reason::Resolved, _) => ("🟢", "resolved", "#2EB886", "good", "Good"),
+            (Reason::Recovered, _) => ("🟢", "recovered", "#2EB886", "good", "Good"),
+            (_, Severity::Critical) => ("🔴", "critical", "#D72631", "attention", "Attention"),
+            (_, Severity::Warning) => ("🟠", "warning", "#E8912D", "warning", "Warning"),
+            (_, Severity::Info) => ("🔵", "info", "#2B7DE1", "accent", "Accent"),
+        };
+        let site = message.facts.iter().find(|(name, _)| name == "Site").map(|(_, value)| markup::plain(value));
+        let site = site.filter(|site| !markup::plain(&message.title).contains(site.as_str()));
+        Self { icon, word, color, style, text_color, site }
+    }
+}
+
+/// How far a message was shrunk, in the order things go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Shrink {
+    Not,
+    Footer,
+    Values,
+    Facts,
+    Text,
+    HeadlineOnly,
+}
+
+/// The first shrinking that fits.
+pub(super) fn fit<T>(make: impl Fn(Shrink) -> T, fits: impl Fn(&T) -> bool) -> Option<T> {
+    use Shrink::{Facts, Footer, HeadlineOnly, Not, Text, Values};
+    [Not, Footer, Values, Facts, Text, HeadlineOnly].into_iter().map(make).find(fits)
+}
+
+impl Shrink {
+    pub(super) fn footer(self) -> bool {
+        self < Self::Footer
+    }
+
+    /// How long a fact's value may be.
+    pub(super) fn value_chars(self, usual: usize) -> usize {
+        if self < Self::Values { usual } else { 200 }
+    }
+
+    /// The facts to show, and how many are not shown.
+    pub(super) fn facts(self, facts: &[(String, String)], usual: usize) -> (&[(String, String)], usize) {
+        let keep = if self < Self::Facts { usual } else { 6 };
+        let (shown, hidden) = facts.split_at(facts.len().min(keep));
+        (shown, hidden.len())
+    }
+
+    /// The text in pieces of at most `max`; one piece once the text itself must shrink.
+    pub(super) fn text(self, spans: &[Span], max: usize, len: fn(&Span) -> usize) -> Vec<Vec<Span>> {
+        if self >= Self::Text { vec![cut_spans(spans, 2_000.min(max), len)] } else { pieces(spans, max, len) }
+            .into_iter()
+            .filter(|piece| piece.iter().any(|span| !span.what.plain().trim().is_empty()))
+            .collect()
+    }
+}
+
+/// The beginning that encodes to at most `max`, ended by `…` where something was cut. Only plain values are cut, before
+/// they are escaped.
+pub(super) fn cut_spans(spans: &[Span], max: usize, len: fn(&Span) -> usize) -> Vec<Span> {
+    let mut out = Vec::new();
+    let mut used = 0;
+    for span in spans {
+        let need = len(span);
+        if used + need <= max {
+            used += need;
+            out.push(span.clone());
+            continue;
+        }
+        let room = max.saturating_sub(used);
+        if let Some((head, _)) = halves(span, room.saturating_sub(1), len) {
+            out.push(head);
+        }
+        out.push(Span { what: What::Text("…".to_owned()), bold: false });
+        break;
+    }
+    out
+}
+
+/// All of it, in pieces that each encode to at most `max`, parted at a line or a space where there is one.
+fn pieces(spans: &[Span], max: usize, len: fn(&Span) -> usize) -> Vec<Vec<Span>> {
+    let mut all = Vec::new();
+    let mut piece: Vec<Span> = Vec::new();
+    let mut used = 0;
+    let mut waiting: Vec<Span> = spans.iter().rev().cloned().collect();
+    while let Some(span) = waiting.pop() {
+        let need = len(&span);
+        if used + need <= max {
+            used += need;
+            piece.push(span);
+            continue;
+        }
+        match halves(&span, max - used, len) {
+            Some((head, tail)) => {
+                piece.push(head);
+                waiting.push(tail);
+            }
+            // too big for an empty piece, and cannot be parted: it would never fit
+            None if piece.is_empty() => continue,
+            None => waiting.push(span),
+        }
+        all.push(std::mem::take(&mut piece));
+        used = 0;
+    }
+    if !piece.is_empty() {
+        all.push(piece);
+    }
+    all
+}
+
+/// A text parted so that its head encodes to at most `max`. `None` where nothing fits, and for what cannot be parted.
+fn halves(span: &Span, max: usize, len: fn(&Span) -> usize) -> Option<(Span, Span)> {
+    let (What::Text(text) | What::Code(text)) = &span.what else { return None };
+    let make = |text: &str| Span {
+        what: if matches!(span.what, What::Code(_)) {
+            What::Code(text.to_owned())
+        } else {
+            What::Text(text.to_owned())
+        },
+        bold: span.bold,
+    };
+    let ends: Vec<usize> = text.char_indices().map(|(i, c)| i + c.len_utf8()).collect();
+    let fitting = ends.partition_point(|end| text.get(..*end).is_some_and(|head| len(&make(head)) <= max));
+    let hard = *ends.get(fitting.checked_sub(1)?)?;
+    let head = text.get(..hard)?;
+    // a clean break, unless it wastes half of the room
+    let at = |mark: char| head.rfind(mark).map(|i| i + 1).filter(|i| *i > hard / 2);
+    let soft = at('\n').or_else(|| at(' ')).unwrap_or(hard);
+    Some((make(text.get(..soft)?), make(text.get(soft..)?)))
+}
+
+/// What small print says.
+pub(super) fn footer(message: &Message) -> Vec<(&'static str, String)> {
+    let about = &message.about;
+    [("rule", &about.rule), ("type", &about.kind), ("incident", &about.incident)]
+        .into_iter()
+        .filter(|(_, value)| !value.trim().is_empty())
+        .map(|(name, value)| (name, markup::cut(&markup::clean(value), 120)))
+        .collect()
+}

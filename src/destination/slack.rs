@@ -1,0 +1,220 @@
+//! Slack's incoming webhooks: a headline, and an attachment with a colour bar.
+//!
+//! Links, not buttons: a button on a webhook-only app shows a warning once clicked.
+
+use serde_json::{Value, json};
+
+use super::layout::{self, Look, Shrink};
+use super::{Outcome, Reply, Size};
+use crate::model::Message;
+use crate::render::markup::{self, Span, What};
+
+/// The room we use: below what Slack refuses, splits or hides.
+const MAX_CHARS: usize = 8_000;
+const MAX_BYTES: usize = 16 * 1024;
+const MAX_SECTION: usize = 2_900;
+const MAX_FIELD: usize = 1_900;
+const MAX_HEADLINE: usize = 1_000;
+
+/// The body that says this.
+pub(super) fn encode(message: &Message, size: Size) -> Value {
+    if size == Size::Plain {
+        return json!({"text": headline(message)});
+    }
+    layout::fit(|shrink| card(message, shrink), |body| body.to_string().len() <= MAX_BYTES && chars(body) <= MAX_CHARS)
+        .unwrap_or_else(|| json!({"text": headline(message)}))
+}
+
+/// A word of warning about a URL that looks like another Slack thing.
+#[must_use]
+pub fn url_warning(url: &str) -> Option<String> {
+    ["/triggers/", "/workflows/"].iter().any(|part| url.contains(part)).then(|| {
+        "this is a Workflow Builder trigger, which takes flat variables only; \
+         make an incoming webhook (`https://hooks.slack.com/services/…`)"
+            .to_owned()
+    })
+}
+
+fn headline(message: &Message) -> String {
+    let look = Look::of(message);
+    let title = text(&markup::cut(&markup::plain(&message.title), MAX_HEADLINE / 6));
+    let site = look.site.map(|site| format!(" | {}", text(&markup::cut(&site, 80)))).unwrap_or_default();
+    format!("{} *{title}*{site}", look.icon)
+}
+
+fn card(message: &Message, shrink: Shrink) -> Value {
+    let look = Look::of(message);
+    if shrink == Shrink::HeadlineOnly {
+        return json!({"text": headline(message)});
+    }
+    let mut blocks = Vec::new();
+    for part in shrink.text(&markup::parse(&message.text), MAX_SECTION, encoded_len) {
+        blocks.push(section(&encode_spans(&part)));
+    }
+    let (facts, hidden) = shrink.facts(&message.facts, 7);
+    let mut fields = vec![mrkdwn(&format!("*Severity*\n{}", look.word))];
+    fields.extend(facts.iter().map(|(name, value)| {
+        let value = layout::cut_spans(&markup::parse(value), shrink.value_chars(MAX_FIELD), encoded_len);
+        mrkdwn(&format!("*{}*\n{}", text(&markup::cut(name, 80)), encode_spans(&value)))
+    }));
+    if hidden > 0 {
+        fields.push(mrkdwn(&format!("_{hidden} more fields_")));
+    }
+    blocks.push(json!({"type": "section", "fields": fields}));
+    let links: Vec<String> = message.links.iter().take(3).map(|l| link(&l.label, &l.url)).collect();
+    if !links.is_empty() {
+        blocks.push(section(&links.join("  |  ")));
+    }
+    if shrink.footer() {
+        let footer = layout::footer(message).into_iter().map(|(name, value)| format!("{name} {}", code(&value)));
+        let footer: Vec<String> = footer.collect();
+        blocks.push(json!({"type": "context", "elements": [mrkdwn(&footer.join("  |  "))]}));
+    }
+    let fallback = format!("{}: {}", look.word.to_uppercase(), text(&markup::cut(&markup::plain(&message.title), 200)));
+    json!({"text": headline(message), "attachments": [{"color": look.color, "fallback": fallback, "blocks": blocks}]})
+}
+
+fn section(mrkdwn_text: &str) -> Value {
+    json!({"type": "section", "text": mrkdwn(mrkdwn_text)})
+}
+
+fn mrkdwn(text: &str) -> Value {
+    json!({"type": "mrkdwn", "text": text})
+}
+
+fn encoded_len(span: &Span) -> usize {
+    encode_spans(std::slice::from_ref(span)).encode_utf16().count()
+}
+
+fn encode_spans(spans: &[Span]) -> String {
+    spans
+        .iter()
+        .map(|span| {
+            let inner = match &span.what {
+                What::Text(plain) => text(plain),
+                What::Code(plain) => return code(plain),
+                What::Link { label, url } => link(label, url),
+                time @ What::Time(seconds) => date(*seconds, "{date_short_pretty} {time_secs}", &time.plain()),
+                time @ What::Clock(seconds) => date(*seconds, "{time}", &time.plain()),
+            };
+            let trimmed = inner.trim();
+            // a bold mark next to a space is shown as an asterisk
+            if span.bold && !trimmed.is_empty() { inner.replace(trimmed, &format!("*{trimmed}*")) } else { inner }
+        })
+        .collect()
+}
+
+fn date(seconds: i64, format: &str, fallback: &str) -> String {
+    if seconds < 0 { fallback.to_owned() } else { format!("<!date^{seconds}^{format}|{fallback}>") }
+}
+
+fn link(label: &str, url: &str) -> String {
+    let label: String = markup::cut(label, 200).chars().filter(|c| !matches!(c, '|' | '<' | '>')).collect();
+    format!("<{}|{}>", url.replace('&', "&amp;"), text(&label))
+}
+
+/// Fixed-width: nothing in it is formatted.
+fn code(plain: &str) -> String {
+    let plain = escape(&plain.replace(['`', '\n'], "'").replace("](", "]\u{200b}(").replace("://", ":\u{200b}//"));
+    if plain.trim().is_empty() { String::new() } else { format!("`{plain}`") }
+}
+
+/// Plain text that Slack formats nowhere. mrkdwn cannot escape its marks: one within a word (`my_ap`) never formats and
+/// stays as it is; any other becomes its look-alike, or stands between zero-width spaces where there is none.
+fn text(plain: &str) -> String {
+    let chars: Vec<char> = plain.chars().collect();
+    let word = |i: Option<usize>| i.and_then(|i| chars.get(i)).is_some_and(|c| c.is_alphanumeric());
+    let mut out = String::with_capacity(plain.len());
+    for (i, c) in chars.iter().enumerate() {
+        match c {
+            '`' => out.push('\''),
+            '*' | '_' | '~' if word(i.checked_sub(1)) && word(Some(i + 1)) => out.push(*c),
+            '*' => out.push('∗'),
+            '~' => out.push('∼'),
+            '_' => out.extend(['\u{200b}', '_', '\u{200b}']),
+            '(' if i > 0 && chars.get(i - 1) == Some(&']') => out.extend(['\u{200b}', '(']),
+            '/' if i > 0 && chars.get(i - 1) == Some(&':') => out.extend(['\u{200b}', '/']),
+            c => out.push(*c),
+        }
+    }
+    escape(&out)
+}
+
+/// The three entities Slack knows. A mention's beginning is parted too, for clients that decode before they parse.
+fn escape(plain: &str) -> String {
+    let mut out = plain.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
+    for mark in ["!", "@", "#"] {
+        out = out.replace(&format!("&lt;{mark}"), &format!("&lt;\u{200b}{mark}"));
+    }
+    out
+}
+
+/// Characters of text in the whole message, as Slack counts them.
+fn chars(body: &Value) -> usize {
+    match body {
+        Value::Object(map) => map
+            .iter()
+            .map(|(key, value)| match value {
+                Value::String(text) if matches!(key.as_str(), "text" | "fallback") => text.encode_utf16().count(),
+                other => chars(other),
+            })
+            .sum(),
+        Value::Array(items) => items.iter().map(chars).sum(),
+        _ => 0,
+    }
+}
+
+/// What Slack's reply means. Keyed on the word in the body: statuses vary.
+pub(super) fn classify(status: u16, body: &str, reply: &Reply) -> Outcome {
+    let word = body.trim();
+    let error =
+        word.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).find(|w| w.contains('_')).unwrap_or(word);
+    match error {
+        "invalid_payload"
+        | "invalid_blocks"
+        | "invalid_attachments"
+        | "no_text"
+        | "too_many_attachments"
+        | "msg_blocks_too_long"
+        | "msg_too_long"
+        | "missing_text_or_fallback_or_attachments" => {
+            Outcome::BadPayload { why: format!("Slack refused the message: {error}") }
+        }
+        "no_service" | "no_active_hooks" | "no_team" | "no_service_id" | "team_disabled" | "invalid_token" => {
+            Outcome::Broken {
+                why: format!("Slack no longer knows this webhook ({error}): make a new one and set its URL"),
+            }
+        }
+        "action_prohibited" | "posting_to_general_channel_denied" => Outcome::Broken {
+            why: format!("Slack forbids posting there ({error}): ask an admin, or use another channel's webhook"),
+        },
+        "channel_not_found" | "user_not_found" | "channel_is_archived" => Outcome::Broken {
+            why: format!("the webhook's channel is gone ({error}): make a webhook for another channel"),
+        },
+        "rollup_error" => Outcome::Retry { why: "Slack: rollup_error".to_owned() },
+        "rate_limited" | "ratelimited" => Outcome::RetryAfter { wait: super::retry_after(reply) },
+        _ if (200..300).contains(&status) && word == "ok" => Outcome::Delivered,
+        _ if (200..300).contains(&status) => {
+            Outcome::Broken { why: "the reply is not Slack's `ok`: is this URL an incoming webhook?".to_owned() }
+        }
+        _ => super::by_status("Slack", status, reply),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn no_value_is_live(value in "\\PC{0,60}|[<>!@#|&*_~`a-z:/^ ]{0,60}") {
+            let said = encode_spans(&markup::parse(&markup::escape(&value)));
+            prop_assert!(!said.contains('<') && !said.contains('>') && !said.contains('`'), "{}", said);
+            prop_assert!(!said.contains("://"), "{}", said);
+            let back = said.replace('\u{200b}', "").replace('∗', "*").replace('∼', "~").replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&");
+            prop_assert_eq!(back, markup::clean(&value).replace('`', "'").replace('∗', "*").replace('∼', "~"));
+        }
+    }
+}

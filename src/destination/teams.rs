@@ -1,0 +1,205 @@
+//! Teams' Workflows webhooks: one Adaptive Card.
+//!
+//! A flow answers 202 before it posts, and drops what is too big or malformed without a word: so nothing leaves here that
+//! could be.
+
+use serde_json::{Value, json};
+
+use super::layout::{self, Look, Shrink};
+use super::{Outcome, Reply, Size};
+use crate::model::Message;
+use crate::render::markup::{self, Span, What};
+
+/// Teams takes 28 KB; this leaves room for what the flow adds.
+const MAX_BYTES: usize = 24 * 1024;
+/// Text in one block, so that a digest stays in readable pieces.
+const MAX_BLOCK: usize = 2_900;
+const MAX_VALUE: usize = 1_900;
+
+/// The body that says this.
+pub(super) fn encode(message: &Message, size: Size) -> Value {
+    let smallest = || card(message, Shrink::HeadlineOnly);
+    if size == Size::Plain {
+        return smallest();
+    }
+    layout::fit(|shrink| card(message, shrink), |body| body.to_string().len() <= MAX_BYTES).unwrap_or_else(smallest)
+}
+
+/// Why this URL cannot work: the Office 365 connectors are gone.
+#[must_use]
+pub fn connector_error(url: &str) -> Option<String> {
+    let host = url.split("://").nth(1)?.split(['/', ':', '?']).next()?.to_ascii_lowercase();
+    let dead = host == "outlook.office.com" || host == "outlook.office365.com" || host.ends_with("webhook.office.com");
+    dead.then(|| {
+        "Office 365 connectors were switched off in May 2026; in Teams make a workflow \
+         \"Send webhook alerts to a channel\" and use its URL"
+            .to_owned()
+    })
+}
+
+fn card(message: &Message, shrink: Shrink) -> Value {
+    let look = Look::of(message);
+    let title = markup::cut(&markup::plain(&message.title), 160);
+    let subtle: Vec<String> = std::iter::once(look.word.to_owned())
+        .chain(look.site.as_deref().map(|site| text(&markup::cut(site, 80))))
+        .chain([What::Time(message.about.at.seconds()).plain()])
+        .collect();
+    let mut body = vec![json!({
+        "type": "Container", "style": look.style, "bleed": true,
+        "items": [
+            {"type": "TextBlock", "text": format!("{} {}", look.icon, text(&title)), "wrap": true, "weight": "Bolder",
+             "size": "Large", "color": look.text_color},
+            {"type": "TextBlock", "text": subtle.join(" · "), "wrap": true, "isSubtle": true, "spacing": "None"},
+        ],
+    })];
+    let mut actions: Vec<Value> = Vec::new();
+    if shrink != Shrink::HeadlineOnly {
+        for part in shrink.text(&markup::parse(&message.text), MAX_BLOCK, encoded_len) {
+            body.push(json!({"type": "TextBlock", "text": encode_spans(&part), "wrap": true}));
+        }
+        let (facts, hidden) = shrink.facts(&message.facts, 10);
+        let mut facts: Vec<Value> = facts
+            .iter()
+            .map(|(name, value)| {
+                let value = layout::cut_spans(&markup::parse(value), shrink.value_chars(MAX_VALUE), encoded_len);
+                json!({"title": text(&markup::cut(name, 80)), "value": encode_spans(&value)})
+            })
+            .collect();
+        if hidden > 0 {
+            facts.push(json!({"title": "…", "value": format!("{hidden} more fields")}));
+        }
+        if !facts.is_empty() {
+            body.push(json!({"type": "FactSet", "facts": facts}));
+        }
+        if shrink.footer() {
+            let footer: Vec<String> =
+                layout::footer(message).into_iter().map(|(name, value)| format!("{name} {}", text(&value))).collect();
+            body.push(json!({"type": "TextBlock", "text": footer.join(" | "), "wrap": true, "isSubtle": true,
+                             "size": "Small", "separator": true}));
+        }
+        actions.extend(
+            message
+                .links
+                .iter()
+                .take(3)
+                .map(|link| json!({"type": "Action.OpenUrl", "title": markup::cut(&link.label, 60), "url": link.url})),
+        );
+    }
+    let mut content = json!({
+        "$schema": "http://adaptivecards.io/schemas/adaptive-card.json",
+        "type": "AdaptiveCard", "version": "1.4", "fallbackText": format!("{}: {title}", look.word),
+        "msteams": {"width": "Full"}, "body": body,
+    });
+    if let (false, Value::Object(content)) = (actions.is_empty(), &mut content) {
+        content.insert("actions".to_owned(), actions.into());
+    }
+    json!({"type": "message", "attachments": [
+        {"contentType": "application/vnd.microsoft.card.adaptive", "contentUrl": null, "content": content},
+    ]})
+}
+
+fn encoded_len(span: &Span) -> usize {
+    encode_spans(std::slice::from_ref(span)).chars().count()
+}
+
+fn encode_spans(spans: &[Span]) -> String {
+    spans
+        .iter()
+        .map(|span| {
+            let inner = match &span.what {
+                What::Text(plain) | What::Code(plain) => text(plain),
+                What::Link { label, url } => {
+                    format!("[{}]({})", text(label), url.replace('(', "%28").replace(')', "%29"))
+                }
+                time => time.plain(),
+            };
+            let trimmed = inner.trim();
+            if span.bold && !trimmed.is_empty() { inner.replace(trimmed, &format!("**{trimmed}**")) } else { inner }
+        })
+        .collect()
+}
+
+/// Plain text that Teams formats nowhere. A line break needs an empty line; `{{DATE(` and bare URLs would come alive.
+fn text(plain: &str) -> String {
+    let mut out = String::with_capacity(plain.len() + 8);
+    let mut last = '\n';
+    for c in plain.chars() {
+        match c {
+            '\n' => out.push_str("\n\n"),
+            '\\' | '*' | '_' | '[' | ']' | '`' | '~' => out.extend(['\\', c]),
+            '#' | '>' | '-' | '+' if last == '\n' => out.extend(['\\', c]),
+            '.' | ')' if last.is_ascii_digit() && starts_line(&out) => out.extend(['\\', c]),
+            '{' if last == '{' => out.extend(['\u{200b}', '{']),
+            '/' if last == ':' => out.extend(['\u{200b}', '/']),
+            '<' => out.push_str("&lt;"),
+            '&' => out.push_str("&amp;"),
+            c => out.push(c),
+        }
+        last = c;
+    }
+    out
+}
+
+/// Whether the line written so far is digits only: `1.` would begin a list.
+fn starts_line(out: &str) -> bool {
+    out.rsplit('\n').next().is_some_and(|line| line.bytes().all(|b| b.is_ascii_digit()))
+}
+
+/// What the flow's reply means. Its success says "accepted", never "shown".
+pub(super) fn classify(status: u16, body: &str, reply: &Reply) -> Outcome {
+    // a connector's habit, kept because it costs nothing: 200 with the failure in the text
+    if let Some(code) = body.split("endpoint returned HTTP error ").nth(1) {
+        return match code.get(..3) {
+            Some("429") => Outcome::RetryAfter { wait: super::retry_after(reply) },
+            Some("413" | "400") => Outcome::BadPayload { why: "Teams refused the card".to_owned() },
+            _ => Outcome::Retry { why: "Teams could not post the card".to_owned() },
+        };
+    }
+    match status {
+        200..300 => Outcome::Delivered,
+        401 | 403 => Outcome::Broken {
+            why: format!(
+                "Teams answered {status}: set \"Who can trigger the flow\" to Anyone, and copy the whole URL with its `sig`"
+            ),
+        },
+        404 | 410 => Outcome::Broken {
+            why: format!("Teams answered {status}: the flow was deleted, turned off, or has a new URL"),
+        },
+        400 => Outcome::BadPayload { why: format!("the flow refused the card{}", error_of(body)) },
+        _ => super::by_status("Teams", status, reply),
+    }
+}
+
+/// `error.code` of Power Automate's answer.
+fn error_of(body: &str) -> String {
+    let code =
+        serde_json::from_str::<Value>(body).ok().and_then(|v| v.pointer("/error/code")?.as_str().map(str::to_owned));
+    code.map(|code| format!(": {}", markup::cut(&markup::clean(&code), 80))).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn no_value_is_live(value in "\\PC{0,60}|[<>!@#()|&*_~`a-z:/\\[\\]{} 1.-]{0,60}") {
+            let said = encode_spans(&markup::parse(&markup::escape(&value)));
+            prop_assert!(!said.contains('<') && !said.contains("{{") && !said.contains("://"), "{}", said);
+            let mut escaped = false;
+            for c in said.chars() {
+                prop_assert!(escaped || !matches!(c, '*' | '_' | '[' | ']' | '`' | '~'), "{}", said);
+                escaped = c == '\\' && !escaped;
+            }
+        }
+    }
+
+    #[test]
+    fn dead_connectors_are_explained() {
+        assert!(connector_error("https://contoso.webhook.office.com/webhookb2/x").is_some());
+        assert!(connector_error("https://outlook.office.com/webhook/x").is_some());
+        assert!(connector_error("https://prod-1.westeurope.logic.azure.com/workflows/x").is_none());
+    }
+}

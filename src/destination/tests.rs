@@ -1,0 +1,156 @@
+use super::*;
+use crate::model::{Notification, Reason, Subject};
+use crate::render::Templates;
+use crate::render::tests::{about, ap};
+
+fn settings(kind: Kind) -> DestinationSettings {
+    DestinationSettings::with_defaults("d".into(), kind)
+}
+
+fn slack() -> DestinationSettings {
+    settings(Kind::Slack { url: Secret::new("https://hooks.slack.com/services/x") })
+}
+
+fn teams() -> DestinationSettings {
+    settings(Kind::Teams { url: Secret::new("https://x.logic.azure.com/") })
+}
+
+fn body(settings: &DestinationSettings, message: &Message, size: Size) -> Value {
+    match settings.encode(message, size) {
+        Request::Post { body, .. } => body,
+        Request::Print(text) => text.into(),
+    }
+}
+
+fn samples() -> Vec<(&'static str, Vec<Message>)> {
+    let templates = Templates::builtin();
+    let off = Some("ap_offline");
+    let hostile = "<!channel> [x](https://evil.example) *b* _i_ ~s~ `c` & {{DATE(2020-01-01)}} <@U1> 😀";
+    let many = |n: u64| (0..n).map(|i| ap(&format!("ap_{i:04}"), i)).collect::<Vec<Subject>>();
+    let render = |about: Notification| vec![templates.render(about)];
+    let event =
+        serde_json::json!({"channel": 36, "pre_channel": 52, "group": "marvis", "suggestion": "test_replace_cable"});
+    let hostile_about = |length: usize| Notification {
+        rule: hostile.repeat(length),
+        detail: Some(hostile.repeat(length)),
+        why: Some(hostile.repeat(length)),
+        ..about("NEW<!here>", None, Reason::First, vec![Subject { site: Some(hostile.into()), ..ap(hostile, 1) }])
+    };
+    let storm = |name: &str, n: u64| {
+        let all: Vec<Message> = (0..n)
+            .map(|i| Notification {
+                incident: format!("i{i}"),
+                ..about("AP_DISCONNECTED", off, Reason::First, vec![ap(&format!("{name}{i:04}"), i)])
+            })
+            .map(|about| templates.render(about))
+            .collect();
+        templates.digest(&all)
+    };
+    vec![
+        ("offline", render(about("AP_DISCONNECTED", off, Reason::First, vec![ap("kitchen", 0x5c5b_3500_0001)]))),
+        ("back", render(about("AP_CONNECTED", off, Reason::Resolved, vec![ap("kitchen", 0x5c5b_3500_0001)]))),
+        (
+            "many",
+            render(Notification { more: 7, more_since: 12, ..about("AP_DISCONNECTED", off, Reason::First, many(12)) }),
+        ),
+        ("marvis", render(Notification { event, ..about("bad_cable", Some("bad_cable"), Reason::First, many(1)) })),
+        ("hostile", render(hostile_about(1))),
+        ("huge", render(hostile_about(400))),
+        ("crowd", render(about("AP_DISCONNECTED", off, Reason::First, many(2_000)))),
+        ("unknown", render(about("SOMETHING_NEW", None, Reason::First, Vec::new()))),
+        ("digest", storm("ap_", 40)),
+        ("digest-storm", storm("ap_", 2_000)),
+        ("digest-hostile", storm("<!here>_*&{{`", 400)),
+        ("digest-wide", storm("アクセスポイント", 500)),
+    ]
+}
+
+#[test]
+fn payloads_are_within_every_limit() {
+    let folder = std::env::var_os("FOGHORN_PAYLOADS").map(std::path::PathBuf::from);
+    for (name, messages) in samples() {
+        for (i, message) in messages.iter().enumerate() {
+            for (chat, settings, limit) in [("slack", slack(), 16 * 1024), ("teams", teams(), 24 * 1024)] {
+                for (size, suffix) in [(Size::Full, ""), (Size::Plain, "-plain")] {
+                    let payload = body(&settings, message, size);
+                    assert!(payload.to_string().len() <= limit, "{chat} {name}");
+                    if let Some(folder) = &folder {
+                        let file = folder.join(format!("{chat}-{name}-{i}{suffix}.json"));
+                        std::fs::write(file, serde_json::to_string_pretty(&payload).unwrap()).unwrap();
+                    }
+                }
+                if name.starts_with("digest") {
+                    let said = body(&settings, message, Size::Full).to_string();
+                    let text = crate::render::markup::plain(&message.text);
+                    let tail: String = text.chars().skip(text.chars().count() - 4).collect();
+                    assert!(said.contains(&tail), "{chat} {name} {i} lost a device");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn slack_and_teams_json() {
+    let samples = samples();
+    for name in ["offline", "back", "hostile"] {
+        let message = &samples.iter().find(|(n, _)| *n == name).unwrap().1[0];
+        insta::assert_json_snapshot!(format!("slack-{name}"), body(&slack(), message, Size::Full));
+        insta::assert_json_snapshot!(format!("teams-{name}"), body(&teams(), message, Size::Full));
+        insta::assert_snapshot!(format!("console-{name}"), console::printed(message));
+    }
+}
+
+#[test]
+fn a_reply_means_one_thing() {
+    let webhook = settings(Kind::Webhook { url: Secret::new("https://x.example/"), headers: Vec::new(), body: None });
+    let mut said = Vec::new();
+    for (who, settings, status, text) in [
+        ("slack", slack(), 200, "ok"),
+        ("slack", slack(), 200, "<html>"),
+        ("slack", slack(), 400, "invalid_blocks"),
+        ("slack", slack(), 400, "user_not_found"),
+        ("slack", slack(), 403, "action_prohibited"),
+        ("slack", slack(), 404, "no_active_hooks"),
+        ("slack", slack(), 410, "channel_is_archived"),
+        ("slack", slack(), 429, "{\"ok\":false,\"error\":\"rate_limited\"}"),
+        ("slack", slack(), 500, "rollup_error"),
+        ("slack", slack(), 302, ""),
+        ("teams", teams(), 202, ""),
+        ("teams", teams(), 200, "Microsoft Teams endpoint returned HTTP error 429 with"),
+        ("teams", teams(), 200, "Microsoft Teams endpoint returned HTTP error 413 with"),
+        ("teams", teams(), 400, "{\"error\":{\"code\":\"TriggerInputSchemaMismatch\"}}"),
+        ("teams", teams(), 401, ""),
+        ("teams", teams(), 404, ""),
+        ("teams", teams(), 413, ""),
+        ("webhook", webhook.clone(), 204, ""),
+        ("webhook", webhook.clone(), 408, ""),
+        ("webhook", webhook.clone(), 425, ""),
+        ("webhook", webhook.clone(), 422, ""),
+        ("webhook", webhook.clone(), 401, ""),
+        ("webhook", webhook, 503, ""),
+    ] {
+        let reply = Reply::Http { status, retry_after: None, date: None, body: text.into() };
+        said.push(format!("{who} {status} {text}: {:?}", settings.classify(&reply)));
+    }
+    insta::assert_snapshot!(said.join("\n"));
+}
+
+#[test]
+fn retry_after_is_seconds_or_a_date_within_bounds() {
+    let date = "Wed, 21 Oct 2026 07:28:00 GMT";
+    for (text, seconds) in [
+        ("7", 7),
+        ("0", 1),
+        ("-3", 1),
+        ("99999", 3_600),
+        ("soon", 30),
+        ("NaN", 30),
+        ("Wed, 21 Oct 2026 07:28:42 GMT", 42),
+        ("Wed, 21 Oct 2020 07:28:42 GMT", 1),
+    ] {
+        let reply =
+            Reply::Http { status: 429, retry_after: Some(text.into()), date: Some(date.into()), body: String::new() };
+        assert_eq!(retry_after(&reply), Duration::from_secs(seconds), "{text}");
+    }
+}
