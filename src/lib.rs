@@ -7,3 +7,4 @@ pub mod pacing;
 pub mod render;
 pub mod rules;
 pub mod source;
+pub mod store;

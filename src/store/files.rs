@@ -1,0 +1,103 @@
+//! The data folder: who may use it, and whether its database is the one that was there.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{Read, Seek, Write};
+use std::path::{Path, PathBuf};
+
+use super::{Error, Result};
+
+const DATABASE: &str = "foghorn.db";
+const LOCK: &str = "foghorn.lock";
+const MARKER: &str = "foghorn.marker";
+
+/// A data folder this process alone may write, as long as this lives.
+#[derive(Debug)]
+pub(super) struct Folder {
+    dir: PathBuf,
+    /// Locked; the lock goes when the file is closed, and so with the process, however it ends.
+    _lock: File,
+}
+
+impl Folder {
+    /// Makes the folder where it is missing, locks it, and refuses it where its database has vanished.
+    pub(super) fn claim(dir: &Path) -> Result<Self> {
+        make(dir).map_err(|e| Error::Fatal(format!("data folder {}: cannot make it: {e}", dir.display())))?;
+        let folder = Self { dir: dir.to_owned(), _lock: lock(dir)? };
+        // SQLite takes a missing or empty file for a new database; where there was one, that is damage.
+        let empty = fs::metadata(folder.database()).map_or(0, |meta| meta.len()) == 0;
+        let marker = dir.join(MARKER);
+        if empty && marker.exists() {
+            return Err(Error::Fatal(format!(
+                "data folder {}: {DATABASE} is missing or empty, but there was one: restore it, or delete {} to begin anew",
+                dir.display(),
+                marker.display()
+            )));
+        }
+        Ok(folder)
+    }
+
+    /// Where the database is.
+    pub(super) fn database(&self) -> PathBuf {
+        database(&self.dir)
+    }
+
+    /// Notes, durably, that the database exists from now on.
+    pub(super) fn mark(&self) -> Result<()> {
+        let marker = self.dir.join(MARKER);
+        if marker.exists() {
+            return Ok(());
+        }
+        let write = || -> std::io::Result<()> {
+            let mut file = File::create(&marker)?;
+            file.write_all(b"Foghorn made its database here: should foghorn.db be missing, it was lost.\n")?;
+            file.sync_all()?;
+            sync_folder(&self.dir)
+        };
+        write().map_err(|e| Error::Fatal(format!("data folder {}: cannot write {MARKER}: {e}", self.dir.display())))
+    }
+}
+
+/// Where a folder's database is.
+pub(super) fn database(dir: &Path) -> PathBuf {
+    dir.join(DATABASE)
+}
+
+fn make(dir: &Path) -> std::io::Result<()> {
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    if dir.is_dir() {
+        return Ok(());
+    }
+    builder.create(dir)?;
+    let parent = dir.parent().filter(|parent| !parent.as_os_str().is_empty());
+    sync_folder(parent.unwrap_or(Path::new(".")))
+}
+
+/// File names are durable only once their folder is.
+fn sync_folder(dir: &Path) -> std::io::Result<()> {
+    if cfg!(unix) { File::open(dir)?.sync_all() } else { Ok(()) }
+}
+
+fn lock(dir: &Path) -> Result<File> {
+    let cannot = |e: std::io::Error| Error::Fatal(format!("data folder {}: cannot write {LOCK}: {e}", dir.display()));
+    let path = dir.join(LOCK);
+    let mut file =
+        OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path).map_err(cannot)?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            let mut holder = String::new();
+            // A holder that has not yet written its number is merely unnamed.
+            let _ = file.read_to_string(&mut holder);
+            let holder = holder.trim();
+            let holder = if holder.is_empty() { "another process".to_owned() } else { format!("process {holder}") };
+            return Err(Error::Fatal(format!("data folder {} is in use by {holder}", dir.display())));
+        }
+        Err(TryLockError::Error(e)) => return Err(cannot(e)),
+    }
+    file.set_len(0).and_then(|()| file.rewind()).map_err(cannot)?;
+    writeln!(file, "{}", std::process::id()).map_err(cannot)?;
+    Ok(file)
+}

@@ -1,0 +1,69 @@
+//! Reading beside a running `serve`: no lock, no writes.
+
+use std::path::{Path, PathBuf};
+
+use rusqlite::Connection;
+
+use super::{DeadLetter, Error, Result, files, rows};
+use crate::model::{Journaled, Seq};
+
+/// The stored journal, read only. Sees what was durable at each batch, also while another process writes.
+#[derive(Debug)]
+pub struct Reader {
+    connection: Connection,
+}
+
+impl Reader {
+    /// Opens a data folder's database without claiming the folder.
+    ///
+    /// # Errors
+    /// One line that names the folder or the file and what is wrong with it.
+    pub fn open(dir: &Path) -> Result<Self> {
+        let path: PathBuf = files::database(dir);
+        let cannot = |e: &dyn std::fmt::Display| Error::Fatal(format!("cannot read {}: {e}", path.display()));
+        if std::fs::metadata(&path).map_err(|e| cannot(&e))?.len() == 0 {
+            return Err(cannot(&"it is empty"));
+        }
+        let connection = rows::connect_read_only(&path).map_err(|e| cannot(&e))?;
+        rows::check_readable(&connection, &path)?;
+        Ok(Self { connection })
+    }
+
+    /// Up to `limit` entries after `after`, in order; stops early past 4 MiB of bodies. Empty only at the end.
+    ///
+    /// # Errors
+    /// When the database cannot be read, or an entry is damaged.
+    pub fn read(&self, after: Seq, limit: usize) -> Result<Vec<Journaled>> {
+        rows::entries(&self.connection, after, limit)
+    }
+
+    /// Every entry after `after`, a batch at a time in memory. Ends after the first error.
+    pub fn entries(&self, after: Seq) -> impl Iterator<Item = Result<Journaled>> + '_ {
+        let (mut batch, mut after, mut over) = (Vec::new().into_iter(), after, false);
+        std::iter::from_fn(move || {
+            if batch.len() == 0 && !over {
+                match self.read(after, 1_000) {
+                    Ok(entries) => batch = entries.into_iter(),
+                    Err(e) => {
+                        over = true;
+                        return Some(Err(e));
+                    }
+                }
+            }
+            let entry: Option<Journaled> = batch.next();
+            match &entry {
+                Some(entry) => after = entry.seq,
+                None => over = true,
+            }
+            entry.map(Ok)
+        })
+    }
+
+    /// The newest `limit` dead letters, newest first.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn dead_letters(&self, limit: usize) -> Result<Vec<DeadLetter>> {
+        rows::dead_letters(&self.connection, limit).map_err(|e| rows::problem(&e))
+    }
+}

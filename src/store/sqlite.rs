@@ -1,0 +1,233 @@
+//! The store on one SQLite file: writes by one thread, reads beside it.
+
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Sender, channel, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+
+use rusqlite::Connection;
+use tokio::sync::watch;
+
+use super::files::Folder;
+use super::rows::{self, Entry, problem};
+use super::writer::{Group, Job, NewMessage, NewStep, Shared, Writer, checkpoint};
+use super::{
+    DeadLetter, Delivery, DeliveryId, Error, MessageFates, Recovered, Result, Retention, Settlement, Step, Store,
+};
+use crate::clock::{Clock, JournalClock};
+use crate::model::{Journaled, Message, Name, Record, Seq, Timestamp};
+
+/// The [`Store`] in one data folder. Clones share it; the last one to go waits for the writer and releases the folder.
+#[derive(Clone)]
+pub struct Sqlite {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    clock: JournalClock,
+    retention: Retention,
+    shared: Arc<Shared>,
+    reader: Arc<Mutex<Connection>>,
+    /// `None` only while dropping: the threads end when their senders are gone.
+    jobs: Option<Sender<Job>>,
+    stop: Option<Sender<()>>,
+    threads: Vec<JoinHandle<()>>,
+    /// Last: released once the threads have ended.
+    _folder: Folder,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        (self.jobs, self.stop) = (None, None);
+        for thread in self.threads.drain(..) {
+            // A thread that panicked has said so; the journal is what is on the disk.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl std::fmt::Debug for Sqlite {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Sqlite").field("last", &self.last()).finish_non_exhaustive()
+    }
+}
+
+impl Sqlite {
+    /// Opens a data folder, making it where it is missing, for this process alone.
+    ///
+    /// # Errors
+    /// [`Error::Fatal`], one line that names the folder: in use by another process, not writable, its database missing,
+    /// damaged, locked, or from a newer release.
+    pub fn open(dir: &Path, clock: Clock, retention: Retention) -> Result<Self> {
+        let folder = Folder::claim(dir)?;
+        let path = folder.database();
+        let connection = rows::open(&path)?;
+        folder.mark()?;
+        let named = |e: Error| Error::Fatal(format!("{}: {e}", path.display()));
+        let heads = rows::heads(&connection).map_err(named)?;
+        let fates = rows::fates(&connection).map_err(|e| named(problem(&e)))?;
+        let reader = rows::connect_read_only(&path).map_err(|e| named(problem(&e)))?;
+        let clock = JournalClock::resume(clock, (heads.seq > Seq(0)).then_some((heads.at, heads.wall)));
+        let shared = Arc::new(Shared {
+            fates: Mutex::new(fates),
+            appended: watch::Sender::new(heads.seq),
+            outbox: watch::Sender::new(DeliveryId(heads.id)),
+        });
+
+        let (jobs, incoming) = channel::<Job>();
+        let (written, news) = sync_channel(1);
+        let (stop, stopped) = channel();
+        let writer = Writer {
+            path: path.clone(),
+            connection: Some(connection),
+            heads,
+            shared: shared.clone(),
+            clock,
+            retention,
+            written,
+        };
+        let threads = vec![
+            spawn("store-writer", move || writer.run(&incoming))?,
+            spawn("store-checkpoint", {
+                let path: PathBuf = path.clone();
+                move || checkpoint(&path, &news, &stopped)
+            })?,
+        ];
+        let reader = Arc::new(Mutex::new(reader));
+        let (jobs, stop) = (Some(jobs), Some(stop));
+        Ok(Self { inner: Arc::new(Inner { clock, retention, shared, reader, jobs, stop, threads, _folder: folder }) })
+    }
+
+    /// Removes at once what retention allows as of `now` (journal time). The writer does this by itself, bit by bit.
+    ///
+    /// # Errors
+    /// When the store cannot write.
+    pub async fn retain(&self, now: Timestamp) -> Result<()> {
+        let retention = self.inner.retention;
+        while self.write(0, move |group| group.retain(retention, now)).await? > 0 {}
+        Ok(())
+    }
+
+    async fn write<T: Send + 'static>(
+        &self,
+        weight: usize,
+        work: impl FnOnce(&mut Group<'_>) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let gone = || Error::Fatal("the store's writer has ended".to_owned());
+        let (job, answer) = Job::new(weight, work);
+        self.inner.jobs.as_ref().ok_or_else(gone)?.send(job).map_err(|_| gone())?;
+        answer.await.map_err(|_| gone())?
+    }
+
+    async fn look<T: Send + 'static>(&self, work: impl FnOnce(&Connection) -> Result<T> + Send + 'static) -> Result<T> {
+        let reader = self.inner.reader.clone();
+        tokio::task::spawn_blocking(move || work(&reader.lock().unwrap_or_else(PoisonError::into_inner)))
+            .await
+            .map_err(|e| Error::Transient(format!("a read was interrupted: {e}")))?
+    }
+}
+
+fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>> {
+    let thread = std::thread::Builder::new().name(name.to_owned()).stack_size(512 << 10).spawn(run);
+    thread.map_err(|e| Error::Fatal(format!("cannot start the thread {name}: {e}")))
+}
+
+fn new_message(message: &Message, to: Vec<Name>) -> Result<NewMessage> {
+    let body = serde_json::to_vec(message).map_err(|e| Error::Fatal(format!("cannot write a message: {e}")))?;
+    Ok(NewMessage { to, body })
+}
+
+impl Store for Sqlite {
+    async fn append(&self, record: Record) -> Result<Seq> {
+        let entry = Entry::new(record)?;
+        // Read here, not in the writer: only a task knows tokio's (possibly paused) time.
+        let (now, wall) = (self.inner.clock.now(), self.inner.clock.clock().wall());
+        self.write(entry.body.len(), move |group| group.append(&entry, now, wall)).await
+    }
+
+    async fn read(&self, after: Seq, limit: usize) -> Result<Vec<Journaled>> {
+        self.look(move |connection| rows::entries(connection, after, limit)).await
+    }
+
+    async fn commit(&self, step: Step) -> Result<()> {
+        let Step { seq, messages, seen, seen_until, snapshot, at } = step;
+        let messages = messages
+            .iter()
+            .map(|message| new_message(message, message.about.to.clone()))
+            .collect::<Result<Vec<_>>>()?;
+        let weight = messages.iter().map(|message| message.body.len()).sum();
+        let step = NewStep { seq, at, messages, seen, seen_until, snapshot };
+        self.write(weight, move |group| group.commit(&step)).await
+    }
+
+    async fn recover(&self) -> Result<Recovered> {
+        self.write(0, |group| group.recover()).await
+    }
+
+    async fn queued(&self, to: &Name, after: DeliveryId, limit: usize) -> Result<Vec<Delivery>> {
+        loop {
+            let to = to.clone();
+            let read =
+                move |connection: &Connection| rows::queued(connection, &to, after, limit).map_err(|e| problem(&e));
+            let rows::Queued { sound, damaged } = self.look(read).await?;
+            let none_damaged = damaged.is_empty();
+            for (id, why) in damaged {
+                // One flipped bit must not hold up a destination: this message is lost, counted and said to be.
+                tracing::error!(delivery = id.0, %why, "a stored message is damaged: a dead letter");
+                self.settle(id, self.inner.clock.now(), Settlement::Dead { why: format!("damaged: {why}") }).await?;
+            }
+            if none_damaged || !sound.is_empty() {
+                return Ok(sound);
+            }
+        }
+    }
+
+    async fn settle(&self, id: DeliveryId, at: Timestamp, next: Settlement) -> Result<()> {
+        self.write(0, move |group| group.settle(id, at, &next)).await
+    }
+
+    async fn fold(&self, to: &Name, folded: Vec<DeliveryId>, digests: Vec<Message>, at: Timestamp) -> Result<()> {
+        let to = to.clone();
+        let digests = digests.iter().map(|digest| new_message(digest, vec![to.clone()])).collect::<Result<Vec<_>>>()?;
+        self.write(0, move |group| group.fold(&to, &folded, &digests, at)).await
+    }
+
+    async fn enqueue(&self, message: Message, at: Timestamp) -> Result<()> {
+        let message = new_message(&message, message.about.to.clone())?;
+        self.write(message.body.len(), move |group| group.queue(&message, at)).await
+    }
+
+    async fn delivered_since(&self, to: &Name, since: Timestamp) -> Result<u32> {
+        let to = to.clone();
+        self.look(move |connection| rows::delivered_since(connection, &to, since).map_err(|e| problem(&e))).await
+    }
+
+    async fn dead_letters(&self, limit: usize) -> Result<Vec<DeadLetter>> {
+        self.look(move |connection| rows::dead_letters(connection, limit).map_err(|e| problem(&e))).await
+    }
+
+    fn fates(&self) -> Vec<(Name, MessageFates)> {
+        let fates = self.inner.shared.fates.lock().unwrap_or_else(PoisonError::into_inner);
+        fates.iter().map(|(to, fates)| (to.clone(), fates.clone())).collect()
+    }
+
+    fn fates_of(&self, to: &Name) -> MessageFates {
+        self.inner.shared.fates.lock().unwrap_or_else(PoisonError::into_inner).get(to).cloned().unwrap_or_default()
+    }
+
+    fn last(&self) -> Seq {
+        *self.inner.shared.appended.borrow()
+    }
+
+    fn appended(&self) -> watch::Receiver<Seq> {
+        self.inner.shared.appended.subscribe()
+    }
+
+    fn outbox(&self) -> watch::Receiver<DeliveryId> {
+        self.inner.shared.outbox.subscribe()
+    }
+
+    fn clock(&self) -> JournalClock {
+        self.inner.clock
+    }
+}

@@ -1,0 +1,432 @@
+//! The one thread that writes: whatever waits shares one transaction and one sync.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::path::PathBuf;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use rusqlite::{Connection, OptionalExtension};
+use tokio::sync::{oneshot, watch};
+
+use super::rows::{self, DEAD, DELIVERED, DIGESTED, Entry, Fates, Heads, QUEUED, int, problem};
+use super::{DeliveryId, Recovered, Result, Retention, Settlement};
+use crate::clock::JournalClock;
+use crate::model::{Name, Seq, Timestamp};
+
+/// At most this many jobs and bytes share a transaction.
+const GROUP_JOBS: usize = 1_024;
+const GROUP_BYTES: usize = 8 << 20;
+/// How often retention looks, while there is activity; how much it removes at once, so that ingest does not wait for it.
+const RETAIN_EVERY: Duration = Duration::from_secs(30);
+const RETAIN_ROWS: i64 = 1_000;
+/// Free pages left in the file for what comes next: 4 MiB.
+const SPARE_PAGES: i64 = 512;
+
+/// Answers a caller once its group is durable, or not.
+type Answer = Box<dyn FnOnce(Result<()>) + Send>;
+
+/// What a job does: its end in this group, and how to answer its caller.
+type Work = Box<dyn FnOnce(Result<&mut Group<'_>>) -> (Result<()>, Answer) + Send>;
+
+/// One caller's wish. Given a group it does its work there; given an error it only learns that.
+pub(super) struct Job {
+    /// Bytes it brings, for the bound on groups.
+    weight: usize,
+    work: Work,
+}
+
+impl Job {
+    /// A job and where its answer arrives: what `work` gives, once that is durable.
+    pub(super) fn new<T: Send + 'static>(
+        weight: usize,
+        work: impl FnOnce(&mut Group<'_>) -> Result<T> + Send + 'static,
+    ) -> (Self, oneshot::Receiver<Result<T>>) {
+        let (answer, answered) = oneshot::channel();
+        let work = move |group: Result<&mut Group<'_>>| {
+            let done = group.and_then(work);
+            let end = done.as_ref().map(|_| ()).map_err(Clone::clone);
+            // A caller that has gone away needs no answer.
+            let answer: Answer = Box::new(move |durable| drop(answer.send(durable.and(done))));
+            (end, answer)
+        };
+        (Self { weight, work: Box::new(work) }, answered)
+    }
+}
+
+/// What everyone may look at, as of the last durable group.
+pub(super) struct Shared {
+    pub(super) fates: Mutex<Fates>,
+    pub(super) appended: watch::Sender<Seq>,
+    pub(super) outbox: watch::Sender<DeliveryId>,
+}
+
+/// A transaction under way, and where everything will stand once it is durable.
+pub(super) struct Group<'c> {
+    connection: &'c Connection,
+    heads: Heads,
+    fates: Fates,
+    touched: BTreeSet<Name>,
+}
+
+/// A message as the outbox keeps it.
+pub(super) struct NewMessage {
+    pub(super) to: Vec<Name>,
+    pub(super) body: Vec<u8>,
+}
+
+/// A step as the tables keep it.
+pub(super) struct NewStep {
+    pub(super) seq: Seq,
+    pub(super) at: Timestamp,
+    pub(super) messages: Vec<NewMessage>,
+    pub(super) seen: Vec<u8>,
+    pub(super) seen_until: Option<Timestamp>,
+    pub(super) snapshot: Option<Vec<u8>>,
+}
+
+impl Group<'_> {
+    fn execute(&self, sql: &str, params: impl rusqlite::Params) -> Result<usize> {
+        self.connection.prepare_cached(sql).and_then(|mut s| s.execute(params)).map_err(|e| problem(&e))
+    }
+
+    pub(super) fn append(&mut self, entry: &Entry, now: Timestamp, wall: Timestamp) -> Result<Seq> {
+        let (seq, at) = (Seq(self.heads.seq.0 + 1), now.max(self.heads.at));
+        let crc = entry.checksum(seq, at);
+        self.execute(
+            "INSERT INTO journal (seq, at, kind, source, body, crc) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+            (int(seq.0), at.millis(), entry.kind, entry.source.as_str(), entry.body.as_ref(), crc),
+        )?;
+        (self.heads.seq, self.heads.at, self.heads.wall) = (seq, at, wall);
+        Ok(seq)
+    }
+
+    pub(super) fn commit(&mut self, step: &NewStep) -> Result<()> {
+        if step.seq > self.heads.cursor {
+            step.messages.iter().try_for_each(|message| self.queue(message, step.at))?;
+            self.heads.cursor = step.seq;
+        }
+        if !step.seen.is_empty() {
+            self.execute(
+                "INSERT OR REPLACE INTO seen (seq, at, body, crc) VALUES (?1, ?2, ?3, ?4)",
+                (int(step.seq.0), step.at.millis(), &step.seen, rows::checksum(&[&step.seen])),
+            )?;
+        }
+        if let Some(snapshot) = &step.snapshot
+            && self.heads.snapshot.is_none_or(|newest| step.seq > newest)
+        {
+            self.execute(
+                "INSERT INTO snapshot (seq, body, crc) VALUES (?1, ?2, ?3)",
+                (int(step.seq.0), snapshot, rows::checksum(&[snapshot])),
+            )?;
+            self.execute("DELETE FROM snapshot WHERE seq < ?1", [int(step.seq.0)])?;
+            if let Some(until) = step.seen_until {
+                self.execute("DELETE FROM seen WHERE at <= ?1", [until.millis()])?;
+            }
+            self.heads.snapshot = Some(step.seq);
+        }
+        Ok(())
+    }
+
+    pub(super) fn recover(&mut self) -> Result<Recovered> {
+        let snapshot = rows::snapshot(self.connection)?;
+        let upto = snapshot.as_ref().map_or(Seq(0), |(seq, _)| *seq);
+        self.execute("DELETE FROM seen WHERE seq > ?1", [int(upto.0)])?;
+        Ok(Recovered { cursor: self.heads.cursor, snapshot, seen: rows::seen(self.connection, upto)? })
+    }
+
+    pub(super) fn queue(&mut self, message: &NewMessage, at: Timestamp) -> Result<()> {
+        let crc = rows::checksum(&[&message.body]);
+        for to in &message.to {
+            self.heads.id += 1;
+            self.execute(
+                "INSERT INTO outbox (id, dest, state, attempts, due, plain, body, crc) VALUES (?1, ?2, 0, 0, ?3, 0, ?4, ?5)",
+                (self.heads.id, to.as_str(), at.millis(), &message.body, crc),
+            )?;
+            self.count(to, |fates| {
+                fates.total += 1;
+                fates.queued += 1;
+            });
+        }
+        Ok(())
+    }
+
+    pub(super) fn settle(&mut self, id: DeliveryId, at: Timestamp, next: &Settlement) -> Result<()> {
+        let (state, due, plain, why) = match next {
+            Settlement::Delivered => (DELIVERED, None, false, None),
+            Settlement::Again { due, plain, why } => (QUEUED, Some(due.millis()), *plain, Some(why)),
+            Settlement::Dead { why } => (DEAD, None, false, Some(why)),
+        };
+        let sql = "UPDATE outbox SET state = ?2, attempts = attempts + 1, first_try = coalesce(first_try, ?3),
+                       due = coalesce(?4, due), plain = max(plain, ?5), why = ?6,
+                       settled_at = CASE ?2 WHEN 0 THEN NULL ELSE ?3 END
+                   WHERE id = ?1 AND state = 0 RETURNING dest";
+        let to: Option<String> = self
+            .connection
+            .prepare_cached(sql)
+            .and_then(|mut s| s.query_row((id.0, state, at.millis(), due, plain, why), |row| row.get(0)).optional())
+            .map_err(|e| problem(&e))?;
+        if let Some(to) = to {
+            self.leave(&Name::new(&to), state);
+        }
+        Ok(())
+    }
+
+    pub(super) fn fold(
+        &mut self,
+        to: &Name,
+        folded: &[DeliveryId],
+        digests: &[NewMessage],
+        at: Timestamp,
+    ) -> Result<()> {
+        let mut any = false;
+        for id in folded {
+            let sql = "UPDATE outbox SET state = 2, settled_at = ?3 WHERE id = ?1 AND dest = ?2 AND state = 0";
+            if self.execute(sql, (id.0, to.as_str(), at.millis()))? == 1 {
+                any = true;
+                self.leave(to, DIGESTED);
+            }
+        }
+        if any { digests.iter().try_for_each(|digest| self.queue(digest, at)) } else { Ok(()) }
+    }
+
+    /// One message of `to` goes from queued to `state`.
+    fn leave(&mut self, to: &Name, state: i64) {
+        self.count(to, |fates| {
+            let fate = match state {
+                DELIVERED => &mut fates.delivered,
+                DIGESTED => &mut fates.digested,
+                DEAD => &mut fates.dead,
+                _ => return,
+            };
+            *fate += 1;
+            fates.queued = fates.queued.saturating_sub(1);
+        });
+    }
+
+    fn count(&mut self, to: &Name, change: impl FnOnce(&mut super::MessageFates)) {
+        change(self.fates.entry(to.clone()).or_default());
+        self.touched.insert(to.clone());
+    }
+
+    /// Writes where everything stands, as far as it moved.
+    fn finish(&self, before: &Heads) -> Result<()> {
+        let Heads { seq, at, wall, cursor, id, snapshot: _ } = self.heads;
+        if self.heads != *before {
+            self.execute(
+                "UPDATE heads SET seq = ?1, at = ?2, wall = ?3, cursor = ?4, id = ?5",
+                (int(seq.0), at.millis(), wall.millis(), int(cursor.0), id),
+            )?;
+        }
+        for (to, fates) in self.touched.iter().filter_map(|to| self.fates.get_key_value(to)) {
+            self.execute(
+                "INSERT OR REPLACE INTO fates (dest, total, delivered, digested, dead, queued) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+                (
+                    to.as_str(),
+                    int(fates.total),
+                    int(fates.delivered),
+                    int(fates.digested),
+                    int(fates.dead),
+                    int(fates.queued),
+                ),
+            )?;
+        }
+        Ok(())
+    }
+
+    /// Removes one chunk of what retention allows. Gives the rows removed and pages given back.
+    pub(super) fn retain(&mut self, retention: Retention, now: Timestamp) -> Result<i64> {
+        let number = |sql: &str, param: i64| -> Result<Option<i64>> {
+            self.connection
+                .prepare_cached(sql)
+                .and_then(|mut s| s.query_row([param], |row| row.get(0)))
+                .map_err(|e| problem(&e))
+        };
+        let pages = |name: &str| -> Result<i64> {
+            self.connection.pragma_query_value(None, name, |row| row.get(0)).map_err(|e| problem(&e))
+        };
+        let removed = |rows: usize| int(rows as u64);
+        let horizon = (now - retention.age).millis();
+        // Entries the snapshot has made needless, but never the newest entry: it tells a damaged end from the true one.
+        let upto = self.heads.snapshot.map_or(0, |seq| int(seq.0)).min(int(self.heads.seq.0) - 1);
+        let first = number("SELECT min(seq) FROM journal WHERE seq >= ?1", 0)?.unwrap_or(i64::MAX);
+        let upto = upto.min(first.saturating_add(RETAIN_ROWS - 1));
+        let mut gone = removed(self.execute("DELETE FROM journal WHERE seq <= ?1 AND at < ?2", (upto, horizon))?);
+        gone += removed(self.execute(
+            "DELETE FROM outbox WHERE id IN (SELECT id FROM outbox WHERE state IN (1, 2, 3) AND settled_at < ?1 LIMIT ?2)",
+            (horizon, RETAIN_ROWS),
+        )?);
+        let used = (pages("page_count")? - pages("freelist_count")?) * pages("page_size")?;
+        if gone == 0 && used > int(retention.size) {
+            // The oldest first: a chunk of entries, and the messages settled by then.
+            let by = number("SELECT max(at) FROM journal WHERE seq <= ?1", upto)?;
+            gone += removed(self.execute("DELETE FROM journal WHERE seq <= ?1", [upto])?);
+            gone += removed(self.execute(
+                "DELETE FROM outbox WHERE id IN (SELECT id FROM outbox WHERE state IN (1, 2) AND settled_at <= ?1
+                     ORDER BY settled_at LIMIT ?2)",
+                (by.unwrap_or(i64::MAX), RETAIN_ROWS),
+            )?);
+        }
+        let free = pages("freelist_count")?;
+        if free > SPARE_PAGES {
+            // Through `execute_batch`, which steps to the end: a single step frees one page only.
+            let sql = format!("PRAGMA incremental_vacuum({})", (free - SPARE_PAGES).min(SPARE_PAGES));
+            self.connection.execute_batch(&sql).map_err(|e| problem(&e))?;
+            gone += free - pages("freelist_count")?;
+        }
+        Ok(gone)
+    }
+}
+
+/// The writer thread's state.
+pub(super) struct Writer {
+    pub(super) path: PathBuf,
+    /// `None` after an input/output error: opened anew for the next group, since a failed sync must not be repeated.
+    pub(super) connection: Option<Connection>,
+    pub(super) heads: Heads,
+    pub(super) shared: Arc<Shared>,
+    pub(super) clock: JournalClock,
+    pub(super) retention: Retention,
+    /// Wakes the checkpointer.
+    pub(super) written: SyncSender<()>,
+}
+
+impl Writer {
+    /// Until every sender is gone.
+    pub(super) fn run(mut self, jobs: &Receiver<Job>) {
+        let mut waiting = VecDeque::new();
+        let mut retained = self.clock.now();
+        let mut retaining = false;
+        loop {
+            if waiting.is_empty() {
+                if retaining {
+                    match jobs.try_recv() {
+                        Ok(job) => waiting.push_back(job),
+                        Err(TryRecvError::Empty) => {}
+                        Err(TryRecvError::Disconnected) => return,
+                    }
+                } else {
+                    match jobs.recv() {
+                        Ok(job) => waiting.push_back(job),
+                        Err(_) => return,
+                    }
+                }
+            }
+            // What was answered just now is likely to come again at once.
+            std::thread::yield_now();
+            let mut weight: usize = waiting.iter().map(|job| job.weight).sum();
+            while waiting.len() < GROUP_JOBS
+                && weight < GROUP_BYTES
+                && let Ok(job) = jobs.try_recv()
+            {
+                weight += job.weight;
+                waiting.push_back(job);
+            }
+            if !waiting.is_empty() {
+                self.group(&mut waiting);
+            }
+            let now = self.clock.now();
+            if now.since(retained) >= RETAIN_EVERY {
+                (retained, retaining) = (now, true);
+            }
+            if retaining {
+                retaining = self.retain(now);
+            }
+        }
+    }
+
+    /// Runs jobs until one fails or none waits, syncs once, and answers those that ran. The rest waits for the next group.
+    fn group(&mut self, waiting: &mut VecDeque<Job>) {
+        let mut answers = Vec::with_capacity(waiting.len());
+        let end = self.transaction(|group| {
+            while let Some(job) = waiting.pop_front() {
+                let (end, answer) = (job.work)(Ok(&mut *group));
+                answers.push(answer);
+                end?;
+            }
+            Ok(())
+        });
+        if answers.is_empty()
+            && let (Err(e), Some(job)) = (&end, waiting.pop_front())
+        {
+            // The transaction did not even begin: the first job learns it, the next ones try for themselves.
+            answers.push((job.work)(Err(e.clone())).1);
+        }
+        answers.into_iter().for_each(|answer| answer(end.clone()));
+    }
+
+    /// One transaction: all of it durable, or nothing of it and nothing remembered.
+    fn transaction<T>(&mut self, work: impl FnOnce(&mut Group<'_>) -> Result<T>) -> Result<T> {
+        let connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => rows::connect(&self.path, 2_048).map_err(|e| problem(&e))?,
+        };
+        let fates = self.shared.fates.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut group = Group { connection: &connection, heads: self.heads, fates, touched: BTreeSet::new() };
+        let end = connection.execute_batch("BEGIN IMMEDIATE").map_err(|e| problem(&e)).and_then(|()| {
+            let value = work(&mut group)?;
+            group.finish(&self.heads)?;
+            connection.execute_batch("COMMIT").map_err(|e| problem(&e))?;
+            Ok(value)
+        });
+        let Group { heads, fates, touched, .. } = group;
+        match end {
+            Ok(value) => {
+                let before = std::mem::replace(&mut self.heads, heads);
+                self.connection = Some(connection);
+                if !touched.is_empty() {
+                    *self.shared.fates.lock().unwrap_or_else(PoisonError::into_inner) = fates;
+                }
+                if heads.seq != before.seq {
+                    self.shared.appended.send_replace(heads.seq);
+                }
+                if heads.id != before.id {
+                    self.shared.outbox.send_replace(DeliveryId(heads.id));
+                }
+                // Full means it is awake already.
+                let _ = self.written.try_send(());
+                Ok(value)
+            }
+            Err(e) => {
+                tracing::warn!(error = %e, "the store could not write");
+                // SQLite may have rolled back by itself; dropping the connection undoes whatever is left.
+                drop(connection);
+                Err(e)
+            }
+        }
+    }
+
+    /// One chunk. Whether there may be more.
+    fn retain(&mut self, now: Timestamp) -> bool {
+        let retention = self.retention;
+        self.transaction(|group| group.retain(retention, now)).is_ok_and(|gone| gone > 0)
+    }
+}
+
+/// Moves what is in the log to the database, beside the writer: at most every 250 ms, and all of it once it is quiet.
+pub(super) fn checkpoint(path: &std::path::Path, written: &Receiver<()>, stop: &Receiver<()>) {
+    let Ok(connection) = rows::connect(path, 256) else { return };
+    let run = |mode: &str| {
+        let sql = format!("PRAGMA wal_checkpoint({mode})");
+        if let Err(e) = connection.query_row(&sql, [], |_| Ok(())) {
+            tracing::warn!(error = %e, "a checkpoint failed; the next one will do its work");
+        }
+    };
+    let mut dirty = false;
+    loop {
+        match written.recv_timeout(if dirty { Duration::from_secs(5) } else { Duration::MAX }) {
+            Ok(()) => {
+                if stop.recv_timeout(Duration::from_millis(250)) != Err(RecvTimeoutError::Timeout) {
+                    return;
+                }
+                run("PASSIVE");
+                dirty = true;
+            }
+            Err(RecvTimeoutError::Timeout) => {
+                run("TRUNCATE");
+                dirty = false;
+            }
+            Err(RecvTimeoutError::Disconnected) => return,
+        }
+    }
+}

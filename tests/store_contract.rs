@@ -1,0 +1,469 @@
+//! What every store promises, in cases. SQLite is the one there is.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test's helpers may fail it")]
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use foghorn::clock::Clock;
+use foghorn::model::{Message, Name, Notification, Reason, Record, RulesRecord, Seq, Severity, Timestamp};
+use foghorn::store::{DeliveryId, Error, MessageFates, Reader, Retention, Settlement, Sqlite, Step, Store};
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
+
+fn open(dir: &Path) -> Sqlite {
+    Sqlite::open(dir, Clock::system(), Retention::default()).unwrap()
+}
+
+fn refused(dir: &Path) -> String {
+    match Sqlite::open(dir, Clock::system(), Retention::default()) {
+        Err(Error::Fatal(why)) => why,
+        other => panic!("opened, or only for now: {other:?}"),
+    }
+}
+
+fn post(body: impl Into<String>) -> Record {
+    Record::Post { source: "mist".into(), body: body.into().into() }
+}
+
+fn message(incident: &str, to: &[&str]) -> Message {
+    let about = Notification {
+        at: Timestamp::EPOCH,
+        to: to.iter().copied().map(Name::new).collect(),
+        source: "mist".into(),
+        rule: "devices".into(),
+        template: None,
+        reason: Reason::First,
+        incident: incident.to_owned(),
+        severity: Severity::Warning,
+        topic: "alarms".into(),
+        kind: "device_down".into(),
+        condition: None,
+        group: vec![],
+        subjects: vec![],
+        firing: 1,
+        more: 0,
+        more_since: 0,
+        started: Timestamp::EPOCH,
+        duration_ms: None,
+        why: None,
+        detail: None,
+        event: serde_json::Value::Null,
+    };
+    Message { title: incident.to_owned(), text: String::new(), facts: vec![], links: vec![], about, folded: vec![] }
+}
+
+fn step(seq: u64, messages: Vec<Message>) -> Step {
+    Step { seq: Seq(seq), messages, at: Timestamp::from_millis(1_000), ..Step::default() }
+}
+
+async fn titles(store: &Sqlite, to: &str) -> Vec<String> {
+    let queued = store.queued(&to.into(), DeliveryId(0), 10_000).await.unwrap();
+    queued.into_iter().map(|delivery| delivery.message.title).collect()
+}
+
+#[tokio::test]
+async fn every_record_is_there_after_a_restart_in_order_and_time_never_goes_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let rules = RulesRecord { text: "rules: []".into(), destinations: vec![("ops".into(), Severity::Critical)] };
+    let records = [post("{}"), Record::Tick, Record::Rules(rules), Record::Clock { offset_ms: -7 }];
+    {
+        let store = open(dir.path());
+        for (n, record) in records.iter().enumerate() {
+            assert_eq!(store.append(record.clone()).await.unwrap(), Seq(n as u64 + 1));
+        }
+    }
+    // The wall clock was set back to 1970 meanwhile.
+    let store = Sqlite::open(dir.path(), Clock::pinned(Timestamp::EPOCH), Retention::default()).unwrap();
+    assert_eq!(store.append(Record::Tick).await.unwrap(), Seq(5));
+    let read = store.read(Seq(0), 100).await.unwrap();
+    assert_eq!(read.iter().map(|e| e.record.clone()).take(4).collect::<Vec<_>>(), records);
+    assert!(read.windows(2).all(|pair| pair[0].at <= pair[1].at && pair[0].seq.0 + 1 == pair[1].seq.0));
+    assert_eq!(store.read(Seq(3), 1).await.unwrap()[0].seq, Seq(4));
+    assert_eq!(*store.appended().borrow(), Seq(5));
+
+    let reader = Reader::open(dir.path()).unwrap();
+    assert_eq!(reader.entries(Seq(0)).collect::<Result<Vec<_>, _>>().unwrap(), read);
+    drop((store, reader));
+    assert_eq!(Reader::open(dir.path()).unwrap().entries(Seq(0)).count(), 5, "also where nobody serves");
+}
+
+#[tokio::test]
+async fn a_read_stops_past_four_mebibytes() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    for _ in 0..7 {
+        store.append(post("x".repeat(1 << 20))).await.unwrap();
+    }
+    assert_eq!(store.read(Seq(0), 100).await.unwrap().len(), 5);
+}
+
+#[tokio::test]
+async fn a_second_process_is_refused_by_name_and_the_folder_is_free_afterwards() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let why = refused(dir.path());
+    assert!(why.ends_with(&format!("is in use by process {}", std::process::id())), "{why}");
+    drop(store);
+    open(dir.path());
+}
+
+#[tokio::test]
+async fn a_vanished_emptied_foreign_or_newer_database_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let database = dir.path().join("foghorn.db");
+    drop(open(dir.path()));
+    rusqlite::Connection::open(&database).unwrap().pragma_update(None, "user_version", 2).unwrap();
+    assert!(refused(dir.path()).contains("newer Foghorn"));
+    std::fs::write(&database, b"").unwrap();
+    assert!(refused(dir.path()).contains("missing or empty"));
+    std::fs::remove_file(&database).unwrap();
+    assert!(refused(dir.path()).contains("missing or empty"));
+    std::fs::write(&database, vec![b'x'; 8_192]).unwrap();
+    assert!(refused(dir.path()).contains("damaged or no database"));
+    std::fs::remove_file(&database).unwrap();
+    rusqlite::Connection::open(&database).unwrap().execute_batch("CREATE TABLE other (x)").unwrap();
+    assert!(refused(dir.path()).contains("not a Foghorn database"));
+    let file = dir.path().join("file");
+    std::fs::write(&file, b"").unwrap();
+    assert!(refused(&file).contains("cannot make it"));
+}
+
+#[tokio::test]
+async fn a_damaged_or_missing_entry_is_named_not_returned() {
+    let dir = tempfile::tempdir().unwrap();
+    let database = dir.path().join("foghorn.db");
+    let spoil = |sql: &str| rusqlite::Connection::open(&database).unwrap().execute_batch(sql).unwrap();
+    {
+        let store = open(dir.path());
+        for n in 0..4 {
+            store.append(post(format!("{{\"n\":{n}}}"))).await.unwrap();
+        }
+        store.commit(step(1, vec![message("a", &["ops"])])).await.unwrap();
+    }
+    spoil("UPDATE journal SET body = x'7b226e223a377d' WHERE seq = 2; UPDATE outbox SET body = x'7b7d'");
+    {
+        let store = open(dir.path());
+        let error = store.read(Seq(0), 10).await.unwrap_err();
+        assert!(matches!(&error, Error::Fatal(why) if why.contains("entry 2 has a wrong checksum")), "{error}");
+        assert_eq!(store.read(Seq(2), 10).await.unwrap().len(), 2);
+        assert!(store.queued(&"ops".into(), DeliveryId(0), 9).await.unwrap().is_empty());
+        let fates = MessageFates { total: 1, dead: 1, ..MessageFates::default() };
+        assert_eq!(store.fates_of(&"ops".into()), fates, "a damaged message holds up no other, and is counted");
+    }
+    spoil("DELETE FROM journal WHERE seq = 3");
+    assert!(Reader::open(dir.path()).unwrap().read(Seq(1), 10).is_err());
+    spoil("DELETE FROM journal WHERE seq = 4");
+    assert!(refused(dir.path()).contains("journal ends at 2, not at 4"));
+}
+
+#[tokio::test]
+async fn a_step_is_all_or_nothing_and_makes_its_messages_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    store.commit(step(3, vec![message("a", &["ops", "boss"]), message("b", &["ops"])])).await.unwrap();
+    for late in [2, 3] {
+        store.commit(step(late, vec![message("again", &["ops"])])).await.unwrap();
+    }
+    assert_eq!(titles(&store, "ops").await, ["a", "b"]);
+    assert_eq!(*store.outbox().borrow(), DeliveryId(3));
+    assert_eq!(store.recover().await.unwrap().cursor, Seq(3));
+
+    // A fault in the middle of a step: a trigger that refuses its second message.
+    let other = rusqlite::Connection::open(dir.path().join("foghorn.db")).unwrap();
+    other
+        .execute_batch(
+            "CREATE TRIGGER t BEFORE INSERT ON outbox WHEN new.dest = 'bad' BEGIN SELECT RAISE(ABORT, 'no'); END",
+        )
+        .unwrap();
+    let bad = Step { snapshot: Some(vec![1]), ..step(4, vec![message("c", &["ops"]), message("d", &["bad"])]) };
+    let (failed, kept) = tokio::join!(store.commit(bad), store.append(post("{}")));
+    assert!(matches!(failed, Err(Error::Transient(_))));
+    assert_eq!(kept.unwrap(), Seq(1), "another caller is not made to fail");
+    assert_eq!(titles(&store, "ops").await, ["a", "b"]);
+    let recovered = store.recover().await.unwrap();
+    assert_eq!((recovered.cursor, recovered.snapshot), (Seq(3), None));
+    assert_eq!(store.fates_of(&"ops".into()), MessageFates { total: 2, queued: 2, ..MessageFates::default() });
+}
+
+#[tokio::test]
+async fn recovery_gives_the_memory_the_snapshot_had() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let at = Timestamp::from_millis;
+    let block = |seq: u64, snapshot: Option<&[u8]>, until: Option<i64>| Step {
+        seen: vec![seq as u8],
+        seen_until: until.map(at),
+        snapshot: snapshot.map(<[u8]>::to_vec),
+        at: at(seq as i64 * 10),
+        ..step(seq, vec![])
+    };
+    store.commit(block(1, None, None)).await.unwrap();
+    store.commit(block(2, Some(b"two"), None)).await.unwrap();
+    store.commit(block(3, None, Some(10))).await.unwrap();
+    drop(store);
+    let store = open(dir.path());
+    let recovered = store.recover().await.unwrap();
+    assert_eq!(recovered.snapshot, Some((Seq(2), b"two".to_vec())));
+    assert_eq!(recovered.seen, [[1], [2]], "neither what came after the snapshot, nor less than it had");
+    store.commit(block(4, Some(b"four"), Some(10))).await.unwrap();
+    store.commit(block(2, Some(b"old"), None)).await.unwrap();
+    let recovered = store.recover().await.unwrap();
+    assert_eq!((recovered.cursor, recovered.snapshot), (Seq(4), Some((Seq(4), b"four".to_vec()))));
+    assert_eq!(recovered.seen, [[2], [4]], "the block of step 3 went with the first recovery");
+}
+
+#[tokio::test]
+async fn settling_and_folding_move_each_message_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let ops = Name::new("ops");
+    store.commit(step(1, ["a", "b", "c", "d"].map(|title| message(title, &["ops"])).to_vec())).await.unwrap();
+    let at = Timestamp::from_millis(5);
+    let again = Settlement::Again { due: Timestamp::from_millis(9), plain: true, why: "500".into() };
+    store.settle(DeliveryId(1), at, again).await.unwrap();
+    let tried = store.queued(&ops, DeliveryId(0), 1).await.unwrap().remove(0);
+    assert_eq!((tried.attempts, tried.first_try, tried.due.millis(), tried.plain), (1, Some(at), 9, true));
+    for _ in 0..2 {
+        store.settle(DeliveryId(2), at, Settlement::Delivered).await.unwrap();
+        store.settle(DeliveryId(1), at, Settlement::Dead { why: "gone".into() }).await.unwrap();
+        store
+            .fold(&ops, vec![DeliveryId(2), DeliveryId(3), DeliveryId(4)], vec![message("digest", &["ops"])], at)
+            .await
+            .unwrap();
+    }
+    store.enqueue(message("own", &["ops"]), at).await.unwrap();
+    assert_eq!(titles(&store, "ops").await, ["digest", "own"]);
+    assert_eq!(store.fates_of(&ops), MessageFates { total: 6, delivered: 1, digested: 2, dead: 1, queued: 2 });
+    drop(store);
+    let store = open(dir.path());
+    let dead = store.dead_letters(9).await.unwrap();
+    assert_eq!((dead.len(), dead[0].why.as_str(), dead[0].delivery.message.title.as_str()), (1, "gone", "a"));
+    assert_eq!(store.fates_of(&ops), MessageFates { total: 6, delivered: 1, digested: 2, dead: 1, queued: 2 });
+}
+
+#[tokio::test]
+async fn retention_removes_what_is_old_or_too_much_and_nothing_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let age = Duration::from_secs(3_600);
+    let start = Timestamp::from_millis(1_700_000_000_000);
+    let store = Sqlite::open(dir.path(), Clock::pinned(start), Retention { age, size: u64::MAX }).unwrap();
+    for _ in 0..2_500 {
+        store.append(post("x".repeat(2_000))).await.unwrap();
+    }
+    store.commit(step(10, ["a", "b", "c"].map(|title| message(title, &["ops"])).to_vec())).await.unwrap();
+    store.settle(DeliveryId(1), start, Settlement::Delivered).await.unwrap();
+    store.settle(DeliveryId(2), start, Settlement::Dead { why: "gone".into() }).await.unwrap();
+    let later = start + age + age;
+    let first = async |store: &Sqlite| store.read(Seq(0), 1).await.unwrap()[0].seq;
+
+    store.retain(start + age).await.unwrap();
+    assert_eq!((first(&store).await, store.dead_letters(9).await.unwrap().len()), (Seq(1), 1), "nothing is old yet");
+    store.retain(later).await.unwrap();
+    assert_eq!(first(&store).await, Seq(1), "without a snapshot every entry is needed");
+    assert_eq!((titles(&store, "ops").await, store.dead_letters(9).await.unwrap().len()), (vec!["c".to_owned()], 0));
+    store.commit(Step { snapshot: Some(vec![]), seen: vec![1], ..step(2_000, vec![]) }).await.unwrap();
+    store.retain(later).await.unwrap();
+    assert_eq!(first(&store).await, Seq(2_001));
+    drop(store);
+
+    let small = Retention { age, size: 1 };
+    let store = Sqlite::open(dir.path(), Clock::pinned(start), small).unwrap();
+    store.commit(Step { snapshot: Some(vec![]), ..step(2_500, vec![message("d", &["ops"])]) }).await.unwrap();
+    store.settle(DeliveryId(3), start, Settlement::Dead { why: "gone".into() }).await.unwrap();
+    store.retain(start).await.unwrap();
+    assert_eq!(first(&store).await, Seq(2_500), "the newest entry stays");
+    assert_eq!((titles(&store, "ops").await, store.dead_letters(9).await.unwrap().len()), (vec!["d".to_owned()], 1));
+    assert_eq!(store.recover().await.unwrap().seen, [[1]]);
+    assert_eq!(store.append(Record::Tick).await.unwrap(), Seq(2_501), "numbers are not used again");
+    drop(store);
+    let size = std::fs::metadata(dir.path().join("foghorn.db")).unwrap().len();
+    assert!(size < 5 << 20, "the file shrank to its 4 MiB reserve: {size}");
+}
+
+#[derive(Clone, Debug)]
+enum Move {
+    Append(u8),
+    Commit { ahead: u8, messages: Vec<bool> },
+    Settle { which: u8, how: u8 },
+    Fold { upto: u8 },
+    Crash,
+}
+
+fn moves() -> impl Strategy<Value = Vec<Move>> {
+    let one = prop_oneof![
+        3 => any::<u8>().prop_map(Move::Append),
+        4 => (0..3_u8, prop::collection::vec(any::<bool>(), 0..4)).prop_map(|(ahead, messages)| Move::Commit { ahead, messages }),
+        4 => (any::<u8>(), 0..3_u8).prop_map(|(which, how)| Move::Settle { which, how }),
+        1 => (0..6_u8).prop_map(|upto| Move::Fold { upto }),
+        1 => Just(Move::Crash),
+    ];
+    prop::collection::vec(one, 1..40)
+}
+
+/// What the store must hold, told by maps.
+#[derive(Default)]
+struct Model {
+    journal: Vec<String>,
+    cursor: u64,
+    made: i64,
+    queued: BTreeMap<i64, (Name, String)>,
+    fates: BTreeMap<Name, MessageFates>,
+}
+
+impl Model {
+    fn queue(&mut self, to: &Name, title: &str) {
+        self.made += 1;
+        self.queued.insert(self.made, (to.clone(), title.to_owned()));
+        let fates = self.fates.entry(to.clone()).or_default();
+        fates.total += 1;
+        fates.queued += 1;
+    }
+    fn leave(&mut self, id: i64, fate: impl FnOnce(&mut MessageFates) -> &mut u64) {
+        if let Some((to, _)) = self.queued.remove(&id) {
+            let fates = self.fates.get_mut(&to).unwrap();
+            fates.queued -= 1;
+            *fate(fates) += 1;
+        }
+    }
+}
+
+async fn agrees(moves: Vec<Move>) {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut store, mut model) = (open(dir.path()), Model::default());
+    for (n, step_taken) in moves.into_iter().enumerate() {
+        let at = Timestamp::from_millis(n as i64);
+        match step_taken {
+            Move::Append(byte) => {
+                model.journal.push(byte.to_string());
+                let seq = store.append(post(byte.to_string())).await.unwrap();
+                assert_eq!(seq.0 as usize, model.journal.len());
+            }
+            Move::Commit { ahead, messages } => {
+                let seq = (model.cursor + u64::from(ahead)).saturating_sub(1);
+                let names = messages.iter().map(|ops| if *ops { "ops" } else { "boss" });
+                let made: Vec<_> = names.map(|to| message(&format!("{n}"), &[to])).collect();
+                if seq > model.cursor {
+                    model.cursor = seq;
+                    made.iter().for_each(|m| model.queue(&m.about.to[0], &m.title));
+                }
+                store.commit(step(seq, made)).await.unwrap();
+            }
+            Move::Settle { which, how } => {
+                let id = i64::from(which) % (model.made + 1);
+                let why = "why".to_owned();
+                let next = match how {
+                    0 => Settlement::Delivered,
+                    1 => Settlement::Dead { why },
+                    _ => Settlement::Again { due: at, plain: false, why },
+                };
+                match how {
+                    0 => model.leave(id, |f| &mut f.delivered),
+                    1 => model.leave(id, |f| &mut f.dead),
+                    _ => {}
+                }
+                store.settle(DeliveryId(id), at, next).await.unwrap();
+            }
+            Move::Fold { upto } => {
+                let ops = Name::new("ops");
+                let ids: Vec<i64> = model
+                    .queued
+                    .iter()
+                    .filter(|(_, (to, _))| *to == ops)
+                    .map(|(id, _)| *id)
+                    .take(upto.into())
+                    .collect();
+                ids.iter().for_each(|id| model.leave(*id, |f| &mut f.digested));
+                if !ids.is_empty() {
+                    model.queue(&ops, "digest");
+                }
+                let ids = ids.into_iter().map(DeliveryId).collect();
+                store.fold(&ops, ids, vec![message("digest", &["ops"])], at).await.unwrap();
+            }
+            Move::Crash => {
+                drop(store);
+                store = open(dir.path());
+            }
+        }
+        let fates = store.fates();
+        for (to, f) in &fates {
+            assert_eq!(f.total, f.delivered + f.digested + f.dead + f.queued, "{to}");
+        }
+        assert_eq!(fates, model.fates.clone().into_iter().collect::<Vec<_>>());
+    }
+    assert_eq!(store.recover().await.unwrap().cursor, Seq(model.cursor));
+    for to in ["ops", "boss"] {
+        let queued: Vec<_> = store.queued(&to.into(), DeliveryId(0), 999).await.unwrap();
+        let queued: Vec<_> = queued.into_iter().map(|d| (d.id.0, (d.to, d.message.title))).collect();
+        let expected = model.queued.clone().into_iter().filter(|(_, (name, _))| name.as_str() == to);
+        assert_eq!(queued, expected.collect::<Vec<_>>());
+    }
+    let bodies: Vec<_> = store.read(Seq(0), 999).await.unwrap().into_iter().map(|e| e.record).collect();
+    assert_eq!(bodies, model.journal.into_iter().map(post).collect::<Vec<_>>());
+}
+
+#[test]
+fn the_store_agrees_with_a_model_across_crashes() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let mut runner = TestRunner::new(Config { cases: 32, failure_persistence: None, ..Config::default() });
+    runner
+        .run(&moves(), |moves| {
+            runtime.block_on(agrees(moves));
+            Ok(())
+        })
+        .unwrap();
+}
+
+/// Run by hand on a small file system: `FULL=/mnt/2m cargo test --test store_contract -- --ignored full_disk`.
+#[tokio::test]
+#[ignore = "needs a file system of a few MiB in FULL"]
+async fn a_full_disk_refuses_and_recovers_by_itself() {
+    let Some(full) = std::env::var_os("FULL") else { return };
+    let dir = Path::new(&full).join("data");
+    let ballast = Path::new(&full).join("ballast");
+    std::fs::write(&ballast, vec![0; 512 << 10]).unwrap();
+    let store = open(&dir);
+    let mut taken = 0;
+    let error = loop {
+        match store.append(post("x".repeat(10_000))).await {
+            Ok(seq) => taken = seq.0,
+            Err(e) => break e,
+        }
+    };
+    assert!(matches!(error, Error::Transient(_)), "{error}");
+    assert!(matches!(store.append(post("x".repeat(100_000))).await, Err(Error::Transient(_))));
+    assert_eq!(store.read(Seq(taken - 1), 9).await.unwrap().len(), 1, "reading still works");
+    std::fs::remove_file(&ballast).unwrap();
+    assert_eq!(store.append(post("{}")).await.unwrap(), Seq(taken + 1));
+    drop(store);
+    assert_eq!(open(&dir).last(), Seq(taken + 1));
+}
+
+/// Run by hand: `cargo test --release --test store_contract -- --ignored --nocapture`.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "a measurement"]
+#[allow(clippy::disallowed_methods)]
+async fn appends_per_second_from_64_callers() {
+    let dir = tempfile::tempdir_in(".").unwrap();
+    let store = open(dir.path());
+    for size in [1_000, 10_000] {
+        let start = std::time::Instant::now();
+        let callers: Vec<_> = (0..64)
+            .map(|_| {
+                let store = store.clone();
+                tokio::spawn(async move {
+                    for _ in 0..300 {
+                        store.append(post("x".repeat(size))).await.unwrap();
+                    }
+                })
+            })
+            .collect();
+        for caller in callers {
+            caller.await.unwrap();
+        }
+        println!("{size} B: {:.0} appends/s", 64.0 * 300.0 / start.elapsed().as_secs_f64());
+    }
+    let start = std::time::Instant::now();
+    store.commit(step(9, (0..500).map(|n| message(&n.to_string(), &["ops"])).collect())).await.unwrap();
+    println!("a step of 500 messages: {:?}", start.elapsed());
+}
