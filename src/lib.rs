@@ -2,6 +2,7 @@
 
 pub mod clock;
 pub mod destination;
+pub mod engine;
 pub mod model;
 pub mod pacing;
 pub mod render;

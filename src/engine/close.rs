@@ -1,0 +1,174 @@
+//! What ends a condition, and what came too late to begin one.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::Engine;
+use super::alert::{AlertId, Member, State};
+use super::decision::Verdict;
+use super::fates::Effects;
+use super::open::subject_key;
+use crate::model::{Condition, Event, Timestamp};
+use crate::rules::Resolve;
+
+/// The last close of each condition, to know an opening that was overtaken. Bounded: the oldest go first.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(super) struct Closes {
+    latest: BTreeMap<Arc<str>, Timestamp>,
+    /// The same by time; made anew from `latest` after a restart.
+    #[serde(skip)]
+    order: BTreeSet<(Timestamp, Arc<str>)>,
+}
+
+impl Closes {
+    pub(super) fn note(&mut self, key: &str, time: Timestamp, limit: usize) {
+        let known = self.latest.get_key_value(key).map(|(key, known)| (*known, Arc::clone(key)));
+        let key = match known {
+            Some((known, _)) if known >= time => return,
+            Some(known) => {
+                self.order.remove(&known);
+                known.1
+            }
+            None => Arc::from(key),
+        };
+        self.order.insert((time, Arc::clone(&key)));
+        self.latest.insert(key, time);
+        while self.latest.len() > limit {
+            match self.order.pop_first() {
+                Some((_, oldest)) => self.latest.remove(&oldest),
+                None => break,
+            };
+        }
+    }
+
+    /// Finds the order again after a restart.
+    pub(super) fn reindex(&mut self) {
+        self.order = self.latest.iter().map(|(key, time)| (*time, Arc::clone(key))).collect();
+    }
+
+    pub(super) fn after(&self, key: &str, time: Timestamp) -> bool {
+        self.latest.get(key).is_some_and(|&closed| closed > time)
+    }
+}
+
+impl Engine {
+    /// The condition ended since, by the sender's own clock.
+    pub(super) fn overtaken(&self, event: &Event, condition: &Condition) -> bool {
+        let key = subject_key(event, condition);
+        let closes = &self.state.closes;
+        closes.after(&key, event.time)
+            || condition
+                .sub_id
+                .as_ref()
+                .is_some_and(|part| closes.after(&format!("{key}|{}", part.to_lowercase()), event.time))
+    }
+
+    /// A condition ends: closes what it opened, in every rule, whether or not the closing event matches the rule.
+    pub(super) fn close(&mut self, event: &Arc<Event>, condition: &Condition, effects: &mut Effects) {
+        let key = subject_key(event, condition);
+        let closed = match &condition.sub_id {
+            Some(part) => format!("{key}|{}", part.to_lowercase()),
+            None => key.clone(),
+        };
+        self.state.closes.note(&closed, event.time, self.limits.closes);
+        let implied = |engine: &Self, rule: &Arc<str>| match engine.by_name.get(rule) {
+            Some(&position) => engine.rules.rules().get(position).is_none_or(|r| matches!(r.resolve, Resolve::Implied)),
+            None => true,
+        };
+        let mut found = false;
+        for id in self.index.by_key.get(&key).cloned().unwrap_or_default() {
+            let Some(rule) = self.state.alerts.get(&id).filter(|a| a.lasting).map(|a| Arc::clone(&a.rule)) else {
+                continue;
+            };
+            if implied(self, &rule) {
+                found |=
+                    self.close_members(id, event, effects, |m| m.key == key && m.is_part(condition.sub_id.as_ref()));
+            }
+        }
+        if !found && self.watched(&condition.name) {
+            effects.suppressed = effects.suppressed.or(Verdict::NothingOpen.suppression());
+        }
+    }
+
+    /// Whether any rule looks for openings of a condition.
+    fn watched(&mut self, condition: &Arc<str>) -> bool {
+        if let Some(&known) = self.watched.get(condition) {
+            return known;
+        }
+        let rules = Arc::clone(&self.rules);
+        let watched = rules.rules().iter().any(|rule| self.looks_for(rule, condition));
+        self.watched.insert(Arc::clone(condition), watched);
+        watched
+    }
+
+    /// An event that a rule's own `resolve` looks for: closes the alert with equal `by` fields.
+    pub(super) fn resolve_by_match(&mut self, position: usize, event: &Arc<Event>, effects: &mut Effects) {
+        let Some(rule) = self.rules.rules().get(position).cloned() else { return };
+        let Resolve::When(matcher) = &rule.resolve else { return };
+        if !matcher.matches(event) {
+            return;
+        }
+        let fingerprint = self.fingerprint(&rule, event);
+        let key = self.own_key(&rule, event);
+        self.state.closes.note(&key, event.time, self.limits.closes);
+        // Of several that are counted together, only the event's own device is well again.
+        let one = rule.threshold.is_some() && event.device.is_some();
+        match self.index.by_fingerprint.get(&(Arc::clone(&rule.name), fingerprint)).copied() {
+            Some(id) => {
+                self.close_members(id, event, effects, |member| !one || member.key == key);
+            }
+            None => effects.suppressed = effects.suppressed.or(Verdict::NothingOpen.suppression()),
+        }
+    }
+
+    /// Closes those open members of an alert that the event ends; then the alert, if that ends it.
+    fn close_members(
+        &mut self,
+        id: AlertId,
+        event: &Arc<Event>,
+        effects: &mut Effects,
+        ends: impl Fn(&Member) -> bool,
+    ) -> bool {
+        let Some(alert) = self.state.alerts.get_mut(&id) else { return false };
+        let rule = Arc::clone(&alert.rule);
+        let told = !alert.told_to.is_empty();
+        let (mut closed, mut overtaken) = (false, false);
+        for member in alert.members.iter_mut().filter(|m| m.is_open() && ends(m)) {
+            if event.time < member.starts_at {
+                overtaken = true;
+            } else {
+                member.ends_at = Some(event.time);
+                member.heard(event, false);
+                closed = true;
+            }
+        }
+        if !closed {
+            if overtaken {
+                effects.suppressed = effects.suppressed.or(Verdict::Overtaken.suppression());
+                self.decide(Some(event), Some(&rule), Verdict::Overtaken);
+            }
+            return overtaken;
+        }
+        alert.last_event = self.state.now;
+        let incident = alert.incident;
+        if told {
+            effects.told = true;
+        } else {
+            effects.suppressed = effects.suppressed.or(Verdict::EndedUntold.suppression());
+        }
+        if let Some(incident) = incident.and_then(|id| self.state.incidents.get_mut(&id)) {
+            incident.sample = super::incident::Sample::of(event, true);
+        }
+        let need = self.threshold(&rule).map_or(1, |t| t.count as usize);
+        let Some(alert) = self.state.alerts.get(&id) else { return true };
+        let over = alert.open_count() < need && (alert.state != State::Collecting || alert.open_count() == 0);
+        if over {
+            self.end_alert(id, Some(event));
+        } else {
+            self.arm_alert(id);
+        }
+        true
+    }
+}

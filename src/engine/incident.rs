@@ -1,0 +1,94 @@
+//! The alerts of one rule with equal `group_by` values, told as one conversation.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::alert::AlertId;
+use crate::model::{Event, Name, Severity, Timestamp};
+use crate::rules::Policy;
+
+/// The longest raw event an incident keeps for its templates.
+const MAX_SAMPLE_BYTES: usize = 16 * 1024;
+
+/// The alerts of one rule with equal `group_by` values, from the first that fires to the last that ends.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Incident {
+    /// What people and destinations call it.
+    pub(super) key: String,
+    pub(super) rule: Arc<str>,
+    /// What identifies the group.
+    pub(super) identity: String,
+    /// What the rule groups by, as people read it.
+    pub(super) group: Vec<(String, String)>,
+    pub(super) alerts: BTreeSet<AlertId>,
+    /// Destinations that got its first message.
+    pub(super) told: BTreeSet<Name>,
+    /// The least severity each destination takes, as it stood when the incident began.
+    pub(super) notify: Vec<(Name, Severity)>,
+    pub(super) severity: Severity,
+    pub(super) last_message: Option<Timestamp>,
+    /// When the first change not told yet came about.
+    pub(super) changed: Option<Timestamp>,
+    pub(super) sample: Sample,
+    #[serde(skip)]
+    pub(super) timer: Option<Timestamp>,
+}
+
+/// What the telling event brought, for templates.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Sample {
+    pub(super) source: Name,
+    pub(super) topic: Arc<str>,
+    pub(super) kind: String,
+    pub(super) condition: Option<Arc<str>>,
+    pub(super) why: Option<String>,
+    pub(super) detail: Option<String>,
+    pub(super) raw: Arc<Value>,
+}
+
+impl Sample {
+    /// `whole`: with the raw event, if it is not too long.
+    pub(super) fn of(event: &Event, whole: bool) -> Self {
+        let small = whole && approximate_size(&event.raw) <= MAX_SAMPLE_BYTES;
+        Self {
+            source: event.source.clone(),
+            topic: Arc::clone(&event.topic),
+            kind: event.kind.clone(),
+            condition: event.condition.as_ref().map(|c| Arc::clone(&c.name)),
+            why: event.reasons.first().cloned(),
+            detail: event.text.clone(),
+            raw: if small { Arc::clone(&event.raw) } else { Arc::new(Value::Null) },
+        }
+    }
+}
+
+impl Incident {
+    /// When something is to be said next, by this policy.
+    pub(super) fn deadline(&self, policy: &Policy, reminds: bool) -> Option<Timestamp> {
+        let flush = self.changed.map(|changed| {
+            let waited = changed + policy.group_wait;
+            self.last_message.map_or(waited, |last| waited.max(last + policy.group_interval))
+        });
+        let repeat =
+            policy.repeat_interval.filter(|_| reminds).zip(self.last_message).map(|(every, last)| last + every);
+        [flush, repeat].into_iter().flatten().min()
+    }
+
+    /// Notes a change that is to be told.
+    pub(super) fn change(&mut self, at: Timestamp) {
+        self.changed = Some(self.changed.map_or(at, |first| first.min(at)));
+    }
+}
+
+/// The size of a JSON value's text, without making it.
+fn approximate_size(value: &Value) -> usize {
+    match value {
+        Value::String(text) => text.len() + 2,
+        Value::Array(items) => items.iter().map(|item| approximate_size(item) + 1).sum::<usize>() + 2,
+        Value::Object(map) => map.iter().map(|(key, item)| key.len() + 4 + approximate_size(item)).sum::<usize>() + 2,
+        Value::Null | Value::Bool(_) | Value::Number(_) => 8,
+    }
+}

@@ -1,0 +1,119 @@
+//! From an event to what the rules make of it, and to its one fate.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::Engine;
+use super::alert::AlertId;
+use super::decision::Verdict;
+use super::fates::Effects;
+use crate::model::{Event, Field, Phase};
+use crate::rules::{Resolve, Rule};
+
+impl Engine {
+    /// Every rule judges the event; its fate is the greatest any of them gives it.
+    pub(super) fn judge(&mut self, event: &Arc<Event>) {
+        if self.seen.is_duplicate(event, self.state.now) {
+            self.state.ledger.duplicate();
+            self.decide(Some(event), None, Verdict::Duplicate);
+            return;
+        }
+        let mut effects = Effects::default();
+        let closes = event.phase == Phase::Close;
+        let condition = event.condition.as_ref().map(|c| Arc::clone(&c.name));
+        let (topic, kind, condition_name) = (&event.topic, &event.kind, condition.as_deref());
+        if let (true, Some(condition)) = (closes, &event.condition) {
+            self.close(event, condition, &mut effects);
+        }
+        for position in self.rules.resolvers(topic, kind, condition_name) {
+            self.resolve_by_match(position, event, &mut effects);
+        }
+        let overtaken =
+            event.phase == Phase::Open && event.condition.as_ref().is_some_and(|c| self.overtaken(event, c));
+        let age = self.wall().since(event.time);
+        let too_old = !closes && self.rules.max_event_age(&event.source).is_some_and(|max| age > max);
+        for position in self.rules.candidates(topic, kind, condition_name) {
+            let Some(rule) = self.rules.rules().get(position).cloned() else { continue };
+            if !rule.matcher.matches(event) {
+                continue;
+            }
+            if matches!(&rule.resolve, Resolve::When(ends) if ends.matches(event)) {
+                continue; // what closes an alert does not open one, though the rule's `match` fits it too
+            }
+            let own = closes && !condition.as_ref().is_some_and(|c| self.watches(position, &rule, c));
+            if closes && !own {
+                continue; // it found what it closes above, by condition and subject
+            }
+            let overtaken = overtaken
+                || matches!(rule.resolve, Resolve::When(_))
+                    && self.state.closes.after(&self.own_key(&rule, event), event.time);
+            if overtaken || too_old {
+                let verdict = if overtaken { Verdict::Overtaken } else { Verdict::TooOld { age } };
+                effects.suppressed = effects.suppressed.or(verdict.suppression());
+                self.decide(Some(event), Some(&rule.name), verdict);
+                continue;
+            }
+            let lasting = match rule.resolve {
+                Resolve::Implied => event.phase == Phase::Open,
+                Resolve::Never => false,
+                Resolve::When(_) => true,
+            };
+            if lasting {
+                self.begins(&rule, event, &mut effects);
+            } else {
+                self.happen(&rule, event, &mut effects);
+            }
+        }
+        self.settle(event, effects);
+    }
+
+    /// Books the event's one fate.
+    fn settle(&mut self, event: &Event, effects: Effects) {
+        let waits: BTreeSet<AlertId> =
+            effects.waits_with.iter().copied().filter(|id| self.state.alerts.contains_key(id)).collect();
+        if effects.told {
+            self.state.ledger.told();
+        } else if !waits.is_empty() {
+            self.state.ledger.pending(&mut self.state.alerts, &waits);
+        } else if let Some(reason) = effects.suppressed {
+            self.state.ledger.suppressed(reason);
+        } else {
+            self.state.ledger.unmatched();
+            self.decide(Some(event), None, Verdict::Unmatched);
+        }
+    }
+
+    /// Whether a rule looks for openings of a condition: then a closing type only closes what it opened.
+    fn watches(&mut self, position: usize, rule: &Rule, condition: &Arc<str>) -> bool {
+        let key = (position, Arc::clone(condition));
+        if let Some(&known) = self.watches.get(&key) {
+            return known;
+        }
+        let watches = self.looks_for(rule, condition);
+        self.watches.insert(key, watches);
+        watches
+    }
+
+    pub(super) fn looks_for(&self, rule: &Rule, condition: &Arc<str>) -> bool {
+        let openings = (self.openings)(condition);
+        // Of a condition the catalogue does not know, an event that closes it is taken for nothing else.
+        openings.is_empty()
+            || openings.iter().any(|opening| {
+                ["open", "new", "reoccured"].iter().any(|status| {
+                    let mut known = vec![
+                        (Field::Topic, opening.topic),
+                        (Field::Type, opening.kind),
+                        (Field::Condition, condition.as_ref()),
+                        (Field::Phase, "open"),
+                    ];
+                    if opening.topic == "alarms" {
+                        known.push((Field::Status, status));
+                        if !opening.group.is_empty() {
+                            known.push((Field::Group, opening.group));
+                        }
+                    }
+                    rule.matcher.could_match(&known)
+                })
+            })
+    }
+}

@@ -1,0 +1,422 @@
+//! The rule engine: a deterministic state machine from time-stamped inputs to decisions.
+//!
+//! It reads no clock, does no IO and knows nothing of Slack or SQLite; `processor` feeds it. That is what lets `test` and
+//! `replay` be the same code as `serve`. [`Engine::handle`] fires every timer due, each at its own due time, then applies
+//! the input; time is journal time, and only inputs move it.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::{Event, EventFates, Name, Timestamp};
+use crate::rules::{Policy, RuleSet};
+
+mod alert;
+mod close;
+mod decision;
+mod fates;
+mod incident;
+mod judge;
+mod open;
+mod seen;
+mod tell;
+mod window;
+
+pub use decision::{Decision, Verdict};
+pub use seen::MEMORY as DUPLICATE_MEMORY;
+
+use alert::{Alert, AlertId};
+use fates::Ledger;
+use incident::Incident;
+use seen::Seen;
+use window::Windows;
+
+/// What the engine reacts to.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// Something happened.
+    Event(Arc<Event>),
+    /// Time passed.
+    Tick,
+    /// These rules apply from here on.
+    Rules(Arc<RuleSet>),
+    /// Wall time is journal time plus this from here on.
+    Clock {
+        /// Signed milliseconds.
+        offset_ms: i64,
+    },
+}
+
+/// Bounds on what is remembered. Beyond them what was not told yet goes first, counted; what was told never goes.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Alerts open at once.
+    pub alerts: usize,
+    /// Last closes remembered, to know an opening that was overtaken.
+    pub closes: usize,
+    /// Thresholds being counted at once.
+    pub windows: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { alerts: 110_000, closes: 50_000, windows: 20_000 }
+    }
+}
+
+/// One type that opens a condition, as the catalogue of a source knows it.
+#[derive(Clone, Copy, Debug)]
+pub struct Opening {
+    /// The topic it comes on.
+    pub topic: &'static str,
+    /// The type.
+    pub kind: &'static str,
+    /// The alarm's group; empty where unknown.
+    pub group: &'static str,
+}
+
+/// The types that open a condition: the catalogue, as far as the engine needs it.
+pub type Openings = fn(&str) -> Vec<Opening>;
+
+/// The state machine.
+#[derive(Clone, Debug)]
+pub struct Engine {
+    rules: Arc<RuleSet>,
+    by_name: HashMap<Arc<str>, usize>,
+    openings: Openings,
+    /// Whether a rule looks for openings of a condition at all, by rule position and condition.
+    watches: HashMap<(usize, Arc<str>), bool>,
+    /// Whether any rule does, by condition.
+    watched: HashMap<Arc<str>, bool>,
+    limits: Limits,
+    state: State,
+    seen: Seen,
+    index: Indexes,
+    decisions: Vec<Decision>,
+}
+
+/// Everything a snapshot holds.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+struct State {
+    now: Timestamp,
+    offset_ms: i64,
+    next_id: u64,
+    alerts: BTreeMap<AlertId, Alert>,
+    incidents: BTreeMap<u64, Incident>,
+    closes: close::Closes,
+    windows: Windows,
+    ledger: Ledger,
+    /// Events that came silently within a cooldown that is over, by rule and fingerprint: told with the next alert.
+    unsaid: BTreeMap<String, u64>,
+    /// Policies of rules that are gone while alerts they told are not.
+    orphans: BTreeMap<Arc<str>, Arc<Policy>>,
+}
+
+/// What finds things quickly; rebuilt from the state.
+#[derive(Clone, Debug, Default)]
+struct Indexes {
+    by_fingerprint: HashMap<(Arc<str>, String), AlertId>,
+    by_key: HashMap<String, Vec<AlertId>>,
+    by_group: HashMap<(Arc<str>, String), u64>,
+    timers: BTreeSet<(Timestamp, Timer)>,
+    /// Alerts that may go when there are too many, oldest first.
+    untold: BTreeSet<AlertId>,
+}
+
+impl Indexes {
+    fn note(&mut self, id: AlertId, member: &alert::Member) {
+        let ids = self.by_key.entry(member.key.clone()).or_default();
+        // Ascending, so that a restored engine closes in the same order as one that never stopped.
+        if let Err(place) = ids.binary_search(&id) {
+            ids.insert(place, id);
+        }
+    }
+
+    /// Members that went, unless others with their key stay.
+    fn forget(&mut self, id: AlertId, gone: &[alert::Member], stay: &[alert::Member]) {
+        for member in gone.iter().filter(|m| !stay.iter().any(|s| s.key == m.key)) {
+            if let Some(ids) = self.by_key.get_mut(&member.key) {
+                ids.retain(|other| *other != id);
+                if ids.is_empty() {
+                    self.by_key.remove(&member.key);
+                }
+            }
+        }
+    }
+}
+
+/// Whose timer it is. Alerts fire before incidents due at the same time, so that a message holds all that fired.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Timer {
+    Alert(AlertId),
+    Incident(u64),
+}
+
+/// Why a snapshot cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("the snapshot cannot be read: {0}")]
+pub struct BadSnapshot(#[from] serde_json::Error);
+
+impl Engine {
+    /// A new engine with nothing remembered.
+    #[must_use]
+    pub fn new(rules: Arc<RuleSet>, openings: Openings, limits: Limits) -> Self {
+        let mut engine = Self {
+            rules: Arc::default(),
+            by_name: HashMap::new(),
+            openings,
+            watches: HashMap::new(),
+            watched: HashMap::new(),
+            limits,
+            state: State::default(),
+            seen: Seen::default(),
+            index: Indexes::default(),
+            decisions: Vec::new(),
+        };
+        engine.set_rules(rules);
+        engine
+    }
+
+    /// Continues from a snapshot; `seen` is the memory of duplicates up to it, oldest first.
+    ///
+    /// # Errors
+    /// When the bytes are no snapshot this release can read.
+    pub fn restore<'a>(
+        rules: Arc<RuleSet>,
+        openings: Openings,
+        limits: Limits,
+        snapshot: &[u8],
+        seen: impl IntoIterator<Item = &'a [u8]>,
+    ) -> Result<Self, BadSnapshot> {
+        let mut engine = Self::new(rules, openings, limits);
+        engine.state = serde_json::from_slice(snapshot)?;
+        seen.into_iter().for_each(|bytes| engine.seen.load(bytes));
+        engine.reindex();
+        Ok(engine)
+    }
+
+    /// The state as bytes, without the memory of duplicates (see [`Engine::take_seen`]).
+    #[must_use]
+    pub fn snapshot(&self) -> Vec<u8> {
+        // Serialising maps with string keys and plain data cannot fail.
+        serde_json::to_vec(&self.state).unwrap_or_default()
+    }
+
+    /// What the memory of duplicates gained since the last call: to be kept with the step, and given to `restore`.
+    pub fn take_seen(&mut self) -> Vec<u8> {
+        self.seen.take_fresh()
+    }
+
+    /// Fires every timer due at or before `at`, each at its own due time, then applies the input.
+    pub fn handle(&mut self, at: Timestamp, input: &Input) -> Vec<Decision> {
+        let at = at.max(self.state.now);
+        self.fire_timers(at);
+        self.state.now = at;
+        match input {
+            Input::Event(event) => self.judge(event),
+            Input::Tick => {}
+            Input::Rules(rules) => self.set_rules(Arc::clone(rules)),
+            Input::Clock { offset_ms } => self.state.offset_ms = *offset_ms,
+        }
+        self.fire_timers(at);
+        std::mem::take(&mut self.decisions)
+    }
+
+    /// What the input made due at once fires with it, so that an extra tick at the same time changes nothing.
+    fn fire_timers(&mut self, at: Timestamp) {
+        while let Some(&(due, timer)) = self.index.timers.first() {
+            if due > at {
+                return;
+            }
+            self.index.timers.pop_first();
+            self.state.now = self.state.now.max(due);
+            match timer {
+                Timer::Alert(id) => self.alert_due(id),
+                Timer::Incident(id) => self.incident_due(id),
+            }
+        }
+    }
+
+    /// Journal time at which something will happen by itself, if anything will.
+    #[must_use]
+    pub fn next_wakeup(&self) -> Option<Timestamp> {
+        self.index.timers.first().map(|&(due, _)| due)
+    }
+
+    /// The first timer of what is pending or waiting: neither reminders nor the end of what nothing was heard of.
+    fn first_pending(&self) -> Option<(Timestamp, Timer)> {
+        let counts = |timer: &Timer| match timer {
+            Timer::Alert(id) => self
+                .state
+                .alerts
+                .get(id)
+                .is_some_and(|a| matches!(a.state, alert::State::Pending { .. } | alert::State::Closing { .. })),
+            Timer::Incident(id) => self.state.incidents.get(id).is_some_and(|i| i.changed.is_some()),
+        };
+        self.index.timers.iter().find(|(_, timer)| counts(timer)).copied()
+    }
+
+    /// Lets time run on until nothing is pending or waiting, and no further: what `replay` does after the last line.
+    pub fn wind_down(&mut self) -> Vec<Decision> {
+        while let Some((due, timer)) = self.first_pending() {
+            self.index.timers.remove(&(due, timer));
+            self.state.now = self.state.now.max(due);
+            match timer {
+                Timer::Alert(id) => self.alert_due(id),
+                Timer::Incident(id) => self.incident_due(id),
+            }
+        }
+        std::mem::take(&mut self.decisions)
+    }
+
+    /// Where every event ended so far.
+    #[must_use]
+    pub fn fates(&self) -> &EventFates {
+        self.state.ledger.fates()
+    }
+
+    /// How many alerts and incidents are open.
+    #[must_use]
+    pub fn open(&self) -> (usize, usize) {
+        (self.state.alerts.len(), self.state.incidents.len())
+    }
+
+    /// Wall time of the current input.
+    fn wall(&self) -> Timestamp {
+        self.state.now.shifted(self.state.offset_ms)
+    }
+
+    fn decide(&mut self, event: Option<&Event>, rule: Option<&Arc<str>>, verdict: Verdict) {
+        let decision =
+            Decision { at: self.state.now, event: event.map(|e| e.id.clone()), rule: rule.cloned(), verdict };
+        self.decisions.push(decision);
+    }
+
+    /// The policy of a rule, or of one that is gone.
+    fn policy(&self, rule: &Arc<str>) -> Arc<Policy> {
+        let current = self.by_name.get(rule).and_then(|&position| self.rules.rules().get(position)).map(|r| &r.policy);
+        current.or_else(|| self.state.orphans.get(rule)).map(Arc::clone).unwrap_or_default()
+    }
+
+    /// New rules: alerts keep their state by rule name; of a rule that is gone, what was not told is dropped, what was
+    /// told stays until its end is told.
+    fn set_rules(&mut self, rules: Arc<RuleSet>) {
+        let kept: BTreeSet<Arc<str>> = rules.rules().iter().map(|rule| Arc::clone(&rule.name)).collect();
+        let gone: Vec<(AlertId, bool)> = self
+            .state
+            .alerts
+            .iter()
+            .filter(|(_, a)| !kept.contains(&a.rule))
+            .map(|(id, a)| (*id, a.told_to.is_empty()))
+            .collect();
+        for (id, untold) in gone {
+            if untold {
+                self.drop_alert(id, &Verdict::RuleRemoved);
+            } else if let Some(rule) = self.state.alerts.get(&id).map(|a| Arc::clone(&a.rule)) {
+                let policy = self.policy(&rule);
+                self.state.orphans.insert(rule, policy);
+            }
+        }
+        self.state.orphans.retain(|rule, _| !kept.contains(rule));
+        self.state.windows.retain(|rule| kept.contains(rule));
+        self.by_name =
+            rules.rules().iter().enumerate().map(|(position, rule)| (Arc::clone(&rule.name), position)).collect();
+        self.rules = rules;
+        self.watches.clear();
+        self.watched.clear();
+        let alerts: Vec<AlertId> = self.state.alerts.keys().copied().collect();
+        let incidents: Vec<u64> = self.state.incidents.keys().copied().collect();
+        alerts.into_iter().for_each(|id| self.arm_alert(id));
+        incidents.into_iter().for_each(|id| self.arm_incident(id));
+    }
+
+    /// The next number for an alert or an incident.
+    fn next_id(&mut self) -> u64 {
+        self.state.next_id += 1;
+        self.state.next_id
+    }
+
+    /// Sets an alert's timer to what its state asks for.
+    fn arm_alert(&mut self, id: AlertId) {
+        let Some(rule) = self.state.alerts.get(&id).map(|a| Arc::clone(&a.rule)) else { return };
+        let policy = self.policy(&rule);
+        let window = self.threshold(&rule).map(|t| t.window);
+        let Some(alert) = self.state.alerts.get_mut(&id) else { return };
+        let stale = policy.stale_after.map(|after| alert.last_event + after);
+        let due = match alert.state {
+            alert::State::Collecting => {
+                let newest = alert.members.iter().map(|m| m.opened).max();
+                newest.zip(window).map(|(opened, window)| opened + window + Duration::from_millis(1))
+            }
+            alert::State::Pending { since } => Some(since + policy.r#for).into_iter().chain(stale).min(),
+            alert::State::Firing if !alert.lasting => alert.settled.then(|| alert.last_event + policy.cooldown),
+            alert::State::Firing => stale,
+            alert::State::Closing { until } => Some(until),
+            alert::State::Ended => None,
+        };
+        if alert.timer != due {
+            if let Some(old) = alert.timer {
+                self.index.timers.remove(&(old, Timer::Alert(id)));
+            }
+            alert.timer = due;
+        }
+        if let Some(due) = due {
+            self.index.timers.insert((due, Timer::Alert(id)));
+        }
+    }
+
+    /// Sets an incident's timer to what it has to say next.
+    fn arm_incident(&mut self, id: u64) {
+        let Some(rule) = self.state.incidents.get(&id).map(|i| Arc::clone(&i.rule)) else { return };
+        let policy = self.policy(&rule);
+        let reminds = policy.repeat_interval.is_some() && self.reminds(id);
+        let Some(incident) = self.state.incidents.get_mut(&id) else { return };
+        let due = incident.deadline(&policy, reminds);
+        if incident.timer != due {
+            if let Some(old) = incident.timer {
+                self.index.timers.remove(&(old, Timer::Incident(id)));
+            }
+            incident.timer = due;
+        }
+        if let Some(due) = due {
+            self.index.timers.insert((due, Timer::Incident(id)));
+        }
+    }
+
+    fn threshold(&self, rule: &Arc<str>) -> Option<crate::rules::Threshold> {
+        self.rules.rules().get(*self.by_name.get(rule)?)?.threshold.clone()
+    }
+
+    fn reindex(&mut self) {
+        self.index = Indexes::default();
+        self.state.closes.reindex();
+        for (&id, alert) in &self.state.alerts {
+            self.index.by_fingerprint.insert((Arc::clone(&alert.rule), alert.fingerprint.clone()), id);
+            alert.members.iter().for_each(|member| self.index.note(id, member));
+            if alert.told_to.is_empty() {
+                self.index.untold.insert(id);
+            }
+        }
+        for (&id, incident) in &self.state.incidents {
+            self.index.by_group.insert((Arc::clone(&incident.rule), incident.identity.clone()), id);
+        }
+        let alerts: Vec<AlertId> = self.state.alerts.keys().copied().collect();
+        let incidents: Vec<u64> = self.state.incidents.keys().copied().collect();
+        alerts.into_iter().for_each(|id| self.arm_alert(id));
+        incidents.into_iter().for_each(|id| self.arm_incident(id));
+    }
+
+    /// Whom a rule tells: each destination with the least severity it takes.
+    fn targets(&self, policy: &Policy) -> Vec<(Name, crate::model::Severity)> {
+        let all = self.rules.destinations();
+        match &policy.notify {
+            None => all.to_vec(),
+            Some(names) => all.iter().filter(|(name, _)| names.contains(name)).cloned().collect(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,371 @@
+//! What begins an alert, or tells of one again: conditions, thresholds, and what has no end.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::alert::{Alert, AlertId, Member, State};
+use super::decision::Verdict;
+use super::fates::Effects;
+use super::{Engine, Timer};
+use crate::model::{Condition, Event, Field, Phase, Severity};
+use crate::rules::{Resolve, Rule, Threshold};
+
+impl Engine {
+    /// A condition begins, or is told of again.
+    pub(super) fn begins(&mut self, rule: &Arc<Rule>, event: &Arc<Event>, effects: &mut Effects) {
+        let (key, part) = match (&event.condition, &rule.resolve) {
+            (Some(condition), Resolve::Implied) => (subject_key(event, condition), condition.sub_id.clone()),
+            _ => (self.own_key(rule, event), None),
+        };
+        let known = self.index.by_key.get(&key).into_iter().flatten().copied().find(|id| {
+            self.state.alerts.get(id).is_some_and(|a| {
+                a.rule == rule.name
+                    && a.state != State::Ended
+                    && a.members.iter().any(|m| m.key == key && m.is_part(part.as_ref()))
+            })
+        });
+        let fingerprint = self.fingerprint(rule, event);
+        let by_fingerprint = || self.index.by_fingerprint.get(&(Arc::clone(&rule.name), fingerprint.clone())).copied();
+        match known.or_else(by_fingerprint) {
+            Some(id) => self.open_again(id, rule, event, key, part, effects),
+            None => self.open_new(rule, event, fingerprint, key, part, effects),
+        }
+    }
+
+    fn open_new(
+        &mut self,
+        rule: &Arc<Rule>,
+        event: &Arc<Event>,
+        fingerprint: String,
+        key: String,
+        part: Option<String>,
+        effects: &mut Effects,
+    ) {
+        let now = self.state.now;
+        let value = distinct(rule, event);
+        let member = Member::new(event, key, part, value, now);
+        let state = if rule.threshold.is_some() { State::Collecting } else { State::Pending { since: now } };
+        let Some(id) = self.add_alert(rule, event, fingerprint, vec![member], true, state, effects) else { return };
+        match &rule.threshold {
+            Some(threshold) => self.recount(id, rule, threshold, event, effects),
+            None => self.begin(id, rule, event, effects),
+        }
+    }
+
+    fn open_again(
+        &mut self,
+        id: AlertId,
+        rule: &Arc<Rule>,
+        event: &Arc<Event>,
+        key: String,
+        part: Option<String>,
+        effects: &mut Effects,
+    ) {
+        let now = self.state.now;
+        let need = rule.threshold.as_ref().map_or(1, |t| t.count as usize);
+        let Some(alert) = self.state.alerts.get_mut(&id) else { return };
+        alert.last_event = now;
+        let worse = severity(rule, event);
+        let escalates = worse > alert.severity;
+        alert.severity = alert.severity.max(worse);
+        match alert.members.iter_mut().find(|m| m.key == key && m.is_part(part.as_ref())) {
+            Some(member) if member.is_open() => {
+                member.part = member.part.take().or(part);
+                member.again(event);
+            }
+            Some(member) => {
+                let value = member.value.take().or_else(|| distinct(rule, event));
+                // Down, up and down again is one outage where the alert never ended in between.
+                let same = matches!(alert.state, State::Closing { .. } | State::Ended);
+                let began = if same { member.starts_at.min(event.time) } else { event.time };
+                let events = member.events + 1;
+                *member = Member { events, starts_at: began, ..Member::new(event, key, part, value, now) };
+            }
+            None => {
+                let member = Member::new(event, key, part, distinct(rule, event), now);
+                self.index.note(id, &member);
+                alert.members.push(member);
+            }
+        }
+        match alert.state {
+            State::Collecting => {
+                if let Some(threshold) = &rule.threshold {
+                    self.recount(id, rule, threshold, event, effects);
+                }
+                return;
+            }
+            State::Ended => return self.reopen(id, rule, event, effects),
+            State::Closing { .. } if alert.open_count() < need => {}
+            State::Closing { .. } => alert.state = State::Firing,
+            State::Pending { .. } | State::Firing => {}
+        }
+        if alert.told_to.is_empty() && !alert.settled {
+            effects.waits_with.push(id);
+        } else if alert.told_to.is_empty() {
+            effects.suppressed = effects.suppressed.or(Verdict::NobodyToTell.suppression());
+        } else {
+            effects.told = true;
+        }
+        let incident = alert.incident;
+        self.decide(Some(event), Some(&rule.name), Verdict::Again);
+        self.arm_alert(id);
+        if let (true, Some(incident)) = (escalates, incident) {
+            self.escalate(incident, worse);
+        }
+    }
+
+    /// It was told "down", ended, and is down again before its end was told: nothing new to say, it fires on.
+    fn reopen(&mut self, id: AlertId, rule: &Arc<Rule>, event: &Arc<Event>, effects: &mut Effects) {
+        let Some(alert) = self.state.alerts.get_mut(&id) else { return };
+        alert.state = State::Firing;
+        alert.stale = false;
+        effects.told = true;
+        self.decide(Some(event), Some(&rule.name), Verdict::Again);
+        self.arm_alert(id);
+    }
+
+    /// Counts the members of a threshold on a condition: those that went down within the window and are still down.
+    fn recount(
+        &mut self,
+        id: AlertId,
+        rule: &Arc<Rule>,
+        threshold: &Threshold,
+        event: &Arc<Event>,
+        effects: &mut Effects,
+    ) {
+        let now = self.state.now;
+        let Some(alert) = self.state.alerts.get_mut(&id) else { return };
+        let counts = |m: &Member| m.is_open() && now.since(m.opened) <= threshold.window;
+        let (kept, gone): (Vec<Member>, Vec<Member>) = std::mem::take(&mut alert.members).into_iter().partition(counts);
+        alert.members = kept;
+        self.index.forget(id, &gone, &alert.members);
+        let seen = alert.open_count();
+        if seen < threshold.count as usize {
+            let verdict = Verdict::BelowThreshold { seen, need: threshold.count, within: threshold.window };
+            effects.suppressed = effects.suppressed.or(verdict.suppression());
+            self.decide(Some(event), Some(&rule.name), verdict);
+            self.arm_alert(id);
+            return;
+        }
+        alert.state = State::Pending { since: now };
+        self.begin(id, rule, event, effects);
+    }
+
+    /// A new alert: pending for the rule's `for`, or firing at once.
+    fn begin(&mut self, id: AlertId, rule: &Arc<Rule>, event: &Arc<Event>, effects: &mut Effects) {
+        effects.waits_with.push(id);
+        if rule.policy.r#for.is_zero() {
+            self.decide(Some(event), Some(&rule.name), Verdict::Firing);
+            self.fire(id, Some(event));
+        } else {
+            let until = self.state.now + rule.policy.r#for;
+            self.decide(Some(event), Some(&rule.name), Verdict::Pending { until });
+            self.sample(id, event);
+            self.arm_alert(id);
+        }
+    }
+
+    /// Something that has no end: told once, then quiet for its cooldown.
+    pub(super) fn happen(&mut self, rule: &Arc<Rule>, event: &Arc<Event>, effects: &mut Effects) {
+        let now = self.state.now;
+        let fingerprint = self.fingerprint(rule, event);
+        let known = self.index.by_fingerprint.get(&(Arc::clone(&rule.name), fingerprint.clone())).copied();
+        if let Some(alert) = known.and_then(|id| self.state.alerts.get_mut(&id)) {
+            alert.last_event = now;
+            alert.severity = alert.severity.max(severity(rule, event));
+            if let Some(member) = alert.members.first_mut() {
+                member.again(event);
+            }
+            let verdict = if alert.settled {
+                alert.more_since += 1;
+                let verdict = Verdict::Cooldown { since: alert.more_since };
+                effects.suppressed = effects.suppressed.or(verdict.suppression());
+                verdict
+            } else {
+                effects.waits_with.extend(known);
+                Verdict::Again
+            };
+            self.decide(Some(event), Some(&rule.name), verdict);
+            known.into_iter().for_each(|id| self.arm_alert(id));
+            return;
+        }
+        let member = Member::new(event, format!("{}|{fingerprint}", rule.name), None, distinct(rule, event), now);
+        let members = match &rule.threshold {
+            None => vec![member],
+            Some(threshold) => {
+                match self.state.windows.add(&rule.name, &fingerprint, member, threshold, now, self.limits.windows) {
+                    Ok(members) => members,
+                    Err(seen) => {
+                        let verdict = Verdict::BelowThreshold { seen, need: threshold.count, within: threshold.window };
+                        effects.suppressed = effects.suppressed.or(verdict.suppression());
+                        self.decide(Some(event), Some(&rule.name), verdict);
+                        return;
+                    }
+                }
+            }
+        };
+        let members = merge(members);
+        let unsaid = self.state.unsaid.remove(&format!("{}\u{1f}{fingerprint}", rule.name)).unwrap_or_default();
+        let Some(id) = self.add_alert(rule, event, fingerprint, members, false, State::Firing, effects) else { return };
+        if let Some(alert) = self.state.alerts.get_mut(&id) {
+            alert.more_since = unsaid;
+        }
+        effects.waits_with.push(id);
+        self.decide(Some(event), Some(&rule.name), Verdict::Firing);
+        self.fire(id, Some(event));
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "each is one field of the alert")]
+    fn add_alert(
+        &mut self,
+        rule: &Arc<Rule>,
+        event: &Arc<Event>,
+        fingerprint: String,
+        members: Vec<Member>,
+        lasting: bool,
+        state: State,
+        effects: &mut Effects,
+    ) -> Option<AlertId> {
+        if self.state.alerts.len() >= self.limits.alerts {
+            let oldest = self.index.untold.first().copied();
+            match oldest {
+                Some(oldest) => self.drop_alert(oldest, &Verdict::OverLimit),
+                None => {
+                    effects.suppressed = effects.suppressed.or(Verdict::OverLimit.suppression());
+                    self.decide(Some(event), Some(&rule.name), Verdict::OverLimit);
+                    return None;
+                }
+            }
+        }
+        let id = self.next_id();
+        members.iter().for_each(|member| self.index.note(id, member));
+        self.index.by_fingerprint.insert((Arc::clone(&rule.name), fingerprint.clone()), id);
+        self.index.untold.insert(id);
+        let listed = event.listed.len() as u64;
+        let alert = Alert {
+            rule: Arc::clone(&rule.name),
+            fingerprint,
+            lasting,
+            state,
+            members,
+            severity: severity(rule, event),
+            last_event: self.state.now,
+            incident: None,
+            told_to: BTreeSet::new(),
+            settled: false,
+            left: 0,
+            stale: false,
+            // Mist caps what it lists at ten; only then does its count say how many more there are.
+            more: if event.device.is_some() {
+                event.count - 1
+            } else if listed >= 10 {
+                event.count.saturating_sub(listed)
+            } else {
+                0
+            },
+            more_since: 0,
+            waiting: 0,
+            tickets: Vec::new(),
+            group: rule.policy.group_by.iter().map(|f| (f.to_string(), event.identity(f), event.label(f))).collect(),
+            sample: None,
+            timer: None,
+        };
+        self.state.alerts.insert(id, alert);
+        Some(id)
+    }
+
+    /// What a rule with a `resolve` of its own knows an open thing by: the alert, and the device where several are
+    /// counted together.
+    pub(super) fn own_key(&self, rule: &Rule, event: &Event) -> String {
+        let fingerprint = self.fingerprint(rule, event);
+        match (&rule.threshold, &event.device) {
+            (Some(_), Some(_)) => format!("{}|{fingerprint}|{}", rule.name, event.identity(&Field::Device)),
+            _ => format!("{}|{fingerprint}", rule.name),
+        }
+    }
+
+    /// What makes this event's alert different from others of the rule.
+    pub(super) fn fingerprint(&self, rule: &Rule, event: &Event) -> String {
+        let joined = |fields: &[Field]| fields.iter().map(|f| event.identity(f)).collect::<Vec<_>>().join("\u{1f}");
+        if let Some(by) = &rule.by {
+            return joined(by);
+        }
+        let counts_together = |t: &Threshold| {
+            t.distinct.is_some()
+                || match rule.resolve {
+                    Resolve::Implied => event.phase == Phase::Open,
+                    Resolve::When(_) => true,
+                    Resolve::Never => false,
+                }
+        };
+        if rule.threshold.as_ref().is_some_and(counts_together) {
+            return joined(&rule.policy.group_by);
+        }
+        let subject = match &event.device {
+            Some(_) => event.identity(&Field::Device),
+            None => event.identity(&Field::Site),
+        };
+        match (&event.condition, &rule.resolve) {
+            (_, Resolve::When(_)) => subject,
+            (Some(condition), Resolve::Implied) if event.phase == Phase::Open => {
+                let part = condition.sub_id.as_deref().unwrap_or_default();
+                format!("{}\u{1f}{}", subject_key(event, condition), part.to_lowercase())
+            }
+            _ => format!("{subject}\u{1f}{}", event.kind.to_lowercase()),
+        }
+    }
+
+    /// Forgets an alert that was never told.
+    pub(super) fn drop_alert(&mut self, id: AlertId, verdict: &Verdict) {
+        if let Some(mut alert) = self.remove_alert(id) {
+            self.state.ledger.alert_dropped(&mut alert, verdict.suppression().unwrap_or("dropped"));
+            let rule = Arc::clone(&alert.rule);
+            self.decide(None, Some(&rule), verdict.clone());
+        }
+    }
+
+    /// Takes an alert out of the state and every index, and out of its incident.
+    pub(super) fn remove_alert(&mut self, id: AlertId) -> Option<Alert> {
+        let alert = self.state.alerts.remove(&id)?;
+        let fingerprint = (Arc::clone(&alert.rule), alert.fingerprint.clone());
+        if self.index.by_fingerprint.get(&fingerprint) == Some(&id) {
+            self.index.by_fingerprint.remove(&fingerprint);
+        }
+        self.index.forget(id, &alert.members, &[]);
+        self.index.untold.remove(&id);
+        if let Some(due) = alert.timer {
+            self.index.timers.remove(&(due, Timer::Alert(id)));
+        }
+        self.leave(id, alert.incident);
+        Some(alert)
+    }
+}
+
+/// Condition and device (or site): what a close on any topic finds its opening by.
+pub(super) fn subject_key(event: &Event, condition: &Condition) -> String {
+    let subject = match &event.device {
+        Some(_) if !condition.of_site => event.identity(&Field::Device),
+        _ => event.identity(&Field::Site),
+    };
+    format!("{}|{subject}", condition.name)
+}
+
+fn severity(rule: &Rule, event: &Event) -> Severity {
+    rule.policy.severity.or(event.severity).unwrap_or(Severity::Warning)
+}
+
+fn distinct(rule: &Rule, event: &Event) -> Option<String> {
+    rule.threshold.as_ref()?.distinct.as_ref().map(|field| event.identity(field))
+}
+
+/// Samples about the same device are one subject.
+fn merge(samples: Vec<Member>) -> Vec<Member> {
+    let mut merged: Vec<Member> = Vec::new();
+    for sample in samples {
+        match merged.iter_mut().find(|m| m.subjects == sample.subjects) {
+            Some(known) => known.events += sample.events,
+            None => merged.push(sample),
+        }
+    }
+    merged
+}

@@ -1,0 +1,70 @@
+//! Sliding windows: how many events without an end a rule saw lately.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::alert::Member;
+use crate::model::Timestamp;
+use crate::rules::Threshold;
+
+/// What each rule counts, by fingerprint.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(super) struct Windows(BTreeMap<Arc<str>, BTreeMap<String, Window>>);
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+struct Window {
+    samples: Vec<Member>,
+    keep: Duration,
+}
+
+impl Windows {
+    /// Adds a sample. `Ok`: the threshold is reached, here are its samples, and counting starts anew; `Err`: how many
+    /// there are so far.
+    pub(super) fn add(
+        &mut self,
+        rule: &Arc<str>,
+        fingerprint: &str,
+        sample: Member,
+        threshold: &Threshold,
+        now: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<Member>, usize> {
+        self.bound(limit, now);
+        let windows = self.0.entry(Arc::clone(rule)).or_default();
+        let window = windows.entry(fingerprint.to_owned()).or_default();
+        window.keep = threshold.window;
+        window
+            .samples
+            .retain(|s| now.since(s.opened) < threshold.window && (sample.value.is_none() || s.value != sample.value));
+        window.samples.push(sample);
+        if window.samples.len() < threshold.count as usize {
+            return Err(window.samples.len());
+        }
+        let samples = std::mem::take(&mut window.samples);
+        windows.remove(fingerprint);
+        Ok(samples)
+    }
+
+    pub(super) fn retain(&mut self, keep: impl Fn(&Arc<str>) -> bool) {
+        self.0.retain(|rule, _| keep(rule));
+    }
+
+    /// Beyond the bound, windows with nothing recent go; then, if it must be, all of the fullest rule.
+    fn bound(&mut self, limit: usize, now: Timestamp) {
+        let size = |windows: &Self| windows.0.values().map(BTreeMap::len).sum::<usize>();
+        if size(self) < limit {
+            return;
+        }
+        for windows in self.0.values_mut() {
+            windows.retain(|_, w| w.samples.last().is_some_and(|s| now.since(s.opened) < w.keep));
+        }
+        if size(self) >= limit
+            && let Some(fullest) = self.0.values_mut().max_by_key(|windows| windows.len())
+        {
+            fullest.clear();
+        }
+    }
+}
