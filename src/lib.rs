@@ -1,6 +1,7 @@
 //! Foghorn turns a network's webhook firehose into the few chat messages a person wants.
 
 pub mod clock;
+pub mod config;
 pub mod destination;
 pub mod engine;
 pub mod model;

@@ -1,0 +1,202 @@
+//! Every key of rules.yaml: what it is called, what its value looks like, what it means. The reader refuses what is
+//! not here, and the JSON Schema is written from here, so the two cannot differ.
+
+/// One key of a map.
+pub(super) struct Key {
+    pub(super) name: &'static str,
+    pub(super) shape: Shape,
+    pub(super) doc: &'static str,
+}
+
+/// What a value looks like.
+#[derive(Clone, Copy)]
+pub(super) enum Shape {
+    Text,
+    Flag,
+    Duration,
+    DurationOrNever,
+    Size,
+    Count,
+    /// One of these words.
+    Word(&'static [&'static str]),
+    /// One field of an event.
+    Field,
+    /// One or many fields.
+    Fields,
+    /// One or many texts.
+    Texts,
+    /// Field to test.
+    Match,
+    /// A match, or `never`.
+    Resolve,
+    /// These keys.
+    Map(&'static [Key]),
+    /// A list of maps of these keys.
+    ListOf(&'static [Key]),
+    /// Names to maps of these keys.
+    Named(&'static [Key]),
+    /// Names to texts.
+    Headers,
+    /// A map of anything.
+    Open,
+    /// Anything.
+    Any,
+}
+
+const fn key(name: &'static str, shape: Shape, doc: &'static str) -> Key {
+    Key { name, shape, doc }
+}
+
+pub(super) const FILE: &[Key] = &[
+    key("server", Shape::Map(SERVER), "Where Foghorn listens and keeps its data."),
+    key("sources", Shape::Named(SOURCE), "Who sends to us. `mist` is POST /mist, another, `lab`, is POST /mist/lab."),
+    key("destinations", Shape::Named(DESTINATION), "Whom we tell."),
+    key("defaults", Shape::Map(DEFAULTS), "Every rule starts from these."),
+    key("rules", Shape::ListOf(RULE), "What to look for, and what to do then."),
+    key("tests", Shape::ListOf(TEST), "What the rules must say, in virtual time; `foghorn test` runs them."),
+];
+
+pub(super) const SERVER: &[Key] = &[
+    key("listen", Shape::Text, "Address and port. Default 127.0.0.1:8080."),
+    key("public_url", Shape::Text, "How people reach this server, for links in messages."),
+    key("data", Shape::Text, "The folder of the journal. Default ./data."),
+    key("templates", Shape::Text, "A folder of templates that override the built-in ones."),
+    key("retention", Shape::Map(RETENTION), "What is kept."),
+    key("max_body", Shape::Size, "The largest POST taken. Default 1MiB."),
+    key("max_connections", Shape::Count, "How many connections at once. Default 512."),
+    key("log", Shape::Word(&["text", "json"]), "How log lines look. Default text."),
+];
+
+pub(super) const RETENTION: &[Key] = &[
+    key("age", Shape::Duration, "How long the journal is kept. Default 30d."),
+    key("size", Shape::Size, "How large it may grow. Default 512MiB."),
+];
+
+pub(super) const SOURCE: &[Key] = &[
+    key("secrets", Shape::Texts, "Webhook secrets, valid at once: env:NAME or file:PATH."),
+    key("allow_unsigned", Shape::Flag, "Accept unsigned posts from anywhere. Default false."),
+    key("allow_v1", Shape::Flag, "Accept X-Mist-Signature (SHA-1) where v2 is absent. Default false."),
+    key("store", Shape::Word(&["useful", "all"]), "Whether chatty topics no rule names are stored. Default useful."),
+    key("max_event_age", Shape::DurationOrNever, "Older openings are kept and shown, not told. Default 24h."),
+    key("portal", Shape::Text, "The host of your cloud's portal, for links. Default manage.mist.com."),
+];
+
+pub(super) const DESTINATION: &[Key] = &[
+    key("slack", Shape::Map(CHAT), "A Slack incoming webhook."),
+    key("teams", Shape::Map(CHAT), "A Teams Workflows webhook."),
+    key("webhook", Shape::Map(WEBHOOK), "Any URL."),
+    key("console", Shape::Open, "Standard output; takes no settings: console: {}."),
+    key("min_severity", Shape::Word(SEVERITIES), "Messages below this are not for it. Default info."),
+    key("rate_limit", Shape::Map(RATE_LIMIT), "Its pace."),
+    key("overflow", Shape::Word(&["digest", "queue"]), "What happens to messages the pace would delay."),
+    key("overflow_after", Shape::Duration, "How long a message may wait before that. Default 60s."),
+    key("timeout", Shape::Duration, "The whole request. Default 10s."),
+    key("retry", Shape::Map(RETRY), "When a send failed."),
+];
+
+pub(super) const CHAT: &[Key] = &[key("url", Shape::Text, "The secret URL: env:NAME or file:PATH.")];
+
+pub(super) const WEBHOOK: &[Key] = &[
+    key("url", Shape::Text, "The URL: env:NAME or file:PATH where it is secret."),
+    key("headers", Shape::Headers, "Extra request headers; values may be env:NAME or file:PATH."),
+    key("body", Shape::Any, "A JSON tree whose texts are templates. Default: the notification."),
+];
+
+pub(super) const RATE_LIMIT: &[Key] = &[
+    key("limit", Shape::Count, "How many messages."),
+    key("per", Shape::Duration, "In how long. Default 1s."),
+    key("burst", Shape::Count, "How many at once after a pause. Default: limit."),
+];
+
+pub(super) const RETRY: &[Key] = &[
+    key("first", Shape::Duration, "The first wait. Default 1s."),
+    key("max", Shape::Duration, "The longest wait. Default 5m."),
+    key("give_up_after", Shape::Duration, "Then it is a dead letter. Default 72h."),
+];
+
+pub(super) const SEVERITIES: &[&str] = &["critical", "warning", "info"];
+
+const SEVERITY: Key = key("severity", Shape::Word(SEVERITIES), "Default: Mist's, else warning.");
+const NOTIFY: Key = key("notify", Shape::Texts, "Destinations, or `all`. Default all.");
+const TEMPLATE: Key = key("template", Shape::Text, "Which message. Default: chosen by condition, type and topic.");
+const GROUP_BY: Key = key("group_by", Shape::Fields, "Alerts with equal values are one incident. Default [site].");
+const GROUP_WAIT: Key = key("group_wait", Shape::Duration, "The first message waits for its company. Default 10s.");
+const GROUP_INTERVAL: Key = key("group_interval", Shape::Duration, "Least time between additions. Default 5m.");
+const REPEAT: Key = key("repeat_interval", Shape::DurationOrNever, "Remind while it lasts. Default never.");
+const COOLDOWN: Key =
+    key("cooldown", Shape::Duration, "Of events with no end: quiet until this long without one. Default 1h.");
+const STALE_AFTER: Key =
+    key("stale_after", Shape::DurationOrNever, "An alert not heard of for this long ends. Default 7d.");
+
+pub(super) const DEFAULTS: &[Key] =
+    &[NOTIFY, GROUP_BY, GROUP_WAIT, GROUP_INTERVAL, REPEAT, COOLDOWN, STALE_AFTER, SEVERITY, TEMPLATE];
+
+pub(super) const RULE: &[Key] = &[
+    key("name", Shape::Text, "Its name, which is its identity across reloads."),
+    key("match", Shape::Match, "What it looks for: keys are AND, a list is any of, `not` is none of."),
+    key("by", Shape::Fields, "What makes two alerts different. Default: the condition's subject."),
+    key("for", Shape::Duration, "It must last this long. Default 0s."),
+    key("resolve", Shape::Resolve, "What closes it: a match, or `never`. Implied for known conditions."),
+    key("keep_firing_for", Shape::Duration, "After a close, wait this long for a reopening. Default 0s."),
+    key("threshold", Shape::Map(THRESHOLD), "How many it takes."),
+    COOLDOWN,
+    SEVERITY,
+    GROUP_BY,
+    GROUP_WAIT,
+    GROUP_INTERVAL,
+    REPEAT,
+    STALE_AFTER,
+    NOTIFY,
+    TEMPLATE,
+];
+
+pub(super) const THRESHOLD: &[Key] = &[
+    key("count", Shape::Count, "How many."),
+    key("window", Shape::Duration, "Within how long (a sliding window)."),
+    key("distinct", Shape::Field, "Count different values of this field instead of events."),
+];
+
+pub(super) const BOUNDS: &[Key] = &[
+    key("gt", Shape::Any, "Greater than."),
+    key("gte", Shape::Any, "At least."),
+    key("lt", Shape::Any, "Less than."),
+    key("lte", Shape::Any, "At most."),
+    key("exists", Shape::Flag, "There, or not there."),
+];
+
+pub(super) const TEST: &[Key] = &[
+    key("name", Shape::Text, "What it shows."),
+    key("events", Shape::Any, "What happens: maps of `at`, `type` and whatever else Mist sends."),
+    key("expect", Shape::ListOf(EXPECT), "Every message, in order; the keys given must be equal."),
+    key("until", Shape::Duration, "Let time run on until then."),
+];
+
+pub(super) const REASONS: &[&str] = &["first", "new-events", "recovered", "repeat", "resolved", "stale", "digest"];
+
+pub(super) const EXPECT: &[Key] = &[
+    key("at", Shape::Duration, "When."),
+    key("rule", Shape::Text, "Which rule tells."),
+    key("reason", Shape::Word(REASONS), "Why now."),
+    key("notify", Shape::Texts, "Whom."),
+    key("contains", Shape::Text, "A part of title or text."),
+    SEVERITY,
+    key("incident", Shape::Text, "Its incident."),
+    key("title", Shape::Text, "The whole title."),
+    key("text", Shape::Text, "The whole text."),
+];
+
+/// Words of the rules language that later versions know.
+pub(super) const LATER: &[&str] = &[
+    "when",
+    "flapping",
+    "absent",
+    "mute_time_intervals",
+    "active_time_intervals",
+    "during_mute",
+    "time_intervals",
+    "maintenance",
+    "inhibit_rules",
+    "topology",
+    "digest",
+    "edit_rules",
+];

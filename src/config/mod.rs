@@ -1,0 +1,318 @@
+//! rules.yaml: read whole, or refused with every problem at once.
+//!
+//! `raw` is the file as written, every node with its place; `read` and `keys` say what may stand where; `settings`,
+//! `rules` and `cases` turn it into what cannot be wrong any more; `problem` prints what is.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::destination::DestinationSettings;
+use crate::model::{Name, RulesRecord};
+use crate::render::Templates;
+use crate::rules::RuleSet;
+use crate::source::SourceSettings;
+use crate::store::Retention;
+
+mod cases;
+mod explain;
+mod keys;
+mod problem;
+mod raw;
+mod read;
+mod rules;
+mod schema;
+mod settings;
+
+pub use cases::{Expectation, TestCase, TestEvent};
+pub use explain::explain;
+pub use problem::{Level, Problem, Problems};
+pub use schema::schema;
+
+use problem::{Collector, did_you_mean};
+use raw::At;
+use read::Reader;
+
+/// The rules that apply where there is no file.
+pub const BUILT_IN: &str = include_str!("../../rules.yaml");
+
+/// A variable of the process's environment.
+#[must_use]
+pub fn environment(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+/// Everything rules.yaml says, resolved, with what it leaves out filled in.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The file it was read from; `None`: the built-in rules.
+    pub path: Option<PathBuf>,
+    /// The file's text.
+    pub text: String,
+    /// The file's text for the journal: its secrets masked.
+    journaled: String,
+    /// Where Foghorn listens and keeps its data.
+    pub server: Server,
+    /// Who sends to us; at least one.
+    pub sources: Vec<SourceSettings>,
+    /// Whom we tell; at least one.
+    pub destinations: Vec<DestinationSettings>,
+    /// What to look for.
+    pub rules: Arc<RuleSet>,
+    /// The file's tests.
+    pub tests: Vec<TestCase>,
+    /// What is worth a look, though everything works.
+    pub warnings: Vec<Problem>,
+    /// The templates that rules name, and where.
+    templates: Vec<(At, String)>,
+}
+
+/// `server:`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Server {
+    /// Address and port.
+    pub listen: SocketAddr,
+    /// How people reach this server, without a slash at the end.
+    pub public_url: Option<String>,
+    /// The folder of the journal.
+    pub data: PathBuf,
+    /// A folder of templates that override the built-in ones.
+    pub templates: Option<PathBuf>,
+    /// What is kept.
+    pub retention: Retention,
+    /// The largest POST taken, in bytes.
+    pub max_body: u64,
+    /// How many connections at once.
+    pub max_connections: usize,
+    /// How log lines look.
+    pub log: Log,
+}
+
+/// `server.log`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Log {
+    /// For people.
+    Text,
+    /// For machines.
+    Json,
+}
+
+impl Server {
+    /// The documented defaults, with data below this folder.
+    fn with_defaults(dir: &Path) -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            public_url: None,
+            data: dir.join("data"),
+            templates: None,
+            retention: Retention::default(),
+            max_body: 1 << 20,
+            max_connections: 512,
+            log: Log::Text,
+        }
+    }
+}
+
+/// What a text is read for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Use {
+    /// A file on disk that is to be served.
+    Serve,
+    /// A file on disk for a command that sends nothing.
+    Offline,
+    /// A text that is not on disk.
+    Parse,
+}
+
+impl Config {
+    /// Reads this file, or without one the built-in rules. `env` looks up environment variables.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it.
+    pub fn load(path: Option<&Path>, env: &impl Fn(&str) -> Option<String>) -> Result<Self, Problems> {
+        Self::load_for(path, env, false)
+    }
+
+    /// As [`Config::load`], for what sends nothing: secrets that `env:` and `file:` name may be missing, so that rules can
+    /// be tested and traffic replayed where they are not.
+    ///
+    /// # Errors
+    /// Everything else that is wrong with it.
+    pub fn load_offline(path: Option<&Path>, env: &impl Fn(&str) -> Option<String>) -> Result<Self, Problems> {
+        Self::load_for(path, env, true)
+    }
+
+    fn load_for(path: Option<&Path>, env: &impl Fn(&str) -> Option<String>, offline: bool) -> Result<Self, Problems> {
+        let Some(path) = path else {
+            return Self::parse(BUILT_IN, None, env);
+        };
+        match std::fs::read_to_string(path) {
+            Ok(text) => Self::read(&text, Some(path), env, if offline { Use::Offline } else { Use::Serve }),
+            Err(error) => {
+                let mut problems = Collector::new(&path.display().to_string(), "");
+                problems.error(At::default(), format!("cannot be read: {error}"), "");
+                Err(Problems(problems.finish()))
+            }
+        }
+    }
+
+    /// Reads this text as if it stood in this file; without a path it is the built-in rules.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it.
+    pub fn parse(text: &str, path: Option<&Path>, env: &impl Fn(&str) -> Option<String>) -> Result<Self, Problems> {
+        Self::read(text, path, env, Use::Parse)
+    }
+
+    fn read(
+        text: &str,
+        path: Option<&Path>,
+        env: &impl Fn(&str) -> Option<String>,
+        for_: Use,
+    ) -> Result<Self, Problems> {
+        let (on_disk, offline) = (for_ != Use::Parse, for_ == Use::Offline);
+        let file = path.map_or_else(|| "built-in rules".to_owned(), |path| path.display().to_string());
+        let dir = path.and_then(Path::parent).map(Path::to_owned).unwrap_or_default();
+        let mut reader = Reader { problems: Collector::new(&file, text), env, dir, literal_secrets: false, offline };
+        let config = resolve(text, path, &mut reader);
+        if reader.literal_secrets
+            && on_disk
+            && let Some(path) = path
+        {
+            warn_if_readable(path, &mut reader);
+        }
+        // What is wrong with the templates is told with the rest, not after it.
+        let templates = if on_disk { config.as_ref().map(Self::template_problems) } else { None }.unwrap_or_default();
+        let failed = reader.problems.failed() || !templates.is_empty();
+        let journaled = reader.problems.masked_text();
+        let mut found = reader.problems.finish();
+        found.extend(templates);
+        match config {
+            Some(config) if !failed => Ok(Self { warnings: found, journaled, ..config }),
+            _ => Err(Problems(found)),
+        }
+    }
+
+    /// Why this address must not be listened on: it is reachable from elsewhere, and a source has neither a secret nor
+    /// `allow_unsigned`. [`Config::load`] asks it of the file's own address; ask again when another is used.
+    #[must_use]
+    pub fn exposed(&self, listen: SocketAddr) -> Option<String> {
+        exposed(listen, &self.sources)
+    }
+
+    /// A problem for every template a rule names that is not among these.
+    #[must_use]
+    pub fn unknown_templates(&self, known: &[&str]) -> Vec<Problem> {
+        let file = self.path.as_ref().map_or_else(|| "built-in rules".to_owned(), |path| path.display().to_string());
+        let mut problems = Collector::new(&file, &self.text);
+        for (at, name) in &self.templates {
+            if !known.contains(&name.as_str()) {
+                problems.error(*at, format!("there is no template \"{name}\""), did_you_mean(name, known, "known"));
+            }
+        }
+        problems.finish()
+    }
+
+    fn template_problems(&self) -> Vec<Problem> {
+        self.load_templates().err().map(|problems| problems.0).unwrap_or_default()
+    }
+
+    /// The templates as this config overrides them.
+    ///
+    /// # Errors
+    /// Everything that is wrong with them, and every rule that names one that does not exist.
+    pub fn load_templates(&self) -> Result<Templates, Problems> {
+        let loaded = Templates::load(self.server.templates.as_deref());
+        let templates = loaded.map_err(|found| Problems(found.into_iter().map(Problem::from).collect()))?;
+        match self.unknown_templates(&templates.names()) {
+            unknown if unknown.is_empty() => {
+                Ok(templates.with_portals(self.sources.iter().map(|s| (s.name.clone(), s.portal.clone()))))
+            }
+            unknown => Err(Problems(unknown)),
+        }
+    }
+
+    /// These rules as they are journaled.
+    #[must_use]
+    pub fn record(&self) -> RulesRecord {
+        RulesRecord { text: self.journaled.clone(), destinations: self.rules.destinations().to_vec() }
+    }
+}
+
+/// The rules of a journaled text, with the destinations that stood then. For history: nothing is looked up in the
+/// environment, and what this version cannot read is left out. `None` when the text is not YAML at all.
+#[must_use]
+pub fn rules_from_record(record: &RulesRecord) -> Option<RuleSet> {
+    let env = |_: &str| None;
+    let mut reader = Reader {
+        problems: Collector::new("", &record.text),
+        env: &env,
+        dir: PathBuf::new(),
+        literal_secrets: false,
+        offline: true,
+    };
+    let root = raw::parse(&record.text, &mut reader.problems)?;
+    let file = reader.section(&root, keys::FILE, "the file")?;
+    let (rules, _) = rules::resolve(&mut reader, &file, &record.destinations);
+    let sources = settings::sources(&mut reader, &file);
+    Some(RuleSet::new(rules, record.destinations.clone()).with_max_event_age(ages(&sources)))
+}
+
+fn resolve(text: &str, path: Option<&Path>, reader: &mut Reader<'_>) -> Option<Config> {
+    let root = raw::parse(text, &mut reader.problems)?;
+    let file = reader.section(&root, keys::FILE, "the file")?;
+    let (server, listen) = settings::server(reader, &file);
+    let sources = settings::sources(reader, &file);
+    if let Some(what) = exposed(server.listen, &sources) {
+        reader.problems.error(listen, what, "give it `secrets`, or say `allow_unsigned: true`, or listen on 127.0.0.1");
+    }
+    let (destinations, all) = settings::destinations(reader, &file);
+    let names: Vec<_> =
+        if all.is_empty() { destinations.iter().map(|d| (d.name.clone(), d.min_severity)).collect() } else { all };
+    let (rules, templates) = rules::resolve(reader, &file, &names);
+    let tests = cases::resolve(reader, &file, &rules);
+    Some(Config {
+        path: path.map(Path::to_owned),
+        text: text.to_owned(),
+        journaled: String::new(),
+        server,
+        rules: Arc::new(RuleSet::new(rules, names).with_max_event_age(ages(&sources))),
+        sources,
+        destinations,
+        tests,
+        warnings: Vec::new(),
+        templates,
+    })
+}
+
+fn ages(sources: &[SourceSettings]) -> BTreeMap<Name, Option<Duration>> {
+    sources.iter().map(|source| (source.name.clone(), source.max_event_age)).collect()
+}
+
+fn exposed(listen: SocketAddr, sources: &[SourceSettings]) -> Option<String> {
+    if listen.ip().is_loopback() {
+        return None;
+    }
+    let open = sources.iter().find(|source| source.secrets.is_empty() && !source.allow_unsigned)?;
+    Some(format!("{listen} is reachable from elsewhere, and the source `{}` has no secret", open.name))
+}
+
+/// A file that holds secrets and that others may read.
+#[cfg(unix)]
+fn warn_if_readable(path: &Path, reader: &mut Reader<'_>) {
+    use std::os::unix::fs::PermissionsExt;
+    let Ok(meta) = std::fs::metadata(path) else { return };
+    let mode = meta.permissions().mode() & 0o7777;
+    if mode & 0o044 != 0 {
+        let what = format!("holds secrets in plain text and others may read it (mode {mode:04o})");
+        reader.problems.warn(At::default(), what, format!("chmod 600 {}", path.display()));
+    }
+}
+
+#[cfg(not(unix))]
+fn warn_if_readable(_: &Path, _: &mut Reader<'_>) {}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,287 @@
+//! What is wrong with rules.yaml: where, what, what to do.
+
+use std::fmt;
+
+use super::raw::At;
+use crate::render::TemplateProblem;
+
+/// How bad a problem is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// Nothing is started with it.
+    Error,
+    /// Worth a look; everything works.
+    Warning,
+}
+
+/// One thing wrong with rules.yaml. Prints as its position, what is wrong, the line with a caret, and what to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// The file, as the operator named it.
+    pub file: String,
+    /// Its line, from 1; 0 when it is about no line.
+    pub line: u64,
+    /// The column, in characters, from 1.
+    pub column: u64,
+    /// How many characters the caret underlines.
+    pub width: usize,
+    /// What is wrong, as a lower-case fragment. Never holds a secret.
+    pub what: String,
+    /// What to do about it.
+    pub help: Option<String>,
+    /// Whether it keeps Foghorn from starting.
+    pub level: Level,
+    /// The line as it is shown: secrets masked.
+    shown: Option<String>,
+}
+
+impl Problem {
+    /// A problem with a file as a whole: of templates, say, which others check.
+    #[must_use]
+    pub fn about(file: &str, what: &str, help: Option<&str>) -> Self {
+        let (file, what, help) = (file.to_owned(), mask_urls(what), help.map(str::to_owned));
+        Self { file, line: 0, column: 0, width: 0, what, help, level: Level::Error, shown: None }
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let warning = if self.level == Level::Warning { "warning: " } else { "" };
+        if self.line == 0 {
+            write!(f, "{}: {warning}{}", self.file, self.what)?;
+            return self.help.as_ref().map_or(Ok(()), |help| write!(f, "\n   = {help}"));
+        }
+        write!(f, "{}:{}:{}: {warning}{}", self.file, self.line, self.column, self.what)?;
+        let help = self.help.as_deref().unwrap_or_default();
+        let Some(shown) = &self.shown else {
+            return if help.is_empty() { Ok(()) } else { write!(f, "\n   = {help}") };
+        };
+        let number = self.line.to_string();
+        let margin = " ".repeat(number.len());
+        let indent = " ".repeat(usize::try_from(self.column.saturating_sub(1)).unwrap_or_default());
+        let caret = format!("{indent}{} {help}", "^".repeat(self.width.max(1)));
+        write!(f, "\n{margin} |\n{number} | {shown}\n{margin} | {}", caret.trim_end())
+    }
+}
+
+/// Every problem of one file, by line.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Problems(pub Vec<Problem>);
+
+impl From<TemplateProblem> for Problem {
+    fn from(problem: TemplateProblem) -> Self {
+        Self {
+            file: problem.file,
+            line: problem.line as u64,
+            column: problem.column as u64,
+            width: 1,
+            what: problem.what,
+            help: problem.help,
+            level: Level::Error,
+            shown: None,
+        }
+    }
+}
+
+impl fmt::Display for Problems {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for problem in &self.0 {
+            writeln!(f, "{problem}")?;
+        }
+        match self.0.iter().filter(|p| p.level == Level::Error).count() {
+            0 => Ok(()),
+            1 => write!(f, "1 problem. Nothing was started."),
+            many => write!(f, "{many} problems. Nothing was started."),
+        }
+    }
+}
+
+impl std::error::Error for Problems {}
+
+/// Gathers problems while a file is read. Knows the text, so that it can show lines, and which parts of it are secret.
+pub(super) struct Collector<'a> {
+    file: String,
+    lines: Vec<&'a str>,
+    secret: Vec<At>,
+    guess: bool,
+    found: Vec<Problem>,
+}
+
+impl<'a> Collector<'a> {
+    pub(super) fn new(file: &str, text: &'a str) -> Self {
+        Self {
+            file: file.to_owned(),
+            lines: text.lines().collect(),
+            secret: Vec::new(),
+            guess: false,
+            found: Vec::new(),
+        }
+    }
+
+    pub(super) fn error(&mut self, at: At, what: impl Into<String>, help: impl Into<String>) {
+        self.push(at, Level::Error, what.into(), help.into());
+    }
+
+    pub(super) fn warn(&mut self, at: At, what: impl Into<String>, help: impl Into<String>) {
+        self.push(at, Level::Warning, what.into(), help.into());
+    }
+
+    fn push(&mut self, at: At, level: Level, what: String, help: String) {
+        self.found.push(Problem {
+            file: self.file.clone(),
+            line: at.line,
+            column: at.column,
+            width: at.width,
+            what: mask_urls(&what),
+            help: (!help.is_empty()).then_some(help),
+            level,
+            shown: None,
+        });
+    }
+
+    /// What stands there is a secret: it is masked on every line shown.
+    pub(super) fn hide(&mut self, at: At) {
+        self.secret.push(at);
+    }
+
+    /// The YAML is broken, so the tree cannot say what is a secret: mask what looks like one.
+    pub(super) fn hide_by_guessing(&mut self) {
+        self.guess = true;
+    }
+
+    /// Whether anything found so far keeps Foghorn from starting.
+    pub(super) fn failed(&self) -> bool {
+        self.found.iter().any(|p| p.level == Level::Error)
+    }
+
+    /// The file's problems, by line, each with its line.
+    pub(super) fn finish(mut self) -> Vec<Problem> {
+        let mut found = std::mem::take(&mut self.found);
+        found.sort_by_key(|p| (p.line, p.column, p.level));
+        found.dedup();
+        for problem in &mut found {
+            problem.shown = self.shown(problem.line, problem.column, &mut problem.width);
+        }
+        found
+    }
+
+    /// The whole text with its secrets masked, every other character in its place: what the journal may keep.
+    pub(super) fn masked_text(&self) -> String {
+        let mut text = String::new();
+        for (line, number) in self.lines.iter().zip(1..) {
+            let mut masked: Vec<char> = line.chars().collect();
+            self.mask_secrets(number, &mut masked);
+            text.extend(masked);
+            text.push('\n');
+        }
+        text
+    }
+
+    fn mask_secrets(&self, line: u64, text: &mut [char]) {
+        for at in self.secret.iter().filter(|at| at.line == line) {
+            let from = usize::try_from(at.column.saturating_sub(1)).unwrap_or_default();
+            text.iter_mut().skip(from).take(at.width).for_each(mask_char);
+        }
+    }
+
+    /// The line, masked, and the caret kept inside it.
+    fn shown(&self, line: u64, column: u64, width: &mut usize) -> Option<String> {
+        let index = usize::try_from(line.checked_sub(1)?).ok()?;
+        let text = self.lines.get(index)?;
+        let mut masked: Vec<char> = mask_urls(text).chars().collect();
+        if self.guess && in_secret_place(self.lines.get(..=index)?) {
+            mask_values(&mut masked);
+        }
+        self.mask_secrets(line, &mut masked);
+        // A tab is one column for us and several on a terminal.
+        masked.iter_mut().filter(|c| c.is_control()).for_each(|c| *c = ' ');
+        let left = masked.len().saturating_sub(usize::try_from(column.saturating_sub(1)).unwrap_or_default());
+        *width = (*width).clamp(1, left.max(1));
+        Some(masked.into_iter().collect::<String>().trim_end().to_owned())
+    }
+}
+
+fn mask_char(c: &mut char) {
+    if !matches!(c, '"' | '\'' | ' ' | ',' | '[' | ']' | '{' | '}') {
+        *c = '*';
+    }
+}
+
+/// Replaces what follows `http://` or `https://` by as many `*`, so that carets stay under their words.
+fn mask_urls(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(start) = rest.find("://").map(|i| i + 3) {
+        let (head, tail) = rest.split_at(start);
+        out.push_str(head);
+        let scheme = head.to_ascii_lowercase();
+        let secret = scheme.ends_with("http://") || scheme.ends_with("https://");
+        let end = tail
+            .find(|c: char| c.is_whitespace() || matches!(c, '"' | '\'' | '`' | ',' | '}' | ']'))
+            .unwrap_or(tail.len());
+        let (url, after) = tail.split_at(end);
+        if secret {
+            out.extend(url.chars().map(|_| '*'))
+        } else {
+            out.push_str(url)
+        }
+        rest = after;
+    }
+    out.push_str(rest);
+    out
+}
+
+/// Whether values under this key may be secret.
+pub(super) fn sounds_secret(key: &str) -> bool {
+    let key = key.to_ascii_lowercase();
+    const WORDS: [&str; 6] = ["secret", "url", "header", "token", "password", "authorization"];
+    key != "public_url" && WORDS.iter().any(|word| key.contains(word))
+}
+
+/// Whether the last of these lines may hold a secret: it, or the line it continues, has a key that sounds like one.
+fn in_secret_place(lines: &[&str]) -> bool {
+    let secret = |line: &str| line.split(|c: char| !c.is_alphanumeric() && c != '_').any(sounds_secret);
+    let indent = |line: &str| line.len() - line.trim_start_matches([' ', '-']).len();
+    let Some((last, above)) = lines.split_last() else { return false };
+    let parent = || above.iter().rev().find(|line| !line.trim().is_empty() && indent(line) < indent(last).max(1));
+    secret(last) || parent().is_some_and(|line| secret(line))
+}
+
+/// Masks every value on a line but references (`env:`, `file:`), keys and templates.
+fn mask_values(line: &mut [char]) {
+    let text: String = line.iter().collect();
+    let mut from = 0;
+    for word in text.split_inclusive([' ', ',', '[', ']', '{', '}']) {
+        let len = word.chars().count();
+        let bare = word.trim_matches([' ', ',', '[', ']', '{', '}', '"', '\'']);
+        let keep = bare.is_empty()
+            || bare.ends_with(':')
+            || bare.starts_with("env:")
+            || bare.starts_with("file:")
+            || bare == "-";
+        if !keep && (bare.len() >= 6 || word.contains("://")) {
+            line.iter_mut().skip(from).take(len).for_each(mask_char);
+        }
+        from += len;
+    }
+}
+
+/// The nearest of `known`, when it is near enough to be meant.
+pub(super) fn nearest<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
+    let folded = word.to_lowercase();
+    let best = known.into_iter().map(|k| (strsim::damerau_levenshtein(&folded, &k.to_lowercase()), k)).min()?;
+    (best.0 <= 1 + word.chars().count() / 5).then_some(best.1)
+}
+
+/// `did you mean …?` and what there is.
+pub(super) fn did_you_mean(word: &str, known: &[&str], list: &str) -> String {
+    let all = || if known.is_empty() { String::new() } else { format!("{list}: {}", known.join(", ")) };
+    match nearest(word, known.iter().copied()) {
+        Some(near) if list.is_empty() => format!("did you mean \"{near}\"?"),
+        // A long list would bury the one word that is meant.
+        Some(near) if known.len() > 6 => format!("did you mean \"{near}\"?"),
+        Some(near) => format!("did you mean \"{near}\"? {}", all()),
+        None if list.is_empty() => String::new(),
+        None => all(),
+    }
+}

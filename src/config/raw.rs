@@ -1,0 +1,260 @@
+//! rules.yaml as written: a tree whose every node knows its place and its source text.
+//!
+//! One generic tree instead of derived structs: serde stops at the first thing it dislikes, and an operator wants
+//! every problem at once.
+
+use std::fmt;
+
+use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use serde_saphyr::{DuplicateKeyPolicy, Spanned};
+
+use super::problem::{Collector, sounds_secret};
+
+/// Where something stands, in characters; line and column from 1, 0 for nowhere.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct At {
+    pub(super) line: u64,
+    pub(super) column: u64,
+    pub(super) width: usize,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Node {
+    pub(super) at: At,
+    pub(super) tree: Tree,
+}
+
+#[derive(Clone, Debug)]
+pub(super) enum Tree {
+    Null,
+    Scalar(Scalar),
+    List(Vec<Node>),
+    Map(Vec<(Node, Node)>),
+}
+
+/// A value as its author wrote it: `no` is the text "no", `007` is "007", whatever YAML makes of them.
+#[derive(Clone, Debug)]
+pub(super) struct Scalar {
+    pub(super) text: String,
+    pub(super) kind: Plain,
+}
+
+/// What YAML makes of an unquoted scalar.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Plain {
+    Text,
+    Number,
+    Bool,
+}
+
+impl Node {
+    /// Its text, where it is a scalar.
+    pub(super) fn scalar(&self) -> Option<&Scalar> {
+        match &self.tree {
+            Tree::Scalar(scalar) => Some(scalar),
+            Tree::Null | Tree::List(_) | Tree::Map(_) => None,
+        }
+    }
+
+    /// As JSON: numbers, `true` and `false` are such, everything else is text.
+    pub(super) fn json(&self) -> serde_json::Value {
+        use serde_json::Value;
+        match &self.tree {
+            Tree::Null => Value::Null,
+            Tree::Scalar(Scalar { text, kind: Plain::Text }) => Value::String(text.clone()),
+            Tree::Scalar(Scalar { text, .. }) => {
+                serde_json::from_str(text).unwrap_or_else(|_| Value::String(text.clone()))
+            }
+            Tree::List(items) => items.iter().map(Self::json).collect(),
+            Tree::Map(entries) => {
+                Value::Object(entries.iter().filter_map(|(k, v)| Some((k.scalar()?.text.clone(), v.json()))).collect())
+            }
+        }
+    }
+
+    /// What it is, for people.
+    pub(super) fn describe(&self) -> &'static str {
+        match &self.tree {
+            Tree::Null => "nothing",
+            Tree::Scalar(_) => "a single value",
+            Tree::List(_) => "a list",
+            Tree::Map(_) => "a map",
+        }
+    }
+}
+
+/// Reads the YAML. What it cannot read is a problem; `None` then, unless the rest can still be judged.
+pub(super) fn parse(text: &str, problems: &mut Collector<'_>) -> Option<Node> {
+    let root = match attempt(text, DuplicateKeyPolicy::Error) {
+        Ok(node) => Some(node),
+        Err(error) => {
+            let duplicate = error.without_snippet().to_string().starts_with("duplicate mapping key");
+            report(text, &error, problems);
+            // What the tree does not hold, a broken line or the second of two keys, may be secret too.
+            problems.hide_by_guessing();
+            // So that the other problems are told in the same run.
+            if duplicate { attempt(text, DuplicateKeyPolicy::FirstWins).ok() } else { None }
+        }
+    };
+    if let Some(root) = &root {
+        hide_secrets(root, false, problems);
+    }
+    root
+}
+
+/// Masks every value under a key that sounds secret, whether the key is one of ours or not.
+fn hide_secrets(node: &Node, secret: bool, problems: &mut Collector<'_>) {
+    match &node.tree {
+        Tree::Scalar(Scalar { text, .. }) if secret && !text.starts_with("env:") && !text.starts_with("file:") => {
+            problems.hide(node.at);
+        }
+        Tree::Null | Tree::Scalar(_) => {}
+        Tree::List(items) => items.iter().for_each(|item| hide_secrets(item, secret, problems)),
+        Tree::Map(entries) => {
+            for (key, value) in entries {
+                hide_secrets(value, secret || key.scalar().is_some_and(|key| sounds_secret(&key.text)), problems);
+            }
+        }
+    }
+}
+
+/// Deeper than any sensible file, and shallow enough for the stack of a worker thread.
+const MAX_DEPTH: usize = 24;
+
+fn attempt(text: &str, duplicate_keys: DuplicateKeyPolicy) -> Result<Node, serde_saphyr::Error> {
+    let options = serde_saphyr::options! {
+        duplicate_keys: duplicate_keys,
+        budget: serde_saphyr::budget! { max_documents: 1, max_nodes: 100_000, max_depth: MAX_DEPTH, flow_nesting_limit: MAX_DEPTH },
+    };
+    let root: Spanned<Parsed> = serde_saphyr::from_str_with_options(text, options)?;
+    Ok(place(root, text))
+}
+
+fn report(text: &str, error: &serde_saphyr::Error, problems: &mut Collector<'_>) {
+    let error = error.without_snippet();
+    let location = error.location();
+    let at =
+        location.map_or(At { line: 1, column: 1, width: 1 }, |l| At { line: l.line(), column: l.column(), width: 1 });
+    let said = error.to_string();
+    let said = said.rsplit_once(" at line ").map_or(said.as_str(), |(head, _)| head);
+    if let Some(key) = said.strip_prefix("duplicate mapping key: ") {
+        let key = key.split(", set ").next().unwrap_or(key);
+        let at = At { width: key.chars().count(), ..at };
+        return problems.error(at, format!("`{key}` stands here twice"), "one of them must go");
+    }
+    let line = usize::try_from(at.line.saturating_sub(1)).ok().and_then(|n| text.lines().nth(n)).unwrap_or_default();
+    let help = if unquoted(line, "{{") {
+        "put the whole text in quotes: an unquoted {{ begins a map in YAML"
+    } else if unquoted(line, "*") || said.contains("alias") {
+        "put quotes around it: an unquoted * is a reference in YAML"
+    } else if line.contains('\t') {
+        "indent with spaces"
+    } else {
+        ""
+    };
+    problems.error(at, format!("this is not YAML: {said}"), help);
+}
+
+/// Whether a value on this line begins with `mark` and no quote.
+fn unquoted(line: &str, mark: &str) -> bool {
+    [": ", "- ", "[", ", "].iter().any(|before| line.contains(&format!("{before}{mark}")))
+}
+
+/// What serde hears from saphyr, before the source text is put back.
+enum Parsed {
+    Null,
+    Plain(Plain, String),
+    List(Vec<Spanned<Parsed>>),
+    Map(Vec<(Spanned<Parsed>, Spanned<Parsed>)>),
+}
+
+impl<'de> Deserialize<'de> for Parsed {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(ParsedVisitor)
+    }
+}
+
+struct ParsedVisitor;
+
+impl<'de> Visitor<'de> for ParsedVisitor {
+    type Value = Parsed;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a value, a list or a map")
+    }
+
+    fn visit_bool<E: Error>(self, v: bool) -> Result<Parsed, E> {
+        Ok(Parsed::Plain(Plain::Bool, v.to_string()))
+    }
+
+    fn visit_i64<E: Error>(self, v: i64) -> Result<Parsed, E> {
+        Ok(Parsed::Plain(Plain::Number, v.to_string()))
+    }
+
+    fn visit_u64<E: Error>(self, v: u64) -> Result<Parsed, E> {
+        Ok(Parsed::Plain(Plain::Number, v.to_string()))
+    }
+
+    fn visit_i128<E: Error>(self, v: i128) -> Result<Parsed, E> {
+        Ok(Parsed::Plain(Plain::Number, v.to_string()))
+    }
+
+    fn visit_u128<E: Error>(self, v: u128) -> Result<Parsed, E> {
+        Ok(Parsed::Plain(Plain::Number, v.to_string()))
+    }
+
+    fn visit_f64<E: Error>(self, v: f64) -> Result<Parsed, E> {
+        Ok(Parsed::Plain(Plain::Number, v.to_string()))
+    }
+
+    fn visit_str<E: Error>(self, v: &str) -> Result<Parsed, E> {
+        Ok(Parsed::Plain(Plain::Text, v.to_owned()))
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<Parsed, E> {
+        Ok(Parsed::Null)
+    }
+
+    fn visit_none<E: Error>(self) -> Result<Parsed, E> {
+        Ok(Parsed::Null)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Parsed, A::Error> {
+        let mut items = Vec::new();
+        while let Some(item) = seq.next_element()? {
+            items.push(item);
+        }
+        Ok(Parsed::List(items))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Parsed, A::Error> {
+        let mut entries = Vec::new();
+        while let Some(entry) = map.next_entry()? {
+            entries.push(entry);
+        }
+        Ok(Parsed::Map(entries))
+    }
+}
+
+/// Puts back the source text of what YAML read as a number or a boolean.
+fn place(spanned: Spanned<Parsed>, text: &str) -> Node {
+    let location = spanned.defined;
+    let source = || {
+        let span = location.span();
+        let from = usize::try_from(span.byte_offset()?).ok()?;
+        text.get(from..from.checked_add(usize::try_from(span.byte_len()?).ok()?)?)
+    };
+    let width = source().and_then(|s| s.lines().next()).map_or(1, |s| s.trim_end().chars().count());
+    let tree = match spanned.value {
+        Parsed::Null => Tree::Null,
+        Parsed::Plain(kind, value) => {
+            let text = if kind == Plain::Text { value } else { source().map_or(value, |s| s.trim().to_owned()) };
+            Tree::Scalar(Scalar { text, kind })
+        }
+        Parsed::List(items) => Tree::List(items.into_iter().map(|item| place(item, text)).collect()),
+        Parsed::Map(entries) => {
+            Tree::Map(entries.into_iter().map(|(key, value)| (place(key, text), place(value, text))).collect())
+        }
+    };
+    Node { at: At { line: location.line(), column: location.column(), width }, tree }
+}

@@ -1,0 +1,238 @@
+use std::fs;
+use std::time::Instant;
+
+use super::*;
+
+fn none(_: &str) -> Option<String> {
+    None
+}
+
+/// Every `tests/config_problems/NAME.yaml` prints exactly `NAME.txt`. `BLESS=1 cargo test` writes what it prints.
+#[test]
+fn bad_files_print_their_problems() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/config_problems");
+    let mut wrong = Vec::new();
+    let mut cases = 0;
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_none_or(|e| e != "yaml") {
+            continue;
+        }
+        cases += 1;
+        let text = fs::read_to_string(&path).unwrap();
+        let env = |name: &str| (name == "SET").then(|| "https://hooks.example.net/canary".to_owned());
+        let printed = match Config::parse(&text, Some(Path::new("rules.yaml")), &env) {
+            Ok(config) => {
+                let mut warnings = config.warnings.clone();
+                warnings.extend(config.unknown_templates(&["device", "generic"]));
+                Problems(warnings)
+            }
+            Err(problems) => problems,
+        };
+        let printed = format!("{printed}\n");
+        assert!(!printed.contains("canary"), "{} leaks a secret:\n{printed}", path.display());
+        let golden = path.with_extension("txt");
+        if std::env::var_os("BLESS").is_some() {
+            fs::write(&golden, &printed).unwrap();
+        }
+        let expected = fs::read_to_string(&golden).unwrap_or_default();
+        if printed != expected {
+            wrong.push(format!("{}\n--- expected\n{expected}\n--- printed\n{printed}", path.display()));
+        }
+    }
+    assert!(cases >= 10, "only {cases} cases");
+    assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
+}
+
+#[test]
+fn a_file_of_one_rule_is_complete() {
+    let text = "rules:\n  - name: AP unreachable\n    match: {condition: ap_offline}\n    for: 3m\n";
+    let config = Config::parse(text, Some(Path::new("/etc/foghorn/rules.yaml")), &none).unwrap();
+    assert_eq!(config.warnings, []);
+    assert_eq!(config.server.data, Path::new("/etc/foghorn/data"));
+    assert_eq!(config.sources.len(), 1);
+    assert_eq!(config.sources[0].name.as_str(), "mist");
+    assert_eq!(config.destinations[0].kind.word(), "console");
+    let rule = &config.rules.rules()[0];
+    assert_eq!((&*rule.name, rule.line, rule.policy.r#for.as_secs()), ("AP unreachable", 2, 180));
+    assert_eq!(rule.policy.notify, None);
+}
+
+#[test]
+fn the_environment_fills_in_what_the_file_leaves_out() {
+    let env = |name: &str| match name {
+        "SLACK_WEBHOOK_URL" => Some("https://hooks.slack.com/services/T/B/x\n".to_owned()),
+        "TEAMS_WEBHOOK_URL" => Some("https://x.logic.azure.com/workflows/y".to_owned()),
+        "MIST_WEBHOOK_SECRET" => Some("s3cret".to_owned()),
+        _ => None,
+    };
+    let config = Config::parse("rules: [{name: a, match: {type: AP_RESTARTED}}]", None, &env).unwrap();
+    let names: Vec<&str> = config.destinations.iter().map(|d| d.name.as_str()).collect();
+    assert_eq!(names, ["slack", "teams"]);
+    assert_eq!(config.sources[0].secrets.len(), 1);
+    assert!(config.exposed("0.0.0.0:80".parse().unwrap()).is_none());
+}
+
+#[test]
+fn everything_documented_is_read() {
+    let config = Config::parse(include_str!("../../tests/config_problems/everything.yaml"), None, &|name| {
+        (name == "SET").then(|| "https://hooks.example.net/canary".to_owned())
+    })
+    .unwrap_or_else(|problems| panic!("{problems}"));
+    assert_eq!(config.server.max_body, 2 << 20);
+    assert_eq!(config.server.retention.size, 1 << 30);
+    assert_eq!(config.server.log, Log::Json);
+    assert_eq!(config.sources[0].max_event_age, None);
+    assert!(config.sources[1].store_all);
+    assert_eq!(config.destinations.len(), 4);
+    assert_eq!(config.destinations[0].rate_limit.limit, 2);
+    let rule = &config.rules.rules()[0];
+    assert_eq!(rule.threshold.as_ref().unwrap().count, 3);
+    assert_eq!(rule.policy.group_by, [crate::model::Field::Site, crate::model::Field::Model]);
+    assert_eq!(rule.policy.repeat_interval, Some(Duration::from_secs(4 * 3_600)));
+    assert_eq!(rule.policy.stale_after, None);
+    assert_eq!(rule.policy.notify.as_ref().map(Vec::len), Some(2));
+    assert_eq!(config.tests[0].events[0].fields["port"], serde_json::json!(24));
+    assert_eq!(config.tests[0].expect[0].contains.as_deref(), Some("down"));
+    let explained = explain(&config);
+    assert!(explained.contains("group_wait: 20s") && explained.contains("DISCONNECTED"), "{explained}");
+    assert!(!explained.contains("canary"), "{explained}");
+}
+
+#[test]
+fn bombs_are_refused_within_a_second() {
+    let mut laughs = String::from("a0: &a0 [x,x,x,x,x,x,x,x,x,x]\n");
+    for n in 1..10 {
+        let refs = vec![format!("*a{}", n - 1); 10].join(",");
+        laughs.push_str(&format!("a{n}: &a{n} [{refs}]\n"));
+    }
+    for bomb in [laughs, "[".repeat(200_000), "{a: ".repeat(100_000), "- ".repeat(100_000), "x\n".repeat(300_000)] {
+        #[allow(clippy::disallowed_methods, reason = "measures real time")]
+        let start = Instant::now();
+        assert!(Config::parse(&bomb, None, &none).is_err());
+        assert!(
+            start.elapsed() < Duration::from_secs(if cfg!(debug_assertions) { 5 } else { 1 }),
+            "{:?}",
+            start.elapsed()
+        );
+    }
+}
+
+#[test]
+fn the_committed_schema_is_current() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("rules.schema.json");
+    if std::env::var_os("BLESS").is_some() {
+        fs::write(&path, schema()).unwrap();
+    }
+    assert!(
+        fs::read_to_string(path).unwrap() == schema(),
+        "run BLESS=1 cargo test, or foghorn schema > rules.schema.json"
+    );
+}
+
+#[test]
+fn the_built_in_rules_have_no_problems_and_a_test_each() {
+    let config = Config::load(None, &none).unwrap_or_else(|problems| panic!("{problems}"));
+    assert_eq!(config.warnings, [], "{}", Problems(config.warnings.clone()));
+    for rule in config.rules.rules() {
+        let told = config.tests.iter().any(|t| t.expect.iter().any(|e| e.rule.as_deref() == Some(&rule.name)));
+        assert!(told, "no test expects a message of \"{}\"", rule.name);
+    }
+}
+
+#[test]
+fn journaled_rules_read_again_without_their_environment() {
+    let text = "destinations: {a: {slack: {url: 'env:GONE'}}}\nwhen: x\nrules:\n  - {name: a, match: {type: AP_RESTARTED}, notify: [a], flapping: {}}\n  - {name: b}\n";
+    let record = RulesRecord { text: text.to_owned(), destinations: vec![("a".into(), crate::model::Severity::Info)] };
+    let rules = rules_from_record(&record).unwrap();
+    assert_eq!(rules.rules().len(), 1);
+    assert_eq!(rules.rules()[0].policy.notify, Some(vec!["a".into()]));
+    assert!(rules_from_record(&RulesRecord { text: "a: [".to_owned(), destinations: vec![] }).is_none());
+}
+
+#[cfg(unix)]
+#[test]
+fn secrets_in_a_readable_file_are_named() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("rules.yaml");
+    fs::write(&path, "sources: {mist: {secrets: [canary]}}\nrules: [{name: a, match: {type: AP_RESTARTED}}]\n")
+        .unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+    let config = Config::load(Some(&path), &none).unwrap();
+    let printed = Problems(config.warnings).to_string();
+    assert!(
+        printed.contains("mode 0644") && printed.contains("secrets: [******]") && !printed.contains("canary"),
+        "{printed}"
+    );
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+    assert_eq!(Config::load(Some(&path), &none).unwrap().warnings.len(), 1);
+}
+
+#[test]
+fn what_is_implied_is_explained() {
+    let text = "rules: [{name: AP unreachable, match: {condition: ap_offline}, for: 3m}]";
+    let explained = explain(&Config::parse(text, None, &none).unwrap());
+    for line in [
+        "    # opened by device_down, ap_offline, AP_DISCONNECTED\n",
+        "    # closed by device_reconnected, ap_offline, AP_CONNECTED\n",
+        "    for: 3m\n",
+        "    group_by: [site]\n",
+        "    group_wait: 10s\n",
+        "    repeat_interval: never\n",
+        "    notify: [console]\n",
+    ] {
+        assert!(explained.contains(line), "no {line} in\n{explained}");
+    }
+}
+
+#[test]
+fn schema_and_reader_know_the_same_keys() {
+    let schema: serde_json::Value = serde_json::from_str(&schema()).unwrap();
+    let rule = &schema["properties"]["rules"]["items"]["properties"];
+    let mut known: Vec<&str> = keys::RULE.iter().map(|key| key.name).collect();
+    known.sort_unstable();
+    let mut written: Vec<&str> = rule.as_object().unwrap().keys().map(String::as_str).collect();
+    written.sort_unstable();
+    assert_eq!(written, known);
+    assert!(schema["$defs"]["match"]["properties"]["not"]["properties"]["device_mac"].is_object());
+}
+
+proptest::proptest! {
+    /// A file with lines missing, doubled or cut is read or refused; it never panics, nor prints a secret.
+    #[test]
+    fn mutilated_files_never_panic(at in 0usize..60, cut in 0usize..60, how in 0u8..3, from in 0usize..2) {
+        let text = [include_str!("../../tests/config_problems/everything.yaml"), SECRETS][from];
+        let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+        let at = at % lines.len();
+        match how {
+            0 => drop(lines.remove(at)),
+            1 => lines.insert(at, lines[at].clone()),
+            _ => lines[at] = lines[at].chars().take(cut).collect(),
+        }
+        if let Err(problems) = Config::parse(&lines.join("\n"), None, &none) {
+            let printed = problems.to_string();
+            proptest::prop_assert!(!printed.contains("canary"), "{}", printed);
+        }
+    }
+
+    #[test]
+    fn any_text_is_read_or_refused(text in "[a-z:{}\\[\\],\"'*&/|>0-9 \n#-]{0,60}") {
+        let _ = Config::parse(&format!("rules: [{text}]"), None, &none);
+        let _ = Config::parse(&text, None, &none);
+    }
+}
+
+const SECRETS: &str = include_str!("../../tests/config_problems/secrets.yaml");
+
+#[test]
+fn the_journal_keeps_the_rules_and_no_secret() {
+    let text = "destinations:\n  chat: {slack: {url: \"https://hooks.slack.com/services/T0/B0/canary\"}}\n\
+                rules:\n  - name: one\n    match: {type: AP_DISCONNECTED}\n    notify: [chat]\n";
+    let config = Config::parse(text, None, &|_| None).unwrap();
+    let record = config.record();
+    assert!(!record.text.contains("canary") && !record.text.contains("hooks"), "{}", record.text);
+    let rules = rules_from_record(&record).unwrap();
+    assert_eq!(rules.rules().len(), 1);
+    assert_eq!(rules.destinations(), config.rules.destinations());
+}
