@@ -1,0 +1,212 @@
+//! `decisions = fold(rules, journal)`: the one code path of `serve`, `test` and `replay`.
+//!
+//! A [`Fold`] takes journal entries in order and gives decisions; it reads no clock and does no IO.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::engine::{Decision, Engine, Input, Limits, Opening, Verdict};
+use crate::model::{Event, EventFates, Journaled, Message, Name, Notification, Record, RulesRecord, Seq, Timestamp};
+use crate::rules::RuleSet;
+use crate::source::{self, Parsed, mist::catalogue};
+
+/// Makes rules of a journaled text; `None` when this release cannot read it.
+pub type Compile = fn(&RulesRecord) -> Option<RuleSet>;
+
+/// The engine, and what stands between it and the journal.
+pub struct Fold {
+    engine: Engine,
+    compile: Compile,
+    header: Header,
+}
+
+/// What a snapshot holds beside the engine.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+struct Header {
+    rules: Option<RulesRecord>,
+    offset_ms: i64,
+    malformed: u64,
+}
+
+/// What one entry led to.
+#[derive(Debug, Default)]
+pub struct Applied {
+    /// The engine's decisions, in order.
+    pub decisions: Vec<Decision>,
+    /// The events the entry held, as far as they are worth a log line: pings and what was not understood.
+    pub remarks: Vec<Remark>,
+}
+
+/// Something an operator wants to see of an entry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Remark {
+    /// A source's test message.
+    Ping {
+        /// The source.
+        source: Name,
+    },
+    /// Signed and well-formed, but not understood.
+    Malformed {
+        /// The source.
+        source: Name,
+        /// Its place in the journal.
+        seq: Seq,
+        /// What was expected.
+        why: &'static str,
+    },
+    /// The rules of this entry cannot be read by this release: those before stay.
+    RulesUnreadable,
+}
+
+impl Fold {
+    /// A fold that begins with an empty state and these rules.
+    #[must_use]
+    pub fn new(rules: Arc<RuleSet>, compile: Compile) -> Self {
+        Self { engine: Engine::new(rules, openings, Limits::default()), compile, header: Header::default() }
+    }
+
+    /// Continues from a snapshot made by [`Fold::snapshot`].
+    ///
+    /// # Errors
+    /// One line, when the bytes are no snapshot this release can read.
+    pub fn restore<'a>(
+        snapshot: &[u8],
+        seen: impl IntoIterator<Item = &'a [u8]>,
+        fallback: &Arc<RuleSet>,
+        compile: Compile,
+    ) -> Result<Self, String> {
+        let cut = "the snapshot is cut short".to_owned();
+        let (length, rest) = snapshot.split_first_chunk::<8>().ok_or_else(|| cut.clone())?;
+        let length = usize::try_from(u64::from_le_bytes(*length)).map_err(|_| cut.clone())?;
+        let (header, engine) = rest.split_at_checked(length).ok_or(cut)?;
+        let header: Header = serde_json::from_slice(header).map_err(|e| format!("the snapshot cannot be read: {e}"))?;
+        let rules = header.rules.as_ref().and_then(compile).map_or_else(|| Arc::clone(fallback), Arc::new);
+        let engine = Engine::restore(rules, openings, Limits::default(), engine, seen).map_err(|e| e.to_string())?;
+        Ok(Self { engine, compile, header })
+    }
+
+    /// The state as bytes, without the memory of duplicates (see [`Fold::take_seen`]).
+    #[must_use]
+    pub fn snapshot(&self) -> Vec<u8> {
+        let header = serde_json::to_vec(&self.header).unwrap_or_default();
+        let engine = self.engine.snapshot();
+        [&(header.len() as u64).to_le_bytes()[..], &header, &engine].concat()
+    }
+
+    /// What the memory of duplicates gained since the last call.
+    pub fn take_seen(&mut self) -> Vec<u8> {
+        self.engine.take_seen()
+    }
+
+    /// Folds one entry.
+    pub fn apply(&mut self, entry: &Journaled) -> Applied {
+        let mut applied = Applied::default();
+        match &entry.record {
+            Record::Post { source, body } => self.apply_post(entry, source, body, &mut applied),
+            Record::Tick => applied.decisions = self.engine.handle(entry.at, &Input::Tick),
+            Record::Rules(record) => match (self.compile)(record) {
+                Some(rules) => {
+                    applied.decisions = self.engine.handle(entry.at, &Input::Rules(Arc::new(rules)));
+                    self.header.rules = Some(record.clone());
+                }
+                None => {
+                    applied.decisions = self.engine.handle(entry.at, &Input::Tick);
+                    applied.remarks.push(Remark::RulesUnreadable);
+                }
+            },
+            Record::Clock { offset_ms } => {
+                applied.decisions = self.engine.handle(entry.at, &Input::Clock { offset_ms: *offset_ms });
+                self.header.offset_ms = *offset_ms;
+            }
+        }
+        applied
+    }
+
+    fn apply_post(&mut self, entry: &Journaled, source: &Name, body: &[u8], applied: &mut Applied) {
+        let received = entry.at.shifted(self.header.offset_ms);
+        for parsed in source::parse(source, entry.seq, received, body) {
+            match parsed {
+                Parsed::Event(event) => {
+                    if &*event.topic == "ping" {
+                        applied.remarks.push(Remark::Ping { source: source.clone() });
+                    }
+                    applied.decisions.extend(self.handle_event(entry.at, event));
+                }
+                Parsed::Malformed { why } => {
+                    self.header.malformed += 1;
+                    applied.remarks.push(Remark::Malformed { source: source.clone(), seq: entry.seq, why });
+                    applied.decisions.extend(self.engine.handle(entry.at, &Input::Tick));
+                }
+            }
+        }
+    }
+
+    /// Folds one event that is not from the journal.
+    pub fn handle_event(&mut self, at: Timestamp, event: Arc<Event>) -> Vec<Decision> {
+        self.engine.handle(at, &Input::Event(event))
+    }
+
+    /// Lets time pass.
+    pub fn tick(&mut self, at: Timestamp) -> Vec<Decision> {
+        self.engine.handle(at, &Input::Tick)
+    }
+
+    /// Lets time run on until nothing is pending or waiting.
+    pub fn wind_down(&mut self) -> Vec<Decision> {
+        self.engine.wind_down()
+    }
+
+    /// Journal time at which something will happen by itself, if anything will.
+    #[must_use]
+    pub fn next_wakeup(&self) -> Option<Timestamp> {
+        self.engine.next_wakeup()
+    }
+
+    /// Where every event ended so far.
+    #[must_use]
+    pub fn fates(&self) -> &EventFates {
+        self.engine.fates()
+    }
+
+    /// How many alerts and incidents are open.
+    #[must_use]
+    pub fn open(&self) -> (usize, usize) {
+        self.engine.open()
+    }
+
+    /// Wall time minus journal time, as journaled last.
+    #[must_use]
+    pub fn offset_ms(&self) -> i64 {
+        self.header.offset_ms
+    }
+
+    /// Signed and well-formed things that were not understood.
+    #[must_use]
+    pub fn malformed(&self) -> u64 {
+        self.header.malformed
+    }
+}
+
+/// The notifications among decisions.
+pub fn notifications(decisions: Vec<Decision>) -> impl Iterator<Item = Notification> {
+    decisions.into_iter().filter_map(|decision| match decision.verdict {
+        Verdict::Notify(notification) => Some(*notification),
+        _ => None,
+    })
+}
+
+/// The messages among decisions, rendered.
+pub fn messages(decisions: Vec<Decision>, templates: &crate::render::Templates) -> Vec<Message> {
+    notifications(decisions).map(|notification| templates.render(notification)).collect()
+}
+
+/// The types that open a condition, from the catalogue.
+fn openings(condition: &str) -> Vec<Opening> {
+    catalogue::all()
+        .iter()
+        .filter(|entry| entry.condition == condition)
+        .filter(|entry| matches!(entry.role, Some(catalogue::Role::Opens | catalogue::Role::Status)))
+        .map(|entry| Opening { topic: entry.topic(), kind: entry.kind, group: entry.group })
+        .collect()
+}

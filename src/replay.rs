@@ -1,0 +1,190 @@
+//! What these rules would have sent: a fold over a file or the stored journal, in virtual time. Sends nothing.
+
+use std::io::BufRead;
+use std::sync::Arc;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
+
+use crate::engine::Decision;
+use crate::fold::{Compile, Fold, messages};
+use crate::model::{EventFates, Journaled, Message, Name, Record, Seq, Subject, Timestamp};
+use crate::render::{Templates, markup};
+use crate::rules::RuleSet;
+
+/// One POST of the traffic.
+#[derive(Clone, Debug)]
+pub struct Post {
+    /// When it was received, wall time; `None`: at its newest event.
+    pub received_at: Option<Timestamp>,
+    /// The source that received it.
+    pub source: Name,
+    /// The raw body.
+    pub body: bytes::Bytes,
+}
+
+/// Why a traffic file cannot be replayed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// It cannot be read.
+    #[error("cannot read line {line}: {why}")]
+    Read {
+        /// 1 is the first.
+        line: usize,
+        /// What the system said.
+        why: std::io::Error,
+    },
+    /// A line is not a POST.
+    #[error("line {line} is not a POST: {why}")]
+    NotAPost {
+        /// 1 is the first.
+        line: usize,
+        /// What is wrong, and what a line looks like.
+        why: String,
+    },
+}
+
+#[derive(Deserialize)]
+struct Line<'a> {
+    received_at: Option<String>,
+    #[serde(borrow)]
+    body: Option<&'a RawValue>,
+    source: Option<String>,
+}
+
+/// Reads a traffic file: one POST a line, `{"received_at": …, "body": …}` or a bare body. Empty lines are skipped.
+pub fn read_posts(reader: impl BufRead) -> impl Iterator<Item = Result<Post, Error>> {
+    reader.lines().enumerate().filter_map(|(index, line)| {
+        let number = index + 1;
+        match line {
+            Err(why) => Some(Err(Error::Read { line: number, why })),
+            Ok(text) if text.trim().is_empty() => None,
+            Ok(text) => Some(read_post(&text).map_err(|why| Error::NotAPost { line: number, why })),
+        }
+    })
+}
+
+fn read_post(text: &str) -> Result<Post, String> {
+    let bare = || Post { received_at: None, source: Name::new("mist"), body: text.trim().to_owned().into() };
+    let is_object = text.trim_start().starts_with('{');
+    if !is_object {
+        serde_json::from_str::<serde::de::IgnoredAny>(text).map_err(|e| e.to_string())?;
+        return Ok(bare());
+    }
+    let line: Line<'_> = serde_json::from_str(text).map_err(|e| e.to_string())?;
+    let Some(body) = line.body else { return Ok(bare()) };
+    let received_at = match line.received_at {
+        None => None,
+        Some(text) => Some(
+            Timestamp::parse_rfc3339(&text)
+                .ok_or_else(|| format!("`received_at` is `{text}`, not a time like 2026-01-05T12:00:00Z"))?,
+        ),
+    };
+    Ok(Post {
+        received_at,
+        source: Name::new(line.source.as_deref().unwrap_or("mist")),
+        body: body.get().to_owned().into(),
+    })
+}
+
+/// One line of a traffic file.
+#[must_use]
+pub fn write_post(received_at: Timestamp, source: &Name, body: &[u8]) -> Option<String> {
+    let body: Box<RawValue> = serde_json::from_slice(body).ok()?;
+    // A newline inside the body's own white space would end the line.
+    let body = body.get().replace(['\n', '\r'], " ");
+    let received_at = Value::String(received_at.rfc3339());
+    let source =
+        if source.as_str() == "mist" { String::new() } else { format!(", \"source\": {}", json!(source.as_str())) };
+    Some(format!("{{\"received_at\": {received_at}{source}, \"body\": {body}}}"))
+}
+
+/// A replay under way: POSTs in, messages out.
+pub struct Replay<'t> {
+    fold: Fold,
+    templates: &'t Templates,
+    seq: Seq,
+    at: Option<Timestamp>,
+}
+
+impl<'t> Replay<'t> {
+    /// Begins with an empty state.
+    #[must_use]
+    pub fn new(rules: Arc<RuleSet>, templates: &'t Templates) -> Self {
+        const NEVER: Compile = |_| None; // a replay judges by the rules it was given, not by those journaled
+        Self { fold: Fold::new(rules, NEVER), templates, seq: Seq::default(), at: None }
+    }
+
+    /// Folds one POST; time never goes back.
+    pub fn post(&mut self, post: &Post) -> Vec<Message> {
+        self.seq.0 += 1;
+        let received = post.received_at.unwrap_or_else(|| self.newest_event(post));
+        let at = self.at.map_or(received, |last| last.max(received));
+        self.at = Some(at);
+        let record = Record::Post { source: post.source.clone(), body: post.body.clone() };
+        let applied = self.fold.apply(&Journaled { seq: self.seq, at, record });
+        self.say(applied.decisions)
+    }
+
+    /// Lets time run on: to `until`, or until nothing is pending or waiting.
+    pub fn finish(&mut self, until: Option<Timestamp>) -> Vec<Message> {
+        let decisions = match until {
+            Some(until) => self.fold.tick(until),
+            None => self.fold.wind_down(),
+        };
+        self.say(decisions)
+    }
+
+    /// Where every event ended.
+    #[must_use]
+    pub fn fates(&self) -> &EventFates {
+        self.fold.fates()
+    }
+
+    fn say(&self, decisions: Vec<Decision>) -> Vec<Message> {
+        messages(decisions, self.templates)
+    }
+
+    /// A bare body is received at its newest event; one without any time, with the last.
+    fn newest_event(&self, post: &Post) -> Timestamp {
+        let parsed = crate::source::parse(&post.source, self.seq, Timestamp::MAX, &post.body);
+        let times = parsed.iter().filter_map(|p| match p {
+            crate::source::Parsed::Event(event) if event.own_time => Some(event.time),
+            _ => None,
+        });
+        times.filter(|time| *time < Timestamp::MAX).max().or(self.at).unwrap_or(Timestamp::EPOCH)
+    }
+}
+
+/// `--format json`: one line per destination, as the documentation lists the keys.
+#[must_use]
+pub fn json_lines(message: &Message) -> Vec<Value> {
+    let about = &message.about;
+    let line = |destination: &Name| {
+        json!({
+            "at": about.at.rfc3339(),
+            "destination": destination.as_str(),
+            "rule": about.rule,
+            "reason": about.reason.word(),
+            "incident": about.incident,
+            "severity": about.severity.word(),
+            "title": markup::plain(&message.title),
+            "text": markup::plain(&message.text),
+            "subjects": about.subjects.iter().map(subject).collect::<Vec<_>>(),
+        })
+    };
+    about.to.iter().map(line).collect()
+}
+
+fn subject(subject: &Subject) -> Value {
+    json!({
+        "site_id": subject.site_id,
+        "site": subject.site,
+        "device_mac": subject.device_mac,
+        "device": subject.device,
+        "starts_at": subject.starts_at.map(Timestamp::rfc3339),
+        "ends_at": subject.ends_at.map(Timestamp::rfc3339),
+        "events": subject.events,
+    })
+}

@@ -1,0 +1,168 @@
+//! Runs the `tests:` of rules.yaml: the engine in virtual time, what it said held against what was expected.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::config::{Expectation, TestCase};
+use crate::engine::Decision;
+use crate::fold::{Compile, Fold, messages};
+use crate::model::{Message, Name, Seq, Timestamp};
+use crate::render::{Templates, markup};
+use crate::rules::RuleSet;
+use crate::source::{self, Parsed};
+
+/// When virtual time begins: Monday, 5 January 2026, midnight UTC.
+pub const BEGINNING: Timestamp = Timestamp::from_millis(1_767_571_200_000);
+
+/// How one case went.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// The case's name.
+    pub name: String,
+    /// The line it stands on.
+    pub line: u64,
+    /// What went wrong, ready to print; `None` when it passed.
+    pub failure: Option<String>,
+    /// The rules that said something in it.
+    pub rules: Vec<String>,
+}
+
+/// Runs one case.
+#[must_use]
+pub fn run(case: &TestCase, rules: &Arc<RuleSet>, templates: &Templates) -> Outcome {
+    let said = fold(case, rules, templates);
+    let mut rules: Vec<String> = said.iter().map(|message| message.about.rule.clone()).collect();
+    rules.sort_unstable();
+    rules.dedup();
+    let matches =
+        said.len() == case.expect.len() && case.expect.iter().zip(&said).all(|(e, m)| differences(e, m).is_empty());
+    let failure = (!matches).then(|| side_by_side(&case.expect, &said));
+    Outcome { name: case.name.clone(), line: case.line, failure, rules }
+}
+
+/// What was said, in order.
+fn fold(case: &TestCase, rules: &Arc<RuleSet>, templates: &Templates) -> Vec<Message> {
+    const NEVER: Compile = |_| None;
+    let source = Name::new("mist");
+    let mut fold = Fold::new(Arc::clone(rules), NEVER);
+    let mut decisions: Vec<Decision> = fold.tick(BEGINNING);
+    let mut events: Vec<_> = case.events.iter().collect();
+    events.sort_by_key(|event| event.at);
+    for (index, event) in events.into_iter().enumerate() {
+        let at = BEGINNING + event.at;
+        let envelope = source::mist::synthesise(event.fields.clone(), at);
+        let body = serde_json::to_vec(&envelope).unwrap_or_default();
+        for parsed in source::parse(&source, Seq(index as u64 + 1), at, &body) {
+            if let Parsed::Event(event) = parsed {
+                decisions.extend(fold.handle_event(at, event));
+            }
+        }
+    }
+    decisions.extend(match case.until {
+        Some(until) => fold.tick(BEGINNING + until),
+        None => fold.wind_down(),
+    });
+    messages(decisions, templates)
+}
+
+/// The keys in which a message is not what was expected, each with what it is.
+fn differences(expected: &Expectation, message: &Message) -> Vec<String> {
+    let about = &message.about;
+    let mut found = Vec::new();
+    let mut differ = |key: &str, equal: bool, actual: String| {
+        if !equal {
+            found.push(format!("{key}: {actual}"));
+        }
+    };
+    let at = about.at.since(BEGINNING);
+    differ("at", expected.at.is_none_or(|wanted| wanted == at), offset(at));
+    differ("rule", expected.rule.as_ref().is_none_or(|wanted| *wanted == about.rule), about.rule.clone());
+    differ(
+        "reason",
+        expected.reason.as_ref().is_none_or(|wanted| wanted == about.reason.word()),
+        about.reason.to_string(),
+    );
+    differ("severity", expected.severity.is_none_or(|wanted| wanted == about.severity), about.severity.to_string());
+    let to = names(&about.to);
+    let same_names = |wanted: &Vec<String>| {
+        let mut wanted: Vec<&str> = wanted.iter().map(String::as_str).collect();
+        wanted.sort_unstable();
+        wanted == to
+    };
+    differ("notify", expected.notify.as_ref().is_none_or(same_names), format!("[{}]", to.join(", ")));
+    let (title, text) = (markup::plain(&message.title), markup::plain(&message.text));
+    differ("title", expected.title.as_ref().is_none_or(|wanted| *wanted == title), format!("{title:?}"));
+    differ("text", expected.text.as_ref().is_none_or(|wanted| *wanted == text), format!("{text:?}"));
+    differ(
+        "incident",
+        expected.incident.as_ref().is_none_or(|wanted| *wanted == about.incident),
+        about.incident.clone(),
+    );
+    let said = format!("{title}\n{text}");
+    differ("contains", expected.contains.as_ref().is_none_or(|part| said.contains(part.as_str())), format!("{said:?}"));
+    found
+}
+
+fn names(to: &[Name]) -> Vec<&str> {
+    let mut names: Vec<&str> = to.iter().map(Name::as_str).collect();
+    names.sort_unstable();
+    names
+}
+
+/// Expected and actual, message by message.
+fn side_by_side(expected: &[Expectation], said: &[Message]) -> String {
+    let mut text = String::new();
+    for index in 0..expected.len().max(said.len()) {
+        let (wanted, actual) = (expected.get(index), said.get(index));
+        let verdict = match (wanted, actual) {
+            (Some(wanted), Some(message)) => match differences(wanted, message) {
+                same if same.is_empty() => "ok".to_owned(),
+                differ => format!("DIFFERS in {}", differ.join("; ")),
+            },
+            (Some(_), None) => "MISSING: nothing was said".to_owned(),
+            (None, _) => "UNEXPECTED".to_owned(),
+        };
+        let _ = writeln!(text, "    {}. {verdict}", index + 1);
+        let _ = writeln!(text, "       expected  {}", wanted.map_or_else(|| "nothing".to_owned(), describe_expected));
+        let _ = writeln!(text, "       actual    {}", actual.map_or_else(|| "nothing".to_owned(), describe_message));
+    }
+    text
+}
+
+fn describe_expected(expected: &Expectation) -> String {
+    let keys = [
+        expected.at.map(|at| format!("at: {}", offset(at))),
+        expected.rule.as_ref().map(|rule| format!("rule: {rule}")),
+        expected.reason.as_ref().map(|reason| format!("reason: {reason}")),
+        expected.severity.as_ref().map(|severity| format!("severity: {severity}")),
+        expected.notify.as_ref().map(|notify| format!("notify: [{}]", notify.join(", "))),
+        expected.contains.as_ref().map(|part| format!("contains: {part:?}")),
+        expected.title.as_ref().map(|title| format!("title: {title:?}")),
+        expected.text.as_ref().map(|text| format!("text: {text:?}")),
+        expected.incident.as_ref().map(|incident| format!("incident: {incident}")),
+    ];
+    keys.into_iter().flatten().collect::<Vec<_>>().join(", ")
+}
+
+fn describe_message(message: &Message) -> String {
+    let about = &message.about;
+    format!(
+        "at: {}, rule: {}, reason: {}, severity: {}, notify: [{}], title: {:?}",
+        offset(about.at.since(BEGINNING)),
+        about.rule,
+        about.reason,
+        about.severity,
+        names(&about.to).join(", "),
+        markup::plain(&message.title),
+    )
+}
+
+/// A point of virtual time as the file spells it: `3m10s`.
+fn offset(at: Duration) -> String {
+    let (ms, s) = (at.subsec_millis(), at.as_secs());
+    let parts =
+        [(s / 86_400, "d"), (s % 86_400 / 3_600, "h"), (s % 3_600 / 60, "m"), (s % 60, "s"), (u64::from(ms), "ms")];
+    let text: String = parts.iter().filter(|(n, _)| *n > 0).map(|(n, unit)| format!("{n}{unit}")).collect();
+    if text.is_empty() { "0s".to_owned() } else { text }
+}
