@@ -1,0 +1,304 @@
+//! What Prometheus scrapes: one consistent snapshot each time, so that the sums hold in every scrape.
+//!
+//! `foghorn_events_total` is the sum of `foghorn_event_fates`, and for each destination `foghorn_messages_total` the sum
+//! of `foghorn_message_fates`. Counts nothing itself beyond adding: who decides, tells.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::registry::Registry;
+
+use crate::model::{EventFates, MessageFates, Name, Seq};
+
+/// The most topics counted by name: a sender can make up any number of `client-…`.
+const MOST_TOPICS: usize = 64;
+/// Where the rest is counted.
+const OTHER_TOPICS: &str = "other";
+
+/// The counters, shared: a clone counts the same.
+#[derive(Clone, Debug, Default)]
+pub struct Metrics(Arc<Mutex<Counts>>);
+
+#[derive(Clone, Debug, Default)]
+struct Counts {
+    events: EventFates,
+    judged: Seq,
+    not_stored: BTreeMap<String, u64>,
+    posts: BTreeMap<(Name, u16), u64>,
+    malformed: BTreeMap<Name, u64>,
+    pings: u64,
+    reloads: BTreeMap<&'static str, u64>,
+    attempts: BTreeMap<(Name, &'static str), u64>,
+}
+
+impl Metrics {
+    fn counts(&self) -> MutexGuard<'_, Counts> {
+        // Whole after every statement, so whole after a panic.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A POST to a source was answered with this status.
+    pub fn post(&self, source: &Name, answer: u16) {
+        add(&mut self.counts().posts, (source.clone(), answer), 1);
+    }
+
+    /// So many events of a chatty topic were answered 200 and not stored.
+    pub fn not_stored(&self, topic: &str, events: u64) {
+        let topics = &mut self.counts().not_stored;
+        let known = topics.contains_key(topic) || topics.len() < MOST_TOPICS;
+        add(topics, if known { topic } else { OTHER_TOPICS }.to_owned(), events);
+    }
+
+    /// A POST held something that is not an event.
+    pub fn malformed(&self, source: &Name) {
+        add(&mut self.counts().malformed, source.clone(), 1);
+    }
+
+    /// Someone pressed the portal's test button.
+    pub fn ping(&self) {
+        self.counts().pings += 1;
+    }
+
+    /// A changed rules.yaml was taken, or refused.
+    pub fn reload(&self, taken: bool) {
+        add(&mut self.counts().reloads, if taken { "ok" } else { "refused" }, 1);
+    }
+
+    /// An attempt to tell a destination ended so: `delivered`, `retry`, `dead`, …
+    pub fn attempt(&self, destination: &Name, outcome: &'static str) {
+        add(&mut self.counts().attempts, (destination.clone(), outcome), 1);
+    }
+
+    /// The fates of every event judged so far, and how far that is: replaces what was known.
+    pub fn set_events(&self, events: EventFates, judged: Seq) {
+        let mut counts = self.counts();
+        counts.events = events;
+        counts.judged = judged;
+    }
+
+    /// One scrape, as OpenMetrics text. `last`: the newest journal position; `messages`: the store's fates.
+    #[must_use]
+    pub fn encode(&self, last: Seq, messages: &[(Name, MessageFates)]) -> String {
+        let counts = self.counts().clone();
+        let mut registry = Registry::default();
+        registry.register_collector(Box::new(Scrape { counts, last, messages: messages.to_vec() }));
+        let mut text = String::with_capacity(4096);
+        // Writing to a String cannot fail.
+        let _ = encode(&mut text, &registry);
+        text
+    }
+}
+
+fn add<K: Ord>(map: &mut BTreeMap<K, u64>, key: K, count: u64) {
+    *map.entry(key).or_default() += count;
+}
+
+/// Everything one scrape shows.
+#[derive(Debug)]
+struct Scrape {
+    counts: Counts,
+    last: Seq,
+    messages: Vec<(Name, MessageFates)>,
+}
+
+type Labels<'a> = Vec<(&'static str, &'a str)>;
+
+impl Collector for Scrape {
+    fn encode(&self, mut encoder: DescriptorEncoder) -> fmt::Result {
+        let Self { counts, last, messages } = self;
+        let not_stored: u64 = counts.not_stored.values().sum();
+        let fates = &counts.events;
+
+        number(&mut encoder, "foghorn_events", "Events after fan-out", MetricType::Counter, fates.total + not_stored)?;
+        let one = |fate: &'static str, count: u64| (vec![("fate", fate)], count);
+        let mut rows: Vec<(Labels, u64)> = vec![
+            one("duplicate", fates.duplicate),
+            one("not_stored", not_stored),
+            one("unmatched", fates.unmatched),
+            one("pending", fates.pending),
+            one("told", fates.told),
+        ];
+        rows.extend(
+            fates.suppressed.iter().map(|(why, n)| (vec![("fate", "suppressed"), ("reason", why.as_str())], *n)),
+        );
+        family(&mut encoder, "foghorn_event_fates", "Where each event ended", MetricType::Gauge, rows)?;
+
+        let rows = messages.iter().map(|(name, fates)| (vec![("destination", name.as_str())], fates.total));
+        family(&mut encoder, "foghorn_messages", "Messages made", MetricType::Counter, rows)?;
+        let rows = messages.iter().flat_map(|(name, fates)| {
+            let of = [
+                ("delivered", fates.delivered),
+                ("digested", fates.digested),
+                ("dead", fates.dead),
+                ("queued", fates.queued),
+            ];
+            of.map(|(fate, count)| (vec![("destination", name.as_str()), ("fate", fate)], count))
+        });
+        family(&mut encoder, "foghorn_message_fates", "Where each message ended", MetricType::Gauge, rows)?;
+        let rows = counts
+            .attempts
+            .iter()
+            .map(|((name, outcome), count)| (vec![("destination", name.as_str()), ("outcome", *outcome)], *count));
+        family(&mut encoder, "foghorn_attempts", "Tries to tell a destination", MetricType::Counter, rows)?;
+
+        let posts: Vec<_> =
+            counts.posts.iter().map(|((name, answer), count)| (name, answer.to_string(), *count)).collect();
+        let rows = posts
+            .iter()
+            .map(|(name, answer, count)| (vec![("source", name.as_str()), ("answer", answer.as_str())], *count));
+        family(&mut encoder, "foghorn_posts", "POSTs answered, by status", MetricType::Counter, rows)?;
+        let rows = counts.not_stored.iter().map(|(topic, count)| (vec![("topic", topic.as_str())], *count));
+        family(&mut encoder, "foghorn_not_stored", "Events of chatty topics, not stored", MetricType::Counter, rows)?;
+        let rows = counts.malformed.iter().map(|(name, count)| (vec![("source", name.as_str())], *count));
+        family(&mut encoder, "foghorn_malformed", "What was kept and not understood", MetricType::Counter, rows)?;
+        number(&mut encoder, "foghorn_pings", "Test posts from the portal", MetricType::Counter, counts.pings)?;
+
+        number(&mut encoder, "foghorn_journal_last_seq", "The newest journal entry", MetricType::Gauge, last.0)?;
+        number(&mut encoder, "foghorn_judged_seq", "The newest entry judged", MetricType::Gauge, counts.judged.0)?;
+        let rows = counts.reloads.iter().map(|(result, count)| (vec![("result", *result)], *count));
+        family(&mut encoder, "foghorn_config_reloads", "Changes of rules.yaml", MetricType::Counter, rows)?;
+        let version = vec![("version", env!("CARGO_PKG_VERSION"))];
+        family(&mut encoder, "foghorn_build_info", "This program", MetricType::Gauge, [(version, 1)])
+    }
+}
+
+/// One metric without labels.
+fn number(encoder: &mut DescriptorEncoder, name: &str, help: &str, kind: MetricType, count: u64) -> fmt::Result {
+    let metric = encoder.encode_descriptor(name, help, None, kind)?;
+    match kind {
+        MetricType::Counter => ConstCounter::new(count).encode(metric),
+        _ => ConstGauge::new(count).encode(metric),
+    }
+}
+
+/// One metric with a row for each set of labels; without rows nothing is shown.
+fn family<'a>(
+    encoder: &mut DescriptorEncoder,
+    name: &str,
+    help: &str,
+    kind: MetricType,
+    rows: impl IntoIterator<Item = (Labels<'a>, u64)>,
+) -> fmt::Result {
+    let mut rows = rows.into_iter().peekable();
+    if rows.peek().is_none() {
+        return Ok(());
+    }
+    let mut metric = encoder.encode_descriptor(name, help, None, kind)?;
+    for (labels, count) in rows {
+        let row = metric.encode_family(&labels)?;
+        match kind {
+            MetricType::Counter => ConstCounter::new(count).encode(row)?,
+            _ => ConstGauge::new(count).encode(row)?,
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// The sum of a family's rows that carry this label, and how many there are.
+    fn sum(text: &str, name: &str, label: &str) -> u64 {
+        let rows = text.lines().filter(|line| {
+            line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' '])) && line.contains(label)
+        });
+        rows.map(|line| line.rsplit_once(' ').unwrap().1.parse::<u64>().unwrap()).sum()
+    }
+
+    fn fates(counts: [u64; 6]) -> EventFates {
+        let [duplicate, unmatched, pending, told, late, muted] = counts;
+        EventFates {
+            total: counts.iter().sum(),
+            duplicate,
+            unmatched,
+            pending,
+            told,
+            suppressed: BTreeMap::from([("late".to_owned(), late), ("muted".to_owned(), muted)]),
+        }
+    }
+
+    #[test]
+    fn a_scrape_says_everything() {
+        let metrics = Metrics::default();
+        let (mist, slack) = (Name::new("mist"), Name::new("slack"));
+        metrics.post(&mist, 200);
+        metrics.post(&mist, 200);
+        metrics.post(&mist, 401);
+        metrics.not_stored("location", 7);
+        metrics.malformed(&mist);
+        metrics.ping();
+        metrics.reload(true);
+        metrics.reload(false);
+        metrics.attempt(&slack, "retry");
+        metrics.set_events(fates([1, 2, 3, 4, 5, 6]), Seq(41));
+        let sent = MessageFates { total: 10, delivered: 4, digested: 3, dead: 2, queued: 1 };
+        let text = metrics.encode(Seq(42), &[(slack, sent)]);
+        for line in [
+            "foghorn_events_total 28",
+            "foghorn_event_fates{fate=\"not_stored\"} 7",
+            "foghorn_event_fates{fate=\"suppressed\",reason=\"muted\"} 6",
+            "foghorn_messages_total{destination=\"slack\"} 10",
+            "foghorn_message_fates{destination=\"slack\",fate=\"dead\"} 2",
+            "foghorn_attempts_total{destination=\"slack\",outcome=\"retry\"} 1",
+            "foghorn_posts_total{source=\"mist\",answer=\"200\"} 2",
+            "foghorn_posts_total{source=\"mist\",answer=\"401\"} 1",
+            "foghorn_not_stored_total{topic=\"location\"} 7",
+            "foghorn_malformed_total{source=\"mist\"} 1",
+            "foghorn_pings_total 1",
+            "foghorn_journal_last_seq 42",
+            "foghorn_judged_seq 41",
+            "foghorn_config_reloads_total{result=\"ok\"} 1",
+            "foghorn_config_reloads_total{result=\"refused\"} 1",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
+        }
+        assert!(text.ends_with("# EOF\n"));
+    }
+
+    #[test]
+    fn made_up_topics_are_counted_together() {
+        let metrics = Metrics::default();
+        for n in 0..1000 {
+            metrics.not_stored(&format!("client-{n}\"\n"), 1);
+        }
+        let text = metrics.encode(Seq(0), &[]);
+        assert_eq!(sum(&text, "foghorn_not_stored_total", ""), 1000);
+        assert_eq!(sum(&text, "foghorn_events_total", ""), 1000);
+        assert_eq!(text.matches("foghorn_not_stored_total{").count(), MOST_TOPICS + 1);
+    }
+
+    proptest! {
+        #[test]
+        fn the_sums_hold(
+            counts in any::<[u32; 6]>(),
+            not_stored in prop::collection::vec(("[a-z]{1,3}", 0_u32..9), 0..9),
+            sent in prop::collection::vec(any::<[u32; 4]>(), 0..4),
+        ) {
+            let metrics = Metrics::default();
+            for (topic, events) in not_stored {
+                metrics.not_stored(&topic, events.into());
+            }
+            metrics.set_events(fates(counts.map(u64::from)), Seq(1));
+            let messages: Vec<_> = sent.iter().enumerate().map(|(n, counts)| {
+                let [delivered, digested, dead, queued] = counts.map(u64::from);
+                let total = delivered + digested + dead + queued;
+                (Name::new(&format!("d{n}")), MessageFates { total, delivered, digested, dead, queued })
+            }).collect();
+            let text = metrics.encode(Seq(2), &messages);
+            prop_assert_eq!(sum(&text, "foghorn_events_total", ""), sum(&text, "foghorn_event_fates", ""));
+            for (name, _) in &messages {
+                let label = format!("destination=\"{name}\"");
+                prop_assert_eq!(sum(&text, "foghorn_messages_total", &label), sum(&text, "foghorn_message_fates", &label));
+            }
+        }
+    }
+}

@@ -1,0 +1,254 @@
+//! Journal -> engine -> render -> commit, in order, one step at a time.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::engine::DUPLICATE_MEMORY;
+use crate::fold::{Applied, Compile, Fold, Remark, messages};
+use crate::metrics::Metrics;
+use crate::model::{Message, Record, Seq, Timestamp};
+use crate::render::Templates;
+use crate::rules::RuleSet;
+use crate::store::{Step, Store};
+
+/// How many entries one step holds at most.
+const BATCH: usize = 2_048;
+/// While so many entries come at once, judging gives way to ingest: …
+const BUSY: usize = 16;
+/// … it waits this long for more of them, again and again while as many go on coming, …
+const GATHER: Duration = Duration::from_millis(5);
+/// … but not longer than this in all.
+const GATHER_MOST: Duration = Duration::from_secs(2);
+/// A snapshot is written after so many entries when all is judged, …
+const SNAPSHOT_ENTRIES: u64 = 1_000;
+/// … after so many times more while catching up, …
+const SNAPSHOT_BEHIND: u64 = 20;
+/// … but not before there are so many entries for each KiB of it: writing snapshots must not cost more than judging, …
+const SNAPSHOT_ENTRIES_PER_KIB: u64 = 2;
+/// … and after so long in any case, when anything happened.
+const SNAPSHOT_AFTER: Duration = Duration::from_secs(30);
+/// A wall clock further off than this is journaled.
+const CLOCK_TOLERANCE_MS: u64 = 5_000;
+
+/// Reads the journal in order and turns it into messages. One of these runs per store.
+pub struct Processor<S> {
+    store: S,
+    templates: watch::Receiver<Arc<Templates>>,
+    metrics: Metrics,
+    ready: watch::Sender<bool>,
+    fold: Fold,
+    /// Everything up to here is folded.
+    folded: Seq,
+    /// Everything up to here was committed before the restart: its messages exist.
+    committed: Seq,
+    snapshot: Taken,
+    snapshot_entries: u64,
+}
+
+/// When the last snapshot was taken.
+struct Taken {
+    seq: Seq,
+    at: Timestamp,
+    /// Its size in bytes.
+    size: u64,
+}
+
+impl<S: Store> Processor<S> {
+    /// Restores the fold from the store's last snapshot. `rules` stand in where the journal names none this release can
+    /// read; `ready` becomes true once everything journaled before the start is judged.
+    ///
+    /// # Errors
+    /// When the store cannot be read. A snapshot that cannot be read is an error too: folding from nothing would tell
+    /// again what was told.
+    pub async fn restore(
+        store: S,
+        rules: &Arc<RuleSet>,
+        compile: Compile,
+        templates: watch::Receiver<Arc<Templates>>,
+        metrics: Metrics,
+        ready: watch::Sender<bool>,
+    ) -> Result<Self, crate::store::Error> {
+        let recovered = store.recover().await?;
+        let (fold, folded) = match &recovered.snapshot {
+            None => (Fold::new(Arc::clone(rules), compile), Seq::default()),
+            Some((seq, bytes)) => {
+                let seen = recovered.seen.iter().map(Vec::as_slice);
+                let fold = Fold::restore(bytes, seen, rules, compile).map_err(crate::store::Error::Fatal)?;
+                (fold, *seq)
+            }
+        };
+        let size = recovered.snapshot.as_ref().map_or(0, |(_, bytes)| bytes.len() as u64);
+        let snapshot = Taken { seq: folded, at: store.clock().now(), size };
+        Ok(Self {
+            store,
+            templates,
+            metrics,
+            ready,
+            fold,
+            folded,
+            committed: recovered.cursor,
+            snapshot,
+            snapshot_entries: SNAPSHOT_ENTRIES,
+        })
+    }
+
+    /// Takes a snapshot after so many entries instead of a thousand: for tests, which have few.
+    #[must_use]
+    pub fn with_snapshot_every(self, entries: u64) -> Self {
+        Self { snapshot_entries: entries, ..self }
+    }
+
+    /// Runs until cancelled, then leaves a snapshot behind.
+    ///
+    /// # Errors
+    /// When the store is damaged; a store that cannot write now is tried again.
+    pub async fn run(mut self, stop: CancellationToken) -> Result<(), crate::store::Error> {
+        let mut appended = self.store.appended();
+        loop {
+            let entries = self.store.read(self.folded, BATCH).await?;
+            if entries.is_empty() {
+                self.caught_up().await?;
+                if stop.is_cancelled() {
+                    break;
+                }
+                self.wait(&mut appended, &stop).await?;
+                continue;
+            }
+            let mut made = Vec::new();
+            for entry in &entries {
+                let applied = self.fold.apply(entry);
+                self.folded = entry.seq;
+                if entry.seq > self.committed {
+                    made.extend(self.render(applied));
+                }
+            }
+            let behind = self.store.last() > self.folded;
+            self.commit(made, behind, false).await?;
+            if stop.is_cancelled() {
+                break; // what is left is folded after the restart
+            }
+            if (BUSY..BATCH).contains(&entries.len()) {
+                self.give_way().await;
+            }
+        }
+        self.commit(Vec::new(), false, true).await
+    }
+
+    /// Waits while a flood goes on: whoever posts is answered first, and fewer steps stand in the way.
+    async fn give_way(&self) {
+        let mut waited = Duration::ZERO;
+        while waited < GATHER_MOST {
+            let before = self.store.last().0;
+            tokio::time::sleep(GATHER).await;
+            waited += GATHER;
+            if self.store.last().0 - before < BUSY as u64 {
+                return;
+            }
+        }
+    }
+
+    fn render(&self, applied: Applied) -> Vec<Message> {
+        for remark in applied.remarks {
+            match remark {
+                Remark::Ping { source } => {
+                    info!(source = %source, "ping received: the webhook of `{source}` works");
+                }
+                Remark::Malformed { source, seq, why } => {
+                    self.metrics.malformed(&source);
+                    warn!(source = %source, entry = seq.0, "a post of `{source}` was not understood and is kept: {why}");
+                }
+                Remark::RulesUnreadable => warn!("journaled rules cannot be read by this release; those before stay"),
+            }
+        }
+        messages(applied.decisions, &self.templates.borrow())
+    }
+
+    /// Commits what was folded; tries again while the store cannot write.
+    async fn commit(&mut self, made: Vec<Message>, behind: bool, last: bool) -> Result<(), crate::store::Error> {
+        let at = self.store.clock().now();
+        let since = self.folded.0 - self.snapshot.seq.0;
+        let least = self.snapshot_entries * if behind { SNAPSHOT_BEHIND } else { 1 };
+        let enough = least.max(self.snapshot.size / 1_024 * SNAPSHOT_ENTRIES_PER_KIB);
+        let due = since >= enough || (since > 0 && (last || (!behind && at.since(self.snapshot.at) >= SNAPSHOT_AFTER)));
+        if since == 0 && made.is_empty() {
+            return Ok(());
+        }
+        let step = Step {
+            seq: self.folded,
+            messages: made,
+            seen: self.fold.take_seen(),
+            seen_until: Some(at - DUPLICATE_MEMORY),
+            snapshot: due.then(|| self.fold.snapshot()),
+            at,
+        };
+        let size = step.snapshot.as_ref().map(|snapshot| snapshot.len() as u64);
+        let mut wait = Duration::from_millis(100);
+        while let Err(error) = self.store.commit(step.clone()).await {
+            match error {
+                crate::store::Error::Transient(why) => {
+                    warn!(why, "the store cannot write; judging waits");
+                    tokio::time::sleep(wait).await;
+                    wait = (wait * 2).min(Duration::from_secs(5));
+                }
+                fatal @ crate::store::Error::Fatal(_) => return Err(fatal),
+            }
+        }
+        if let Some(size) = size {
+            self.snapshot = Taken { seq: self.folded, at, size };
+        }
+        self.metrics.set_events(self.fold.fates().clone(), self.folded);
+        Ok(())
+    }
+
+    /// Everything journaled is judged: says so, and notes a wall clock that went its own way.
+    async fn caught_up(&mut self) -> Result<(), crate::store::Error> {
+        self.ready.send_if_modified(|ready| !std::mem::replace(ready, true));
+        let offset_ms = self.store.clock().offset_ms();
+        if offset_ms.abs_diff(self.fold.offset_ms()) > CLOCK_TOLERANCE_MS {
+            info!(offset_ms, "the wall clock was set; durations go on as they were");
+            self.append(Record::Clock { offset_ms }).await?;
+        }
+        Ok(())
+    }
+
+    /// Waits for an entry, or journals a tick when a timer of the engine is due.
+    async fn wait(
+        &mut self,
+        appended: &mut watch::Receiver<Seq>,
+        stop: &CancellationToken,
+    ) -> Result<(), crate::store::Error> {
+        if *appended.borrow_and_update() > self.folded {
+            return Ok(());
+        }
+        let now = self.store.clock().now();
+        let idle = SNAPSHOT_AFTER;
+        let until_due = self.fold.next_wakeup().map(|due| due.since(now));
+        if until_due.is_some_and(|wait| wait.is_zero()) {
+            return self.append(Record::Tick).await;
+        }
+        tokio::select! {
+            _ = appended.changed() => {}
+            () = stop.cancelled() => {}
+            () = tokio::time::sleep(until_due.unwrap_or(idle).min(idle)) => {
+                self.commit(Vec::new(), false, false).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn append(&self, record: Record) -> Result<(), crate::store::Error> {
+        match self.store.append(record).await {
+            Ok(_) => Ok(()),
+            Err(crate::store::Error::Transient(why)) => {
+                warn!(why, "the store cannot write; timers wait");
+                tokio::time::sleep(Duration::from_millis(500)).await;
+                Ok(())
+            }
+            Err(fatal) => Err(fatal),
+        }
+    }
+}
