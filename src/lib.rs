@@ -3,6 +3,7 @@
 pub mod clock;
 pub mod config;
 pub mod destination;
+pub mod dispatcher;
 pub mod engine;
 pub mod fold;
 pub mod metrics;

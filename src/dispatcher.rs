@@ -1,0 +1,577 @@
+//! Outbox -> pace -> destination -> settle: one lane per destination.
+//!
+//! A lane keeps the next deliveries in memory, sends several incidents at once and the messages of one incident strictly in
+//! order, and settles what became of each try. What is sent but not settled when the process dies is sent again: at least
+//! once, and once in a process's life.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::future::Future;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::task::{Id, JoinSet};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use crate::clock;
+use crate::destination::http::Http;
+use crate::destination::{DestinationSettings, Kind, Outcome, Overflow, Reply, Request, Size};
+use crate::metrics::Metrics;
+use crate::model::{Message, Name, Notification, Reason, Severity, Timestamp};
+use crate::pacing::{Pace, backoff};
+use crate::render::markup;
+use crate::store::{self, Delivery, DeliveryId, Settlement, Store};
+
+/// Deliveries of one destination kept in memory, and asked of the store at once.
+const WINDOW: usize = 256;
+/// Incidents under way at once.
+const IN_FLIGHT: usize = 8;
+/// Between probes of a destination that refuses everything.
+const PROBE: Duration = Duration::from_secs(3_600);
+/// What is under way at shutdown may take this long.
+const DRAIN: Duration = Duration::from_secs(5);
+
+/// Makes the one request. The real one is `destination::http::Http`.
+pub trait Post: Send + Sync + 'static {
+    /// Sends it and gives what came back, within `timeout`.
+    fn post(&self, request: &Request, timeout: Duration) -> impl Future<Output = Reply> + Send;
+}
+
+impl Post for Http {
+    async fn post(&self, request: &Request, timeout: Duration) -> Reply {
+        self.send(request, timeout).await
+    }
+}
+
+/// Folds messages into fewer: `render::Templates::digest`. Takes digests too.
+pub type Digest = Arc<dyn Fn(&[Message]) -> Vec<Message> + Send + Sync>;
+
+/// How one destination does, for metrics, pages and logs. How many wait is the store's to say.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DestinationStatus {
+    /// Nothing is sent before this journal time.
+    pub paused_until: Option<Timestamp>,
+    /// Journal time of the last success.
+    pub last_success: Option<Timestamp>,
+    /// Journal time of the last failure, and why.
+    pub last_error: Option<(Timestamp, String)>,
+    /// Why it takes nothing any more.
+    pub disabled: Option<String>,
+    /// Tries by outcome: `delivered`, `retry`, `retry_after`, `bad_payload`, `broken`.
+    pub attempts: BTreeMap<&'static str, u64>,
+    /// Times its backlog was folded into digests.
+    pub folds: u64,
+}
+
+/// How every destination does. Clones share it; it outlives a reload.
+#[derive(Clone, Debug, Default)]
+pub struct Statuses(Arc<Mutex<BTreeMap<Name, DestinationStatus>>>);
+
+impl Statuses {
+    /// All of them, as they are now.
+    #[must_use]
+    pub fn all(&self) -> BTreeMap<Name, DestinationStatus> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn note(&self, name: &Name, change: impl FnOnce(&mut DestinationStatus)) {
+        change(self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(name.clone()).or_default());
+    }
+}
+
+/// Sends what is in the outbox.
+pub struct Dispatcher<S, P> {
+    hub: Arc<Hub<S, P>>,
+}
+
+struct Hub<S, P> {
+    store: S,
+    post: P,
+    destinations: Vec<Arc<DestinationSettings>>,
+    digest: Digest,
+    statuses: Statuses,
+    metrics: Metrics,
+    encode: fn(&DestinationSettings, &Message, Size) -> Request,
+    classify: fn(&DestinationSettings, &Reply) -> Outcome,
+}
+
+impl<S: Store, P: Post> Dispatcher<S, P> {
+    /// A dispatcher for these destinations; `views` see how each try went. Deliveries to any other stay in the outbox.
+    #[must_use]
+    pub fn new(
+        store: S,
+        post: P,
+        destinations: Vec<DestinationSettings>,
+        digest: Digest,
+        views: (Statuses, Metrics),
+    ) -> Self {
+        let destinations = destinations.into_iter().map(Arc::new).collect();
+        let (statuses, metrics) = views;
+        let (encode, classify) = (DestinationSettings::encode, DestinationSettings::classify);
+        Self { hub: Arc::new(Hub { store, post, destinations, digest, statuses, metrics, encode, classify }) }
+    }
+
+    /// Sends until told to stop; then finishes what is under way, for at most five seconds.
+    pub async fn run(self, stop: CancellationToken) {
+        let mut lanes = JoinSet::new();
+        for settings in &self.hub.destinations {
+            self.hub.statuses.note(&settings.name, |status| {
+                (status.disabled, status.paused_until) = (None, None);
+            });
+            let since = self.hub.store.clock().now() - settings.rate_limit.memory();
+            // What cannot be read counts as a spent burst.
+            let spent = self.hub.store.delivered_since(&settings.name, since).await.unwrap_or(u32::MAX);
+            lanes.spawn(Lane::new(self.hub.clone(), settings.clone(), spent).run(stop.clone()));
+        }
+        while let Some(ended) = lanes.join_next().await {
+            if let Err(e) = ended {
+                error!(error = %e, "a destination's lane ended; its messages stay in the outbox");
+            }
+        }
+    }
+}
+
+/// A delivery in memory, and the incidents it tells of.
+struct Waiting {
+    delivery: Delivery,
+    incidents: Vec<u64>,
+}
+
+impl Waiting {
+    fn new(delivery: Delivery) -> Self {
+        let message = &delivery.message;
+        let incidents = std::iter::once(&message.about.incident).chain(message.folded.iter().map(|of| &of.incident));
+        let hashed = incidents.map(|incident| {
+            let mut hasher = DefaultHasher::new();
+            incident.hash(&mut hasher);
+            hasher.finish()
+        });
+        Self { incidents: hashed.collect(), delivery }
+    }
+}
+
+/// A delivery under way: being sent, or what became of it being settled.
+struct Flight {
+    waiting: Waiting,
+    /// Journal time of the try.
+    at: Timestamp,
+    /// Which of the destination's failures it can still count towards.
+    epoch: u64,
+    /// `None`: being sent.
+    next: Option<Settlement>,
+}
+
+/// Back from a flight: how the try went, unless it was only being settled.
+type Landed = Option<Outcome>;
+
+struct Lane<S, P> {
+    hub: Arc<Hub<S, P>>,
+    settings: Arc<DestinationSettings>,
+    pace: Pace,
+    window: BTreeMap<DeliveryId, Waiting>,
+    flights: HashMap<Id, Flight>,
+    tasks: JoinSet<Landed>,
+    /// The newest delivery taken from the store; whether there may be more after it; when a failed look is due again.
+    newest: DeliveryId,
+    more: bool,
+    look_again: Option<Timestamp>,
+    /// Transport failures in a row; tries that began before the last one are not counted again.
+    failures: u32,
+    epoch: u64,
+    disabled: bool,
+    told: bool,
+    /// The right to send one message, taken and not yet used.
+    may_send: bool,
+    /// Folding so few was found not to make fewer.
+    not_worth: u64,
+}
+
+impl<S: Store, P: Post> Lane<S, P> {
+    fn new(hub: Arc<Hub<S, P>>, settings: Arc<DestinationSettings>, spent: u32) -> Self {
+        Self {
+            pace: Pace::new(hub.store.clock().clock(), settings.rate_limit, spent),
+            hub,
+            settings,
+            window: BTreeMap::new(),
+            flights: HashMap::new(),
+            tasks: JoinSet::new(),
+            newest: DeliveryId(0),
+            more: true,
+            look_again: None,
+            failures: 0,
+            epoch: 0,
+            disabled: false,
+            told: false,
+            may_send: false,
+            not_worth: 0,
+        }
+    }
+
+    async fn run(mut self, stop: CancellationToken) {
+        let mut outbox = self.hub.store.outbox();
+        loop {
+            self.refill().await;
+            let wake = self.send().await;
+            let now = self.now();
+            let wake = [wake, self.look_again].into_iter().flatten().min();
+            let refill = self.more && self.window.len() < WINDOW / 2 && self.look_again.is_none();
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => break,
+                Some(landed) = self.tasks.join_next_with_id() => self.land(landed).await,
+                changed = outbox.changed() => match changed {
+                    Ok(()) => self.more = true,
+                    Err(_) => break,
+                },
+                () = std::future::ready(()), if refill => {}
+                () = tokio::time::sleep(wake.unwrap_or_default().since(now)), if wake.is_some() => {}
+            }
+        }
+        let drain = async {
+            while let Some(landed) = self.tasks.join_next_with_id().await {
+                self.land(landed).await;
+            }
+        };
+        if tokio::time::timeout(DRAIN, drain).await.is_err() {
+            warn!(destination = %self.settings.name, "what was under way at shutdown stays in the outbox");
+        }
+    }
+
+    fn now(&self) -> Timestamp {
+        self.hub.store.clock().now()
+    }
+
+    /// Takes one batch from the store where there is room and may be more.
+    async fn refill(&mut self) {
+        let now = self.now();
+        if !self.more || self.window.len() >= WINDOW / 2 || self.look_again.is_some_and(|at| at > now) {
+            return;
+        }
+        self.look_again = None;
+        match self.hub.store.queued(&self.settings.name, self.newest, WINDOW - self.window.len()).await {
+            Ok(batch) => {
+                self.more = !batch.is_empty();
+                for delivery in batch {
+                    self.newest = delivery.id;
+                    self.window.insert(delivery.id, Waiting::new(delivery));
+                }
+            }
+            Err(e) => {
+                warn!(destination = %self.settings.name, error = %e, "cannot read the outbox");
+                self.failed(now, e.to_string());
+                self.look_again = Some(now + Duration::from_secs(1));
+            }
+        }
+    }
+
+    /// Sends what may be sent now. Gives when to look again, where time alone brings that.
+    async fn send(&mut self) -> Option<Timestamp> {
+        // A destination that fails is probed by one message at a time.
+        while self.flights.len() < if self.failures > 0 || self.disabled { 1 } else { IN_FLIGHT } {
+            let now = self.now();
+            let id = match self.next(now) {
+                Ok(id) => id,
+                Err(due) => return due,
+            };
+            if !self.may_send {
+                if let Err(wait) = self.pace.take() {
+                    return Some(now + wait);
+                }
+                self.may_send = true;
+            }
+            if self.overflows(now) {
+                match self.fold(now).await {
+                    Ok(true) => continue,
+                    Ok(false) => {}
+                    Err(e) => warn!(destination = %self.settings.name, error = %e, "cannot fold what waits"),
+                }
+            }
+            if let Some(waiting) = self.window.remove(&id) {
+                self.may_send = false;
+                self.launch(waiting, now);
+            }
+        }
+        None
+    }
+
+    /// The first delivery that is due and whose incidents have no earlier one under way or waiting; or when one will be due.
+    fn next(&self, now: Timestamp) -> Result<DeliveryId, Option<Timestamp>> {
+        let mut busy: HashSet<u64> = self.flights.values().flat_map(|f| f.waiting.incidents.iter().copied()).collect();
+        let mut first_due: Option<Timestamp> = None;
+        for (id, waiting) in &self.window {
+            if !waiting.incidents.iter().any(|incident| busy.contains(incident)) {
+                let due = waiting.delivery.due;
+                if due <= now {
+                    return Ok(*id);
+                }
+                first_due = Some(first_due.map_or(due, |first| first.min(due)));
+            }
+            busy.extend(&waiting.incidents);
+        }
+        Err(first_due)
+    }
+
+    fn launch(&mut self, waiting: Waiting, at: Timestamp) {
+        let (hub, settings) = (self.hub.clone(), self.settings.clone());
+        let Delivery { id, message, plain, .. } = waiting.delivery.clone();
+        let task = async move {
+            let request = (hub.encode)(&settings, &message, if plain { Size::Plain } else { Size::Full });
+            let reply = tokio::time::timeout(settings.timeout, hub.post.post(&request, settings.timeout)).await;
+            let reply = reply.unwrap_or_else(|_| Reply::Failed { why: "timed out".to_owned() });
+            let outcome = (hub.classify)(&settings, &reply);
+            if outcome == Outcome::Delivered {
+                // Here, so that many settle in one sync; until it is, the delivery is under way and not sent again.
+                settle(&hub.store, id, at, Settlement::Delivered).await;
+            }
+            Some(outcome)
+        };
+        let task = self.tasks.spawn(task).id();
+        self.flights.insert(task, Flight { waiting, at, epoch: self.epoch, next: None });
+    }
+
+    /// Settles what a try that failed led to; the delivery stays under way until that is durable.
+    fn settle(&mut self, mut flight: Flight, next: Settlement) {
+        let (hub, id, at) = (self.hub.clone(), flight.waiting.delivery.id, flight.at);
+        flight.next = Some(next.clone());
+        let task = self.tasks.spawn(async move {
+            settle(&hub.store, id, at, next).await;
+            None
+        });
+        self.flights.insert(task.id(), flight);
+    }
+
+    async fn land(&mut self, landed: Result<(Id, Landed), tokio::task::JoinError>) {
+        let (task, landed) = match landed {
+            Ok((task, landed)) => (task, landed),
+            Err(e) => {
+                error!(destination = %self.settings.name, error = %e, "a message could not be handled");
+                (e.id(), Some(Outcome::BadPayload { why: "it could not be handled".to_owned() }))
+            }
+        };
+        let Some(mut flight) = self.flights.remove(&task) else { return };
+        match (landed, flight.next.take()) {
+            (Some(outcome), None) => self.tried(flight, outcome).await,
+            (None, Some(Settlement::Again { due, plain, .. })) => {
+                let delivery = &mut flight.waiting.delivery;
+                delivery.attempts += 1;
+                delivery.first_try = delivery.first_try.or(Some(flight.at));
+                (delivery.due, delivery.plain) = (due, delivery.plain || plain);
+                self.window.insert(delivery.id, flight.waiting);
+            }
+            (Some(_), Some(next)) => self.settle(flight, next),
+            (None, _) => {}
+        }
+    }
+
+    /// What a try leads to.
+    async fn tried(&mut self, flight: Flight, outcome: Outcome) {
+        let now = self.now();
+        let Delivery { id, attempts, first_try, plain, .. } = flight.waiting.delivery;
+        let retry = self.settings.retry;
+        let over = now.since(first_try.unwrap_or(flight.at)) >= retry.give_up_after;
+        let again = |due: Timestamp, plain: bool, why: String| Settlement::Again { due, plain, why };
+        let dead = |why: String| {
+            error!(destination = %self.settings.name, delivery = id.0, %why, "a message was given up: a dead letter");
+            Settlement::Dead { why }
+        };
+        let (word, why, next) = match outcome {
+            Outcome::Delivered => {
+                self.healthy(now);
+                return;
+            }
+            Outcome::Retry { why } => {
+                let wait = backoff(retry.first, retry.max, attempts.saturating_add(1), clock::random());
+                let next = if over { dead(why.clone()) } else { again(now + wait, plain, why.clone()) };
+                if flight.epoch == self.epoch {
+                    (self.failures, self.epoch) = (self.failures.saturating_add(1), self.epoch + 1);
+                }
+                // One failure may be the message's; two in a row are the destination's.
+                if self.disabled {
+                    self.pace.pause(PROBE);
+                } else if self.failures > 1 && self.pace.paused().is_zero() {
+                    self.pace.pause(backoff(retry.first, retry.max, self.failures - 1, 0.0));
+                }
+                ("retry", why, next)
+            }
+            Outcome::RetryAfter { wait } => {
+                self.pace.pause(wait);
+                let why = format!("asked to wait {}", crate::model::human_duration(wait));
+                let next = if over { dead(why.clone()) } else { again(now + wait, plain, why.clone()) };
+                ("retry_after", why, next)
+            }
+            Outcome::BadPayload { why } => {
+                self.failures = 0;
+                let next = if plain { dead(why.clone()) } else { again(now, true, why.clone()) };
+                ("bad_payload", why, next)
+            }
+            Outcome::Broken { why } => {
+                self.pace.pause(PROBE);
+                self.disable(&why).await;
+                // Due at once: after a restart, perhaps with a better URL, it is tried at once.
+                ("broken", why.clone(), again(now, plain, why))
+            }
+        };
+        warn!(destination = %self.settings.name, delivery = id.0, attempt = attempts + 1, outcome = word, %why, "not delivered");
+        self.hub.metrics.attempt(&self.settings.name, word);
+        self.hub.statuses.note(&self.settings.name, |status| *status.attempts.entry(word).or_default() += 1);
+        self.failed(now, why);
+        self.settle(flight, next);
+    }
+
+    fn failed(&self, now: Timestamp, why: String) {
+        let paused = self.pace.paused();
+        self.hub.statuses.note(&self.settings.name, |status| {
+            status.last_error = Some((now, why));
+            status.paused_until = (!paused.is_zero()).then_some(now + paused);
+        });
+    }
+
+    /// It took a message.
+    fn healthy(&mut self, now: Timestamp) {
+        if self.disabled || self.failures > 1 {
+            info!(destination = %self.settings.name, "takes messages again");
+            // What failed because of the destination need not wait for its own next try.
+            self.window.values_mut().for_each(|waiting| waiting.delivery.due = waiting.delivery.due.min(now));
+        }
+        (self.failures, self.disabled, self.told) = (0, false, false);
+        self.hub.metrics.attempt(&self.settings.name, "delivered");
+        self.hub.statuses.note(&self.settings.name, |status| {
+            *status.attempts.entry("delivered").or_default() += 1;
+            (status.last_success, status.paused_until, status.disabled) = (Some(now), None, None);
+        });
+    }
+
+    /// It refuses everything: keep its backlog, and say so once, elsewhere.
+    async fn disable(&mut self, why: &str) {
+        self.disabled = true;
+        self.hub.statuses.note(&self.settings.name, |status| status.disabled = Some(why.to_owned()));
+        if self.told {
+            return;
+        }
+        error!(destination = %self.settings.name, %why, "refuses messages; kept for it, tried again hourly");
+        let statuses = self.hub.statuses.all();
+        let healthy = |d: &&Arc<DestinationSettings>| {
+            d.name != self.settings.name && statuses.get(&d.name).is_none_or(|status| status.disabled.is_none())
+        };
+        let others = || self.hub.destinations.iter().filter(healthy);
+        let Some(other) = others().find(|d| !matches!(d.kind, Kind::Console)).or_else(|| others().next()) else {
+            return;
+        };
+        let clock = self.hub.store.clock();
+        let message = refusal(&self.settings, &other.name, why, clock.clock().wall());
+        match self.hub.store.enqueue(message, clock.now()).await {
+            Ok(()) => self.told = true,
+            Err(e) => warn!(error = %e, "cannot tell of it elsewhere yet"),
+        }
+    }
+
+    /// Whether what waits would wait too long at the pace. Never while it fails: a probe is one message, with its own past.
+    fn overflows(&mut self, now: Timestamp) -> bool {
+        if self.settings.overflow != Overflow::Digest || self.failures > 0 || self.disabled {
+            return false;
+        }
+        let queued = self.hub.store.fates_of(&self.settings.name).queued.saturating_sub(self.flights.len() as u64);
+        // One of them goes now.
+        let late = |waiting: u64| self.pace.estimate(waiting.saturating_sub(1)) > self.settings.overflow_after;
+        if !late(queued) {
+            self.not_worth = 0;
+            return false;
+        }
+        let delayed = self.window.values().filter(|waiting| waiting.delivery.due > now).count() as u64;
+        let waiting = queued.saturating_sub(delayed);
+        waiting >= 3 && waiting > self.not_worth && late(waiting)
+    }
+
+    /// Folds all that waits into digests, where that makes fewer. Pages through the store: what waits may be far more than
+    /// what is in memory.
+    async fn fold(&mut self, now: Timestamp) -> store::Result<bool> {
+        let to = &self.settings.name;
+        let under_way: HashSet<_> = self.flights.values().map(|flight| flight.waiting.delivery.id).collect();
+        let (mut after, mut folded, mut digests) = (DeliveryId(0), HashSet::new(), Vec::<Message>::new());
+        loop {
+            let page = self.hub.store.queued(to, after, WINDOW / 2).await?;
+            let Some(last) = page.last() else { break };
+            after = last.id;
+            let before = folded.len();
+            for Delivery { id, mut message, plain, .. } in page {
+                // One that was refused as a message would be refused in a digest, with all the others.
+                if !plain && !under_way.contains(&id) {
+                    message.about.event = serde_json::Value::Null;
+                    digests.push(message);
+                    folded.insert(id);
+                }
+            }
+            if folded.len() > before && digests.len() > 1 {
+                digests = (self.hub.digest)(&digests);
+            }
+        }
+        if folded.len() < 3 || digests.is_empty() || digests.len() >= folded.len() {
+            let few = folded.len() as u64;
+            self.not_worth = few + (few / 4).max(3);
+            return Ok(false);
+        }
+        digests.iter_mut().for_each(|digest| digest.about.to = vec![to.clone()]);
+        info!(destination = %to, messages = folded.len(), digests = digests.len(), "more than its pace allows: folded");
+        self.hub.store.fold(to, folded.iter().copied().collect(), digests, now).await?;
+        self.hub.statuses.note(to, |status| status.folds += 1);
+        self.window.retain(|id, _| !folded.contains(id));
+        (self.more, self.look_again) = (true, None);
+        self.refill().await;
+        Ok(true)
+    }
+}
+
+/// Until it is durable: a delivery that was sent must not be sent again only because the store was full.
+async fn settle<S: Store>(store: &S, id: DeliveryId, at: Timestamp, next: Settlement) {
+    let mut wait = Duration::from_millis(50);
+    while let Err(e) = store.settle(id, at, next.clone()).await {
+        warn!(delivery = id.0, error = %e, "cannot note what became of a message; trying again");
+        tokio::time::sleep(wait).await;
+        wait = (wait * 2).min(Duration::from_secs(5));
+    }
+}
+
+/// Tells people of `other` that `broken` takes no messages.
+fn refusal(broken: &DestinationSettings, other: &Name, why: &str, wall: Timestamp) -> Message {
+    let kind = match broken.kind {
+        Kind::Slack { .. } => "Slack",
+        Kind::Teams { .. } => "Teams",
+        Kind::Webhook { .. } => "Webhook",
+        Kind::Console => "Console",
+    };
+    let about = Notification {
+        at: wall,
+        to: vec![other.clone()],
+        source: Name::new("foghorn"),
+        rule: "foghorn".to_owned(),
+        template: None,
+        reason: Reason::First,
+        incident: format!("foghorn/destination/{}", broken.name),
+        severity: Severity::Critical,
+        topic: "foghorn".to_owned(),
+        kind: "destination_refuses".to_owned(),
+        condition: None,
+        group: vec![("destination".to_owned(), broken.name.to_string())],
+        subjects: vec![],
+        firing: 0,
+        more: 0,
+        more_since: 0,
+        started: wall,
+        duration_ms: None,
+        why: Some(why.to_owned()),
+        detail: None,
+        event: serde_json::Value::Null,
+    };
+    Message {
+        title: format!("{kind} destination `{}` refuses messages: {}", broken.name, markup::escape(why)),
+        text: "Its messages are kept and it is tried again every hour; a restart tries it at once.".to_owned(),
+        facts: vec![],
+        links: vec![],
+        about,
+        folded: vec![],
+    }
+}
+
+#[cfg(test)]
+mod tests;

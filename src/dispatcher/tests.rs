@@ -1,0 +1,422 @@
+use std::path::Path;
+
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+
+use super::*;
+use crate::clock::{Clock, JournalClock};
+use crate::destination::{RateLimit, Retry};
+use crate::model::{DigestOf, Journaled, Record, Seq};
+use crate::store::{DeadLetter, MessageFates, Recovered, Retention, Sqlite, Step};
+
+/// SQLite, with tokio's paused clock held while the writer thread works: tokio stands still while a blocking task runs.
+#[derive(Clone)]
+struct Held(Sqlite);
+
+macro_rules! held {
+    ($($name:ident($($arg:ident: $type:ty),*) -> $out:ty;)*) => {
+        $(async fn $name(&self, $($arg: $type),*) -> store::Result<$out> {
+            let store = self.0.clone();
+            let (runtime, here) = (Handle::current(), move || async move { store.$name($($arg),*).await });
+            tokio::task::spawn_blocking(move || runtime.block_on(here())).await.unwrap()
+        })*
+    };
+}
+
+impl Store for Held {
+    held! {
+        append(record: Record) -> Seq;
+        read(after: Seq, limit: usize) -> Vec<Journaled>;
+        commit(step: Step) -> ();
+        recover() -> Recovered;
+        settle(id: DeliveryId, at: Timestamp, next: Settlement) -> ();
+        enqueue(message: Message, at: Timestamp) -> ();
+        dead_letters(limit: usize) -> Vec<DeadLetter>;
+    }
+    async fn queued(&self, to: &Name, after: DeliveryId, limit: usize) -> store::Result<Vec<Delivery>> {
+        let (store, to, runtime) = (self.0.clone(), to.clone(), Handle::current());
+        tokio::task::spawn_blocking(move || runtime.block_on(store.queued(&to, after, limit))).await.unwrap()
+    }
+    async fn fold(&self, to: &Name, f: Vec<DeliveryId>, d: Vec<Message>, at: Timestamp) -> store::Result<()> {
+        let (store, to, runtime) = (self.0.clone(), to.clone(), Handle::current());
+        tokio::task::spawn_blocking(move || runtime.block_on(store.fold(&to, f, d, at))).await.unwrap()
+    }
+    fn fates(&self) -> Vec<(Name, MessageFates)> {
+        self.0.fates()
+    }
+    async fn delivered_since(&self, to: &Name, since: Timestamp) -> store::Result<u32> {
+        let (store, to, runtime) = (self.0.clone(), to.clone(), Handle::current());
+        tokio::task::spawn_blocking(move || runtime.block_on(store.delivered_since(&to, since))).await.unwrap()
+    }
+    fn fates_of(&self, to: &Name) -> MessageFates {
+        self.0.fates_of(to)
+    }
+    fn last(&self) -> Seq {
+        self.0.last()
+    }
+    fn appended(&self) -> watch::Receiver<Seq> {
+        self.0.appended()
+    }
+    fn outbox(&self) -> watch::Receiver<DeliveryId> {
+        self.0.outbox()
+    }
+    fn clock(&self) -> JournalClock {
+        self.0.clock()
+    }
+}
+
+type Script = Arc<dyn Fn(&str, usize) -> u16 + Send + Sync>;
+
+/// Answers by script: text and how often it came before -> status; 0 never answers. Each try takes 5 ms.
+#[derive(Clone)]
+struct Sink {
+    script: Script,
+    clock: Clock,
+    /// When, what, and the answer.
+    tries: Arc<Mutex<Vec<(Duration, String, u16)>>>,
+}
+
+impl Post for Sink {
+    async fn post(&self, request: &Request, _: Duration) -> Reply {
+        let Request::Print(text) = request else { panic!("not encoded by the test") };
+        let status = {
+            let mut tries = self.tries.lock().unwrap();
+            let status = (self.script)(text, tries.iter().filter(|(_, t, _)| t == text).count());
+            tries.push((self.clock.elapsed(), text.clone(), status));
+            status
+        };
+        if status == 0 {
+            std::future::pending::<()>().await;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        Reply::Http { status, retry_after: None, date: None, body: String::new() }
+    }
+}
+
+fn encode(_: &DestinationSettings, message: &Message, size: Size) -> Request {
+    Request::Print(if size == Size::Plain { format!("{} plain", message.title) } else { message.title.clone() })
+}
+
+fn classify(_: &DestinationSettings, reply: &Reply) -> Outcome {
+    let why = "as scripted".to_owned();
+    match reply {
+        Reply::Http { status: 200, .. } => Outcome::Delivered,
+        Reply::Http { status: 400, .. } => Outcome::BadPayload { why },
+        Reply::Http { status: 404, .. } => Outcome::Broken { why },
+        Reply::Http { status: 429, .. } => Outcome::RetryAfter { wait: Duration::from_secs(30) },
+        _ => Outcome::Retry { why },
+    }
+}
+
+/// One digest of everything, that names every title once.
+fn digest(messages: &[Message]) -> Vec<Message> {
+    let mut digest = message("digest", "digest");
+    digest.folded =
+        messages.iter().flat_map(|m| if m.folded.is_empty() { vec![digest_of(m)] } else { m.folded.clone() }).collect();
+    digest.title = digest.folded.iter().map(|of| of.title.as_str()).collect::<Vec<_>>().join("+");
+    vec![digest]
+}
+
+fn digest_of(m: &Message) -> DigestOf {
+    DigestOf {
+        at: m.about.at,
+        rule: m.about.rule.clone(),
+        reason: m.about.reason,
+        incident: m.about.incident.clone(),
+        severity: m.about.severity,
+        title: m.title.clone(),
+        subjects: vec![],
+        condition: None,
+        more: 0,
+    }
+}
+
+fn settings(name: &str) -> DestinationSettings {
+    let mut settings = DestinationSettings::with_defaults(name.into(), Kind::Console);
+    settings.rate_limit = RateLimit { limit: 1_000, per: Duration::from_secs(1), burst: 1_000 };
+    settings.overflow = Overflow::Queue;
+    settings.retry = Retry {
+        first: Duration::from_secs(1),
+        max: Duration::from_secs(60),
+        give_up_after: Duration::from_secs(3_600),
+    };
+    settings
+}
+
+fn message(title: &str, incident: &str) -> Message {
+    let mut message = refusal(&settings("x"), &"ops".into(), "", Timestamp::EPOCH);
+    (message.title, message.about.incident) = (title.to_owned(), incident.to_owned());
+    message
+}
+
+struct World {
+    store: Held,
+    sink: Sink,
+    statuses: Statuses,
+    stop: CancellationToken,
+    run: tokio::task::JoinHandle<()>,
+}
+
+impl World {
+    fn new(
+        dir: &Path,
+        destinations: Vec<DestinationSettings>,
+        script: impl Fn(&str, usize) -> u16 + Send + Sync + 'static,
+    ) -> Self {
+        let clock = Clock::pinned(Timestamp::from_millis(1_700_000_000_000));
+        let store = Held(Sqlite::open(dir, clock, Retention::default()).unwrap());
+        let sink = Sink { script: Arc::new(script), clock, tries: Arc::default() };
+        let (statuses, stop) = (Statuses::default(), CancellationToken::new());
+        let destinations = destinations.into_iter().map(Arc::new).collect();
+        let (digest, post): (Digest, _) = (Arc::new(digest), sink.clone());
+        let hub = Hub {
+            store: store.clone(),
+            post,
+            destinations,
+            digest,
+            statuses: statuses.clone(),
+            metrics: Metrics::default(),
+            encode,
+            classify,
+        };
+        let run = tokio::spawn(Dispatcher { hub: Arc::new(hub) }.run(stop.clone()));
+        Self { store, sink, statuses, stop, run }
+    }
+
+    /// Queues messages `(title, incident)` for `ops`.
+    async fn tell(&self, seq: u64, messages: impl IntoIterator<Item = (String, String)>) {
+        let messages = messages.into_iter().map(|(title, incident)| message(&title, &incident)).collect();
+        let at = self.store.clock().now();
+        self.store.commit(Step { seq: Seq(seq), messages, at, ..Step::default() }).await.unwrap();
+    }
+
+    /// Lets virtual time pass until `done`, which must come within `limit`.
+    async fn until(&self, limit: Duration, done: impl Fn(&MessageFates) -> bool) {
+        let end = self.sink.clock.elapsed() + limit;
+        while !done(&self.store.fates_of(&"ops".into())) {
+            assert!(
+                self.sink.clock.elapsed() < end,
+                "still {:?}: {:?}",
+                self.store.fates(),
+                self.sink.tries.lock().unwrap()
+            );
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    fn tries(&self) -> Vec<(f64, String, u16)> {
+        let tries = self.sink.tries.lock().unwrap();
+        tries.iter().map(|(at, text, status)| (at.as_secs_f64(), text.clone(), *status)).collect()
+    }
+
+    fn arrived(&self) -> Vec<String> {
+        self.tries().into_iter().filter(|(_, _, status)| *status == 200).map(|(_, text, _)| text).collect()
+    }
+
+    async fn end(self) {
+        self.stop.cancel();
+        self.run.await.unwrap();
+    }
+}
+
+fn pairs(titles: &[(&str, &str)]) -> Vec<(String, String)> {
+    titles.iter().map(|(title, incident)| ((*title).to_owned(), (*incident).to_owned())).collect()
+}
+
+const HOUR: Duration = Duration::from_secs(3_600);
+
+#[tokio::test(start_paused = true)]
+async fn one_incident_keeps_its_order_and_holds_up_no_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let world = World::new(dir.path(), vec![settings("ops")], |text, n| if text == "a1" && n < 1 { 500 } else { 200 });
+    world.tell(1, pairs(&[("a1", "a"), ("a2", "a"), ("b1", "b"), ("a3", "a"), ("b2", "b")])).await;
+    world.until(HOUR, |fates| fates.delivered == 5).await;
+    assert_eq!(world.arrived(), ["b1", "b2", "a1", "a2", "a3"]);
+    world.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn retry_after_pauses_everyone() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut ops = settings("ops");
+    ops.rate_limit = RateLimit { limit: 1, per: Duration::from_secs(1), burst: 1 };
+    let world = World::new(dir.path(), vec![ops], |text, n| if text == "a" && n == 0 { 429 } else { 200 });
+    world.tell(1, pairs(&[("a", "a"), ("b", "b")])).await;
+    world.until(HOUR, |fates| fates.delivered == 2).await;
+    let tries = world.tries();
+    assert_eq!(tries.len(), 3);
+    assert!(tries[1].0 - tries[0].0 >= 30.0, "{tries:?}");
+    assert_eq!(world.statuses.all()[&"ops".into()].attempts, BTreeMap::from([("delivered", 2), ("retry_after", 1)]));
+    world.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dead_sink_is_probed_at_most_once_a_second_then_catches_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let clock = Clock::pinned(Timestamp::EPOCH);
+    let world = World::new(dir.path(), vec![settings("ops")], move |_, _| {
+        if clock.elapsed() < Duration::from_secs(600) {
+            if clock.elapsed().as_secs().is_multiple_of(2) { 500 } else { 0 }
+        } else {
+            200
+        }
+    });
+    world.tell(1, (0..200).map(|n| (format!("m{n}"), format!("i{n}")))).await;
+    world.until(HOUR, |fates| fates.delivered == 200).await;
+    let probes: Vec<f64> = world.tries().iter().map(|t| t.0).filter(|at| (1.0..600.0).contains(at)).collect();
+    assert!(!probes.is_empty() && probes.windows(2).all(|pair| pair[1] - pair[0] >= 1.0), "{probes:?}");
+    assert!(clock.elapsed() < Duration::from_secs(680), "once it answers, nothing waits for its own backoff");
+    world.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_sent_becomes_a_dead_letter() {
+    let dir = tempfile::tempdir().unwrap();
+    let world = World::new(dir.path(), vec![settings("ops")], |text, _| match text {
+        "late" => 500,
+        "bad" => 400,
+        "worse" | "worse plain" => 400,
+        _ => 200,
+    });
+    world.tell(1, pairs(&[("bad", "b"), ("worse", "w"), ("late", "l")])).await;
+    world.until(3 * HOUR, |fates| fates.queued == 0).await;
+    assert_eq!(world.arrived(), ["bad plain"]);
+    let mut dead: Vec<_> =
+        world.store.dead_letters(9).await.unwrap().into_iter().map(|d| d.delivery.message.title).collect();
+    dead.sort();
+    assert_eq!(dead, ["late", "worse"]);
+    let late: Vec<f64> = world.tries().into_iter().filter(|t| t.1 == "late").map(|t| t.0).collect();
+    assert!((3_600.0..3_700.0).contains(late.last().unwrap()), "{late:?}");
+    world.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_broken_destination_keeps_its_backlog_is_told_of_once_and_probed_hourly() {
+    let dir = tempfile::tempdir().unwrap();
+    let clock = Clock::pinned(Timestamp::EPOCH);
+    let script = move |text: &str, _| if text.starts_with('m') && clock.elapsed() < 2 * HOUR { 404 } else { 200 };
+    let world = World::new(dir.path(), vec![settings("ops"), settings("boss")], script);
+    world.tell(1, [("m0".to_owned(), "i".to_owned())]).await;
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    world.tell(2, (1..20).map(|n| (format!("m{n}"), format!("i{n}")))).await;
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(world.tries().len(), 2, "one try, one word elsewhere");
+    assert_eq!(world.arrived(), ["Console destination `ops` refuses messages: as scripted"]);
+    assert_eq!(world.statuses.all()[&"ops".into()].disabled.as_deref(), Some("as scripted"));
+    world.until(3 * HOUR, |fates| fates.delivered == 20).await;
+    assert_eq!(world.tries().iter().filter(|t| t.2 == 404).count(), 2, "at once and after an hour");
+    assert_eq!(world.arrived().len(), 21, "told of once");
+    assert_eq!(world.statuses.all()[&"ops".into()].disabled, None);
+    world.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_storm_is_folded_and_everything_named_within_90_seconds() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut ops = settings("ops");
+    (ops.overflow, ops.rate_limit) = (Overflow::Digest, RateLimit { limit: 1, per: Duration::from_secs(1), burst: 5 });
+    let world = World::new(dir.path(), vec![ops], |_, _| 200);
+    for n in 0..40 {
+        world.tell(n + 1, (0..5).map(|m| (format!("d{}", n * 5 + m), format!("i{}", n * 5 + m)))).await;
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    world.until(Duration::from_secs(86), |fates| fates.queued == 0).await;
+    let arrived = world.arrived();
+    let mut named: Vec<_> = arrived.iter().flat_map(|text| text.split('+')).collect();
+    assert_eq!(named.len(), 200, "each once");
+    named.sort();
+    named.dedup();
+    assert_eq!(named.len(), 200);
+    assert!(arrived.len() <= 75, "{}", arrived.len());
+    let fates = world.store.fates_of(&"ops".into());
+    assert_eq!(fates.total, fates.delivered + fates.digested);
+    assert!(world.statuses.all()[&"ops".into()].folds >= 1);
+    world.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn digests_are_folded_again_and_queueing_destinations_never_fold() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut ops = settings("ops");
+    (ops.overflow, ops.rate_limit) = (Overflow::Digest, RateLimit { limit: 1, per: Duration::from_secs(12), burst: 1 });
+    let world = World::new(dir.path(), vec![ops], |_, _| 200);
+    for n in 0..10 {
+        world.tell(n + 1, (0..2_000).map(|m| (format!("d{n}.{m}"), format!("i{n}.{m}")))).await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    world.until(Duration::from_secs(60), |fates| fates.queued == 0).await;
+    assert_eq!(world.arrived().iter().flat_map(|text| text.split('+')).count(), 20_000);
+    assert!(world.arrived().len() <= 5, "{}", world.arrived().len());
+    world.end().await;
+
+    let mut ops = settings("ops");
+    ops.rate_limit = RateLimit { limit: 1, per: Duration::from_secs(12), burst: 1 };
+    let dir = tempfile::tempdir().unwrap();
+    let world = World::new(dir.path(), vec![ops], |_, _| 200);
+    world.tell(1, (0..20).map(|n| (format!("m{n}"), format!("i{n}")))).await;
+    world.until(HOUR, |fates| fates.delivered == 20).await;
+    world.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_crash_between_send_and_settle_repeats_that_one_only() {
+    let dir = tempfile::tempdir().unwrap();
+    let world = World::new(dir.path(), vec![settings("ops")], |text, _| if text == "c" { 0 } else { 200 });
+    world.tell(1, pairs(&[("a", "i"), ("b", "i"), ("c", "i"), ("d", "i")])).await;
+    world.until(HOUR, |fates| fates.delivered == 2).await;
+    while world.tries().len() < 3 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    world.run.abort();
+    let _ = world.run.await;
+    drop((world.store, world.sink, world.statuses));
+
+    let world = World::new(dir.path(), vec![settings("ops")], |_, _| 200);
+    world.until(HOUR, |fates| fates.delivered == 4).await;
+    assert_eq!(world.arrived(), ["c", "d"]);
+    world.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_disk_while_settling_does_not_send_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let world = World::new(dir.path(), vec![settings("ops")], |_, _| 200);
+    let other = rusqlite::Connection::open(dir.path().join("foghorn.db")).unwrap();
+    other.execute_batch("CREATE TRIGGER t BEFORE UPDATE ON outbox BEGIN SELECT RAISE(ABORT, 'full'); END").unwrap();
+    world.tell(1, pairs(&[("a", "i"), ("b", "i")])).await;
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(world.arrived(), ["a"], "b waits until a is settled");
+    other.execute_batch("DROP TRIGGER t").unwrap();
+    world.until(HOUR, |fates| fates.delivered == 2).await;
+    assert_eq!(world.arrived(), ["a", "b"]);
+    world.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn shutdown_finishes_what_is_under_way_within_five_seconds_and_keeps_the_rest() {
+    let dir = tempfile::tempdir().unwrap();
+    let world = World::new(dir.path(), vec![settings("ops")], |text, _| if text == "hangs" { 0 } else { 200 });
+    world.tell(1, pairs(&[("hangs", "h"), ("behind", "h"), ("other", "o")])).await;
+    world.until(HOUR, |fates| fates.delivered == 1).await;
+    let (begin, store, clock) = (world.sink.clock.elapsed(), world.store.clone(), world.sink.clock);
+    world.end().await;
+    assert!(clock.elapsed() - begin <= DRAIN + Duration::from_millis(10));
+    assert_eq!(store.fates_of(&"ops".into()).queued, 2);
+}
+
+/// Run by hand: `cargo test --release --lib dispatcher -- --ignored --nocapture`.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "a measurement"]
+async fn messages_per_second() {
+    let dir = tempfile::tempdir_in(".").unwrap();
+    let mut ops = settings("ops");
+    ops.rate_limit = RateLimit { limit: 1_000_000, per: Duration::from_secs(1), burst: 1_000_000 };
+    let world = World::new(dir.path(), vec![ops], |_, _| 200);
+    let begin = world.sink.clock.elapsed();
+    for seq in 1..=10 {
+        world.tell(seq, (0..500).map(|n| (format!("m{seq}.{n}"), format!("i{seq}.{n}")))).await;
+    }
+    world.until(HOUR, |fates| fates.delivered == 5_000).await;
+    println!("{:.0} messages/s", 5_000.0 / (world.sink.clock.elapsed() - begin).as_secs_f64());
+    world.end().await;
+}
