@@ -16,3 +16,4 @@ pub mod rules;
 pub mod source;
 pub mod store;
 pub mod trial;
+pub mod web;

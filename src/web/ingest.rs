@@ -1,0 +1,219 @@
+//! `POST /mist` and `POST /mist/<name>`: nothing is answered 200 that is not durable or deliberately left out.
+
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Buf, Bytes, BytesMut};
+use futures_util::{Stream, StreamExt};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use warp::filters::BoxedFilter;
+use warp::http::{HeaderMap, Method, StatusCode, header};
+use warp::reply::Response;
+use warp::{Filter, Rejection};
+
+use super::{Peer, Refused, State, from_this_machine, plain};
+use crate::model::Record;
+use crate::source::{self, Rejected, SourceSettings};
+use crate::store::Store;
+
+/// The longest a body may take from its head to its last byte.
+const BODY_DEADLINE: Duration = Duration::from_secs(15);
+/// How much of a refused body is read and thrown away, and for how long.
+const DRAINED: u64 = 16 * 1024 * 1024;
+const DRAIN_DEADLINE: Duration = Duration::from_secs(2);
+/// The source whose path has no name.
+const DEFAULT_SOURCE: &str = "mist";
+
+const TOO_LARGE: Refused = Refused::new(StatusCode::PAYLOAD_TOO_LARGE, "body too large");
+const BUSY: Refused = Refused::new(StatusCode::SERVICE_UNAVAILABLE, "too much at once, try again");
+
+/// The route.
+pub(super) fn route<S: Store>(state: &State<S>) -> BoxedFilter<(Response,)> {
+    let state = state.clone();
+    let named = warp::path::param::<String>().and(warp::path::end());
+    let default = warp::path::end().map(|| DEFAULT_SOURCE.to_owned());
+    // The default source has one address, not two.
+    let named = named.and_then(async |name: String| match name.as_str() {
+        DEFAULT_SOURCE => Err(Rejection::from(Refused::NOT_FOUND)),
+        _ => Ok(name),
+    });
+    warp::path("mist")
+        .and(default.or(named).unify())
+        .and(warp::method())
+        .and(warp::header::headers_cloned())
+        .and(warp::ext::optional::<Peer>())
+        .and(warp::body::stream())
+        .and_then(move |name: String, method, headers, peer, body| {
+            let state = state.clone();
+            async move { take(&state, &name, method, headers, peer, body).await.map_err(Rejection::from) }
+        })
+        .boxed()
+}
+
+/// Takes one POST for a source, if there is one of that name, and counts the answer.
+pub(super) async fn take<S: Store>(
+    state: &State<S>,
+    name: &str,
+    method: Method,
+    headers: HeaderMap,
+    peer: Option<Peer>,
+    body: impl Stream<Item = Result<impl Buf, warp::Error>> + Send,
+) -> Result<Response, Refused> {
+    let current = state.current();
+    let settings = current.sources.iter().find(|source| source.name.as_str() == name).ok_or(Refused::NOT_FOUND)?;
+    if method != Method::POST {
+        return Err(Refused::method("POST"));
+    }
+    let rules = &current.rules;
+    let wanted = |topic: &str| settings.store_all || rules.names_topic(topic);
+    let answer = post(state, settings, current.max_body, wanted, &headers, peer.as_ref(), body).await;
+    let status = answer.as_ref().map_or_else(|refused| refused.status, |_| StatusCode::OK);
+    state.metrics.post(&settings.name, status.as_u16());
+    answer.map(|()| plain(StatusCode::OK, "ok"))
+}
+
+/// Everything between a known source and its answer, in the order the answers are documented.
+async fn post<S: Store>(
+    state: &State<S>,
+    settings: &SourceSettings,
+    max_body: usize,
+    wanted: impl Fn(&str) -> bool,
+    headers: &HeaderMap,
+    peer: Option<&Peer>,
+    body: impl Stream<Item = Result<impl Buf, warp::Error>> + Send,
+) -> Result<(), Refused> {
+    let mut body = pin!(body);
+    let read = async {
+        readable(headers)?;
+        tokio::time::timeout(BODY_DEADLINE, read(headers, max_body, &state.bytes, body.as_mut()))
+            .await
+            .map_err(|_| Refused::new(StatusCode::REQUEST_TIMEOUT, "body took too long"))?
+    };
+    let (body, _held) = match read.await {
+        Ok(read) => read,
+        Err(refused) => {
+            if matches!(refused.status, StatusCode::PAYLOAD_TOO_LARGE | StatusCode::UNSUPPORTED_MEDIA_TYPE) {
+                drain(headers, body).await;
+            }
+            return Err(refused);
+        }
+    };
+    if let Some(peer) = peer {
+        peer.set_answering();
+    }
+    // A page in a browser on this machine is not this machine: its POST has an origin.
+    let local = from_this_machine(peer, headers) && !headers.contains_key(header::ORIGIN);
+    let verified = source::verify(settings, headers, local, body).map_err(refused)?;
+    if verified.is_chatty()
+        && let Some(topic) = verified.topic().filter(|topic| !wanted(topic))
+    {
+        state.metrics.not_stored(topic, verified.count_events());
+        return Ok(());
+    }
+    let is_ping = verified.topic() == Some("ping");
+    let (source, body) = verified.into_parts();
+    if is_ping {
+        tracing::info!(%source, "ping received");
+        state.metrics.ping();
+    }
+    state.store.append(Record::Post { source, body }).await.map_err(|error| {
+        tracing::warn!(%error, "a post could not be stored");
+        Refused::new(StatusCode::SERVICE_UNAVAILABLE, "cannot store it now, try again")
+    })?;
+    Ok(())
+}
+
+fn refused(rejected: Rejected) -> Refused {
+    let (status, why) = match rejected {
+        Rejected::SignatureMissing => (StatusCode::UNAUTHORIZED, "signature missing"),
+        Rejected::SignatureWrong => (StatusCode::UNAUTHORIZED, "signature does not match"),
+        Rejected::UnsignedFromAfar => (StatusCode::UNAUTHORIZED, "unsigned posts are accepted from this machine only"),
+        Rejected::NotJson => (StatusCode::BAD_REQUEST, "body is not JSON"),
+        Rejected::TooDeep => (StatusCode::BAD_REQUEST, "body is nested too deeply"),
+    };
+    Refused::new(status, why)
+}
+
+/// Whether the head promises something we read: JSON, not encoded.
+fn readable(headers: &HeaderMap) -> Result<(), Refused> {
+    if headers.contains_key(header::CONTENT_ENCODING) {
+        return Err(Refused::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "encoded bodies are not taken"));
+    }
+    if !headers.get_all(header::CONTENT_TYPE).iter().all(|value| value.to_str().is_ok_and(is_json)) {
+        return Err(Refused::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "content type is not JSON"));
+    }
+    Ok(())
+}
+
+fn is_json(content_type: &str) -> bool {
+    let media = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    media.strip_prefix("application/").is_some_and(|subtype| subtype == "json" || subtype.ends_with("+json"))
+}
+
+/// Takes what is left of a refused body, within bounds: a client that still sends when we close never sees the answer.
+async fn drain(headers: &HeaderMap, mut body: Pin<&mut (impl Stream<Item = Result<impl Buf, warp::Error>> + Send)>) {
+    let declared =
+        headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.trim().parse::<u64>().ok());
+    // One that asks before it sends has sent nothing yet.
+    if headers.contains_key(header::EXPECT) || declared.is_some_and(|length| length > DRAINED) {
+        return;
+    }
+    let rest = async {
+        let mut taken = 0;
+        while let Some(Ok(chunk)) = body.next().await {
+            taken += chunk.remaining() as u64;
+            if taken > DRAINED {
+                return;
+            }
+        }
+    };
+    let _ = tokio::time::timeout(DRAIN_DEADLINE, rest).await;
+}
+
+/// The whole body, counted as it comes: neither a length that lies nor none at all gets past the limit. The permit
+/// stands for its bytes, over all connections.
+async fn read(
+    headers: &HeaderMap,
+    max_body: usize,
+    budget: &Arc<Semaphore>,
+    mut body: Pin<&mut (impl Stream<Item = Result<impl Buf, warp::Error>> + Send)>,
+) -> Result<(Bytes, Option<OwnedSemaphorePermit>), Refused> {
+    let declared = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok());
+    if declared.is_some_and(|length| length.trim().parse::<u64>().map_or(true, |length| length > max_body as u64)) {
+        return Err(TOO_LARGE);
+    }
+    let mut first = Bytes::new();
+    let mut rest = BytesMut::new();
+    let mut held: Option<OwnedSemaphorePermit> = None;
+    while let Some(chunk) = body.next().await {
+        let mut chunk = chunk.map_err(|_| Refused::new(StatusCode::BAD_REQUEST, "body cut short"))?;
+        let length = chunk.remaining();
+        if length == 0 {
+            continue;
+        }
+        if first.len() + rest.len() + length > max_body {
+            return Err(TOO_LARGE);
+        }
+        let permits = u32::try_from(length).map_err(|_| TOO_LARGE)?;
+        let more = Arc::clone(budget).try_acquire_many_owned(permits).map_err(|_| BUSY)?;
+        match &mut held {
+            Some(held) => held.merge(more),
+            None => held = Some(more),
+        }
+        // Most bodies are one chunk, and are not copied.
+        let chunk = chunk.copy_to_bytes(length);
+        if first.is_empty() {
+            first = chunk;
+        } else {
+            rest.extend_from_slice(&chunk);
+        }
+    }
+    if rest.is_empty() {
+        return Ok((first, held));
+    }
+    let mut whole = BytesMut::with_capacity(first.len() + rest.len());
+    whole.extend_from_slice(&first);
+    whole.extend_from_slice(&rest);
+    Ok((whole.freeze(), held))
+}

@@ -1,0 +1,165 @@
+//! The HTTP door: what may come in, and what of us may be seen. Filters say what a request must be, handlers what we do.
+
+use std::convert::Infallible;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use tokio::sync::{Semaphore, watch};
+use warp::filters::BoxedFilter;
+use warp::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use warp::hyper::Response as HttpResponse;
+use warp::reply::Response;
+use warp::{Filter, Rejection};
+
+use crate::metrics::Metrics;
+use crate::rules::RuleSet;
+use crate::source::SourceSettings;
+use crate::store::Store;
+
+mod framing;
+mod ingest;
+mod ops;
+mod serve;
+
+pub use serve::{Limits, Peer, serve};
+
+/// The most bytes of bodies held at once, over all connections.
+const BYTES_IN_FLIGHT: usize = 48 * 1024 * 1024;
+
+/// What requests are judged by; replaced as a whole when rules.yaml changes.
+#[derive(Clone, Debug)]
+pub struct Current {
+    /// Who may post.
+    pub sources: Vec<SourceSettings>,
+    /// The rules: a chatty topic is stored when one of them names it.
+    pub rules: Arc<RuleSet>,
+    /// The largest body taken.
+    pub max_body: usize,
+}
+
+/// What handlers work with. Cheap to clone; clones share everything.
+#[derive(Clone, Debug)]
+pub struct State<S> {
+    store: S,
+    metrics: Metrics,
+    ready: watch::Receiver<bool>,
+    current: Arc<RwLock<Arc<Current>>>,
+    bytes: Arc<Semaphore>,
+}
+
+impl<S: Store> State<S> {
+    /// Puts it together. `ready`: whether everything journaled before the start has been judged.
+    #[must_use]
+    pub fn new(store: S, metrics: Metrics, ready: watch::Receiver<bool>, current: Current) -> Self {
+        let bytes = Arc::new(Semaphore::new(BYTES_IN_FLIGHT));
+        Self { store, metrics, ready, current: Arc::new(RwLock::new(Arc::new(current))), bytes }
+    }
+
+    /// Replaces sources and rules; requests under way finish by the old ones.
+    pub fn replace(&self, current: Current) {
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(current);
+    }
+
+    fn current(&self) -> Arc<Current> {
+        Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// Every route, with every error answered.
+#[must_use]
+pub fn routes<S: Store>(state: &State<S>) -> BoxedFilter<(Response,)> {
+    let routes = ingest::route(state).or(ops::routes(state)).unify();
+    routes
+        .recover(recover)
+        .unify()
+        .with(warp::reply::with::header("x-content-type-options", "nosniff"))
+        .map(reply)
+        .boxed()
+}
+
+fn reply(reply: impl warp::Reply) -> Response {
+    reply.into_response()
+}
+
+/// A request refused: a status, one short reason, and nothing of the request or of us.
+#[derive(Clone, Debug)]
+struct Refused {
+    status: StatusCode,
+    why: &'static str,
+    allow: Option<&'static str>,
+}
+
+impl Refused {
+    const fn new(status: StatusCode, why: &'static str) -> Self {
+        Self { status, why, allow: None }
+    }
+
+    const NOT_FOUND: Self = Self::new(StatusCode::NOT_FOUND, "nothing here");
+
+    const fn method(allow: &'static str) -> Self {
+        Self { allow: Some(allow), ..Self::new(StatusCode::METHOD_NOT_ALLOWED, "method not allowed") }
+    }
+}
+
+impl warp::reject::Reject for Refused {}
+
+/// The one place where errors get their bodies.
+async fn recover(rejection: Rejection) -> Result<Response, Infallible> {
+    // Any other rejection is of a filter we do not use to refuse: the path fits no route.
+    let refused = rejection.find::<Refused>().cloned().unwrap_or(Refused::NOT_FOUND);
+    let mut response = plain(refused.status, refused.why);
+    let headers = response.headers_mut();
+    if let Some(allow) = refused.allow {
+        headers.insert(header::ALLOW, HeaderValue::from_static(allow));
+    }
+    match refused.status {
+        StatusCode::SERVICE_UNAVAILABLE => {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
+        }
+        // The rest of the body is not waited for.
+        StatusCode::PAYLOAD_TOO_LARGE | StatusCode::UNSUPPORTED_MEDIA_TYPE | StatusCode::REQUEST_TIMEOUT => {
+            headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        _ => {}
+    }
+    Ok(response)
+}
+
+/// One line of plain text.
+fn plain(status: StatusCode, line: &'static str) -> Response {
+    let mut response = HttpResponse::new(format!("{line}\n").into());
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    response
+}
+
+/// GET or HEAD, else 405.
+async fn reading(method: Method) -> Result<(), Rejection> {
+    if matches!(method, Method::GET | Method::HEAD) { Ok(()) } else { Err(Refused::method("GET, HEAD").into()) }
+}
+
+/// Whether a request was made on this machine: from loopback, and not brought by a proxy, for which everyone would be.
+fn from_this_machine(peer: Option<&Peer>, headers: &HeaderMap) -> bool {
+    peer.is_some_and(Peer::is_loopback) && !headers.keys().any(|name| is_forwarding(name.as_str()))
+}
+
+/// Headers that proxies and tunnels add.
+fn is_forwarding(name: &str) -> bool {
+    const NAMES: [&str; 11] = [
+        "forwarded",
+        "via",
+        "x-real-ip",
+        "true-client-ip",
+        "x-client-ip",
+        "x-cluster-client-ip",
+        "fly-client-ip",
+        "fastly-client-ip",
+        "x-proxyuser-ip",
+        "cdn-loop",
+        "x-appengine-user-ip",
+    ];
+    const BEGINNINGS: [&str; 6] = ["x-forwarded", "cf-", "tailscale-", "x-envoy-", "x-original-", "x-azure-"];
+    NAMES.contains(&name) || BEGINNINGS.iter().any(|beginning| name.starts_with(beginning))
+}
+
+#[cfg(test)]
+mod tests;

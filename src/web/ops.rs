@@ -1,0 +1,81 @@
+//! What operators and machines look at: `/healthz` for anyone; `/readyz`, `/metrics` and the page for this machine only,
+//! until there are passwords.
+
+use warp::filters::BoxedFilter;
+use warp::http::{HeaderMap, HeaderValue, StatusCode, header};
+use warp::reply::Response;
+use warp::{Filter, Rejection};
+
+use super::{Peer, Refused, State, from_this_machine, plain, reading};
+use crate::store::Store;
+
+const PAGE: &str = include_str!("page.html");
+const PAGE_POLICY: &str = "default-src 'none'; style-src 'sha256-bSTOIbgLBUdtj0isHDolXtdWQJbYvKW6E+TQUtEEjQY='; frame-ancestors 'none'; base-uri 'none'; form-action 'none'";
+
+/// The routes.
+pub(super) fn routes<S: Store>(state: &State<S>) -> BoxedFilter<(Response,)> {
+    let healthz = get("healthz").map(|| plain(StatusCode::OK, "ok"));
+    let ready = state.ready.clone();
+    let readyz = get("readyz").and(local()).untuple_one().map(move || {
+        if *ready.borrow() {
+            plain(StatusCode::OK, "ready")
+        } else {
+            plain(StatusCode::SERVICE_UNAVAILABLE, "still judging what came before the start")
+        }
+    });
+    let shared = state.clone();
+    let metrics = get("metrics").and(local()).untuple_one().map(move || {
+        let text = shared.metrics.encode(shared.store.last(), &shared.store.fates());
+        let mut response = Response::new(text.into());
+        let kind = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
+        response.headers_mut().insert(header::CONTENT_TYPE, kind);
+        response
+    });
+    let page =
+        warp::path::end().and(warp::method()).and_then(reading).untuple_one().and(local()).untuple_one().map(page);
+    healthz.or(readyz).unify().or(metrics).unify().or(page).unify().boxed()
+}
+
+/// GET or HEAD of exactly this path.
+fn get(path: &'static str) -> impl Filter<Extract = (), Error = Rejection> + Clone {
+    warp::path(path).and(warp::path::end()).and(warp::method()).and_then(reading).untuple_one()
+}
+
+/// Requests of this machine only, under its own name: a page elsewhere whose name was made to mean loopback is not.
+fn local() -> impl Filter<Extract = ((),), Error = Rejection> + Clone {
+    warp::ext::optional::<Peer>().and(warp::header::headers_cloned()).and_then(
+        async |peer: Option<Peer>, headers: HeaderMap| {
+            if from_this_machine(peer.as_ref(), &headers) && names_this_machine(&headers) {
+                Ok(())
+            } else {
+                Err(Rejection::from(Refused::new(StatusCode::FORBIDDEN, "for this machine only")))
+            }
+        },
+    )
+}
+
+/// Whether `Host` is localhost or an address, which no one else's DNS can hand out.
+fn names_this_machine(headers: &HeaderMap) -> bool {
+    let Some(host) = headers.get(header::HOST) else { return true };
+    let Ok(host) = host.to_str() else { return false };
+    let name = match host.strip_prefix('[') {
+        Some(v6) => v6.split(']').next().unwrap_or_default(),
+        None => host.split(':').next().unwrap_or_default(),
+    };
+    let name = name.trim_end_matches('.').to_ascii_lowercase();
+    name == "localhost" || name.ends_with(".localhost") || name.parse::<std::net::IpAddr>().is_ok()
+}
+
+fn page() -> Response {
+    let mut response = Response::new(PAGE.into());
+    let headers = response.headers_mut();
+    for (name, value) in [
+        (header::CONTENT_TYPE, "text/html; charset=utf-8"),
+        (header::CONTENT_SECURITY_POLICY, PAGE_POLICY),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (header::CACHE_CONTROL, "no-store"),
+    ] {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    response
+}

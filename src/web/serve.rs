@@ -1,0 +1,248 @@
+//! The accept loop: `warp::serve` has no deadline, no bound on connections and no end to its drain, so warp's filters are
+//! served from here.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use warp::filters::BoxedFilter;
+use warp::http::{HeaderValue, StatusCode, header};
+use warp::reply::Response;
+
+use super::framing::{Framing, Watched};
+
+/// After a failed accept (no descriptors left, mostly) this long is waited.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Bounds on what clients may cost.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Connections at once.
+    pub connections: usize,
+    /// From the first wait for a request to the last byte of its head; so also how long a connection may be idle.
+    pub head: Duration,
+    /// The largest head.
+    pub head_size: usize,
+    /// How long requests under way may take to end once shutdown began.
+    pub drain: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { connections: 512, head: Duration::from_secs(10), head_size: 32 * 1024, drain: Duration::from_secs(5) }
+    }
+}
+
+/// The other end of a request's connection.
+#[derive(Clone, Debug)]
+pub struct Peer {
+    address: SocketAddr,
+    use_: Arc<Use>,
+}
+
+/// How worthy of being kept a connection is, when there are too many.
+#[derive(Debug, Default)]
+struct Use {
+    /// A whole request is here and its answer is not.
+    answering: AtomicBool,
+    /// It has been answered once: a real client.
+    answered: AtomicBool,
+}
+
+impl Peer {
+    /// A peer at an address.
+    #[must_use]
+    pub fn new(address: SocketAddr) -> Self {
+        Self { address, use_: Arc::default() }
+    }
+
+    /// Whether it is this machine, or a proxy on it.
+    #[must_use]
+    pub fn is_loopback(&self) -> bool {
+        self.address.ip().to_canonical().is_loopback()
+    }
+
+    /// The request is here in full: from here to the answer, the connection is not closed to make room.
+    pub(super) fn set_answering(&self) {
+        self.use_.answering.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Serves until `shutdown`, then lets requests under way end, for at most [`Limits::drain`].
+pub async fn serve(
+    listener: TcpListener,
+    routes: BoxedFilter<(Response,)>,
+    limits: Limits,
+    shutdown: CancellationToken,
+) {
+    let door = Door {
+        routes,
+        limits,
+        shutdown: shutdown.clone(),
+        open: Arc::default(),
+        places: Arc::new(Semaphore::new(limits.connections.clamp(1, Semaphore::MAX_PERMITS))),
+    };
+    let tasks = TaskTracker::new();
+    let mut number = 0_u64;
+    let accepting = async {
+        loop {
+            match listener.accept().await {
+                Ok((stream, address)) => {
+                    let Some(place) = door.place().await else { return };
+                    number += 1;
+                    tasks.spawn(door.clone().connection(number, stream, address, place));
+                }
+                Err(error) if is_of_one_connection(&error) => {}
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept connections");
+                    // Idle clients hold descriptors that others need.
+                    door.open.make_room();
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    };
+    tokio::select! {
+        () = accepting => {}
+        () = shutdown.cancelled() => {}
+    }
+    drop(listener);
+    tasks.close();
+    if tokio::time::timeout(limits.drain, tasks.wait()).await.is_err() {
+        tracing::warn!(connections = tasks.len(), "closing connections that did not end in time");
+        door.open.close_all();
+        tasks.wait().await;
+    }
+}
+
+/// The answer to a request that could be read in two ways; the connection ends with it.
+fn ambiguous() -> Response {
+    let mut answer = super::plain(StatusCode::BAD_REQUEST, "request is ambiguous");
+    answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    answer
+}
+
+/// The client went away before we looked.
+fn is_of_one_connection(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
+}
+
+#[derive(Clone)]
+struct Door {
+    routes: BoxedFilter<(Response,)>,
+    limits: Limits,
+    shutdown: CancellationToken,
+    open: Arc<Open>,
+    places: Arc<Semaphore>,
+}
+
+impl Door {
+    /// A place for one more connection. When all are taken, the one least worth keeping is closed.
+    async fn place(&self) -> Option<OwnedSemaphorePermit> {
+        if let Ok(place) = Arc::clone(&self.places).try_acquire_owned() {
+            return Some(place);
+        }
+        self.open.make_room();
+        Arc::clone(&self.places).acquire_owned().await.ok()
+    }
+
+    /// One connection, from its first byte to its close.
+    async fn connection(self, number: u64, stream: TcpStream, address: SocketAddr, place: OwnedSemaphorePermit) {
+        // Answers are small and whole: nothing is gained by holding them back.
+        let _ = stream.set_nodelay(true);
+        let peer = Peer::new(address);
+        let closed = CancellationToken::new();
+        self.open.add(number, closed.clone(), Arc::clone(&peer.use_));
+        let filter = TowerToHyperService::new(warp::service(self.routes.clone()));
+        let framing = Arc::new(Framing::default());
+        let service = service_fn(|mut request: hyper::Request<Incoming>| {
+            request.extensions_mut().insert(peer.clone());
+            let refused = framing.is_ambiguous(request.version(), request.headers());
+            let answer = (!refused).then(|| filter.call(request));
+            let use_ = Arc::clone(&peer.use_);
+            let framing = Arc::clone(&framing);
+            async move {
+                let answer = match answer {
+                    Some(answer) => answer.await,
+                    None => Ok(ambiguous()),
+                };
+                framing.answered();
+                use_.answering.store(false, Ordering::Relaxed);
+                use_.answered.store(true, Ordering::Relaxed);
+                answer
+            }
+        });
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(self.limits.head)
+            .max_buf_size(self.limits.head_size)
+            .serve_connection(TokioIo::new(Watched::new(stream, Arc::clone(&framing), self.limits.head_size)), service);
+        {
+            let mut connection = pin!(connection);
+            let mut draining = false;
+            loop {
+                tokio::select! {
+                    // What goes wrong on one connection (cut, silent, not HTTP) is the client's affair.
+                    _ = connection.as_mut() => break,
+                    () = closed.cancelled() => break,
+                    () = self.shutdown.cancelled(), if !draining => {
+                        draining = true;
+                        connection.as_mut().graceful_shutdown();
+                    }
+                }
+            }
+        }
+        self.open.remove(number);
+        drop(place);
+    }
+}
+
+/// The open connections, oldest first.
+#[derive(Debug, Default)]
+struct Open(Mutex<BTreeMap<u64, (CancellationToken, Arc<Use>)>>);
+
+impl Open {
+    fn all(&self) -> MutexGuard<'_, BTreeMap<u64, (CancellationToken, Arc<Use>)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn add(&self, number: u64, closed: CancellationToken, use_: Arc<Use>) {
+        self.all().insert(number, (closed, use_));
+    }
+
+    fn remove(&self, number: u64) {
+        self.all().remove(&number);
+    }
+
+    fn close_all(&self) {
+        for (closed, _) in self.all().values() {
+            closed.cancel();
+        }
+    }
+
+    /// Closes the oldest connection that never was answered, else the oldest that waits for no answer; none when all do.
+    /// So a thousand clients that send nothing cannot keep out one that does.
+    fn make_room(&self) {
+        let all = self.all();
+        let idle =
+            || all.values().filter(|(closed, use_)| !closed.is_cancelled() && !use_.answering.load(Ordering::Relaxed));
+        let never_answered = idle().find(|(_, use_)| !use_.answered.load(Ordering::Relaxed));
+        if let Some((closed, _)) = never_answered.or_else(|| idle().next()) {
+            closed.cancel();
+        }
+    }
+}
