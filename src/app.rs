@@ -1,0 +1,285 @@
+//! Builds everything in one straight line, runs it, drains it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use crate::clock::Clock;
+use crate::config::{self, Config};
+use crate::destination::DestinationSettings;
+use crate::destination::http::Http;
+use crate::dispatcher::{Digest, Dispatcher, Statuses};
+use crate::metrics::Metrics;
+use crate::model::{Message, Record};
+use crate::processor::Processor;
+use crate::render::Templates;
+use crate::store::{Sqlite, Store};
+use crate::web;
+
+/// Everything has this long to finish after a signal.
+const DRAIN: Duration = Duration::from_secs(8);
+
+/// Why `serve` ended.
+#[derive(Debug)]
+pub enum Error {
+    /// It never served: port, store.
+    Start(String),
+    /// It served, and had to stop.
+    Failed(String),
+}
+
+/// What the command line says instead of the config.
+#[derive(Clone, Debug, Default)]
+pub struct Instead {
+    /// Where to listen.
+    pub listen: Option<std::net::SocketAddr>,
+    /// The data folder.
+    pub data: Option<std::path::PathBuf>,
+}
+
+/// Serves until SIGTERM or SIGINT.
+///
+/// # Errors
+/// When it cannot start, or when the store is found damaged later.
+pub async fn run(config: Config, templates: Templates, instead: Instead) -> Result<(), Error> {
+    let listen = instead.listen.unwrap_or(config.server.listen);
+    let listener = TcpListener::bind(listen).await.map_err(|e| Error::Start(format!("listening on {listen}: {e}")))?;
+    let store =
+        Sqlite::open(instead.data.as_deref().unwrap_or(&config.server.data), Clock::system(), config.server.retention)
+            .map_err(|e| Error::Start(e.to_string()))?;
+    let http = Http::new(false).map_err(|e| Error::Start(e.to_string()))?;
+    let address = listener.local_addr().map_err(|e| Error::Start(e.to_string()))?;
+
+    let stop = CancellationToken::new();
+    let metrics = Metrics::default();
+    let (templates, template_updates) = watch::channel(Arc::new(templates));
+    let (ready, readiness) = watch::channel(false);
+
+    store.append(Record::Rules(config.record())).await.map_err(|e| Error::Start(e.to_string()))?;
+    let processor = Processor::restore(
+        store.clone(),
+        &config.rules,
+        config::rules_from_record,
+        template_updates.clone(),
+        metrics.clone(),
+        ready,
+    )
+    .await
+    .map_err(|e| Error::Start(e.to_string()))?;
+    let processor = on_own_thread(processor.run(stop.clone()));
+
+    let digest: Digest = Arc::new(move |waiting: &[Message]| template_updates.borrow().digest(waiting));
+    let sender = Sender { store: store.clone(), http, digest, views: (Statuses::default(), metrics.clone()) };
+    let dispatching = sender.start(config.destinations.clone());
+    let state = web::State::new(store.clone(), metrics.clone(), readiness, current(&config));
+    let limits = web::Limits { connections: config.server.max_connections, ..web::Limits::default() };
+    let server = tokio::spawn(web::serve(listener, web::routes(&state), limits, stop.clone()));
+    announce(&config, address);
+
+    let mut live = Live { store, templates, state, sender, dispatching: Some(dispatching), metrics };
+    let outcome = live.until_stopped(config, processor, &stop).await;
+    let drained = async {
+        let _ = server.await;
+        live.stop_dispatching().await;
+    };
+    if tokio::time::timeout(DRAIN, drained).await.is_err() {
+        warn!("some work did not finish in time; it goes on at the next start");
+    }
+    info!("stopped");
+    outcome
+}
+
+/// What requests are judged by.
+fn current(config: &Config) -> web::Current {
+    let max_body = usize::try_from(config.server.max_body).unwrap_or(usize::MAX);
+    web::Current { sources: config.sources.clone(), rules: Arc::clone(&config.rules), max_body }
+}
+
+/// Starts dispatchers.
+struct Sender {
+    store: Sqlite,
+    http: Http,
+    digest: Digest,
+    views: (Statuses, Metrics),
+}
+
+/// A dispatcher under way, and what stops it.
+type Dispatching = (tokio::task::JoinHandle<()>, CancellationToken);
+
+impl Sender {
+    fn start(&self, destinations: Vec<DestinationSettings>) -> Dispatching {
+        let stop = CancellationToken::new();
+        let dispatcher = Dispatcher::new(
+            self.store.clone(),
+            self.http.clone(),
+            destinations,
+            Arc::clone(&self.digest),
+            self.views.clone(),
+        );
+        (tokio::spawn(dispatcher.run(stop.clone())), stop)
+    }
+}
+
+/// The parts a reload touches.
+struct Live {
+    store: Sqlite,
+    templates: watch::Sender<Arc<Templates>>,
+    state: web::State<Sqlite>,
+    sender: Sender,
+    dispatching: Option<Dispatching>,
+    metrics: Metrics,
+}
+
+impl Live {
+    /// Waits for a signal, reloading meanwhile; then stops taking work and lets the processor finish.
+    async fn until_stopped(
+        &mut self,
+        mut config: Config,
+        mut processor: tokio::sync::oneshot::Receiver<Result<(), crate::store::Error>>,
+        stop: &CancellationToken,
+    ) -> Result<(), Error> {
+        let signal = |kind| tokio::signal::unix::signal(kind).map_err(|e| Error::Start(format!("signals: {e}")));
+        let mut terminate = signal(tokio::signal::unix::SignalKind::terminate())?;
+        let mut interrupt = signal(tokio::signal::unix::SignalKind::interrupt())?;
+        let mut hangup = signal(tokio::signal::unix::SignalKind::hangup())?;
+        let mut poll = tokio::time::interval(Duration::from_secs(2));
+        let text = |config: &Config| config.path.as_ref().and_then(|path| std::fs::read_to_string(path).ok());
+        let mut seen = text(&config);
+        let judged = |result: Result<Result<(), crate::store::Error>, _>| match result {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(e)) => Err(Error::Failed(e.to_string())),
+            Err(_) => Err(Error::Failed("the processor ended unexpectedly".to_owned())),
+        };
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => break,
+                _ = interrupt.recv() => break,
+                ended = &mut processor => {
+                    stop.cancel();
+                    return judged(ended);
+                }
+                _ = hangup.recv() => {
+                    seen = text(&config).or(seen);
+                    self.reload(&mut config).await;
+                }
+                _ = poll.tick() => {
+                    let now = text(&config);
+                    if now.is_some() && now != seen {
+                        seen = now;
+                        self.reload(&mut config).await;
+                    }
+                }
+            }
+        }
+        info!("stopping");
+        stop.cancel();
+        judged(tokio::time::timeout(DRAIN, processor).await.unwrap_or(Ok(Ok(()))))
+    }
+
+    /// Puts a changed file into force, whole or not at all.
+    async fn reload(&mut self, config: &mut Config) {
+        let loaded = Config::load(config.path.as_deref(), &config::environment)
+            .and_then(|fresh| fresh.load_templates().map(|templates| (fresh, templates)));
+        let (fresh, templates) = match loaded {
+            Ok(loaded) => loaded,
+            Err(problems) => {
+                self.metrics.reload(false);
+                error!("the changed config has problems; the rules before stay in force");
+                problems.0.iter().for_each(|problem| error!("{problem}"));
+                return;
+            }
+        };
+        if let Err(e) = self.store.append(Record::Rules(fresh.record())).await {
+            self.metrics.reload(false);
+            error!("the changed config could not be journaled; the rules before stay in force: {e}");
+            return;
+        }
+        self.templates.send_replace(Arc::new(templates));
+        if fresh.destinations != config.destinations {
+            self.stop_dispatching().await;
+            self.dispatching = Some(self.sender.start(fresh.destinations.clone()));
+        }
+        for warning in &fresh.warnings {
+            warn!("{warning}");
+        }
+        if fresh.server != config.server {
+            warn!("settings under `server:` take effect at the next start");
+        }
+        let server = std::mem::replace(config, fresh).server;
+        config.server = server;
+        self.state.replace(current(config));
+        self.metrics.reload(true);
+        info!(rules = config.rules.rules().len(), "the changed config is in force");
+    }
+
+    /// What is under way is finished; the rest stays in the outbox.
+    async fn stop_dispatching(&mut self) {
+        if let Some((dispatching, stop)) = self.dispatching.take() {
+            stop.cancel();
+            let _ = dispatching.await;
+        }
+    }
+}
+
+/// Judging is plain computation: on a thread of its own it never holds up the web.
+fn on_own_thread(
+    work: impl Future<Output = Result<(), crate::store::Error>> + Send + 'static,
+) -> tokio::sync::oneshot::Receiver<Result<(), crate::store::Error>> {
+    let (sender, receiver) = tokio::sync::oneshot::channel();
+    let runtime = tokio::runtime::Handle::current();
+    let thread = std::thread::Builder::new().name("processor".to_owned());
+    if let Err(e) = thread.spawn(move || {
+        lower_priority();
+        let _ = sender.send(runtime.block_on(work));
+    }) {
+        error!("the processor's thread cannot start: {e}");
+    }
+    receiver
+}
+
+/// Judging may lag for a while, taking may not: where both want the processor, this thread gets about a tenth. What posts
+/// bring in a burst is judged right after it.
+#[cfg(target_os = "linux")]
+fn lower_priority() {
+    // Linux counts niceness by thread: this is not the process's.
+    if let Err(e) = rustix::process::setpriority_process(None, 10) {
+        tracing::debug!("the processor keeps its priority: {e}");
+    }
+}
+
+/// Elsewhere niceness is the whole process's, or not there at all.
+#[cfg(not(target_os = "linux"))]
+fn lower_priority() {}
+
+/// Says where it listens, and what to do next.
+fn announce(config: &Config, address: std::net::SocketAddr) {
+    // The one line on standard output that scripts wait for.
+    println!("listening on http://{address}");
+    let path = |name: &str| if name == "mist" { "/mist".to_owned() } else { format!("/mist/{name}") };
+    let base = config.server.public_url.clone().unwrap_or_else(|| format!("http://{address}"));
+    for source in &config.sources {
+        info!(
+            "Mist's webhook URL for source `{}`: {}{}",
+            source.name,
+            base.trim_end_matches('/'),
+            path(source.name.as_str())
+        );
+        if source.secrets.is_empty() && !source.allow_unsigned {
+            info!(
+                "source `{}` has no secret: posts are accepted from this machine only. Set MIST_WEBHOOK_SECRET to Mist's secret",
+                source.name
+            );
+        }
+    }
+    let told: Vec<&str> = config.destinations.iter().map(|d| d.name.as_str()).collect();
+    info!("{} rules; telling {}", config.rules.rules().len(), told.join(", "));
+    if config.destinations.iter().all(|d| matches!(d.kind, crate::destination::Kind::Console)) {
+        info!(
+            "messages are printed here. To have them in chat, set SLACK_WEBHOOK_URL or TEAMS_WEBHOOK_URL, or add `destinations:` to rules.yaml"
+        );
+    }
+}

@@ -1,0 +1,198 @@
+//! The doors: one file per command. Exit codes: 0 fine, 1 unexpected, 2 usage, 3 the config has problems, 4 a rule test
+//! failed, 5 cannot start (port, store).
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+use crate::config::{Config, Problems};
+
+mod check;
+mod export;
+mod replay;
+mod send_test;
+mod serve;
+mod test;
+
+/// What ends a command early: a text for people, and the exit code.
+#[derive(Debug)]
+pub struct Failure {
+    /// Printed to standard error as it is.
+    pub text: String,
+    /// The exit code.
+    pub code: u8,
+}
+
+impl Failure {
+    /// Something unexpected (1).
+    pub(crate) fn unexpected(text: impl std::fmt::Display) -> Self {
+        Self { text: format!("foghorn: {text}"), code: 1 }
+    }
+
+    /// The command line is wrong (2).
+    pub(crate) fn usage(text: impl std::fmt::Display) -> Self {
+        Self { text: format!("foghorn: {text}"), code: 2 }
+    }
+
+    /// The config has problems (3).
+    pub(crate) fn config(problems: &Problems) -> Self {
+        Self { text: problems.to_string().trim_end().to_owned(), code: 3 }
+    }
+
+    /// Cannot start (5).
+    pub(crate) fn start(text: impl std::fmt::Display) -> Self {
+        Self { text: format!("foghorn: cannot start: {text}"), code: 5 }
+    }
+}
+
+/// The bridge that turns a network's webhook firehose into the few chat messages a person wants.
+#[derive(Debug, Parser)]
+#[command(name = "foghorn", version, about, max_term_width = 100)]
+pub struct Cli {
+    /// The rules and settings; without it ./rules.yaml, else the built-in rules
+    #[arg(long, global = true, value_name = "FILE", env = "FOGHORN_CONFIG")]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    serve: ServeArgs,
+}
+
+/// Where to listen and where to keep things.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct ServeArgs {
+    /// Listen here instead of `server.listen`; port 0 takes a free one
+    #[arg(long, value_name = "ADDR")]
+    listen: Option<std::net::SocketAddr>,
+    /// Keep the data here instead of `server.data`
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Receive, judge, tell (the default)
+    Serve(ServeArgs),
+    /// Print every problem of the config at once
+    Check {
+        /// Print every implied setting
+        #[arg(long)]
+        explain: bool,
+    },
+    /// Run the `tests:` of the config, in virtual time
+    Test,
+    /// Print what these rules would have sent; sends nothing
+    Replay(ReplayArgs),
+    /// Print the stored traffic, as lines that `replay` reads
+    Export {
+        /// Only what was received in the last this long (`1d`)
+        #[arg(long, value_name = "DURATION")]
+        since: Option<String>,
+        /// The data folder, instead of `server.data`
+        #[arg(long, value_name = "DIR")]
+        data: Option<PathBuf>,
+    },
+    /// Send a sample message to a destination and report what the other side said
+    SendTest {
+        /// Its name in the config
+        destination: String,
+    },
+    /// Print the JSON Schema of the config, for editors
+    Schema,
+}
+
+/// What to replay, and how to print it.
+#[derive(Debug, clap::Args)]
+pub struct ReplayArgs {
+    /// Traffic files; `-` is standard input
+    #[arg(value_name = "FILE", required_unless_present = "stored")]
+    files: Vec<PathBuf>,
+    /// Replay the stored journal instead
+    #[arg(long, conflicts_with = "files")]
+    stored: bool,
+    /// Of the stored journal, only the last this long (`7d`)
+    #[arg(long, value_name = "DURATION", requires = "stored")]
+    since: Option<String>,
+    /// Let time run on to this moment (RFC 3339) after the last line
+    #[arg(long, value_name = "TIME")]
+    until: Option<String>,
+    /// How to print
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+    /// The data folder, instead of `server.data`
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// For people
+    Text,
+    /// One message a line
+    Json,
+}
+
+/// Runs the command line; what goes wrong is printed, and becomes the exit code.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            if !failure.text.is_empty() {
+                eprintln!("{}", failure.text);
+            }
+            ExitCode::from(failure.code)
+        }
+    }
+}
+
+fn run(cli: Cli) -> Result<(), Failure> {
+    let at = cli.config;
+    match cli.command.unwrap_or(Command::Serve(cli.serve)) {
+        Command::Serve(args) => serve::run(at, args),
+        Command::Check { explain } => check::run(&load(at, Config::load)?, explain),
+        Command::Test => test::run(&load(at, Config::load_offline)?),
+        Command::Replay(args) => replay::run(&load(at, Config::load_offline)?, args),
+        Command::Export { since, data } => export::run(&load(at, Config::load_offline)?, since.as_deref(), data),
+        Command::SendTest { destination } => send_test::run(&load(at, Config::load)?, &destination),
+        Command::Schema => {
+            out(&crate::config::schema());
+            Ok(())
+        }
+    }
+}
+
+/// Prints to standard output; a reader that went away (`| head`) is no error.
+fn out(text: &str) {
+    use std::io::Write as _;
+    let _ = std::io::stdout().lock().write_all(text.as_bytes());
+}
+
+/// The config file that applies: the one named, else ./rules.yaml where there is one, else none (the built-in rules).
+fn config_path(named: Option<PathBuf>) -> Option<PathBuf> {
+    named.or_else(|| Some(PathBuf::from("rules.yaml")).filter(|path| path.exists()))
+}
+
+/// How a command reads its config: for sending, or offline.
+type Load = fn(Option<&Path>, &fn(&str) -> Option<String>) -> Result<Config, Problems>;
+
+/// Loads the config, or gives every problem at once. Warnings are printed.
+fn load(named: Option<PathBuf>, how: Load) -> Result<Config, Failure> {
+    let path = config_path(named);
+    let environment: fn(&str) -> Option<String> = crate::config::environment;
+    let config = how(path.as_deref(), &environment).map_err(|problems| Failure::config(&problems))?;
+    for warning in &config.warnings {
+        eprintln!("{warning}");
+    }
+    if config.path.is_none() {
+        eprintln!("foghorn: no ./rules.yaml here, so the built-in rules apply");
+    }
+    Ok(config)
+}
+
+/// Reads a duration of the command line.
+fn duration(option: &str, text: &str) -> Result<std::time::Duration, Failure> {
+    crate::model::parse_duration(text).map_err(|why| Failure::usage(format!("{option}: {why}")))
+}

@@ -1,0 +1,81 @@
+//! `send-test`: a sample message to one destination, and what the other side said.
+
+use super::{Failure, out};
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::destination::http::Http;
+use crate::destination::{Outcome, Reply, Size};
+use crate::model::{Name, Notification, Reason, Severity, Subject};
+
+pub(super) fn run(config: &Config, name: &str) -> Result<(), Failure> {
+    let Some(settings) = config.destinations.iter().find(|d| d.name.as_str() == name) else {
+        let known: Vec<&str> = config.destinations.iter().map(|d| d.name.as_str()).collect();
+        return Err(Failure::usage(format!("there is no destination `{name}`; defined: {}", known.join(", "))));
+    };
+    let templates = config.load_templates().map_err(|problems| Failure::config(&problems))?;
+    let message = templates.render(sample(&settings.name));
+    let request = settings.encode(&message, Size::Full);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::unexpected)?;
+    let reply = runtime.block_on(async {
+        let http = Http::new(false).map_err(Failure::unexpected)?;
+        Ok(http.send(&request, settings.timeout).await)
+    })?;
+    let said = match &reply {
+        Reply::Http { status, body, .. } if body.trim().is_empty() => format!("status {status}, no text"),
+        Reply::Http { status, body, .. } => format!("status {status}: {}", crate::render::one_line(body)),
+        Reply::Failed { why } => why.clone(),
+        Reply::Printed => "printed".to_owned(),
+    };
+    match settings.classify(&reply) {
+        Outcome::Delivered => {
+            out(&format!("{name} took it ({said})\n"));
+            Ok(())
+        }
+        Outcome::Retry { why } => {
+            Err(Failure::unexpected(format!("{name} did not take it: {why} ({said}); serve would try again")))
+        }
+        Outcome::RetryAfter { wait } => {
+            Err(Failure::unexpected(format!("{name} asks to wait {} s ({said}); serve would", wait.as_secs())))
+        }
+        Outcome::BadPayload { why } | Outcome::Broken { why } => {
+            Err(Failure::unexpected(format!("{name} refused it: {why} ({said})")))
+        }
+    }
+}
+
+/// A message that shows everything a real one does.
+fn sample(to: &Name) -> Notification {
+    let now = Clock::system().wall();
+    let began = now.shifted(-190_000);
+    Notification {
+        at: now,
+        to: vec![to.clone()],
+        source: Name::new("mist"),
+        rule: "send-test".to_owned(),
+        template: None,
+        reason: Reason::First,
+        incident: "send-test".to_owned(),
+        severity: Severity::Info,
+        topic: "device-events".to_owned(),
+        kind: "AP_DISCONNECTED".to_owned(),
+        condition: Some("ap_offline".to_owned()),
+        group: vec![("site".to_owned(), "Foghorn test".to_owned())],
+        subjects: vec![Subject {
+            site: Some("Foghorn test".to_owned()),
+            device: Some("ap-test".to_owned()),
+            device_mac: Some("020000000001".to_owned()),
+            device_type: Some("ap".to_owned()),
+            starts_at: Some(began),
+            events: 1,
+            ..Subject::default()
+        }],
+        firing: 1,
+        more: 0,
+        more_since: 0,
+        started: began,
+        duration_ms: None,
+        why: Some("this is only a test".to_owned()),
+        detail: None,
+        event: serde_json::Value::Null,
+    }
+}

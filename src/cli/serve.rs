@@ -1,0 +1,47 @@
+//! `serve`: receives, judges, tells.
+
+use std::path::PathBuf;
+
+use super::{Failure, ServeArgs};
+use crate::app;
+use crate::config::{Config, Log};
+
+pub(super) fn run(named: Option<PathBuf>, args: ServeArgs) -> Result<(), Failure> {
+    let config = super::load(named, Config::load)?;
+    if let Some(listen) = args.listen
+        && let Some(what) = config.exposed(listen)
+    {
+        return Err(Failure {
+            text: format!("foghorn: --listen: {what}; give it `secrets` or `allow_unsigned: true`"),
+            code: 3,
+        });
+    }
+    let instead = app::Instead { listen: args.listen, data: args.data };
+    let templates = config.load_templates().map_err(|problems| Failure::config(&problems))?;
+    log_to_stderr(config.server.log);
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().enable_all().worker_threads(2).max_blocking_threads(8).build();
+    let runtime = runtime.map_err(Failure::start)?;
+    let ended = runtime.block_on(app::run(config, templates, instead));
+    runtime.shutdown_timeout(std::time::Duration::from_secs(1));
+    ended.map_err(|error| match error {
+        app::Error::Start(text) => Failure::start(text),
+        app::Error::Failed(text) => Failure::unexpected(text),
+    })
+}
+
+/// Logs to standard error; FOGHORN_LOG filters (`info`, `foghorn=debug`). HTTP crates never speak below info: their
+/// debug lines hold request paths, which are secrets here.
+fn log_to_stderr(format: Log) {
+    use tracing_subscriber::filter::EnvFilter;
+    let filter = EnvFilter::try_from_env("FOGHORN_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter = ["hyper=info", "hyper_util=info", "reqwest=info", "h2=info", "rustls=info", "warp=info"]
+        .into_iter()
+        .filter_map(|directive| directive.parse().ok())
+        .fold(filter, EnvFilter::add_directive);
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    match format {
+        Log::Json => builder.json().flatten_event(true).init(),
+        Log::Text => builder.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).init(),
+    }
+}
