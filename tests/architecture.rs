@@ -1,0 +1,282 @@
+//! The floors of ARCHITECTURE.md, held by a test: a module uses only floors below its own.
+//!
+//! Reads every file under `src/`, takes out comments and literals, and collects the top-level modules each file names
+//! (`crate::x`, `crate::{x, y}`, and `super::x` where `super` is the crate's root). Unit tests inside `src/` count too: a
+//! test that needs a floor above belongs in `tests/`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+/// Every top-level module and its floor. A new module needs a line here.
+const FLOORS: &[(u8, &[&str])] = &[
+    (0, &["model"]),
+    (1, &["clock", "rules", "render", "pacing", "metrics"]),
+    (2, &["engine", "source", "destination", "store"]),
+    (3, &["config", "fold", "processor", "dispatcher", "replay", "trial", "web"]),
+    (4, &["app"]),
+    (5, &["cli"]),
+];
+
+/// Neighbours on one floor that may look at each other, and why.
+const NEIGHBOURS: &[(&str, &str)] = &[
+    ("pacing", "clock"),   // the limiters run on our clock
+    ("processor", "fold"), // the fold, fed by the live journal
+    ("replay", "fold"),    // the same fold, fed by a file or the stored journal
+    ("trial", "fold"),     // the same fold, fed by `tests:`
+    ("trial", "config"),   // the test cases are config's words
+    ("web", "dispatcher"), // /readyz shows the state of destinations
+];
+
+/// The only modules that may know the settings file. The rest take what was resolved from it as plain values.
+const KNOW_CONFIG: &[&str] = &["config", "trial", "app", "cli"];
+
+/// One file's look at a module.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Look {
+    file: String,
+    from: String,
+    to: String,
+}
+
+fn floor(module: &str) -> Option<u8> {
+    FLOORS.iter().find(|(_, modules)| modules.contains(&module)).map(|(floor, _)| *floor)
+}
+
+/// Why this look is not allowed; `None` when it is.
+fn objection(Look { file, from, to }: &Look) -> Option<String> {
+    if from == to {
+        return None;
+    }
+    let (Some(above), Some(below)) = (floor(from), floor(to)) else {
+        let stranger = if floor(from).is_none() { from } else { to };
+        return Some(format!("src/{file}: module `{stranger}` has no floor: give it one in tests/architecture.rs"));
+    };
+    if to == "config" && !KNOW_CONFIG.contains(&from.as_str()) {
+        return Some(format!("src/{file}: `{from}` uses `config`; only {} may", KNOW_CONFIG.join(", ")));
+    }
+    let neighbours = above == below && NEIGHBOURS.contains(&(from.as_str(), to.as_str()));
+    if below < above || neighbours {
+        return None;
+    }
+    Some(format!("src/{file}: `{from}` (floor {above}) uses `{to}` (floor {below})"))
+}
+
+/// The modules a file names. `file` is its path below `src/`, with `/`.
+fn looks(file: &str, text: &str) -> BTreeSet<Look> {
+    let from = file.split(['/', '.']).next().unwrap_or_default();
+    let words = words(text);
+    let mut found = BTreeSet::new();
+    for start in 0..words.len() {
+        let rest = words.get(start..).unwrap_or_default();
+        let Some(named) = after_root(file, rest) else { continue };
+        for to in firsts(named) {
+            found.insert(Look { file: file.to_owned(), from: from.to_owned(), to });
+        }
+    }
+    found
+}
+
+/// The words after the crate's root and its `::`, where `words` begins with a path from the root.
+fn after_root<'a, 'w>(file: &str, words: &'a [&'w str]) -> Option<&'a [&'w str]> {
+    if let ["crate", "::", rest @ ..] = words {
+        return Some(rest);
+    }
+    // `super` once per level; a file at the top of its module is one level below the root.
+    let inner = file.strip_suffix("/mod.rs").or_else(|| file.strip_suffix(".rs")).unwrap_or(file);
+    let mut rest = words;
+    for _ in inner.split('/') {
+        let ["super", "::", further @ ..] = rest else { return None };
+        rest = further;
+    }
+    // Inside an inline module this is one level off: then it names no module of ours.
+    rest.first().is_some_and(|word| *word == "{" || floor(word).is_some()).then_some(rest)
+}
+
+/// The first name of a path, or of each path of a `{group}`; constants and types of the root are not modules.
+fn firsts(words: &[&str]) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    let mut depth = 0_usize;
+    let mut at_start = true;
+    for word in words {
+        match *word {
+            "{" => {
+                depth += 1;
+                at_start |= depth == 1;
+            }
+            "}" => depth = depth.saturating_sub(1),
+            "," => at_start = depth == 1,
+            name if at_start => {
+                at_start = false;
+                if name.starts_with(|c: char| c.is_ascii_lowercase()) && name != "self" {
+                    found.insert(name.to_owned());
+                }
+            }
+            _ => {}
+        }
+        if depth == 0 {
+            break;
+        }
+    }
+    found
+}
+
+/// Names, `::`, and single signs, without comments, literals and spaces.
+fn words(text: &str) -> Vec<&str> {
+    let mut words = Vec::new();
+    let mut rest = text;
+    while let Some(first) = rest.chars().next() {
+        let length = if let Some(skip) = silent(rest) {
+            skip
+        } else if first.is_alphanumeric() || first == '_' {
+            rest.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(rest.len())
+        } else if rest.starts_with("::") {
+            2
+        } else {
+            first.len_utf8()
+        };
+        let (word, further) = rest.split_at(length);
+        if silent(rest).is_none() && !first.is_whitespace() {
+            words.push(word);
+        }
+        rest = further;
+    }
+    words
+}
+
+/// How long the comment or literal is that begins here, if one does.
+fn silent(text: &str) -> Option<usize> {
+    let until = |from: usize, end: &str| {
+        text.get(from..).and_then(|rest| rest.find(end)).map_or(text.len(), |at| from + at + end.len())
+    };
+    if text.starts_with("//") {
+        return Some(text.find('\n').unwrap_or(text.len()));
+    }
+    if text.starts_with("/*") {
+        return Some(until(2, "*/"));
+    }
+    let raw = text.strip_prefix("br").or_else(|| text.strip_prefix('r'));
+    if let Some(raw) = raw {
+        let hashes = raw.len() - raw.trim_start_matches('#').len();
+        if raw.get(hashes..).is_some_and(|rest| rest.starts_with('"')) {
+            let from = text.len() - raw.len() + hashes + 1;
+            return Some(until(from, &format!("\"{}", "#".repeat(hashes))));
+        }
+    }
+    let quote = text.chars().next().filter(|c| matches!(c, '"' | '\''))?;
+    let mut escaped = false;
+    for (at, c) in text.char_indices().skip(1) {
+        if !escaped && c == quote {
+            return Some(at + 1);
+        }
+        // A lifetime, not a character: `'a,` `'static>`. A character is closed after one sign, or after an escape.
+        if quote == '\''
+            && !escaped
+            && c != '\\'
+            && !text.get(at + c.len_utf8()..).is_some_and(|rest| rest.starts_with('\''))
+        {
+            return None;
+        }
+        if quote == '\'' && escaped && matches!(c, 'u' | 'x') {
+            return Some(until(at, "'"));
+        }
+        escaped = c == '\\' && !escaped;
+    }
+    None
+}
+
+/// Every `.rs` file below `src/` with its text, by path.
+fn sources() -> std::io::Result<BTreeMap<String, String>> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut found = BTreeMap::new();
+    let mut folders = vec![root.clone()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder)? {
+            let path = entry?.path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let file = path.strip_prefix(&root).unwrap_or(&path).to_string_lossy().replace('\\', "/");
+                found.insert(file, std::fs::read_to_string(&path)?);
+            }
+        }
+    }
+    Ok(found)
+}
+
+#[test]
+fn a_module_uses_only_floors_below_its_own() {
+    let sources = sources().expect("src/ can be read");
+    let inside: Vec<_> = sources.iter().filter(|(file, _)| !matches!(file.as_str(), "lib.rs" | "main.rs")).collect();
+    let modules: BTreeSet<_> = inside.iter().filter_map(|(file, _)| file.split(['/', '.']).next()).collect();
+    let looks: BTreeSet<_> = inside.iter().flat_map(|(file, text)| looks(file, text)).collect();
+
+    let homeless: Vec<_> = modules.iter().filter(|module| floor(module).is_none()).collect();
+    assert!(homeless.is_empty(), "modules without a floor in tests/architecture.rs: {homeless:?}");
+    let objections: Vec<_> = looks.iter().filter_map(objection).collect();
+    assert!(objections.is_empty(), "\n{}\n", objections.join("\n"));
+
+    // Seen enough to mean something.
+    assert!(modules.len() >= 12, "only {modules:?}");
+    assert!(looks.len() >= 60, "only {} looks", looks.len());
+    for (from, to) in [("engine", "rules"), ("processor", "store"), ("cli", "config"), ("fold", "source")] {
+        assert!(looks.iter().any(|look| look.from == from && look.to == to), "`{from}` no longer uses `{to}`?");
+    }
+}
+
+#[test]
+fn the_binary_knows_only_the_command_line() {
+    let sources = sources().expect("src/ can be read");
+    let words = words(&sources["main.rs"]).join(" ");
+    let named: BTreeSet<_> =
+        words.match_indices("foghorn :: ").map(|(at, found)| words[at + found.len()..].split(' ').next()).collect();
+    assert_eq!(named, BTreeSet::from([Some("cli")]));
+}
+
+#[test]
+fn planted_faults_are_found() {
+    let objections = |file: &str, text: &str| looks(file, text).iter().filter_map(objection).collect::<Vec<_>>();
+    // upward, in each way of writing it
+    for text in [
+        "use crate::web::State;",
+        "use crate::{model::Event, web::{State, ops}};",
+        "use crate::{\n    model::{Event, Name},\n    web,\n};",
+        "fn f(state: &crate::web::State) {}",
+        "/* \" */ const A: &str = \"//\"; use crate::web;",
+        "fn f<'a>(c: char, s: &'a str) { c == '\"'; crate::web::g(r#\"a\"b\"#) }",
+        "const Q: char = '\\''; const U: char = '\\u{1F600}'; use crate::web;",
+    ] {
+        assert_eq!(
+            objections("engine/judge.rs", text),
+            ["src/engine/judge.rs: `engine` (floor 2) uses `web` (floor 3)"],
+            "{text}"
+        );
+    }
+    assert_eq!(objections("engine/judge.rs", "use super::super::web;").len(), 1);
+    assert_eq!(objections("engine/mod.rs", "use super::{model, web};").len(), 1);
+    // sideways
+    assert_eq!(objections("source/mist/mod.rs", "use crate::store::Store;").len(), 1);
+    assert_eq!(objections("fold.rs", "use crate::processor::Processor;").len(), 1);
+    // the settings, and a module nobody placed
+    assert_eq!(
+        objections("dispatcher.rs", "use crate::config::Config;"),
+        ["src/dispatcher.rs: `dispatcher` uses `config`; only config, trial, app, cli may"]
+    );
+    assert_eq!(objections("engine/mod.rs", "use crate::utils::x;").len(), 1);
+    assert_eq!(objections("utils.rs", "use crate::model::Name;").len(), 1);
+}
+
+#[test]
+fn what_is_allowed_passes() {
+    let objections = |file: &str, text: &str| looks(file, text).iter().filter_map(objection).collect::<Vec<_>>();
+    for (file, text) in [
+        ("engine/judge.rs", "use crate::{model::Event, rules::Rule}; use super::window; use super::super::model;"),
+        ("engine/mod.rs", "//! Fed by [`crate::processor`].\n/// See crate::web.\n/* crate::web */ mod judge;"),
+        ("engine/mod.rs", "const A: &str = \"crate::web\"; const B: &str = r##\"use crate::web;\"##;"),
+        ("engine/mod.rs", "const A: &str = r#\"a\" crate::web \"b\"#; const B: &str = \"\\\" crate::web\";"),
+        ("engine/mod.rs", "use crate::engine::window; use crate::Root; mod tests { use super::*; use super::judge; }"),
+        ("processor.rs", "use crate::fold::Fold;"),
+        ("app.rs", "use crate::{clock, config, store, web};"),
+    ] {
+        assert_eq!(objections(file, text), Vec::<String>::new(), "{file}: {text}");
+    }
+}

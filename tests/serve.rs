@@ -1,0 +1,208 @@
+//! The main path, from a signed POST to a message in the chat, on the real binary.
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::disallowed_methods
+)]
+
+mod support;
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use support::{Chat, Foghorn, binary, device_event, eventually};
+
+fn rules(chat: &Chat, more: &str) -> String {
+    format!(
+        "destinations:\n  slack: {{slack: {{url: \"{}\"}}, rate_limit: {{limit: 100, per: 1s, burst: 100}}, retry: {{first: 50ms, max: 200ms}}}}\n\
+         rules:\n  - name: AP unreachable\n    match: {{condition: ap_offline}}\n    group_wait: 0s\n{more}",
+        chat.url("/services/T0/B0/canary"),
+    )
+}
+
+fn text(message: &Value) -> String {
+    message["text"].as_str().unwrap_or_default().to_owned()
+}
+
+#[tokio::test]
+async fn down_is_told_and_then_up() {
+    let chat = Chat::start().await;
+    let foghorn = Foghorn::start(&rules(&chat, "")).await;
+    foghorn.post("device-events", json!([device_event("AP_DISCONNECTED", 1)])).await;
+    let taken = chat.wait_for(1).await;
+    assert!(text(&taken[0]).contains("ap-1"), "{}", taken[0]);
+    foghorn.post("device-events", json!([device_event("AP_CONNECTED", 1)])).await;
+    let taken = chat.wait_for(2).await;
+    assert!(text(&taken[1]).contains("back"), "{}", taken[1]);
+    let (code, took) = foghorn.stop().await;
+    assert_eq!(code, Some(0));
+    assert!(took < Duration::from_secs(10));
+}
+
+#[tokio::test]
+async fn a_forged_post_is_refused_and_a_ping_is_seen() {
+    let chat = Chat::start().await;
+    let foghorn = Foghorn::start(&rules(&chat, "")).await;
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let body = json!({"topic": "device-events", "events": [device_event("AP_DISCONNECTED", 1)]}).to_string();
+    let forged = client.post(format!("{}/mist", foghorn.address)).header("x-mist-signature-v2", "00").body(body);
+    assert_eq!(forged.send().await.unwrap().status(), 401);
+    foghorn.post("ping", json!([{"id": "a", "name": "test", "site_id": "b", "timestamp": 1_767_571_200}])).await;
+    eventually("the ping in the log", || foghorn.logged().contains("ping received").then_some(())).await;
+    assert_eq!(chat.all().len(), 0);
+    foghorn.stop().await;
+}
+
+#[tokio::test]
+async fn what_was_accepted_survives_kill_9() {
+    let chat = Chat::start().await;
+    chat.down(503, "no");
+    let foghorn = Foghorn::start(&rules(&chat, "    for: 2s\n    group_by: [device]\n")).await;
+    for n in 0..20 {
+        foghorn.post("device-events", json!([device_event("AP_DISCONNECTED", n)])).await;
+    }
+    let dir = foghorn.kill().unwrap();
+    chat.up();
+    let foghorn = Foghorn::start_in(dir.path()).await;
+    let named = eventually("all 20 devices in the chat", || {
+        let said = chat.taken().iter().map(Value::to_string).collect::<String>();
+        (0..20).all(|n| said.contains(&format!("ap-{n}"))).then_some(said)
+    })
+    .await;
+    assert!(named.contains("ap-19"));
+    foghorn.stop().await;
+}
+
+#[tokio::test]
+async fn retry_after_is_obeyed_and_nothing_is_lost() {
+    let chat = Chat::start().await;
+    chat.next(429, Some("2"), "rate_limited");
+    chat.next(500, None, "rollup_error");
+    let foghorn = Foghorn::start(&rules(&chat, "")).await;
+    foghorn.post("device-events", json!([device_event("AP_DISCONNECTED", 1)])).await;
+    chat.wait_for(1).await;
+    let all = chat.all();
+    assert_eq!(all.iter().map(|a| a.status).collect::<Vec<_>>(), [429, 500, 200]);
+    assert!(all[1].at.duration_since(all[0].at) >= Duration::from_secs(2));
+    foghorn.stop().await;
+}
+
+#[tokio::test]
+async fn a_changed_file_is_in_force_and_a_broken_one_is_not() {
+    let chat = Chat::start().await;
+    let foghorn = Foghorn::start(&rules(&chat, "")).await;
+    foghorn.post("device-events", json!([device_event("AP_DISCONNECTED", 1)])).await;
+    chat.wait_for(1).await;
+    let file = foghorn.dir.join("rules.yaml");
+    std::fs::write(&file, "rules:\n  - nam: broken\n").unwrap();
+    foghorn.signal("HUP");
+    eventually("the problem in the log", || foghorn.logged().contains("rules before stay").then_some(())).await;
+    std::fs::write(&file, rules(&chat, "  - name: Radar\n    match: {type: AP_RADAR_DETECTED}\n    group_wait: 0s\n"))
+        .unwrap();
+    foghorn.signal("HUP");
+    eventually("the new rules in the log", || foghorn.logged().contains("is in force").then_some(())).await;
+    foghorn.post("device-events", json!([device_event("AP_RADAR_DETECTED", 2)])).await;
+    let taken = chat.wait_for(2).await;
+    assert_eq!(taken.len(), 2, "nothing is sent again because of a reload");
+    assert!(text(&taken[1]).contains("ap-2"));
+    foghorn.stop().await;
+}
+
+#[tokio::test]
+async fn a_second_process_on_the_same_folder_is_refused() {
+    let chat = Chat::start().await;
+    let foghorn = Foghorn::start(&rules(&chat, "")).await;
+    let second = binary().args(["serve", "--listen", "127.0.0.1:0"]).current_dir(&foghorn.dir).output().unwrap();
+    assert_eq!(second.status.code(), Some(5));
+    let said = String::from_utf8_lossy(&second.stderr).into_owned();
+    assert!(said.contains(&foghorn.pid().to_string()), "{said}");
+    foghorn.stop().await;
+}
+
+#[tokio::test]
+async fn the_url_of_a_destination_is_never_written_anywhere() {
+    let chat = Chat::start().await;
+    chat.down(404, "no_active_hooks");
+    let foghorn = Foghorn::start(&rules(&chat, "")).await;
+    foghorn.post("device-events", json!([device_event("AP_DISCONNECTED", 1)])).await;
+    eventually("a refusal in the log", || foghorn.logged().contains("no_active_hooks").then_some(())).await;
+    let (_, metrics) = foghorn.get("/metrics").await;
+    for place in [foghorn.logged(), metrics] {
+        assert!(!place.contains("canary") && !place.contains(support::SECRET), "{place}");
+    }
+    foghorn.stop().await;
+}
+
+#[tokio::test]
+async fn a_storm_names_every_device_within_the_pace() {
+    let chat = Chat::start().await;
+    chat.one_a_second();
+    let config = format!(
+        "destinations:\n  slack: {{slack: {{url: \"{}\"}}, overflow_after: 10s}}\n\
+         rules:\n  - name: AP unreachable\n    match: {{condition: ap_offline}}\n    group_by: [device]\n    group_wait: 1s\n",
+        chat.url("/services/T0/B0/canary")
+    );
+    let foghorn = Foghorn::start(&config).await;
+    for batch in 0..10 {
+        let events: Vec<Value> = (0..10).map(|n| device_event("AP_DISCONNECTED", batch * 10 + n)).collect();
+        foghorn.post("device-events", Value::Array(events)).await;
+    }
+    eventually("all 100 devices in the chat", || {
+        let said = chat.taken().iter().map(Value::to_string).collect::<String>();
+        (0..100).all(|n| said.contains(&format!("ap-{n}"))).then_some(())
+    })
+    .await;
+    assert!(chat.taken().len() < 40, "{}", chat.taken().len());
+    foghorn.stop().await;
+}
+
+/// Sends bytes as they are; gives the status line, or what went wrong.
+fn raw(foghorn: &Foghorn, bytes: &[u8]) -> String {
+    use std::io::{Read, Write};
+    let mut stream = std::net::TcpStream::connect(foghorn.address.trim_start_matches("http://")).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    stream.write_all(bytes).unwrap();
+    let mut reply = [0; 1024];
+    let length = stream.read(&mut reply).unwrap();
+    String::from_utf8_lossy(&reply[..length]).lines().next().unwrap_or_default().to_owned()
+}
+
+#[tokio::test]
+async fn a_request_that_can_be_read_in_two_ways_is_refused_though_signed() {
+    let chat = Chat::start().await;
+    let foghorn = Foghorn::start(&rules(&chat, "")).await;
+    let body = json!({"topic": "device-events", "events": [device_event("AP_DISCONNECTED", 1)]}).to_string();
+    let chunked = format!("{:x}\r\n{body}\r\n0\r\n\r\n", body.len());
+    let head = format!("POST /mist HTTP/1.1\r\nX-Mist-Signature-v2: {}\r\n", support::sign(body.as_bytes()));
+    let length = body.len();
+    for more in [
+        format!("Host: x\r\nContent-Length: {length}\r\nTransfer-Encoding: chunked\r\n\r\n{chunked}"),
+        format!("Host: x\r\ntransfer-encoding: chunked\r\ncontent-length: 5\r\n\r\n{chunked}"),
+        format!("Host: x\r\nTransfer-Encoding: gzip, chunked\r\n\r\n{chunked}"),
+        format!("Host: x\r\nContent-Length: {length}\r\nContent-Length: 5\r\n\r\n{body}"),
+        format!("Host: x\r\nHost: y\r\nContent-Length: {length}\r\n\r\n{body}"),
+    ] {
+        assert_eq!(raw(&foghorn, format!("{head}{more}").as_bytes()), "HTTP/1.1 400 Bad Request", "{more}");
+    }
+    let fine = format!("{head}Host: x\r\nTransfer-Encoding: chunked\r\n\r\n{chunked}");
+    assert_eq!(raw(&foghorn, fine.as_bytes()), "HTTP/1.1 200 OK");
+    chat.wait_for(1).await;
+    foghorn.stop().await;
+}
+
+#[tokio::test]
+async fn a_sender_of_too_much_sees_why_it_is_refused() {
+    let chat = Chat::start().await;
+    let foghorn = Foghorn::start(&rules(&chat, "")).await;
+    // All of it is written before the answer is read, as most clients do.
+    let body = vec![b'x'; 4 * 1024 * 1024];
+    let head = format!("POST /mist HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n", body.len());
+    let post = [head.as_bytes(), b"\r\n", &body].concat();
+    assert_eq!(raw(&foghorn, &post), "HTTP/1.1 413 Payload Too Large");
+    let post = [head.as_bytes(), b"Content-Encoding: gzip\r\n\r\n", &body].concat();
+    assert_eq!(raw(&foghorn, &post), "HTTP/1.1 415 Unsupported Media Type");
+    foghorn.stop().await;
+}
