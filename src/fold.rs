@@ -34,18 +34,13 @@ struct Header {
 pub struct Applied {
     /// The engine's decisions, in order.
     pub decisions: Vec<Decision>,
-    /// The events the entry held, as far as they are worth a log line: pings and what was not understood.
+    /// What of the entry is worth a log line: what was not understood.
     pub remarks: Vec<Remark>,
 }
 
 /// Something an operator wants to see of an entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Remark {
-    /// A source's test message.
-    Ping {
-        /// The source.
-        source: Name,
-    },
     /// Signed and well-formed, but not understood.
     Malformed {
         /// The source.
@@ -128,9 +123,6 @@ impl Fold {
         for parsed in source::parse(source, entry.seq, received, body) {
             match parsed {
                 Parsed::Event(event) => {
-                    if &*event.topic == "ping" {
-                        applied.remarks.push(Remark::Ping { source: source.clone() });
-                    }
                     applied.decisions.extend(self.handle_event(entry.at, event));
                 }
                 Parsed::Malformed { why } => {

@@ -154,9 +154,6 @@ impl<S: Store> Processor<S> {
     fn render(&self, applied: Applied) -> Vec<Message> {
         for remark in applied.remarks {
             match remark {
-                Remark::Ping { source } => {
-                    info!(source = %source, "ping received: the webhook of `{source}` works");
-                }
                 Remark::Malformed { source, seq, why } => {
                     self.metrics.malformed(&source);
                     warn!(source = %source, entry = seq.0, "a post of `{source}` was not understood and is kept: {why}");
