@@ -206,3 +206,21 @@ async fn a_sender_of_too_much_sees_why_it_is_refused() {
     assert_eq!(raw(&foghorn, &post), "HTTP/1.1 415 Unsupported Media Type");
     foghorn.stop().await;
 }
+
+#[tokio::test]
+async fn what_a_chat_never_takes_is_given_up_and_listed() {
+    let chat = Chat::start().await;
+    chat.down(400, "invalid_payload");
+    let foghorn = Foghorn::start(&rules(&chat, "")).await;
+    foghorn.post("device-events", json!([device_event("AP_DISCONNECTED", 1)])).await;
+    eventually("both tries", || (chat.all().len() == 2).then_some(())).await;
+    let dead = || async { foghorn.metric("foghorn_message_fates", "dead").await };
+    while dead().await < 1.0 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let list = binary().arg("dead-letters").current_dir(&foghorn.dir).output().unwrap();
+    let said = String::from_utf8_lossy(&list.stdout).into_owned();
+    assert_eq!(list.status.code(), Some(0));
+    assert!(said.contains("ap-1") && said.contains("after 2 tries") && said.contains("invalid_payload"), "{said}");
+    foghorn.stop().await;
+}

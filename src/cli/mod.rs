@@ -9,6 +9,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 use crate::config::{Config, Problems};
 
 mod check;
+mod dead_letters;
 mod export;
 mod replay;
 mod send_test;
@@ -93,6 +94,12 @@ enum Command {
         #[arg(long, value_name = "DIR")]
         data: Option<PathBuf>,
     },
+    /// List the messages that were given up, and why
+    DeadLetters {
+        /// The data folder, instead of `server.data`
+        #[arg(long, value_name = "DIR")]
+        data: Option<PathBuf>,
+    },
     /// Send a sample message to a destination and report what the other side said
     SendTest {
         /// Its name in the config
@@ -156,6 +163,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Test => test::run(&load(at, Config::load_offline)?),
         Command::Replay(args) => replay::run(&load(at, Config::load_offline)?, args),
         Command::Export { since, data } => export::run(&load(at, Config::load_offline)?, since.as_deref(), data),
+        Command::DeadLetters { data } => dead_letters::run(&load(at, Config::load_offline)?, data),
         Command::SendTest { destination } => send_test::run(&load(at, Config::load)?, &destination),
         Command::Schema => {
             out(&crate::config::schema());
