@@ -51,7 +51,8 @@ pub async fn run(config: Config, templates: Templates, instead: Instead) -> Resu
     let store =
         Sqlite::open(instead.data.as_deref().unwrap_or(&config.server.data), Clock::system(), config.server.retention)
             .map_err(|e| Error::Start(e.to_string()))?;
-    let http = Http::new(false).map_err(|e| Error::Start(e.to_string()))?;
+    let http = Http::new(false);
+    http.prepare(&config.destinations).map_err(|e| Error::Start(e.to_string()))?;
     let address = listener.local_addr().map_err(|e| Error::Start(e.to_string()))?;
 
     let stop = CancellationToken::new();

@@ -16,10 +16,7 @@ pub(super) fn run(config: &Config, name: &str) -> Result<(), Failure> {
     let message = templates.render(sample(&settings.name));
     let request = settings.encode(&message, Size::Full);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::unexpected)?;
-    let reply = runtime.block_on(async {
-        let http = Http::new(false).map_err(Failure::unexpected)?;
-        Ok(http.send(&request, settings.timeout).await)
-    })?;
+    let reply = runtime.block_on(Http::new(false).send(&request, settings.timeout));
     let said = match &reply {
         Reply::Http { status, body, .. } if body.trim().is_empty() => format!("status {status}, no text"),
         Reply::Http { status, body, .. } => format!("status {status}: {}", crate::render::one_line(body)),

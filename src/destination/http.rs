@@ -2,13 +2,13 @@
 
 use std::error::Error;
 use std::net::IpAddr;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use reqwest::redirect::Policy;
 use reqwest::{Certificate, Client, ClientBuilder, Response, Url, header};
 
-use super::{Reply, Request};
+use super::{DestinationSettings, Kind, Reply, Request};
 
 /// As much of a reply as anyone reads.
 const MAX_REPLY: usize = 8 * 1024;
@@ -16,9 +16,9 @@ const MAX_REPLY: usize = 8 * 1024;
 /// Sends requests. Proxies are those of the environment; what is on this machine is reached without one.
 #[derive(Clone)]
 pub struct Http {
-    proxied: Client,
-    /// Made when first needed: reading the machine's certificates takes a while.
-    direct: OnceLock<Client>,
+    /// Both are made when first needed: reading the machine's certificates takes time and memory.
+    proxied: Arc<OnceLock<Client>>,
+    direct: Arc<OnceLock<Client>>,
     plain_http_anywhere: bool,
 }
 
@@ -35,11 +35,38 @@ pub struct NoClient(String);
 
 impl Http {
     /// A client that sends over plain HTTP to this machine only, or anywhere when told so.
+    #[must_use]
+    pub fn new(plain_http_anywhere: bool) -> Self {
+        Self { proxied: Arc::default(), direct: Arc::default(), plain_http_anywhere }
+    }
+
+    /// Makes ready what these destinations need, so that what is wrong with this machine shows at the start.
     ///
     /// # Errors
     /// When TLS cannot be set up, neither with the machine's certificates nor with those compiled in.
-    pub fn new(plain_http_anywhere: bool) -> Result<Self, NoClient> {
-        Ok(Self { proxied: build(|b| b)?, direct: OnceLock::new(), plain_http_anywhere })
+    pub fn prepare(&self, destinations: &[DestinationSettings]) -> Result<(), NoClient> {
+        let away = |kind: &Kind| match kind {
+            Kind::Slack { url } | Kind::Teams { url } | Kind::Webhook { url, .. } => {
+                Url::parse(url.expose()).is_ok_and(|url| !is_local(&url))
+            }
+            Kind::Console => false,
+        };
+        if destinations.iter().any(|destination| away(&destination.kind)) {
+            self.client(false)?;
+        }
+        Ok(())
+    }
+
+    fn client(&self, local: bool) -> Result<&Client, NoClient> {
+        let (made, with): (_, fn(ClientBuilder) -> ClientBuilder) =
+            if local { (&self.direct, ClientBuilder::no_proxy) } else { (&self.proxied, |builder| builder) };
+        match made.get() {
+            Some(client) => Ok(client),
+            None => {
+                let client = build(with)?;
+                Ok(made.get_or_init(|| client))
+            }
+        }
     }
 
     /// Sends one request. Never fails: what went wrong is the reply.
@@ -57,9 +84,9 @@ impl Http {
         if url.scheme() != "https" && !(url.scheme() == "http" && (local || self.plain_http_anywhere)) {
             return failed("the URL must begin with https://");
         }
-        let client = match local {
-            true => self.direct.get_or_init(|| build(ClientBuilder::no_proxy).unwrap_or_else(|_| self.proxied.clone())),
-            false => &self.proxied,
+        let client = match self.client(local) {
+            Ok(client) => client,
+            Err(error) => return failed(&error.to_string()),
         };
         let mut post = client.post(url).timeout(timeout).json(body);
         for (name, value) in headers {
@@ -172,7 +199,7 @@ mod tests {
 
     #[tokio::test]
     async fn no_reply_holds_the_url() {
-        let http = Http::new(false).unwrap();
+        let http = Http::new(false);
         for url in ["http://127.0.0.1:1/canary", "http://example.com/canary", "canary", "https://canary.invalid/canary"]
         {
             let request = post(url.to_owned());
@@ -186,7 +213,7 @@ mod tests {
 
     #[tokio::test]
     async fn redirects_are_not_followed_and_replies_are_capped() {
-        let http = Http::new(false).unwrap();
+        let http = Http::new(false);
         let port =
             answer(b"HTTP/1.1 302 Found\r\nlocation: http://127.0.0.1:1/\r\ncontent-length: 0\r\n\r\n".to_vec()).await;
         let reply = http.send(&post(format!("http://127.0.0.1:{port}/")), Duration::from_secs(2)).await;

@@ -42,9 +42,36 @@ pub enum Pattern {
     /// Equal, without regard to case and with `-` = `_`; MACs without separators.
     Literal(Literal),
     /// `*` stands for anything; the whole value must fit.
-    Glob(Regex, String),
+    Glob(Glob),
     /// Found anywhere in the value.
     Regex(Regex),
+}
+
+/// What stands between the `*` of a glob, folded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Glob(Vec<String>);
+
+impl Glob {
+    fn new(text: &str) -> Self {
+        Self(fold(text).split('*').map(str::to_owned).collect())
+    }
+
+    /// The first part begins the text, the last ends it, and the others follow one another between.
+    fn fits(&self, folded: &str) -> bool {
+        let Some((first, rest)) = self.0.split_first() else { return false };
+        let Some((last, between)) = rest.split_last() else { return first == folded };
+        let Some(mut left) = folded.strip_prefix(first.as_str()).and_then(|left| left.strip_suffix(last.as_str()))
+        else {
+            return false;
+        };
+        between.iter().all(|part| match left.split_once(part.as_str()) {
+            Some((_, after)) => {
+                left = after;
+                true
+            }
+            None => false,
+        })
+    }
 }
 
 /// A literal, folded once so that comparing costs nothing.
@@ -151,7 +178,7 @@ impl Test {
             Self::OneOf(patterns) if patterns.iter().all(|p| matches!(p, Pattern::Literal(_))) => {
                 Some(patterns.iter().filter_map(|p| match p {
                     Pattern::Literal(literal) => Some(literal.folded.as_str()),
-                    Pattern::Glob(..) | Pattern::Regex(_) => None,
+                    Pattern::Glob(_) | Pattern::Regex(_) => None,
                 }))
             }
             _ => None,
@@ -174,8 +201,7 @@ impl Pattern {
             return compile(pattern).map(Self::Regex);
         }
         if text.contains('*') {
-            let pattern: Vec<String> = fold(text).split('*').map(regex::escape).collect();
-            return compile(&format!("^(?s:{})$", pattern.join(".*"))).map(|regex| Self::Glob(regex, text.to_owned()));
+            return Ok(Self::Glob(Glob::new(text)));
         }
         Ok(Self::Literal(Literal { folded: fold(text), mac: mac(text) }))
     }
@@ -198,7 +224,7 @@ impl Pattern {
                 equal_folded(text, &literal.folded)
                     || literal.mac.as_ref().is_some_and(|m| mac(text).as_ref() == Some(m))
             }
-            Self::Glob(regex, _) => regex.is_match(&fold(text)),
+            Self::Glob(glob) => glob.fits(&fold(text)),
             Self::Regex(regex) => regex.is_match(text),
         }
     }
@@ -425,6 +451,14 @@ mod tests {
 
     proptest! {
         /// The index may name too many rules, never too few, none twice, and in order.
+        /// A glob is the regular expression one would write for it.
+        #[test]
+        fn a_glob_is_its_regular_expression(glob in "[ab*]{1,6}", text in "[ab]{0,8}") {
+            let parts: Vec<String> = glob.split('*').map(regex::escape).collect();
+            let reference = Regex::new(&format!("^{}$", parts.join(".*"))).unwrap();
+            prop_assert_eq!(Glob::new(&glob).fits(&text), reference.is_match(&text));
+        }
+
         #[test]
         fn the_index_never_loses_a_rule(
             matchers in prop::collection::vec(any_matcher(), 0..12),
