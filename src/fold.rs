@@ -26,7 +26,6 @@ pub struct Fold {
 struct Header {
     rules: Option<RulesRecord>,
     offset_ms: i64,
-    malformed: u64,
 }
 
 /// What one entry led to.
@@ -126,7 +125,6 @@ impl Fold {
                     applied.decisions.extend(self.handle_event(entry.at, event));
                 }
                 Parsed::Malformed { why } => {
-                    self.header.malformed += 1;
                     applied.remarks.push(Remark::Malformed { source: source.clone(), seq: entry.seq, why });
                     applied.decisions.extend(self.engine.handle(entry.at, &Input::Tick));
                 }
@@ -171,12 +169,6 @@ impl Fold {
     #[must_use]
     pub fn offset_ms(&self) -> i64 {
         self.header.offset_ms
-    }
-
-    /// Signed and well-formed things that were not understood.
-    #[must_use]
-    pub fn malformed(&self) -> u64 {
-        self.header.malformed
     }
 }
 

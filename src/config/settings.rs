@@ -1,6 +1,5 @@
 //! `server:`, `sources:` and `destinations:`.
 
-use std::net::IpAddr;
 use std::time::Duration;
 
 use super::keys;
@@ -8,7 +7,8 @@ use super::problem::nearest;
 use super::raw::{At, Node, Tree};
 use super::read::{Reader, Section};
 use super::{Log, Server};
-use crate::destination::{DestinationSettings, Kind, Overflow, RateLimit};
+use crate::destination::http::is_local;
+use crate::destination::{DestinationSettings, Kind, Overflow, RateLimit, slack, teams};
 use crate::model::{Name, Secret, Severity};
 use crate::render::Body;
 use crate::source::SourceSettings;
@@ -298,21 +298,14 @@ fn check_url(reader: &mut Reader<'_>, url: &Secret, kind: &str, at: At, key: &st
         reader.problems.error(at, format!("`{key}` is not a URL"), "it must begin with https://");
         return false;
     };
-    let host = parsed.host_str().unwrap_or_default().to_ascii_lowercase();
-    let loopback =
-        host == "localhost" || host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
-    let (what, help) = if parsed.scheme() != "https" && !(parsed.scheme() == "http" && loopback) {
+    let (what, help) = if parsed.scheme() != "https" && !(parsed.scheme() == "http" && is_local(&parsed)) {
         ("must be https (http is for this machine only)", "")
-    } else if kind == "teams"
-        && ["webhook.office.com", "outlook.office.com", "outlook.office365.com"]
-            .iter()
-            .any(|dead| host == *dead || host.ends_with(&format!(".{dead}")))
-    {
+    } else if kind == "teams" && teams::is_connector(&parsed) {
         (
             "is an Office 365 connector, which Microsoft switched off in May 2026",
             "in Teams, add the Workflow \"Send webhook alerts to a channel\" and use its URL",
         )
-    } else if kind == "slack" && ["/triggers/", "/workflows/"].iter().any(|path| parsed.path().starts_with(path)) {
+    } else if kind == "slack" && slack::is_workflow_trigger(&parsed) {
         (
             "starts a Slack workflow, which takes no messages",
             "make an app with an Incoming Webhook: its URL has /services/ in it",

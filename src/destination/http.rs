@@ -138,7 +138,8 @@ fn build(with: impl Fn(ClientBuilder) -> ClientBuilder) -> Result<Client, NoClie
         .map_err(|error| NoClient(short(error)))
 }
 
-fn is_local(url: &Url) -> bool {
+/// Whether a URL stays on this machine.
+pub(crate) fn is_local(url: &Url) -> bool {
     let host = url.host_str().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
     host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }

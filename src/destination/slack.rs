@@ -2,6 +2,7 @@
 //!
 //! Links, not buttons: a button on a webhook-only app shows a warning once clicked.
 
+use reqwest::Url;
 use serde_json::{Value, json};
 
 use super::layout::{self, Look, Shrink};
@@ -25,14 +26,10 @@ pub(super) fn encode(message: &Message, size: Size) -> Value {
         .unwrap_or_else(|| json!({"text": headline(message)}))
 }
 
-/// A word of warning about a URL that looks like another Slack thing.
+/// Whether a URL starts a Workflow Builder workflow, which takes flat variables and no messages.
 #[must_use]
-pub fn url_warning(url: &str) -> Option<String> {
-    ["/triggers/", "/workflows/"].iter().any(|part| url.contains(part)).then(|| {
-        "this is a Workflow Builder trigger, which takes flat variables only; \
-         make an incoming webhook (`https://hooks.slack.com/services/…`)"
-            .to_owned()
-    })
+pub fn is_workflow_trigger(url: &Url) -> bool {
+    ["/triggers/", "/workflows/"].iter().any(|path| url.path().starts_with(path))
 }
 
 fn headline(message: &Message) -> String {

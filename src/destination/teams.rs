@@ -3,6 +3,7 @@
 //! A flow answers 202 before it posts, and drops what is too big or malformed without a word: so nothing leaves here that
 //! could be.
 
+use reqwest::Url;
 use serde_json::{Value, json};
 
 use super::layout::{self, Look, Shrink};
@@ -25,16 +26,13 @@ pub(super) fn encode(message: &Message, size: Size) -> Value {
     layout::fit(|shrink| card(message, shrink), |body| body.to_string().len() <= MAX_BYTES).unwrap_or_else(smallest)
 }
 
-/// Why this URL cannot work: the Office 365 connectors are gone.
+/// Whether a URL is an Office 365 connector's: switched off in May 2026.
 #[must_use]
-pub fn connector_error(url: &str) -> Option<String> {
-    let host = url.split("://").nth(1)?.split(['/', ':', '?']).next()?.to_ascii_lowercase();
-    let dead = host == "outlook.office.com" || host == "outlook.office365.com" || host.ends_with("webhook.office.com");
-    dead.then(|| {
-        "Office 365 connectors were switched off in May 2026; in Teams make a workflow \
-         \"Send webhook alerts to a channel\" and use its URL"
-            .to_owned()
-    })
+pub fn is_connector(url: &Url) -> bool {
+    let host = url.host_str().unwrap_or_default().to_ascii_lowercase();
+    ["webhook.office.com", "outlook.office.com", "outlook.office365.com"]
+        .iter()
+        .any(|dead| host == *dead || host.ends_with(&format!(".{dead}")))
 }
 
 fn card(message: &Message, shrink: Shrink) -> Value {
@@ -198,8 +196,9 @@ mod tests {
 
     #[test]
     fn dead_connectors_are_explained() {
-        assert!(connector_error("https://contoso.webhook.office.com/webhookb2/x").is_some());
-        assert!(connector_error("https://outlook.office.com/webhook/x").is_some());
-        assert!(connector_error("https://prod-1.westeurope.logic.azure.com/workflows/x").is_none());
+        let connector = |url: &str| is_connector(&Url::parse(url).unwrap());
+        assert!(connector("https://contoso.webhook.office.com/webhookb2/x"));
+        assert!(connector("https://outlook.office.com/webhook/x"));
+        assert!(!connector("https://prod-1.westeurope.logic.azure.com/workflows/x"));
     }
 }

@@ -9,6 +9,7 @@ mod record;
 mod secret;
 mod time;
 
+pub(crate) use event::plain;
 pub use event::{Condition, Device, Event, Field, Identity, Path, Phase, Severity, Site};
 pub use fates::{EventFates, MessageFates};
 pub use notification::{DigestOf, Link, Message, Notification, Reason, Subject};
