@@ -132,7 +132,17 @@ fn is(field: Field, value: &str) -> (Field, Test) {
 
 fn rule(name: &str, matcher: Matcher, policy: Policy) -> Rule {
     let policy = Arc::new(policy);
-    Rule { name: name.into(), line: 1, matcher, by: None, resolve: Resolve::Implied, threshold: None, policy }
+    Rule {
+        name: name.into(),
+        line: 1,
+        matcher,
+        by: None,
+        resolve: Resolve::Implied,
+        threshold: None,
+        when: None,
+        absent: None,
+        policy,
+    }
 }
 
 // ---------------------------------------------------------------- what is sent

@@ -541,6 +541,7 @@ fn refusal(broken: &DestinationSettings, other: &Name, why: &str, wall: Timestam
         Kind::Console => "Console",
     };
     let about = Notification {
+        id: String::new(),
         at: wall,
         to: vec![other.clone()],
         source: Name::new("foghorn"),
@@ -562,6 +563,8 @@ fn refusal(broken: &DestinationSettings, other: &Name, why: &str, wall: Timestam
         why: Some(why.to_owned()),
         detail: None,
         event: serde_json::Value::Null,
+        insight: Default::default(),
+        collected: None,
     };
     Message {
         title: format!("{kind} destination `{}` refuses messages: {}", broken.name, markup::escape(why)),

@@ -113,6 +113,12 @@ impl Fold {
                 applied.decisions = self.engine.handle(entry.at, &Input::Clock { offset_ms: *offset_ms });
                 self.header.offset_ms = *offset_ms;
             }
+            Record::Silence(silence) => {
+                applied.decisions = self.engine.handle(entry.at, &Input::Silence(silence.clone()));
+            }
+            Record::Expire { id, .. } => {
+                applied.decisions = self.engine.handle(entry.at, &Input::Expire { id: id.clone() });
+            }
         }
         applied
     }

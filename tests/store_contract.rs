@@ -28,6 +28,7 @@ fn post(body: impl Into<String>) -> Record {
 
 fn message(incident: &str, to: &[&str]) -> Message {
     let about = Notification {
+        id: String::new(),
         at: Timestamp::EPOCH,
         to: to.iter().copied().map(Name::new).collect(),
         source: "mist".into(),
@@ -49,6 +50,8 @@ fn message(incident: &str, to: &[&str]) -> Message {
         why: None,
         detail: None,
         event: serde_json::Value::Null,
+        insight: Default::default(),
+        collected: None,
     };
     Message { title: incident.to_owned(), text: String::new(), facts: vec![], links: vec![], about, folded: vec![] }
 }

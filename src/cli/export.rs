@@ -44,7 +44,7 @@ pub(super) fn stored_posts(
                     each(Post { received_at: Some(received), source, body });
                 }
             }
-            Record::Tick | Record::Rules(_) => {}
+            Record::Tick | Record::Rules(_) | Record::Silence(_) | Record::Expire { .. } => {}
         }
     }
     Ok(())

@@ -45,6 +45,7 @@ fn sample(to: &Name) -> Notification {
     let now = Clock::system().wall();
     let began = now.shifted(-190_000);
     Notification {
+        id: String::new(),
         at: now,
         to: vec![to.clone()],
         source: Name::new("mist"),
@@ -74,5 +75,7 @@ fn sample(to: &Name) -> Notification {
         why: Some("this is only a test".to_owned()),
         detail: None,
         event: serde_json::Value::Null,
+        insight: Default::default(),
+        collected: None,
     }
 }

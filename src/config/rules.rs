@@ -153,7 +153,17 @@ fn rule(
     } else if let Some(why) = improbable(&matcher) {
         reader.problems.warn(section.key_at("match"), format!("{called} will hardly ever match: {why}"), "");
     }
-    Some(Rule { name: name?, line: section.at.line, matcher, by, resolve, threshold, policy: Arc::new(own) })
+    Some(Rule {
+        name: name?,
+        line: section.at.line,
+        matcher,
+        by,
+        resolve,
+        threshold,
+        when: None,
+        absent: None,
+        policy: Arc::new(own),
+    })
 }
 
 /// The keys that `defaults` and rules share.

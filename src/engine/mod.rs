@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Event, EventFates, Name, Timestamp};
+use crate::model::{Event, EventFates, Name, Silence, Timestamp};
 use crate::rules::{Policy, RuleSet};
 
 mod alert;
@@ -42,6 +42,13 @@ pub enum Input {
     Tick,
     /// These rules apply from here on.
     Rules(Arc<RuleSet>),
+    /// A person wants to hear nothing of these for a while.
+    Silence(Silence),
+    /// A person ended a silence before its time.
+    Expire {
+        /// The silence's id.
+        id: String,
+    },
     /// Wall time is journal time plus this from here on.
     Clock {
         /// Signed milliseconds.
@@ -218,6 +225,7 @@ impl Engine {
             Input::Event(event) => self.judge(event),
             Input::Tick => {}
             Input::Rules(rules) => self.set_rules(Arc::clone(rules)),
+            Input::Silence(_) | Input::Expire { .. } => {}
             Input::Clock { offset_ms } => self.state.offset_ms = *offset_ms,
         }
         self.fire_timers(at);

@@ -9,7 +9,7 @@ use super::alert::{Alert, AlertId, Member, State};
 use super::decision::Verdict;
 use super::incident::{Incident, Sample};
 use super::{Engine, Timer};
-use crate::model::{Event, Name, Notification, Phase, Reason, Severity, Subject};
+use crate::model::{Event, Insight, Name, Notification, Phase, Reason, Severity, Subject};
 
 /// Beyond this many, alerts and incidents no longer keep the raw event for their templates.
 const SAMPLED: usize = 2_000;
@@ -374,6 +374,7 @@ impl Engine {
             _ => None,
         };
         Some(Notification {
+            id: String::new(),
             at: self.wall(),
             to,
             source: incident.sample.source.clone(),
@@ -395,6 +396,8 @@ impl Engine {
             why: incident.sample.why.clone(),
             detail: incident.sample.detail.clone(),
             event: (*incident.sample.raw).clone(),
+            insight: Insight::default(),
+            collected: None,
         })
     }
 

@@ -34,6 +34,8 @@ fn rule(name: &str, matcher: Matcher, policy: Policy) -> Rule {
         by: None,
         resolve: Resolve::Implied,
         threshold: None,
+        when: None,
+        absent: None,
         policy: Arc::new(policy),
     }
 }

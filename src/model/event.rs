@@ -75,7 +75,7 @@ impl Phase {
 }
 
 /// What an event opens or closes, from the catalogue.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Condition {
     /// Lower case, as in the catalogue: `ap_offline`.
     pub name: Arc<str>,
@@ -87,7 +87,7 @@ pub struct Condition {
 }
 
 /// The site an event is about.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Site {
     /// Mist's id; absent for what belongs to the organisation.
     pub id: Option<String>,
@@ -96,7 +96,7 @@ pub struct Site {
 }
 
 /// A device an event is about or lists.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Device {
     /// 12 lower-case hex digits where the event has a well-formed MAC, else the text as it came, lower-cased.
     pub mac: Option<String>,
@@ -111,7 +111,7 @@ pub struct Device {
 }
 
 /// One event, normalised, with the raw JSON kept for matching and templates.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Event {
     /// Foghorn's own id: `<journal position>.<place in the POST>`.
     pub id: String,

@@ -23,7 +23,14 @@ pub enum Reason {
     Resolved,
     /// Nothing was heard of it for `stale_after`; it is no longer followed.
     Stale,
-    /// Several messages folded into one, because the destination's pace would have delayed them.
+    /// It goes up and down too often to be told each time.
+    Flapping,
+    /// Nothing changed any more for a while: the state as it is.
+    Stable,
+    /// What should keep coming does not come.
+    Absent,
+    /// Several messages in one: at a digest's time, after a maintenance, or because the destination's pace would have
+    /// delayed them.
     Digest,
 }
 
@@ -38,6 +45,9 @@ impl Reason {
             Self::Repeat => "repeat",
             Self::Resolved => "resolved",
             Self::Stale => "stale",
+            Self::Flapping => "flapping",
+            Self::Stable => "stable",
+            Self::Absent => "absent",
             Self::Digest => "digest",
         }
     }
@@ -79,11 +89,57 @@ pub struct Subject {
     pub ends_at: Option<Timestamp>,
     /// How many events told of it.
     pub events: u64,
+    /// How often it changed between well and not while it flapped; 0 where it did not.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub changes: u64,
+    /// Within how long these changes came, in milliseconds.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub changing_ms: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+const fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
+/// What the stream of events knows beside the event that tells.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Insight {
+    /// What happened just before and explains it, as half a sentence: "an upgrade restarted it".
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cause: Option<String>,
+    /// The type of the event that shows that it is over, where no event said so: its own was lost.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub evidence: Option<String>,
+    /// What cannot be reached because of it, and is not told on its own; with `ends_at` what is back.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub behind: Vec<Subject>,
+}
+
+/// What a digest, or a report about a maintenance, stands for.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Collected {
+    /// Whether a maintenance hid these; else they were kept for a digest.
+    pub maintenance: bool,
+    /// Wall time since when they were collected.
+    pub since: Timestamp,
+    /// How many events came in that time.
+    pub events: u64,
+    /// How many of them no message told of.
+    pub quiet: u64,
+    /// What is not among `items`, because there are too many.
+    pub more: u64,
+    /// What was not told at its time, in its order, as it stands now. Without raw events.
+    pub items: Vec<Notification>,
 }
 
 /// What to tell, as data: the documented context of templates and of a webhook's body.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Notification {
+    /// A short name for this very message, for people to ask about it: 6 letters and digits.
+    #[serde(default)]
+    pub id: String,
     /// Wall time at which it was decided.
     pub at: Timestamp,
     /// Whom to tell.
@@ -126,6 +182,12 @@ pub struct Notification {
     pub detail: Option<String>,
     /// The telling event's raw JSON; `Null` where it is no longer at hand.
     pub event: Value,
+    /// What else is known.
+    #[serde(default)]
+    pub insight: Insight,
+    /// Of a digest: what it stands for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub collected: Option<Box<Collected>>,
 }
 
 /// Where to look further.

@@ -68,6 +68,42 @@ pub enum Record {
         /// Signed milliseconds.
         offset_ms: i64,
     },
+    /// A person wants to hear nothing of these for a while.
+    Silence(Silence),
+    /// A person ended a silence before its time.
+    Expire {
+        /// The silence's id.
+        id: String,
+        /// Who.
+        author: String,
+    },
+}
+
+/// Say nothing about what matches, until then. What was told before is still told to be over.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Silence {
+    /// Its name: 8 letters and digits. A second record with the same id replaces the first.
+    pub id: String,
+    /// As `match` in rules.yaml, as JSON.
+    pub matches: serde_json::Value,
+    /// Until when.
+    pub until: Until,
+    /// Who made it.
+    pub author: String,
+    /// Why.
+    pub comment: String,
+    /// Wall time at which it was made.
+    pub created: Timestamp,
+}
+
+/// When a silence ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Until {
+    /// At this wall time.
+    At(Timestamp),
+    /// When nothing it matches lasts any more.
+    Resolved,
 }
 
 /// The rules as they were read, with the destinations that stood then (some come from the environment).

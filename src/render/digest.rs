@@ -343,6 +343,7 @@ fn digest_id(told: &[DigestOf]) -> String {
 fn about(first: &Message, told: &[DigestOf], severity: Severity, id: &str, page: &Page) -> Notification {
     let at = told.iter().map(|t| t.at).max().unwrap_or(first.about.at);
     Notification {
+        id: String::new(),
         at,
         to: first.about.to.clone(),
         source: first.about.source.clone(),
@@ -365,5 +366,7 @@ fn about(first: &Message, told: &[DigestOf], severity: Severity, id: &str, page:
         why: None,
         detail: None,
         event: Value::Null,
+        insight: Default::default(),
+        collected: None,
     }
 }

@@ -23,6 +23,7 @@ pub(crate) fn about(kind: &str, condition: Option<&str>, reason: Reason, subject
     let ends = over.then(|| Timestamp::from_millis(T0 + 600_000));
     let subjects: Vec<Subject> = subjects.into_iter().map(|s| Subject { ends_at: ends, ..s }).collect();
     Notification {
+        id: String::new(),
         at: Timestamp::from_millis(T0 + 600_000),
         to: vec!["slack".into()],
         source: "mist".into(),
@@ -44,6 +45,8 @@ pub(crate) fn about(kind: &str, condition: Option<&str>, reason: Reason, subject
         why: None,
         detail: None,
         event: Value::Null,
+        insight: Default::default(),
+        collected: None,
     }
 }
 

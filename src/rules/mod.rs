@@ -10,12 +10,19 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::{Field, Name, Severity};
 
+mod calendar;
 mod index;
+mod json;
 mod matcher;
+mod topology;
+mod when;
 
+pub use calendar::{Daily, TimeInterval};
 pub use index::Index;
 pub(crate) use matcher::fold;
 pub use matcher::{Matcher, Mismatch, Pattern, Test};
+pub use topology::Topology;
+pub use when::When;
 
 /// Every rule, in the file's order, with the index that finds the few an event can match.
 #[derive(Clone, Debug, Default)]
@@ -25,6 +32,67 @@ pub struct RuleSet {
     resolving: Index,
     destinations: Vec<(Name, Severity)>,
     max_event_age: BTreeMap<Name, Option<Duration>>,
+    surroundings: Surroundings,
+}
+
+/// What stands beside the rules.
+#[derive(Clone, Debug, Default)]
+pub struct Surroundings {
+    /// `time_intervals`.
+    pub time_intervals: BTreeMap<Name, TimeInterval>,
+    /// `maintenance`.
+    pub maintenance: Vec<Maintenance>,
+    /// `inhibit_rules`.
+    pub inhibit_rules: Vec<InhibitRule>,
+    /// `topology`.
+    pub topology: Topology,
+    /// Destinations of the kind `digest`, which are not among the others.
+    pub digests: Vec<DigestSchedule>,
+}
+
+/// One of `inhibit_rules`: while a source lasts (pending counts), its targets are not told.
+#[derive(Clone, Debug)]
+pub struct InhibitRule {
+    /// The line of rules.yaml it begins on.
+    pub line: u64,
+    /// What explains.
+    pub source: Matcher,
+    /// What is explained.
+    pub target: Matcher,
+    /// Fields that must be equal, and there.
+    pub equal: Vec<Field>,
+    /// Only what began within this of the source, by the sender's clock.
+    pub within: Option<Duration>,
+    /// Only what hangs below the source by `topology`.
+    pub via_topology: bool,
+    /// How long after its beginning a target waits for a source told later.
+    pub hold: Duration,
+}
+
+/// One of `maintenance`: what matches is not told while it lasts, and reported when it is over.
+#[derive(Clone, Debug)]
+pub struct Maintenance {
+    /// Its name, which is its identity across reloads.
+    pub name: Name,
+    /// The line of rules.yaml it begins on.
+    pub line: u64,
+    /// What it is about; empty: everything.
+    pub matcher: Matcher,
+    /// When.
+    pub during: TimeInterval,
+}
+
+/// A destination that collects, and tells others once a day.
+#[derive(Clone, Debug)]
+pub struct DigestSchedule {
+    /// The destination's name.
+    pub name: Name,
+    /// The least severity it takes.
+    pub min_severity: Severity,
+    /// When.
+    pub at: Daily,
+    /// Whom it tells.
+    pub into: Vec<Name>,
 }
 
 /// One rule: what to look for, and what to do then.
@@ -42,6 +110,10 @@ pub struct Rule {
     pub resolve: Resolve,
     /// How many it takes.
     pub threshold: Option<Threshold>,
+    /// What `match` cannot say.
+    pub when: Option<When>,
+    /// Tell when nothing it matches came for this long, instead of when something does.
+    pub absent: Option<Duration>,
     /// What to do, and when.
     pub policy: Arc<Policy>,
 }
@@ -68,6 +140,37 @@ pub struct Threshold {
     pub distinct: Option<Field>,
 }
 
+/// `flapping: {changes, window, stable}`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Flapping {
+    /// So many changes between well and not …
+    pub changes: u32,
+    /// … within so long are told once; then silence …
+    pub window: Duration,
+    /// … until nothing changed for so long.
+    pub stable: Duration,
+}
+
+impl Default for Flapping {
+    fn default() -> Self {
+        let minutes = |n: u64| Duration::from_secs(n * 60);
+        Self { changes: 4, window: minutes(30), stable: minutes(10) }
+    }
+}
+
+/// `during_mute`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DuringMute {
+    /// Told at the end if it still lasts.
+    #[default]
+    Hold,
+    /// Kept for the digests.
+    Digest,
+    /// Never told.
+    Drop,
+}
+
 /// What a rule does with its alerts. Serialisable: alerts already told keep it when their rule is gone.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Policy {
@@ -81,6 +184,14 @@ pub struct Policy {
     pub cooldown: Duration,
     /// An alert with no event for this long ends. `None`: never.
     pub stale_after: Option<Duration>,
+    /// What changes too often is told once. `None`: off.
+    pub flapping: Option<Flapping>,
+    /// `time_intervals` in which it is mute.
+    pub mute_time_intervals: Vec<Name>,
+    /// `time_intervals` outside of which it is mute; none: it never is for lack of one.
+    pub active_time_intervals: Vec<Name>,
+    /// What becomes of what fires meanwhile.
+    pub during_mute: DuringMute,
     /// Alerts with equal values are one incident.
     pub group_by: Vec<Field>,
     /// The first message waits this long for its company.
@@ -104,6 +215,10 @@ impl Default for Policy {
             keep_firing_for: Duration::ZERO,
             cooldown: Duration::from_secs(3_600),
             stale_after: Some(Duration::from_secs(7 * 86_400)),
+            flapping: Some(Flapping::default()),
+            mute_time_intervals: Vec::new(),
+            active_time_intervals: Vec::new(),
+            during_mute: DuringMute::Hold,
             group_by: vec![Field::Site],
             group_wait: Duration::from_secs(10),
             group_interval: Duration::from_secs(300),
@@ -124,7 +239,14 @@ impl RuleSet {
             Resolve::When(matcher) => Some(matcher),
             Resolve::Implied | Resolve::Never => None,
         }));
-        Self { rules, opening, resolving, destinations, max_event_age: BTreeMap::new() }
+        Self {
+            rules,
+            opening,
+            resolving,
+            destinations,
+            max_event_age: BTreeMap::new(),
+            surroundings: Surroundings::default(),
+        }
     }
 
     /// With each source's `max_event_age`; a source not named here has 24 h.
@@ -132,6 +254,19 @@ impl RuleSet {
     pub fn with_max_event_age(mut self, ages: BTreeMap<Name, Option<Duration>>) -> Self {
         self.max_event_age = ages;
         self
+    }
+
+    /// With what stands beside the rules.
+    #[must_use]
+    pub fn with_surroundings(mut self, surroundings: Surroundings) -> Self {
+        self.surroundings = surroundings;
+        self
+    }
+
+    /// What stands beside the rules.
+    #[must_use]
+    pub fn surroundings(&self) -> &Surroundings {
+        &self.surroundings
     }
 
     /// How old an opening from this source may be to be told. `None`: any age.

@@ -251,6 +251,12 @@ struct ClockBody {
     offset_ms: i64,
 }
 
+#[derive(Serialize, Deserialize)]
+struct ExpireBody {
+    id: String,
+    author: String,
+}
+
 impl Entry {
     pub(super) fn new(record: Record) -> Result<Self> {
         let unwritable = |e: serde_json::Error| Error::Fatal(format!("cannot write a record: {e}"));
@@ -260,6 +266,10 @@ impl Entry {
             Record::Rules(rules) => (2, Name::new(""), serde_json::to_vec(&rules).map_err(unwritable)?.into()),
             Record::Clock { offset_ms } => {
                 (3, Name::new(""), serde_json::to_vec(&ClockBody { offset_ms }).map_err(unwritable)?.into())
+            }
+            Record::Silence(silence) => (4, Name::new(""), serde_json::to_vec(&silence).map_err(unwritable)?.into()),
+            Record::Expire { id, author } => {
+                (5, Name::new(""), serde_json::to_vec(&ExpireBody { id, author }).map_err(unwritable)?.into())
             }
         };
         Ok(Self { kind, source, body })
@@ -318,6 +328,10 @@ fn entry(row: &Row<'_>, seq: Seq) -> rusqlite::Result<std::result::Result<(Journ
         2 => serde_json::from_slice(body).map(Record::Rules).map_err(|e| format!("does not read: {e}")),
         3 => serde_json::from_slice::<ClockBody>(body)
             .map(|clock| Record::Clock { offset_ms: clock.offset_ms })
+            .map_err(|e| format!("does not read: {e}")),
+        4 => serde_json::from_slice(body).map(Record::Silence).map_err(|e| format!("does not read: {e}")),
+        5 => serde_json::from_slice::<ExpireBody>(body)
+            .map(|expire| Record::Expire { id: expire.id, author: expire.author })
             .map_err(|e| format!("does not read: {e}")),
         other => Err(format!("is of a kind this Foghorn does not know ({other})")),
     };

@@ -141,6 +141,8 @@ fn current(topics: &[&str]) -> Current {
         by: None,
         resolve: Resolve::Implied,
         threshold: None,
+        when: None,
+        absent: None,
         policy: Arc::new(Policy::default()),
     };
     let rules = Arc::new(RuleSet::new(topics.iter().map(rule).collect(), Vec::new()));
