@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::incident::Sample;
 use crate::model::{Event, Name, Severity, Subject, Timestamp};
 
 /// The number of an alert; higher is younger.
@@ -21,12 +20,75 @@ pub(super) enum State {
     Collecting,
     /// Open since `since` (journal time), for less than the rule's `for`.
     Pending { since: Timestamp },
-    /// Open.
+    /// Open, and past its `for`. Without an incident something keeps it quiet.
     Firing,
+    /// Goes up and down too often to be told each time.
+    Flapping,
     /// Ended, but a reopening before `until` (journal time) is the same alert.
     Closing { until: Timestamp },
     /// Ended and told "down": the end is still to be told.
     Ended,
+}
+
+/// How an alert flaps.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Flap {
+    /// How often it changed.
+    pub(super) changes: u64,
+    /// Journal time of the first and the last change counted.
+    pub(super) since: Timestamp,
+    pub(super) last: Timestamp,
+    /// Destinations that know that it flaps.
+    pub(super) told: BTreeSet<Name>,
+}
+
+/// What keeps an alert from being told, and until when (journal time) if time ends it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Quiet {
+    pub(super) by: By,
+    pub(super) until: Option<Timestamp>,
+}
+
+/// What keeps an alert from being told.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum By {
+    /// It waits for an alert that may explain it.
+    Hold,
+    /// This alert explains it.
+    Source(AlertId),
+    /// A silence.
+    Silence(String),
+    /// Its rule's intervals.
+    Mute,
+    /// Its rule's intervals, for good.
+    Drop,
+    /// A maintenance.
+    Maintenance(Name),
+}
+
+impl By {
+    /// The fate of events that it kept quiet to the end, as a metric label.
+    pub(super) const fn suppression(&self) -> &'static str {
+        match self {
+            Self::Hold => "ended_untold",
+            Self::Source(_) => "inhibited",
+            Self::Silence(_) => "silenced",
+            Self::Mute | Self::Drop => "muted",
+            Self::Maintenance(_) => "maintenance",
+        }
+    }
+}
+
+/// Something that cannot be reached because of an alert.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Dark {
+    pub(super) alert: AlertId,
+    pub(super) subject: Subject,
+}
+
+/// What stands for the event in snapshots that did not keep it.
+fn nothing() -> Arc<Event> {
+    Arc::new(Event::nothing(Name::new("mist"), Timestamp::EPOCH))
 }
 
 /// One rule on one subject, from its first event to the message that tells its end.
@@ -52,6 +114,30 @@ pub(super) struct Alert {
     pub(super) left: u64,
     /// Ended because nothing was heard of it.
     pub(super) stale: bool,
+    /// How it flaps, while it does and until it was told that it does not any more.
+    #[serde(default)]
+    pub(super) flap: Option<Flap>,
+    /// It does not flap any more, which is to be told.
+    #[serde(default)]
+    pub(super) stable: bool,
+    /// What keeps it from being told.
+    #[serde(default)]
+    pub(super) quiet: Option<Quiet>,
+    /// It is for the digests only.
+    #[serde(default)]
+    pub(super) for_digests: bool,
+    /// Whether it takes part in what explains what: from when it is open to when it is over.
+    #[serde(default)]
+    pub(super) related: bool,
+    /// Alerts that explain it.
+    #[serde(default)]
+    pub(super) sources: BTreeSet<AlertId>,
+    /// What it explains, or explained.
+    #[serde(default)]
+    pub(super) behind: Vec<Dark>,
+    /// The type of the event that shows that it is over though none said so.
+    #[serde(default)]
+    pub(super) evidence: Option<String>,
     /// Things the sender counted beyond those it listed.
     pub(super) more: u64,
     /// Events that came silently since the last message.
@@ -60,10 +146,11 @@ pub(super) struct Alert {
     pub(super) waiting: u64,
     /// Events whose fate it shares with other alerts.
     pub(super) tickets: Vec<u64>,
-    /// What its rule groups by, until it fires: field, identity, label.
+    /// What its rule groups by: field, identity, label.
     pub(super) group: Vec<(String, String, String)>,
-    /// What its event brought, until the incident takes it over.
-    pub(super) sample: Option<Sample>,
+    /// The event that opened it, for what is matched and told later.
+    #[serde(default = "nothing")]
+    pub(super) event: Arc<Event>,
     /// When its timer is due, if it has one.
     #[serde(skip)]
     pub(super) timer: Option<Timestamp>,
@@ -88,6 +175,9 @@ pub(super) struct Member {
     pub(super) subjects: Vec<Subject>,
     /// How many events told of it.
     pub(super) events: u64,
+    /// How often the sender counted it.
+    #[serde(default)]
+    pub(super) times: u64,
 }
 
 impl Member {
@@ -101,6 +191,7 @@ impl Member {
             ends_at: None,
             subjects: subjects(event),
             events: 1,
+            times: event.clues.times,
         }
     }
 
@@ -148,7 +239,42 @@ impl Member {
 impl Alert {
     /// Whether it is open and past its `for`.
     pub(super) fn is_alive(&self) -> bool {
-        matches!(self.state, State::Firing | State::Closing { .. })
+        matches!(self.state, State::Firing | State::Closing { .. } | State::Flapping)
+    }
+
+    /// Whether it is on its way to be told, or was: then it may explain others.
+    pub(super) fn is_active(&self) -> bool {
+        self.lasting && (self.is_alive() || matches!(self.state, State::Pending { .. }))
+    }
+
+    /// Whether it should be told, but something keeps it quiet.
+    pub(super) fn is_held(&self) -> bool {
+        self.quiet.is_some()
+    }
+
+    /// When it began, by the sender's clock.
+    pub(super) fn began(&self) -> Timestamp {
+        let open = self.members.iter().filter(|m| m.is_open()).map(|m| m.starts_at).min();
+        open.or_else(|| self.members.iter().map(|m| m.starts_at).min()).unwrap_or(self.event.time)
+    }
+
+    /// When it ended, by the sender's clock: all of it, as far as it did.
+    pub(super) fn ends_at(&self) -> Option<Timestamp> {
+        self.members.iter().filter_map(|m| m.ends_at).max()
+    }
+
+    /// Journal time at which it opened.
+    pub(super) fn opened(&self) -> Timestamp {
+        self.members.iter().map(|m| m.opened).min().unwrap_or(self.last_event)
+    }
+
+    /// What people call what it is about.
+    pub(super) fn label(&self) -> String {
+        let subject = self.members.iter().flat_map(|m| &m.subjects).next();
+        subject
+            .and_then(|s| s.device.clone().or_else(|| s.device_mac.clone()).or_else(|| s.site.clone()))
+            .or_else(|| subject.and_then(|s| s.site_id.clone()))
+            .unwrap_or_else(|| self.rule.to_string())
     }
 
     /// How many members count towards a threshold: distinct values where the rule asks for them.
@@ -165,6 +291,11 @@ impl Alert {
                 starts_at: Some(member.starts_at),
                 ends_at: if self.lasting { member.ends_at } else { None },
                 events: member.events,
+                changes: self.flap.as_ref().map_or(0, |flap| flap.changes),
+                changing_ms: self
+                    .flap
+                    .as_ref()
+                    .map_or(0, |f| u64::try_from(f.last.since(f.since).as_millis()).unwrap_or(0)),
                 part: member.part.clone().or_else(|| subject.part.clone()),
                 ..subject.clone()
             })

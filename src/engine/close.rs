@@ -124,7 +124,7 @@ impl Engine {
     }
 
     /// Closes those open members of an alert that the event ends; then the alert, if that ends it.
-    fn close_members(
+    pub(super) fn close_members(
         &mut self,
         id: AlertId,
         event: &Arc<Event>,
@@ -134,20 +134,20 @@ impl Engine {
         let Some(alert) = self.state.alerts.get_mut(&id) else { return false };
         let rule = Arc::clone(&alert.rule);
         let told = !alert.told_to.is_empty();
-        let (mut closed, mut overtaken) = (false, false);
+        let (mut closed, mut overtaken) = (0, false);
         for member in alert.members.iter_mut().filter(|m| m.is_open() && ends(m)) {
             if event.time < member.starts_at {
                 overtaken = true;
             } else {
                 member.ends_at = Some(event.time);
                 member.heard(event, false);
-                closed = true;
+                closed += 1;
             }
         }
-        if !closed {
+        if closed == 0 {
             if overtaken {
                 effects.suppressed = effects.suppressed.or(Verdict::Overtaken.suppression());
-                self.decide(Some(event), Some(&rule), Verdict::Overtaken);
+                self.decide(&[id], Some(event), Some(&rule), Verdict::Overtaken);
             }
             return overtaken;
         }
@@ -156,15 +156,21 @@ impl Engine {
         if told {
             effects.told = true;
         } else {
-            effects.suppressed = effects.suppressed.or(Verdict::EndedUntold.suppression());
+            let kept_quiet = alert.quiet.as_ref().map(|quiet| quiet.by.suppression());
+            effects.suppressed = effects.suppressed.or(kept_quiet).or(Verdict::EndedUntold.suppression());
         }
         if let Some(incident) = incident.and_then(|id| self.state.incidents.get_mut(&id)) {
-            incident.sample = super::incident::Sample::of(event, true);
+            incident.sample = super::incident::Sample::of(event);
         }
         let need = self.threshold(&rule).map_or(1, |t| t.count as usize);
         let Some(alert) = self.state.alerts.get(&id) else { return true };
         let over = alert.open_count() < need && (alert.state != State::Collecting || alert.open_count() == 0);
-        if over {
+        let was_open = alert.open_count() + closed >= need;
+        if over && was_open && alert.state != State::Collecting && self.changed(id, Some(event), 1) {
+            if !told {
+                effects.waits_with.push(id);
+            }
+        } else if over {
             self.end_alert(id, Some(event));
         } else {
             self.arm_alert(id);

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::model::{Notification, Timestamp, human_duration};
+use crate::model::{Name, Notification, Timestamp, human_duration};
 
 /// What the engine concluded about one event or timer.
 #[derive(Clone, Debug, PartialEq)]
@@ -13,6 +13,8 @@ pub struct Decision {
     pub at: Timestamp,
     /// The event it is about; `None` for timers.
     pub event: Option<String>,
+    /// The alerts it is about, by number: what follows from an event later is found by them.
+    pub alerts: Vec<u64>,
     /// The rule it is about; `None` where it concerns the event alone.
     pub rule: Option<Arc<str>>,
     /// What was concluded.
@@ -73,6 +75,102 @@ pub enum Verdict {
     RuleRemoved,
     /// Nobody takes messages of this severity from this rule.
     NobodyToTell,
+    /// It waits a little for an alert that may explain it.
+    Holding {
+        /// Until when, wall time.
+        until: Timestamp,
+    },
+    /// Another alert explains it.
+    Inhibited {
+        /// What that alert is about.
+        by: String,
+        /// Its rule.
+        rule: Arc<str>,
+    },
+    /// A person silenced it.
+    Silenced {
+        /// The silence.
+        id: String,
+        /// Who made it.
+        author: String,
+        /// Until when, wall time; `None`: until it is resolved.
+        until: Option<Timestamp>,
+    },
+    /// It is outside of its rule's hours.
+    Muted {
+        /// Until when, wall time; `None`: for good.
+        until: Option<Timestamp>,
+    },
+    /// A maintenance hides it.
+    Maintenance {
+        /// Which.
+        name: Name,
+        /// Until when, wall time.
+        until: Option<Timestamp>,
+    },
+    /// Its device is away on purpose (an upgrade): it has longer.
+    Planned {
+        /// Until when, wall time.
+        until: Timestamp,
+    },
+    /// It changed too often to be told each time.
+    Flapping {
+        /// How often …
+        changes: u64,
+        /// … within how long.
+        within: Duration,
+    },
+    /// It goes on changing.
+    StillFlapping {
+        /// How often so far.
+        changes: u64,
+    },
+    /// Nothing changed for a while.
+    Stable {
+        /// Whether it is well.
+        up: bool,
+    },
+    /// Only a connected device sends this: it is not gone.
+    HeardFrom {
+        /// The event's type.
+        kind: String,
+    },
+    /// What should come came.
+    Expected,
+    /// What should come did not.
+    Missing {
+        /// Since when, wall time.
+        since: Timestamp,
+    },
+    /// Its `when` could not be evaluated: no match.
+    WhenFailed {
+        /// Why.
+        why: String,
+    },
+    /// It is kept for a digest.
+    Collected {
+        /// Which.
+        into: Name,
+        /// When that is told, wall time.
+        until: Timestamp,
+    },
+    /// A silence begins.
+    SilenceBegins {
+        /// Which.
+        id: String,
+        /// It was over before it began: its time had passed, or nothing it matches was open.
+        over: bool,
+    },
+    /// A silence ends.
+    SilenceEnds {
+        /// Which.
+        id: String,
+    },
+    /// A silence whose `match` this release cannot read.
+    SilenceUnreadable {
+        /// Which.
+        id: String,
+    },
     /// Something to say, and to whom.
     Notify(Box<Notification>),
 }
@@ -91,6 +189,12 @@ impl Verdict {
             Self::OverLimit => "over_limit",
             Self::RuleRemoved => "rule_removed",
             Self::NobodyToTell => "nobody_to_tell",
+            Self::Inhibited { .. } => "inhibited",
+            Self::Silenced { .. } => "silenced",
+            Self::Muted { .. } => "muted",
+            Self::Maintenance { .. } => "maintenance",
+            Self::Expected => "expected",
+            Self::WhenFailed { .. } => "when_failed",
             _ => return None,
         })
     }
@@ -117,6 +221,34 @@ impl fmt::Display for Verdict {
             Self::OverLimit => f.write_str("too many alerts are open; this one was not told yet and was dropped"),
             Self::RuleRemoved => f.write_str("its rule was removed before it was told"),
             Self::NobodyToTell => f.write_str("no destination of the rule takes this severity"),
+            Self::Holding { until } => write!(f, "waits until {until} for an alert that may explain it"),
+            Self::Inhibited { by, rule } => write!(f, "kept quiet: {by} explains it (rule {rule})"),
+            Self::Silenced { id, author, until: Some(until) } => {
+                write!(f, "kept quiet: silence {id} by {author} until {until}")
+            }
+            Self::Silenced { id, author, until: None } => {
+                write!(f, "kept quiet: silence {id} by {author} until it is resolved")
+            }
+            Self::Muted { until: Some(until) } => write!(f, "kept quiet until {until}: outside of its rule's hours"),
+            Self::Muted { until: None } => f.write_str("not told: outside of its rule's hours"),
+            Self::Maintenance { name, until: Some(until) } => write!(f, "kept quiet until {until}: maintenance {name}"),
+            Self::Maintenance { name, until: None } => write!(f, "not told: maintenance {name}"),
+            Self::Planned { until } => write!(f, "pending until {until}: its device is being upgraded"),
+            Self::Flapping { changes, within } => {
+                write!(f, "is flapping: {changes} changes within {}", human_duration(*within))
+            }
+            Self::StillFlapping { changes } => write!(f, "is still flapping: {changes} changes so far"),
+            Self::Stable { up: true } => f.write_str("is stable again: up"),
+            Self::Stable { up: false } => f.write_str("is stable again: down"),
+            Self::HeardFrom { kind } => write!(f, "is over: only a connected device sends {kind}"),
+            Self::Expected => f.write_str("came as expected"),
+            Self::Missing { since } => write!(f, "nothing came since {since}"),
+            Self::WhenFailed { why } => write!(f, "`when` could not be evaluated, which is no match: {why}"),
+            Self::Collected { into, until } => write!(f, "kept for {into}, which tells at {until}"),
+            Self::SilenceBegins { id, over: false } => write!(f, "silence {id} begins"),
+            Self::SilenceBegins { id, over: true } => write!(f, "silence {id} is over before it began"),
+            Self::SilenceEnds { id } => write!(f, "silence {id} ends"),
+            Self::SilenceUnreadable { id } => write!(f, "silence {id} cannot be read by this release"),
             Self::Notify(notification) => {
                 let names: Vec<&str> = notification.to.iter().map(crate::model::Name::as_str).collect();
                 write!(f, "notify {}: {}", names.join(", "), notification.reason)

@@ -50,9 +50,8 @@ pub(super) struct Sample {
 }
 
 impl Sample {
-    /// `whole`: with the raw event, if it is not too long.
-    pub(super) fn of(event: &Event, whole: bool) -> Self {
-        let small = whole && approximate_size(&event.raw) <= MAX_SAMPLE_BYTES;
+    pub(super) fn of(event: &Event) -> Self {
+        let small = is_short(&event.raw);
         Self {
             source: event.source.clone(),
             topic: Arc::clone(&event.topic),
@@ -81,6 +80,11 @@ impl Incident {
     pub(super) fn change(&mut self, at: Timestamp) {
         self.changed = Some(self.changed.map_or(at, |first| first.min(at)));
     }
+}
+
+/// Whether a raw event is short enough to be kept.
+pub(super) fn is_short(raw: &Value) -> bool {
+    approximate_size(raw) <= MAX_SAMPLE_BYTES
 }
 
 /// The size of a JSON value's text, without making it.

@@ -15,10 +15,14 @@ impl Engine {
     pub(super) fn judge(&mut self, event: &Arc<Event>) {
         if self.seen.is_duplicate(event, self.state.now) {
             self.state.ledger.duplicate();
-            self.decide(Some(event), None, Verdict::Duplicate);
+            self.decide(&[], Some(event), None, Verdict::Duplicate);
             return;
         }
         let mut effects = Effects::default();
+        self.take_clues(event);
+        if let Some(condition) = &event.clues.disproves {
+            self.disprove(event, condition, &mut effects);
+        }
         let closes = event.phase == Phase::Close;
         let condition = event.condition.as_ref().map(|c| Arc::clone(&c.name));
         let (topic, kind, condition_name) = (&event.topic, &event.kind, condition.as_deref());
@@ -34,7 +38,11 @@ impl Engine {
         let too_old = !closes && self.rules.max_event_age(&event.source).is_some_and(|max| age > max);
         for position in self.rules.candidates(topic, kind, condition_name) {
             let Some(rule) = self.rules.rules().get(position).cloned() else { continue };
-            if !rule.matcher.matches(event) {
+            if !rule.matcher.matches(event) || !self.holds(&rule, event, &mut effects) {
+                continue;
+            }
+            if let Some(window) = rule.absent {
+                self.present(&rule, window, event, &mut effects);
                 continue;
             }
             if matches!(&rule.resolve, Resolve::When(ends) if ends.matches(event)) {
@@ -50,7 +58,7 @@ impl Engine {
             if overtaken || too_old {
                 let verdict = if overtaken { Verdict::Overtaken } else { Verdict::TooOld { age } };
                 effects.suppressed = effects.suppressed.or(verdict.suppression());
-                self.decide(Some(event), Some(&rule.name), verdict);
+                self.decide(&[], Some(event), Some(&rule.name), verdict);
                 continue;
             }
             let lasting = match rule.resolve {
@@ -67,6 +75,20 @@ impl Engine {
         self.settle(event, effects);
     }
 
+    /// What `match` cannot say. An expression that fails is no match.
+    fn holds(&mut self, rule: &Rule, event: &Event, effects: &mut Effects) -> bool {
+        match rule.when.as_ref().map(|when| when.holds(event)) {
+            None => true,
+            Some(Ok(holds)) => holds,
+            Some(Err(why)) => {
+                let verdict = Verdict::WhenFailed { why };
+                effects.suppressed = effects.suppressed.or(verdict.suppression());
+                self.decide(&[], Some(event), Some(&rule.name), verdict);
+                false
+            }
+        }
+    }
+
     /// Books the event's one fate.
     fn settle(&mut self, event: &Event, effects: Effects) {
         let waits: BTreeSet<AlertId> =
@@ -79,7 +101,7 @@ impl Engine {
             self.state.ledger.suppressed(reason);
         } else {
             self.state.ledger.unmatched();
-            self.decide(Some(event), None, Verdict::Unmatched);
+            self.decide(&[], Some(event), None, Verdict::Unmatched);
         }
     }
 

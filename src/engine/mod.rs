@@ -13,19 +13,28 @@ use serde::{Deserialize, Serialize};
 use crate::model::{Event, EventFates, Name, Silence, Timestamp};
 use crate::rules::{Policy, RuleSet};
 
+mod absent;
 mod alert;
 mod close;
+mod clues;
 mod decision;
+mod digest;
 mod fates;
+mod flap;
+mod gate;
 mod incident;
+mod inhibit;
 mod judge;
 mod open;
+mod say;
 mod seen;
+mod silence;
 mod tell;
 mod window;
 
 pub use decision::{Decision, Verdict};
 pub use seen::MEMORY as DUPLICATE_MEMORY;
+pub use silence::SilenceState;
 
 use alert::{Alert, AlertId};
 use fates::Ledger;
@@ -40,6 +49,8 @@ pub enum Input {
     Event(Arc<Event>),
     /// Time passed.
     Tick,
+    /// We start: what came before, while nobody listened, was not heard.
+    Started,
     /// These rules apply from here on.
     Rules(Arc<RuleSet>),
     /// A person wants to hear nothing of these for a while.
@@ -115,6 +126,20 @@ struct State {
     closes: close::Closes,
     windows: Windows,
     ledger: Ledger,
+    /// When changes of state were, of what may flap.
+    #[serde(default)]
+    changes: flap::Changes,
+    #[serde(default)]
+    notes: clues::Notes,
+    #[serde(default)]
+    silences: Vec<silence::Standing>,
+    #[serde(default)]
+    collectors: digest::Collectors,
+    #[serde(default)]
+    absences: absent::Absences,
+    /// Whether anything came yet.
+    #[serde(default)]
+    begun: bool,
     /// Events that came silently within a cooldown that is over, by rule and fingerprint: told with the next alert.
     unsaid: BTreeMap<String, u64>,
     /// Policies of rules that are gone while alerts they told are not.
@@ -130,6 +155,16 @@ struct Indexes {
     timers: BTreeSet<(Timestamp, Timer)>,
     /// Alerts that may go when there are too many, oldest first.
     untold: BTreeSet<AlertId>,
+    /// Alerts that something keeps quiet.
+    held: BTreeSet<AlertId>,
+    /// Alerts that may explain others, by inhibit rule and what must be equal.
+    sources: HashMap<(usize, String), BTreeSet<AlertId>>,
+    /// Alerts that others may explain.
+    targets: HashMap<(usize, String), BTreeSet<AlertId>>,
+    /// What each alert explains.
+    targets_of: HashMap<AlertId, BTreeSet<AlertId>>,
+    /// Timers of which there is one, by when they are due.
+    single: BTreeMap<Timer, Timestamp>,
 }
 
 impl Indexes {
@@ -154,11 +189,15 @@ impl Indexes {
     }
 }
 
-/// Whose timer it is. Alerts fire before incidents due at the same time, so that a message holds all that fired.
+/// Whose timer it is, in the order in which those due at the same time fire. Alerts fire before incidents due at the same time, so that a message holds all that fired.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Timer {
+    Silences,
+    Absences,
     Alert(AlertId),
     Incident(u64),
+    Maintenance,
+    Digests,
 }
 
 /// Why a snapshot cannot be used.
@@ -219,14 +258,23 @@ impl Engine {
     /// Fires every timer due at or before `at`, each at its own due time, then applies the input.
     pub fn handle(&mut self, at: Timestamp, input: &Input) -> Vec<Decision> {
         let at = at.max(self.state.now);
+        if !std::mem::replace(&mut self.state.begun, true) {
+            self.state.now = at;
+            self.listen();
+        }
         self.fire_timers(at);
         self.state.now = at;
         match input {
             Input::Event(event) => self.judge(event),
             Input::Tick => {}
+            Input::Started => self.listen(),
             Input::Rules(rules) => self.set_rules(Arc::clone(rules)),
-            Input::Silence(_) | Input::Expire { .. } => {}
-            Input::Clock { offset_ms } => self.state.offset_ms = *offset_ms,
+            Input::Silence(silence) => self.silence(silence),
+            Input::Expire { id } => self.expire(id),
+            Input::Clock { offset_ms } => {
+                self.state.offset_ms = *offset_ms;
+                self.clock_set();
+            }
         }
         self.fire_timers(at);
         std::mem::take(&mut self.decisions)
@@ -240,10 +288,19 @@ impl Engine {
             }
             self.index.timers.pop_first();
             self.state.now = self.state.now.max(due);
-            match timer {
-                Timer::Alert(id) => self.alert_due(id),
-                Timer::Incident(id) => self.incident_due(id),
-            }
+            self.timer_due(timer);
+        }
+    }
+
+    fn timer_due(&mut self, timer: Timer) {
+        self.index.single.remove(&timer);
+        match timer {
+            Timer::Silences => self.silences_due(),
+            Timer::Absences => self.absences_due(),
+            Timer::Alert(id) => self.alert_due(id),
+            Timer::Incident(id) => self.incident_due(id),
+            Timer::Maintenance => self.calendar_due(true),
+            Timer::Digests => self.calendar_due(false),
         }
     }
 
@@ -255,13 +312,20 @@ impl Engine {
 
     /// The first timer of what is pending or waiting: neither reminders nor the end of what nothing was heard of.
     fn first_pending(&self) -> Option<(Timestamp, Timer)> {
+        let waits = |a: &Alert| match a.state {
+            alert::State::Pending { .. } | alert::State::Closing { .. } | alert::State::Flapping => true,
+            _ => a.quiet.as_ref().is_some_and(|quiet| quiet.until.is_some()),
+        };
+        let silenced = || {
+            let by_silence = |id: &AlertId| self.state.alerts.get(id).and_then(|a| a.quiet.as_ref()).map(|q| &q.by);
+            self.index.held.iter().any(|id| matches!(by_silence(id), Some(alert::By::Silence(_))))
+        };
         let counts = |timer: &Timer| match timer {
-            Timer::Alert(id) => self
-                .state
-                .alerts
-                .get(id)
-                .is_some_and(|a| matches!(a.state, alert::State::Pending { .. } | alert::State::Closing { .. })),
+            Timer::Alert(id) => self.state.alerts.get(id).is_some_and(waits),
             Timer::Incident(id) => self.state.incidents.get(id).is_some_and(|i| i.changed.is_some()),
+            Timer::Silences => silenced(),
+            Timer::Maintenance => true,
+            Timer::Absences | Timer::Digests => false,
         };
         self.index.timers.iter().find(|(_, timer)| counts(timer)).copied()
     }
@@ -271,10 +335,7 @@ impl Engine {
         while let Some((due, timer)) = self.first_pending() {
             self.index.timers.remove(&(due, timer));
             self.state.now = self.state.now.max(due);
-            match timer {
-                Timer::Alert(id) => self.alert_due(id),
-                Timer::Incident(id) => self.incident_due(id),
-            }
+            self.timer_due(timer);
         }
         std::mem::take(&mut self.decisions)
     }
@@ -296,10 +357,18 @@ impl Engine {
         self.state.now.shifted(self.state.offset_ms)
     }
 
-    fn decide(&mut self, event: Option<&Event>, rule: Option<&Arc<str>>, verdict: Verdict) {
-        let decision =
-            Decision { at: self.state.now, event: event.map(|e| e.id.clone()), rule: rule.cloned(), verdict };
-        self.decisions.push(decision);
+    fn decide(&mut self, alerts: &[AlertId], event: Option<&Event>, rule: Option<&Arc<str>>, verdict: Verdict) {
+        self.decisions.push(Decision {
+            at: self.state.now,
+            event: event.map(|e| e.id.clone()),
+            alerts: alerts.to_vec(),
+            rule: rule.cloned(),
+            verdict,
+        });
+    }
+
+    fn rule(&self, name: &Arc<str>) -> Option<&Arc<crate::rules::Rule>> {
+        self.rules.rules().get(*self.by_name.get(name)?)
     }
 
     /// The policy of a rule, or of one that is gone.
@@ -334,6 +403,20 @@ impl Engine {
         self.rules = rules;
         self.watches.clear();
         self.watched.clear();
+        self.index.sources.clear();
+        self.index.targets.clear();
+        self.arm_all();
+        // What explains what may be another now; links that are there stay while both sides last.
+        let open: Vec<AlertId> = self.state.alerts.iter().filter(|(_, a)| !a.settled).map(|(id, _)| *id).collect();
+        let told: Vec<AlertId> = self.state.alerts.iter().filter(|(_, a)| a.settled).map(|(id, _)| *id).collect();
+        told.into_iter().chain(open).for_each(|id| self.relate(id));
+        self.recheck_held(|_| true);
+        if self.state.begun {
+            self.watch_absences(false);
+        }
+    }
+
+    fn arm_all(&mut self) {
         let alerts: Vec<AlertId> = self.state.alerts.keys().copied().collect();
         let incidents: Vec<u64> = self.state.incidents.keys().copied().collect();
         alerts.into_iter().for_each(|id| self.arm_alert(id));
@@ -351,19 +434,31 @@ impl Engine {
         let Some(rule) = self.state.alerts.get(&id).map(|a| Arc::clone(&a.rule)) else { return };
         let policy = self.policy(&rule);
         let window = self.threshold(&rule).map(|t| t.window);
-        let Some(alert) = self.state.alerts.get_mut(&id) else { return };
+        let Some(alert) = self.state.alerts.get(&id) else { return };
         let stale = policy.stale_after.map(|after| alert.last_event + after);
+        let quiet = alert.quiet.as_ref().map(|quiet| quiet.until);
         let due = match alert.state {
             alert::State::Collecting => {
                 let newest = alert.members.iter().map(|m| m.opened).max();
                 newest.zip(window).map(|(opened, window)| opened + window + Duration::from_millis(1))
             }
-            alert::State::Pending { since } => Some(since + policy.r#for).into_iter().chain(stale).min(),
-            alert::State::Firing if !alert.lasting => alert.settled.then(|| alert.last_event + policy.cooldown),
-            alert::State::Firing => stale,
+            alert::State::Pending { since } => {
+                Some(self.pending_until(alert, since, &policy)).into_iter().chain(stale).min()
+            }
+            alert::State::Firing if !alert.lasting => match quiet {
+                Some(Some(until)) => Some(until),
+                Some(None) => Some(alert.last_event + policy.cooldown),
+                None => alert.settled.then(|| alert.last_event + policy.cooldown),
+            },
+            alert::State::Firing => stale.into_iter().chain(quiet.flatten()).min(),
+            alert::State::Flapping => {
+                let calm = policy.flapping.zip(alert.flap.as_ref()).map(|(f, flap)| flap.last + f.stable);
+                calm.or(stale).into_iter().chain(quiet.flatten()).min()
+            }
             alert::State::Closing { until } => Some(until),
             alert::State::Ended => None,
         };
+        let Some(alert) = self.state.alerts.get_mut(&id) else { return };
         if alert.timer != due {
             if let Some(old) = alert.timer {
                 self.index.timers.remove(&(old, Timer::Alert(id)));
@@ -400,20 +495,31 @@ impl Engine {
     fn reindex(&mut self) {
         self.index = Indexes::default();
         self.state.closes.reindex();
+        self.state.changes.reindex();
+        self.state.notes.reindex();
+        self.state.absences.reindex();
+        self.recompile_silences();
         for (&id, alert) in &self.state.alerts {
             self.index.by_fingerprint.insert((Arc::clone(&alert.rule), alert.fingerprint.clone()), id);
             alert.members.iter().for_each(|member| self.index.note(id, member));
             if alert.told_to.is_empty() {
                 self.index.untold.insert(id);
             }
+            if alert.is_held() {
+                self.index.held.insert(id);
+            }
+            for &source in &alert.sources {
+                self.index.targets_of.entry(source).or_default().insert(id);
+            }
         }
         for (&id, incident) in &self.state.incidents {
             self.index.by_group.insert((Arc::clone(&incident.rule), incident.identity.clone()), id);
         }
-        let alerts: Vec<AlertId> = self.state.alerts.keys().copied().collect();
-        let incidents: Vec<u64> = self.state.incidents.keys().copied().collect();
-        alerts.into_iter().for_each(|id| self.arm_alert(id));
-        incidents.into_iter().for_each(|id| self.arm_incident(id));
+        self.index_relations();
+        self.arm_all();
+        self.arm_silences();
+        self.arm_calendar();
+        self.arm_absences();
     }
 
     /// Whom a rule tells: each destination with the least severity it takes.
@@ -421,7 +527,10 @@ impl Engine {
         let all = self.rules.destinations();
         match &policy.notify {
             None => all.to_vec(),
-            Some(names) => all.iter().filter(|(name, _)| names.contains(name)).cloned().collect(),
+            Some(names) => {
+                let digests = self.rules.surroundings().digests.iter().map(|d| (d.name.clone(), d.min_severity));
+                all.iter().cloned().chain(digests).filter(|(name, _)| names.contains(name)).collect()
+            }
         }
     }
 }

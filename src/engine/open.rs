@@ -68,8 +68,13 @@ impl Engine {
         let worse = severity(rule, event);
         let escalates = worse > alert.severity;
         alert.severity = alert.severity.max(worse);
+        let was_open = alert.open_count() >= need;
+        // Counted again without a word that it was over in between: it was, each time.
+        let mut changes = 0;
         match alert.members.iter_mut().find(|m| m.key == key && m.is_part(part.as_ref())) {
             Some(member) if member.is_open() => {
+                changes = 2 * event.clues.times.saturating_sub(member.times.max(1));
+                member.times = member.times.max(event.clues.times);
                 member.part = member.part.take().or(part);
                 member.again(event);
             }
@@ -97,8 +102,9 @@ impl Engine {
             State::Ended => return self.reopen(id, rule, event, effects),
             State::Closing { .. } if alert.open_count() < need => {}
             State::Closing { .. } => alert.state = State::Firing,
-            State::Pending { .. } | State::Firing => {}
+            State::Pending { .. } | State::Firing | State::Flapping => {}
         }
+        changes += u64::from(!was_open && alert.open_count() >= need);
         if alert.told_to.is_empty() && !alert.settled {
             effects.waits_with.push(id);
         } else if alert.told_to.is_empty() {
@@ -107,8 +113,11 @@ impl Engine {
             effects.told = true;
         }
         let incident = alert.incident;
-        self.decide(Some(event), Some(&rule.name), Verdict::Again);
+        self.decide(&[id], Some(event), Some(&rule.name), Verdict::Again);
         self.arm_alert(id);
+        if changes > 0 {
+            self.changed(id, Some(event), changes);
+        }
         if let (true, Some(incident)) = (escalates, incident) {
             self.escalate(incident, worse);
         }
@@ -119,9 +128,14 @@ impl Engine {
         let Some(alert) = self.state.alerts.get_mut(&id) else { return };
         alert.state = State::Firing;
         alert.stale = false;
+        alert.stable = false;
         effects.told = true;
-        self.decide(Some(event), Some(&rule.name), Verdict::Again);
-        self.arm_alert(id);
+        self.decide(&[id], Some(event), Some(&rule.name), Verdict::Again);
+        self.relate(id);
+        self.awaited(id);
+        if !self.changed(id, Some(event), 1) {
+            self.arm_alert(id);
+        }
     }
 
     /// Counts the members of a threshold on a condition: those that went down within the window and are still down.
@@ -143,7 +157,7 @@ impl Engine {
         if seen < threshold.count as usize {
             let verdict = Verdict::BelowThreshold { seen, need: threshold.count, within: threshold.window };
             effects.suppressed = effects.suppressed.or(verdict.suppression());
-            self.decide(Some(event), Some(&rule.name), verdict);
+            self.decide(&[id], Some(event), Some(&rule.name), verdict);
             self.arm_alert(id);
             return;
         }
@@ -154,15 +168,21 @@ impl Engine {
     /// A new alert: pending for the rule's `for`, or firing at once.
     fn begin(&mut self, id: AlertId, rule: &Arc<Rule>, event: &Arc<Event>, effects: &mut Effects) {
         effects.waits_with.push(id);
-        if rule.policy.r#for.is_zero() {
-            self.decide(Some(event), Some(&rule.name), Verdict::Firing);
-            self.fire(id, Some(event));
-        } else {
-            let until = self.state.now + rule.policy.r#for;
-            self.decide(Some(event), Some(&rule.name), Verdict::Pending { until });
-            self.sample(id, event);
-            self.arm_alert(id);
+        self.relate(id);
+        self.awaited(id);
+        let changes = 1 + 2 * event.clues.times.saturating_sub(1);
+        if self.changed(id, Some(event), changes) {
+            return;
         }
+        if rule.policy.r#for.is_zero() {
+            self.decide(&[id], Some(event), Some(&rule.name), Verdict::Firing);
+            self.fire(id);
+            return;
+        }
+        let now = self.state.now;
+        let until = self.state.alerts.get(&id).map_or(now, |alert| self.pending_until(alert, now, &rule.policy));
+        self.decide(&[id], Some(event), Some(&rule.name), Verdict::Pending { until });
+        self.arm_alert(id);
     }
 
     /// Something that has no end: told once, then quiet for its cooldown.
@@ -185,7 +205,7 @@ impl Engine {
                 effects.waits_with.extend(known);
                 Verdict::Again
             };
-            self.decide(Some(event), Some(&rule.name), verdict);
+            self.decide(known.as_slice(), Some(event), Some(&rule.name), verdict);
             known.into_iter().for_each(|id| self.arm_alert(id));
             return;
         }
@@ -198,7 +218,7 @@ impl Engine {
                     Err(seen) => {
                         let verdict = Verdict::BelowThreshold { seen, need: threshold.count, within: threshold.window };
                         effects.suppressed = effects.suppressed.or(verdict.suppression());
-                        self.decide(Some(event), Some(&rule.name), verdict);
+                        self.decide(&[], Some(event), Some(&rule.name), verdict);
                         return;
                     }
                 }
@@ -211,12 +231,21 @@ impl Engine {
             alert.more_since = unsaid;
         }
         effects.waits_with.push(id);
-        self.decide(Some(event), Some(&rule.name), Verdict::Firing);
-        self.fire(id, Some(event));
+        self.decide(&[id], Some(event), Some(&rule.name), Verdict::Firing);
+        self.relate(id);
+        self.fire(id);
+    }
+
+    /// An alert is over, for whatever reason: what it explained, what explained it and who waits for it go on without it.
+    pub(super) fn let_go(&mut self, id: AlertId) {
+        self.unlink(id);
+        self.awaited_no_more(id);
+        self.forget_absence(id);
+        self.hidden_ended(id);
     }
 
     #[expect(clippy::too_many_arguments, reason = "each is one field of the alert")]
-    fn add_alert(
+    pub(super) fn add_alert(
         &mut self,
         rule: &Arc<Rule>,
         event: &Arc<Event>,
@@ -232,7 +261,7 @@ impl Engine {
                 Some(oldest) => self.drop_alert(oldest, &Verdict::OverLimit),
                 None => {
                     effects.suppressed = effects.suppressed.or(Verdict::OverLimit.suppression());
-                    self.decide(Some(event), Some(&rule.name), Verdict::OverLimit);
+                    self.decide(&[], Some(event), Some(&rule.name), Verdict::OverLimit);
                     return None;
                 }
             }
@@ -255,6 +284,14 @@ impl Engine {
             settled: false,
             left: 0,
             stale: false,
+            flap: None,
+            stable: false,
+            quiet: None,
+            for_digests: false,
+            related: false,
+            sources: BTreeSet::new(),
+            behind: Vec::new(),
+            evidence: None,
             // Mist caps what it lists at ten; only then does its count say how many more there are.
             more: if event.device.is_some() {
                 event.count - 1
@@ -267,7 +304,7 @@ impl Engine {
             waiting: 0,
             tickets: Vec::new(),
             group: rule.policy.group_by.iter().map(|f| (f.to_string(), event.identity(f), event.label(f))).collect(),
-            sample: None,
+            event: self.keepable(event),
             timer: None,
         };
         self.state.alerts.insert(id, alert);
@@ -320,12 +357,19 @@ impl Engine {
         if let Some(mut alert) = self.remove_alert(id) {
             self.state.ledger.alert_dropped(&mut alert, verdict.suppression().unwrap_or("dropped"));
             let rule = Arc::clone(&alert.rule);
-            self.decide(None, Some(&rule), verdict.clone());
+            self.decide(&[id], None, Some(&rule), verdict.clone());
         }
+    }
+
+    /// An event as an alert keeps it: whole, while there are few and it is not too long.
+    fn keepable(&self, event: &Arc<Event>) -> Arc<Event> {
+        let whole = self.state.alerts.len() <= SAMPLED && super::incident::is_short(&event.raw);
+        if whole { Arc::clone(event) } else { Arc::new(event.slim()) }
     }
 
     /// Takes an alert out of the state and every index, and out of its incident.
     pub(super) fn remove_alert(&mut self, id: AlertId) -> Option<Alert> {
+        self.let_go(id);
         let alert = self.state.alerts.remove(&id)?;
         let fingerprint = (Arc::clone(&alert.rule), alert.fingerprint.clone());
         if self.index.by_fingerprint.get(&fingerprint) == Some(&id) {
@@ -333,6 +377,7 @@ impl Engine {
         }
         self.index.forget(id, &alert.members, &[]);
         self.index.untold.remove(&id);
+        self.index.held.remove(&id);
         if let Some(due) = alert.timer {
             self.index.timers.remove(&(due, Timer::Alert(id)));
         }
@@ -340,6 +385,9 @@ impl Engine {
         Some(alert)
     }
 }
+
+/// Beyond this many, alerts no longer keep the raw event for their templates.
+const SAMPLED: usize = 2_000;
 
 /// Condition and device (or site): what a close on any topic finds its opening by.
 pub(super) fn subject_key(event: &Event, condition: &Condition) -> String {

@@ -9,20 +9,35 @@ use super::alert::{Alert, AlertId, Member, State};
 use super::decision::Verdict;
 use super::incident::{Incident, Sample};
 use super::{Engine, Timer};
-use crate::model::{Event, Insight, Name, Notification, Phase, Reason, Severity, Subject};
-
-/// Beyond this many, alerts and incidents no longer keep the raw event for their templates.
-const SAMPLED: usize = 2_000;
+use crate::model::{Event, Name, Notification, Phase, Reason, Severity};
 
 /// Why an incident speaks.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Cause {
+pub(super) enum Cause {
     /// Something changed.
     Change,
     /// It still lasts.
     Reminder,
     /// Some of it is no longer followed: said on its own, since that is neither a beginning nor an end.
     Stale,
+    /// Some of it does not flap any more.
+    Stable,
+}
+
+impl Cause {
+    /// Whether it speaks of a few alerts only, and of nothing else that changed.
+    const fn is_aside(self) -> bool {
+        matches!(self, Self::Stale | Self::Stable)
+    }
+
+    /// Whether it speaks of this alert.
+    const fn concerns(self, alert: &Alert) -> bool {
+        match self {
+            Self::Change | Self::Reminder => true,
+            Self::Stale => alert.stale,
+            Self::Stable => alert.stable,
+        }
+    }
 }
 
 impl Engine {
@@ -34,21 +49,18 @@ impl Engine {
         let now = self.state.now;
         let policy = self.policy(&rule);
         let Some(alert) = self.state.alerts.get_mut(&id) else { return };
+        let quiet_ends = alert.quiet.as_ref().and_then(|quiet| quiet.until).is_some_and(|until| until <= now);
+        let calm = policy.flapping.zip(alert.flap.as_ref()).is_some_and(|(f, flap)| flap.last + f.stable <= now);
         match alert.state {
-            State::Pending { since } if since + policy.r#for <= now => self.fire(id, None),
+            State::Pending { since } if since + policy.r#for <= now => self.mature(id, since),
             State::Closing { .. } => self.finish(id),
             State::Collecting => {
                 self.drop_alert(id, &Verdict::BelowThreshold { seen: 0, need: 0, within: policy.cooldown })
             }
-            State::Firing if !alert.lasting => {
-                // Quiet for its cooldown: over, without a word.
-                if let Some(alert) = self.remove_alert(id).filter(|a| a.more_since > 0)
-                    && self.state.unsaid.len() < self.limits.windows
-                {
-                    self.state.unsaid.insert(format!("{}\u{1f}{}", alert.rule, alert.fingerprint), alert.more_since);
-                }
-            }
-            State::Pending { .. } | State::Firing => {
+            State::Flapping if calm => self.calm(id),
+            State::Firing | State::Flapping if quiet_ends => self.release(id),
+            State::Firing if !alert.lasting => self.forget(id),
+            State::Pending { .. } | State::Firing | State::Flapping => {
                 alert.stale = true;
                 self.finish(id);
             }
@@ -56,50 +68,62 @@ impl Engine {
         }
     }
 
+    /// What has no end was quiet for its cooldown: over, without a word.
+    fn forget(&mut self, id: AlertId) {
+        let Some(mut alert) = self.remove_alert(id) else { return };
+        if let Some(quiet) = &alert.quiet {
+            let reason = quiet.by.suppression();
+            self.state.ledger.alert_dropped(&mut alert, reason);
+        }
+        if alert.more_since > 0 && self.state.unsaid.len() < self.limits.windows {
+            self.state.unsaid.insert(format!("{}\u{1f}{}", alert.rule, alert.fingerprint), alert.more_since);
+        }
+    }
+
     /// An incident's timer is due.
     pub(super) fn incident_due(&mut self, id: u64) {
         let Some(incident) = self.state.incidents.get_mut(&id) else { return };
         incident.timer = None;
+        self.withdraw(id);
+        let Some(incident) = self.state.incidents.get(&id) else { return };
         let changes = incident.changed.is_some();
+        if !changes && !self.reminds(id) {
+            return self.arm_incident(id);
+        }
         self.flush(id, if changes { Cause::Change } else { Cause::Reminder });
     }
 
-    /// Keeps what the event brought until the incident takes it over.
-    pub(super) fn sample(&mut self, id: AlertId, event: &Event) {
-        let whole = self.state.alerts.len() <= SAMPLED;
+    /// An alert passed its `for`: it is told, unless something keeps it quiet.
+    pub(super) fn fire(&mut self, id: AlertId) {
         if let Some(alert) = self.state.alerts.get_mut(&id) {
-            let mut sample = Sample::of(event, whole);
-            if event.phase == Phase::Close {
-                sample.condition = None; // told for its own sake, not as the end of something
-            }
-            alert.sample = Some(sample);
+            alert.state = State::Firing;
         }
+        self.release(id);
     }
 
-    /// An alert passed its `for`: it joins its incident, and its message waits for company.
-    pub(super) fn fire(&mut self, id: AlertId, event: Option<&Event>) {
-        if let Some(event) = event {
-            self.sample(id, event);
-        }
+    /// An alert joins its incident, and its message waits for company.
+    pub(super) fn join(&mut self, id: AlertId) {
         let now = self.state.now;
-        let Some(rule) = self.state.alerts.get(&id).map(|a| Arc::clone(&a.rule)) else { return };
-        let counts = self.threshold(&rule).is_some();
-        let Some(alert) = self.state.alerts.get_mut(&id) else { return };
-        alert.state = State::Firing;
-        let (severity, sample) = (alert.severity, alert.sample.take());
-        // What counts its members goes on counting with the rest of them when it ends.
-        let group = if counts { alert.group.clone() } else { std::mem::take(&mut alert.group) };
-        let identity = group.iter().map(|(_, identity, _)| identity.as_str()).collect::<Vec<_>>().join("\u{1f}");
+        let Some(alert) = self.state.alerts.get(&id) else { return };
+        let (rule, group, severity) = (Arc::clone(&alert.rule), alert.group.clone(), alert.severity);
+        let mut sample = Sample::of(&alert.event);
+        if alert.event.phase == Phase::Close {
+            sample.condition = None; // told for its own sake, not as the end of something
+        }
+        let for_digests = alert.for_digests;
+        let mut identity = group.iter().map(|(_, identity, _)| identity.as_str()).collect::<Vec<_>>().join("\u{1f}");
+        if for_digests {
+            identity.push_str("\u{1f}\u{1f}digests");
+        }
         let known = self.index.by_group.get(&(Arc::clone(&rule), identity.clone())).copied();
-        let incident = match (known, sample) {
-            (Some(incident), sample) => {
-                if let (Some(known), Some(sample)) = (self.state.incidents.get_mut(&incident), sample) {
+        let incident = match known {
+            Some(incident) => {
+                if let Some(known) = self.state.incidents.get_mut(&incident) {
                     known.sample = sample;
                 }
                 incident
             }
-            (None, Some(sample)) => self.new_incident(&rule, identity, group, sample),
-            (None, None) => return, // a firing alert always brings its sample
+            None => self.new_incident(&rule, identity, group, sample, for_digests),
         };
         if let Some(known) = self.state.incidents.get_mut(&incident) {
             known.alerts.insert(id);
@@ -119,15 +143,13 @@ impl Engine {
         identity: String,
         group: Vec<(String, String, String)>,
         sample: Sample,
+        for_digests: bool,
     ) -> u64 {
         let id = self.next_id();
         let policy = self.policy(rule);
-        let mut hash = Sha256::new();
-        for part in [rule.as_bytes(), identity.as_bytes(), &self.state.now.millis().to_le_bytes(), &id.to_le_bytes()] {
-            hash.update((part.len() as u64).to_le_bytes());
-            hash.update(part);
-        }
-        let key: String = hash.finalize().iter().take(5).map(|byte| format!("{byte:02x}")).collect();
+        let now = self.state.now.millis().to_le_bytes();
+        let key = short(&[rule.as_bytes(), identity.as_bytes(), &now], 10);
+        let digests = || self.rules.surroundings().digests.iter().map(|d| (d.name.clone(), d.min_severity)).collect();
         let incident = Incident {
             key,
             rule: Arc::clone(rule),
@@ -135,7 +157,7 @@ impl Engine {
             group: group.into_iter().map(|(field, _, label)| (field, label)).collect(),
             alerts: BTreeSet::new(),
             told: BTreeSet::new(),
-            notify: self.targets(&policy),
+            notify: if for_digests { digests() } else { self.targets(&policy) },
             severity: Severity::Info,
             last_message: None,
             changed: None,
@@ -168,25 +190,30 @@ impl Engine {
         if told && !keep.is_zero() && alert.state == State::Firing {
             let until = self.state.now + keep;
             alert.state = State::Closing { until };
-            self.decide(event, Some(&rule), Verdict::Closing { until });
+            self.decide(&[id], event, Some(&rule), Verdict::Closing { until });
             self.arm_alert(id);
             return;
         }
         let verdict = if told { Verdict::Ended } else { Verdict::EndedUntold };
-        self.decide(event, Some(&rule), verdict);
+        self.decide(&[id], event, Some(&rule), verdict);
         self.finish(id);
     }
 
     /// An alert is over: what was told is told back, what was not is forgotten.
-    fn finish(&mut self, id: AlertId) {
+    pub(super) fn finish(&mut self, id: AlertId) {
         self.gather(id);
         let Some(alert) = self.state.alerts.get_mut(&id) else { return };
         let incident = alert.incident;
         if alert.told_to.is_empty() {
+            let inhibited = !alert.sources.is_empty();
             if let Some(mut alert) = self.remove_alert(id) {
-                self.state.ledger.alert_dropped(&mut alert, "ended_untold");
+                let quiet = alert.quiet.as_ref().map(|quiet| quiet.by.suppression());
+                let reason = if inhibited { "inhibited" } else { quiet.unwrap_or("ended_untold") };
+                self.state.ledger.alert_dropped(&mut alert, reason);
             }
         } else {
+            self.let_go(id);
+            let Some(alert) = self.state.alerts.get_mut(&id) else { return };
             alert.state = State::Ended;
             self.arm_alert(id);
         }
@@ -196,16 +223,20 @@ impl Engine {
             engine.members(incident).filter(|a| a.lasting).map(|a| (a.state, a.stale)).collect::<Vec<_>>()
         };
         let lasting = alerts(self);
-        let Some(known) = self.state.incidents.get_mut(&incident) else { return };
         let ended = lasting.iter().any(|(state, _)| *state == State::Ended);
         let over = lasting.iter().all(|(state, _)| *state == State::Ended);
         let stale = lasting.iter().any(|(state, stale)| *state == State::Ended && *stale);
+        let stable = self.members(incident).any(|a| a.state == State::Ended && a.stable);
         if stale {
             self.flush(incident, Cause::Stale);
+        } else if stable && !over {
+            self.flush(incident, Cause::Stable);
         } else if ended && over {
             self.flush(incident, Cause::Change);
         } else if ended {
-            known.change(now);
+            if let Some(known) = self.state.incidents.get_mut(&incident) {
+                known.change(now);
+            }
             self.arm_incident(incident);
         }
     }
@@ -239,7 +270,13 @@ impl Engine {
             more_since: 0,
             waiting: 0,
             tickets: Vec::new(),
-            sample: None,
+            flap: None,
+            stable: false,
+            quiet: None,
+            related: false,
+            sources: BTreeSet::new(),
+            behind: Vec::new(),
+            evidence: None,
             timer: None,
             ..alert.clone()
         };
@@ -277,10 +314,10 @@ impl Engine {
 
     /// Whether an incident has something to remind of: told, and still lasting.
     pub(super) fn reminds(&self, id: u64) -> bool {
-        self.members(id).any(|a| a.lasting && a.is_alive() && !a.told_to.is_empty())
+        self.members(id).any(|a| a.lasting && a.is_alive() && !a.told_to.is_empty() && a.state != State::Flapping)
     }
 
-    fn members(&self, incident: u64) -> impl Iterator<Item = &Alert> {
+    pub(super) fn members(&self, incident: u64) -> impl Iterator<Item = &Alert> {
         self.state
             .incidents
             .get(&incident)
@@ -290,7 +327,7 @@ impl Engine {
     }
 
     /// Says what there is to say about an incident now, to each destination what it does not know yet.
-    fn flush(&mut self, id: u64, cause: Cause) {
+    pub(super) fn flush(&mut self, id: u64, cause: Cause) {
         let Some(incident) = self.state.incidents.get(&id) else { return };
         let rule = Arc::clone(&incident.rule);
         let mut destinations: Vec<(Name, Severity)> = incident.notify.clone();
@@ -299,51 +336,65 @@ impl Engine {
                 destinations.push((name.clone(), Severity::Critical)); // only what it knows of is told back
             }
         }
+        let hushed: BTreeSet<AlertId> = incident.alerts.iter().copied().filter(|id| self.is_hushed(*id)).collect();
         // Destinations that are told the same share one message.
         let mut parts: BTreeMap<Part, Vec<Name>> = BTreeMap::new();
         for (name, least) in destinations {
-            let part = self.part(id, &name, least, cause);
-            if !(part.news.is_empty() && part.ends.is_empty() && part.still.is_empty()) {
-                parts.entry(part).or_default().push(name);
+            for part in self.parts(id, &name, least, cause, &hushed) {
+                parts.entry(part).or_default().push(name.clone());
             }
         }
         let spoke = !parts.is_empty();
-        let mut notifications: Vec<Notification> =
-            parts.iter().filter_map(|(part, to)| self.notification(id, part, to.clone())).collect();
+        let mut notifications: Vec<(Vec<AlertId>, Notification)> = parts
+            .iter()
+            .filter_map(|(part, to)| Some((part.alerts().collect(), self.notification(id, part, to.clone())?)))
+            .collect();
         for (part, to) in &parts {
             for alert in &part.news {
                 if let Some(alert) = self.state.alerts.get_mut(alert) {
                     alert.told_to.extend(to.iter().cloned());
+                    if let (Reason::Flapping, Some(flap)) = (part.reason, &mut alert.flap) {
+                        flap.told.extend(to.iter().cloned());
+                    }
                 }
             }
         }
         self.settle_incident(id, cause, spoke, parts.into_values().flatten());
-        notifications.sort_by(|a, b| a.to.cmp(&b.to));
-        for notification in notifications {
-            self.decide(None, Some(&rule), Verdict::Notify(Box::new(notification)));
+        notifications.sort_by(|(_, a), (_, b)| (&a.to, a.reason).cmp(&(&b.to, b.reason)));
+        for (alerts, notification) in notifications {
+            if let Some(notification) = self.collect(notification) {
+                self.decide(&alerts, None, Some(&rule), Verdict::Notify(Box::new(notification)));
+            }
         }
     }
 
-    /// What one destination is to be told.
-    fn part(&self, id: u64, name: &Name, least: Severity, cause: Cause) -> Part {
-        let Some(incident) = self.state.incidents.get(&id) else { return Part::default() };
+    /// What one destination is to be told: what changed, what flaps, what does not any more.
+    fn parts(&self, id: u64, name: &Name, least: Severity, cause: Cause, hushed: &BTreeSet<AlertId>) -> Vec<Part> {
+        let Some(incident) = self.state.incidents.get(&id) else { return Vec::new() };
         let known = |a: &Alert| a.told_to.contains(name);
-        let pick = |wanted: &dyn Fn(&Alert) -> bool| -> Vec<AlertId> {
-            incident.alerts.iter().copied().filter(|a| self.state.alerts.get(a).is_some_and(wanted)).collect()
+        let pick = |wanted: &dyn Fn(&Alert) -> bool, heard: bool| -> Vec<AlertId> {
+            let fits = |id: &AlertId| {
+                (heard || !hushed.contains(id))
+                    && self.state.alerts.get(id).is_some_and(|a| cause.concerns(a) && wanted(a))
+            };
+            incident.alerts.iter().copied().filter(fits).collect()
         };
-        let wanted = cause != Cause::Stale
-            && incident.severity >= least
-            && incident.notify.iter().any(|(target, _)| target == name);
-        let news = if wanted { pick(&|a| a.is_alive() && !known(a) && (a.lasting || !a.settled)) } else { Vec::new() };
-        let ends = pick(&|a| a.state == State::Ended && known(a) && (a.stale || cause != Cause::Stale));
+        let wanted =
+            !cause.is_aside() && incident.severity >= least && incident.notify.iter().any(|(target, _)| target == name);
+        let flaps = |a: &Alert| a.state == State::Flapping;
+        let untold = |a: &Alert| wanted && a.is_alive() && !known(a) && (a.lasting || !a.settled);
+        let news = pick(&|a| untold(a) && !flaps(a), false);
+        let flapping =
+            pick(&|a| wanted && flaps(a) && a.flap.as_ref().is_some_and(|flap| !flap.told.contains(name)), false);
+        let ends = pick(&|a| a.state == State::Ended && known(a) && !a.stable, true);
+        let stable = pick(&|a| a.stable && known(a), true);
         let still = match cause {
-            Cause::Reminder => pick(&|a| a.lasting && a.is_alive() && known(a)),
-            Cause::Change | Cause::Stale => Vec::new(),
+            Cause::Reminder => pick(&|a| a.lasting && a.is_alive() && known(a) && !flaps(a), false),
+            Cause::Change | Cause::Stale | Cause::Stable => Vec::new(),
         };
-        let firing =
-            incident.alerts.iter().filter_map(|a| self.state.alerts.get(a)).filter(|a| a.lasting && a.is_alive());
-        let over = firing.clone().next().is_none();
+        let over = !self.members(id).any(|a| a.lasting && a.is_alive());
         let reason = match (news.is_empty(), ends.is_empty()) {
+            (false, _) if self.is_absence(&incident.rule) => Reason::Absent,
             (false, _) if incident.told.contains(name) => Reason::NewEvents,
             (false, _) => Reason::First,
             (true, false) if cause == Cause::Stale => Reason::Stale,
@@ -351,61 +402,18 @@ impl Engine {
             (true, false) => Reason::Recovered,
             (true, true) => Reason::Repeat,
         };
-        Part { reason: Some(reason), news, ends, still }
-    }
-
-    fn notification(&self, id: u64, part: &Part, to: Vec<Name>) -> Option<Notification> {
-        let incident = self.state.incidents.get(&id)?;
-        let reason = part.reason?;
-        let alerts =
-            || part.news.iter().chain(&part.ends).chain(&part.still).filter_map(|id| self.state.alerts.get(id));
-        let subjects: Vec<Subject> = alerts().flat_map(Alert::subjects).collect();
-        let lasting =
-            self.members(id).filter(|a| a.lasting && a.is_alive()).map(|a| a.open_count() as u64).sum::<u64>();
-        let firing = lasting + alerts().map(|a| a.left).sum::<u64>();
-        let started = self.members(id).flat_map(|a| &a.members).map(|m| m.starts_at).min().unwrap_or(self.state.now);
-        let ended = alerts().flat_map(|a| &a.members).filter_map(|m| m.ends_at).max();
-        let duration_ms = match reason {
-            Reason::Resolved | Reason::Recovered => {
-                let first = subjects.iter().filter_map(|s| s.starts_at).min().unwrap_or(started);
-                ended.map(|ended| ended.since(first))
-            }
-            Reason::Repeat | Reason::Stale => Some(self.wall().since(started)),
-            _ => None,
-        };
-        Some(Notification {
-            id: String::new(),
-            at: self.wall(),
-            to,
-            source: incident.sample.source.clone(),
-            rule: incident.rule.to_string(),
-            template: self.policy(&incident.rule).template.clone(),
-            reason,
-            incident: incident.key.clone(),
-            severity: incident.severity,
-            topic: incident.sample.topic.to_string(),
-            kind: incident.sample.kind.clone(),
-            condition: incident.sample.condition.as_ref().map(ToString::to_string),
-            group: incident.group.clone(),
-            subjects,
-            firing,
-            more: alerts().map(|a| a.more).sum(),
-            more_since: self.members(id).map(|a| a.more_since).sum::<u64>(),
-            started,
-            duration_ms: duration_ms.map(|d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX)),
-            why: incident.sample.why.clone(),
-            detail: incident.sample.detail.clone(),
-            event: (*incident.sample.raw).clone(),
-            insight: Insight::default(),
-            collected: None,
-        })
+        let mut parts = vec![Part { reason, news, ends, still }];
+        parts.push(Part { reason: Reason::Flapping, news: flapping, ends: Vec::new(), still: Vec::new() });
+        parts.push(Part { reason: Reason::Stable, news: Vec::new(), ends: stable, still: Vec::new() });
+        parts.retain(|part| part.alerts().next().is_some());
+        parts
     }
 
     /// Books what a flush told, and forgets what is over.
     fn settle_incident(&mut self, id: u64, cause: Cause, spoke: bool, to: impl Iterator<Item = Name>) {
         let now = self.state.now;
         let Some(incident) = self.state.incidents.get_mut(&id) else { return };
-        if cause != Cause::Stale {
+        if !cause.is_aside() {
             incident.changed = None;
         }
         if spoke {
@@ -415,7 +423,7 @@ impl Engine {
         let alerts: Vec<AlertId> = incident.alerts.iter().copied().collect();
         for alert_id in alerts {
             let Some(alert) = self.state.alerts.get_mut(&alert_id) else { continue };
-            if cause == Cause::Stale && !alert.stale {
+            if !cause.concerns(alert) {
                 continue;
             }
             if spoke {
@@ -428,6 +436,9 @@ impl Engine {
                 self.index.untold.remove(&alert_id);
             }
             alert.settled = true;
+            if alert.stable {
+                (alert.stable, alert.flap) = (false, None);
+            }
             if alert.state == State::Ended {
                 self.remove_alert(alert_id);
             } else {
@@ -439,10 +450,28 @@ impl Engine {
 }
 
 /// What one destination is to be told: what is new to it, what ended, what still lasts.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-struct Part {
-    reason: Option<Reason>,
-    news: Vec<AlertId>,
-    ends: Vec<AlertId>,
-    still: Vec<AlertId>,
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Part {
+    pub(super) reason: Reason,
+    pub(super) news: Vec<AlertId>,
+    pub(super) ends: Vec<AlertId>,
+    pub(super) still: Vec<AlertId>,
+}
+
+impl Part {
+    pub(super) fn alerts(&self) -> impl Iterator<Item = AlertId> + '_ {
+        self.news.iter().chain(&self.ends).chain(&self.still).copied()
+    }
+}
+
+/// A short name made of these: the same whenever they are.
+pub(super) fn short(parts: &[&[u8]], letters: usize) -> String {
+    const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
+    let mut hash = Sha256::new();
+    for part in parts {
+        hash.update((part.len() as u64).to_le_bytes());
+        hash.update(part);
+    }
+    let letter = |byte: &u8| ALPHABET.get(usize::from(*byte) % ALPHABET.len()).copied().map_or('0', char::from);
+    hash.finalize().iter().take(letters).map(letter).collect()
 }

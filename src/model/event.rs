@@ -110,6 +110,37 @@ pub struct Device {
     pub port: Option<String>,
 }
 
+/// What an event tells about other events of its device: what only its source can know.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Clues {
+    /// A condition of its device that cannot last, since this came: only a connected device sends it.
+    pub disproves: Option<Arc<str>>,
+    /// What it may be the cause of.
+    pub cause: Option<Cause>,
+    /// It ends what was planned: an upgrade is over, or failed.
+    pub ends_plan: bool,
+    /// What people do is recorded under this id.
+    pub audit_id: Option<String>,
+    /// It is that record: who did it.
+    pub admin: Option<String>,
+    /// How often the sender counted the one thing it is about; 0 and 1 alike where it did not.
+    pub times: u64,
+}
+
+/// Something that may be why its device goes down, or came back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cause {
+    /// Half a sentence, past tense, without a full stop: "an upgrade began".
+    pub text: String,
+    /// It takes the device away for a while, on purpose.
+    pub planned: bool,
+    /// Not of its own device but of what hangs on it.
+    pub elsewhere: bool,
+    /// Text that may name what hangs on it (the description of a port).
+    pub mentions: Option<String>,
+}
+
 /// One event, normalised, with the raw JSON kept for matching and templates.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Event {
@@ -151,6 +182,9 @@ pub struct Event {
     pub own_time: bool,
     /// When we got it, by the wall clock.
     pub received: Timestamp,
+    /// What it tells about other events of its device.
+    #[serde(default)]
+    pub clues: Clues,
     /// Its content's fingerprint, for recognising it when it comes again.
     pub digest: u64,
     /// What the sender sent.
@@ -235,6 +269,41 @@ impl fmt::Display for Field {
 pub type Identity = String;
 
 impl Event {
+    /// An event nobody sent: what stands where there was none.
+    #[must_use]
+    pub fn nothing(source: Name, at: Timestamp) -> Self {
+        Self {
+            id: String::new(),
+            source,
+            topic: Arc::from(""),
+            kind: String::new(),
+            condition: None,
+            phase: Phase::Event,
+            severity: None,
+            group: None,
+            status: None,
+            site: Site::default(),
+            org_id: None,
+            device: None,
+            listed: Vec::new(),
+            reasons: Vec::new(),
+            text: None,
+            count: 1,
+            time: at,
+            own_time: false,
+            received: at,
+            clues: Clues::default(),
+            digest: 0,
+            raw: Arc::new(Value::Null),
+        }
+    }
+
+    /// The same without what the sender sent: enough to know it by, small enough to keep many.
+    #[must_use]
+    pub fn slim(&self) -> Self {
+        Self { raw: Arc::new(Value::Null), listed: Vec::new(), text: None, ..self.clone() }
+    }
+
     /// Every value the event has for a field: none when it lacks it, several for lists (`reasons[]`, arrays) and for
     /// `site` and `device`, which answer to name, id and MAC alike.
     pub fn values(&self, field: &Field) -> Vec<Cow<'_, Value>> {

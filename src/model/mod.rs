@@ -10,7 +10,7 @@ mod secret;
 mod time;
 
 pub(crate) use event::plain;
-pub use event::{Condition, Device, Event, Field, Identity, Path, Phase, Severity, Site};
+pub use event::{Cause, Clues, Condition, Device, Event, Field, Identity, Path, Phase, Severity, Site};
 pub use fates::{EventFates, MessageFates};
 pub use notification::{Collected, DigestOf, Insight, Link, Message, Notification, Reason, Subject};
 pub use record::{Journaled, Name, Record, RulesRecord, Seq, Silence, Until};

@@ -282,7 +282,7 @@ mod tests {
 
     use super::super::Index;
     use super::*;
-    use crate::model::{Condition, Device, Name, Phase, Severity, Site, Timestamp};
+    use crate::model::{Clues, Condition, Device, Name, Phase, Severity, Site, Timestamp};
 
     fn event() -> Event {
         Event {
@@ -314,6 +314,7 @@ mod tests {
             time: Timestamp::EPOCH,
             own_time: true,
             received: Timestamp::EPOCH,
+            clues: Clues::default(),
             digest: 0,
             raw: Arc::new(json!({
                 "band": "24", "channel": 36, "rssi": -61.5, "details": {"status": "open", "n": null}, "ports": ["a", "B-1"],

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::catalogue::About;
-use super::digest;
 use super::fields::{Item, first, list, mac};
 use super::normal::{Draft, condition, kind_by_prefix, unknown_action};
+use super::{clues, digest};
 use crate::model::{Device, Event};
 
 /// Where alarms list devices, and what those are.
@@ -56,6 +56,9 @@ pub(super) fn fan_out(draft: &Draft) -> Vec<Event> {
             && let Some((condition, phase)) = unknown_action(&event, item, port)
         {
             (event.condition, event.phase) = (Some(condition), phase);
+        }
+        if others == 0 {
+            event.clues = clues::of(&event, draft.entry, item);
         }
         // Mist lists ten devices at most; only then does its count say how many more there are. They go with the first.
         event.count = if n == 0 && others >= 9 { event.count.saturating_sub(others).max(1) } else { 1 };

@@ -12,6 +12,7 @@ pub mod envelope;
 pub mod signature;
 
 mod alarm;
+mod clues;
 mod digest;
 mod fields;
 mod normal;

@@ -6,8 +6,8 @@ use serde_json::Value;
 
 use super::catalogue::{self, Entry, Role};
 use super::fields::{self, Item, count, first, id, list, mac};
-use super::{alarm, digest, is_chatty};
-use crate::model::{Condition, Device, Event, Name, Phase, Severity, Site, Timestamp};
+use super::{alarm, clues, digest, is_chatty};
+use crate::model::{Clues, Condition, Device, Event, Name, Phase, Severity, Site, Timestamp};
 
 /// What all items of one body have in common.
 pub(super) struct Origin<'a> {
@@ -56,6 +56,7 @@ impl Origin<'_> {
             time: own_time.unwrap_or(self.received).min(self.received),
             own_time: own_time.is_some(),
             received: self.received,
+            clues: Clues::default(),
             digest: 0,
             raw: Arc::new(Value::Null),
             kind,
@@ -74,6 +75,7 @@ impl Origin<'_> {
         if let Some(entry) = entry {
             (event.condition, event.phase) = condition(entry, event.status.as_deref(), sub_id(entry, &item), false);
         }
+        event.clues = clues::of(&event, entry, &item);
         event.raw = Arc::new(Value::Object(item));
         vec![event]
     }

@@ -1,0 +1,179 @@
+//! `absent`: what should keep coming, and does not.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::alert::{AlertId, Member, State};
+use super::decision::Verdict;
+use super::fates::Effects;
+use super::{Engine, Timer};
+use crate::model::{Event, Name, Timestamp};
+use crate::rules::Rule;
+
+/// What each `absent` rule waits for: by rule, then by what tells two alerts apart.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(super) struct Absences {
+    known: BTreeMap<Arc<str>, BTreeMap<String, Absence>>,
+    /// Those that are not told yet, by when they will be; made anew from `known` after a restart.
+    #[serde(skip)]
+    due: BTreeSet<(Timestamp, Arc<str>, String)>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Absence {
+    /// Journal time of the last event, or of our start.
+    last: Timestamp,
+    /// The last event; `None`: none came yet.
+    event: Option<Arc<Event>>,
+    /// The alert, while it lasts.
+    alert: Option<AlertId>,
+    /// `last` and the rule's window.
+    due: Timestamp,
+}
+
+impl Absences {
+    /// Waits for this from `last` on.
+    fn wait(&mut self, rule: &Arc<str>, fingerprint: &str, window: Duration, last: Timestamp) {
+        let known = self.known.entry(Arc::clone(rule)).or_default();
+        let fresh = Absence { last, event: None, alert: None, due: last };
+        let absence = known.entry(fingerprint.to_owned()).or_insert(fresh);
+        self.due.remove(&(absence.due, Arc::clone(rule), fingerprint.to_owned()));
+        (absence.last, absence.due) = (last, last + window);
+        if absence.alert.is_none() {
+            self.due.insert((absence.due, Arc::clone(rule), fingerprint.to_owned()));
+        }
+    }
+
+    fn get_mut(&mut self, rule: &Arc<str>, fingerprint: &str) -> Option<&mut Absence> {
+        self.known.get_mut(rule)?.get_mut(fingerprint)
+    }
+
+    pub(super) fn reindex(&mut self) {
+        let all =
+            self.known.iter().flat_map(|(rule, known)| known.iter().map(move |(fp, absence)| (rule, fp, absence)));
+        let waits = all.filter(|(_, _, absence)| absence.alert.is_none());
+        self.due = waits.map(|(rule, fp, absence)| (absence.due, Arc::clone(rule), fp.clone())).collect();
+    }
+}
+
+impl Engine {
+    pub(super) fn is_absence(&self, rule: &Arc<str>) -> bool {
+        self.rule(rule).is_some_and(|rule| rule.absent.is_some())
+    }
+
+    /// We start, or start again: what came while nobody listened cannot be missed.
+    pub(super) fn listen(&mut self) {
+        self.watch_absences(true);
+    }
+
+    /// Rules changed: new ones begin to wait now, and all do where we start.
+    pub(super) fn watch_absences(&mut self, start: bool) {
+        let (now, rules) = (self.state.now, Arc::clone(&self.rules));
+        let windows: BTreeMap<Arc<str>, (Duration, bool)> = rules
+            .rules()
+            .iter()
+            .filter_map(|rule| Some((Arc::clone(&rule.name), (rule.absent?, rule.by.is_none()))))
+            .collect();
+        let absences = &mut self.state.absences;
+        absences.known.retain(|name, _| windows.contains_key(name));
+        for (name, (window, single)) in &windows {
+            // Whoever is told apart is waited for once it was heard; without `by` it is one, from the start.
+            let known = absences.known.entry(Arc::clone(name)).or_default();
+            let waits: Vec<(String, Timestamp)> =
+                known.iter().map(|(fp, absence)| (fp.clone(), absence.last)).collect();
+            if waits.is_empty() && *single {
+                absences.wait(name, "", *window, now);
+            }
+            for (fingerprint, last) in waits {
+                absences.wait(name, &fingerprint, *window, if start { now } else { last });
+            }
+        }
+        absences.reindex();
+        self.arm_absences();
+    }
+
+    /// What a rule waits for came.
+    pub(super) fn present(&mut self, rule: &Arc<Rule>, window: Duration, event: &Arc<Event>, effects: &mut Effects) {
+        let now = self.state.now;
+        let fingerprint = if rule.by.is_some() { self.fingerprint(rule, event) } else { String::new() };
+        let absences = &mut self.state.absences;
+        let new = absences.get_mut(&rule.name, &fingerprint).is_none();
+        if new && absences.known.get(&rule.name).is_some_and(|known| known.len() >= self.limits.windows) {
+            effects.suppressed = effects.suppressed.or(Verdict::OverLimit.suppression());
+            return self.decide(&[], Some(event), Some(&rule.name), Verdict::OverLimit);
+        }
+        let alert = absences.get_mut(&rule.name, &fingerprint).and_then(|absence| absence.alert.take());
+        absences.wait(&rule.name, &fingerprint, window, now);
+        if let Some(absence) = absences.get_mut(&rule.name, &fingerprint) {
+            absence.event = Some(Arc::new(event.slim()));
+        }
+        match alert {
+            Some(alert) => {
+                self.close_members(alert, event, effects, |_| true);
+            }
+            None => {
+                effects.suppressed = effects.suppressed.or(Verdict::Expected.suppression());
+                self.decide(&[], Some(event), Some(&rule.name), Verdict::Expected);
+            }
+        }
+        self.arm_absences();
+    }
+
+    /// What did not come for too long is told.
+    pub(super) fn absences_due(&mut self) {
+        let now = self.state.now;
+        while let Some((due, name, fingerprint)) = self.state.absences.due.pop_first() {
+            if due > now {
+                self.state.absences.due.insert((due, name, fingerprint));
+                break;
+            }
+            self.absence_due(&name, &fingerprint);
+        }
+        self.arm_absences();
+    }
+
+    fn absence_due(&mut self, name: &Arc<str>, fingerprint: &str) {
+        let now = self.state.now;
+        let Some(rule) = self.rule(name).cloned() else { return };
+        let Some(absence) = self.state.absences.get_mut(name, fingerprint) else { return };
+        let last = absence.last;
+        let event = absence.event.clone().unwrap_or_else(|| Arc::new(Event::nothing(Name::new("mist"), last)));
+        let key = format!("{name}|{fingerprint}");
+        let began = last.shifted(self.state.offset_ms);
+        let member = Member { starts_at: began, events: 0, ..Member::new(&event, key, None, None, now) };
+        let mut effects = Effects::default();
+        let added =
+            self.add_alert(&rule, &event, fingerprint.to_owned(), vec![member], true, State::Firing, &mut effects);
+        match (added, self.state.absences.get_mut(name, fingerprint)) {
+            (Some(id), Some(absence)) => {
+                absence.alert = Some(id);
+                self.decide(&[id], None, Some(name), Verdict::Missing { since: began });
+                self.relate(id);
+                self.release(id);
+            }
+            _ => self.state.absences.wait(name, fingerprint, rule.absent.unwrap_or_default(), now),
+        }
+    }
+
+    /// Its alert is gone for another reason than that the event came: counting begins anew.
+    pub(super) fn forget_absence(&mut self, id: AlertId) {
+        let now = self.state.now;
+        let Some(alert) = self.state.alerts.get(&id) else { return };
+        let (rule, fingerprint) = (Arc::clone(&alert.rule), alert.fingerprint.clone());
+        let Some(window) = self.rule(&rule).and_then(|rule| rule.absent) else { return };
+        let Some(absence) = self.state.absences.get_mut(&rule, &fingerprint).filter(|a| a.alert == Some(id)) else {
+            return;
+        };
+        absence.alert = None;
+        self.state.absences.wait(&rule, &fingerprint, window, now);
+        self.arm_absences();
+    }
+
+    pub(super) fn arm_absences(&mut self) {
+        let due = self.state.absences.due.first().map(|(due, _, _)| *due);
+        self.arm(Timer::Absences, due);
+    }
+}

@@ -1,0 +1,209 @@
+//! What the stream of events knows beside the event that tells: what happened just before, who did it, and that a device
+//! said to be gone goes on sending.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::Engine;
+use super::alert::Alert;
+use super::decision::Verdict;
+use super::fates::Effects;
+use super::open::subject_key;
+use crate::model::{Condition, Event, Field, Timestamp};
+
+/// How long a device may be away on purpose before it is told.
+pub(super) const PLANNED: Duration = Duration::from_secs(20 * 60);
+/// How long after it was announced something planned may begin.
+const ANNOUNCED: Duration = Duration::from_secs(2 * 3_600);
+/// "Just before": clocks and topics differ by seconds.
+const BEFORE: Duration = Duration::from_secs(120);
+/// … and as long after, since the cause may be told after its effect.
+const AFTER: Duration = Duration::from_secs(60);
+/// Notes kept of each device.
+const PER_DEVICE: usize = 4;
+/// Notes kept of what may have cut off other devices.
+const ELSEWHERE: usize = 256;
+/// Names of people kept.
+const ADMINS: usize = 2_000;
+
+/// Something that may be why a device goes down.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Note {
+    time: Timestamp,
+    text: String,
+    planned: bool,
+    audit_id: Option<String>,
+}
+
+/// The same of what hangs on another device.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Elsewhere {
+    note: Note,
+    site: String,
+    device: String,
+    names: Vec<String>,
+    mentions: String,
+}
+
+/// What was noted lately. Bounded: the oldest go first.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(super) struct Notes {
+    of: BTreeMap<String, Vec<Note>>,
+    elsewhere: VecDeque<Elsewhere>,
+    admins: BTreeMap<String, String>,
+    /// Audit ids, oldest first.
+    admins_order: VecDeque<String>,
+    #[serde(skip)]
+    order: BTreeSet<(Timestamp, String)>,
+}
+
+impl Notes {
+    fn add(&mut self, device: String, note: Note, limit: usize) {
+        let notes = self.of.entry(device.clone()).or_default();
+        if let Some(last) = notes.last() {
+            self.order.remove(&(last.time, device.clone()));
+        }
+        if notes.last().is_some_and(|last| last.text == note.text && last.time == note.time) {
+            self.order.insert((note.time, device));
+            return; // told on another topic
+        }
+        notes.push(note);
+        notes.sort_by_key(|note| note.time);
+        let excess = notes.len().saturating_sub(PER_DEVICE);
+        notes.drain(..excess);
+        if let Some(last) = notes.last() {
+            self.order.insert((last.time, device));
+        }
+        while self.of.len() > limit {
+            match self.order.pop_first() {
+                Some((_, oldest)) => self.of.remove(&oldest),
+                None => break,
+            };
+        }
+    }
+
+    pub(super) fn reindex(&mut self) {
+        let last = |(device, notes): (&String, &Vec<Note>)| notes.last().map(|note| (note.time, device.clone()));
+        self.order = self.of.iter().filter_map(last).collect();
+    }
+}
+
+impl Engine {
+    /// Keeps what an event says beside what it is about.
+    pub(super) fn take_clues(&mut self, event: &Event) {
+        let clues = &event.clues;
+        let notes = &mut self.state.notes;
+        if let (Some(id), Some(admin)) = (&clues.audit_id, &clues.admin) {
+            if notes.admins.insert(id.clone(), admin.clone()).is_none() {
+                notes.admins_order.push_back(id.clone());
+            }
+            if notes.admins_order.len() > ADMINS
+                && let Some(oldest) = notes.admins_order.pop_front()
+            {
+                notes.admins.remove(&oldest);
+            }
+        }
+        if event.device.is_none() {
+            return;
+        }
+        let device = event.identity(&Field::Device);
+        if clues.ends_plan
+            && let Some(known) = notes.of.get_mut(&device)
+        {
+            known.iter_mut().for_each(|note| note.planned = false);
+        }
+        let Some(cause) = &clues.cause else { return };
+        let note = Note {
+            time: event.time,
+            text: cause.text.clone(),
+            planned: cause.planned,
+            audit_id: clues.audit_id.clone(),
+        };
+        if !cause.elsewhere {
+            return notes.add(device, note, self.limits.closes);
+        }
+        if notes.elsewhere.len() >= ELSEWHERE {
+            notes.elsewhere.pop_front();
+        }
+        let of = event.device.iter().flat_map(|d| d.name.iter().chain(&d.mac)).cloned();
+        notes.elsewhere.push_back(Elsewhere {
+            note,
+            site: event.identity(&Field::Site),
+            device: event.label(&Field::Device),
+            names: of.collect(),
+            mentions: cause.mentions.clone().unwrap_or_default().to_lowercase(),
+        });
+    }
+
+    /// Only a connected device sends this: what says that it is gone is over, whether or not an event said so.
+    pub(super) fn disprove(&mut self, event: &Arc<Event>, name: &Arc<str>, effects: &mut Effects) {
+        let condition = Condition { name: Arc::clone(name), sub_id: None, of_site: false };
+        let key = subject_key(event, &condition);
+        self.state.closes.note(&key, event.time, self.limits.closes);
+        for id in self.index.by_key.get(&key).cloned().unwrap_or_default() {
+            let Some(alert) = self.state.alerts.get_mut(&id).filter(|a| a.lasting) else { continue };
+            let gone = |m: &super::alert::Member| m.key == key && m.is_open() && m.starts_at < event.time;
+            if !alert.members.iter().any(gone) {
+                continue;
+            }
+            let rule = Arc::clone(&alert.rule);
+            alert.evidence = Some(event.kind.clone());
+            self.decide(&[id], Some(event), Some(&rule), Verdict::HeardFrom { kind: event.kind.clone() });
+            self.close_members(id, event, effects, |m| m.key == key && m.starts_at < event.time);
+        }
+    }
+
+    /// Whether an alert's device is away on purpose.
+    pub(super) fn is_planned(&self, alert: &Alert) -> bool {
+        let offline = alert.event.condition.as_ref().is_some_and(|c| c.name.ends_with("_offline"));
+        let began = alert.began();
+        offline
+            && self.notes_of(alert).is_some_and(|notes| {
+                notes.iter().any(|n| n.planned && n.time <= began + AFTER && began.since(n.time) <= ANNOUNCED)
+            })
+    }
+
+    fn notes_of(&self, alert: &Alert) -> Option<&Vec<Note>> {
+        alert.event.device.as_ref()?;
+        self.state.notes.of.get(&alert.event.identity(&Field::Device))
+    }
+
+    /// What happened just before an alert began and may explain it, in half a sentence. `over`: it ended, so that what
+    /// brought the device back counts too.
+    pub(super) fn cause_of(&self, alert: &Alert, over: bool) -> Option<String> {
+        alert.event.condition.as_ref().filter(|c| c.name.ends_with("_offline"))?;
+        let began = alert.began();
+        let fits = |note: &Note| {
+            let before = if note.planned { ANNOUNCED } else { BEFORE };
+            began.since(note.time) <= before && (over || note.time <= began + AFTER)
+        };
+        let own = self.notes_of(alert).into_iter().flatten().filter(|note| fits(note));
+        let planned = own.clone().find(|note| note.planned);
+        let best = if over { own.clone().next_back().or(planned) } else { planned.or_else(|| own.clone().next_back()) };
+        if let Some(note) = best {
+            return Some(self.by_whom(note, &note.text));
+        }
+        let site = alert.event.identity(&Field::Site);
+        let topology = self.rules.surroundings().topology.above(&alert.event);
+        let device = alert.event.device.as_ref()?;
+        let hangs_on = |e: &&Elsewhere| {
+            let named =
+                device.name.iter().chain(&device.mac).any(|n| n.len() > 2 && e.mentions.contains(&n.to_lowercase()));
+            let drawn = || e.names.iter().any(|name| topology.iter().any(|t| t.eq_ignore_ascii_case(name)));
+            e.site == site && fits(&e.note) && (named || drawn())
+        };
+        let found = self.state.notes.elsewhere.iter().rev().find(hangs_on)?;
+        Some(self.by_whom(&found.note, &format!("on {}, {}", found.device, found.note.text)))
+    }
+
+    /// With the name of who did it, where the record of that came.
+    fn by_whom(&self, note: &Note, text: &str) -> String {
+        match note.audit_id.as_ref().and_then(|id| self.state.notes.admins.get(id)) {
+            Some(admin) => format!("{text}, by {admin}"),
+            None => text.to_owned(),
+        }
+    }
+}

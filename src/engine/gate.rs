@@ -1,0 +1,209 @@
+//! What keeps an alert from being told: an alert that explains it, a silence, its rule's hours, a maintenance. In this
+//! order; what ends it lets the alert go through again, from the top.
+
+use std::sync::Arc;
+
+use super::alert::{Alert, AlertId, By, Quiet, State};
+use super::decision::Verdict;
+use super::{Engine, Timer};
+use crate::model::{Name, Timestamp};
+use crate::rules::{DuringMute, Policy};
+
+/// Whether an alert may be told now.
+pub(super) enum Gate {
+    Open,
+    /// To the digests only.
+    Digests,
+    Shut(Quiet),
+}
+
+impl Engine {
+    /// An alert is to be told: it joins its incident, or waits for what keeps it quiet to end.
+    pub(super) fn release(&mut self, id: AlertId) {
+        match self.gate(id) {
+            Gate::Shut(quiet) => self.keep_quiet(id, quiet),
+            gate => {
+                self.index.held.remove(&id);
+                if let Some(alert) = self.state.alerts.get_mut(&id) {
+                    alert.quiet = None;
+                    alert.for_digests = matches!(gate, Gate::Digests);
+                }
+                self.join(id);
+            }
+        }
+    }
+
+    pub(super) fn keep_quiet(&mut self, id: AlertId, quiet: Quiet) {
+        let Some(alert) = self.state.alerts.get_mut(&id) else { return };
+        let news = alert.quiet.as_ref() != Some(&quiet);
+        alert.quiet = Some(quiet.clone());
+        let rule = Arc::clone(&alert.rule);
+        self.index.held.insert(id);
+        self.arm_alert(id);
+        if !news {
+            return;
+        }
+        let until = quiet.until.map(|until| until.shifted(self.state.offset_ms));
+        let verdict = match &quiet.by {
+            By::Hold => Verdict::Holding { until: until.unwrap_or(self.state.now) },
+            By::Source(source) => self.inhibited_by(*source),
+            By::Silence(silence) => self.silenced_by(silence),
+            By::Mute | By::Drop => Verdict::Muted { until },
+            By::Maintenance(name) => Verdict::Maintenance { name: name.clone(), until },
+        };
+        self.decide(&[id], None, Some(&rule), verdict);
+        if let By::Maintenance(name) = quiet.by {
+            self.hide(&name, id);
+        }
+    }
+
+    /// Lets all alerts that are kept quiet try again.
+    pub(super) fn recheck_held(&mut self, which: impl Fn(&By) -> bool) {
+        let held: Vec<AlertId> = self.index.held.iter().copied().collect();
+        for id in held {
+            if self.state.alerts.get(&id).and_then(|a| a.quiet.as_ref()).is_some_and(|q| which(&q.by)) {
+                self.release(id);
+            }
+        }
+    }
+
+    pub(super) fn gate(&self, id: AlertId) -> Gate {
+        let Some(alert) = self.state.alerts.get(&id) else { return Gate::Open };
+        let shut = |by, until| Gate::Shut(Quiet { by, until });
+        if let Some(&source) = alert.sources.first() {
+            return shut(By::Source(source), None);
+        }
+        let policy = self.policy(&alert.rule);
+        let held_until = alert.opened() + self.hold(&alert.event);
+        if held_until > self.state.now && alert.told_to.is_empty() {
+            return shut(By::Hold, Some(held_until));
+        }
+        if let Some(silence) = self.silence_of(alert) {
+            return shut(By::Silence(silence), None);
+        }
+        if let Some(gate) = self.muted(alert, &policy) {
+            return gate;
+        }
+        let wall = self.wall();
+        let maintenance = self.rules.surroundings().maintenance.iter();
+        for window in maintenance.filter(|m| m.during.contains(wall) && m.matcher.matches(&alert.event)) {
+            // What has no end is over when the maintenance is.
+            let end = window.during.next_change(wall).filter(|_| alert.lasting);
+            return shut(By::Maintenance(window.name.clone()), end.map(|end| self.journal(end)));
+        }
+        Gate::Open
+    }
+
+    /// What the rule's calendar makes of it.
+    fn muted(&self, alert: &Alert, policy: &Policy) -> Option<Gate> {
+        let wall = self.wall();
+        let shut = |by, until| Some(Gate::Shut(Quiet { by, until }));
+        if alert.quiet.as_ref().is_some_and(|quiet| quiet.by == By::Drop) {
+            return shut(By::Drop, None);
+        }
+        if !self.is_mute(policy, wall) {
+            return None;
+        }
+        let digests = !self.rules.surroundings().digests.is_empty();
+        match policy.during_mute {
+            DuringMute::Digest if digests => Some(Gate::Digests),
+            DuringMute::Hold | DuringMute::Digest => {
+                shut(By::Mute, self.mute_ends(policy, wall).map(|end| self.journal(end)))
+            }
+            DuringMute::Drop => shut(By::Drop, None),
+        }
+    }
+
+    fn is_mute(&self, policy: &Policy, wall: Timestamp) -> bool {
+        let intervals = &self.rules.surroundings().time_intervals;
+        let inside = |name: &Name| intervals.get(name).is_some_and(|interval| interval.contains(wall));
+        policy.mute_time_intervals.iter().any(inside)
+            || !policy.active_time_intervals.is_empty() && !policy.active_time_intervals.iter().any(inside)
+    }
+
+    /// The first wall time after this one at which the rule is not mute; not further off than some dozen changes.
+    fn mute_ends(&self, policy: &Policy, wall: Timestamp) -> Option<Timestamp> {
+        let intervals = &self.rules.surroundings().time_intervals;
+        let mut at = wall;
+        for _ in 0..64 {
+            let names = policy.mute_time_intervals.iter().chain(&policy.active_time_intervals);
+            at = names.filter_map(|name| intervals.get(name)?.next_change(at)).min()?;
+            if !self.is_mute(policy, at) {
+                return Some(at);
+            }
+        }
+        Some(at)
+    }
+
+    /// A wall time as journal time.
+    pub(super) fn journal(&self, wall: Timestamp) -> Timestamp {
+        wall.shifted(self.state.offset_ms.saturating_neg())
+    }
+
+    /// Before an incident speaks: what something keeps quiet by now, and was not told yet, leaves it again.
+    pub(super) fn withdraw(&mut self, incident: u64) {
+        let Some(known) = self.state.incidents.get(&incident) else { return };
+        let untold = |a: &&Alert| a.told_to.is_empty() && !a.settled && a.is_alive();
+        let alerts: Vec<AlertId> =
+            known.alerts.iter().copied().filter(|id| self.state.alerts.get(id).as_ref().is_some_and(untold)).collect();
+        for id in alerts {
+            if let Gate::Shut(quiet) = self.gate(id) {
+                if let Some(alert) = self.state.alerts.get_mut(&id) {
+                    alert.incident = None;
+                }
+                self.leave(id, Some(incident));
+                self.keep_quiet(id, quiet);
+            }
+        }
+    }
+
+    /// Whether an alert that was told must not be spoken of now, unless it is over.
+    pub(super) fn is_hushed(&self, id: AlertId) -> bool {
+        matches!(self.gate(id), Gate::Shut(_))
+    }
+
+    /// Notes that timers which depend on the wall clock have moved.
+    pub(super) fn clock_set(&mut self) {
+        self.recheck_held(|by| matches!(by, By::Mute | By::Maintenance(_)));
+        self.arm_calendar();
+    }
+
+    /// Sets a timer of which there is one.
+    pub(super) fn arm(&mut self, timer: Timer, due: Option<Timestamp>) {
+        let known = self.index.single.get(&timer).copied();
+        if known == due {
+            return;
+        }
+        if let Some(known) = known {
+            self.index.timers.remove(&(known, timer));
+            self.index.single.remove(&timer);
+        }
+        if let Some(due) = due {
+            self.index.timers.insert((due, timer));
+            self.index.single.insert(timer, due);
+        }
+    }
+
+    /// When a pending alert is past its `for`; later while its device is away on purpose.
+    pub(super) fn pending_until(&self, alert: &Alert, since: Timestamp, policy: &Policy) -> Timestamp {
+        let plain = since + policy.r#for;
+        if self.is_planned(alert) { plain.max(since + super::clues::PLANNED) } else { plain }
+    }
+
+    /// A pending alert lasted long enough.
+    pub(super) fn mature(&mut self, id: AlertId, since: Timestamp) {
+        let Some(alert) = self.state.alerts.get(&id) else { return };
+        let rule = Arc::clone(&alert.rule);
+        let until = self.pending_until(alert, since, &self.policy(&rule));
+        if until > self.state.now {
+            self.decide(&[id], None, Some(&rule), Verdict::Planned { until: until.shifted(self.state.offset_ms) });
+            self.arm_alert(id);
+            return;
+        }
+        if let Some(alert) = self.state.alerts.get_mut(&id) {
+            alert.state = State::Firing;
+        }
+        self.decide(&[id], None, Some(&rule), Verdict::Firing);
+        self.release(id);
+    }
+}

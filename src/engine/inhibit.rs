@@ -1,0 +1,223 @@
+//! One outage, one conversation: what explains what. A link between two alerts lasts as long as both do.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Engine;
+use super::alert::{Alert, AlertId, Dark, State};
+use super::decision::Verdict;
+use crate::model::{Event, Field, Subject};
+use crate::rules::InhibitRule;
+
+/// How many subjects an alert lists as dark behind it.
+const MAX_BEHIND: usize = 1_000;
+
+impl Engine {
+    /// Finds what an alert explains, and what explains it.
+    pub(super) fn relate(&mut self, id: AlertId) {
+        let rules = Arc::clone(&self.rules);
+        let inhibit = &rules.surroundings().inhibit_rules;
+        if inhibit.is_empty() {
+            return;
+        }
+        let Some(event) = self.state.alerts.get_mut(&id).map(|a| {
+            a.related = true;
+            Arc::clone(&a.event)
+        }) else {
+            return;
+        };
+        for (position, rule) in inhibit.iter().enumerate() {
+            if rule.source.matches(&event)
+                && let Some(key) = self.source_key(rule, &event)
+            {
+                self.index.sources.entry((position, key.clone())).or_default().insert(id);
+                let targets = self.index.targets.get(&(position, key)).cloned().unwrap_or_default();
+                targets.into_iter().for_each(|target| self.link(rule, id, target));
+            }
+            if rule.target.matches(&event) {
+                for key in self.target_keys(rule, &event) {
+                    self.index.targets.entry((position, key.clone())).or_default().insert(id);
+                    let sources = self.index.sources.get(&(position, key)).cloned().unwrap_or_default();
+                    sources.into_iter().for_each(|source| self.link(rule, source, id));
+                }
+            }
+        }
+    }
+
+    /// Finds the keys of all alerts again after a restart, without judging anew.
+    pub(super) fn index_relations(&mut self) {
+        let rules = Arc::clone(&self.rules);
+        for (position, rule) in rules.surroundings().inhibit_rules.iter().enumerate() {
+            let mut found = Vec::new();
+            for (&id, alert) in self.state.alerts.iter().filter(|(_, a)| a.related) {
+                if rule.source.matches(&alert.event)
+                    && let Some(key) = self.source_key(rule, &alert.event)
+                {
+                    found.push((true, key, id));
+                }
+                if rule.target.matches(&alert.event) {
+                    found.extend(self.target_keys(rule, &alert.event).into_iter().map(|key| (false, key, id)));
+                }
+            }
+            for (source, key, id) in found {
+                let index = if source { &mut self.index.sources } else { &mut self.index.targets };
+                index.entry((position, key)).or_default().insert(id);
+            }
+        }
+    }
+
+    fn link(&mut self, rule: &InhibitRule, source: AlertId, target: AlertId) {
+        let (Some(above), Some(below)) = (self.state.alerts.get(&source), self.state.alerts.get(&target)) else {
+            return;
+        };
+        let mutual = rule.source.matches(&below.event) && rule.target.matches(&above.event);
+        let apart = above.began().since(below.began()).max(below.began().since(above.began()));
+        let fits = source != target
+            && !mutual
+            && above.is_active()
+            && (below.is_active() || !below.lasting && !below.settled)
+            && below.told_to.is_empty()
+            && rule.within.is_none_or(|within| apart <= within);
+        if !fits {
+            return;
+        }
+        let subjects: Vec<Subject> = below.subjects().collect();
+        let (held, name) = (below.is_held(), Arc::clone(&below.rule));
+        if !self.state.alerts.get_mut(&target).is_some_and(|below| below.sources.insert(source)) {
+            return;
+        }
+        self.index.targets_of.entry(source).or_default().insert(target);
+        if let Some(above) = self.state.alerts.get_mut(&source) {
+            subjects.into_iter().for_each(|subject| darken(above, target, subject));
+        }
+        if held {
+            self.release(target);
+        } else {
+            let verdict = self.inhibited_by(source);
+            self.decide(&[target], None, Some(&name), verdict);
+        }
+    }
+
+    /// An alert is over: what it alone explained is told after its own `for`, and what explained it knows that it is back.
+    pub(super) fn unlink(&mut self, id: AlertId) {
+        let now = self.state.now;
+        let ended = self.state.alerts.get(&id).map(Alert::ends_at).unwrap_or_default();
+        let sources = self.state.alerts.get_mut(&id).map(|a| std::mem::take(&mut a.sources)).unwrap_or_default();
+        for source in sources {
+            if let Some(targets) = self.index.targets_of.get_mut(&source) {
+                targets.remove(&id);
+            }
+            if let Some(above) = self.state.alerts.get_mut(&source) {
+                let back = above.behind.iter_mut().filter(|dark| dark.alert == id);
+                back.for_each(|dark| dark.subject.ends_at = Some(ended.unwrap_or(now)));
+            }
+        }
+        self.forget_keys(id);
+        if let Some(alert) = self.state.alerts.get_mut(&id) {
+            alert.related = false;
+        }
+        for target in self.index.targets_of.remove(&id).unwrap_or_default() {
+            let Some(below) = self.state.alerts.get_mut(&target) else { continue };
+            below.sources.remove(&id);
+            if below.sources.is_empty() && below.lasting {
+                self.restart(target);
+            }
+        }
+    }
+
+    /// What explained it is over, and it is not.
+    fn restart(&mut self, id: AlertId) {
+        let now = self.state.now;
+        let Some(alert) = self.state.alerts.get_mut(&id) else { return };
+        let rule = Arc::clone(&alert.rule);
+        match alert.state {
+            State::Pending { .. } | State::Firing => {
+                alert.state = State::Pending { since: now };
+                alert.quiet = None;
+                let incident = alert.incident.take();
+                self.index.held.remove(&id);
+                self.leave(id, incident);
+                let until = now + self.policy(&rule).r#for;
+                self.decide(&[id], None, Some(&rule), Verdict::Pending { until });
+                self.arm_alert(id);
+            }
+            State::Flapping => self.release(id),
+            State::Collecting | State::Closing { .. } | State::Ended => {}
+        }
+    }
+
+    /// Takes an alert out of what may explain and be explained.
+    fn forget_keys(&mut self, id: AlertId) {
+        let rules = Arc::clone(&self.rules);
+        let Some(event) = self.state.alerts.get(&id).map(|a| Arc::clone(&a.event)) else { return };
+        for (position, rule) in rules.surroundings().inhibit_rules.iter().enumerate() {
+            let mut keys = self.target_keys(rule, &event);
+            keys.extend(self.source_key(rule, &event));
+            for key in keys {
+                for index in [&mut self.index.sources, &mut self.index.targets] {
+                    let place = (position, key.clone());
+                    if let Some(ids) = index.get_mut(&place) {
+                        ids.remove(&id);
+                        if ids.is_empty() {
+                            index.remove(&place);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// How long after its beginning a target waits for a source told later.
+    pub(super) fn hold(&self, event: &Event) -> Duration {
+        let rules = &self.rules.surroundings().inhibit_rules;
+        let may = |rule: &&InhibitRule| rule.target.matches(event) && !self.target_keys(rule, event).is_empty();
+        rules.iter().filter(may).map(|rule| rule.hold).max().unwrap_or_default()
+    }
+
+    pub(super) fn inhibited_by(&self, source: AlertId) -> Verdict {
+        let source = self.state.alerts.get(&source);
+        Verdict::Inhibited {
+            by: source.map(Alert::label).unwrap_or_default(),
+            rule: source.map(|a| Arc::clone(&a.rule)).unwrap_or_default(),
+        }
+    }
+
+    fn source_key(&self, rule: &InhibitRule, event: &Event) -> Option<String> {
+        let equal = equal(rule, event)?;
+        if !rule.via_topology {
+            return Some(equal);
+        }
+        self.rules.surroundings().topology.node(event).map(|node| format!("{equal}\u{1e}{node}"))
+    }
+
+    fn target_keys(&self, rule: &InhibitRule, event: &Event) -> Vec<String> {
+        let Some(equal) = equal(rule, event) else { return Vec::new() };
+        if !rule.via_topology {
+            return vec![equal];
+        }
+        let above = self.rules.surroundings().topology.above(event);
+        above.into_iter().map(|node| format!("{equal}\u{1e}{node}")).collect()
+    }
+}
+
+/// The fields that must be equal; `None` where one is not there.
+fn equal(rule: &InhibitRule, event: &Event) -> Option<String> {
+    let one = |field: &Field| Some(event.identity(field)).filter(|identity| !identity.is_empty());
+    let all: Option<Vec<String>> = rule.equal.iter().map(one).collect();
+    all.map(|all| all.join("\u{1f}"))
+}
+
+/// Lists a subject as dark behind an alert, once.
+fn darken(above: &mut Alert, alert: AlertId, subject: Subject) {
+    let same = |dark: &&mut Dark| {
+        dark.subject.device_mac == subject.device_mac
+            && dark.subject.device == subject.device
+            && dark.subject.part == subject.part
+    };
+    let room = above.behind.len() < MAX_BEHIND;
+    match above.behind.iter_mut().find(same) {
+        Some(known) => *known = Dark { alert, subject },
+        None if room => above.behind.push(Dark { alert, subject }),
+        None => {}
+    }
+}

@@ -1,0 +1,129 @@
+//! From what an incident is to say to the notification that says it.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use super::Engine;
+use super::alert::{Alert, AlertId};
+use super::incident::Sample;
+use super::tell::{Part, short};
+use crate::model::{Insight, Name, Notification, Reason, Severity, Subject, Timestamp};
+
+/// Of so many alerts the cause is looked for.
+const EXPLAINED: usize = 50;
+
+impl Engine {
+    /// What a part of an incident is to say.
+    pub(super) fn notification(&self, id: u64, part: &Part, to: Vec<Name>) -> Option<Notification> {
+        let incident = self.state.incidents.get(&id)?;
+        let reason = part.reason;
+        let alerts = || part.alerts().filter_map(|id| self.state.alerts.get(&id));
+        let subjects: Vec<Subject> = alerts().flat_map(Alert::subjects).collect();
+        let lasting =
+            self.members(id).filter(|a| a.lasting && a.is_alive()).map(|a| a.open_count() as u64).sum::<u64>();
+        let firing = lasting + alerts().map(|a| a.left).sum::<u64>();
+        let started = self.members(id).flat_map(|a| &a.members).map(|m| m.starts_at).min().unwrap_or(self.state.now);
+        let ended = alerts().filter_map(Alert::ends_at).max();
+        let duration_ms = match reason {
+            Reason::Resolved | Reason::Recovered => {
+                let first = subjects.iter().filter_map(|s| s.starts_at).min().unwrap_or(started);
+                ended.map(|ended| ended.since(first))
+            }
+            Reason::Repeat | Reason::Stale | Reason::Absent => Some(self.wall().since(started)),
+            _ => None,
+        };
+        let at = self.wall();
+        let names: Vec<&[u8]> = to.iter().map(|name| name.as_str().as_bytes()).collect();
+        let about = [incident.key.as_bytes(), reason.word().as_bytes(), &at.millis().to_le_bytes()];
+        Some(Notification {
+            id: short(&[&about[..], &names].concat(), 6),
+            at,
+            to,
+            reason,
+            incident: incident.key.clone(),
+            severity: incident.severity,
+            group: incident.group.clone(),
+            subjects,
+            firing,
+            more: alerts().map(|a| a.more).sum(),
+            more_since: self.members(id).map(|a| a.more_since).sum::<u64>(),
+            started,
+            duration_ms: duration_ms.map(|d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX)),
+            insight: self.insight(part),
+            ..self.blank(&incident.rule, &incident.sample)
+        })
+    }
+
+    /// An alert on its own, as a report lists it.
+    pub(super) fn describe(&self, alert: &Alert) -> Notification {
+        Notification {
+            severity: alert.severity,
+            group: alert.group.iter().map(|(field, _, label)| (field.clone(), label.clone())).collect(),
+            subjects: alert.subjects().collect(),
+            firing: alert.open_count() as u64,
+            more: alert.more,
+            started: alert.began(),
+            duration_ms: alert
+                .ends_at()
+                .map(|ended| ended.since(alert.began()))
+                .map(|d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX)),
+            ..self.blank(&alert.rule, &Sample::of(&alert.event))
+        }
+    }
+
+    fn blank(&self, rule: &std::sync::Arc<str>, sample: &Sample) -> Notification {
+        Notification {
+            id: String::new(),
+            at: self.wall(),
+            to: Vec::new(),
+            source: sample.source.clone(),
+            rule: rule.to_string(),
+            template: self.policy(rule).template.clone(),
+            reason: Reason::First,
+            incident: String::new(),
+            severity: Severity::Info,
+            topic: sample.topic.to_string(),
+            kind: sample.kind.clone(),
+            condition: sample.condition.as_ref().map(ToString::to_string),
+            group: Vec::new(),
+            subjects: Vec::new(),
+            firing: 0,
+            more: 0,
+            more_since: 0,
+            started: Timestamp::EPOCH,
+            duration_ms: None,
+            why: sample.why.clone(),
+            detail: sample.detail.clone(),
+            event: if sample.raw.is_null() { Value::Null } else { (*sample.raw).clone() },
+            insight: Insight::default(),
+            collected: None,
+        }
+    }
+
+    /// What else is known of what a part speaks of.
+    fn insight(&self, part: &Part) -> Insight {
+        let over = matches!(part.reason, Reason::Resolved | Reason::Recovered | Reason::Stable);
+        let alerts = || part.alerts().filter_map(|id| self.state.alerts.get(&id));
+        let causes: Vec<(&Alert, String)> =
+            alerts().take(EXPLAINED).filter_map(|a| Some((a, self.cause_of(a, over)?))).collect();
+        let texts: BTreeSet<&String> = causes.iter().map(|(_, text)| text).collect();
+        let many = part.alerts().nth(1).is_some();
+        let cause = match (causes.first(), texts.len()) {
+            (None, _) => None,
+            (Some((_, text)), 1) if !many || causes.len() == part.alerts().count() => Some(text.clone()),
+            (Some((alert, text)), _) => Some(format!("{}: {text}", alert.label())),
+        };
+        let evidence = alerts().filter(|_| over).find_map(|a| a.evidence.clone());
+        let shown: BTreeSet<AlertId> = part.alerts().collect();
+        let mut behind: Vec<Subject> = Vec::new();
+        for dark in alerts().flat_map(|a| &a.behind).filter(|dark| !shown.contains(&dark.alert)) {
+            let same = |s: &&mut Subject| s.device_mac == dark.subject.device_mac && s.device == dark.subject.device;
+            match behind.iter_mut().find(same) {
+                Some(known) => *known = dark.subject.clone(),
+                None => behind.push(dark.subject.clone()),
+            }
+        }
+        Insight { cause, evidence, behind }
+    }
+}

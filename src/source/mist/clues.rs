@@ -1,0 +1,145 @@
+//! What an event tells about other events of its device: that it is connected after all, and what may have taken it down.
+
+use super::catalogue::Entry;
+use super::fields::{Item, first};
+use crate::model::{Cause, Clues, Event, Phase};
+
+/// Types that only a connected device can lead to: it reports them itself, or it took what it was sent. What the cloud
+/// does on its own (a new config, an assignment, a schedule) is not among them.
+const ALIVE: &[&str] = &[
+    "AP_CONFIGURED",
+    "AP_RECONFIGURED",
+    "AP_RESTARTED",
+    "AP_UPGRADED",
+    "AP_RRM_ACTION",
+    "AP_RADAR_DETECTED",
+    "AP_BEACON_STUCK",
+    "AP_PORT_UP",
+    "AP_PORT_DOWN",
+    "AP_RADSEC_FAILURE",
+    "AP_RADSEC_RECOVERY",
+    "AP_CERT_REGENERATED",
+    "SW_CONFIGURED",
+    "SW_RECONFIGURED",
+    "SW_RESTARTED",
+    "SW_UPGRADED",
+    "SW_PORT_UP",
+    "SW_PORT_DOWN",
+    "SW_PORT_STORM_CONTROL",
+    "SW_PORT_BPDU_BLOCKED",
+    "SW_PORT_BPDU_ERROR_CLEARED",
+    "SW_DYNAMIC_PORT_ASSIGNED",
+    "SW_STP_TOPO_CHANGED",
+    "SW_LACPD_TIMEOUT",
+    "SW_LACPD_TIMEOUT_CLEARED",
+    "SW_OSPF_NEIGHBOR_UP",
+    "SW_OSPF_NEIGHBOR_DOWN",
+    "SW_BGP_NEIGHBOR_UP",
+    "SW_BGP_NEIGHBOR_DOWN",
+    "SW_LOOP_DETECTED",
+    "SW_LOOP_CLEARED",
+    "SW_IP_CONFLICT",
+    "SW_ZTP_FINISHED",
+    "GW_CONFIGURED",
+    "GW_RECONFIGURED",
+    "GW_RESTARTED",
+    "GW_UPGRADED",
+    "GW_PORT_UP",
+    "GW_PORT_DOWN",
+    "GW_ARP_RESOLVED",
+    "GW_ARP_UNRESOLVED",
+    "GW_DHCP_RESOLVED",
+    "GW_DHCP_UNRESOLVED",
+    "GW_OSPF_NEIGHBOR_UP",
+    "GW_OSPF_NEIGHBOR_DOWN",
+    "GW_BGP_NEIGHBOR_UP",
+    "GW_BGP_NEIGHBOR_DOWN",
+    "GW_ZTP_FINISHED",
+    "ME_CONFIGURED",
+    "ME_RESTARTED",
+    "ME_SERVICE_STARTED",
+    "ME_SERVICE_CRASHED",
+    "ME_RESOURCE_USAGE",
+];
+
+/// What a device's own events say of it, by the first letters of their type.
+const OFFLINE: [(&str, &str); 4] =
+    [("AP_", "ap_offline"), ("SW_", "switch_offline"), ("GW_", "gateway_offline"), ("ME_", "edge_offline")];
+
+/// The clues of an event, once it is known what it is about.
+pub(super) fn of(event: &Event, entry: Option<&Entry>, item: &Item) -> Clues {
+    let kind = event.kind.to_ascii_uppercase().replace('-', "_");
+    let of_device = matches!(&*event.topic, "device-events" | "device-updowns" | "mxedge-events");
+    if &*event.topic == "audits" {
+        return Clues {
+            audit_id: first(item, &["id"]),
+            admin: first(item, &["admin_name"]).map(|name| without_address(&name)),
+            ..Clues::default()
+        };
+    }
+    if !of_device {
+        // A link that the sender counts several times went down and up in between. Of services it counts clients.
+        let link = entry
+            .is_some_and(|e| !e.sub_id.is_empty() || e.condition.contains("vpn") || e.condition.contains("tunnel"));
+        let one = event.phase == Phase::Open && event.device.is_some() && link;
+        return Clues { times: if one { event.count } else { 0 }, ..Clues::default() };
+    }
+    let alive = ALIVE.contains(&kind.as_str());
+    let disproves =
+        OFFLINE.iter().find(|(prefix, _)| alive && kind.starts_with(prefix)).map(|(_, name)| (*name).into());
+    Clues {
+        disproves,
+        cause: cause(&kind, event),
+        ends_plan: kind.ends_with("_UPGRADED") || kind.ends_with("_UPGRADE_FAILED"),
+        audit_id: first(item, &["audit_id"]),
+        ..Clues::default()
+    }
+}
+
+/// What this may explain.
+fn cause(kind: &str, event: &Event) -> Option<Cause> {
+    let port = || event.device.as_ref().and_then(|d| d.port.clone());
+    let on_port = |what: &str| match port() {
+        Some(port) => format!("port {port} {what}"),
+        None => format!("a port {what}"),
+    };
+    let (text, planned) = match kind {
+        "AP_UPGRADE_BY_SCHEDULE" | "GW_UPGRADE_BY_SCHEDULE" | "GW_UPGRADE_BY_MIST" => {
+            ("a scheduled upgrade began".to_owned(), true)
+        }
+        "AP_UPGRADE_BY_USER" | "SW_UPGRADE_BY_USER" | "GW_UPGRADE_BY_USER" => {
+            ("an upgrade was started".to_owned(), true)
+        }
+        "SW_UPGRADE_PENDING" | "GW_UPGRADE_PENDING" | "GW_UPGRADE_REBOOTING" => {
+            ("an upgrade was about to restart it".to_owned(), true)
+        }
+        "AP_RESTART_BY_USER"
+        | "SW_RESTART_BY_USER"
+        | "GW_RESTART_BY_USER"
+        | "GW_RESTARTED_BY_USER"
+        | "ME_RESTART_BY_USER" => ("it was restarted by hand".to_owned(), false),
+        "AP_RESTARTED" | "SW_RESTARTED" | "GW_RESTARTED" | "ME_RESTARTED" => match event.reasons.first() {
+            Some(reason) => (format!("it restarted ({})", reason.replace(['_', '-'], " ")), false),
+            None => ("it restarted".to_owned(), false),
+        },
+        "AP_RADAR_DETECTED" => ("radar was detected".to_owned(), false),
+        "AP_PORT_DOWN" | "SW_PORT_DOWN" | "GW_PORT_DOWN" | "SW_VC_PORT_DOWN" => (on_port("went down"), false),
+        "SW_BOUNCE_PORT" | "GW_BOUNCE_PORT" => (on_port("was bounced"), false),
+        "SW_PORT_BPDU_BLOCKED" => (on_port("was blocked (BPDU)"), false),
+        "SW_ALARM_CHASSIS_POE" | "GW_ALARM_CHASSIS_POE" => ("its PoE failed".to_owned(), false),
+        "SW_ALARM_CHASSIS_PSU" | "GW_ALARM_CHASSIS_PSU" => ("a power supply failed".to_owned(), false),
+        "AP_CONFIG_CHANGED_BY_USER" | "SW_CONFIG_CHANGED_BY_USER" | "GW_CONFIG_CHANGED_BY_USER" => {
+            ("its configuration was changed".to_owned(), false)
+        }
+        _ => return None,
+    };
+    let elsewhere = kind.starts_with("SW_") && (kind.contains("PORT") || kind.contains("POE"));
+    let mentions = elsewhere.then(|| event.text.clone()).flatten();
+    Some(Cause { text, planned, elsewhere, mentions })
+}
+
+/// `First Last email` without the address: a name is enough for a chat.
+fn without_address(name: &str) -> String {
+    let words: Vec<&str> = name.split_whitespace().filter(|word| !word.contains('@')).collect();
+    if words.is_empty() { name.to_owned() } else { words.join(" ") }
+}
