@@ -19,6 +19,7 @@ use crate::store::Retention;
 mod cases;
 mod explain;
 mod keys;
+mod matching;
 mod problem;
 mod raw;
 mod read;

@@ -247,7 +247,7 @@ fn equal_folded(text: &str, folded: &str) -> bool {
 }
 
 /// 12 hex digits, lower case, where the text is a MAC in any of its spellings.
-fn mac(text: &str) -> Option<String> {
+pub(crate) fn mac(text: &str) -> Option<String> {
     let hex: String = text.chars().filter(|c| !matches!(c, ':' | '-' | '.')).collect();
     (hex.len() == 12 && hex.bytes().all(|b| b.is_ascii_hexdigit())).then(|| hex.to_ascii_lowercase())
 }
@@ -274,7 +274,7 @@ fn number(value: &Value) -> Option<f64> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::sync::Arc;
 
     use proptest::prelude::*;
@@ -284,7 +284,7 @@ mod tests {
     use super::*;
     use crate::model::{Clues, Condition, Device, Name, Phase, Severity, Site, Timestamp};
 
-    fn event() -> Event {
+    pub(in crate::rules) fn event() -> Event {
         Event {
             id: "1.0".to_owned(),
             source: Name::new("mist"),

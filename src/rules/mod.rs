@@ -17,11 +17,11 @@ mod matcher;
 mod topology;
 mod when;
 
-pub use calendar::{Daily, TimeInterval};
+pub use calendar::{Daily, MIDNIGHT, Minute, Part, Period, TimeInterval, moment};
 pub use index::Index;
 pub(crate) use matcher::fold;
 pub use matcher::{Matcher, Mismatch, Pattern, Test};
-pub use topology::Topology;
+pub use topology::{Cycle, Topology};
 pub use when::When;
 
 /// Every rule, in the file's order, with the index that finds the few an event can match.

@@ -1,21 +1,186 @@
 //! What hangs on what, as the operator drew it.
 
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::matcher::{fold, mac};
 use crate::model::Event;
 
-/// `topology.links`: which devices are reached through which.
+/// `topology.links`: which devices are reached through which. A device is named by its name or its MAC, in any spelling;
+/// one device should be named in one way, since only its events know that both are one.
 #[derive(Clone, Debug, Default)]
-pub struct Topology {}
+pub struct Topology {
+    /// As written first, by what it is compared by.
+    names: BTreeMap<String, String>,
+    /// Through which others a device is reached directly.
+    parents: BTreeMap<String, BTreeSet<String>>,
+}
+
+/// A device is reached through itself: these are the devices on the way, the first again at the end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cycle(pub Vec<String>);
 
 impl Topology {
+    /// From links of a device to those reached through it.
+    ///
+    /// # Errors
+    /// Devices that would be reached through themselves.
+    pub fn new<'a>(links: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<Self, Cycle> {
+        let mut topology = Self::default();
+        for (parent, child) in links {
+            for name in [parent, child] {
+                topology.names.entry(key(name)).or_insert_with(|| name.to_owned());
+            }
+            topology.parents.entry(key(child)).or_default().insert(key(parent));
+        }
+        match topology.cycle() {
+            Some(cycle) => Err(cycle),
+            None => Ok(topology),
+        }
+    }
+
+    /// Whether nothing is drawn.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.names.is_empty()
+    }
+
+    /// Every link, parent first, as the operator named them.
+    pub fn links(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.parents.iter().flat_map(move |(child, parents)| {
+            parents.iter().filter_map(move |parent| Some((self.name(parent)?, self.name(child)?)))
+        })
+    }
+
     /// The event's device as the topology calls it. `None`: it is not in it.
     #[must_use]
-    pub fn node(&self, _event: &Event) -> Option<&str> {
-        None
+    pub fn node(&self, event: &Event) -> Option<&str> {
+        keys(event).into_iter().find_map(|key| self.name(&key))
     }
 
     /// Every device through which the event's device is reached, directly or not.
     #[must_use]
-    pub fn above(&self, _event: &Event) -> Vec<&str> {
-        Vec::new()
+    pub fn above(&self, event: &Event) -> Vec<&str> {
+        self.ancestors(keys(event)).iter().filter_map(|key| self.name(key)).collect()
+    }
+
+    /// Whether the target's device is reached through the source's, directly or not: also where one link names the
+    /// source's device by its name and another by its MAC.
+    #[must_use]
+    pub fn explains(&self, source: &Event, target: &Event) -> bool {
+        let above = self.ancestors(keys(target));
+        keys(source).iter().any(|key| above.contains(key))
+    }
+
+    fn name(&self, key: &str) -> Option<&str> {
+        self.names.get(key).map(String::as_str)
+    }
+
+    fn ancestors(&self, from: Vec<String>) -> BTreeSet<String> {
+        let mut found = BTreeSet::new();
+        let mut left = from;
+        while let Some(key) = left.pop() {
+            for parent in self.parents.get(&key).into_iter().flatten() {
+                if found.insert(parent.clone()) {
+                    left.push(parent.clone());
+                }
+            }
+        }
+        found
+    }
+
+    /// Some way from a device back to itself.
+    fn cycle(&self) -> Option<Cycle> {
+        let none = BTreeSet::new();
+        let parents = |key: &String| self.parents.get(key).unwrap_or(&none);
+        let mut children: BTreeMap<&String, Vec<&String>> = BTreeMap::new();
+        for (child, parents) in &self.parents {
+            parents.iter().for_each(|parent| children.entry(parent).or_default().push(child));
+        }
+        // Take away what has nothing above it, again and again: what is left is in a circle or below one.
+        let mut waits: BTreeMap<&String, usize> = self.names.keys().map(|key| (key, parents(key).len())).collect();
+        let mut free: Vec<&String> = waits.iter().filter(|(_, above)| **above == 0).map(|(key, _)| *key).collect();
+        while let Some(key) = free.pop() {
+            waits.remove(key);
+            for child in children.get(key).into_iter().flatten() {
+                if let Some(above) = waits.get_mut(child) {
+                    *above -= 1;
+                    if *above == 0 {
+                        free.push(child);
+                    }
+                }
+            }
+        }
+        let mut at = *waits.keys().next()?;
+        let mut way: Vec<&String> = Vec::new();
+        let mut met = BTreeSet::new();
+        while met.insert(at) {
+            way.push(at);
+            at = parents(at).iter().find(|key| waits.contains_key(key))?;
+        }
+        way.push(at);
+        let circle = way.iter().skip_while(|key| **key != at);
+        let mut circle: Vec<String> = circle.filter_map(|key| self.name(key)).map(str::to_owned).collect();
+        circle.reverse();
+        Some(Cycle(circle))
+    }
+}
+
+/// What a device is compared by.
+fn key(name: &str) -> String {
+    mac(name).unwrap_or_else(|| fold(name))
+}
+
+fn keys(event: &Event) -> Vec<String> {
+    let Some(device) = &event.device else { return Vec::new() };
+    device.name.iter().chain(&device.mac).map(|name| key(name)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::matcher::tests::event;
+    use super::*;
+    use crate::model::Device;
+
+    fn of(name: Option<&str>, mac: Option<&str>) -> Event {
+        let device = Device { name: name.map(str::to_owned), mac: mac.map(str::to_owned), ..Device::default() };
+        Event { device: Some(device), ..event() }
+    }
+
+    #[test]
+    fn what_hangs_below_is_explained_in_any_spelling() {
+        let topology =
+            Topology::new([("gw", "SW_Garage"), ("sw-garage", "ap-1"), ("sw-garage", "5C:5B:35:00:00:02")]).unwrap();
+        let (gw, switch) = (of(Some("GW"), None), of(Some("sw-garage"), Some("aabbccddeeff")));
+        let (by_name, by_mac) = (of(Some("AP_1"), None), of(None, Some("5c5b35000002")));
+        assert_eq!(topology.node(&switch), Some("SW_Garage"));
+        assert_eq!(topology.above(&by_mac), ["gw", "SW_Garage"]);
+        assert!(topology.above(&gw).is_empty());
+        for target in [&by_name, &by_mac] {
+            assert!(topology.explains(&gw, target) && topology.explains(&switch, target));
+            assert!(!topology.explains(target, &switch) && !topology.explains(target, target));
+        }
+        assert_eq!(topology.node(&of(Some("elsewhere"), None)), None);
+        assert_eq!(topology.node(&Event { device: None, ..event() }), None);
+        assert_eq!(topology.links().count(), 3);
+    }
+
+    #[test]
+    fn a_device_named_in_two_ways_answers_to_both() {
+        let topology = Topology::new([("sw-garage", "ap-1"), ("aabbccddeeff", "ap-2")]).unwrap();
+        let switch = of(Some("sw-garage"), Some("aabbccddeeff"));
+        assert!(topology.explains(&switch, &of(Some("ap-1"), None)));
+        assert!(topology.explains(&switch, &of(Some("ap-2"), None)));
+    }
+
+    #[test]
+    fn a_circle_is_refused_and_named() {
+        let links = [("x", "a"), ("a", "b"), ("b", "c"), ("c", "a"), ("b", "d")];
+        let Cycle(way) = Topology::new(links).unwrap_err();
+        assert_eq!(way, ["a", "b", "c", "a"]);
+        assert_eq!(Topology::new([("A", "a")]).unwrap_err(), Cycle(vec!["A".to_owned(), "A".to_owned()]));
+        let long: Vec<(String, String)> = (0..3_000).map(|n| (format!("d{n}"), format!("d{}", n + 1))).collect();
+        assert!(Topology::new(long.iter().map(|(a, b)| (a.as_str(), b.as_str()))).is_ok());
+        let circle = long.iter().map(|(a, b)| (a.as_str(), b.as_str())).chain([("d3000", "d0")]);
+        assert_eq!(Topology::new(circle).unwrap_err().0.len(), 3_002);
     }
 }
