@@ -3,18 +3,19 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use super::digest::{self, Entry, Group, How};
 use super::markup;
-use crate::model::{Collected, DigestOf, Message, Notification, Severity};
+use crate::model::{Collected, DigestOf, Message, Notification, Severity, Timestamp};
 
 /// What its text may cost: short enough to be read, and far below what a chat takes.
 const MAX_CHARS: usize = 3_300;
 const MAX_BYTES: usize = 7_500;
 /// Room for the sentences about what is left out.
 const TAIL: usize = 500;
-/// Times get their date where it began longer ago than this.
-const SAME_DAY_MS: u64 = 20 * 3_600_000;
+/// Times longer ago than this are shown with their date: no time of day comes twice.
+const DAY: Duration = Duration::from_hours(24);
 
 /// The message, given how to title each notification it stands for.
 pub(super) fn message(about: Notification, title: impl Fn(&Notification) -> String) -> Message {
@@ -51,8 +52,10 @@ fn build(about: Notification, title: String, text: String, folded: Vec<DigestOf>
 fn groups(told: &[DigestOf]) -> Vec<(Severity, String, Group)> {
     let mut groups: BTreeMap<(Reverse<Severity>, String), Group> = BTreeMap::new();
     for incident in digest::incidents(told) {
-        for entry in incident.subjects {
+        for mut entry in incident.subjects {
             let key = (Reverse(incident.severity), incident.rule.clone());
+            // each is here as it stands now, with both its times
+            entry.began_here = true;
             groups.entry(key).or_default().add(entry, &incident.id);
         }
     }
@@ -92,8 +95,7 @@ fn text(about: &Notification, collected: &Collected, groups: &[(Severity, String
             if messages == 1 { "1 message's".to_owned() } else { format!("{} messages'", digest::number(messages)) };
         format!("Since {since}: {events}, {held} worth, {quiet} events kept quiet.")
     });
-    let long = about.at.since(collected.since).as_millis() > u128::from(SAME_DAY_MS);
-    let token = if long { "time" } else { "clock" };
+    let day_ago = about.at - DAY;
     let mut left: Vec<(&str, usize)> = Vec::new();
     for (severity, rule, group) in groups {
         let usual = match severity {
@@ -101,7 +103,7 @@ fn text(about: &Notification, collected: &Collected, groups: &[(Severity, String
             Severity::Warning => 6,
             Severity::Info => 3,
         };
-        let fitting = [usual, 3, 1].into_iter().map(|max| block(*severity, rule, group, max.min(usual), token));
+        let fitting = [usual, 3, 1].into_iter().map(|max| block(*severity, rule, group, max.min(usual), day_ago));
         // in order: nothing of less weight is shown in place of what did not fit
         match fitting.into_iter().find(|block| left.is_empty() && text.fits(block)) {
             Some(block) => text.push(&block),
@@ -113,14 +115,14 @@ fn text(about: &Notification, collected: &Collected, groups: &[(Severity, String
 }
 
 /// The rule's things, at most `max` of each kind.
-fn block(severity: Severity, rule: &str, group: &Group, max: usize, token: &'static str) -> String {
+fn block(severity: Severity, rule: &str, group: &Group, max: usize, dated_before: Timestamp) -> String {
     let all = || [&group.lasting, &group.seen, &group.over].into_iter().flatten().map(|(_, entry)| entry);
     let sites: BTreeSet<&str> = all().map(|entry| entry.site.as_str()).collect();
     let (one, site) = match sites.first() {
         Some(site) if sites.len() == 1 && !site.is_empty() => (true, format!(" at {}", markup::escape(site))),
         _ => (false, String::new()),
     };
-    let how = How { short: false, token, site: !one };
+    let how = How { short: false, dated_before, site: !one };
     let mut out = format!("\n\n**{}**{site} ({severity})", markup::escape(&markup::cut(rule, 80)));
     for (label, list) in [("Ongoing", &group.lasting), ("Seen", &group.seen), ("Over", &group.over)] {
         if !list.is_empty() {

@@ -120,7 +120,7 @@ pub(super) struct Entry {
     pub(super) site: String,
     began: Option<Timestamp>,
     /// Whether its beginning is told here too.
-    began_here: bool,
+    pub(super) began_here: bool,
     ended: Option<Timestamp>,
     /// `down` for what can be down.
     down: bool,
@@ -135,8 +135,8 @@ pub(super) struct Entry {
 pub(super) struct How {
     /// The name only.
     pub(super) short: bool,
-    /// The token for its times: `clock`, or `time` where they may be of another day.
-    pub(super) token: &'static str,
+    /// Times before this are shown with their date.
+    pub(super) dated_before: Timestamp,
     /// With its site.
     pub(super) site: bool,
 }
@@ -209,9 +209,12 @@ fn beside(told: &DigestOf) -> Entry {
 
 /// A notification without subjects: its title stands for it.
 fn titled(told: &DigestOf) -> Entry {
+    let title = markup::plain(&told.title);
+    // the rule stands above it
+    let said = title.strip_prefix(&told.rule).and_then(|rest| rest.strip_prefix(": ")).unwrap_or(&title);
     Entry {
         key: String::new(),
-        name: markup::cut(&markup::plain(&told.title), 120),
+        name: markup::cut(said, 120),
         site: String::new(),
         began: Some(told.at),
         began_here: true,
@@ -238,7 +241,8 @@ impl Entry {
             name = format!("{name} at {}", markup::escape(&self.site));
         }
         let was = if self.down { "was down" } else { "lasted" };
-        let time = |at: Timestamp| format!("<{}:{}>", how.token, at.seconds());
+        let token = |at| if at < how.dated_before { "time" } else { "clock" };
+        let time = |at: Timestamp| format!("<{}:{}>", token(at), at.seconds());
         let text = match (self.began, self.ended) {
             _ if how.short => name,
             (Some(from), Some(to)) if self.began_here => format!("{name} {was} {} to {}", time(from), time(to)),
@@ -327,7 +331,7 @@ fn pages(groups: &BTreeMap<(std::cmp::Reverse<Severity>, String, String), Group>
             let short = list.len() > LONG;
             let mut line_open = false;
             for (incident, entry) in list {
-                let text = entry.text(How { short, token: "clock", site: false });
+                let text = entry.text(How { short, dated_before: Timestamp::from_millis(i64::MIN), site: false });
                 let full = match (opened, line_open) {
                     (_, true) => format!(", {text}"),
                     (true, false) => format!("\n{label}: {text}"),

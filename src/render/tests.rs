@@ -21,7 +21,7 @@ pub(crate) fn ap(name: &str, mac: u64) -> Subject {
 pub(crate) fn about(kind: &str, condition: Option<&str>, reason: Reason, subjects: Vec<Subject>) -> Notification {
     let over = matches!(reason, Reason::Resolved | Reason::Recovered);
     let ends = over.then(|| Timestamp::from_millis(T0 + 600_000));
-    let subjects: Vec<Subject> = subjects.into_iter().map(|s| Subject { ends_at: ends, ..s }).collect();
+    let subjects: Vec<Subject> = subjects.into_iter().map(|s| Subject { ends_at: ends.or(s.ends_at), ..s }).collect();
     Notification {
         id: String::new(),
         at: Timestamp::from_millis(T0 + 600_000),
