@@ -77,6 +77,9 @@ impl Mood {
     }
 }
 
+/// More paragraphs than this are shown as one: each by itself costs room.
+const MAX_PARAGRAPHS: usize = 40;
+
 /// How far a message was shrunk, in the order things go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Shrink {
@@ -117,6 +120,15 @@ impl Shrink {
             .into_iter()
             .filter(|piece| piece.iter().any(|span| !span.what.plain().trim().is_empty()))
             .collect()
+    }
+
+    /// As [`Shrink::text`], each paragraph by itself where there are not too many.
+    pub(super) fn paragraphs(self, text: &str, max: usize, len: fn(&Span) -> usize) -> Vec<Vec<Span>> {
+        let paragraphs: Vec<&str> = text.split("\n\n").collect();
+        if self >= Self::Text || paragraphs.len() > MAX_PARAGRAPHS {
+            return self.text(&markup::parse(text), max, len);
+        }
+        paragraphs.into_iter().flat_map(|paragraph| self.text(&markup::parse(paragraph), max, len)).collect()
     }
 }
 
@@ -197,8 +209,14 @@ fn halves(span: &Span, max: usize, len: fn(&Span) -> usize) -> Option<(Span, Spa
 /// What small print says. The short id stays when the rest must go, for people to ask about the message.
 pub(super) fn footer(message: &Message, shrink: Shrink) -> Vec<(&'static str, String)> {
     let about = &message.about;
-    let all = [("rule", &about.rule), ("type", &about.kind), ("incident", &about.incident), ("id", &about.id)];
-    all.into_iter()
+    let none = String::new();
+    let (rule, incident) = match about.collected.as_deref() {
+        None => ("rule", &about.incident),
+        Some(collected) if collected.maintenance => ("maintenance", &none),
+        Some(_) => ("digest", &none),
+    };
+    [(rule, &about.rule), ("type", &about.kind), ("incident", incident), ("id", &about.id)]
+        .into_iter()
         .filter(|(name, value)| !value.trim().is_empty() && (shrink.footer() || *name == "id"))
         .map(|(name, value)| (name, markup::cut(&markup::clean(value), 120)))
         .collect()

@@ -55,7 +55,7 @@ fn card(message: &Message, shrink: Shrink) -> Value {
     })];
     let mut actions: Vec<Value> = Vec::new();
     if shrink != Shrink::HeadlineOnly {
-        for part in shrink.text(&markup::parse(&message.text), MAX_BLOCK, encoded_len) {
+        for part in shrink.paragraphs(&message.text, MAX_BLOCK, encoded_len) {
             body.push(json!({"type": "TextBlock", "text": encode_spans(&part), "wrap": true}));
         }
         let (facts, hidden) = shrink.facts(&message.facts, 10);
