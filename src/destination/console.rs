@@ -3,8 +3,8 @@
 use std::fmt::Write;
 use std::io::IsTerminal;
 
-use super::layout::Look;
-use crate::model::{Message, Reason, Severity};
+use super::layout::{Look, Mood};
+use crate::model::{Message, Severity};
 use crate::render::markup;
 
 /// The text that says this, coloured where standard output is a terminal.
@@ -14,8 +14,9 @@ pub(super) fn encode(message: &Message) -> String {
 
 fn print(message: &Message, coloured: bool) -> String {
     let look = Look::of(message);
-    let color = match (message.about.reason, message.about.severity) {
-        (Reason::Resolved | Reason::Recovered, _) => "\u{1b}[32m",
+    let color = match (Mood::of(message), message.about.severity) {
+        (Mood::Well, _) => "\u{1b}[32m",
+        (Mood::Report { lasting: false }, _) => "\u{1b}[34m",
         (_, Severity::Critical) => "\u{1b}[31m",
         (_, Severity::Warning) => "\u{1b}[33m",
         (_, Severity::Info) => "\u{1b}[34m",
@@ -23,6 +24,9 @@ fn print(message: &Message, coloured: bool) -> String {
     let (on, bold, off) = if coloured { (color, "\u{1b}[1m", "\u{1b}[0m") } else { ("", "", "") };
     let title = markup::clean(&markup::plain(&message.title));
     let mut out = format!("{} {on}{:<9}{off} {bold}{title}{off}", message.about.at, look.word);
+    if !message.about.id.is_empty() {
+        let _ = write!(out, " [{}]", markup::clean(&message.about.id));
+    }
     for line in markup::plain(&message.text).lines().filter(|line| !line.trim().is_empty()) {
         let _ = write!(out, "\n    {}", markup::clean(line));
     }
@@ -30,7 +34,7 @@ fn print(message: &Message, coloured: bool) -> String {
         let _ = write!(out, "\n    {}: {}", markup::clean(name), markup::clean(&markup::plain(value)));
     }
     for link in &message.links {
-        let _ = write!(out, "\n    {}", markup::clean(&link.url));
+        let _ = write!(out, "\n    {}: {}", markup::clean(&link.label), markup::clean(&link.url));
     }
     out
 }

@@ -1,12 +1,14 @@
 //! What both chats share: the look of a severity, and the order in which a message shrinks until it fits.
 
-use crate::model::{Message, Reason, Severity};
+use crate::model::{Message, Notification, Reason, Severity};
 use crate::render::markup::{self, Span, What};
 
 /// How a severity looks. Never by colour only: an icon and a word.
 pub(super) struct Look {
     pub(super) icon: &'static str,
     pub(super) word: &'static str,
+    /// What the word is: a severity, or what became of it.
+    pub(super) label: &'static str,
     /// Slack's bar.
     pub(super) color: &'static str,
     /// Teams' container.
@@ -20,18 +22,63 @@ pub(super) struct Look {
 impl Look {
     pub(super) fn of(message: &Message) -> Self {
         let about = &message.about;
-        let (icon, word, color, style, text_color) = match (about.reason, about.severity) {
-            (Reason::Resolved, _) => ("🟢", "resolved", "#2EB886", "good", "Good"),
-            (Reason::Recovered, _) => ("🟢", "recovered", "#2EB886", "good", "Good"),
-            (_, Severity::Critical) => ("🔴", "critical", "#D72631", "attention", "Attention"),
-            (_, Severity::Warning) => ("🟠", "warning", "#E8912D", "warning", "Warning"),
-            (_, Severity::Info) => ("🔵", "info", "#2B7DE1", "accent", "Accent"),
+        let (good, info) = (("#2EB886", "good", "Good"), ("#2B7DE1", "accent", "Accent"));
+        let (ball, urgent) = match about.severity {
+            Severity::Critical => ("🔴", ("#D72631", "attention", "Attention")),
+            Severity::Warning => ("🟠", ("#E8912D", "warning", "Warning")),
+            Severity::Info => ("🔵", info),
+        };
+        let severity = about.severity.word();
+        let (icon, (label, word), (color, style, text_color)) = match (Mood::of(message), about.reason) {
+            (Mood::Well, reason) => ("🟢", ("State", reason.word()), good),
+            (Mood::Report { lasting }, _) => {
+                let word =
+                    if about.collected.as_ref().is_some_and(|c| c.maintenance) { "maintenance" } else { "digest" };
+                ("📋", ("State", word), if lasting { urgent } else { info })
+            }
+            (Mood::Flapping, _) => ("🔁", ("Severity", severity), urgent),
+            (Mood::Unwell, _) => (ball, ("Severity", severity), urgent),
         };
         let site = message.facts.iter().find(|(name, _)| name == "Site").map(|(_, value)| markup::plain(value));
         let site = site.filter(|site| !markup::plain(&message.title).contains(site.as_str()));
-        Self { icon, word, color, style, text_color, site }
+        Self { icon, word, label, color, style, text_color, site }
     }
 }
+
+/// How a message looks, beside its severity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Mood {
+    /// It tells that something is well again.
+    Well,
+    /// It tells of trouble.
+    Unwell,
+    /// It tells of something that goes up and down.
+    Flapping,
+    /// It tells of what was not urgent.
+    Report {
+        /// Whether something of it still lasts.
+        lasting: bool,
+    },
+}
+
+impl Mood {
+    pub(super) fn of(message: &Message) -> Self {
+        let about = &message.about;
+        let lasts = |of: &Notification| {
+            (of.condition.is_some() || of.reason == Reason::Absent) && of.subjects.iter().any(|s| s.ends_at.is_none())
+        };
+        match (about.reason, &about.collected) {
+            (Reason::Resolved | Reason::Recovered, _) => Self::Well,
+            (Reason::Stable, _) if about.subjects.iter().all(|s| s.ends_at.is_some()) => Self::Well,
+            (Reason::Flapping, _) => Self::Flapping,
+            (Reason::Digest, Some(collected)) => Self::Report { lasting: collected.items.iter().any(lasts) },
+            _ => Self::Unwell,
+        }
+    }
+}
+
+/// More paragraphs than this are shown as one: each by itself costs room.
+const MAX_PARAGRAPHS: usize = 40;
 
 /// How far a message was shrunk, in the order things go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -73,6 +120,15 @@ impl Shrink {
             .into_iter()
             .filter(|piece| piece.iter().any(|span| !span.what.plain().trim().is_empty()))
             .collect()
+    }
+
+    /// As [`Shrink::text`], each paragraph by itself where there are not too many.
+    pub(super) fn paragraphs(self, text: &str, max: usize, len: fn(&Span) -> usize) -> Vec<Vec<Span>> {
+        let paragraphs: Vec<&str> = text.split("\n\n").collect();
+        if self >= Self::Text || paragraphs.len() > MAX_PARAGRAPHS {
+            return self.text(&markup::parse(text), max, len);
+        }
+        paragraphs.into_iter().flat_map(|paragraph| self.text(&markup::parse(paragraph), max, len)).collect()
     }
 }
 
@@ -150,12 +206,18 @@ fn halves(span: &Span, max: usize, len: fn(&Span) -> usize) -> Option<(Span, Spa
     Some((make(text.get(..soft)?), make(text.get(soft..)?)))
 }
 
-/// What small print says.
-pub(super) fn footer(message: &Message) -> Vec<(&'static str, String)> {
+/// What small print says. The short id stays when the rest must go, for people to ask about the message.
+pub(super) fn footer(message: &Message, shrink: Shrink) -> Vec<(&'static str, String)> {
     let about = &message.about;
-    [("rule", &about.rule), ("type", &about.kind), ("incident", &about.incident)]
+    let none = String::new();
+    let (rule, incident) = match about.collected.as_deref() {
+        None => ("rule", &about.incident),
+        Some(collected) if collected.maintenance => ("maintenance", &none),
+        Some(_) => ("digest", &none),
+    };
+    [(rule, &about.rule), ("type", &about.kind), ("incident", incident), ("id", &about.id)]
         .into_iter()
-        .filter(|(_, value)| !value.trim().is_empty())
+        .filter(|(name, value)| !value.trim().is_empty() && (shrink.footer() || *name == "id"))
         .map(|(name, value)| (name, markup::cut(&markup::clean(value), 120)))
         .collect()
 }

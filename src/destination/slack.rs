@@ -20,10 +20,10 @@ const MAX_HEADLINE: usize = 1_000;
 /// The body that says this.
 pub(super) fn encode(message: &Message, size: Size) -> Value {
     if size == Size::Plain {
-        return json!({"text": headline(message)});
+        return plain(message);
     }
     layout::fit(|shrink| card(message, shrink), |body| body.to_string().len() <= MAX_BYTES && chars(body) <= MAX_CHARS)
-        .unwrap_or_else(|| json!({"text": headline(message)}))
+        .unwrap_or_else(|| plain(message))
 }
 
 /// Whether a URL starts a Workflow Builder workflow, which takes flat variables and no messages.
@@ -39,17 +39,25 @@ fn headline(message: &Message) -> String {
     format!("{} *{title}*{site}", look.icon)
 }
 
+/// One line, for when Slack refused more.
+fn plain(message: &Message) -> Value {
+    let id = &message.about.id;
+    let id =
+        if id.is_empty() { String::new() } else { format!(" | id {}", code(&markup::cut(&markup::clean(id), 40))) };
+    json!({"text": headline(message) + &id})
+}
+
 fn card(message: &Message, shrink: Shrink) -> Value {
     let look = Look::of(message);
     if shrink == Shrink::HeadlineOnly {
-        return json!({"text": headline(message)});
+        return plain(message);
     }
     let mut blocks = Vec::new();
     for part in shrink.text(&markup::parse(&message.text), MAX_SECTION, encoded_len) {
         blocks.push(section(&encode_spans(&part)));
     }
     let (facts, hidden) = shrink.facts(&message.facts, 7);
-    let mut fields = vec![mrkdwn(&format!("*Severity*\n{}", look.word))];
+    let mut fields = vec![mrkdwn(&format!("*{}*\n{}", look.label, look.word))];
     fields.extend(facts.iter().map(|(name, value)| {
         let value = layout::cut_spans(&markup::parse(value), shrink.value_chars(MAX_FIELD), encoded_len);
         mrkdwn(&format!("*{}*\n{}", text(&markup::cut(name, 80)), encode_spans(&value)))
@@ -58,17 +66,26 @@ fn card(message: &Message, shrink: Shrink) -> Value {
         fields.push(mrkdwn(&format!("_{hidden} more fields_")));
     }
     blocks.push(json!({"type": "section", "fields": fields}));
-    let links: Vec<String> = message.links.iter().take(3).map(|l| link(&l.label, &l.url)).collect();
-    if !links.is_empty() {
-        blocks.push(section(&links.join("  |  ")));
-    }
-    if shrink.footer() {
-        let footer = layout::footer(message).into_iter().map(|(name, value)| format!("{name} {}", code(&value)));
-        let footer: Vec<String> = footer.collect();
+    blocks.extend(lines_of_links(message).iter().map(|line| section(line)));
+    let footer = layout::footer(message, shrink).into_iter().map(|(name, value)| format!("{name} {}", code(&value)));
+    let footer: Vec<String> = footer.collect();
+    if !footer.is_empty() {
         blocks.push(json!({"type": "context", "elements": [mrkdwn(&footer.join("  |  "))]}));
     }
     let fallback = format!("{}: {}", look.word.to_uppercase(), text(&markup::cut(&markup::plain(&message.title), 200)));
     json!({"text": headline(message), "attachments": [{"color": look.color, "fallback": fallback, "blocks": blocks}]})
+}
+
+/// All links, in as few sections as hold them.
+fn lines_of_links(message: &Message) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for link in message.links.iter().map(|l| link(&l.label, &l.url)).filter(|l| l.len() <= MAX_SECTION) {
+        match lines.last_mut().filter(|line| line.len() + link.len() + 5 <= MAX_SECTION) {
+            Some(line) => line.extend(["  |  ", &link]),
+            None => lines.push(link),
+        }
+    }
+    lines
 }
 
 fn section(mrkdwn_text: &str) -> Value {

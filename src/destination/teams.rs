@@ -16,6 +16,8 @@ const MAX_BYTES: usize = 24 * 1024;
 /// Text in one block, so that a digest stays in readable pieces.
 const MAX_BLOCK: usize = 2_900;
 const MAX_VALUE: usize = 1_900;
+/// Teams shows this many buttons; more links are text.
+const MAX_ACTIONS: usize = 6;
 
 /// The body that says this.
 pub(super) fn encode(message: &Message, size: Size) -> Value {
@@ -41,6 +43,7 @@ fn card(message: &Message, shrink: Shrink) -> Value {
     let subtle: Vec<String> = std::iter::once(look.word.to_owned())
         .chain(look.site.as_deref().map(|site| text(&markup::cut(site, 80))))
         .chain([What::Time(message.about.at.seconds()).plain()])
+        .chain(id_of(message, shrink))
         .collect();
     let mut body = vec![json!({
         "type": "Container", "style": look.style, "bleed": true,
@@ -52,7 +55,7 @@ fn card(message: &Message, shrink: Shrink) -> Value {
     })];
     let mut actions: Vec<Value> = Vec::new();
     if shrink != Shrink::HeadlineOnly {
-        for part in shrink.text(&markup::parse(&message.text), MAX_BLOCK, encoded_len) {
+        for part in shrink.paragraphs(&message.text, MAX_BLOCK, encoded_len) {
             body.push(json!({"type": "TextBlock", "text": encode_spans(&part), "wrap": true}));
         }
         let (facts, hidden) = shrink.facts(&message.facts, 10);
@@ -69,17 +72,22 @@ fn card(message: &Message, shrink: Shrink) -> Value {
         if !facts.is_empty() {
             body.push(json!({"type": "FactSet", "facts": facts}));
         }
-        if shrink.footer() {
-            let footer: Vec<String> =
-                layout::footer(message).into_iter().map(|(name, value)| format!("{name} {}", text(&value))).collect();
+        let (buttons, links) = message.links.split_at(message.links.len().min(MAX_ACTIONS));
+        if !links.is_empty() {
+            let links: Vec<String> = links.iter().map(|link| linked(&link.label, &link.url)).collect();
+            body.push(json!({"type": "TextBlock", "text": links.join(" · "), "wrap": true}));
+        }
+        let footer: Vec<String> = layout::footer(message, shrink)
+            .into_iter()
+            .map(|(name, value)| format!("{name} {}", text(&value)))
+            .collect();
+        if !footer.is_empty() {
             body.push(json!({"type": "TextBlock", "text": footer.join(" | "), "wrap": true, "isSubtle": true,
                              "size": "Small", "separator": true}));
         }
         actions.extend(
-            message
-                .links
+            buttons
                 .iter()
-                .take(3)
                 .map(|link| json!({"type": "Action.OpenUrl", "title": markup::cut(&link.label, 60), "url": link.url})),
         );
     }
@@ -96,6 +104,13 @@ fn card(message: &Message, shrink: Shrink) -> Value {
     ]})
 }
 
+/// The short id, where there is no small print to hold it.
+fn id_of(message: &Message, shrink: Shrink) -> Option<String> {
+    let id = &message.about.id;
+    let alone = shrink == Shrink::HeadlineOnly && !id.is_empty();
+    alone.then(|| format!("id {}", text(&markup::cut(&markup::clean(id), 40))))
+}
+
 fn encoded_len(span: &Span) -> usize {
     encode_spans(std::slice::from_ref(span)).chars().count()
 }
@@ -106,15 +121,17 @@ fn encode_spans(spans: &[Span]) -> String {
         .map(|span| {
             let inner = match &span.what {
                 What::Text(plain) | What::Code(plain) => text(plain),
-                What::Link { label, url } => {
-                    format!("[{}]({})", text(label), url.replace('(', "%28").replace(')', "%29"))
-                }
+                What::Link { label, url } => linked(label, url),
                 time => time.plain(),
             };
             let trimmed = inner.trim();
             if span.bold && !trimmed.is_empty() { inner.replace(trimmed, &format!("**{trimmed}**")) } else { inner }
         })
         .collect()
+}
+
+fn linked(label: &str, url: &str) -> String {
+    format!("[{}]({})", text(label), url.replace('(', "%28").replace(')', "%29"))
 }
 
 /// Plain text that Teams formats nowhere. A line break needs an empty line; `{{DATE(` and bare URLs would come alive.

@@ -1,7 +1,7 @@
 use super::*;
 use crate::model::{Notification, Reason, Subject};
 use crate::render::Templates;
-use crate::render::tests::{about, ap};
+use crate::render::tests::{about, ap, aps, back, digest, flapped, insight, kept};
 
 fn settings(kind: Kind) -> DestinationSettings {
     DestinationSettings::with_defaults("d".into(), kind)
@@ -46,7 +46,47 @@ fn samples() -> Vec<(&'static str, Vec<Message>)> {
             .collect();
         templates.digest(&all)
     };
+    let switch = |reason, n: u64, up: usize| {
+        let of = Subject { device_type: Some("switch".into()), model: Some("EX4100".into()), ..ap("sw-garage", 90) };
+        let mut message = templates.render(Notification {
+            id: "7f3a2c".into(),
+            rule: "Switch unreachable".into(),
+            insight: insight(Some("port ge-0/0/3 of sw-core went down"), None, back(aps(n), up)),
+            ..about("SW_DISCONNECTED", Some("switch_offline"), reason, vec![of])
+        });
+        message.links.extend(silences());
+        vec![message]
+    };
+    let with_id = |about: Notification| vec![templates.render(Notification { id: "7f3a2c".into(), ..about })];
+    let absent = Notification {
+        rule: "Nightly backup".into(),
+        duration_ms: Some(7_200_000),
+        ..about("", Some("absent"), Reason::Absent, Vec::new())
+    };
+    let wild = |i: u64| Notification {
+        incident: format!("w{i}"),
+        rule: format!("{i} {hostile}"),
+        ..about("NEW", off, Reason::First, vec![ap(hostile, i)])
+    };
     vec![
+        ("behind", switch(Reason::First, 16, 0)),
+        ("behind-back", switch(Reason::Resolved, 12, 10)),
+        ("behind-crowd", switch(Reason::First, 2_000, 0)),
+        (
+            "evidence",
+            with_id(Notification {
+                insight: insight(None, Some("AP_RRM_ACTION"), Vec::new()),
+                ..about("AP_RRM_ACTION", off, Reason::Resolved, vec![ap("kitchen", 1)])
+            }),
+        ),
+        ("flapping", with_id(about("AP_DISCONNECTED", off, Reason::Flapping, flapped(vec![ap("kitchen", 1)])))),
+        ("flapping-many", with_id(about("AP_DISCONNECTED", off, Reason::Flapping, flapped(aps(5))))),
+        ("stable", with_id(about("AP_CONNECTED", off, Reason::Stable, back(flapped(vec![ap("kitchen", 1)]), 1)))),
+        ("stable-mixed", with_id(about("AP_CONNECTED", off, Reason::Stable, back(flapped(aps(4)), 3)))),
+        ("absent", with_id(absent)),
+        ("scheduled", with_id(digest(false, kept(), 0))),
+        ("maintenance", with_id(digest(true, kept(), 3))),
+        ("scheduled-storm", with_id(digest(false, (0..400).map(wild).collect(), 25))),
         ("offline", render(about("AP_DISCONNECTED", off, Reason::First, vec![ap("kitchen", 0x5c5b_3500_0001)]))),
         ("back", render(about("AP_CONNECTED", off, Reason::Resolved, vec![ap("kitchen", 0x5c5b_3500_0001)]))),
         (
@@ -63,6 +103,45 @@ fn samples() -> Vec<(&'static str, Vec<Message>)> {
         ("digest-hostile", storm("<!here>_*&{{`", 400)),
         ("digest-wide", storm("アクセスポイント", 500)),
     ]
+}
+
+fn silences() -> Vec<crate::model::Link> {
+    ["Silence 1 h", "Silence until morning", "Silence until resolved"]
+        .iter()
+        .enumerate()
+        .map(|(i, label)| crate::model::Link {
+            label: (*label).to_owned(),
+            url: format!(
+                "https://foghorn.example.org/silence?id=7f3a2c&for={i}&until=1790196720&sig={}",
+                "c7".repeat(32)
+            ),
+        })
+        .collect()
+}
+
+#[test]
+fn no_link_is_left_out_and_the_short_id_stays() {
+    let samples = samples();
+    let mut message = samples.iter().find(|(name, _)| *name == "behind-crowd").unwrap().1[0].clone();
+    for n in 0..20 {
+        message.links.push(crate::model::Link { label: format!("link {n}"), url: format!("https://x.example/{n}") });
+    }
+    for settings in [slack(), teams()] {
+        let full = body(&settings, &message, Size::Full).to_string();
+        for link in &message.links {
+            assert!(
+                full.contains(&link.label) && full.contains(&link.url.replace('&', "&amp;"))
+                    || full.contains(&link.url),
+                "{full}"
+            );
+        }
+        assert!(full.contains("7f3a2c") && body(&settings, &message, Size::Plain).to_string().contains("7f3a2c"));
+        // without room for small print
+        message.text = "x ".repeat(40_000);
+        let small = body(&settings, &message, Size::Full).to_string();
+        assert!(small.contains("id `7f3a2c`") || small.contains("id 7f3a2c"), "{small}");
+        assert!(!small.contains("rule"), "{small}");
+    }
 }
 
 #[test]
@@ -93,7 +172,7 @@ fn payloads_are_within_every_limit() {
 #[test]
 fn slack_and_teams_json() {
     let samples = samples();
-    for name in ["offline", "back", "hostile"] {
+    for name in ["offline", "back", "hostile", "behind", "flapping", "stable-mixed", "scheduled"] {
         let message = &samples.iter().find(|(n, _)| *n == name).unwrap().1[0];
         insta::assert_json_snapshot!(format!("slack-{name}"), body(&slack(), message, Size::Full));
         insta::assert_json_snapshot!(format!("teams-{name}"), body(&teams(), message, Size::Full));

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::{Outcome, Reply};
 use crate::model::Message;
-use crate::render::{self, Body, markup};
+use crate::render::{self, Body};
 
 /// The body that says this.
 pub(super) fn encode(message: &Message, body: Option<&Body>) -> Value {
@@ -12,10 +12,7 @@ pub(super) fn encode(message: &Message, body: Option<&Body>) -> Value {
         return body.render(message);
     }
     let mut data = render::data(&message.about);
-    if let Value::Object(data) = &mut data {
-        data.insert("title".to_owned(), markup::plain(&message.title).into());
-        data.insert("text".to_owned(), markup::plain(&message.text).into());
-    }
+    render::add_texts(&mut data, message);
     data
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use handlebars::{Context, Handlebars, Template};
 use serde_json::{Map, Value};
 
-use super::{TemplateProblem, compile_problem, context, helpers, lint, markup, problem, render_capped};
+use super::{TemplateProblem, compile_problem, context, helpers, lint, problem, render_capped};
 use crate::model::Message;
 
 /// A JSON tree whose string leaves are compiled templates. Their values are plain text.
@@ -51,10 +51,7 @@ impl Body {
     #[must_use]
     pub fn render(&self, message: &Message) -> Value {
         let mut names = context::of(&message.about);
-        if let Value::Object(names) = &mut names {
-            names.insert("title".to_owned(), markup::plain(&message.title).into());
-            names.insert("text".to_owned(), markup::plain(&message.text).into());
-        }
+        context::add_texts(&mut names, message);
         self.value(&self.tree, &Context::from(names))
     }
 

@@ -1,4 +1,4 @@
-//! The documented names a template may use, and their values for one notification.
+//! The documented names a template may use, and their values for one notification. For people: docs/templates.md.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -7,10 +7,11 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 
 use super::helpers::{capitalise, humanise, mac};
-use crate::model::{Notification, Reason, Subject, human_duration};
+use super::markup;
+use crate::model::{Collected, Message, Notification, Reason, Subject, human_duration};
 
 /// Every name a template may use.
-pub(super) const NAMES: [&str; 39] = [
+pub(super) const NAMES: [&str; 57] = [
     "at",
     "destination",
     "rule",
@@ -50,10 +51,28 @@ pub(super) const NAMES: [&str; 39] = [
     "part",
     "Name",
     "place",
+    "id",
+    "cause",
+    "evidence",
+    "behind",
+    "behind_total",
+    "behind_nouns",
+    "behind_back",
+    "behind_back_total",
+    "behind_dark",
+    "behind_dark_total",
+    "changes",
+    "changing",
+    "ended",
+    "ended_total",
+    "lasting",
+    "lasting_total",
+    "updown",
+    "collected",
 ];
 
-/// Every name of an item of `subjects`.
-pub(super) const SUBJECT: [&str; 12] = [
+/// Every name of an item of `subjects`, `ended`, `lasting`, `behind`, `behind_back` and `behind_dark`.
+pub(super) const SUBJECT: [&str; 15] = [
     "site_id",
     "site",
     "device_mac",
@@ -65,11 +84,21 @@ pub(super) const SUBJECT: [&str; 12] = [
     "starts_at",
     "ends_at",
     "events",
+    "changes",
+    "changing_ms",
+    "changing",
     "name",
 ];
 
 /// Every name of an item of `group`.
 pub(super) const GROUP: [&str; 2] = ["name", "value"];
+
+/// Every name within `collected`.
+pub(super) const COLLECTED: [&str; 7] = ["maintenance", "since", "events", "quiet", "total", "more", "items"];
+
+/// Every name of an item of `collected.items`.
+pub(super) const ITEM: [&str; 11] =
+    ["at", "rule", "reason", "incident", "severity", "topic", "type", "condition", "title", "more", "subjects"];
 
 /// Lists are cut to this many items, so that no template can be made to run for long.
 const MAX_LIST: usize = 100;
@@ -81,7 +110,7 @@ pub(super) fn of(about: &Notification) -> Value {
     let first = about.subjects.first();
     let total = (about.subjects.len() as u64).saturating_add(about.more);
     let many = total > 1;
-    let (noun, nouns) = noun(about);
+    let (noun, nouns) = noun_of(&about.subjects);
     let over = matches!(about.reason, Reason::Resolved | Reason::Recovered);
     let part = first.and_then(|s| s.part.clone()).filter(|_| !many);
     let name = name(about, total, noun, nouns);
@@ -104,26 +133,60 @@ pub(super) fn of(about: &Notification) -> Value {
         "part": part,
         "device": first.and_then(device_name),
         "site": site,
+        "updown": is_updown(about),
+        "changing": changing(about.subjects.iter().map(|s| s.changing_ms).max().unwrap_or_default()),
     });
+    let behind = &about.insight.behind;
+    list(&mut names, "subjects", about.subjects.iter().collect());
+    list(&mut names, "behind", behind.iter().collect());
+    for (ended, lasting, subjects) in [("ended", "lasting", &about.subjects), ("behind_back", "behind_dark", behind)] {
+        let (over, not): (Vec<_>, Vec<_>) = subjects.iter().partition(|s| s.ends_at.is_some());
+        list(&mut names, ended, over);
+        list(&mut names, lasting, not);
+    }
+    let (one, several) = noun_of(behind);
+    names.insert("behind_nouns".to_owned(), if behind.len() == 1 { one } else { several }.into());
     if let Value::Object(more) = more {
         names.extend(more);
-    }
-    if let Some(Value::Array(subjects)) = names.get_mut("subjects") {
-        for (value, subject) in subjects.iter_mut().zip(&about.subjects) {
-            if let Value::Object(value) = value {
-                value.insert("name".to_owned(), subject_name(subject).into());
-            }
-        }
     }
     let mut names = Value::Object(names);
     bound(&mut names, 0);
     names
 }
 
+/// A list of subjects as templates see it, and how many they are, since a long one is cut.
+fn list(names: &mut Map<String, Value>, name: &str, subjects: Vec<&Subject>) {
+    if name != "subjects" {
+        names.insert(format!("{name}_total"), subjects.len().into());
+    }
+    let items = subjects.into_iter().take(MAX_LIST).map(|of| {
+        let mut item = subject(of);
+        if let Value::Object(item) = &mut item {
+            item.insert("name".to_owned(), subject_name(of).into());
+            item.insert("changing".to_owned(), changing(of.changing_ms));
+        }
+        item
+    });
+    names.insert(name.to_owned(), items.collect());
+}
+
+/// The time within which something changed, for people.
+fn changing(millis: u64) -> Value {
+    if millis == 0 { Value::Null } else { human_duration(Duration::from_millis(millis)).into() }
+}
+
+/// Whether it goes up and down, like a device or a port: of DHCP at a site people say otherwise.
+fn is_updown(about: &Notification) -> bool {
+    let condition = about.condition.as_deref().unwrap_or_default();
+    condition.ends_with("_offline") || condition.ends_with("_port") || condition == "tt_port_link"
+}
+
 /// The notification as documented JSON: what a webhook sends by default, and the core of every template's names.
 pub(crate) fn data(about: &Notification) -> Value {
     let subjects: Vec<Value> = about.subjects.iter().map(subject).collect();
+    let insight = &about.insight;
     json!({
+        "id": about.id,
         "at": about.at.rfc3339(),
         "destination": about.to.first().map(|name| name.as_str().to_owned()),
         "source": about.source.as_str(),
@@ -145,8 +208,56 @@ pub(crate) fn data(about: &Notification) -> Value {
         "duration_ms": about.duration_ms,
         "why": about.why,
         "detail": about.detail,
+        "cause": insight.cause,
+        "evidence": insight.evidence,
+        "behind": insight.behind.iter().map(subject).collect::<Vec<_>>(),
+        "changes": about.subjects.iter().map(|s| s.changes).fold(0, u64::saturating_add),
+        "collected": about.collected.as_deref().map(collected),
         "event": about.event,
     })
+}
+
+/// What a digest stands for. `more` counts what the list does not hold.
+fn collected(all: &Collected) -> Value {
+    let items = all.items.iter().take(MAX_LIST).map(|item| {
+        json!({
+            "at": item.at.rfc3339(),
+            "rule": item.rule,
+            "reason": item.reason.word(),
+            "incident": item.incident,
+            "severity": item.severity.word(),
+            "topic": item.topic,
+            "type": item.kind,
+            "condition": item.condition,
+            "title": Value::Null,
+            "more": item.more,
+            "subjects": item.subjects.iter().take(MAX_LIST).map(subject).collect::<Vec<_>>(),
+        })
+    });
+    let total = (all.items.len() as u64).saturating_add(all.more);
+    json!({
+        "maintenance": all.maintenance,
+        "since": all.since.rfc3339(),
+        "events": all.events,
+        "quiet": all.quiet,
+        "total": total,
+        "more": total.saturating_sub(all.items.len().min(MAX_LIST) as u64),
+        "items": items.collect::<Vec<_>>(),
+    })
+}
+
+/// Adds what only a rendered message knows: its title and text as plain text, and the title of each collected item.
+pub(crate) fn add_texts(names: &mut Value, message: &Message) {
+    let items = names.pointer_mut("/collected/items").and_then(Value::as_array_mut);
+    for (item, of) in items.into_iter().flatten().zip(&message.folded) {
+        if let Value::Object(item) = item {
+            item.insert("title".to_owned(), markup::plain(&of.title).into());
+        }
+    }
+    if let Value::Object(names) = names {
+        names.insert("title".to_owned(), markup::plain(&message.title).into());
+        names.insert("text".to_owned(), markup::plain(&message.text).into());
+    }
 }
 
 fn subject(subject: &Subject) -> Value {
@@ -162,6 +273,8 @@ fn subject(subject: &Subject) -> Value {
         "starts_at": subject.starts_at.map(|t| t.rfc3339()),
         "ends_at": subject.ends_at.map(|t| t.rfc3339()),
         "events": subject.events,
+        "changes": subject.changes,
+        "changing_ms": subject.changing_ms,
     })
 }
 
@@ -263,8 +376,7 @@ fn common_site(about: &Notification) -> Option<String> {
     }
 }
 
-fn noun(about: &Notification) -> (&'static str, &'static str) {
-    let subjects = &about.subjects;
+fn noun_of(subjects: &[Subject]) -> (&'static str, &'static str) {
     if !subjects.is_empty() && subjects.iter().all(|s| s.device.is_none() && s.device_mac.is_none()) {
         return ("site", "sites");
     }

@@ -46,8 +46,11 @@ pub(super) fn fold(waiting: &[Message]) -> Vec<Message> {
         .enumerate()
         .map(|(i, page)| {
             let part = if count > 1 { format!(" ({} of {count})", i + 1) } else { String::new() };
-            let title =
-                format!("{} in one{part}: {}", counted(told.len(), "message"), top.as_deref().unwrap_or_default());
+            let title = format!(
+                "{} in one{part}: {}",
+                counted(told.len() as u64, "message"),
+                top.as_deref().unwrap_or_default()
+            );
             Message {
                 title: markup::escape(&title),
                 text: page.text.clone(),
@@ -83,8 +86,12 @@ fn unfold(message: &Message) -> Vec<DigestOf> {
     if !message.folded.is_empty() {
         return message.folded.clone();
     }
-    let about = &message.about;
-    vec![DigestOf {
+    vec![of(&message.about, message.title.clone())]
+}
+
+/// What a digest keeps of a notification.
+pub(super) fn of(about: &Notification, title: String) -> DigestOf {
+    DigestOf {
         at: about.at,
         rule: about.rule.clone(),
         reason: about.reason,
@@ -92,37 +99,50 @@ fn unfold(message: &Message) -> Vec<DigestOf> {
         severity: about.severity,
         condition: about.condition.clone(),
         more: about.more,
-        title: message.title.clone(),
+        title,
         subjects: about.subjects.clone(),
-    }]
+    }
 }
 
 /// One conversation: everything told of it in this digest.
-struct Incident {
-    id: String,
-    rule: String,
-    severity: Severity,
-    subjects: Vec<Entry>,
+pub(super) struct Incident {
+    pub(super) id: String,
+    pub(super) rule: String,
+    pub(super) severity: Severity,
+    pub(super) subjects: Vec<Entry>,
 }
 
 /// What became of one subject.
 #[derive(Clone)]
-struct Entry {
+pub(super) struct Entry {
     key: String,
     name: String,
-    site: String,
+    pub(super) site: String,
     began: Option<Timestamp>,
     /// Whether its beginning is told here too.
-    began_here: bool,
+    pub(super) began_here: bool,
     ended: Option<Timestamp>,
     /// `down` for what can be down.
     down: bool,
     /// Whether it can end at all.
     lasts: bool,
+    /// How often it changed, where it flapped.
+    changes: u64,
+}
+
+/// How an entry is written.
+#[derive(Clone, Copy)]
+pub(super) struct How {
+    /// The name only.
+    pub(super) short: bool,
+    /// Times before this are shown with their date.
+    pub(super) dated_before: Timestamp,
+    /// With its site.
+    pub(super) site: bool,
 }
 
 /// Told in order, so that the last word on each subject counts.
-fn incidents(told: &[DigestOf]) -> Vec<Incident> {
+pub(super) fn incidents(told: &[DigestOf]) -> Vec<Incident> {
     let mut order: HashMap<(&str, &str), usize> = HashMap::new();
     let mut all: Vec<(Incident, HashMap<String, usize>)> = Vec::new();
     for one in told {
@@ -142,7 +162,7 @@ fn incidents(told: &[DigestOf]) -> Vec<Incident> {
             incident.subjects.push(titled(one));
         }
         if one.more > 0 {
-            let counted = Entry { name: format!("{} more", one.more), key: MORE.to_owned(), ..beside(one) };
+            let counted = Entry { name: format!("{} more", number(one.more)), key: MORE.to_owned(), ..beside(one) };
             match keys.get(MORE).and_then(|i| incident.subjects.get_mut(*i)) {
                 Some(known) => *known = counted,
                 None => {
@@ -177,7 +197,8 @@ fn entry(told: &DigestOf, subject: &Subject) -> Entry {
         began_here: subject.ends_at.is_none(),
         ended: subject.ends_at,
         down: condition.ends_with("_offline") || condition.ends_with("_port") || told.title.contains("offline"),
-        lasts: told.condition.is_some() || subject.ends_at.is_some(),
+        lasts: told.condition.is_some() || subject.ends_at.is_some() || told.reason == Reason::Absent,
+        changes: subject.changes,
     }
 }
 
@@ -188,15 +209,19 @@ fn beside(told: &DigestOf) -> Entry {
 
 /// A notification without subjects: its title stands for it.
 fn titled(told: &DigestOf) -> Entry {
+    let title = markup::plain(&told.title);
+    // the rule stands above it
+    let said = title.strip_prefix(&told.rule).and_then(|rest| rest.strip_prefix(": ")).unwrap_or(&title);
     Entry {
         key: String::new(),
-        name: markup::cut(&markup::plain(&told.title), 120),
+        name: markup::cut(said, 120),
         site: String::new(),
         began: Some(told.at),
         began_here: true,
         ended: None,
         down: false,
-        lasts: false,
+        lasts: told.reason == Reason::Absent,
+        changes: 0,
     }
 }
 
@@ -210,40 +235,42 @@ impl Entry {
         };
     }
 
-    fn text(&self, short: bool) -> String {
-        let name = markup::escape(&self.name);
-        let was = if self.down { "was down" } else { "lasted" };
-        match (self.began, self.ended) {
-            _ if short => name,
-            (Some(from), Some(to)) if self.began_here => {
-                format!("{name} {was} <clock:{}> to <clock:{}>", from.seconds(), to.seconds())
-            }
-            (_, Some(to)) if self.down => format!("{name} is back since <clock:{}>", to.seconds()),
-            (_, Some(to)) => format!("{name} is over since <clock:{}>", to.seconds()),
-            (Some(from), None) if self.lasts => format!("{name} since <clock:{}>", from.seconds()),
-            (Some(at), None) => format!("{name} at <clock:{}>", at.seconds()),
-            (None, None) => name,
+    pub(super) fn text(&self, how: How) -> String {
+        let mut name = markup::escape(&self.name);
+        if how.site && !self.site.is_empty() && self.site != self.name {
+            name = format!("{name} at {}", markup::escape(&self.site));
         }
+        let was = if self.down { "was down" } else { "lasted" };
+        let token = |at| if at < how.dated_before { "time" } else { "clock" };
+        let time = |at: Timestamp| format!("<{}:{}>", token(at), at.seconds());
+        let text = match (self.began, self.ended) {
+            _ if how.short => name,
+            (Some(from), Some(to)) if self.began_here => format!("{name} {was} {} to {}", time(from), time(to)),
+            (_, Some(to)) if self.down => format!("{name} is back since {}", time(to)),
+            (_, Some(to)) => format!("{name} is over since {}", time(to)),
+            (Some(from), None) if self.lasts => format!("{name} since {}", time(from)),
+            (Some(at), None) => format!("{name} at {}", time(at)),
+            (None, None) => name,
+        };
+        if self.changes == 0 { text } else { format!("{text} ({})", counted(self.changes, "change")) }
     }
 }
 
 /// The subjects of one rule at one site.
 #[derive(Default)]
-struct Group {
-    lasting: Vec<(String, Entry)>,
-    seen: Vec<(String, Entry)>,
-    over: Vec<(String, Entry)>,
+pub(super) struct Group {
+    pub(super) lasting: Vec<(String, Entry)>,
+    pub(super) seen: Vec<(String, Entry)>,
+    pub(super) over: Vec<(String, Entry)>,
 }
 
 impl Group {
     /// `12 ongoing, 3 over`.
     fn counts(&self) -> String {
-        let counts = [(self.lasting.len(), "ongoing"), (self.seen.len(), "seen"), (self.over.len(), "over")];
-        let counts = counts.iter().filter(|(n, _)| *n > 0).map(|(n, word)| format!("{n} {word}"));
-        counts.collect::<Vec<_>>().join(", ")
+        counts(self.lasting.len(), self.seen.len(), self.over.len())
     }
 
-    fn add(&mut self, entry: Entry, incident: &str) {
+    pub(super) fn add(&mut self, entry: Entry, incident: &str) {
         let list = match (entry.ended.is_some(), entry.lasts) {
             (true, _) => &mut self.over,
             (false, true) => &mut self.lasting,
@@ -251,6 +278,13 @@ impl Group {
         };
         list.push((incident.to_owned(), entry));
     }
+}
+
+/// `12 ongoing, 3 over`.
+pub(super) fn counts(lasting: usize, seen: usize, over: usize) -> String {
+    let counts = [(lasting, "ongoing"), (seen, "seen"), (over, "over")];
+    let counts = counts.iter().filter(|(n, _)| *n > 0).map(|(n, word)| format!("{} {word}", number(*n as u64)));
+    counts.collect::<Vec<_>>().join(", ")
 }
 
 #[derive(Default)]
@@ -275,7 +309,7 @@ impl Page {
 }
 
 /// What text costs once a chat has escaped it: characters and bytes.
-fn cost(text: &str) -> (usize, usize) {
+pub(super) fn cost(text: &str) -> (usize, usize) {
     let tokens = text.matches("<clock:").count() + text.matches("<time:").count();
     text.chars().fold((tokens * 40, tokens * 40), |(chars, bytes), c| match c {
         '&' => (chars + 5, bytes + 5),
@@ -297,7 +331,7 @@ fn pages(groups: &BTreeMap<(std::cmp::Reverse<Severity>, String, String), Group>
             let short = list.len() > LONG;
             let mut line_open = false;
             for (incident, entry) in list {
-                let text = entry.text(short);
+                let text = entry.text(How { short, dated_before: Timestamp::from_millis(i64::MIN), site: false });
                 let full = match (opened, line_open) {
                     (_, true) => format!(", {text}"),
                     (true, false) => format!("\n{label}: {text}"),
@@ -323,11 +357,25 @@ fn pages(groups: &BTreeMap<(std::cmp::Reverse<Severity>, String, String), Group>
     pages
 }
 
-fn counted(count: usize, word: &str) -> String {
-    if count == 1 { format!("1 {word}") } else { format!("{count} {word}s") }
+/// `1 event`, `1,204 events`.
+pub(super) fn counted(count: u64, word: &str) -> String {
+    if count == 1 { format!("1 {word}") } else { format!("{} {word}s", number(count)) }
 }
 
-fn time(at: Option<Timestamp>) -> String {
+/// `1,204`.
+pub(super) fn number(number: u64) -> String {
+    let digits = number.to_string();
+    let mut out = String::new();
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+pub(super) fn time(at: Option<Timestamp>) -> String {
     at.map(|at| format!("<time:{}>", at.seconds())).unwrap_or_default()
 }
 

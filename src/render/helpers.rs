@@ -115,7 +115,8 @@ impl HelperDef for Token {
     }
 }
 
-/// `fmt_names subjects total=total`: **a**, **b** and 3 more.
+/// `fmt_names subjects total=total`: **a**, **b** and 3 more. `bold=false` leaves out the stars, `changes=true` adds how
+/// often each changed, `since=true` since when.
 fn names(
     helper: &Helper<'_>,
     registry: &Handlebars<'_>,
@@ -127,16 +128,22 @@ fn names(
     let number = |key: &str| helper.hash_get(key).and_then(|p| p.value().as_u64());
     let max = number("max").unwrap_or(MAX_NAMES).max(1);
     let total = number("total").unwrap_or_default().max(list.len() as u64);
-    let bold = if is_plain(registry) { "" } else { "**" };
+    let says = |key: &str| helper.hash_get(key).map(|p| p.value() == &Value::Bool(true));
+    let bold = if is_plain(registry) || says("bold") == Some(false) { "" } else { "**" };
+    let (changes, since) = (says("changes") == Some(true), says("since") == Some(true));
     let mut shown: Vec<String> = list
         .iter()
         .map(|item| match item {
-            Value::Object(subject) => word(subject.get("name")),
-            other => word(Some(other)),
+            Value::Object(subject) => (word(subject.get("name")), item),
+            other => (word(Some(other)), item),
         })
-        .filter(|name| !name.is_empty())
+        .filter(|(name, _)| !name.is_empty())
         .take(usize::try_from(max).unwrap_or(usize::MAX))
-        .map(|name| format!("{bold}{}{bold}", registry.get_escape_fn()(&markup::cut(&name, 80))))
+        .map(|(name, item)| {
+            let since = since.then(|| began(item, is_plain(registry))).flatten().unwrap_or_default();
+            let changes = changes.then(|| changed(item)).flatten().unwrap_or_default();
+            format!("{bold}{}{bold}{since}{changes}", registry.get_escape_fn()(&markup::cut(&name, 80)))
+        })
         .scan(0, |chars, name| {
             *chars += name.chars().count() + 2;
             (*chars <= MAX_NAMES_CHARS).then_some(name)
@@ -152,6 +159,19 @@ fn names(
     let last = shown.pop().unwrap_or_default();
     let text = if shown.is_empty() { last } else { format!("{} and {last}", shown.join(", ")) };
     out.write(&text).map_err(|error| RenderErrorReason::Other(error.to_string()).into())
+}
+
+/// ` (9 changes in 28 min)`, where it changed.
+fn changed(subject: &Value) -> Option<String> {
+    let changes = subject.get("changes").and_then(Value::as_u64).filter(|n| *n > 0)?;
+    let within = subject.get("changing").and_then(Value::as_str).map(|within| format!(" in {within}"));
+    Some(format!(" ({}{})", plural(&[changes.into(), "change".into()]), within.unwrap_or_default()))
+}
+
+/// ` since 14:02`, where that is known.
+fn began(subject: &Value, plain: bool) -> Option<String> {
+    let at = subject.get("starts_at").and_then(timestamp)?;
+    Some(if plain { format!(" since {}", at.rfc3339()) } else { format!(" since <clock:{}>", at.seconds()) })
 }
 
 /// Whether what is rendered is plain text (a webhook's body) rather than markup.

@@ -183,7 +183,11 @@ impl<'a> Lint<'a> {
 fn scope_of(subject: &Parameter, names: &Names, item: bool) -> Scope {
     let path = subject.as_name().unwrap_or_default();
     match path.trim_start_matches("../").trim_start_matches("@root/").trim_start_matches("@root.") {
-        "subjects" if item => Scope::Fields(&context::SUBJECT),
+        "subjects" | "ended" | "lasting" | "behind" | "behind_back" | "behind_dark" if item => {
+            Scope::Fields(&context::SUBJECT)
+        }
+        "collected" if !item => Scope::Fields(&context::COLLECTED),
+        "collected.items" if item => Scope::Fields(&context::ITEM),
         "group" if item => Scope::Fields(&context::GROUP),
         "this" | "." => names.scopes.last().cloned().unwrap_or(Scope::Open),
         _ => Scope::Open,
@@ -220,7 +224,11 @@ fn unknown(path: &str, names: &Names) -> Option<(String, &'static [&'static str]
         Scope::Root => &context::NAMES,
         Scope::Fields(fields) => fields,
     };
-    (!known.contains(&first)).then(|| (first.to_owned(), known))
+    if !known.contains(&first) {
+        return Some((first.to_owned(), known));
+    }
+    let second = rest.split(['.', '/']).nth(1).filter(|_| first == "collected" && known.contains(&"collected"))?;
+    (!context::COLLECTED.contains(&second)).then(|| (second.to_owned(), &context::COLLECTED[..]))
 }
 
 /// The nearest known word, or all of them when none is near.

@@ -3,6 +3,7 @@
 //! Knows nothing of chats: a destination encodes the markup. Rendering never fails; a template that does falls back to
 //! plain sentences, so no alert is ever lost to one.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::path::Path;
@@ -13,6 +14,7 @@ use serde_json::Value;
 use crate::model::{Link, Message, Name, Notification, Reason, Subject};
 
 mod body;
+mod collected;
 mod context;
 mod digest;
 mod helpers;
@@ -20,10 +22,13 @@ mod lint;
 pub mod markup;
 
 pub use body::Body;
-pub(crate) use context::data;
+pub(crate) use context::{add_texts, data};
 
 /// The portal where a source names none.
 const PORTAL: &str = "manage.mist.com";
+
+/// The condition of what should keep coming and does not, so that its end reads well too.
+const ABSENT: &str = "absent";
 
 /// A rendered part may be at most this long.
 const MAX_OUTPUT: usize = 64 * 1024;
@@ -37,10 +42,13 @@ macro_rules! shipped {
 
 /// The shipped templates, compiled in.
 const SHIPPED: &[(&str, &str)] = shipped![
+    "also",
     "facts",
+    "absent",
     "audit",
     "config",
     "device-offline",
+    "flapping",
     "generic",
     "hardware",
     "interference",
@@ -50,6 +58,7 @@ const SHIPPED: &[(&str, &str)] = shipped![
     "rrm",
     "security",
     "service",
+    "stable",
 ];
 
 /// The order of a template's parts.
@@ -138,15 +147,12 @@ impl Templates {
     /// How this notification reads.
     #[must_use]
     pub fn render(&self, about: Notification) -> Message {
-        let name = match &about.template {
-            Some(name) if self.has(name) => name.as_str(),
-            _ => choose(&about),
-        };
-        let rendered = self.parts(name, &about).or_else(|| self.parts("generic", &about));
-        let [title, text, facts] = rendered.unwrap_or_else(|| fallback(&about));
-        let title = one_line(&title);
+        if about.collected.is_some() {
+            return collected::message(about, |item| self.said(item)[0].clone());
+        }
+        let [title, text, facts] = self.said(&about);
         Message {
-            title: if title.is_empty() { one_line(&fallback(&about)[0]) } else { title },
+            title,
             text: text.lines().map(str::trim_end).collect::<Vec<_>>().join("\n").trim().to_owned(),
             facts: facts.lines().filter_map(fact).collect(),
             links: self.link(&about).into_iter().collect(),
@@ -160,6 +166,28 @@ impl Templates {
     #[must_use]
     pub fn digest(&self, waiting: &[Message]) -> Vec<Message> {
         digest::fold(waiting)
+    }
+
+    /// Title, text and facts; the title on one line, and never empty.
+    fn said(&self, about: &Notification) -> [String; 3] {
+        let rendered = self.parts(&self.choose(about), about).or_else(|| self.parts("generic", about));
+        let [title, text, facts] = rendered.unwrap_or_else(|| fallback(about));
+        let title = one_line(&title);
+        [if title.is_empty() { one_line(&fallback(about)[0]) } else { title }, text, facts]
+    }
+
+    /// The template the rule names, else the one for what it is about. What is told in the same way of everything has a
+    /// template of its own, which a rule's template `mine` replaces by one named `mine-flapping`.
+    fn choose(&self, about: &Notification) -> Cow<'_, str> {
+        let named = about.template.as_deref().and_then(|name| self.names.iter().find(|known| *known == name));
+        match (occasion(about), named) {
+            (None, Some(named)) => named.into(),
+            (None, None) => choose(about).into(),
+            (Some(occasion), named) => {
+                let own = named.map(|named| format!("{named}-{occasion}")).filter(|own| self.has(own));
+                own.map_or(Cow::Borrowed(occasion), Cow::Owned)
+            }
+        }
     }
 
     fn parts(&self, name: &str, about: &Notification) -> Option<[String; 3]> {
@@ -365,6 +393,17 @@ fn fallback(about: &Notification) -> [String; 3] {
     let title = format!("{over}{}", helpers::humanise(if about.kind.is_empty() { &about.topic } else { &about.kind }));
     let title = if title.trim().is_empty() { about.rule.clone() } else { title };
     [markup::escape(&title), markup::escape(&names.join(", ")), format!("Rule: {}", markup::escape(&about.rule))]
+}
+
+/// What is told in the same way whatever it is about: the name of its template.
+fn occasion(about: &Notification) -> Option<&'static str> {
+    match about.reason {
+        Reason::Flapping => Some("flapping"),
+        Reason::Stable => Some("stable"),
+        Reason::Absent => Some("absent"),
+        _ if about.condition.as_deref() == Some(ABSENT) => Some("absent"),
+        _ => None,
+    }
 }
 
 /// The template for a notification whose rule names none.

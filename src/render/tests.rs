@@ -1,5 +1,5 @@
 use super::*;
-use crate::model::{Severity, Timestamp};
+use crate::model::{Collected, Insight, Severity, Timestamp};
 
 const T0: i64 = 1_790_196_720_000;
 
@@ -21,7 +21,7 @@ pub(crate) fn ap(name: &str, mac: u64) -> Subject {
 pub(crate) fn about(kind: &str, condition: Option<&str>, reason: Reason, subjects: Vec<Subject>) -> Notification {
     let over = matches!(reason, Reason::Resolved | Reason::Recovered);
     let ends = over.then(|| Timestamp::from_millis(T0 + 600_000));
-    let subjects: Vec<Subject> = subjects.into_iter().map(|s| Subject { ends_at: ends, ..s }).collect();
+    let subjects: Vec<Subject> = subjects.into_iter().map(|s| Subject { ends_at: ends.or(s.ends_at), ..s }).collect();
     Notification {
         id: String::new(),
         at: Timestamp::from_millis(T0 + 600_000),
@@ -98,6 +98,226 @@ fn messages_read_well() {
         }),
     ];
     insta::assert_snapshot!(all.join("\n"));
+}
+
+pub(crate) fn aps(n: u64) -> Vec<Subject> {
+    (1..=n).map(|i| ap(&format!("ap-{i}"), i)).collect()
+}
+
+pub(crate) fn insight(cause: Option<&str>, evidence: Option<&str>, behind: Vec<Subject>) -> Insight {
+    Insight { cause: cause.map(str::to_owned), evidence: evidence.map(str::to_owned), behind }
+}
+
+/// The first `n` are back.
+pub(crate) fn back(subjects: Vec<Subject>, n: usize) -> Vec<Subject> {
+    let back =
+        |(i, s): (usize, Subject)| Subject { ends_at: (i < n).then(|| Timestamp::from_millis(T0 + 1_800_000)), ..s };
+    subjects.into_iter().enumerate().map(back).collect()
+}
+
+pub(crate) fn flapped(subjects: Vec<Subject>) -> Vec<Subject> {
+    let flapped = |(i, s): (u64, Subject)| Subject { changes: 9 - i, changing_ms: 1_680_000 - i * 60_000, ..s };
+    (0..).zip(subjects).map(flapped).collect()
+}
+
+pub(crate) fn digest(maintenance: bool, items: Vec<Notification>, more: u64) -> Notification {
+    let quiet = 1_195 - items.len() as u64;
+    let collected =
+        Collected { maintenance, since: Timestamp::from_millis(T0 - 82_800_000), events: 1_204, quiet, more, items };
+    let severity = collected.items.iter().map(|item| item.severity).max().unwrap_or(Severity::Info);
+    Notification {
+        id: "7f3a2c".into(),
+        rule: if maintenance { "Switch upgrades" } else { "every-morning" }.into(),
+        topic: String::new(),
+        severity,
+        group: Vec::new(),
+        collected: Some(Box::new(collected)),
+        ..about("", None, Reason::Digest, Vec::new())
+    }
+}
+
+/// What a digest may hold: of each severity, lasting and over, of several sites.
+pub(crate) fn kept() -> Vec<Notification> {
+    let of = |n: u64, rule: &str, severity: Severity, about: Notification| Notification {
+        incident: format!("k{n}"),
+        rule: rule.into(),
+        severity,
+        ..about
+    };
+    let off = Some("ap_offline");
+    let elsewhere = |n: u64| Subject { site: Some("Barn".into()), site_id: None, ..ap("ap-barn", n) };
+    let sw = |reason| {
+        about(
+            "SW_DISCONNECTED",
+            Some("switch_offline"),
+            reason,
+            vec![Subject { device_type: Some("switch".into()), ..ap("sw-garage", 90) }],
+        )
+    };
+    vec![
+        of(1, "RRM", Severity::Info, about("AP_RRM_ACTION", None, Reason::First, aps(30))),
+        of(
+            2,
+            "AP unreachable",
+            Severity::Warning,
+            about("AP_CONNECTED", off, Reason::Resolved, vec![ap("kitchen", 50)]),
+        ),
+        of(3, "AP unreachable", Severity::Warning, about("AP_DISCONNECTED", off, Reason::First, vec![elsewhere(51)])),
+        of(4, "Switch unreachable", Severity::Critical, sw(Reason::Resolved)),
+        of(5, "AP flaps", Severity::Warning, about("AP_DISCONNECTED", off, Reason::Flapping, flapped(aps(2)))),
+        of(6, "Backup heard", Severity::Critical, about("", Some("absent"), Reason::Absent, Vec::new())),
+        of(
+            7,
+            "Configuration",
+            Severity::Info,
+            Notification {
+                topic: "audits".into(),
+                detail: Some("Update WLAN \"guest\"".into()),
+                event: serde_json::json!({"admin_name": "Ann Lee"}),
+                ..about("", None, Reason::First, Vec::new())
+            },
+        ),
+    ]
+}
+
+#[test]
+fn what_the_stream_knows_reads_well() {
+    let one = || vec![ap("kitchen", 1)];
+    let off = Some("ap_offline");
+    let switch = || vec![Subject { device_type: Some("switch".into()), ..ap("sw-garage", 90) }];
+    let told = |reason, subjects, insight| Notification { insight, ..about("AP_DISCONNECTED", off, reason, subjects) };
+    let behind = |reason, of: Vec<Subject>, n| {
+        let insight = insight(None, None, back(of, n));
+        Notification { insight, ..about("SW_DISCONNECTED", Some("switch_offline"), reason, switch()) }
+    };
+    let mixed = || vec![ap("ap-1", 1), switch().remove(0)];
+    let dhcp = || {
+        vec![Subject {
+            device: None,
+            device_mac: None,
+            device_type: None,
+            changes: 6,
+            changing_ms: 600_000,
+            ..ap("", 0)
+        }]
+    };
+    let flap = |reason, subjects| about("AP_DISCONNECTED", off, reason, subjects);
+    let absent = |reason| Notification {
+        rule: "Nightly backup".into(),
+        duration_ms: Some(7_200_000),
+        ..about("", Some("absent"), reason, Vec::new())
+    };
+    let all = [
+        told(Reason::First, one(), insight(Some("an upgrade restarted it"), None, vec![])),
+        told(Reason::Resolved, one(), insight(Some("Ann Lee restarted it"), Some("AP_RRM_ACTION"), vec![])),
+        told(Reason::Resolved, aps(2), insight(None, Some("AP_CONFIGURED"), vec![])),
+        behind(Reason::First, aps(16), 0),
+        behind(Reason::NewEvents, aps(1), 0),
+        behind(Reason::Repeat, mixed(), 1),
+        behind(Reason::Resolved, aps(12), 12),
+        behind(Reason::Resolved, aps(12), 10),
+        behind(Reason::Resolved, aps(2), 0),
+        behind(Reason::Resolved, aps(1), 1),
+        flap(Reason::Flapping, flapped(one())),
+        flap(Reason::Flapping, flapped(aps(3))),
+        about("infra_dhcp_failure", Some("infra_dhcp"), Reason::Flapping, dhcp()),
+        flap(Reason::Stable, back(flapped(one()), 1)),
+        flap(Reason::Stable, flapped(one())),
+        flap(Reason::Stable, back(flapped(aps(3)), 2)),
+        flap(Reason::Stable, back(aps(2), 2)),
+        flap(Reason::Stable, aps(2)),
+        about("infra_dhcp_failure", Some("infra_dhcp"), Reason::Stable, back(dhcp(), 1)),
+        about("infra_dhcp_failure", Some("infra_dhcp"), Reason::Stable, dhcp()),
+        absent(Reason::Absent),
+        Notification { kind: "AP_CONFIGURED".into(), subjects: one(), ..absent(Reason::Absent) },
+        absent(Reason::Repeat),
+        absent(Reason::Resolved),
+        absent(Reason::Stale),
+    ]
+    .map(say);
+    insta::assert_snapshot!(all.join("\n"));
+}
+
+#[test]
+fn a_scheduled_digest_tells_what_matters_first_and_counts_the_rest() {
+    let nothing = digest(true, Vec::new(), 0);
+    let storm = || {
+        (0..400).map(|i| Notification {
+            incident: format!("s{i}"),
+            rule: format!("Rule {:02}", i % 40),
+            ..about("AP_DISCONNECTED", Some("ap_offline"), Reason::First, vec![ap(&format!("ap_{i:04}"), i)])
+        })
+    };
+    let all = [digest(false, kept(), 0), digest(true, kept(), 0), digest(false, storm().collect(), 25), nothing];
+    insta::assert_snapshot!(all.map(say).join("\n\n"));
+
+    let templates = Templates::builtin();
+    let message = templates.render(digest(false, storm().collect(), 25));
+    let data = {
+        let mut data = data(&message.about);
+        add_texts(&mut data, &message);
+        data
+    };
+    assert_eq!(data["collected"]["total"], 425);
+    assert_eq!(data["collected"]["more"], 325);
+    assert_eq!(data["collected"]["items"][3]["title"], "ap_0003 is offline");
+    // folded again because it was late, it still names all and counts what has no name
+    let late = templates.digest(&[message]);
+    let text: String = late.iter().map(|m| markup::plain(&m.text)).collect();
+    assert!((0..400).all(|i| text.contains(&format!("ap_{i:04}"))) && text.contains("25 more"), "{text}");
+}
+
+#[test]
+fn what_the_stream_knows_is_never_markup() {
+    let hostile = "**b** [x](https://evil.example) `c` <time:0>";
+    let subjects = || vec![ap(hostile, 1), ap(hostile, 2)];
+    let behind = vec![ap(hostile, 3), Subject { ends_at: Some(Timestamp::EPOCH), ..ap(hostile, 4) }];
+    for reason in [Reason::First, Reason::Resolved, Reason::Flapping, Reason::Stable, Reason::Absent, Reason::Digest] {
+        let notification = Notification {
+            rule: hostile.into(),
+            insight: insight(Some(hostile), Some(hostile), behind.clone()),
+            ..about(hostile, Some("ap_offline"), reason, flapped(subjects()))
+        };
+        let collected = digest(false, vec![notification.clone()], 0).collected;
+        let collected = collected.filter(|_| reason == Reason::Digest);
+        let message = Templates::builtin().render(Notification { collected, ..notification });
+        for part in [&message.title, &message.text] {
+            let live = markup::parse(part).into_iter().any(|span| match span.what {
+                markup::What::Link { .. } | markup::What::Code(_) => true,
+                markup::What::Time(at) | markup::What::Clock(at) => at == 0,
+                markup::What::Text(_) => false,
+            });
+            assert!(!live, "{reason}: {part}");
+        }
+        assert!(markup::plain(&message.text).contains("**b**"), "{reason}: {}", message.text);
+    }
+}
+
+#[test]
+fn what_is_told_alike_of_everything_has_its_own_template() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+    write(
+        "mine.hbs",
+        "mine {{id}}\n---\n{{#each behind_dark}}{{name}} {{changing}}{{/each}}{{#each collected.items}}{{title}}{{/each}}{{collected.quiet}}\n---\n",
+    );
+    write("mine-flapping.hbs", "mine flaps {{changes}}\n---\n---\n");
+    let templates = Templates::load(Some(folder.path())).unwrap();
+    let title = |reason| {
+        let told = about("AP_DISCONNECTED", Some("ap_offline"), reason, flapped(vec![ap("k", 1)]));
+        templates.render(Notification { id: "7f3a2c".into(), template: Some("mine".into()), ..told }).title
+    };
+    assert_eq!(title(Reason::First), "mine 7f3a2c");
+    assert_eq!(title(Reason::Flapping), "mine flaps 9");
+    assert_eq!(title(Reason::Stable), "AP k stays down");
+
+    write(
+        "mine.hbs",
+        "{{collected.quite}}\n---\n{{#each collected.items}}{{quiet}}{{/each}}{{#each behind}}{{rule}}{{/each}}\n---\n",
+    );
+    let problems = Templates::load(Some(folder.path())).unwrap_err();
+    let said: Vec<&str> = problems.iter().map(|p| p.what.as_str()).collect();
+    assert_eq!(said, ["`quite`", "`quiet`", "`rule`"].map(|name| format!("{name} is not a name templates know")));
 }
 
 #[test]

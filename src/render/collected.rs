@@ -1,0 +1,185 @@
+//! A scheduled digest, and the report of a maintenance: counts first, then the few things that matter first. One message,
+//! whatever it stands for; what does not fit is counted.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use super::digest::{self, Entry, Group, How};
+use super::markup;
+use crate::model::{Collected, DigestOf, Message, Notification, Severity, Timestamp};
+
+/// What its text may cost: short enough to be read, and far below what a chat takes.
+const MAX_CHARS: usize = 3_300;
+const MAX_BYTES: usize = 7_500;
+/// Room for the sentences about what is left out.
+const TAIL: usize = 500;
+/// Times longer ago than this are shown with their date: no time of day comes twice.
+const DAY: Duration = Duration::from_hours(24);
+
+/// The message, given how to title each notification it stands for.
+pub(super) fn message(about: Notification, title: impl Fn(&Notification) -> String) -> Message {
+    let Some(collected) = about.collected.as_deref() else {
+        return build(about, String::new(), String::new(), Vec::new());
+    };
+    let mut told: Vec<DigestOf> = collected.items.iter().map(|item| digest::of(item, title(item))).collect();
+    let groups = groups(&told);
+    let heading = heading(&about, collected, &groups);
+    let text = text(&about, collected, &groups);
+    if collected.more > 0 {
+        // so that the count survives when this is itself folded into another digest
+        let rest = Notification { more: collected.more, subjects: Vec::new(), ..about.clone() };
+        told.push(digest::of(&rest, heading.clone()));
+    }
+    build(about, heading, text, told)
+}
+
+fn build(about: Notification, title: String, text: String, folded: Vec<DigestOf>) -> Message {
+    let since = about.collected.as_ref().map(|collected| collected.since);
+    let facts = [("From", digest::time(since)), ("To", digest::time(Some(about.at)))];
+    let facts = facts.into_iter().filter(|(_, value)| !value.is_empty());
+    Message {
+        title,
+        text,
+        facts: facts.map(|(name, value)| (name.to_owned(), value)).collect(),
+        links: Vec::new(),
+        about,
+        folded,
+    }
+}
+
+/// All of one rule and severity, the most urgent first; what still lasts before what is over.
+fn groups(told: &[DigestOf]) -> Vec<(Severity, String, Group)> {
+    let mut groups: BTreeMap<(Reverse<Severity>, String), Group> = BTreeMap::new();
+    for incident in digest::incidents(told) {
+        for mut entry in incident.subjects {
+            let key = (Reverse(incident.severity), incident.rule.clone());
+            // each is here as it stands now, with both its times
+            entry.began_here = true;
+            groups.entry(key).or_default().add(entry, &incident.id);
+        }
+    }
+    let mut groups: Vec<_> =
+        groups.into_iter().map(|((Reverse(severity), rule), group)| (severity, rule, group)).collect();
+    groups.sort_by_key(|(severity, _, group)| (Reverse(*severity), group.lasting.is_empty()));
+    groups
+}
+
+/// `Digest daily: 2 ongoing, 7 over`.
+fn heading(about: &Notification, collected: &Collected, groups: &[(Severity, String, Group)]) -> String {
+    let word = if collected.maintenance { "Maintenance" } else { "Digest" };
+    let name = markup::cut(&about.rule, 60);
+    let says_so = name.to_lowercase().contains(&word.to_lowercase());
+    let name = if says_so { name } else { format!("{word} {name}") };
+    let sum = |list: fn(&Group) -> usize| groups.iter().map(|(_, _, group)| list(group)).sum::<usize>();
+    let counts = digest::counts(sum(|g| g.lasting.len()), sum(|g| g.seen.len()), sum(|g| g.over.len()));
+    let counts = match (counts.is_empty(), collected.more) {
+        (true, 0) => "nothing to tell".to_owned(),
+        (true, more) => digest::counted(more, "message"),
+        (false, 0) => counts,
+        (false, more) => format!("{counts}, {} more", digest::number(more)),
+    };
+    markup::escape(&format!("{name}: {counts}"))
+}
+
+fn text(about: &Notification, collected: &Collected, groups: &[(Severity, String, Group)]) -> String {
+    let messages = (collected.items.len() as u64).saturating_add(collected.more);
+    let (events, quiet) = (digest::counted(collected.events, "event"), digest::number(collected.quiet));
+    let since = digest::time(Some(collected.since));
+    let mut text = Budget::default();
+    text.push(&if collected.maintenance {
+        let held = digest::counted(messages, "message");
+        format!("During this maintenance, since {since}: {events}, {held} held back, {quiet} events told nowhere.")
+    } else {
+        let held =
+            if messages == 1 { "1 message's".to_owned() } else { format!("{} messages'", digest::number(messages)) };
+        format!("Since {since}: {events}, {held} worth, {quiet} events kept quiet.")
+    });
+    let day_ago = about.at - DAY;
+    let mut left: Vec<(&str, usize)> = Vec::new();
+    for (severity, rule, group) in groups {
+        let usual = match severity {
+            Severity::Critical => 12,
+            Severity::Warning => 6,
+            Severity::Info => 3,
+        };
+        let fitting = [usual, 3, 1].into_iter().map(|max| block(*severity, rule, group, max.min(usual), day_ago));
+        // in order: nothing of less weight is shown in place of what did not fit
+        match fitting.into_iter().find(|block| left.is_empty() && text.fits(block)) {
+            Some(block) => text.push(&block),
+            None => left.push((rule, group.lasting.len() + group.seen.len() + group.over.len())),
+        }
+    }
+    text.push(&rest(&left, collected.more));
+    text.text
+}
+
+/// The rule's things, at most `max` of each kind.
+fn block(severity: Severity, rule: &str, group: &Group, max: usize, dated_before: Timestamp) -> String {
+    let all = || [&group.lasting, &group.seen, &group.over].into_iter().flatten().map(|(_, entry)| entry);
+    let sites: BTreeSet<&str> = all().map(|entry| entry.site.as_str()).collect();
+    let (one, site) = match sites.first() {
+        Some(site) if sites.len() == 1 && !site.is_empty() => (true, format!(" at {}", markup::escape(site))),
+        _ => (false, String::new()),
+    };
+    let how = How { short: false, dated_before, site: !one };
+    let mut out = format!("\n\n**{}**{site} ({severity})", markup::escape(&markup::cut(rule, 80)));
+    for (label, list) in [("Ongoing", &group.lasting), ("Seen", &group.seen), ("Over", &group.over)] {
+        if !list.is_empty() {
+            out.push_str(&format!("\n{label}: {}", entries(list, max, how)));
+        }
+    }
+    out
+}
+
+/// `a since 14:02, b since 14:10 and 12 more`.
+fn entries(list: &[(String, Entry)], max: usize, how: How) -> String {
+    let shown: Vec<String> = list.iter().take(max).map(|(_, entry)| entry.text(how)).collect();
+    let rest = list.len().saturating_sub(max);
+    let rest = if rest > 0 { format!(" and {} more", digest::number(rest as u64)) } else { String::new() };
+    format!("{}{rest}", shown.join(", "))
+}
+
+/// What is not shown: `Also: 12 of "A", 9 of "B" and 14 of 3 more rules.`
+fn rest(left: &[(&str, usize)], more: u64) -> String {
+    let mut parts: Vec<String> = left
+        .iter()
+        .take(5)
+        .map(|(rule, count)| {
+            format!("{} of **{}**", digest::number(*count as u64), markup::escape(&markup::cut(rule, 40)))
+        })
+        .collect();
+    let others = left.iter().skip(5);
+    let (rules, things) = others.fold((0_u64, 0), |(rules, things), (_, count)| (rules + 1, things + *count as u64));
+    if rules > 0 {
+        parts.push(format!("{} of {}", digest::number(things), digest::counted(rules, "other rule")));
+    }
+    if more > 0 {
+        parts.push(format!("{} kept without their names", digest::counted(more, "message")));
+    }
+    let last = parts.pop().unwrap_or_default();
+    match (parts.is_empty(), last.is_empty()) {
+        (_, true) => String::new(),
+        (true, false) => format!("\n\nAlso {last}."),
+        (false, false) => format!("\n\nAlso {} and {last}.", parts.join(", ")),
+    }
+}
+
+#[derive(Default)]
+struct Budget {
+    text: String,
+    cost: (usize, usize),
+}
+
+impl Budget {
+    fn fits(&self, more: &str) -> bool {
+        let (chars, bytes) = digest::cost(more);
+        self.cost.0 + chars <= MAX_CHARS - TAIL && self.cost.1 + bytes <= MAX_BYTES - 2 * TAIL
+    }
+
+    fn push(&mut self, more: &str) {
+        let (chars, bytes) = digest::cost(more);
+        self.cost = (self.cost.0 + chars, self.cost.1 + bytes);
+        self.text.push_str(more);
+    }
+}
