@@ -28,13 +28,13 @@ struct Batch {
     items: Vec<Map<String, Value>>,
 }
 
-/// Every POST in the order of arrival: each item comes twice, by the organisation's webhook and by the site's.
-pub(super) fn deliver(noted: &[Noted], lossy: bool, chance: &mut Chance) -> Vec<Post> {
+/// Every POST in the order of arrival. With webhooks of the sites each item comes twice: the organisation's brings it too.
+pub(super) fn deliver(noted: &[Noted], (lossy, site_webhooks): (bool, bool), chance: &mut Chance) -> Vec<Post> {
     let mut posts = Vec::new();
     // The webhook (the site's id, or "" for the organisation's) and the topic.
     let mut open: BTreeMap<(String, &'static str), Batch> = BTreeMap::new();
     for one in noted {
-        let site = one.place.as_ref().map(|place| place.id.clone());
+        let site = one.place.as_ref().filter(|_| site_webhooks).map(|place| place.id.clone());
         for webhook in [Some(String::new()), site].into_iter().flatten() {
             let mut item = one.item.clone();
             if !webhook.is_empty() && matches!(one.topic, "alarms" | "device-updowns") {
@@ -46,8 +46,7 @@ pub(super) fn deliver(noted: &[Noted], lossy: bool, chance: &mut Chance) -> Vec<
             }
             // The last item waits for nobody, the first at most this long.
             let until = one.at + chance.span(Duration::from_secs(1), Duration::from_millis(4_500));
-            let batch =
-                open.entry(key).or_insert(Batch { since: one.at, until, topic: one.topic, items: Vec::new() });
+            let batch = open.entry(key).or_insert(Batch { since: one.at, until, topic: one.topic, items: Vec::new() });
             batch.items.push(item);
         }
     }
@@ -58,7 +57,8 @@ pub(super) fn deliver(noted: &[Noted], lossy: bool, chance: &mut Chance) -> Vec<
 
 /// `None`: lost.
 fn send(batch: Batch, lossy: bool, chance: &mut Chance) -> Option<Post> {
-    let mut received_at = batch.until.max(batch.since) + chance.span(Duration::from_secs(1), Duration::from_millis(4_500));
+    let mut received_at =
+        batch.until.max(batch.since) + chance.span(Duration::from_secs(1), Duration::from_millis(4_500));
     if lossy && chance.percent(1) {
         return None;
     }

@@ -36,6 +36,8 @@ pub struct Options {
     pub days: u64,
     /// Whether one POST of a hundred is lost, and two are overtaken by others by up to a minute.
     pub lossy: bool,
+    /// Whether the sites have webhooks too, beside the organisation's: then everything comes twice.
+    pub site_webhooks: bool,
 }
 
 /// What came, and what it meant.

@@ -77,7 +77,9 @@ pub(super) fn day(feed: &mut Feed, network: &Network, midnight: Timestamp, volum
             ),
             2 => (
                 "SW_DOT1XD_USR_SESSION_DISCONNECTED",
-                format!("Dot1x User host/pc session with MacAddress {client} interface {port}.0 vlan Staff disconnected"),
+                format!(
+                    "Dot1x User host/pc session with MacAddress {client} interface {port}.0 vlan Staff disconnected"
+                ),
             ),
             _ => ("SW_STP_TOPO_CHANGED", "TopoChgCnt 5, RootID 32768.08:05:e2:5e:dc:7e, RootCost 10000".to_owned()),
         };
@@ -175,7 +177,8 @@ pub(super) fn upgrade_night(feed: &mut Feed, network: &Network, at: Timestamp, c
 
 /// One AP gets new firmware. Gives when it is done.
 pub(super) fn upgrade(feed: &mut Feed, ap: &Arc<Device>, at: Timestamp, chance: &mut Chance) -> Timestamp {
-    let text = json!({"text": "from version 0.14.29313 to 0.14.29633", "audit_id": "e9a88814-fa81-4bdc-84b0-84e8735420e5"});
+    let text =
+        json!({"text": "from version 0.14.29313 to 0.14.29633", "audit_id": "e9a88814-fa81-4bdc-84b0-84e8735420e5"});
     let down = at + chance.seconds(60, 150);
     let up = down + chance.seconds(100, 240);
     feed.device(at, ap, "AP_UPGRADE_BY_SCHEDULE", &text);

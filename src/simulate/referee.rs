@@ -129,7 +129,11 @@ impl fmt::Display for Verdict {
         for telling in &self.tellings {
             kinds.entry(telling.fault).or_default().push(telling);
         }
-        writeln!(f, "  {:<16} {:>5} {:>5} {:>5} {:>8} {:>9}", "incident", "count", "told", "late", "end off", "messages")?;
+        writeln!(
+            f,
+            "  {:<16} {:>5} {:>5} {:>5} {:>8} {:>9}",
+            "incident", "count", "told", "late", "end off", "messages"
+        )?;
         for (fault, tellings) in &kinds {
             let count = |is: fn(&Telling) -> bool| tellings.iter().filter(|telling| is(telling)).count();
             let messages: usize = tellings.iter().map(|telling| telling.messages).sum();
@@ -184,7 +188,9 @@ fn belongs(message: &Message, incident: &Incident, allowance: Allowance) -> bool
     let no_end = incident.ended_at.is_none() && about.at >= incident.began_at;
     let concerned = |subject: &crate::model::Subject| match &subject.device_mac {
         Some(mac) if incident.root.is_some() => incident.devices.contains(mac),
-        _ => subject.site_id.as_ref() == Some(&incident.place.id) && incident.root.is_none() && tells(message, incident),
+        _ => {
+            subject.site_id.as_ref() == Some(&incident.place.id) && incident.root.is_none() && tells(message, incident)
+        }
     };
     let in_time = in_time || (no_end && tells(message, incident));
     in_time && about.subjects.iter().any(concerned)
@@ -205,13 +211,7 @@ fn names_root(message: &Message, incident: &Incident, ended: bool) -> bool {
     })
 }
 
-fn telling(
-    incident: &Incident,
-    its: &[&Message],
-    all: &[Message],
-    rules: &RuleSet,
-    allowance: Allowance,
-) -> Telling {
+fn telling(incident: &Incident, its: &[&Message], all: &[Message], rules: &RuleSet, allowance: Allowance) -> Telling {
     let first = its.iter().find(|message| {
         let ending = matches!(message.about.reason.word(), "resolved" | "recovered" | "stale");
         tells(message, incident) && names_root(message, incident, false) && !ending

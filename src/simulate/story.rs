@@ -54,7 +54,15 @@ pub fn story(seed: u64, start: Timestamp) -> Story {
         for nth in 0..4 {
             faults::access_port(&mut feed, switch, "ge-0/0/8", at(19 + nth), nth % 2 == 1);
         }
-        told.extend(faults::switch_outage(&mut feed, site, switch, at(24), Duration::from_secs(9 * 60), false, &mut dice));
+        told.extend(faults::switch_outage(
+            &mut feed,
+            site,
+            switch,
+            at(24),
+            Duration::from_secs(9 * 60),
+            false,
+            &mut dice,
+        ));
         told.extend(faults::flapping_ap(&mut feed, attic, at(37), &mut dice));
         told.push(faults::interference(&mut feed, kitchen, at(48), &mut dice));
         say(at(62), "ap-office gets new firmware and restarts, as planned");
@@ -70,7 +78,7 @@ pub fn story(seed: u64, start: Timestamp) -> Story {
     }
     lines.sort_by_key(|line| line.at);
     let ends_at = at(93);
-    let mut posts = deliver(&feed.finish(), false, &mut chance.part("deliver"));
+    let mut posts = deliver(&feed.finish(), (false, true), &mut chance.part("deliver"));
     posts.retain(|post| post.received_at < ends_at);
     Story { posts, lines, incidents: told, ends_at }
 }

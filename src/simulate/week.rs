@@ -65,7 +65,7 @@ pub fn simulate(options: Options) -> Simulation {
     week.noise(&mut chance.part("noise"));
     week.incidents.sort_by_key(|incident| incident.detected_at);
     let Week { feed, incidents, quiet, .. } = week;
-    let posts = deliver(&feed.finish(), options.lossy, &mut chance.part("deliver"));
+    let posts = deliver(&feed.finish(), (options.lossy, options.site_webhooks), &mut chance.part("deliver"));
     Simulation { network, posts, incidents, quiet }
 }
 
@@ -156,9 +156,7 @@ impl Week {
             }
             Fault::WanOutage => faults::wan_outage(feed, site, at, lasts, chance).into_iter().collect(),
             Fault::Interference => vec![faults::interference(feed, ap, at, chance)],
-            Fault::FlappingUplink => {
-                faults::flapping_uplink(feed, site, switch, at, chance).into_iter().collect()
-            }
+            Fault::FlappingUplink => faults::flapping_uplink(feed, site, switch, at, chance).into_iter().collect(),
             Fault::Dhcp => faults::dhcp(feed, site, at, lasts, chance).into_iter().collect(),
             Fault::BadCable => vec![faults::bad_cable(feed, switch, at, lasts, chance)],
             Fault::PowerSupply => vec![faults::power_supply(feed, switch, at, lasts)],
