@@ -142,7 +142,8 @@ pub(super) fn interference(feed: &mut Feed, ap: &Arc<Device>, at: Timestamp, cha
     let mut when = at;
     let mut channel = 1;
     for _ in 0..chance.between(1, 4) {
-        let next = *chance.pick(&[1, 6, 11]).unwrap_or(&6);
+        let others: Vec<u64> = [1, 6, 11].into_iter().filter(|other| *other != channel).collect();
+        let next = *chance.pick(&others).unwrap_or(&6);
         rrm_action(feed, ap, when, "interference-ap-non-wifi", (channel, next));
         channel = next;
         when = when + chance.minutes(10, 90);

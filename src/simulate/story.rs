@@ -65,13 +65,14 @@ pub fn story(seed: u64, start: Timestamp) -> Story {
         ));
         told.extend(faults::flapping_ap(&mut feed, attic, at(37), &mut dice));
         told.push(faults::interference(&mut feed, kitchen, at(48), &mut dice));
-        say(at(62), "ap-office gets new firmware and restarts, as planned");
-        noise::upgrade(&mut feed, office, at(62), &mut dice);
+        say(at(62), "ap-kitchen gets new firmware and restarts, as planned");
+        noise::upgrade(&mut feed, kitchen, at(62), &mut dice);
         feed.audit(at(70), None, &network.org_id, "Accessed Org \"Example\"");
         say(at(70), "an administrator looks around");
     }
     for incident in &told {
-        lines.push(Line { at: incident.began_at.max(start), text: incident.what.clone() });
+        let began_at = if incident.fault.flaps() { incident.began_at } else { incident.detected_at };
+        lines.push(Line { at: began_at, text: incident.what.clone() });
         if let Some(ended_at) = incident.ended_at {
             lines.push(Line { at: ended_at, text: incident.over.clone() });
         }
