@@ -41,16 +41,40 @@ pub struct Instead {
     pub data: Option<std::path::PathBuf>,
 }
 
+/// What runs, for whoever started it from within the process.
+#[derive(Clone)]
+pub struct Running {
+    /// Where it listens.
+    pub address: std::net::SocketAddr,
+    /// Its store.
+    pub store: Sqlite,
+    /// Stops it, as a signal would.
+    pub stop: CancellationToken,
+}
+
 /// Serves until SIGTERM or SIGINT.
 ///
 /// # Errors
 /// When it cannot start, or when the store is found damaged later.
 pub async fn run(config: Config, templates: Templates, instead: Instead) -> Result<(), Error> {
+    run_by(Clock::system(), config, templates, instead, |config, running| announce(config, running.address)).await
+}
+
+/// As [`run`], by this clock; `started` learns of it once it listens.
+///
+/// # Errors
+/// When it cannot start, or when the store is found damaged later.
+pub async fn run_by(
+    clock: Clock,
+    config: Config,
+    templates: Templates,
+    instead: Instead,
+    started: impl FnOnce(&Config, Running),
+) -> Result<(), Error> {
     let listen = instead.listen.unwrap_or(config.server.listen);
     let listener = TcpListener::bind(listen).await.map_err(|e| Error::Start(format!("listening on {listen}: {e}")))?;
-    let store =
-        Sqlite::open(instead.data.as_deref().unwrap_or(&config.server.data), Clock::system(), config.server.retention)
-            .map_err(|e| Error::Start(e.to_string()))?;
+    let store = Sqlite::open(instead.data.as_deref().unwrap_or(&config.server.data), clock, config.server.retention)
+        .map_err(|e| Error::Start(e.to_string()))?;
     let http = Http::new(false);
     http.prepare(&config.destinations).map_err(|e| Error::Start(e.to_string()))?;
     let address = listener.local_addr().map_err(|e| Error::Start(e.to_string()))?;
@@ -79,7 +103,7 @@ pub async fn run(config: Config, templates: Templates, instead: Instead) -> Resu
     let state = web::State::new(store.clone(), metrics.clone(), readiness, current(&config));
     let limits = web::Limits { connections: config.server.max_connections, ..web::Limits::default() };
     let server = tokio::spawn(web::serve(listener, web::routes(&state), limits, stop.clone()));
-    announce(&config, address);
+    started(&config, Running { address, store: store.clone(), stop: stop.clone() });
 
     let mut live = Live { store, templates, state, sender, dispatching: Some(dispatching), metrics };
     let outcome = live.until_stopped(config, processor, &stop).await;
@@ -159,6 +183,7 @@ impl Live {
             tokio::select! {
                 _ = terminate.recv() => break,
                 _ = interrupt.recv() => break,
+                () = stop.cancelled() => break,
                 ended = &mut processor => {
                     stop.cancel();
                     return judged(ended);

@@ -10,6 +10,7 @@ use crate::model::Timestamp;
 pub struct Clock {
     started: tokio::time::Instant,
     pinned: Option<Timestamp>,
+    speed: u32,
 }
 
 impl Clock {
@@ -17,14 +18,31 @@ impl Clock {
     #[must_use]
     #[expect(clippy::disallowed_methods, reason = "this is the door")]
     pub fn system() -> Self {
-        Self { started: tokio::time::Instant::now(), pinned: None }
+        Self { started: tokio::time::Instant::now(), pinned: None, speed: 1 }
     }
 
     /// A wall clock that starts at `wall` and moves with tokio's (possibly paused) time: for tests.
     #[must_use]
     #[expect(clippy::disallowed_methods, reason = "this is the door")]
     pub fn pinned(wall: Timestamp) -> Self {
-        Self { started: tokio::time::Instant::now(), pinned: Some(wall) }
+        Self { started: tokio::time::Instant::now(), pinned: Some(wall), speed: 1 }
+    }
+
+    /// The same clock so many times faster: for the demo.
+    #[must_use]
+    pub fn faster(self, speed: u32) -> Self {
+        Self { speed: speed.max(1), ..self }
+    }
+
+    /// Waits until so much of this clock's time has passed.
+    pub async fn sleep(&self, span: Duration) {
+        tokio::time::sleep(span / self.speed).await;
+    }
+
+    /// How much of this clock's time passes in so much real time: what another machine asks us to wait.
+    #[must_use]
+    pub fn stretch(&self, real: Duration) -> Duration {
+        real.saturating_mul(self.speed)
     }
 
     /// Wall time, for people and calendars; may jump.
@@ -44,7 +62,7 @@ impl Clock {
     #[must_use]
     #[expect(clippy::disallowed_methods, reason = "this is the door")]
     pub fn elapsed(&self) -> Duration {
-        tokio::time::Instant::now().duration_since(self.started)
+        self.stretch(tokio::time::Instant::now().duration_since(self.started))
     }
 }
 
@@ -103,4 +121,21 @@ pub fn random() -> f64 {
     // std's RandomState is seeded by the operating system and differs at each call.
     let bits = std::hash::RandomState::new().build_hasher().finish();
     (bits >> 11) as f64 / (1_u64 << 53) as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_faster_clock_is_faster_in_all_it_says() {
+        let start = Timestamp::from_millis(1_000);
+        let clock = Clock::pinned(start).faster(90);
+        let journal = JournalClock::resume(clock, None);
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        assert_eq!(clock.elapsed(), Duration::from_secs(180));
+        clock.sleep(Duration::from_secs(90)).await;
+        assert_eq!((clock.wall(), journal.now()), (start + Duration::from_secs(270), start + Duration::from_secs(270)));
+        assert_eq!(journal.offset_ms(), 0);
+    }
 }

@@ -210,6 +210,7 @@ impl<S: Store, P: Post> Lane<S, P> {
 
     async fn run(mut self, stop: CancellationToken) {
         let mut outbox = self.hub.store.outbox();
+        let clock = self.hub.store.clock().clock();
         loop {
             self.refill().await;
             let wake = self.send().await;
@@ -225,7 +226,7 @@ impl<S: Store, P: Post> Lane<S, P> {
                     Err(_) => break,
                 },
                 () = std::future::ready(()), if refill => {}
-                () = tokio::time::sleep(wake.unwrap_or_default().since(now)), if wake.is_some() => {}
+                () = clock.sleep(wake.unwrap_or_default().since(now)), if wake.is_some() => {}
             }
         }
         let drain = async {
@@ -395,6 +396,7 @@ impl<S: Store, P: Post> Lane<S, P> {
                 ("retry", why, next)
             }
             Outcome::RetryAfter { wait } => {
+                let wait = self.hub.store.clock().clock().stretch(wait);
                 self.pace.pause(wait);
                 let why = format!("asked to wait {}", crate::model::human_duration(wait));
                 let next = if over { dead(why.clone()) } else { again(now + wait, plain, why.clone()) };

@@ -10,7 +10,7 @@
 //! The floors; a module uses only floors below its own (`tests/architecture.rs` holds them):
 //! * 0: [`model`], the words
 //! * 1: [`clock`], [`rules`], [`render`], [`pacing`], [`metrics`]: small parts
-//! * 2: [`engine`], [`source`], [`destination`], [`store`]: the core, and one file per outside thing
+//! * 2: [`engine`], [`source`], [`destination`], [`store`], [`simulate`]: the core, and one file per outside thing
 //! * 3: [`config`], [`fold`], [`processor`], [`dispatcher`], [`replay`], [`trial`], [`web`]: settings, and what runs
 //! * 4, 5: [`app`], [`cli`]: the doors
 
@@ -29,6 +29,7 @@ pub mod processor;
 pub mod render;
 pub mod replay;
 pub mod rules;
+pub mod simulate;
 pub mod source;
 pub mod store;
 pub mod trial;

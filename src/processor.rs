@@ -227,10 +227,11 @@ impl<S: Store> Processor<S> {
         if until_due.is_some_and(|wait| wait.is_zero()) {
             return self.append(Record::Tick).await;
         }
+        let clock = self.store.clock().clock();
         tokio::select! {
             _ = appended.changed() => {}
             () = stop.cancelled() => {}
-            () = tokio::time::sleep(until_due.unwrap_or(idle).min(idle)) => {
+            () = clock.sleep(until_due.unwrap_or(idle).min(idle)) => {
                 self.commit(Vec::new(), false, false).await?;
             }
         }

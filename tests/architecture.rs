@@ -11,7 +11,7 @@ use std::path::Path;
 const FLOORS: &[(u8, &[&str])] = &[
     (0, &["model"]),
     (1, &["clock", "rules", "render", "pacing", "metrics"]),
-    (2, &["engine", "source", "destination", "store"]),
+    (2, &["engine", "source", "destination", "store", "simulate"]),
     (3, &["config", "fold", "processor", "dispatcher", "replay", "trial", "web"]),
     (4, &["app"]),
     (5, &["cli"]),

@@ -10,6 +10,7 @@ use crate::config::{Config, Problems};
 
 mod check;
 mod dead_letters;
+mod demo;
 mod export;
 mod replay;
 mod send_test;
@@ -107,6 +108,8 @@ enum Command {
     },
     /// Print the JSON Schema of the config, for editors
     Schema,
+    /// Simulate a home network that posts real webhooks to this process, and see what is told of it
+    Demo(DemoArgs),
 }
 
 /// What to replay, and how to print it.
@@ -130,6 +133,26 @@ pub struct ReplayArgs {
     /// The data folder, instead of `server.data`
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
+}
+
+/// How the demo runs.
+#[derive(Debug, clap::Args)]
+pub struct DemoArgs {
+    /// How many times faster than life; an hour and a half are played
+    #[arg(long, value_name = "N", default_value_t = 90, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    speed: u32,
+    /// Which of all such evenings
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    seed: u64,
+    /// Send to the destinations of the config or the environment; otherwise everything is printed here
+    #[arg(long)]
+    send: bool,
+    /// Keep the data in this folder
+    #[arg(long, value_name = "DIR")]
+    keep: Option<PathBuf>,
+    /// Only write the traffic to this file, as lines that `replay` reads
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["send", "keep"])]
+    write: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -165,6 +188,10 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Export { since, data } => export::run(&load(at, Config::load_offline)?, since.as_deref(), data),
         Command::DeadLetters { data } => dead_letters::run(&load(at, Config::load_offline)?, data),
         Command::SendTest { destination } => send_test::run(&load(at, Config::load)?, &destination),
+        Command::Demo(args) => {
+            let how: Load = if args.send { Config::load } else { Config::load_offline };
+            demo::run(load(at, how)?, &args)
+        }
         Command::Schema => {
             out(&crate::config::schema());
             Ok(())

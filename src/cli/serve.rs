@@ -18,7 +18,7 @@ pub(super) fn run(named: Option<PathBuf>, args: ServeArgs) -> Result<(), Failure
     }
     let instead = app::Instead { listen: args.listen, data: args.data };
     let templates = config.load_templates().map_err(|problems| Failure::config(&problems))?;
-    log_to_stderr(config.server.log);
+    log_to_stderr(config.server.log, "info");
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().worker_threads(2).max_blocking_threads(8).build();
     let runtime = runtime.map_err(Failure::start)?;
@@ -30,11 +30,11 @@ pub(super) fn run(named: Option<PathBuf>, args: ServeArgs) -> Result<(), Failure
     })
 }
 
-/// Logs to standard error; FOGHORN_LOG filters (`info`, `foghorn=debug`). HTTP crates never speak below info: their
+/// Logs to standard error, from this level on; FOGHORN_LOG filters (`info`, `foghorn=debug`). HTTP crates never speak below info: their
 /// debug lines hold request paths, which are secrets here.
-fn log_to_stderr(format: Log) {
+pub(super) fn log_to_stderr(format: Log, least: &str) {
     use tracing_subscriber::filter::EnvFilter;
-    let filter = EnvFilter::try_from_env("FOGHORN_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter = EnvFilter::try_from_env("FOGHORN_LOG").unwrap_or_else(|_| EnvFilter::new(least));
     let filter = ["hyper=info", "hyper_util=info", "reqwest=info", "h2=info", "rustls=info", "warp=info"]
         .into_iter()
         .filter_map(|directive| directive.parse().ok())

@@ -1,0 +1,207 @@
+//! `demo`: a simulated home posts real, signed webhooks to this very process, many times faster than life.
+
+use std::io::IsTerminal as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use sha2::Sha256;
+
+use super::{DemoArgs, Failure};
+use crate::app::{self, Running};
+use crate::clock::Clock;
+use crate::config::{Config, Log};
+use crate::destination::http::Http;
+use crate::destination::{DestinationSettings, Kind, Reply, Request};
+use crate::model::{Name, Secret, Timestamp};
+use crate::replay::write_post;
+use crate::simulate::{Post, Story, story};
+use crate::source::SourceSettings;
+use crate::source::mist::signature;
+use crate::store::Store as _;
+
+/// The demo's own secret: both sides are in this process.
+const SECRET: &str = "the demo's own secret";
+/// What a chat may take for the last messages, in real time.
+const LAST_MESSAGES: Duration = Duration::from_secs(20);
+
+pub(super) fn run(config: Config, args: &DemoArgs) -> Result<(), Failure> {
+    // An evening, whenever it is played.
+    let today = Clock::system().wall().millis().div_euclid(86_400_000) * 86_400_000;
+    let start = Timestamp::from_millis(today) + Duration::from_secs(19 * 3_600);
+    let story = story(args.seed, start);
+    if let Some(file) = &args.write {
+        return write(file, &story);
+    }
+    let templates = config.load_templates().map_err(|problems| Failure::config(&problems))?;
+    let config = for_demo(config, args);
+    super::serve::log_to_stderr(Log::Text, "warn");
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().worker_threads(2).build();
+    let runtime = runtime.map_err(Failure::start)?;
+    let data = Data::new(args.keep.as_deref());
+    let names: Vec<Name> = config.destinations.iter().map(|destination| destination.name.clone()).collect();
+    introduce(args, &names);
+    let ended = runtime.block_on(async {
+        let clock = Clock::pinned(start).faster(args.speed);
+        let (tell, told) = tokio::sync::oneshot::channel();
+        let instead = app::Instead { listen: Some(([127, 0, 0, 1], 0).into()), data: Some(data.folder.clone()) };
+        let served = app::run_by(clock, config, templates, instead, |_, running| drop(tell.send(running)));
+        let played = async {
+            let Ok(running) = told.await else { return None };
+            let played = tokio::select! {
+                () = running.stop.cancelled() => None,
+                failed = play(clock, &running, &story, &names) => Some(failed),
+            };
+            running.stop.cancel();
+            played
+        };
+        let (served, played) = tokio::join!(served, played);
+        served.map(|()| played)
+    });
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    match ended {
+        Err(app::Error::Start(text)) => Err(Failure::start(text)),
+        Err(app::Error::Failed(text)) => Err(Failure::unexpected(text)),
+        Ok(Some(Err(why))) => Err(Failure::unexpected(why)),
+        Ok(None) => Ok(()), // interrupted
+        Ok(Some(Ok(messages))) => {
+            conclude(args, &story, messages);
+            Ok(())
+        }
+    }
+}
+
+/// The folder of the demo's data, gone afterwards unless it is to be kept.
+struct Data {
+    folder: PathBuf,
+    keep: bool,
+}
+
+impl Data {
+    fn new(keep: Option<&Path>) -> Self {
+        let own = || std::env::temp_dir().join(format!("foghorn-demo-{}", std::process::id()));
+        Self { folder: keep.map_or_else(own, Path::to_owned), keep: keep.is_some() }
+    }
+}
+
+impl Drop for Data {
+    fn drop(&mut self) {
+        if !self.keep {
+            let _ = std::fs::remove_dir_all(&self.folder);
+        }
+    }
+}
+
+/// The same rules and templates, with one source of our own and, unless it is to be sent, everything printed here.
+fn for_demo(mut config: Config, args: &DemoArgs) -> Config {
+    config.path = None; // no reload: it would bring the real destinations back
+    config.server.public_url = None;
+    let portal = config.sources.first().map_or_else(|| "manage.mist.com".to_owned(), |source| source.portal.clone());
+    config.sources = vec![SourceSettings {
+        name: Name::new("mist"),
+        secrets: vec![Secret::new(SECRET.to_owned())],
+        allow_unsigned: false,
+        allow_v1: false,
+        store_all: false,
+        max_event_age: None,
+        portal,
+    }];
+    for destination in &mut config.destinations {
+        if args.send {
+            in_real_time(destination, args.speed);
+        } else {
+            let (name, min_severity) = (destination.name.clone(), destination.min_severity);
+            *destination =
+                DestinationSettings { min_severity, ..DestinationSettings::with_defaults(name, Kind::Console) };
+        }
+    }
+    config
+}
+
+/// Chats do not live faster: by the fast clock, their pace is so much slower.
+fn in_real_time(destination: &mut DestinationSettings, speed: u32) {
+    let retry = &mut destination.retry;
+    for span in [&mut destination.rate_limit.per, &mut destination.overflow_after, &mut retry.first, &mut retry.max] {
+        *span = span.saturating_mul(speed);
+    }
+}
+
+/// Posts the story's traffic and prints its lines, each when it is time. Gives how many messages were delivered.
+async fn play(clock: Clock, running: &Running, story: &Story, names: &[Name]) -> Result<u64, String> {
+    let http = Http::new(false);
+    let url = Secret::new(format!("http://{}/mist", running.address));
+    let mut lines = story.lines.iter().peekable();
+    let until = |at: Timestamp| at.since(clock.wall());
+    for post in &story.posts {
+        while let Some(line) = lines.next_if(|line| line.at <= post.received_at) {
+            clock.sleep(until(line.at)).await;
+            say(line.at, &line.text);
+        }
+        clock.sleep(until(post.received_at)).await;
+        send(&http, &url, post).await?;
+    }
+    clock.sleep(until(story.ends_at)).await;
+    let fates = || names.iter().map(|name| running.store.fates_of(name));
+    let gave_up = clock.wall() + clock.stretch(LAST_MESSAGES);
+    while fates().any(|fates| fates.queued > 0) && clock.wall() < gave_up {
+        clock.sleep(clock.stretch(Duration::from_millis(100))).await;
+    }
+    Ok(fates().map(|fates| fates.delivered).sum())
+}
+
+/// One POST as Mist would send it.
+async fn send(http: &Http, url: &Secret, post: &Post) -> Result<(), String> {
+    let body: serde_json::Value = serde_json::from_str(&post.body).map_err(|e| e.to_string())?;
+    let mut mac = Hmac::<Sha256>::new_from_slice(SECRET.as_bytes()).map_err(|e| e.to_string())?;
+    mac.update(&serde_json::to_vec(&body).map_err(|e| e.to_string())?);
+    let signed: String = mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+    let headers = vec![(signature::V2.to_owned(), Secret::new(signed))];
+    let request = Request::Post { url: url.clone(), headers, body };
+    match http.send(&request, Duration::from_secs(10)).await {
+        Reply::Http { status: 200, .. } => Ok(()),
+        other => Err(format!("the demo's own server did not take a webhook: {other:?}")),
+    }
+}
+
+fn introduce(args: &DemoArgs, names: &[Name]) {
+    let told: Vec<&str> = names.iter().map(Name::as_str).collect();
+    let told = if args.send { told.join(", ") } else { "this terminal".to_owned() };
+    let seconds = 93 * 60 / args.speed;
+    println!(
+        "A simulated home (a gateway, a switch, three APs) lives an hour and a half in {seconds} s. It posts signed webhooks,\n\
+         as Mist would: by the organisation's and the site's webhook, on three topics. Lines with -- are what happens there;\n\
+         the rest are the messages, sent to {told}.\n"
+    );
+}
+
+/// What happens in the network.
+fn say(at: Timestamp, text: &str) {
+    let (dim, off) = if std::io::stdout().is_terminal() { ("\u{1b}[2m", "\u{1b}[0m") } else { ("", "") };
+    let minutes = at.seconds().div_euclid(60);
+    println!("{dim}-- {:02}:{:02} {text}{off}", minutes.div_euclid(60).rem_euclid(24), minutes.rem_euclid(60));
+}
+
+fn conclude(args: &DemoArgs, story: &Story, messages: u64) {
+    let events: usize = story.posts.iter().map(|post| post.events).sum();
+    println!(
+        "\n{events} events came in {} webhooks, and {messages} messages were sent. A script that posts every event would have \
+         sent {events}.\n\n\
+         What next:\n\
+         \x20 foghorn check --explain      every rule with its settings; `foghorn serve` applies them to your network\n\
+         \x20 SLACK_WEBHOOK_URL=… foghorn demo --send      the same in your chat (or TEAMS_WEBHOOK_URL)\n\
+         \x20 foghorn demo --write evening.ndjson && foghorn replay evening.ndjson      try other rules on this evening",
+        story.posts.len(),
+    );
+    if let Some(folder) = &args.keep {
+        println!("  foghorn replay --stored --data {}      the journal that was kept", folder.display());
+    }
+}
+
+fn write(file: &Path, story: &Story) -> Result<(), Failure> {
+    let line = |post: &Post| write_post(post.received_at, &Name::new("mist"), post.body.as_bytes());
+    let mut text: String = story.posts.iter().filter_map(line).collect::<Vec<_>>().join("\n");
+    text.push('\n');
+    std::fs::write(file, text).map_err(|e| Failure::unexpected(format!("cannot write {}: {e}", file.display())))?;
+    println!("{} webhooks written; `foghorn replay {}` tells what would be sent", story.posts.len(), file.display());
+    Ok(())
+}

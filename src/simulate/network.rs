@@ -1,0 +1,194 @@
+//! A network: sites with gateways, switches and the APs behind them.
+
+use std::sync::Arc;
+
+use super::chance::Chance;
+
+/// How large the network is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Preset {
+    /// One site with a gateway, a switch and three APs.
+    Home,
+    /// 200 APs behind twelve switches, on one to three sites.
+    Campus,
+}
+
+/// A site of the organisation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Mist's id.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// The organisation's id.
+    pub org_id: String,
+}
+
+/// What kind of device it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Family {
+    /// An access point.
+    Ap,
+    /// A switch.
+    Switch,
+    /// A WAN edge.
+    Gateway,
+}
+
+impl Family {
+    /// As `device_type` says it.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Ap => "ap",
+            Self::Switch => "switch",
+            Self::Gateway => "gateway",
+        }
+    }
+
+    /// How its event types begin.
+    pub(super) const fn prefix(self) -> &'static str {
+        match self {
+            Self::Ap => "AP",
+            Self::Switch => "SW",
+            Self::Gateway => "GW",
+        }
+    }
+}
+
+/// One device.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Device {
+    /// 12 lower-case hex digits.
+    pub mac: String,
+    /// Its name.
+    pub name: String,
+    /// What it is.
+    pub family: Family,
+    /// Its model.
+    pub model: &'static str,
+    /// Where it is.
+    pub place: Arc<Place>,
+    /// What it hangs on: the switch's MAC and the port there. A switch hangs on the gateway, a gateway on nothing.
+    pub behind: Option<(String, String)>,
+}
+
+/// A site with its devices.
+#[derive(Clone, Debug)]
+pub struct Site {
+    /// Its names.
+    pub place: Arc<Place>,
+    /// One, or two.
+    pub gateways: Vec<Arc<Device>>,
+    /// Its switches.
+    pub switches: Vec<Arc<Device>>,
+    /// Its APs.
+    pub aps: Vec<Arc<Device>>,
+}
+
+impl Site {
+    /// Every device: gateways, switches, APs.
+    pub fn devices(&self) -> impl Iterator<Item = &Arc<Device>> {
+        self.gateways.iter().chain(&self.switches).chain(&self.aps)
+    }
+
+    /// The APs behind a switch.
+    #[must_use]
+    pub fn behind(&self, switch: &Device) -> Vec<Arc<Device>> {
+        let behind = |ap: &&Arc<Device>| ap.behind.as_ref().is_some_and(|(mac, _)| *mac == switch.mac);
+        self.aps.iter().filter(behind).cloned().collect()
+    }
+
+    /// The switch a device hangs on.
+    #[must_use]
+    pub fn switch_of(&self, device: &Device) -> Option<Arc<Device>> {
+        let (mac, _) = device.behind.as_ref()?;
+        self.switches.iter().find(|switch| switch.mac == *mac).cloned()
+    }
+}
+
+/// All sites of one organisation.
+#[derive(Clone, Debug)]
+pub struct Network {
+    /// The organisation's id.
+    pub org_id: String,
+    /// Its sites.
+    pub sites: Vec<Site>,
+}
+
+impl Network {
+    /// The network of this size that this chance builds.
+    #[must_use]
+    pub fn build(preset: Preset, chance: &mut Chance) -> Self {
+        let org_id = chance.uuid();
+        let mut place =
+            |name: &str| Arc::new(Place { id: chance.uuid(), name: name.to_owned(), org_id: org_id.clone() });
+        let home = place("Home");
+        let campus = ["Main Campus", "Science Park", "Hospital"].map(&mut place);
+        let sites = match preset {
+            Preset::Home => vec![Self::home(&home, chance)],
+            Preset::Campus => {
+                let count = usize::try_from(chance.between(1, 3)).unwrap_or(1);
+                let places = campus.into_iter().take(count).enumerate();
+                places.map(|(nth, place)| Self::part(&place, nth, count, chance)).collect()
+            }
+        };
+        Self { org_id, sites }
+    }
+
+    fn home(place: &Arc<Place>, chance: &mut Chance) -> Site {
+        let gateway = device(place, Family::Gateway, "gw-home", "SRX300", None, chance);
+        let on_gateway = Some((gateway.mac.clone(), "ge-0/0/1".to_owned()));
+        let switch = device(place, Family::Switch, "sw-hall", "EX2300-C-12P", on_gateway, chance);
+        let names = ["ap-kitchen", "ap-office", "ap-attic"];
+        let ap = |(nth, name): (usize, &str)| {
+            let port = Some((switch.mac.clone(), format!("ge-0/0/{}", nth + 1)));
+            device(place, Family::Ap, name, "AP43", port, chance)
+        };
+        let aps = names.into_iter().enumerate().map(ap).collect();
+        Site { place: place.clone(), gateways: vec![gateway], switches: vec![switch], aps }
+    }
+
+    /// The campus's `nth` site of `count`: its share of twelve switches and 200 APs.
+    fn part(place: &Arc<Place>, nth: usize, count: usize, chance: &mut Chance) -> Site {
+        let tag = place.name.chars().next().map_or('x', |first| first.to_ascii_lowercase());
+        let pair = count == 1 && chance.percent(50);
+        let gateway = |n: usize, chance: &mut Chance| {
+            device(place, Family::Gateway, &format!("gw-{tag}{n}"), "SRX345", None, chance)
+        };
+        let gateways: Vec<_> = (1..=if pair { 2 } else { 1 }).map(|n| gateway(n, chance)).collect();
+        let uplink = gateways.first().map(|gateway| gateway.mac.clone()).unwrap_or_default();
+        let switches: Vec<_> = (1..=12 / count)
+            .map(|n| {
+                let on_gateway = Some((uplink.clone(), format!("ge-0/0/{n}")));
+                device(place, Family::Switch, &format!("sw-{tag}{n:02}"), "EX4300-48P", on_gateway, chance)
+            })
+            .collect();
+        // 200 divide by one and by two; of three sites the first has two more.
+        let share = 200 / count + if nth == 0 { 200 % count } else { 0 };
+        let aps = (0..share).filter_map(|n| {
+            let switch = switches.get(n % switches.len().max(1))?;
+            let port = Some((switch.mac.clone(), format!("ge-0/0/{}", n / switches.len().max(1))));
+            Some(device(place, Family::Ap, &format!("ap-{tag}{:03}", n + 1), "AP45", port, chance))
+        });
+        let aps = aps.collect();
+        Site { place: place.clone(), gateways, switches, aps }
+    }
+}
+
+fn device(
+    place: &Arc<Place>,
+    family: Family,
+    name: &str,
+    model: &'static str,
+    behind: Option<(String, String)>,
+    chance: &mut Chance,
+) -> Arc<Device> {
+    let vendor = match family {
+        Family::Ap => "5c5b35",
+        Family::Switch => "60c78d",
+        Family::Gateway => "94f7ad",
+    };
+    let mac = format!("{vendor}{:06x}", chance.next() & 0x00ff_ffff);
+    Arc::new(Device { mac, name: name.to_owned(), family, model, place: place.clone(), behind })
+}

@@ -1,0 +1,233 @@
+//! A week of a network: when what goes wrong, and what else there is to hear.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::chance::Chance;
+use super::deliver::deliver;
+use super::feed::Feed;
+use super::incident::{Fault, Incident, Quiet};
+use super::network::{Device, Network, Preset, Site};
+use super::noise::{self, Volume};
+use super::{Options, Simulation, faults};
+use crate::model::Timestamp;
+
+const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(3_600);
+const DAY: Duration = Duration::from_secs(24 * 3_600);
+/// Two things that happen to one device are at least so far apart: what flaps within 30 minutes is one thing.
+const APART: Duration = Duration::from_secs(50 * 60);
+
+/// What goes wrong in a week at home.
+const HOME: [(Fault, u64); 10] = [
+    (Fault::WanOutage, 1),
+    (Fault::SwitchOutage, 1),
+    (Fault::ApOutage, 3),
+    (Fault::FlappingUplink, 1),
+    (Fault::FlappingAp, 1),
+    (Fault::Dhcp, 1),
+    (Fault::Interference, 1),
+    (Fault::BadCable, 1),
+    (Fault::PowerSupply, 1),
+    (Fault::GrowingAlarm, 1),
+];
+
+/// What goes wrong in a week on a campus. What needs most room comes first.
+const CAMPUS: [(Fault, u64); 10] = [
+    (Fault::WanOutage, 2),
+    (Fault::SwitchOutage, 4),
+    (Fault::ApOutage, 14),
+    (Fault::FlappingUplink, 3),
+    (Fault::FlappingAp, 3),
+    (Fault::Dhcp, 2),
+    (Fault::Interference, 4),
+    (Fault::BadCable, 3),
+    (Fault::PowerSupply, 2),
+    (Fault::GrowingAlarm, 1),
+];
+
+/// Simulates the network and the time that the options name.
+#[must_use]
+pub fn simulate(options: Options) -> Simulation {
+    let chance = Chance::new(options.seed);
+    let network = Network::build(options.preset, &mut chance.part("network"));
+    let mut week = Week {
+        options,
+        feed: Feed::new(chance.part("ids")),
+        busy: BTreeMap::new(),
+        incidents: Vec::new(),
+        quiet: Vec::new(),
+        network: network.clone(),
+    };
+    week.upgrades(&mut chance.part("upgrades"));
+    week.faults(&mut chance.part("faults"));
+    week.noise(&mut chance.part("noise"));
+    week.incidents.sort_by_key(|incident| incident.detected_at);
+    let Week { feed, incidents, quiet, .. } = week;
+    let posts = deliver(&feed.finish(), (options.lossy, options.site_webhooks), &mut chance.part("deliver"));
+    Simulation { network, posts, incidents, quiet }
+}
+
+struct Week {
+    options: Options,
+    feed: Feed,
+    network: Network,
+    /// When each device has something of its own.
+    busy: BTreeMap<String, Vec<(Timestamp, Timestamp)>>,
+    incidents: Vec<Incident>,
+    quiet: Vec<Quiet>,
+}
+
+impl Week {
+    /// One night of the week everything is upgraded; in a single day, that day's.
+    fn upgrades(&mut self, chance: &mut Chance) {
+        let night = chance.between(0, self.options.days.saturating_sub(1).min(6));
+        let at = noise::at_hour(self.options.start + DAY * u32::try_from(night).unwrap_or(0), 1) + MINUTE * 30;
+        let quiet = noise::upgrade_night(&mut self.feed, &self.network, at, chance);
+        for mac in &quiet.devices {
+            self.busy.entry(mac.clone()).or_default().push((quiet.from, quiet.to));
+        }
+        self.quiet.push(quiet);
+    }
+
+    fn faults(&mut self, chance: &mut Chance) {
+        let table = match self.options.preset {
+            Preset::Home => HOME,
+            Preset::Campus => CAMPUS,
+        };
+        let days = self.options.days;
+        for (fault, in_a_week) in table {
+            // Rounded by chance, so that single days differ.
+            let whole = in_a_week * days / 7;
+            let rest = chance.between(1, 7) <= in_a_week * days % 7;
+            for _ in 0..whole + u64::from(rest) {
+                self.fault(fault, chance);
+            }
+        }
+    }
+
+    /// Finds a time and a place where nothing else is, and lets it happen there.
+    fn fault(&mut self, fault: Fault, chance: &mut Chance) {
+        for _ in 0..300 {
+            let Some(site) = chance.pick(&self.network.sites).cloned() else { return };
+            let (Some(ap), Some(switch)) = (chance.pick(&site.aps).cloned(), chance.pick(&site.switches).cloned())
+            else {
+                return;
+            };
+            let lasts = how_long(fault, chance);
+            let room = (DAY * u32::try_from(self.options.days).unwrap_or(1)).saturating_sub(lasts + HOUR * 2);
+            let at = self.options.start + MINUTE * 30 + chance.span(Duration::ZERO, room);
+            let touched: Vec<String> = match fault {
+                Fault::WanOutage => site.devices().map(|device| device.mac.clone()).collect(),
+                Fault::SwitchOutage => {
+                    site.behind(&switch).iter().chain([&switch]).map(|device| device.mac.clone()).collect()
+                }
+                Fault::ApOutage | Fault::LeftBehind | Fault::Interference | Fault::FlappingAp => vec![ap.mac.clone()],
+                Fault::BadCable | Fault::PowerSupply => vec![switch.mac.clone()],
+                Fault::FlappingUplink => {
+                    site.gateways.iter().chain([&switch]).map(|device| device.mac.clone()).collect()
+                }
+                Fault::GrowingAlarm => site.gateways.iter().map(|device| device.mac.clone()).collect(),
+                Fault::Dhcp => vec![format!("dhcp of {}", site.place.id)],
+            };
+            if self.take(&touched, at, at + lasts) {
+                self.happen(fault, &site, (&ap, &switch), at, lasts, chance);
+                return;
+            }
+        }
+    }
+
+    fn happen(
+        &mut self,
+        fault: Fault,
+        site: &Site,
+        (ap, switch): (&Arc<Device>, &Arc<Device>),
+        at: Timestamp,
+        lasts: Duration,
+        chance: &mut Chance,
+    ) {
+        let feed = &mut self.feed;
+        let happened = match fault {
+            Fault::ApOutage | Fault::LeftBehind => vec![faults::ap_outage(feed, site, ap, at, lasts)],
+            Fault::SwitchOutage => {
+                let left_behind = chance.percent(35);
+                faults::switch_outage(feed, site, switch, at, lasts, left_behind, chance)
+            }
+            Fault::WanOutage => faults::wan_outage(feed, site, at, lasts, chance).into_iter().collect(),
+            Fault::Interference => vec![faults::interference(feed, ap, at, chance)],
+            Fault::FlappingUplink => faults::flapping_uplink(feed, site, switch, at, chance).into_iter().collect(),
+            Fault::Dhcp => faults::dhcp(feed, site, at, lasts, chance).into_iter().collect(),
+            Fault::BadCable => vec![faults::bad_cable(feed, switch, at, lasts, chance)],
+            Fault::PowerSupply => vec![faults::power_supply(feed, switch, at, lasts)],
+            Fault::FlappingAp => faults::flapping_ap(feed, ap, at, chance).into_iter().collect(),
+            Fault::GrowingAlarm => match site.gateways.first() {
+                Some(gateway) => vec![faults::growing_alarm(feed, gateway, at, lasts, chance)],
+                None => Vec::new(),
+            },
+        };
+        self.incidents.extend(happened);
+    }
+
+    /// Keeps these devices for this time, where nothing else happens to them near it.
+    fn take(&mut self, macs: &[String], from: Timestamp, to: Timestamp) -> bool {
+        let free = |mac: &String| {
+            self.busy.get(mac).is_none_or(|taken| taken.iter().all(|(f, t)| to + APART < *f || *t + APART < from))
+        };
+        let free = macs.iter().all(free);
+        if free {
+            for mac in macs {
+                self.busy.entry(mac.clone()).or_default().push((from, to));
+            }
+        }
+        free
+    }
+
+    fn noise(&mut self, chance: &mut Chance) {
+        let (volume, blinks) = match self.options.preset {
+            Preset::Home => (Volume { ports: 9, joins: 8, logins: 2, audits: 2, co_channel: 1 }, 1),
+            Preset::Campus => (Volume { ports: 560, joins: 350, logins: 280, audits: 12, co_channel: 40 }, 14),
+        };
+        for day in 0..self.options.days {
+            let midnight = self.options.start + DAY * u32::try_from(day).unwrap_or(0);
+            noise::nightly_rrm(&mut self.feed, &self.network, midnight, chance);
+            noise::day(&mut self.feed, &self.network, midnight, &volume, chance);
+            for _ in 0..blinks {
+                self.blink(midnight, chance);
+            }
+        }
+    }
+
+    fn blink(&mut self, midnight: Timestamp, chance: &mut Chance) {
+        for _ in 0..20 {
+            let at = midnight + chance.span(Duration::ZERO, DAY - MINUTE * 10);
+            let Some(ap) = chance.pick(&self.network.sites).and_then(|site| chance.pick(&site.aps)).cloned() else {
+                return;
+            };
+            if self.take(std::slice::from_ref(&ap.mac), at, at + MINUTE * 3) {
+                let quiet = noise::blink(&mut self.feed, &ap, at, chance);
+                self.quiet.push(quiet);
+                return;
+            }
+        }
+    }
+}
+
+/// How long such a thing lasts.
+fn how_long(fault: Fault, chance: &mut Chance) -> Duration {
+    match fault {
+        Fault::ApOutage | Fault::LeftBehind => {
+            let most = *chance.pick(&[15, 60, 240]).unwrap_or(&15);
+            chance.minutes(5, most)
+        }
+        Fault::SwitchOutage => chance.minutes(6, 90),
+        Fault::WanOutage => chance.minutes(6, 60),
+        Fault::Interference => chance.minutes(270, 271),
+        Fault::FlappingUplink => chance.minutes(110, 120),
+        Fault::FlappingAp => chance.minutes(55, 56),
+        Fault::Dhcp => chance.minutes(8, 90),
+        Fault::BadCable => chance.minutes(120, 900),
+        Fault::PowerSupply => chance.minutes(20, 480),
+        Fault::GrowingAlarm => chance.minutes(12, 60),
+    }
+}
