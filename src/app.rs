@@ -14,7 +14,7 @@ use crate::destination::DestinationSettings;
 use crate::destination::http::Http;
 use crate::dispatcher::{Digest, Dispatcher, Statuses};
 use crate::metrics::Metrics;
-use crate::model::{Message, Record};
+use crate::model::{Message, Record, RulesRecord};
 use crate::processor::Processor;
 use crate::render::Templates;
 use crate::store::{Sqlite, Store};
@@ -84,7 +84,10 @@ pub async fn run_by(
     let (templates, template_updates) = watch::channel(Arc::new(templates));
     let (ready, readiness) = watch::channel(false);
 
-    store.append(Record::Rules(config.record())).await.map_err(|e| Error::Start(e.to_string()))?;
+    store
+        .append(Record::Rules(RulesRecord { start: true, ..config.record() }))
+        .await
+        .map_err(|e| Error::Start(e.to_string()))?;
     let processor = Processor::restore(
         store.clone(),
         &config.rules,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::engine::{Decision, Engine, Input, Limits, Opening, Verdict};
+use crate::engine::{Decision, Engine, Input, Limits, Opening, SilenceState, Verdict};
 use crate::model::{Event, EventFates, Journaled, Message, Name, Notification, Record, RulesRecord, Seq, Timestamp};
 use crate::rules::RuleSet;
 use crate::source::{self, Parsed, mist::catalogue};
@@ -102,6 +102,9 @@ impl Fold {
             Record::Rules(record) => match (self.compile)(record) {
                 Some(rules) => {
                     applied.decisions = self.engine.handle(entry.at, &Input::Rules(Arc::new(rules)));
+                    if record.start {
+                        applied.decisions.extend(self.engine.handle(entry.at, &Input::Started));
+                    }
                     self.header.rules = Some(record.clone());
                 }
                 None => {
@@ -169,6 +172,12 @@ impl Fold {
     #[must_use]
     pub fn open(&self) -> (usize, usize) {
         self.engine.open()
+    }
+
+    /// The silences that stand, oldest first.
+    #[must_use]
+    pub fn silences(&self) -> Vec<SilenceState> {
+        self.engine.silences()
     }
 
     /// Wall time minus journal time, as journaled last.

@@ -68,7 +68,8 @@ async fn titles(store: &Sqlite, to: &str) -> Vec<String> {
 #[tokio::test]
 async fn every_record_is_there_after_a_restart_in_order_and_time_never_goes_back() {
     let dir = tempfile::tempdir().unwrap();
-    let rules = RulesRecord { text: "rules: []".into(), destinations: vec![("ops".into(), Severity::Critical)] };
+    let rules =
+        RulesRecord { text: "rules: []".into(), destinations: vec![("ops".into(), Severity::Critical)], start: false };
     let records = [post("{}"), Record::Tick, Record::Rules(rules), Record::Clock { offset_ms: -7 }];
     {
         let store = open(dir.path());

@@ -238,7 +238,7 @@ impl Config {
     /// These rules as they are journaled.
     #[must_use]
     pub fn record(&self) -> RulesRecord {
-        RulesRecord { text: self.journaled.clone(), destinations: self.rules.destinations().to_vec() }
+        RulesRecord { text: self.journaled.clone(), destinations: self.rules.destinations().to_vec(), start: false }
     }
 }
 

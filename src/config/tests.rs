@@ -143,11 +143,15 @@ fn the_built_in_rules_have_no_problems_and_a_test_each() {
 #[test]
 fn journaled_rules_read_again_without_their_environment() {
     let text = "destinations: {a: {slack: {url: 'env:GONE'}}}\nwhen: x\nrules:\n  - {name: a, match: {type: AP_RESTARTED}, notify: [a], flapping: {}}\n  - {name: b}\n";
-    let record = RulesRecord { text: text.to_owned(), destinations: vec![("a".into(), crate::model::Severity::Info)] };
+    let record = RulesRecord {
+        text: text.to_owned(),
+        destinations: vec![("a".into(), crate::model::Severity::Info)],
+        start: false,
+    };
     let rules = rules_from_record(&record).unwrap();
     assert_eq!(rules.rules().len(), 1);
     assert_eq!(rules.rules()[0].policy.notify, Some(vec!["a".into()]));
-    assert!(rules_from_record(&RulesRecord { text: "a: [".to_owned(), destinations: vec![] }).is_none());
+    assert!(rules_from_record(&RulesRecord { text: "a: [".to_owned(), destinations: vec![], start: false }).is_none());
 }
 
 #[cfg(unix)]

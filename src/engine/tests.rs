@@ -8,7 +8,9 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::{Decision, Engine, Input, Limits, Opening, Verdict};
-use crate::model::{Clues, Condition, Device, Event, Field, Name, Notification, Phase, Reason, Severity, Site, Timestamp};
+use crate::model::{
+    Clues, Condition, Device, Event, Field, Name, Notification, Phase, Reason, Severity, Site, Timestamp,
+};
 use crate::rules::{Matcher, Pattern, Policy, Resolve, Rule, RuleSet, Test, Threshold};
 
 const START: Timestamp = Timestamp::from_millis(1_767_571_200_000);

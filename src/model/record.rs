@@ -113,6 +113,9 @@ pub struct RulesRecord {
     pub text: String,
     /// Every destination and the least severity it takes.
     pub destinations: Vec<(Name, Severity)>,
+    /// Foghorn started with them: what came before, while it did not run, was not heard.
+    #[serde(default)]
+    pub start: bool,
 }
 
 /// A record with its place in the journal.
