@@ -4,10 +4,10 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::config::{Expectation, TestCase};
+use crate::config::{Expectation, TestCase, TestInput};
 use crate::engine::Decision;
 use crate::fold::{Compile, Fold, messages};
-use crate::model::{Message, Name, Seq, Timestamp};
+use crate::model::{Journaled, Message, Name, Record, Seq, Silence, Timestamp, Until};
 use crate::render::{Templates, markup};
 use crate::rules::RuleSet;
 use crate::source::{self, Parsed};
@@ -35,9 +35,10 @@ pub fn run(case: &TestCase, rules: &Arc<RuleSet>, templates: &Templates) -> Outc
     let mut rules: Vec<String> = said.iter().map(|message| message.about.rule.clone()).collect();
     rules.sort_unstable();
     rules.dedup();
-    let matches =
-        said.len() == case.expect.len() && case.expect.iter().zip(&said).all(|(e, m)| differences(e, m).is_empty());
-    let failure = (!matches).then(|| side_by_side(&case.expect, &said));
+    let start = case.start.unwrap_or(BEGINNING);
+    let same = |(e, m): (&Expectation, &Message)| differences(e, m, start).is_empty();
+    let matches = said.len() == case.expect.len() && case.expect.iter().zip(&said).all(same);
+    let failure = (!matches).then(|| side_by_side(&case.expect, &said, start));
     Outcome { name: case.name.clone(), line: case.line, failure, rules }
 }
 
@@ -45,29 +46,46 @@ pub fn run(case: &TestCase, rules: &Arc<RuleSet>, templates: &Templates) -> Outc
 fn fold(case: &TestCase, rules: &Arc<RuleSet>, templates: &Templates) -> Vec<Message> {
     const NEVER: Compile = |_| None;
     let source = Name::new("mist");
+    let start = case.start.unwrap_or(BEGINNING);
     let mut fold = Fold::new(Arc::clone(rules), NEVER);
-    let mut decisions: Vec<Decision> = fold.tick(BEGINNING);
+    let mut decisions: Vec<Decision> = fold.tick(start);
     let mut events: Vec<_> = case.events.iter().collect();
     events.sort_by_key(|event| event.at);
     for (index, event) in events.into_iter().enumerate() {
-        let at = BEGINNING + event.at;
-        let envelope = source::mist::synthesise(event.fields.clone(), at);
-        let body = serde_json::to_vec(&envelope).unwrap_or_default();
-        for parsed in source::parse(&source, Seq(index as u64 + 1), at, &body) {
-            if let Parsed::Event(event) = parsed {
-                decisions.extend(fold.handle_event(at, event));
+        let at = start + event.at;
+        let seq = Seq(index as u64 + 1);
+        let record = match &event.what {
+            TestInput::Event(fields) => {
+                let envelope = source::mist::synthesise(fields.clone(), at);
+                let body = serde_json::to_vec(&envelope).unwrap_or_default();
+                for parsed in source::parse(&source, seq, at, &body) {
+                    if let Parsed::Event(event) = parsed {
+                        decisions.extend(fold.handle_event(at, event));
+                    }
+                }
+                continue;
             }
-        }
+            TestInput::Silence(silence) => Record::Silence(Silence {
+                id: silence.id.clone(),
+                matches: silence.matches.clone(),
+                until: silence.lasts.map_or(Until::Resolved, |lasts| Until::At(at + lasts)),
+                author: silence.author.clone(),
+                comment: silence.comment.clone(),
+                created: at,
+            }),
+            TestInput::Expire(id) => Record::Expire { id: id.clone(), author: String::new() },
+        };
+        decisions.extend(fold.apply(&Journaled { seq, at, record }).decisions);
     }
     decisions.extend(match case.until {
-        Some(until) => fold.tick(BEGINNING + until),
+        Some(until) => fold.tick(start + until),
         None => fold.wind_down(),
     });
     messages(decisions, templates)
 }
 
 /// The keys in which a message is not what was expected, each with what it is.
-fn differences(expected: &Expectation, message: &Message) -> Vec<String> {
+fn differences(expected: &Expectation, message: &Message, start: Timestamp) -> Vec<String> {
     let about = &message.about;
     let mut found = Vec::new();
     let mut differ = |key: &str, equal: bool, actual: String| {
@@ -75,7 +93,7 @@ fn differences(expected: &Expectation, message: &Message) -> Vec<String> {
             found.push(format!("{key}: {actual}"));
         }
     };
-    let at = about.at.since(BEGINNING);
+    let at = about.at.since(start);
     differ("at", expected.at.is_none_or(|wanted| wanted == at), offset(at));
     differ("rule", expected.rule.as_ref().is_none_or(|wanted| *wanted == about.rule), about.rule.clone());
     differ(
@@ -111,12 +129,12 @@ fn names(to: &[Name]) -> Vec<&str> {
 }
 
 /// Expected and actual, message by message.
-fn side_by_side(expected: &[Expectation], said: &[Message]) -> String {
+fn side_by_side(expected: &[Expectation], said: &[Message], start: Timestamp) -> String {
     let mut text = String::new();
     for index in 0..expected.len().max(said.len()) {
         let (wanted, actual) = (expected.get(index), said.get(index));
         let verdict = match (wanted, actual) {
-            (Some(wanted), Some(message)) => match differences(wanted, message) {
+            (Some(wanted), Some(message)) => match differences(wanted, message, start) {
                 same if same.is_empty() => "ok".to_owned(),
                 differ => format!("DIFFERS in {}", differ.join("; ")),
             },
@@ -125,7 +143,11 @@ fn side_by_side(expected: &[Expectation], said: &[Message]) -> String {
         };
         let _ = writeln!(text, "    {}. {verdict}", index + 1);
         let _ = writeln!(text, "       expected  {}", wanted.map_or_else(|| "nothing".to_owned(), describe_expected));
-        let _ = writeln!(text, "       actual    {}", actual.map_or_else(|| "nothing".to_owned(), describe_message));
+        let _ = writeln!(
+            text,
+            "       actual    {}",
+            actual.map_or_else(|| "nothing".to_owned(), |message| describe_message(message, start))
+        );
     }
     text
 }
@@ -145,11 +167,11 @@ fn describe_expected(expected: &Expectation) -> String {
     keys.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
-fn describe_message(message: &Message) -> String {
+fn describe_message(message: &Message, start: Timestamp) -> String {
     let about = &message.about;
     format!(
         "at: {}, rule: {}, reason: {}, severity: {}, notify: [{}], title: {:?}",
-        offset(about.at.since(BEGINNING)),
+        offset(about.at.since(start)),
         about.rule,
         about.reason,
         about.severity,

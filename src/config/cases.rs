@@ -2,13 +2,16 @@
 
 use std::time::Duration;
 
+use jiff::tz::TimeZone;
 use serde_json::{Map, Value};
 
+use super::calendar::instant;
 use super::keys;
+use super::matching::matcher;
 use super::problem::did_you_mean;
 use super::raw::{Node, Tree};
 use super::read::{Reader, Section};
-use crate::model::Severity;
+use crate::model::{Severity, Timestamp};
 use crate::rules::Rule;
 
 /// One test of the file.
@@ -18,6 +21,8 @@ pub struct TestCase {
     pub name: String,
     /// The line it begins on.
     pub line: u64,
+    /// When virtual time begins; `None`: where it always does.
+    pub start: Option<Timestamp>,
     /// What happens, by time.
     pub events: Vec<TestEvent>,
     /// Every message that must come of it, in order.
@@ -31,8 +36,34 @@ pub struct TestCase {
 pub struct TestEvent {
     /// When, from the test's beginning.
     pub at: Duration,
+    /// What.
+    pub what: TestInput,
+}
+
+/// What happens in a test.
+#[derive(Clone, Debug, PartialEq)]
+pub enum TestInput {
     /// Everything else that was written: `type`, `device`, `site`, `reason` and whatever Mist would send.
-    pub fields: Map<String, Value>,
+    Event(Map<String, Value>),
+    /// A person wants to hear nothing of these for a while.
+    Silence(TestSilence),
+    /// A person ends the silence of this name.
+    Expire(String),
+}
+
+/// A silence in a test.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TestSilence {
+    /// What `expire` knows it by; a place in the list where it has no name.
+    pub id: String,
+    /// As `match` in rules, as JSON.
+    pub matches: Value,
+    /// How long; `None`: until what it matches is over.
+    pub lasts: Option<Duration>,
+    /// Who.
+    pub author: String,
+    /// Why.
+    pub comment: String,
 }
 
 /// A message that must come; what is `None` may be anything.
@@ -70,8 +101,10 @@ pub(super) fn resolve(reader: &mut Reader<'_>, file: &Section<'_>, rules: &[Rule
             reader.problems.error(section.at, "a test has no `name`", "say what it shows");
         }
         let items = section.get("events").map(|node| reader.list(node, "events")).unwrap_or_default();
-        let mut events: Vec<TestEvent> = items.iter().filter_map(|item| event(reader, item)).collect();
+        let read = items.iter().enumerate().filter_map(|(index, item)| input(reader, item, index));
+        let mut events: Vec<TestEvent> = read.collect();
         events.sort_by_key(|event| event.at);
+        expirable(reader, items, &events);
         if items.is_empty() {
             reader.problems.error(section.at, "a test has no `events`", "");
         }
@@ -82,15 +115,117 @@ pub(super) fn resolve(reader: &mut Reader<'_>, file: &Section<'_>, rules: &[Rule
         let expect = section.get("expect").map(|node| reader.list(node, "expect")).unwrap_or_default();
         let expect = expect.iter().filter_map(|item| expectation(reader, item, rules)).collect();
         let until = section.get("until").and_then(|node| reader.duration(node, "until"));
+        let start = section.get("start").and_then(|node| instant(reader, node, "start", &TimeZone::UTC));
         cases.push(TestCase {
             name: name.unwrap_or_default().to_owned(),
             line: section.at.line,
+            start,
             events,
             expect,
             until,
         });
     }
+    untested(reader, file, rules, &cases);
     cases
+}
+
+/// One warning for every rule of which no test expects a message; none where there are no tests, or where one does not
+/// say whose message it expects.
+fn untested(reader: &mut Reader<'_>, file: &Section<'_>, rules: &[Rule], cases: &[TestCase]) {
+    let expected = || cases.iter().flat_map(|case| &case.expect);
+    if cases.is_empty() || expected().any(|message| message.rule.is_none()) {
+        return;
+    }
+    let missing: Vec<String> = rules
+        .iter()
+        .filter(|rule| !expected().any(|message| message.rule.as_deref() == Some(&*rule.name)))
+        .map(|rule| format!("\"{}\" (line {})", rule.name, rule.line))
+        .collect();
+    if !missing.is_empty() {
+        let help = "add one that expects a message of it";
+        reader.problems.warn(
+            file.key_at("tests"),
+            format!("no test shows what these rules say: {}", missing.join(", ")),
+            help,
+        );
+    }
+}
+
+/// What happens: an event, unless it says otherwise.
+fn input(reader: &mut Reader<'_>, node: &Node, index: usize) -> Option<TestEvent> {
+    let is_deed = |key: &Node| key.scalar().is_some_and(|s| s.text == "silence" || s.text == "expire");
+    match &node.tree {
+        Tree::Map(written) if written.iter().any(|(key, _)| is_deed(key)) => deed(reader, node, index),
+        _ => event(reader, node),
+    }
+}
+
+fn deed(reader: &mut Reader<'_>, node: &Node, index: usize) -> Option<TestEvent> {
+    let section = reader.section(node, keys::DEED, "a silence")?;
+    let at = section.get("at").map(|node| reader.duration(node, "at"));
+    if at.is_none() {
+        reader.problems.error(node.at, "a silence has no `at`", "as in {at: 5m, silence: {match: {site: x}, for: 1h}}");
+    }
+    let what = match (section.get("silence"), section.get("expire")) {
+        (Some(_), Some(expire)) => {
+            reader.problems.error(expire.at, "`silence` and `expire` are two things", "make two of it");
+            None
+        }
+        (Some(node), None) => silence(reader, node, index).map(TestInput::Silence),
+        (None, Some(node)) => reader.text(node, "expire").map(|name| TestInput::Expire(name.to_owned())),
+        (None, None) => None,
+    };
+    Some(TestEvent { at: at.flatten()?, what: what? })
+}
+
+fn silence(reader: &mut Reader<'_>, node: &Node, index: usize) -> Option<TestSilence> {
+    let section = reader.section(node, keys::SILENCE, "a silence")?;
+    let text = |key: &str, reader: &mut Reader<'_>| {
+        section.get(key).and_then(|node| reader.text(node, key)).map(str::to_owned)
+    };
+    let Some(matches) = section.get("match") else {
+        reader.problems.error(section.at, "a silence has no `match`", "as in match: {device: ap-1}");
+        return None;
+    };
+    let fine = matcher(reader, matches, "match").is_some();
+    let lasts = section.get("for").and_then(|node| reader.positive(node, "for"));
+    let resolved = section.get("until").and_then(|node| reader.word(node, "until", &["resolved"])).is_some();
+    if section.get("for").is_some() == section.get("until").is_some() {
+        let help = "either for: 1h, or until: resolved";
+        reader.problems.error(section.at, "a silence ends after a while, or when all is well", help);
+    }
+    if !fine || (lasts.is_none() && !resolved) {
+        return None;
+    }
+    Some(TestSilence {
+        id: text("name", reader).unwrap_or_else(|| format!("silence-{}", index + 1)),
+        matches: matches.json(),
+        lasts,
+        author: text("author", reader).unwrap_or_else(|| "test".to_owned()),
+        comment: text("comment", reader).unwrap_or_default(),
+    })
+}
+
+/// What is expired must have begun.
+fn expirable(reader: &mut Reader<'_>, items: &[Node], events: &[TestEvent]) {
+    let begun: Vec<&str> = events
+        .iter()
+        .filter_map(|event| match &event.what {
+            TestInput::Silence(silence) => Some(silence.id.as_str()),
+            TestInput::Event(_) | TestInput::Expire(_) => None,
+        })
+        .collect();
+    for item in items {
+        let Tree::Map(entries) = &item.tree else { continue };
+        let expire = entries.iter().find(|(key, _)| key.scalar().is_some_and(|s| s.text == "expire"));
+        if let Some((_, node)) = expire
+            && let Some(name) = node.scalar()
+            && !begun.contains(&name.text.as_str())
+        {
+            let help = did_you_mean(&name.text, &begun, "known");
+            reader.problems.error(node.at, format!("no silence of this test is called \"{}\"", name.text), help);
+        }
+    }
 }
 
 fn event(reader: &mut Reader<'_>, node: &Node) -> Option<TestEvent> {
@@ -112,7 +247,7 @@ fn event(reader: &mut Reader<'_>, node: &Node) -> Option<TestEvent> {
     if !has("type") && !has("topic") {
         reader.problems.error(node.at, "an event has no `type`", "as in {at: 0s, type: AP_DISCONNECTED}");
     }
-    at.map(|at| TestEvent { at, fields })
+    at.map(|at| TestEvent { at, what: TestInput::Event(fields) })
 }
 
 fn expectation(reader: &mut Reader<'_>, node: &Node, rules: &[Rule]) -> Option<Expectation> {

@@ -41,6 +41,12 @@ pub(super) enum Shape {
     Open,
     /// Anything.
     Any,
+    /// Any of these.
+    Either(&'static [Shape]),
+    /// A list of these.
+    List(&'static Shape),
+    /// Names to these.
+    Each(&'static Shape),
 }
 
 const fn key(name: &'static str, shape: Shape, doc: &'static str) -> Key {
@@ -53,6 +59,18 @@ pub(super) const FILE: &[Key] = &[
     key("destinations", Shape::Named(DESTINATION), "Whom we tell."),
     key("defaults", Shape::Map(DEFAULTS), "Every rule starts from these."),
     key("rules", Shape::ListOf(RULE), "What to look for, and what to do then."),
+    key(
+        "time_intervals",
+        Shape::Each(&INTERVALS),
+        "Named times for rules and maintenance: a period, or a list of them.",
+    ),
+    key(
+        "maintenance",
+        Shape::Either(&[Shape::ListOf(MAINTENANCE), Shape::Named(MAINTENANCE)]),
+        "What matches is not told while it lasts, and reported when it is over.",
+    ),
+    key("inhibit_rules", Shape::ListOf(INHIBIT), "While a source lasts, its targets are not told."),
+    key("topology", Shape::Map(TOPOLOGY), "What is reached through what."),
     key("tests", Shape::ListOf(TEST), "What the rules must say, in virtual time; `foghorn test` runs them."),
 ];
 
@@ -86,6 +104,7 @@ pub(super) const DESTINATION: &[Key] = &[
     key("teams", Shape::Map(CHAT), "A Teams Workflows webhook."),
     key("webhook", Shape::Map(WEBHOOK), "Any URL."),
     key("console", Shape::Open, "Standard output; takes no settings: console: {}."),
+    key("digest", Shape::Map(DIGEST), "Collects, and tells other destinations at a time of day."),
     key("min_severity", Shape::Word(SEVERITIES), "Messages below this are not for it. Default info."),
     key("rate_limit", Shape::Map(RATE_LIMIT), "Its pace."),
     key("overflow", Shape::Word(&["digest", "queue"]), "What happens to messages the pace would delay."),
@@ -93,6 +112,64 @@ pub(super) const DESTINATION: &[Key] = &[
     key("timeout", Shape::Duration, "The whole request. Default 10s."),
     key("retry", Shape::Map(RETRY), "When a send failed."),
 ];
+
+pub(super) const DIGEST: &[Key] = &[
+    key("at", Shape::Texts, "When: 08:00, or several times."),
+    key("zone", Shape::Text, "Whose clock: Europe/Paris. Default: this machine's."),
+    key("into", Shape::Texts, "Whom it tells. Default all."),
+];
+
+/// One period, or several of which any.
+const INTERVALS: Shape = Shape::Either(&[Shape::Map(INTERVAL), Shape::ListOf(INTERVAL)]);
+
+/// Every restriction holds; or one span of time.
+pub(super) const INTERVAL: &[Key] = &[
+    key("times", TIMES, "Times of day: {start: \"22:00\", end: \"06:00\"} or \"22:00-06:00\"; may cross midnight."),
+    key("weekdays", Shape::Texts, "Days on which it begins: saturday, or monday:friday."),
+    key("days_of_month", Shape::Texts, "1, or 1:5; negative ones count from the end of the month."),
+    key("months", Shape::Texts, "january, 1, or june:august."),
+    key("years", Shape::Texts, "2026, or 2026:2028."),
+    ZONE,
+    FROM,
+    UNTIL,
+];
+
+const ZONE: Key = key("zone", Shape::Text, "Whose clocks and calendars: Europe/Paris. Default: this machine's.");
+const FROM: Key =
+    key("from", Shape::Text, "When it begins, once: \"2026-12-01 22:00\", or with a zone as in RFC 3339.");
+const UNTIL: Key = key("until", Shape::Text, "When it ends, likewise.");
+const TIMES: Shape = Shape::Either(&[TIME, Shape::List(&TIME)]);
+const TIME: Shape = Shape::Either(&[Shape::Text, Shape::Map(SPAN)]);
+
+pub(super) const SPAN: &[Key] =
+    &[key("start", Shape::Text, "From here on."), key("end", Shape::Text, "Until before there; 24:00 is midnight.")];
+
+pub(super) const MAINTENANCE: &[Key] = &[
+    key("name", Shape::Text, "Its name, which is its identity across reloads."),
+    key("match", Shape::Match, "What it is about. Default: everything."),
+    key(
+        "every",
+        Shape::Either(&[Shape::Texts, Shape::Map(INTERVAL), Shape::ListOf(INTERVAL)]),
+        "When, again and again: the name of a time_interval, or a period.",
+    ),
+    FROM,
+    UNTIL,
+    ZONE,
+];
+
+pub(super) const INHIBIT: &[Key] = &[
+    key("source", Shape::Match, "What explains."),
+    key("target", Shape::Match, "What is explained."),
+    key("equal", Shape::Fields, "Fields that are the same on both sides."),
+    key("within", Shape::Duration, "Only what began within this of the source, by Mist's clock."),
+    key("via", Shape::Word(VIA), "Only what hangs below the source by `topology`."),
+    key("hold", Shape::Duration, "How long a target waits for a source told later. Default 30s."),
+];
+
+pub(super) const VIA: &[&str] = &["topology"];
+
+pub(super) const TOPOLOGY: &[Key] =
+    &[key("links", Shape::Each(&Shape::Texts), "A device, by name or MAC, to those that are reached through it.")];
 
 pub(super) const CHAT: &[Key] = &[key("url", Shape::Text, "The secret URL: env:NAME or file:PATH.")];
 
@@ -128,17 +205,59 @@ const COOLDOWN: Key =
 const STALE_AFTER: Key =
     key("stale_after", Shape::DurationOrNever, "An alert not heard of for this long ends. Default 7d.");
 
-pub(super) const DEFAULTS: &[Key] =
-    &[NOTIFY, GROUP_BY, GROUP_WAIT, GROUP_INTERVAL, REPEAT, COOLDOWN, STALE_AFTER, SEVERITY, TEMPLATE];
+const FLAPPING_OR_OFF: Shape = Shape::Either(&[Shape::Map(FLAPPING), Shape::Word(OFF), Shape::Flag]);
+const FLAPS: Key = key(
+    "flapping",
+    FLAPPING_OR_OFF,
+    "Told once when it changes too often, then not until it is stable. Default {changes: 4, window: 30m, stable: 10m}.",
+);
+const MUTE: Key = key("mute_time_intervals", Shape::Texts, "Names of `time_intervals` in which it says nothing.");
+const ACTIVE: Key =
+    key("active_time_intervals", Shape::Texts, "Names of `time_intervals` outside of which it says nothing.");
+const DURING_MUTE: Key = key(
+    "during_mute",
+    Shape::Word(MUTED),
+    "What fires then: told at the end if it still lasts (hold), in a digest, or never (drop). Default hold.",
+);
+
+pub(super) const MUTED: &[&str] = &["hold", "digest", "drop"];
+
+/// Ways to say no.
+pub(super) const OFF: &[&str] = &["off", "never", "false", "no"];
+
+pub(super) const FLAPPING: &[Key] = &[
+    key("changes", Shape::Count, "So many changes, at least 2 …"),
+    key("window", Shape::Duration, "… within so long."),
+    key("stable", Shape::Duration, "Until nothing changed for so long."),
+];
+
+pub(super) const DEFAULTS: &[Key] = &[
+    NOTIFY,
+    GROUP_BY,
+    GROUP_WAIT,
+    GROUP_INTERVAL,
+    REPEAT,
+    FLAPS,
+    COOLDOWN,
+    STALE_AFTER,
+    SEVERITY,
+    MUTE,
+    ACTIVE,
+    DURING_MUTE,
+    TEMPLATE,
+];
 
 pub(super) const RULE: &[Key] = &[
     key("name", Shape::Text, "Its name, which is its identity across reloads."),
     key("match", Shape::Match, "What it looks for: keys are AND, a list is any of, `not` is none of."),
+    key("when", Shape::Text, "What `match` cannot say: an expression, as in \"event.audit_id is not defined\"."),
     key("by", Shape::Fields, "What makes two alerts different. Default: the condition's subject."),
     key("for", Shape::Duration, "It must last this long. Default 0s."),
     key("resolve", Shape::Resolve, "What closes it: a match, or `never`. Implied for known conditions."),
     key("keep_firing_for", Shape::Duration, "After a close, wait this long for a reopening. Default 0s."),
     key("threshold", Shape::Map(THRESHOLD), "How many it takes."),
+    key("absent", Shape::Map(ABSENT), "Tell when nothing that matches came for this long."),
+    FLAPS,
     COOLDOWN,
     SEVERITY,
     GROUP_BY,
@@ -146,9 +265,14 @@ pub(super) const RULE: &[Key] = &[
     GROUP_INTERVAL,
     REPEAT,
     STALE_AFTER,
+    MUTE,
+    ACTIVE,
+    DURING_MUTE,
     NOTIFY,
     TEMPLATE,
 ];
+
+pub(super) const ABSENT: &[Key] = &[key("window", Shape::Duration, "How long.")];
 
 pub(super) const THRESHOLD: &[Key] = &[
     key("count", Shape::Count, "How many."),
@@ -166,12 +290,34 @@ pub(super) const BOUNDS: &[Key] = &[
 
 pub(super) const TEST: &[Key] = &[
     key("name", Shape::Text, "What it shows."),
-    key("events", Shape::Any, "What happens: maps of `at`, `type` and whatever else Mist sends."),
+    key("start", Shape::Text, "When time begins. Default 2026-01-05T00:00Z, a Monday."),
+    key(
+        "events",
+        Shape::Any,
+        "What happens: maps of `at`, `type` and whatever else Mist sends; or `silence`, `expire`.",
+    ),
     key("expect", Shape::ListOf(EXPECT), "Every message, in order; the keys given must be equal."),
     key("until", Shape::Duration, "Let time run on until then."),
 ];
 
-pub(super) const REASONS: &[&str] = &["first", "new-events", "recovered", "repeat", "resolved", "stale", "digest"];
+/// Something a person does in a test.
+pub(super) const DEED: &[Key] = &[
+    key("at", Shape::Duration, "When."),
+    key("silence", Shape::Map(SILENCE), "Say nothing about what matches."),
+    key("expire", Shape::Text, "End the silence of this name."),
+];
+
+pub(super) const SILENCE: &[Key] = &[
+    key("name", Shape::Text, "What `expire` knows it by."),
+    key("match", Shape::Match, "What it is about."),
+    key("for", Shape::Duration, "How long."),
+    key("until", Shape::Word(&["resolved"]), "Until nothing that matches lasts any more."),
+    key("author", Shape::Text, "Who."),
+    key("comment", Shape::Text, "Why."),
+];
+
+pub(super) const REASONS: &[&str] =
+    &["first", "new-events", "recovered", "repeat", "resolved", "stale", "flapping", "stable", "absent", "digest"];
 
 pub(super) const EXPECT: &[Key] = &[
     key("at", Shape::Duration, "When."),
@@ -186,17 +332,4 @@ pub(super) const EXPECT: &[Key] = &[
 ];
 
 /// Words of the rules language that later versions know.
-pub(super) const LATER: &[&str] = &[
-    "when",
-    "flapping",
-    "absent",
-    "mute_time_intervals",
-    "active_time_intervals",
-    "during_mute",
-    "time_intervals",
-    "maintenance",
-    "inhibit_rules",
-    "topology",
-    "digest",
-    "edit_rules",
-];
+pub(super) const LATER: &[&str] = &["edit_rules"];

@@ -129,11 +129,7 @@ fn patterns(reader: &mut Reader<'_>, field: &Field, key: &str, items: &[Node]) -
         let Some(text) = reader.text(item, key) else { continue };
         let number = item.scalar().is_some_and(|s| s.kind == Plain::Number);
         if number && matches!(field, Field::Device | Field::DeviceMac) && text.len() >= 10 {
-            reader.problems.error(
-                item.at,
-                format!("YAML reads {text} as a number, not as a MAC"),
-                "put quotes around it",
-            );
+            unquoted_mac(reader, item.at, text);
             continue;
         }
         if text.starts_with('/') && (text.len() == 1 || !text.ends_with('/')) {
@@ -153,6 +149,11 @@ fn patterns(reader: &mut Reader<'_>, field: &Field, key: &str, items: &[Node]) -
         }
     }
     patterns
+}
+
+/// YAML drops a number's leading zeros, so a MAC of digits must not be one.
+pub(super) fn unquoted_mac(reader: &mut Reader<'_>, at: At, text: &str) {
+    reader.problems.error(at, format!("YAML reads {text} as a number, not as a MAC"), "put quotes around it");
 }
 
 /// The word to compare with; words no event will ever have are problems, those nobody has heard of are warnings.
@@ -211,6 +212,15 @@ fn entries(matcher: &Matcher) -> Option<Vec<&'static Entry>> {
     let found: Vec<Vec<&'static Entry>> = kinds.iter().map(|kind| catalogue::named(kind).collect()).collect();
     (!found.is_empty() && found.iter().all(|entries| !entries.is_empty()))
         .then(|| found.into_iter().flatten().collect())
+}
+
+/// The conditions a matcher asks for, and the types that have none, when it asks for nothing else.
+pub(super) fn certain(matcher: &Matcher) -> Option<BTreeSet<String>> {
+    if let Some(conditions) = listed(matcher, &Field::Condition) {
+        return Some(conditions);
+    }
+    let name = |entry: &Entry| if entry.condition.is_empty() { entry.kind } else { entry.condition };
+    Some(entries(matcher)?.into_iter().map(|entry| crate::rules::fold(name(entry))).collect())
 }
 
 /// Why nothing that matches has an end, when that is certain.

@@ -1,7 +1,8 @@
 //! rules.yaml: read whole, or refused with every problem at once.
 //!
 //! `raw` is the file as written, every node with its place; `read` and `keys` say what may stand where; `settings`,
-//! `rules` and `cases` turn it into what cannot be wrong any more; `problem` prints what is.
+//! `rules`, `matching`, `calendar`, `around` and `cases` turn it into what cannot be wrong any more; `problem` prints
+//! what is.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -16,6 +17,8 @@ use crate::rules::RuleSet;
 use crate::source::SourceSettings;
 use crate::store::Retention;
 
+mod around;
+mod calendar;
 mod cases;
 mod explain;
 mod keys;
@@ -27,7 +30,7 @@ mod rules;
 mod schema;
 mod settings;
 
-pub use cases::{Expectation, TestCase, TestEvent};
+pub use cases::{Expectation, TestCase, TestEvent, TestInput, TestSilence};
 pub use explain::explain;
 pub use problem::{Level, Problem, Problems};
 pub use schema::schema;
@@ -176,7 +179,9 @@ impl Config {
         let (on_disk, offline) = (for_ != Use::Parse, for_ == Use::Offline);
         let file = path.map_or_else(|| "built-in rules".to_owned(), |path| path.display().to_string());
         let dir = path.and_then(Path::parent).map(Path::to_owned).unwrap_or_default();
-        let mut reader = Reader { problems: Collector::new(&file, text), env, dir, literal_secrets: false, offline };
+        let zone = jiff::tz::TimeZone::system();
+        let problems = Collector::new(&file, text);
+        let mut reader = Reader { problems, env, dir, literal_secrets: false, offline, zone };
         let config = resolve(text, path, &mut reader);
         if reader.literal_secrets
             && on_disk
@@ -253,12 +258,14 @@ pub fn rules_from_record(record: &RulesRecord) -> Option<RuleSet> {
         dir: PathBuf::new(),
         literal_secrets: false,
         offline: true,
+        zone: jiff::tz::TimeZone::system(),
     };
     let root = raw::parse(&record.text, &mut reader.problems)?;
     let file = reader.section(&root, keys::FILE, "the file")?;
-    let (rules, _) = rules::resolve(&mut reader, &file, &record.destinations);
+    let (rules, _, surroundings) = around::resolve(&mut reader, &file, &record.destinations);
     let sources = settings::sources(&mut reader, &file);
-    Some(RuleSet::new(rules, record.destinations.clone()).with_max_event_age(ages(&sources)))
+    let rules = RuleSet::new(rules, record.destinations.clone()).with_max_event_age(ages(&sources));
+    Some(rules.with_surroundings(surroundings))
 }
 
 fn resolve(text: &str, path: Option<&Path>, reader: &mut Reader<'_>) -> Option<Config> {
@@ -272,14 +279,15 @@ fn resolve(text: &str, path: Option<&Path>, reader: &mut Reader<'_>) -> Option<C
     let (destinations, all) = settings::destinations(reader, &file);
     let names: Vec<_> =
         if all.is_empty() { destinations.iter().map(|d| (d.name.clone(), d.min_severity)).collect() } else { all };
-    let (rules, templates) = rules::resolve(reader, &file, &names);
+    let (rules, templates, surroundings) = around::resolve(reader, &file, &names);
     let tests = cases::resolve(reader, &file, &rules);
+    let rules = RuleSet::new(rules, names).with_max_event_age(ages(&sources)).with_surroundings(surroundings);
     Some(Config {
         path: path.map(Path::to_owned),
         text: text.to_owned(),
         journaled: String::new(),
         server,
-        rules: Arc::new(RuleSet::new(rules, names).with_max_event_age(ages(&sources))),
+        rules: Arc::new(rules),
         sources,
         destinations,
         tests,

@@ -19,6 +19,8 @@ pub(super) struct Reader<'a> {
     pub(super) literal_secrets: bool,
     /// Nothing is sent: a secret that is named but not there may be missing.
     pub(super) offline: bool,
+    /// Whose clocks calendars mean where they name no zone: this machine's.
+    pub(super) zone: jiff::tz::TimeZone,
 }
 
 /// Stands for a secret that is missing where nothing is sent.

@@ -1,31 +1,39 @@
 //! `defaults:` and `rules:`.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::calendar::named_interval;
 use super::keys;
 use super::matching::{endless, impossible, improbable, matcher};
 use super::problem::did_you_mean;
 use super::raw::{At, Node, Tree};
 use super::read::{Reader, Section};
 use crate::model::{Name, Severity};
-use crate::rules::{Policy, Resolve, Rule, Threshold};
+use crate::rules::{DuringMute, Flapping, Matcher, Policy, Resolve, Rule, Threshold, TimeInterval};
 
-/// The rules that can be used, and every template they name, with its place.
-pub(super) fn resolve(
-    reader: &mut Reader<'_>,
-    file: &Section<'_>,
-    destinations: &[(Name, Severity)],
-) -> (Vec<Rule>, Vec<(At, String)>) {
-    let mut templates = Vec::new();
+/// What rules may name, and what they did name.
+pub(super) struct Known<'a> {
+    /// Those that send.
+    pub(super) destinations: &'a [(Name, Severity)],
+    pub(super) digests: &'a [Name],
+    pub(super) intervals: &'a BTreeMap<Name, TimeInterval>,
+    /// The time intervals they named.
+    pub(super) used: Vec<Name>,
+    /// The templates they named, with their places.
+    pub(super) templates: Vec<(At, String)>,
+}
+
+/// The rules that can be used.
+pub(super) fn resolve(reader: &mut Reader<'_>, file: &Section<'_>, known: &mut Known<'_>) -> Vec<Rule> {
     let mut defaults = Policy::default();
     if let Some(section) = file.get("defaults").and_then(|node| reader.section(node, keys::DEFAULTS, "defaults")) {
-        policy(reader, &section, "`defaults`", &mut defaults, destinations, &mut templates);
+        policy(reader, &section, "`defaults`", &mut defaults, known);
     }
     let Some(node) = file.get("rules") else {
         reader.problems.error(file.at, "there are no `rules`", "see the first rule in the README");
-        return (Vec::new(), templates);
+        return Vec::new();
     };
     let items = reader.list(node, "rules");
     if items.is_empty() && matches!(node.tree, Tree::List(_)) {
@@ -34,7 +42,7 @@ pub(super) fn resolve(
     let mut seen: HashMap<Arc<str>, u64> = HashMap::new();
     let mut rules = Vec::new();
     for item in items {
-        let Some(rule) = rule(reader, item, &defaults, destinations, &mut templates) else { continue };
+        let Some(rule) = rule(reader, item, &defaults, known) else { continue };
         if let Some(first) = seen.insert(Arc::clone(&rule.name), rule.line) {
             let at = name_at(item);
             let help = format!("the first is on line {first}; a rule's name is its identity");
@@ -44,7 +52,7 @@ pub(super) fn resolve(
             rules.push(rule);
         }
     }
-    (rules, templates)
+    rules
 }
 
 fn name_at(item: &Node) -> At {
@@ -57,13 +65,7 @@ fn name_at(item: &Node) -> At {
     }
 }
 
-fn rule(
-    reader: &mut Reader<'_>,
-    node: &Node,
-    defaults: &Policy,
-    destinations: &[(Name, Severity)],
-    templates: &mut Vec<(At, String)>,
-) -> Option<Rule> {
+fn rule(reader: &mut Reader<'_>, node: &Node, defaults: &Policy, known: &mut Known<'_>) -> Option<Rule> {
     let section = reader.section(node, keys::RULE, "a rule")?;
     let name: Option<Arc<str>> = match section.get("name") {
         Some(node) => reader.text(node, "name").map(Arc::from),
@@ -97,20 +99,17 @@ fn rule(
     };
     let threshold = section.get("threshold").and_then(|node| threshold(reader, node));
     let mut own = defaults.clone();
-    policy(reader, &section, &called, &mut own, destinations, templates);
+    policy(reader, &section, &called, &mut own, known);
     let own_duration = |key: &str, reader: &mut Reader<'_>| section.get(key).and_then(|n| reader.duration(n, key));
     own.r#for = own_duration("for", reader).unwrap_or(Duration::ZERO);
     own.keep_firing_for = own_duration("keep_firing_for", reader).unwrap_or(Duration::ZERO);
+    let absent = section.get("absent").and_then(|node| absent(reader, node));
     let matcher = matcher?;
-    if !matches!(resolve, Resolve::When(_)) {
-        for (key, given) in [("for", own.r#for), ("keep_firing_for", own.keep_firing_for)] {
-            if !given.is_zero()
-                && let Some(endless) = endless(&matcher)
-            {
-                let what = format!("{called} has `{key}`, but {endless}");
-                reader.problems.error(section.key_at(key), what, "say what ends it with `resolve`, or use `threshold`");
-            }
-        }
+    if section.get("absent").is_some() {
+        absence_has_no(reader, &section, &called);
+        own.flapping = None;
+    } else {
+        without_an_end(reader, &section, &called, &matcher, &resolve, &mut own);
     }
     if let Some(why) = impossible(&matcher) {
         reader.problems.error(section.key_at("match"), format!("{called} can never match: {why}"), "");
@@ -125,20 +124,68 @@ fn rule(
         resolve,
         threshold,
         when: None,
-        absent: None,
+        absent,
         policy: Arc::new(own),
     })
 }
 
-/// The keys that `defaults` and rules share.
-fn policy(
+/// What needs an end, on what has none: a problem where the rule says so itself, nothing where `defaults` do.
+fn without_an_end(
     reader: &mut Reader<'_>,
     section: &Section<'_>,
     called: &str,
-    policy: &mut Policy,
-    destinations: &[(Name, Severity)],
-    templates: &mut Vec<(At, String)>,
+    matcher: &Matcher,
+    resolve: &Resolve,
+    own: &mut Policy,
 ) {
+    let why = match resolve {
+        Resolve::When(_) => return,
+        Resolve::Never => Some("it never resolves".to_owned()),
+        Resolve::Implied => None,
+    };
+    let endless = endless(matcher);
+    let help = "say what ends it with `resolve`, or use `threshold`";
+    for (key, given) in [("for", !own.r#for.is_zero()), ("keep_firing_for", !own.keep_firing_for.is_zero())] {
+        if given && let Some(endless) = &endless {
+            reader.problems.error(section.key_at(key), format!("{called} has `{key}`, but {endless}"), help);
+        }
+    }
+    if let Some(why) = endless.or(why) {
+        if section.get("flapping").is_some() && own.flapping.is_some() {
+            let help = "say what ends it with `resolve`, or leave `flapping` out";
+            reader.problems.error(section.key_at("flapping"), format!("{called} has `flapping`, but {why}"), help);
+        }
+        own.flapping = None;
+    }
+}
+
+fn absent(reader: &mut Reader<'_>, node: &Node) -> Option<Duration> {
+    let section = reader.section(node, keys::ABSENT, "absent")?;
+    match section.get("window") {
+        Some(node) => reader.positive(node, "window"),
+        None => {
+            reader.problems.error(section.at, "`absent` has no `window`", "as in absent: {window: 1h}");
+            None
+        }
+    }
+}
+
+/// Keys that are about something that happens, beside `absent`, which is about nothing happening.
+fn absence_has_no(reader: &mut Reader<'_>, section: &Section<'_>, called: &str) {
+    for key in ["for", "keep_firing_for", "resolve", "threshold", "cooldown", "flapping"] {
+        if section.get(key).is_some() {
+            let help = match key {
+                "for" => "`window` is how long nothing must come",
+                "resolve" => "it is over when one comes",
+                _ => "make two rules of it",
+            };
+            reader.problems.error(section.key_at(key), format!("{called} has `{key}` beside `absent`"), help);
+        }
+    }
+}
+
+/// The keys that `defaults` and rules share.
+fn policy(reader: &mut Reader<'_>, section: &Section<'_>, called: &str, policy: &mut Policy, known: &mut Known<'_>) {
     if let Some(word) = section.get("severity").and_then(|n| reader.word(n, "severity", keys::SEVERITIES)) {
         policy.severity = Severity::parse(word);
     }
@@ -164,18 +211,82 @@ fn policy(
     if let Some(stale) = section.get("stale_after").and_then(|n| reader.duration_or_never(n, "stale_after")) {
         policy.stale_after = stale;
     }
+    if let Some(node) = section.get("flapping")
+        && let Some(given) = flapping(reader, node, policy.flapping.unwrap_or_default())
+    {
+        policy.flapping = given;
+    }
+    mutes(reader, section, called, policy, known);
     if let Some(node) = section.get("notify") {
-        policy.notify = notify(reader, node, called, destinations);
+        policy.notify = notify(reader, node, called, known);
     }
     if let Some(node) = section.get("template")
         && let Some(name) = reader.text(node, "template")
     {
-        templates.push((node.at, name.to_owned()));
+        known.templates.push((node.at, name.to_owned()));
         policy.template = Some(name.to_owned());
     }
 }
 
-fn notify(reader: &mut Reader<'_>, node: &Node, called: &str, destinations: &[(Name, Severity)]) -> Option<Vec<Name>> {
+/// `{changes, window, stable}`, what is left out as in `from`; or `off`, which is `Some(None)`.
+fn flapping(reader: &mut Reader<'_>, node: &Node, from: Flapping) -> Option<Option<Flapping>> {
+    if let Some(word) = node.scalar() {
+        let text = word.text.to_ascii_lowercase();
+        if keys::OFF.contains(&text.as_str()) {
+            return Some(None);
+        }
+        if ["on", "true", "yes"].contains(&text.as_str()) {
+            return Some(Some(from));
+        }
+        let help = "write {changes: 4, window: 30m, stable: 10m}, or off";
+        reader.problems.error(node.at, format!("`flapping` cannot be \"{}\"", word.text), help);
+        return None;
+    }
+    let section = reader.section(node, keys::FLAPPING, "flapping")?;
+    let changes = section.get("changes").and_then(|n| reader.count(n, "changes"));
+    if changes == Some(1) {
+        let help = "one change is none: it goes down and comes back; at least 2";
+        reader.problems.error(section.key_at("changes"), "`changes` of 1 would call everything flapping", help);
+    }
+    let window = section.get("window").and_then(|n| reader.positive(n, "window"));
+    let stable = section.get("stable").and_then(|n| reader.positive(n, "stable"));
+    Some(Some(Flapping {
+        changes: changes.unwrap_or(from.changes),
+        window: window.unwrap_or(from.window),
+        stable: stable.unwrap_or(from.stable),
+    }))
+}
+
+fn mutes(reader: &mut Reader<'_>, section: &Section<'_>, called: &str, policy: &mut Policy, known: &mut Known<'_>) {
+    let mut named = |key: &str, reader: &mut Reader<'_>| {
+        let items = reader.one_or_many(section.get(key)?, key);
+        let found = items.iter().filter_map(|item| named_interval(reader, item, key, called, known.intervals));
+        let names: Vec<Name> = found.map(|(name, _)| name).collect();
+        known.used.extend(names.iter().cloned());
+        Some(names)
+    };
+    if let Some(names) = named("mute_time_intervals", reader) {
+        policy.mute_time_intervals = names;
+    }
+    if let Some(names) = named("active_time_intervals", reader) {
+        policy.active_time_intervals = names;
+    }
+    match section.get("during_mute").and_then(|n| reader.word(n, "during_mute", keys::MUTED)) {
+        Some("hold") => policy.during_mute = DuringMute::Hold,
+        Some("drop") => policy.during_mute = DuringMute::Drop,
+        Some(_) => {
+            policy.during_mute = DuringMute::Digest;
+            if known.digests.is_empty() {
+                let help = "add one: destinations: {morning: {digest: {at: \"08:00\"}}}";
+                let what = format!("{called} keeps for a digest what it does not tell, and there is no digest");
+                reader.problems.error(section.key_at("during_mute"), what, help);
+            }
+        }
+        None => {}
+    }
+}
+
+fn notify(reader: &mut Reader<'_>, node: &Node, called: &str, known: &Known<'_>) -> Option<Vec<Name>> {
     let names = reader.texts(node, "notify");
     if names.iter().any(|(name, _)| *name == "all") {
         return None;
@@ -183,7 +294,8 @@ fn notify(reader: &mut Reader<'_>, node: &Node, called: &str, destinations: &[(N
     if names.is_empty() && matches!(node.tree, Tree::List(_)) {
         reader.problems.warn(node.at, format!("{called} tells nobody"), "its alerts are only recorded");
     }
-    let known: Vec<&str> = destinations.iter().map(|(name, _)| name.as_str()).collect();
+    let known: Vec<&str> =
+        known.destinations.iter().map(|(name, _)| name).chain(known.digests).map(Name::as_str).collect();
     let mut found: Vec<Name> = Vec::new();
     for (name, at) in names {
         if !known.contains(&name) {

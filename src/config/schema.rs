@@ -67,9 +67,9 @@ fn map(keys: &[Key]) -> Value {
     json!({"type": "object", "properties": properties, "additionalProperties": false})
 }
 
-fn shape(shape: Shape) -> Value {
-    let one_or_many = |of: Value| json!({"anyOf": [of, {"type": "array", "items": of}]});
-    match shape {
+fn shape(of: Shape) -> Value {
+    let one_or_many = |one: Value| json!({"anyOf": [one, {"type": "array", "items": one}]});
+    match of {
         Shape::Text => json!({"$ref": "#/$defs/scalar"}),
         Shape::Flag => json!({"type": "boolean"}),
         Shape::Duration => json!({"$ref": "#/$defs/duration"}),
@@ -92,5 +92,8 @@ fn shape(shape: Shape) -> Value {
         Shape::Headers => json!({"type": "object", "additionalProperties": {"$ref": "#/$defs/scalar"}}),
         Shape::Open => json!({"type": ["object", "null"], "additionalProperties": false}),
         Shape::Any => json!({}),
+        Shape::Either(shapes) => json!({"anyOf": shapes.iter().map(|of| shape(*of)).collect::<Vec<_>>()}),
+        Shape::List(of) => json!({"type": "array", "items": shape(*of)}),
+        Shape::Each(of) => json!({"type": "object", "additionalProperties": shape(*of)}),
     }
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::around::is_digest;
 use super::keys;
 use super::problem::nearest;
 use super::raw::{At, Node, Tree};
@@ -127,7 +128,7 @@ fn check_name(reader: &mut Reader<'_>, name: &str, at: At, what: &str) {
 }
 
 /// The destinations that can be used, and every name the file defines (so that one broken URL does not make every rule
-/// that names it a problem).
+/// that names it a problem). Digests are not among them.
 pub(super) fn destinations(
     reader: &mut Reader<'_>,
     file: &Section<'_>,
@@ -143,10 +144,17 @@ pub(super) fn destinations(
         if name == "all" {
             reader.problems.error(at, "`all` cannot be the name of a destination", "`notify: all` means every one");
         }
+        // It tells through the others.
+        if is_digest(node) {
+            continue;
+        }
         let settings = destination(reader, name, node);
         let least = settings.as_ref().map_or(Severity::Info, |settings| settings.min_severity);
         names.push((Name::new(name), least));
         usable.extend(settings);
+    }
+    if names.is_empty() {
+        return (implied_destinations(reader), names);
     }
     (usable, names)
 }
@@ -178,13 +186,9 @@ fn destination(reader: &mut Reader<'_>, name: &str, node: &Node) -> Option<Desti
         return None;
     }
     let section = reader.section(node, keys::DESTINATION, &place)?;
-    if matches!(&node.tree, Tree::Map(entries) if entries.iter().any(|(key, _)| key.scalar().is_some_and(|s| s.text == "digest")))
-    {
-        return None;
-    }
     let mut kinds = KINDS.iter().filter_map(|kind| Some((*kind, section.get(kind)?)));
     let Some((kind, settings)) = kinds.next() else {
-        let help = "slack, teams, webhook or console";
+        let help = "slack, teams, webhook, console or digest";
         reader.problems.error(section.at, format!("{place} does not say what it is"), help);
         return None;
     };

@@ -92,7 +92,8 @@ fn everything_documented_is_read() {
     assert_eq!(rule.policy.repeat_interval, Some(Duration::from_secs(4 * 3_600)));
     assert_eq!(rule.policy.stale_after, None);
     assert_eq!(rule.policy.notify.as_ref().map(Vec::len), Some(2));
-    assert_eq!(config.tests[0].events[0].fields["port"], serde_json::json!(24));
+    let TestInput::Event(fields) = &config.tests[0].events[0].what else { panic!("no event") };
+    assert_eq!(fields["port"], serde_json::json!(24));
     assert_eq!(config.tests[0].expect[0].contains.as_deref(), Some("down"));
     let explained = explain(&config);
     assert!(explained.contains("group_wait: 20s") && explained.contains("DISCONNECTED"), "{explained}");
@@ -142,12 +143,8 @@ fn the_built_in_rules_have_no_problems_and_a_test_each() {
 
 #[test]
 fn journaled_rules_read_again_without_their_environment() {
-    let text = "destinations: {a: {slack: {url: 'env:GONE'}}}\nwhen: x\nrules:\n  - {name: a, match: {type: AP_RESTARTED}, notify: [a], flapping: {}}\n  - {name: b}\n";
-    let record = RulesRecord {
-        text: text.to_owned(),
-        destinations: vec![("a".into(), crate::model::Severity::Info)],
-        start: false,
-    };
+    let text = "destinations: {a: {slack: {url: 'env:GONE'}}}\nlater: x\nrules:\n  - {name: a, match: {type: AP_RESTARTED}, notify: [a], laterer: {}}\n  - {name: b}\n";
+    let record = RulesRecord { text: text.to_owned(), destinations: vec![("a".into(), crate::model::Severity::Info)], start: false };
     let rules = rules_from_record(&record).unwrap();
     assert_eq!(rules.rules().len(), 1);
     assert_eq!(rules.rules()[0].policy.notify, Some(vec!["a".into()]));
