@@ -24,7 +24,7 @@ impl Chance {
     }
 
     /// Any number.
-    pub fn next(&mut self) -> u64 {
+    pub fn number(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -34,7 +34,7 @@ impl Chance {
 
     /// A number from `least` to `most`, both included.
     pub fn between(&mut self, least: u64, most: u64) -> u64 {
-        least + self.next() % most.saturating_sub(least).saturating_add(1).max(1)
+        least + self.number() % most.saturating_sub(least).saturating_add(1).max(1)
     }
 
     /// A time span from `least` to `most`, in milliseconds.
@@ -60,7 +60,7 @@ impl Chance {
 
     /// One of these. `None` of none.
     pub fn pick<'a, T>(&mut self, from: &'a [T]) -> Option<&'a T> {
-        let at = usize::try_from(self.next() % (from.len().max(1) as u64)).unwrap_or(0);
+        let at = usize::try_from(self.number() % (from.len().max(1) as u64)).unwrap_or(0);
         from.get(at)
     }
 
@@ -79,7 +79,7 @@ impl Chance {
 
     /// An id as Mist writes them.
     pub fn uuid(&mut self) -> String {
-        let (high, low) = (self.next(), self.next());
+        let (high, low) = (self.number(), self.number());
         format!(
             "{:08x}-{:04x}-4{:03x}-8{:03x}-{:012x}",
             high >> 32,
@@ -98,8 +98,8 @@ mod tests {
     #[test]
     fn the_same_seed_gives_the_same_numbers_for_ever() {
         let mut chance = Chance::new(7);
-        assert_eq!([chance.next(), chance.next()], [0x63cb_e1e4_5932_0dd7, 0x044c_3cd7_f43c_661c]);
-        assert_ne!(Chance::new(7).part("noise").next(), Chance::new(7).part("faults").next());
+        assert_eq!([chance.number(), chance.number()], [0x63cb_e1e4_5932_0dd7, 0x044c_3cd7_f43c_661c]);
+        assert_ne!(Chance::new(7).part("noise").number(), Chance::new(7).part("faults").number());
     }
 
     #[test]

@@ -26,6 +26,16 @@ struct Batch {
     until: Timestamp,
     topic: &'static str,
     items: Vec<Map<String, Value>>,
+    /// Whether some of it is said nowhere else.
+    once: bool,
+}
+
+/// Whether no other topic says the same.
+fn said_once(topic: &str, item: &Map<String, Value>) -> bool {
+    let text = |key| item.get(key).and_then(Value::as_str).unwrap_or_default();
+    let kind = text("type");
+    let of_devices = ["device_", "switch_", "gateway_"].iter().any(|about| kind.starts_with(about));
+    (topic == "alarms" && !of_devices) || text("reason").contains("non-wifi")
 }
 
 /// Every POST in the order of arrival. With webhooks of the sites each item comes twice: the organisation's brings it too.
@@ -37,6 +47,7 @@ pub(super) fn deliver(noted: &[Noted], (lossy, site_webhooks): (bool, bool), cha
         let site = one.place.as_ref().filter(|_| site_webhooks).map(|place| place.id.clone());
         for webhook in [Some(String::new()), site].into_iter().flatten() {
             let mut item = one.item.clone();
+            let once = !site_webhooks && said_once(one.topic, &item);
             if !webhook.is_empty() && matches!(one.topic, "alarms" | "device-updowns") {
                 item.insert("for_site".to_owned(), true.into());
             }
@@ -46,8 +57,15 @@ pub(super) fn deliver(noted: &[Noted], (lossy, site_webhooks): (bool, bool), cha
             }
             // The last item waits for nobody, the first at most this long.
             let until = one.at + chance.span(Duration::from_secs(1), Duration::from_millis(4_500));
-            let batch = open.entry(key).or_insert(Batch { since: one.at, until, topic: one.topic, items: Vec::new() });
+            let batch = open.entry(key).or_insert(Batch {
+                since: one.at,
+                until,
+                topic: one.topic,
+                items: Vec::new(),
+                once: false,
+            });
             batch.items.push(item);
+            batch.once |= once;
         }
     }
     posts.extend(open.into_values().filter_map(|batch| send(batch, lossy, chance)));
@@ -59,7 +77,8 @@ pub(super) fn deliver(noted: &[Noted], (lossy, site_webhooks): (bool, bool), cha
 fn send(batch: Batch, lossy: bool, chance: &mut Chance) -> Option<Post> {
     let mut received_at =
         batch.until.max(batch.since) + chance.span(Duration::from_secs(1), Duration::from_millis(4_500));
-    if lossy && chance.percent(1) {
+    // What is said once and lost, nobody can tell.
+    if lossy && chance.percent(1) && !batch.once {
         return None;
     }
     if lossy && chance.percent(2) {

@@ -75,9 +75,14 @@ pub(super) fn switch_outage(
         feed.restarted(back + SECOND * 3, switch, "power_cycle");
     }
     feed.configured(back + SECOND * 20, switch);
+    let gateway = site.gateways.first();
+    if let (Some(gateway), Some((_, port)), true) = (gateway, &switch.behind, power) {
+        feed.device(at - SECOND * 2, gateway, "GW_PORT_DOWN", &port_text(port, false, &switch.name));
+        feed.device(back - SECOND * 60, gateway, "GW_PORT_UP", &port_text(port, true, &switch.name));
+    }
     let stays = if left_behind { chance.pick(&aps).cloned() } else { None };
     let mut incidents = vec![Incident {
-        devices: macs(aps.iter().chain([switch])),
+        devices: macs(aps.iter().chain([switch]).chain(gateway)),
         began_at: at - SECOND * 60,
         tells: &["switch_offline"],
         what: format!("{} failed, and with it {} APs", switch.name, aps.len()),
@@ -155,7 +160,8 @@ pub(super) fn interference(feed: &mut Feed, ap: &Arc<Device>, at: Timestamp, cha
     }
 }
 
-/// An uplink that comes and goes. Mist tells of it in one of four ways.
+/// An uplink that comes and goes. Mist tells of it in one of six ways: of a critical port, of a port that Marvis finds
+/// flapping, of a VPN path, or of nothing but the port.
 pub(super) fn flapping_uplink(
     feed: &mut Feed,
     site: &Site,
@@ -164,14 +170,14 @@ pub(super) fn flapping_uplink(
     chance: &mut Chance,
 ) -> Option<Incident> {
     let gateway = site.gateways.first()?;
-    let way = chance.between(1, 4);
-    let (device, port) = if way <= 2 { (switch, "xe-0/1/0") } else { (gateway, "ge-0/0/0") };
+    let way = chance.between(1, 6);
+    let (device, port) = if matches!(way, 1 | 2 | 5) { (switch, "xe-0/1/0") } else { (gateway, "ge-0/0/0") };
     let changes = changes(at, chance);
     for (nth, when) in changes.iter().enumerate() {
         let (when, up) = (*when, nth % 2 == 1);
         let kind = |down: &'static str, up_kind: &'static str| if up { up_kind } else { down };
         match way {
-            1 | 2 => {
+            1 | 2 | 5 => {
                 let text = port_text(port, up, "Uplink to core");
                 feed.device(when, device, kind("SW_PORT_DOWN", "SW_PORT_UP"), &text);
             }

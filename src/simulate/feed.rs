@@ -1,5 +1,6 @@
 //! What Mist's cloud notes of a network: items of its topics, in the shapes Mist sends.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -197,7 +198,7 @@ impl Feed {
         }
         self.tell(&group);
         self.noted.sort_by_key(|noted| noted.at);
-        self.noted
+        without_the_absent(self.noted)
     }
 
     fn tell(&mut self, group: &[Due]) {
@@ -222,6 +223,29 @@ impl Feed {
         }
         self.alarm(at, &first.device.place.clone(), first.kind, None, &Value::Object(more));
     }
+}
+
+/// A device that cannot be reached tells nothing meanwhile.
+fn without_the_absent(noted: Vec<Noted>) -> Vec<Noted> {
+    let mut absent: BTreeSet<String> = BTreeSet::new();
+    let mut hears = |noted: &Noted| {
+        let text = |key| noted.item.get(key).and_then(Value::as_str).unwrap_or_default();
+        let kind = text("type");
+        if matches!(kind, "AP_DISCONNECTED" | "SW_DISCONNECTED" | "GW_DISCONNECTED") {
+            absent.insert(text("mac").to_owned());
+        } else if matches!(kind, "AP_CONNECTED" | "SW_CONNECTED" | "GW_CONNECTED") {
+            absent.remove(text("mac"));
+        } else {
+            let who = match noted.topic {
+                "device-events" => text("mac"),
+                "client-join" => text("ap"),
+                _ => return true,
+            };
+            return !absent.contains(who);
+        }
+        true
+    };
+    noted.into_iter().filter(|one| hears(one)).collect()
 }
 
 fn item(at: Timestamp, device: &Device, kind: &str, more: &Value) -> Map<String, Value> {

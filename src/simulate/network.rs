@@ -189,6 +189,6 @@ fn device(
         Family::Switch => "60c78d",
         Family::Gateway => "94f7ad",
     };
-    let mac = format!("{vendor}{:06x}", chance.next() & 0x00ff_ffff);
+    let mac = format!("{vendor}{:06x}", chance.number() & 0x00ff_ffff);
     Arc::new(Device { mac, name: name.to_owned(), family, model, place: place.clone(), behind })
 }

@@ -29,6 +29,30 @@ pub(super) fn blink(feed: &mut Feed, ap: &Arc<Device>, at: Timestamp, chance: &m
     quiet(at, back, [ap], format!("{} blinks", ap.name))
 }
 
+/// A person restarts an AP.
+pub(super) fn restart(feed: &mut Feed, ap: &Arc<Device>, at: Timestamp, chance: &mut Chance) -> Quiet {
+    let audit = feed.audit(at, Some(&ap.place), &ap.place.org_id, &format!("Restart Device \"{}\"", ap.name));
+    let back = at + chance.seconds(80, 150);
+    feed.device(at + SECOND, ap, "AP_RESTART_BY_USER", &json!({"audit_id": audit}));
+    feed.down(at + SECOND * 10, ap);
+    feed.up(back, ap);
+    feed.restarted(back + SECOND, ap, "user_restart");
+    feed.configured(back + SECOND * 6, ap);
+    quiet(at, back, [ap], format!("{} is restarted by hand", ap.name))
+}
+
+/// What APs hear of the neighbours, which is nobody's business here.
+pub(super) fn neighbours(feed: &mut Feed, network: &Network, midnight: Timestamp, chance: &mut Chance) {
+    let at = midnight + chance.seconds(0, 86_000);
+    let (Some(site), true) = (chance.pick(&network.sites), chance.percent(30)) else { return };
+    let Some(ap) = chance.pick(&site.aps) else { return };
+    let more = json!({
+        "group": "security", "severity": "info", "aps": [ap.mac], "hostnames": [ap.name],
+        "ssids": ["office"], "bssids": ["d420b0fe1201"],
+    });
+    feed.alarm(at, &site.place, "honeypot_ssid", None, &more);
+}
+
 /// The radios are planned anew, as every night at three.
 pub(super) fn nightly_rrm(feed: &mut Feed, network: &Network, midnight: Timestamp, chance: &mut Chance) {
     for site in &network.sites {
@@ -116,7 +140,7 @@ fn access(switch: &Device, chance: &mut Chance) -> String {
 
 fn join(feed: &mut Feed, network: &Network, at: Timestamp, chance: &mut Chance) {
     let Some(ap) = any_ap(network, chance) else { return };
-    let client = format!("a6dd8e{:06x}", chance.next() & 0x00ff_ffff);
+    let client = format!("a6dd8e{:06x}", chance.number() & 0x00ff_ffff);
     let item = json!({
         "ap": ap.mac, "ap_name": ap.name, "band": "5", "bssid": "5c5b35f91801", "connect": at.seconds(),
         "connect_float": at.millis() as f64 / 1e3, "mac": client, "org_id": ap.place.org_id, "random_mac": true,

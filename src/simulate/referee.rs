@@ -5,7 +5,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::incident::{Fault, Incident, Quiet};
-use crate::model::{Message, Timestamp, human_duration};
+use crate::model::{Message, Reason, Timestamp, human_duration};
 use crate::render::markup;
 use crate::rules::{Policy, RuleSet};
 
@@ -213,7 +213,7 @@ fn names_root(message: &Message, incident: &Incident, ended: bool) -> bool {
 
 fn telling(incident: &Incident, its: &[&Message], all: &[Message], rules: &RuleSet, allowance: Allowance) -> Telling {
     let first = its.iter().find(|message| {
-        let ending = matches!(message.about.reason.word(), "resolved" | "recovered" | "stale");
+        let ending = matches!(message.about.reason, Reason::Resolved | Reason::Recovered | Reason::Stale);
         tells(message, incident) && names_root(message, incident, false) && !ending
     });
     let conversations: BTreeSet<&str> = match incident.ended_at {
@@ -225,10 +225,10 @@ fn telling(incident: &Incident, its: &[&Message], all: &[Message], rules: &RuleS
     };
     let ends_of = |conversation: &str| {
         let ends = |message: &&&Message| {
-            let reason = message.about.reason.word();
+            let reason = message.about.reason;
             let over = match incident.root {
-                Some(_) => matches!(reason, "resolved" | "recovered" | "stable"),
-                None => matches!(reason, "resolved" | "stable"),
+                Some(_) => matches!(reason, Reason::Resolved | Reason::Recovered | Reason::Stable),
+                None => matches!(reason, Reason::Resolved | Reason::Stable),
             };
             over && message.about.incident == conversation && names_root(message, incident, true)
         };
@@ -267,7 +267,7 @@ fn allowed(message: &Message, incident: &Incident, all: &[Message], rules: &Rule
     });
     let flapped = all.iter().any(|before| {
         let same = before.about.incident == message.about.incident;
-        same && before.about.reason.word() == "flapping" && before.about.at < message.about.at
+        same && before.about.reason == Reason::Flapping && before.about.at < message.about.at
     });
     if joins || flapped { base + policy.group_interval } else { base }
 }
@@ -279,7 +279,7 @@ fn mistaken(message: &Message, incidents: &[Incident], quiet: &[Quiet]) -> Strin
     let named: BTreeSet<&String> = message.about.subjects.iter().filter_map(|s| s.device_mac.as_ref()).collect();
     let touches = |devices: &BTreeSet<String>| devices.iter().any(|mac| named.contains(mac));
     let noise = quiet.iter().find(|quiet| near(quiet.from, quiet.to) && touches(&quiet.devices));
-    let after = incidents.iter().filter(|incident| touches(&incident.devices) && incident.began_at <= at).last();
+    let after = incidents.iter().rfind(|incident| touches(&incident.devices) && incident.began_at <= at);
     let because = match (noise, after) {
         (Some(quiet), _) => quiet.what.clone(),
         (None, Some(incident)) => format!("long after: {} ({})", incident.what, incident.last_sign()),

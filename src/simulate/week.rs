@@ -129,7 +129,11 @@ impl Week {
                     site.gateways.iter().chain([&switch]).map(|device| device.mac.clone()).collect()
                 }
                 Fault::GrowingAlarm => site.gateways.iter().map(|device| device.mac.clone()).collect(),
-                Fault::Dhcp => vec![format!("dhcp of {}", site.place.id)],
+                Fault::Dhcp => {
+                    // Not while the way out is gone: that explains it.
+                    let gateways = site.gateways.iter().map(|device| device.mac.clone());
+                    gateways.chain([format!("dhcp of {}", site.place.id)]).collect()
+                }
             };
             if self.take(&touched, at, at + lasts) {
                 self.happen(fault, &site, (&ap, &switch), at, lasts, chance);
@@ -185,27 +189,33 @@ impl Week {
 
     fn noise(&mut self, chance: &mut Chance) {
         let (volume, blinks) = match self.options.preset {
-            Preset::Home => (Volume { ports: 9, joins: 8, logins: 2, audits: 2, co_channel: 1 }, 1),
+            Preset::Home => (Volume { ports: 6, joins: 6, logins: 1, audits: 2, co_channel: 1 }, 1),
             Preset::Campus => (Volume { ports: 560, joins: 350, logins: 280, audits: 12, co_channel: 40 }, 14),
         };
         for day in 0..self.options.days {
             let midnight = self.options.start + DAY * u32::try_from(day).unwrap_or(0);
             noise::nightly_rrm(&mut self.feed, &self.network, midnight, chance);
             noise::day(&mut self.feed, &self.network, midnight, &volume, chance);
-            for _ in 0..blinks {
-                self.blink(midnight, chance);
+            for nth in 0..blinks {
+                // Now and then it is a person who restarts one.
+                self.blink(midnight, nth == 0 && day % 3 == 1, chance);
             }
+            noise::neighbours(&mut self.feed, &self.network, midnight, chance);
         }
     }
 
-    fn blink(&mut self, midnight: Timestamp, chance: &mut Chance) {
+    fn blink(&mut self, midnight: Timestamp, by_hand: bool, chance: &mut Chance) {
         for _ in 0..20 {
             let at = midnight + chance.span(Duration::ZERO, DAY - MINUTE * 10);
             let Some(ap) = chance.pick(&self.network.sites).and_then(|site| chance.pick(&site.aps)).cloned() else {
                 return;
             };
             if self.take(std::slice::from_ref(&ap.mac), at, at + MINUTE * 3) {
-                let quiet = noise::blink(&mut self.feed, &ap, at, chance);
+                let quiet = if by_hand {
+                    noise::restart(&mut self.feed, &ap, at, chance)
+                } else {
+                    noise::blink(&mut self.feed, &ap, at, chance)
+                };
                 self.quiet.push(quiet);
                 return;
             }
