@@ -179,10 +179,8 @@ impl SilenceLinks {
 
 /// What this message may silence, the narrowest first: its devices, else its sites.
 fn offers(about: &Notification) -> impl Iterator<Item = Offer> {
-    let tells = matches!(
-        about.reason,
-        Reason::First | Reason::NewEvents | Reason::Repeat | Reason::Flapping | Reason::Absent
-    );
+    let tells =
+        matches!(about.reason, Reason::First | Reason::NewEvents | Reason::Repeat | Reason::Flapping | Reason::Absent);
     let (field, what) = match &about.condition {
         Some(condition) => ("condition", condition.as_str()),
         None => ("type", about.kind.as_str()),

@@ -161,7 +161,8 @@ impl Collector for Scrape {
             .map(|(name, answer, count)| (vec![("source", name.as_str()), ("answer", answer.as_str())], *count));
         family(&mut encoder, "foghorn_posts", "POSTs answered, by status", MetricType::Counter, rows)?;
         let asked: Vec<_> = counts.silences.iter().map(|((door, answer), n)| (*door, answer.to_string(), *n)).collect();
-        let rows = asked.iter().map(|(door, answer, count)| (vec![("door", *door), ("answer", answer.as_str())], *count));
+        let rows =
+            asked.iter().map(|(door, answer, count)| (vec![("door", *door), ("answer", answer.as_str())], *count));
         family(&mut encoder, "foghorn_silence_requests", "Requests about silences", MetricType::Counter, rows)?;
         let rows = counts.not_stored.iter().map(|(topic, count)| (vec![("topic", topic.as_str())], *count));
         family(&mut encoder, "foghorn_not_stored", "Events of chatty topics, not stored", MetricType::Counter, rows)?;

@@ -100,7 +100,12 @@ impl Templates {
                 .map(|(name, text)| ((*name).to_owned(), (format!("{name}.hbs"), (*text).to_owned())))
                 .collect(),
         )
-        .unwrap_or_else(|_| Self { registry: registry(), names: Vec::new(), portals: BTreeMap::new(), silences: None })
+        .unwrap_or_else(|_| Self {
+            registry: registry(),
+            names: Vec::new(),
+            portals: BTreeMap::new(),
+            silences: None,
+        })
     }
 
     /// The shipped templates, each replaced by the file of its name in `overrides`; other files there add templates.

@@ -127,7 +127,9 @@ mod tests {
     fn an_address_is_there_as_long_as_the_server() {
         let dir = tempfile::tempdir().unwrap();
         assert_eq!(Address::read(dir.path()), None);
-        for (listens, reached) in [("127.0.0.1:8080", "127.0.0.1:8080"), ("0.0.0.0:1", "127.0.0.1:1"), ("[::]:2", "[::1]:2")] {
+        for (listens, reached) in
+            [("127.0.0.1:8080", "127.0.0.1:8080"), ("0.0.0.0:1", "127.0.0.1:1"), ("[::]:2", "[::1]:2")]
+        {
             let noted = Address::note(dir.path(), listens.parse().unwrap()).unwrap();
             assert_eq!(Address::read(dir.path()), Some(reached.parse().unwrap()));
             drop(noted);

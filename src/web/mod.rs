@@ -185,4 +185,6 @@ fn is_forwarding(name: &str) -> bool {
 }
 
 #[cfg(test)]
+mod silence_tests;
+#[cfg(test)]
 mod tests;

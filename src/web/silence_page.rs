@@ -110,7 +110,8 @@ impl<S: Store> Visit<'_, S> {
         );
         if let Some(SilenceState { silence, .. }) = self.silencing.find(&self.silencing.key.silence_id(offer)) {
             let (until, author) = (ends(&silence), escape(&silence.author));
-            let _ = write!(text, "<p class=\"note\">{author} silenced it {until}. What you choose here replaces that.</p>");
+            let _ =
+                write!(text, "<p class=\"note\">{author} silenced it {until}. What you choose here replaces that.</p>");
         }
         text.push_str("<form method=\"post\"><fieldset><legend>For how long?</legend>");
         let choice = if ["morning", "resolved"].contains(&choice) { choice } else { "1h" };
@@ -146,7 +147,9 @@ impl<S: Store> Visit<'_, S> {
         let until = match field("for").as_deref() {
             Some("1h") => until(Some("1h"), None, self.now)?,
             Some(choice @ ("morning" | "resolved")) => until(None, Some(choice), self.now)?,
-            _ => return Err(Problem::new(StatusCode::BAD_REQUEST, "It does not say for how long.", "Go back, choose.")),
+            _ => {
+                return Err(Problem::new(StatusCode::BAD_REQUEST, "It does not say for how long.", "Go back, choose."));
+            }
         };
         let silence = Silence {
             id: self.silencing.key.silence_id(offer),
@@ -209,7 +212,8 @@ fn refused(bad: Bad) -> Problem {
 
 fn refusal(problem: &Problem) -> Response {
     let help = escape(&problem.help).replacen('`', "<code>", 1).replacen('`', "</code>", 1);
-    let mut response = page(problem.status, "Nothing was changed", &format!("<p>{}</p><p>{help}</p>", escape(&problem.error)));
+    let mut response =
+        page(problem.status, "Nothing was changed", &format!("<p>{}</p><p>{help}</p>", escape(&problem.error)));
     match problem.status {
         StatusCode::METHOD_NOT_ALLOWED => {
             response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD, POST"));

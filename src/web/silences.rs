@@ -152,7 +152,9 @@ async fn answer<S: Store>(
         }
         (&Method::POST, None) => {
             let body = read_body(state, headers, "application/json", body).await?;
-            let asked = serde_json::from_slice(&body)
+            // A list would read as the fields in their order.
+            let asked = serde_json::from_slice::<serde_json::Map<String, Value>>(&body)
+                .and_then(|asked| serde_json::from_value(asked.into()))
                 .map_err(|e| Problem::bad(format!("the body does not read: {e}"), "docs/api.md shows one"))?;
             let now = state.wall();
             let silence = silence(asked, now)?;
