@@ -1,11 +1,5 @@
 //! Silencing a real server: by the command line, by the API, by the links of its messages.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::disallowed_methods
-)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::disallowed_methods)]
 
 mod support;
 
@@ -63,7 +57,8 @@ async fn the_command_line_silences_lists_and_ends() {
 
     let (code, note) = run(&["silence", "add", "device=nobody", "--until", "morning"]);
     assert!(code == Some(0) && note.contains("note: it matches nothing that is open now"), "{note}");
-    let json: Vec<Value> = run(&["silence", "list", "--format", "json"]).1.lines().map(|l| l.parse().unwrap()).collect();
+    let json: Vec<Value> =
+        run(&["silence", "list", "--format", "json"]).1.lines().map(|l| l.parse().unwrap()).collect();
     assert_eq!(json.len(), 2);
 
     let (code, ended) = run(&["silence", "expire", &id]);

@@ -112,6 +112,10 @@ fn add(config: &Config, args: AddArgs) -> Result<(), Failure> {
         }
     }
     let made = Door::open(config, &args.server)?.ask(&Method::POST, "", Some(&asked.into()))?;
+    if made.get("over").is_some() {
+        out(&format!("nothing that {} matches is open now, so the silence is over already\n", matcher(&made)));
+        return Ok(());
+    }
     let mut text = format!("{}: silenced {} {}\n", word(&made, "id"), matcher(&made), ends(&made));
     if made.get("matching").and_then(Value::as_u64) == Some(0) {
         text.push_str("note: it matches nothing that is open now\n");

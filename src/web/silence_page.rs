@@ -15,7 +15,7 @@ use warp::filters::BoxedFilter;
 use warp::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use warp::reply::Response;
 
-use super::silences::{Problem, Silencing, check_room, expire, make, morning, read_body, said, until};
+use super::silences::{Heeded, Problem, Silencing, check_room, expire, make, morning, read_body, said, until};
 use super::{Refused, State};
 use crate::engine::SilenceState;
 use crate::links::{Bad, Offer, Says};
@@ -160,14 +160,18 @@ impl<S: Store> Visit<'_, S> {
             created: self.now,
         };
         check_room(self.silencing, &silence.id)?;
-        let (made, folded) = make(self.state, self.silencing, silence).await?;
-        let back = self.silencing.key.sign(&Says::undo(&made.silence.id, self.now));
-        let state = match (folded, made.matching) {
-            (false, _) => "It is noted. Foghorn has much to do at the moment and will heed it soon.".to_owned(),
-            (true, 0) => "Nothing of it is open now.".to_owned(),
-            (true, 1) => "One alert that is open now falls silent.".to_owned(),
-            (true, n) => format!("{n} alerts that are open now fall silent."),
+        let (made, heeded) = make(self.state, self.silencing, silence).await?;
+        let state = match (heeded, made.matching) {
+            (Heeded::Over, _) => {
+                let text = format!("<p>Nothing of {} lasts any more: there is nothing to wait for.</p>", what(offer));
+                return Ok(page(StatusCode::OK, "It is resolved already", &text));
+            }
+            (Heeded::Later, _) => "It is noted. Foghorn has much to do at the moment and will heed it soon.".to_owned(),
+            (Heeded::InForce, 0) => "Nothing of it is open now.".to_owned(),
+            (Heeded::InForce, 1) => "One alert that is open now falls silent.".to_owned(),
+            (Heeded::InForce, n) => format!("{n} alerts that are open now fall silent."),
         };
+        let back = self.silencing.key.sign(&Says::undo(&made.silence.id, self.now));
         let text = format!(
             "<p>Foghorn says nothing new about {} {}.</p><p>{state}</p>\
              <form method=\"post\" action=\"{back}/undo\"><button>Undo</button></form>",

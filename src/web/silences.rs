@@ -159,10 +159,12 @@ async fn answer<S: Store>(
             let now = state.wall();
             let silence = silence(asked, now)?;
             check_room(silencing, &silence.id)?;
-            match make(state, silencing, silence).await? {
-                (state, true) => Ok(reply(StatusCode::CREATED, &json_of(&state))),
-                (state, false) => Ok(reply(StatusCode::ACCEPTED, &json_of(&state))),
+            let (made, heeded) = make(state, silencing, silence).await?;
+            let mut answer = json_of(&made);
+            if let (Heeded::Over, Some(answer)) = (heeded, answer.as_object_mut()) {
+                answer.insert("over".to_owned(), true.into());
             }
+            Ok(reply(if heeded == Heeded::Later { StatusCode::ACCEPTED } else { StatusCode::CREATED }, &answer))
         }
         (&Method::DELETE, Some(id)) => {
             check_ready(state)?;
@@ -335,16 +337,31 @@ pub(super) fn check_room(silencing: &Silencing, id: &str) -> Result<(), Problem>
     Ok(())
 }
 
-/// Makes a silence: it is journaled. With it, whether the engine knows already.
+/// What became of a silence that was made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Heeded {
+    /// It is in force.
+    InForce,
+    /// It was over at once: until resolved, and nothing lasts.
+    Over,
+    /// The engine has much to do and will come to it.
+    Later,
+}
+
+/// Makes a silence: it is journaled.
 pub(super) async fn make<S: Store>(
     state: &State<S>,
     silencing: &Silencing,
     silence: Silence,
-) -> Result<(SilenceState, bool), Problem> {
+) -> Result<(SilenceState, Heeded), Problem> {
     let folded = append(state, silencing, Record::Silence(silence.clone())).await?;
-    let found = silencing.find(&silence.id).filter(|_| folded);
     tracing::info!(id = %silence.id, author = %silence.author, "a silence begins");
-    Ok((found.unwrap_or(SilenceState { silence, matching: 0 }), folded))
+    let unknown = SilenceState { silence, matching: 0 };
+    Ok(match silencing.find(&unknown.silence.id) {
+        Some(found) if folded => (found, Heeded::InForce),
+        None if folded => (unknown, Heeded::Over),
+        _ => (unknown, Heeded::Later),
+    })
 }
 
 /// Ends a silence before its time.
