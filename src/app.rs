@@ -13,6 +13,7 @@ use crate::config::{self, Config};
 use crate::destination::DestinationSettings;
 use crate::destination::http::Http;
 use crate::dispatcher::{Digest, Dispatcher, Statuses};
+use crate::links::{LinkKey, SilenceLinks};
 use crate::metrics::Metrics;
 use crate::model::{Message, Record, RulesRecord};
 use crate::processor::Processor;
@@ -73,15 +74,18 @@ pub async fn run_by(
 ) -> Result<(), Error> {
     let listen = instead.listen.unwrap_or(config.server.listen);
     let listener = TcpListener::bind(listen).await.map_err(|e| Error::Start(format!("listening on {listen}: {e}")))?;
-    let store = Sqlite::open(instead.data.as_deref().unwrap_or(&config.server.data), clock, config.server.retention)
-        .map_err(|e| Error::Start(e.to_string()))?;
+    let data = instead.data.as_deref().unwrap_or(&config.server.data);
+    let store = Sqlite::open(data, clock, config.server.retention).map_err(|e| Error::Start(e.to_string()))?;
     let http = Http::new(false);
     http.prepare(&config.destinations).map_err(|e| Error::Start(e.to_string()))?;
     let address = listener.local_addr().map_err(|e| Error::Start(e.to_string()))?;
+    let token = web::access::prepare_token(data).map_err(|e| Error::Start(e.to_string()))?;
+    let public_url = config.server.public_url.as_deref();
+    let links = public_url.map(|url| SilenceLinks::new(url, LinkKey::of(&token)));
 
     let stop = CancellationToken::new();
     let metrics = Metrics::default();
-    let (templates, template_updates) = watch::channel(Arc::new(templates));
+    let (templates, template_updates) = watch::channel(Arc::new(templates.with_silences(links.clone())));
     let (ready, readiness) = watch::channel(false);
 
     store
@@ -98,17 +102,20 @@ pub async fn run_by(
     )
     .await
     .map_err(|e| Error::Start(e.to_string()))?;
+    let silencing = web::Silencing::new(token, processor.published(), public_url);
     let processor = on_own_thread(processor.run(stop.clone()));
 
     let digest: Digest = Arc::new(move |waiting: &[Message]| template_updates.borrow().digest(waiting));
     let sender = Sender { store: store.clone(), http, digest, views: (Statuses::default(), metrics.clone()) };
     let dispatching = sender.start(config.destinations.clone());
-    let state = web::State::new(store.clone(), metrics.clone(), readiness, current(&config));
+    let state = web::State::new(store.clone(), metrics.clone(), readiness, current(&config)).with_silencing(silencing);
     let limits = web::Limits { connections: config.server.max_connections, ..web::Limits::default() };
     let server = tokio::spawn(web::serve(listener, web::routes(&state), limits, stop.clone()));
+    // Removed at the end: a file that stays behind names a server that was killed.
+    let _noted = web::access::Address::note(data, address).map_err(|e| Error::Start(e.to_string()))?;
     started(&config, Running { address, store: store.clone(), stop: stop.clone() });
 
-    let mut live = Live { store, templates, state, sender, dispatching: Some(dispatching), metrics };
+    let mut live = Live { store, templates, links, state, sender, dispatching: Some(dispatching), metrics };
     let outcome = live.until_stopped(config, processor, &stop).await;
     let drained = async {
         let _ = server.await;
@@ -156,6 +163,7 @@ impl Sender {
 struct Live {
     store: Sqlite,
     templates: watch::Sender<Arc<Templates>>,
+    links: Option<SilenceLinks>,
     state: web::State<Sqlite>,
     sender: Sender,
     dispatching: Option<Dispatching>,
@@ -227,7 +235,7 @@ impl Live {
             error!("the changed config could not be journaled; the rules before stay in force: {e}");
             return;
         }
-        self.templates.send_replace(Arc::new(templates));
+        self.templates.send_replace(Arc::new(templates.with_silences(self.links.clone())));
         if fresh.destinations != config.destinations {
             self.stop_dispatching().await;
             self.dispatching = Some(self.sender.start(fresh.destinations.clone()));

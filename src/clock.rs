@@ -123,6 +123,16 @@ pub fn random() -> f64 {
     (bits >> 11) as f64 / (1_u64 << 53) as f64
 }
 
+/// Bytes no one can guess, from the operating system: for keys.
+///
+/// # Errors
+/// When the operating system gives none.
+pub fn unguessable<const N: usize>() -> std::io::Result<[u8; N]> {
+    let mut bytes = [0; N];
+    std::io::Read::read_exact(&mut std::fs::File::open("/dev/urandom")?, &mut bytes)?;
+    Ok(bytes)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

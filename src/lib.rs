@@ -9,7 +9,7 @@
 //!
 //! The floors; a module uses only floors below its own (`tests/architecture.rs` holds them):
 //! * 0: [`model`], the words
-//! * 1: [`clock`], [`rules`], [`render`], [`pacing`], [`metrics`]: small parts
+//! * 1: [`clock`], [`rules`], [`render`], [`pacing`], [`metrics`], [`links`]: small parts
 //! * 2: [`engine`], [`source`], [`destination`], [`store`], [`simulate`]: the core, and one file per outside thing
 //! * 3: [`config`], [`fold`], [`processor`], [`dispatcher`], [`replay`], [`trial`], [`web`]: settings, and what runs
 //! * 4, 5: [`app`], [`cli`]: the doors
@@ -22,6 +22,7 @@ pub mod destination;
 pub mod dispatcher;
 pub mod engine;
 pub mod fold;
+pub mod links;
 pub mod metrics;
 pub mod model;
 pub mod pacing;

@@ -35,6 +35,7 @@ struct Counts {
     malformed: BTreeMap<Name, u64>,
     pings: u64,
     reloads: BTreeMap<&'static str, u64>,
+    silences: BTreeMap<(&'static str, u16), u64>,
     attempts: BTreeMap<(Name, &'static str), u64>,
 }
 
@@ -64,6 +65,11 @@ impl Metrics {
     /// Someone pressed the portal's test button.
     pub fn ping(&self) {
         self.counts().pings += 1;
+    }
+
+    /// A request about silences, by the `api` or by a `link`, was answered with this status.
+    pub fn silence(&self, door: &'static str, answer: u16) {
+        add(&mut self.counts().silences, (door, answer), 1);
     }
 
     /// A changed rules.yaml was taken, or refused.
@@ -154,6 +160,10 @@ impl Collector for Scrape {
             .iter()
             .map(|(name, answer, count)| (vec![("source", name.as_str()), ("answer", answer.as_str())], *count));
         family(&mut encoder, "foghorn_posts", "POSTs answered, by status", MetricType::Counter, rows)?;
+        let asked: Vec<_> = counts.silences.iter().map(|((door, answer), n)| (*door, answer.to_string(), *n)).collect();
+        let rows =
+            asked.iter().map(|(door, answer, count)| (vec![("door", *door), ("answer", answer.as_str())], *count));
+        family(&mut encoder, "foghorn_silence_requests", "Requests about silences", MetricType::Counter, rows)?;
         let rows = counts.not_stored.iter().map(|(topic, count)| (vec![("topic", topic.as_str())], *count));
         family(&mut encoder, "foghorn_not_stored", "Events of chatty topics, not stored", MetricType::Counter, rows)?;
         let rows = counts.malformed.iter().map(|(name, count)| (vec![("source", name.as_str())], *count));
@@ -236,6 +246,7 @@ mod tests {
         metrics.not_stored("location", 7);
         metrics.malformed(&mist);
         metrics.ping();
+        metrics.silence("api", 401);
         metrics.reload(true);
         metrics.reload(false);
         metrics.attempt(&slack, "retry");
@@ -254,6 +265,7 @@ mod tests {
             "foghorn_not_stored_total{topic=\"location\"} 7",
             "foghorn_malformed_total{source=\"mist\"} 1",
             "foghorn_pings_total 1",
+            "foghorn_silence_requests_total{door=\"api\",answer=\"401\"} 1",
             "foghorn_journal_last_seq 42",
             "foghorn_judged_seq 41",
             "foghorn_config_reloads_total{result=\"ok\"} 1",

@@ -7,7 +7,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::engine::DUPLICATE_MEMORY;
+use crate::engine::{DUPLICATE_MEMORY, SilenceState};
 use crate::fold::{Applied, Compile, Fold, Remark, messages};
 use crate::metrics::Metrics;
 use crate::model::{Message, Record, Seq, Timestamp};
@@ -31,8 +31,19 @@ const SNAPSHOT_BEHIND: u64 = 20;
 const SNAPSHOT_ENTRIES_PER_KIB: u64 = 2;
 /// … and after so long in any case, when anything happened.
 const SNAPSHOT_AFTER: Duration = Duration::from_secs(30);
+/// What silences match is looked at again after so long.
+const LOOK_AFTER: Duration = Duration::from_secs(1);
 /// A wall clock further off than this is journaled.
 const CLOCK_TOLERANCE_MS: u64 = 5_000;
+
+/// What others may know of the fold.
+#[derive(Clone, Debug, Default)]
+pub struct Published {
+    /// Everything up to here is folded.
+    pub folded: Seq,
+    /// The silences in force; what they match may be a second old.
+    pub silences: Arc<Vec<SilenceState>>,
+}
 
 /// Reads the journal in order and turns it into messages. One of these runs per store.
 pub struct Processor<S> {
@@ -47,6 +58,9 @@ pub struct Processor<S> {
     committed: Seq,
     snapshot: Taken,
     snapshot_entries: u64,
+    published: watch::Sender<Published>,
+    /// When the silences were looked at, and whether anything was folded since.
+    looked: (Timestamp, bool),
 }
 
 /// When the last snapshot was taken.
@@ -83,6 +97,8 @@ impl<S: Store> Processor<S> {
         };
         let size = recovered.snapshot.as_ref().map_or(0, |(_, bytes)| bytes.len() as u64);
         let snapshot = Taken { seq: folded, at: store.clock().now(), size };
+        let published = watch::Sender::new(Published { folded, silences: Arc::new(fold.silences()) });
+        let looked = (snapshot.at, false);
         Ok(Self {
             store,
             templates,
@@ -93,6 +109,8 @@ impl<S: Store> Processor<S> {
             committed: recovered.cursor,
             snapshot,
             snapshot_entries: SNAPSHOT_ENTRIES,
+            published,
+            looked,
         })
     }
 
@@ -100,6 +118,12 @@ impl<S: Store> Processor<S> {
     #[must_use]
     pub fn with_snapshot_every(self, entries: u64) -> Self {
         Self { snapshot_entries: entries, ..self }
+    }
+
+    /// How far it is, and which silences are in force.
+    #[must_use]
+    pub fn published(&self) -> watch::Receiver<Published> {
+        self.published.subscribe()
     }
 
     /// Runs until cancelled, then leaves a snapshot behind.
@@ -128,6 +152,7 @@ impl<S: Store> Processor<S> {
             }
             let behind = self.store.last() > self.folded;
             self.commit(made, behind, false).await?;
+            self.publish(entries.iter().any(|e| matches!(e.record, Record::Silence(_) | Record::Expire { .. })));
             if stop.is_cancelled() {
                 break; // what is left is folded after the restart
             }
@@ -136,6 +161,21 @@ impl<S: Store> Processor<S> {
             }
         }
         self.commit(Vec::new(), false, true).await
+    }
+
+    /// Says how far it is. What silences match is looked at `now`, else when it was not for a while: many silences and many
+    /// alerts make that dear.
+    fn publish(&mut self, now: bool) {
+        let at = self.store.clock().now();
+        let look = now || at.since(self.looked.0) >= LOOK_AFTER;
+        let silences = look.then(|| Arc::new(self.fold.silences()));
+        self.looked = if look { (at, false) } else { (self.looked.0, true) };
+        self.published.send_modify(|published| {
+            published.folded = self.folded;
+            if let Some(silences) = silences {
+                published.silences = silences;
+            }
+        });
     }
 
     /// Waits while a flood goes on: whoever posts is answered first, and fewer steps stand in the way.
@@ -203,6 +243,9 @@ impl<S: Store> Processor<S> {
 
     /// Everything journaled is judged: says so, and notes a wall clock that went its own way.
     async fn caught_up(&mut self) -> Result<(), crate::store::Error> {
+        if self.looked.1 {
+            self.publish(false);
+        }
         self.ready.send_if_modified(|ready| !std::mem::replace(ready, true));
         let offset_ms = self.store.clock().offset_ms();
         if offset_ms.abs_diff(self.fold.offset_ms()) > CLOCK_TOLERANCE_MS {
@@ -222,7 +265,8 @@ impl<S: Store> Processor<S> {
             return Ok(());
         }
         let now = self.store.clock().now();
-        let idle = SNAPSHOT_AFTER;
+        let unseen = self.looked.1 && !self.published.borrow().silences.is_empty();
+        let idle = if unseen { LOOK_AFTER } else { SNAPSHOT_AFTER };
         let until_due = self.fold.next_wakeup().map(|due| due.since(now));
         if until_due.is_some_and(|wait| wait.is_zero()) {
             return self.append(Record::Tick).await;

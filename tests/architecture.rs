@@ -10,7 +10,7 @@ use std::path::Path;
 /// Every top-level module and its floor. A new module needs a line here.
 const FLOORS: &[(u8, &[&str])] = &[
     (0, &["model"]),
-    (1, &["clock", "rules", "render", "pacing", "metrics"]),
+    (1, &["clock", "rules", "render", "pacing", "metrics", "links"]),
     (2, &["engine", "source", "destination", "store", "simulate"]),
     (3, &["config", "fold", "processor", "dispatcher", "replay", "trial", "web"]),
     (4, &["app"]),
@@ -19,6 +19,8 @@ const FLOORS: &[(u8, &[&str])] = &[
 
 /// Neighbours on one floor that may look at each other, and why.
 const NEIGHBOURS: &[(&str, &str)] = &[
+    ("render", "links"),   // a message's links
+    ("web", "processor"),  // what it published: the silences in force
     ("pacing", "clock"),   // the limiters run on our clock
     ("processor", "fold"), // the fold, fed by the live journal
     ("replay", "fold"),    // the same fold, fed by a file or the stored journal

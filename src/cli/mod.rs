@@ -15,6 +15,7 @@ mod export;
 mod replay;
 mod send_test;
 mod serve;
+mod silence;
 mod test;
 
 /// What ends a command early: a text for people, and the exit code.
@@ -106,6 +107,9 @@ enum Command {
         /// Its name in the config
         destination: String,
     },
+    /// Silence a running server for a while: add, list, expire
+    #[command(subcommand)]
+    Silence(silence::SilenceCommand),
     /// Print the JSON Schema of the config, for editors
     Schema,
     /// Simulate a home network that posts real webhooks to this process, and see what is told of it
@@ -192,6 +196,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
             let how: Load = if args.send { Config::load } else { Config::load_offline };
             demo::run(load(at, how)?, &args)
         }
+        Command::Silence(command) => silence::run(&load(at, Config::load_offline)?, command),
         Command::Schema => {
             out(&crate::config::schema());
             Ok(())

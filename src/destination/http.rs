@@ -138,6 +138,11 @@ fn build(with: impl Fn(ClientBuilder) -> ClientBuilder) -> Result<Client, NoClie
         .map_err(|error| NoClient(short(error)))
 }
 
+/// A client that uses no proxy, for commands that speak to a running server.
+pub(crate) fn direct() -> Result<Client, NoClient> {
+    build(ClientBuilder::no_proxy)
+}
+
 /// Whether a URL stays on this machine.
 pub(crate) fn is_local(url: &Url) -> bool {
     let host = url.host_str().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');

@@ -11,6 +11,7 @@ use std::path::Path;
 use handlebars::{Context, Handlebars, Template};
 use serde_json::Value;
 
+use crate::links::SilenceLinks;
 use crate::model::{Link, Message, Name, Notification, Reason, Subject};
 
 mod body;
@@ -85,6 +86,7 @@ pub struct Templates {
     registry: Handlebars<'static>,
     names: Vec<String>,
     portals: BTreeMap<Name, String>,
+    silences: Option<SilenceLinks>,
 }
 
 impl Templates {
@@ -98,7 +100,12 @@ impl Templates {
                 .map(|(name, text)| ((*name).to_owned(), (format!("{name}.hbs"), (*text).to_owned())))
                 .collect(),
         )
-        .unwrap_or_else(|_| Self { registry: registry(), names: Vec::new(), portals: BTreeMap::new() })
+        .unwrap_or_else(|_| Self {
+            registry: registry(),
+            names: Vec::new(),
+            portals: BTreeMap::new(),
+            silences: None,
+        })
     }
 
     /// The shipped templates, each replaced by the file of its name in `overrides`; other files there add templates.
@@ -132,6 +139,13 @@ impl Templates {
         self
     }
 
+    /// What makes the links that silence; without it messages have none.
+    #[must_use]
+    pub fn with_silences(mut self, silences: Option<SilenceLinks>) -> Self {
+        self.silences = silences;
+        self
+    }
+
     /// The names a rule may give as `template`.
     #[must_use]
     pub fn names(&self) -> Vec<&str> {
@@ -155,7 +169,7 @@ impl Templates {
             title,
             text: text.lines().map(str::trim_end).collect::<Vec<_>>().join("\n").trim().to_owned(),
             facts: facts.lines().filter_map(fact).collect(),
-            links: self.link(&about).into_iter().collect(),
+            links: self.link(&about).into_iter().chain(self.silences.iter().flat_map(|s| s.of(&about))).collect(),
             about,
             folded: Vec::new(),
         }
@@ -272,7 +286,7 @@ impl Templates {
         for (name, part) in templates.into_iter().chain(partials) {
             registry.register_template(&name, part.template);
         }
-        Ok(Self { registry, names, portals: BTreeMap::new() })
+        Ok(Self { registry, names, portals: BTreeMap::new(), silences: None })
     }
 }
 

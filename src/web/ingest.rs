@@ -12,13 +12,11 @@ use warp::http::{HeaderMap, Method, StatusCode, header};
 use warp::reply::Response;
 use warp::{Filter, Rejection};
 
-use super::{Peer, Refused, State, from_this_machine, plain};
+use super::{BODY_DEADLINE, Peer, Refused, State, from_this_machine, plain};
 use crate::model::Record;
 use crate::source::{self, Rejected, SourceSettings};
 use crate::store::Store;
 
-/// The longest a body may take from its head to its last byte.
-const BODY_DEADLINE: Duration = Duration::from_secs(15);
 /// How much of a refused body is read and thrown away, and for how long.
 const DRAINED: u64 = 16 * 1024 * 1024;
 const DRAIN_DEADLINE: Duration = Duration::from_secs(2);
@@ -173,7 +171,7 @@ async fn drain(headers: &HeaderMap, mut body: Pin<&mut (impl Stream<Item = Resul
 
 /// The whole body, counted as it comes: neither a length that lies nor none at all gets past the limit. The permit
 /// stands for its bytes, over all connections.
-async fn read(
+pub(super) async fn read(
     headers: &HeaderMap,
     max_body: usize,
     budget: &Arc<Semaphore>,

@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 use tokio::sync::{Semaphore, watch};
 use warp::filters::BoxedFilter;
@@ -11,19 +12,28 @@ use warp::reply::Response;
 use warp::{Filter, Rejection};
 
 use crate::metrics::Metrics;
+use crate::model::Timestamp;
 use crate::rules::RuleSet;
 use crate::source::SourceSettings;
 use crate::store::Store;
 
+pub mod access;
 mod framing;
 mod ingest;
 mod ops;
 mod serve;
+mod silence_page;
+mod silences;
+
+pub use silences::Silencing;
 
 pub use serve::{Limits, Peer, serve};
 
 /// The most bytes of bodies held at once, over all connections.
 const BYTES_IN_FLIGHT: usize = 48 * 1024 * 1024;
+
+/// The longest a body may take from its head to its last byte.
+const BODY_DEADLINE: Duration = Duration::from_secs(15);
 
 /// What requests are judged by; replaced as a whole when rules.yaml changes.
 #[derive(Clone, Debug)]
@@ -44,6 +54,7 @@ pub struct State<S> {
     ready: watch::Receiver<bool>,
     current: Arc<RwLock<Arc<Current>>>,
     bytes: Arc<Semaphore>,
+    silencing: Option<Arc<Silencing>>,
 }
 
 impl<S: Store> State<S> {
@@ -51,7 +62,18 @@ impl<S: Store> State<S> {
     #[must_use]
     pub fn new(store: S, metrics: Metrics, ready: watch::Receiver<bool>, current: Current) -> Self {
         let bytes = Arc::new(Semaphore::new(BYTES_IN_FLIGHT));
-        Self { store, metrics, ready, current: Arc::new(RwLock::new(Arc::new(current))), bytes }
+        Self { store, metrics, ready, current: Arc::new(RwLock::new(Arc::new(current))), bytes, silencing: None }
+    }
+
+    /// Lets people silence; without this there is nothing at those addresses.
+    #[must_use]
+    pub fn with_silencing(self, silencing: Silencing) -> Self {
+        Self { silencing: Some(Arc::new(silencing)), ..self }
+    }
+
+    /// The wall clock.
+    fn wall(&self) -> Timestamp {
+        self.store.clock().clock().wall()
     }
 
     /// Replaces sources and rules; requests under way finish by the old ones.
@@ -68,6 +90,7 @@ impl<S: Store> State<S> {
 #[must_use]
 pub fn routes<S: Store>(state: &State<S>) -> BoxedFilter<(Response,)> {
     let routes = ingest::route(state).or(ops::routes(state)).unify();
+    let routes = routes.or(silences::routes(state)).unify().or(silence_page::routes(state)).unify();
     routes
         .recover(recover)
         .unify()
@@ -161,5 +184,7 @@ fn is_forwarding(name: &str) -> bool {
     NAMES.contains(&name) || BEGINNINGS.iter().any(|beginning| name.starts_with(beginning))
 }
 
+#[cfg(test)]
+mod silence_tests;
 #[cfg(test)]
 mod tests;

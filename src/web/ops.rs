@@ -55,7 +55,7 @@ fn local() -> impl Filter<Extract = ((),), Error = Rejection> + Clone {
 }
 
 /// Whether `Host` is localhost or an address, which no one else's DNS can hand out.
-fn names_this_machine(headers: &HeaderMap) -> bool {
+pub(super) fn names_this_machine(headers: &HeaderMap) -> bool {
     let Some(host) = headers.get(header::HOST) else { return true };
     let Ok(host) = host.to_str() else { return false };
     let name = match host.strip_prefix('[') {

@@ -22,8 +22,8 @@ const BODY: &str = r#"{"topic":"device-events","events":[{"type":"AP_CONNECTED"}
 
 /// Remembers what was journaled; can be full, or slow.
 #[derive(Clone, Default)]
-struct Fake {
-    records: Arc<Mutex<Vec<Record>>>,
+pub(super) struct Fake {
+    pub(super) records: Arc<Mutex<Vec<Record>>>,
     full: Arc<AtomicBool>,
     delay: Duration,
 }
@@ -85,14 +85,14 @@ impl Store for Fake {
     }
 }
 
-struct World {
-    store: Fake,
-    state: State<Fake>,
-    ready: watch::Sender<bool>,
+pub(super) struct World {
+    pub(super) store: Fake,
+    pub(super) state: State<Fake>,
+    pub(super) ready: watch::Sender<bool>,
 }
 
 impl World {
-    fn new(store: Fake) -> Self {
+    pub(super) fn new(store: Fake) -> Self {
         let (ready, seen) = watch::channel(true);
         let state = State::new(store.clone(), Metrics::default(), seen, current(&[]));
         Self { store, state, ready }
@@ -110,7 +110,7 @@ impl World {
         self.store.records.lock().unwrap().iter().map(one).collect()
     }
 
-    fn scrape(&self) -> BTreeMap<String, u64> {
+    pub(super) fn scrape(&self) -> BTreeMap<String, u64> {
         let text = self.state.metrics.encode(Seq(0), &[]);
         let line = |line: &str| Some((line.rsplit_once(' ')?.0.to_owned(), line.rsplit_once(' ')?.1.parse().ok()?));
         text.lines().filter_map(line).collect()
@@ -149,15 +149,15 @@ fn current(topics: &[&str]) -> Current {
     Current { sources: vec![source("mist", &["s"]), source("lab", &[])], rules, max_body: 4096 }
 }
 
-fn here() -> Peer {
+pub(super) fn here() -> Peer {
     Peer::new("127.0.0.1:9".parse().unwrap())
 }
 
-fn afar() -> Peer {
+pub(super) fn afar() -> Peer {
     Peer::new("192.0.2.1:9".parse().unwrap())
 }
 
-async fn request(
+pub(super) async fn request(
     world: &World,
     method: &str,
     path: &str,
@@ -342,7 +342,7 @@ async fn what_of_us_is_seen_and_by_whom() {
     assert!(policy.contains(&format!("'sha256-{}'", base64(&digest))), "{policy}: the style is {}", base64(&digest));
 }
 
-fn base64(bytes: &[u8]) -> String {
+pub(super) fn base64(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let group = |chunk: &[u8]| {
         let bits = chunk.iter().fold(0_u32, |bits, byte| bits << 8 | u32::from(*byte)) << (8 * (3 - chunk.len()));

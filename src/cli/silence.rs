@@ -1,0 +1,312 @@
+//! `silence add, list, expire`: speaks to the running server, by the address and the token in its data folder.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::Subcommand;
+use reqwest::{Method, Url};
+use serde_json::{Map, Value, json};
+
+use super::{Failure, Format, out};
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::destination::http;
+use crate::model::{Timestamp, human_duration};
+use crate::web::access;
+
+/// The server answers within 5 s, even when the engine is busy.
+const TIMEOUT: Duration = Duration::from_secs(15);
+
+/// What to do about silences.
+#[derive(Debug, Subcommand)]
+pub(super) enum SilenceCommand {
+    /// Say nothing of what matches, for a while; what was told as down is still told when it is back
+    Add(AddArgs),
+    /// The silences in force
+    List {
+        /// How to print
+        #[arg(long, value_enum, default_value_t = Format::Text)]
+        format: Format,
+        #[command(flatten)]
+        server: ServerArgs,
+    },
+    /// End a silence before its time
+    Expire {
+        /// Its id, as `silence list` prints it
+        id: String,
+        /// Who ends it; default: the user's name
+        #[arg(long, value_name = "NAME")]
+        author: Option<String>,
+        #[command(flatten)]
+        server: ServerArgs,
+    },
+}
+
+/// What to silence, and for how long.
+#[derive(Debug, clap::Args)]
+pub(super) struct AddArgs {
+    /// As in `match`: `condition=ap_offline site=Home`; the same field twice means either
+    #[arg(value_name = "FIELD=VALUE")]
+    fields: Vec<String>,
+    /// A whole `match`, as YAML or JSON
+    #[arg(long = "match", value_name = "MATCH")]
+    matches: Option<String>,
+    /// Silence everything
+    #[arg(long, conflicts_with_all = ["fields", "matches"])]
+    all: bool,
+    /// For so long (`2h`)
+    #[arg(long = "for", value_name = "DURATION", required_unless_present = "until", conflicts_with = "until")]
+    lasts: Option<String>,
+    /// Until then: a time (RFC 3339), `morning` (08:00), or `resolved`
+    #[arg(long, value_name = "TIME")]
+    until: Option<String>,
+    /// Why
+    #[arg(long, value_name = "TEXT")]
+    comment: Option<String>,
+    /// Who makes it; default: the user's name
+    #[arg(long, value_name = "NAME")]
+    author: Option<String>,
+    #[command(flatten)]
+    server: ServerArgs,
+}
+
+/// Which server.
+#[derive(Debug, clap::Args)]
+pub(super) struct ServerArgs {
+    /// The server's data folder, instead of `server.data`
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// Where the server is, instead of where its data folder says
+    #[arg(long, value_name = "URL")]
+    server: Option<String>,
+}
+
+pub(super) fn run(config: &Config, command: SilenceCommand) -> Result<(), Failure> {
+    match command {
+        SilenceCommand::Add(args) => add(config, args),
+        SilenceCommand::List { format, server } => list(config, format, &server),
+        SilenceCommand::Expire { id, author, server } => {
+            let author = form_urlencoded::byte_serialize(author.unwrap_or_else(user).as_bytes()).collect::<String>();
+            let id = form_urlencoded::byte_serialize(id.as_bytes()).collect::<String>();
+            let ended = Door::open(config, &server)?.ask(&Method::DELETE, &format!("/{id}?author={author}"), None)?;
+            out(&format!("ended {}: {}\n", word(&ended, "id"), matcher(&ended)));
+            Ok(())
+        }
+    }
+}
+
+fn add(config: &Config, args: AddArgs) -> Result<(), Failure> {
+    let mut asked = Map::new();
+    if args.all {
+        asked.insert("all".to_owned(), true.into());
+    } else {
+        asked.insert("match".to_owned(), read_match(&args.fields, args.matches.as_deref())?.into());
+    }
+    let author = args.author.unwrap_or_else(user);
+    for (key, value) in
+        [("for", args.lasts), ("until", args.until), ("comment", args.comment), ("author", Some(author))]
+    {
+        if let Some(value) = value {
+            asked.insert(key.to_owned(), value.into());
+        }
+    }
+    let made = Door::open(config, &args.server)?.ask(&Method::POST, "", Some(&asked.into()))?;
+    if made.get("over").is_some() {
+        out(&format!("nothing that {} matches is open now, so the silence is over already\n", matcher(&made)));
+        return Ok(());
+    }
+    let mut text = format!("{}: silenced {} {}\n", word(&made, "id"), matcher(&made), ends(&made));
+    if made.get("matching").and_then(Value::as_u64) == Some(0) {
+        text.push_str("note: it matches nothing that is open now\n");
+    }
+    let _ = writeln!(text, "to end it: foghorn silence expire {}", word(&made, "id"));
+    out(&text);
+    Ok(())
+}
+
+/// One map of both ways to say it.
+fn read_match(fields: &[String], whole: Option<&str>) -> Result<Map<String, Value>, Failure> {
+    let mut map = match whole {
+        None => Map::new(),
+        Some(text) => serde_saphyr::from_str::<Map<String, Value>>(text).map_err(|_| {
+            Failure::usage(format!("--match: `{text}` is not a map, as in '{{condition: ap_offline, site: Home}}'"))
+        })?,
+    };
+    for said in fields {
+        let Some((field, value)) = said.split_once('=').filter(|(field, value)| !field.is_empty() && !value.is_empty())
+        else {
+            return Err(Failure::usage(format!("`{said}` is not FIELD=VALUE, as in condition=ap_offline")));
+        };
+        match map.get_mut(field) {
+            None => drop(map.insert(field.to_owned(), value.into())),
+            Some(Value::Array(values)) => values.push(value.into()),
+            Some(one) => *one = json!([one.take(), value]),
+        }
+    }
+    if map.is_empty() {
+        return Err(Failure::usage("name what to silence, as in `condition=ap_offline site=Home`, or say --all"));
+    }
+    Ok(map)
+}
+
+fn list(config: &Config, format: Format, server: &ServerArgs) -> Result<(), Failure> {
+    let silences = Door::open(config, server)?.ask(&Method::GET, "", None)?;
+    let silences = silences.as_array().map(Vec::as_slice).unwrap_or_default();
+    let mut text = String::new();
+    for silence in silences {
+        // Writing to a String cannot fail.
+        let _ = match format {
+            Format::Json => writeln!(text, "{silence}"),
+            Format::Text => {
+                let comment = word(silence, "comment");
+                let comment = if comment.is_empty() { comment } else { format!(": {comment}") };
+                let open = silence.get("matching").and_then(Value::as_u64).unwrap_or_default();
+                writeln!(
+                    text,
+                    "{}  {}\n    {}, by {}{comment}\n    open alerts it matches: {open}",
+                    word(silence, "id"),
+                    matcher(silence),
+                    ends(silence),
+                    word(silence, "author"),
+                )
+            }
+        };
+    }
+    if silences.is_empty() && format == Format::Text {
+        text.push_str("nothing is silenced\n");
+    }
+    out(&text);
+    Ok(())
+}
+
+/// A running server, and what it takes to be heard.
+struct Door {
+    base: Url,
+    token: crate::model::Secret,
+    folder: PathBuf,
+}
+
+impl Door {
+    fn open(config: &Config, server: &ServerArgs) -> Result<Self, Failure> {
+        let folder = server.data.clone().unwrap_or_else(|| config.server.data.clone());
+        let base = match &server.server {
+            Some(url) => url.clone(),
+            None => format!("http://{}", access::Address::read(&folder).ok_or_else(|| not_running(&folder))?),
+        };
+        let base = Url::parse(base.trim_end_matches('/')).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
+        let base = base.ok_or_else(|| Failure::usage("--server: write a URL, as in http://127.0.0.1:8080"))?;
+        let token = access::read_token(&folder)
+            .map_err(|e| Failure::unexpected(format!("cannot read the server's token: {e}\n{}", hint(&folder))))?;
+        Ok(Self { base, token, folder })
+    }
+
+    /// One request, and the JSON of its answer.
+    fn ask(&self, method: &Method, more: &str, body: Option<&Value>) -> Result<Value, Failure> {
+        let url = format!("{}/api/v1/silences{more}", self.base.as_str().trim_end_matches('/'));
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::unexpected)?;
+        let client = http::direct().map_err(Failure::unexpected)?;
+        let answer = runtime.block_on(async {
+            let mut request = client.request(method.clone(), url).timeout(TIMEOUT).bearer_auth(self.token.expose());
+            if let Some(body) = body {
+                request = request.json(body);
+            }
+            let response = request.send().await?;
+            Ok::<_, reqwest::Error>((response.status().as_u16(), response.text().await?))
+        });
+        let (status, text) = match answer {
+            Ok(answer) => answer,
+            Err(error) if error.is_connect() => return Err(not_running(&self.folder)),
+            Err(error) => {
+                return Err(Failure::unexpected(format!("the server did not answer: {}", error.without_url())));
+            }
+        };
+        let answer = serde_json::from_str::<Value>(&text).unwrap_or_default();
+        match status {
+            200..=299 if !answer.is_null() => Ok(answer),
+            401 => Err(Failure::unexpected(format!(
+                "the server does not know the token in {}: is --data another server's folder?",
+                self.folder.display()
+            ))),
+            _ if answer.get("error").is_none() => {
+                Err(Failure::unexpected(format!("{} does not answer like Foghorn (status {status})", self.base)))
+            }
+            _ => {
+                let help = word(&answer, "help");
+                let help = if help.is_empty() { help } else { format!("\n{help}") };
+                let text = format!("{}{help}", word(&answer, "error"));
+                Err(if matches!(status, 400 | 404 | 409) { Failure::usage(text) } else { Failure::unexpected(text) })
+            }
+        }
+    }
+}
+
+fn not_running(folder: &Path) -> Failure {
+    Failure::unexpected(format!("no server is running on the data folder {}\n{}", folder.display(), hint(folder)))
+}
+
+fn hint(folder: &Path) -> String {
+    if folder.join("foghorn.db").exists() {
+        "start `foghorn serve`; or run this as the user that does".to_owned()
+    } else {
+        "start `foghorn serve`, or name its data folder with --data".to_owned()
+    }
+}
+
+/// Who runs this.
+fn user() -> String {
+    ["SUDO_USER", "USER", "LOGNAME"]
+        .into_iter()
+        .filter_map(crate::config::environment)
+        .find(|name| !name.is_empty())
+        .unwrap_or_else(|| "the command line".to_owned())
+}
+
+fn word(answer: &Value, key: &str) -> String {
+    answer.get(key).and_then(Value::as_str).unwrap_or_default().to_owned()
+}
+
+/// `condition=ap_offline site=Home`.
+fn matcher(silence: &Value) -> String {
+    let Some(map) = silence.get("match").and_then(Value::as_object).filter(|map| !map.is_empty()) else {
+        return "everything".to_owned();
+    };
+    let plain = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let one = |(field, value): (&String, &Value)| match value {
+        Value::Array(values) => format!("{field}={}", values.iter().map(plain).collect::<Vec<_>>().join("|")),
+        value => format!("{field}={}", plain(value)),
+    };
+    map.iter().map(one).collect::<Vec<_>>().join(" ")
+}
+
+fn ends(silence: &Value) -> String {
+    let until = word(silence, "until");
+    match Timestamp::parse_rfc3339(&until) {
+        Some(at) => format!("until {until} (in {})", human_duration(at.since(Clock::system().wall()))),
+        None => "until it is resolved".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_and_a_whole_match_become_one_map() {
+        let read = |fields: &[&str], whole| {
+            let fields: Vec<String> = fields.iter().map(|&field| field.to_owned()).collect();
+            read_match(&fields, whole).map(Value::from).map_err(|failure| failure.code)
+        };
+        assert_eq!(read(&["site=Home", "device=a=b"], None), Ok(json!({"site": "Home", "device": "a=b"})));
+        assert_eq!(read(&["site=a", "site=b", "site=c"], None), Ok(json!({"site": ["a", "b", "c"]})));
+        let whole = Some("{condition: ap_offline, not: {site: [Lab, \"X*\"]}}");
+        let map = json!({"condition": "ap_offline", "not": {"site": ["Lab", "X*"]}, "device": "ap-1"});
+        assert_eq!(read(&["device=ap-1"], whole), Ok(map));
+        assert_eq!(read(&[], Some(r#"{"type": "AP_X"}"#)), Ok(json!({"type": "AP_X"})));
+        for (fields, whole) in [(&["site"][..], None), (&["=x"], None), (&[], None), (&["a="], None), (&[], Some("[]"))]
+        {
+            assert_eq!(read(fields, whole), Err(2), "{fields:?} {whole:?}");
+        }
+    }
+}

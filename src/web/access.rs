@@ -1,0 +1,139 @@
+//! Who may act on a running server, and how they find it: two files in the data folder.
+//!
+//! Who can read `token` may silence. `address` says where the server listens, as long as it does.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use crate::clock;
+use crate::model::Secret;
+
+const TOKEN: &str = "token";
+const ADDRESS: &str = "address";
+/// A token an operator put there may not be shorter.
+const LEAST: usize = 32;
+
+/// The token of this data folder; made when there is none. For the process that holds the folder.
+///
+/// # Errors
+/// When it can neither be read nor made, with the file's name.
+pub fn prepare_token(dir: &Path) -> io::Result<Secret> {
+    let path = dir.join(TOKEN);
+    match fs::metadata(&path) {
+        Ok(meta) if meta.permissions().mode() & 0o077 != 0 => {
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).map_err(|e| of(&path, &e))?;
+            tracing::warn!(file = %path.display(), "others could read the token; now they cannot. Delete it and start again for a new one");
+        }
+        Ok(_) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let bytes: [u8; 32] = clock::unguessable().map_err(|e| of(&path, &e))?;
+            let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+            write_whole(&path, &hex).map_err(|e| of(&path, &e))?;
+        }
+        Err(error) => return Err(of(&path, &error)),
+    }
+    read_token(dir)
+}
+
+/// The token of this data folder.
+///
+/// # Errors
+/// When it cannot be read or is none, with the file's name.
+pub fn read_token(dir: &Path) -> io::Result<Secret> {
+    let path = dir.join(TOKEN);
+    let text = fs::read_to_string(&path).map_err(|e| of(&path, &e))?;
+    let text = text.trim();
+    if text.len() < LEAST || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        let what = format!("this is no token of {LEAST} or more characters: delete it and start `foghorn serve` again");
+        return Err(of(&path, &io::Error::new(io::ErrorKind::InvalidData, what)));
+    }
+    Ok(Secret::new(text))
+}
+
+/// Says where the server listens, until this is dropped.
+#[derive(Debug)]
+pub struct Address(PathBuf);
+
+impl Address {
+    /// Writes the file.
+    ///
+    /// # Errors
+    /// When it cannot be written, with its name.
+    pub fn note(dir: &Path, address: SocketAddr) -> io::Result<Self> {
+        let path = dir.join(ADDRESS);
+        write_whole(&path, &address.to_string()).map_err(|e| of(&path, &e))?;
+        Ok(Self(path))
+    }
+
+    /// Where the server of this data folder is reached from this machine; `None` when none runs that stopped in order.
+    #[must_use]
+    pub fn read(dir: &Path) -> Option<SocketAddr> {
+        let mut address: SocketAddr = fs::read_to_string(dir.join(ADDRESS)).ok()?.trim().parse().ok()?;
+        match address.ip() {
+            IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),
+            IpAddr::V6(ip) if ip.is_unspecified() => address.set_ip(Ipv6Addr::LOCALHOST.into()),
+            _ => {}
+        }
+        Some(address)
+    }
+}
+
+impl Drop for Address {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+/// Puts a file there, whole or not at all, for its owner only.
+fn write_whole(path: &Path, text: &str) -> io::Result<()> {
+    let beside = path.with_extension("new");
+    let _ = fs::remove_file(&beside);
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&beside)?;
+    writeln!(file, "{text}")?;
+    file.sync_all()?;
+    fs::rename(&beside, path)?;
+    path.parent().map_or(Ok(()), |dir| File::open(dir)?.sync_all())
+}
+
+fn of(path: &Path, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_made_once_and_for_its_owner_only() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(read_token(dir.path()).unwrap_err().to_string().contains("token"));
+        let made = prepare_token(dir.path()).unwrap();
+        assert_eq!(made.expose().len(), 64);
+        let path = dir.path().join(TOKEN);
+        let mode = || fs::metadata(&path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(), 0o600);
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+        assert_eq!(prepare_token(dir.path()).unwrap(), made, "kept, and made private");
+        assert_eq!(mode(), 0o600);
+        assert_ne!(prepare_token(tempfile::tempdir().unwrap().path()).unwrap(), made);
+        fs::write(&path, "short").unwrap();
+        assert!(prepare_token(dir.path()).unwrap_err().to_string().contains("delete it"));
+    }
+
+    #[test]
+    fn an_address_is_there_as_long_as_the_server() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(Address::read(dir.path()), None);
+        for (listens, reached) in
+            [("127.0.0.1:8080", "127.0.0.1:8080"), ("0.0.0.0:1", "127.0.0.1:1"), ("[::]:2", "[::1]:2")]
+        {
+            let noted = Address::note(dir.path(), listens.parse().unwrap()).unwrap();
+            assert_eq!(Address::read(dir.path()), Some(reached.parse().unwrap()));
+            drop(noted);
+            assert_eq!(Address::read(dir.path()), None);
+        }
+    }
+}

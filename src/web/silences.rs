@@ -1,0 +1,437 @@
+//! `/api/v1/silences`: what is silenced, for those who have the token. Making and ending one, for the pages too.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Buf;
+use futures_util::Stream;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tokio::sync::watch;
+use warp::Filter;
+use warp::filters::BoxedFilter;
+use warp::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use warp::reply::Response;
+
+use super::ops::names_this_machine;
+use super::{BODY_DEADLINE, Refused, State, ingest};
+use crate::clock;
+use crate::engine::SilenceState;
+use crate::links::{LinkKey, id_of, same};
+use crate::model::{Field, Record, Secret, Silence, Timestamp, Until, parse_duration};
+use crate::processor::Published;
+use crate::render::one_line;
+use crate::rules::Matcher;
+use crate::store::Store;
+
+/// The most silences in force at once.
+const MOST: usize = 1_000;
+/// The most bytes of a request, and of its `match`.
+pub(super) const MAX_BODY: usize = 32 * 1024;
+const MAX_MATCH: usize = 8 * 1024;
+/// The most characters of a name and of a comment.
+const MAX_AUTHOR: usize = 80;
+const MAX_COMMENT: usize = 500;
+/// The longest silence.
+const LONGEST: Duration = Duration::from_secs(366 * 86_400);
+/// How long an answer waits for the engine to know.
+const FOLDED_WITHIN: Duration = Duration::from_secs(5);
+
+/// What silencing needs beside the store.
+#[derive(Clone, Debug)]
+pub struct Silencing {
+    token: Secret,
+    pub(super) key: LinkKey,
+    published: watch::Receiver<Published>,
+    /// The host of the public URL, and its origin.
+    public: Option<(String, String)>,
+}
+
+impl Silencing {
+    /// Puts it together: the token, what the processor says, and the URL people reach this server by.
+    #[must_use]
+    pub fn new(token: Secret, published: watch::Receiver<Published>, public_url: Option<&str>) -> Self {
+        let url = public_url.and_then(|url| reqwest::Url::parse(url).ok());
+        let public =
+            url.and_then(|url| Some((url.host_str()?.to_ascii_lowercase(), url.origin().ascii_serialization())));
+        Self { key: LinkKey::of(&token), token, published, public }
+    }
+
+    /// Whether `Host` is ours: no page whose name was made to mean this machine gets past it.
+    pub(super) fn knows_host(&self, headers: &HeaderMap) -> bool {
+        let named = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+        let name = named.rsplit_once(':').filter(|(_, port)| port.bytes().all(|b| b.is_ascii_digit()));
+        let name = name.map_or(named, |(name, _)| name).trim_end_matches('.').to_ascii_lowercase();
+        names_this_machine(headers) || self.public.as_ref().is_some_and(|(host, _)| *host == name)
+    }
+
+    /// Whether the page that sends this, if one does, is ours.
+    pub(super) fn knows_origin(&self, headers: &HeaderMap) -> bool {
+        let Some(origin) = headers.get(header::ORIGIN) else { return true };
+        let Ok(origin) = origin.to_str() else { return false };
+        let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+        let is_host = origin.split_once("://").is_some_and(|(_, named)| !host.is_empty() && named == host);
+        is_host || self.public.as_ref().is_some_and(|(_, public)| public == origin)
+    }
+
+    pub(super) fn find(&self, id: &str) -> Option<SilenceState> {
+        self.published.borrow().silences.iter().find(|state| state.silence.id == id).cloned()
+    }
+}
+
+/// What was wrong with a request.
+#[derive(Clone, Debug)]
+pub(super) struct Problem {
+    pub(super) status: StatusCode,
+    pub(super) error: String,
+    pub(super) help: String,
+}
+
+impl Problem {
+    pub(super) fn new(status: StatusCode, error: impl Into<String>, help: impl Into<String>) -> Self {
+        Self { status, error: error.into(), help: help.into() }
+    }
+
+    fn bad(error: impl Into<String>, help: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, error, help)
+    }
+}
+
+impl From<Refused> for Problem {
+    fn from(refused: Refused) -> Self {
+        Self::new(refused.status, refused.why, "")
+    }
+}
+
+/// The routes.
+pub(super) fn routes<S: Store>(state: &State<S>) -> BoxedFilter<(Response,)> {
+    let state = state.clone();
+    let all = warp::path::end().map(|| None);
+    let one = warp::path::param::<String>().and(warp::path::end()).map(Some);
+    warp::path!("api" / "v1" / "silences" / ..)
+        .and(all.or(one).unify())
+        .and(warp::method())
+        .and(warp::query::raw().or(warp::any().map(String::new)).unify())
+        .and(warp::header::headers_cloned())
+        .and(warp::body::stream())
+        .and_then(move |id: Option<String>, method, query: String, headers, body| {
+            let state = state.clone();
+            async move {
+                let Some(silencing) = state.silencing.clone() else { return Err(Refused::NOT_FOUND.into()) };
+                let answer = answer(&state, &silencing, id.as_deref(), method, &query, &headers, body).await;
+                let answer = answer.unwrap_or_else(|problem| refusal(&problem));
+                state.metrics.silence("api", answer.status().as_u16());
+                Ok::<_, warp::Rejection>(answer)
+            }
+        })
+        .boxed()
+}
+
+async fn answer<S: Store>(
+    state: &State<S>,
+    silencing: &Silencing,
+    id: Option<&str>,
+    method: Method,
+    query: &str,
+    headers: &HeaderMap,
+    body: impl Stream<Item = Result<impl Buf, warp::Error>> + Send,
+) -> Result<Response, Problem> {
+    if !silencing.knows_host(headers) {
+        let help = "ask by localhost, by an address or by the name in `server.public_url`";
+        return Err(Problem::new(StatusCode::FORBIDDEN, "this server does not go by that name", help));
+    }
+    if !is_authorized(headers, &silencing.token) {
+        return Err(Problem::new(StatusCode::UNAUTHORIZED, "not authorized", ""));
+    }
+    match (&method, id) {
+        (&Method::GET | &Method::HEAD, None) => {
+            check_ready(state)?;
+            let silences = Arc::clone(&silencing.published.borrow().silences);
+            Ok(reply(StatusCode::OK, &silences.iter().map(json_of).collect()))
+        }
+        (&Method::POST, None) => {
+            let body = read_body(state, headers, "application/json", body).await?;
+            // A list would read as the fields in their order.
+            let asked = serde_json::from_slice::<serde_json::Map<String, Value>>(&body)
+                .and_then(|asked| serde_json::from_value(asked.into()))
+                .map_err(|e| Problem::bad(format!("the body does not read: {e}"), "docs/api.md shows one"))?;
+            let now = state.wall();
+            let silence = silence(asked, now)?;
+            check_room(silencing, &silence.id)?;
+            let (made, heeded) = make(state, silencing, silence).await?;
+            let mut answer = json_of(&made);
+            if let (Heeded::Over, Some(answer)) = (heeded, answer.as_object_mut()) {
+                answer.insert("over".to_owned(), true.into());
+            }
+            Ok(reply(if heeded == Heeded::Later { StatusCode::ACCEPTED } else { StatusCode::CREATED }, &answer))
+        }
+        (&Method::DELETE, Some(id)) => {
+            check_ready(state)?;
+            let author = form_urlencoded::parse(query.as_bytes()).find(|(key, _)| key == "author");
+            let author = text(author.as_ref().map(|(_, value)| value.as_ref()), "author", MAX_AUTHOR)?;
+            let found = expire(state, silencing, id, or_api(author)).await?;
+            Ok(reply(StatusCode::OK, &json_of(&found)))
+        }
+        (_, None) => Err(Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method not allowed", "GET, HEAD, POST")),
+        (_, Some(_)) => Err(Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method not allowed", "DELETE")),
+    }
+}
+
+/// Exactly one `Authorization: Bearer <token>`.
+fn is_authorized(headers: &HeaderMap, token: &Secret) -> bool {
+    let mut values = headers.get_all(header::AUTHORIZATION).iter();
+    let (Some(value), None) = (values.next(), values.next()) else { return false };
+    let Some((scheme, given)) = value.as_bytes().split_at_checked(7) else { return false };
+    scheme.eq_ignore_ascii_case(b"bearer ") && same(token, given.trim_ascii())
+}
+
+/// What is silenced is known once everything journaled before the start is judged.
+fn check_ready<S: Store>(state: &State<S>) -> Result<(), Problem> {
+    if *state.ready.borrow() {
+        return Ok(());
+    }
+    Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "still judging what came before the start", "try again soon"))
+}
+
+/// The whole body, when its head promises this media type and none of our bounds is passed.
+pub(super) async fn read_body<S: Store>(
+    state: &State<S>,
+    headers: &HeaderMap,
+    media: &str,
+    body: impl Stream<Item = Result<impl Buf, warp::Error>> + Send,
+) -> Result<bytes::Bytes, Problem> {
+    let mut types = headers.get_all(header::CONTENT_TYPE).iter();
+    let said = types.next().and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let is_it = said.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case(media);
+    if !is_it || types.next().is_some() || headers.contains_key(header::CONTENT_ENCODING) {
+        let error = format!("the body must be {media}, and say so");
+        return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, error, format!("Content-Type: {media}")));
+    }
+    let body = pin!(body);
+    let read = tokio::time::timeout(BODY_DEADLINE, ingest::read(headers, MAX_BODY, &state.bytes, body));
+    let read = read.await.map_err(|_| Problem::new(StatusCode::REQUEST_TIMEOUT, "body took too long", ""))?;
+    Ok(read?.0)
+}
+
+/// What a request to silence says.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Asked {
+    #[serde(rename = "match")]
+    matches: Option<Value>,
+    all: bool,
+    #[serde(rename = "for")]
+    lasts: Option<String>,
+    until: Option<String>,
+    author: Option<String>,
+    comment: Option<String>,
+}
+
+fn silence(asked: Asked, now: Timestamp) -> Result<Silence, Problem> {
+    let matches = asked.matches.unwrap_or_else(|| json!({}));
+    check_match(&matches, asked.all)?;
+    let bytes = clock::unguessable()
+        .map_err(|_| Problem::new(StatusCode::SERVICE_UNAVAILABLE, "no randomness for an id", ""))?;
+    Ok(Silence {
+        id: id_of(&bytes),
+        matches,
+        until: until(asked.lasts.as_deref(), asked.until.as_deref(), now)?,
+        author: or_api(text(asked.author.as_deref(), "author", MAX_AUTHOR)?),
+        comment: text(asked.comment.as_deref(), "comment", MAX_COMMENT)?,
+        created: now,
+    })
+}
+
+fn or_api(author: String) -> String {
+    if author.is_empty() { "api".to_owned() } else { author }
+}
+
+fn check_match(matches: &Value, all: bool) -> Result<(), Problem> {
+    let Some(map) = matches.as_object() else {
+        return Err(Problem::bad("`match` must be a map of fields", "as in {\"condition\": \"ap_offline\"}"));
+    };
+    match (map.is_empty(), all) {
+        (true, false) => {
+            let help = "name what to silence in `match`; to silence everything say \"all\": true";
+            return Err(Problem::bad("an empty `match` would silence everything", help));
+        }
+        (false, true) => return Err(Problem::bad("`all` and `match` contradict each other", "leave one out")),
+        _ => {}
+    }
+    if matches.to_string().len() > MAX_MATCH {
+        return Err(Problem::bad("`match` is longer than 8 KiB", "make several silences of it"));
+    }
+    Matcher::from_json(matches).map(|_| ()).map_err(|error| {
+        let not = map.get("not").and_then(Value::as_object);
+        let mut named = map.keys().chain(not.into_iter().flat_map(|not| not.keys()));
+        let unknown = named.find(|name| *name != "not" && Field::parse(name).is_none());
+        Problem::bad(error, unknown.map(|name| meant(name)).unwrap_or_default())
+    })
+}
+
+/// The field a word was meant to be, or all of them.
+fn meant(word: &str) -> String {
+    let known = Field::NAMED.iter().map(|(name, _)| *name);
+    let nearest = known.clone().map(|name| (strsim::damerau_levenshtein(&word.to_lowercase(), name), name)).min();
+    match nearest {
+        Some((off, name)) if off <= 1 + word.chars().count() / 5 => format!("did you mean \"{name}\"?"),
+        _ => format!("known: {}, event.<path>", known.collect::<Vec<_>>().join(", ")),
+    }
+}
+
+/// When a silence ends that was asked for so.
+pub(super) fn until(lasts: Option<&str>, until: Option<&str>, now: Timestamp) -> Result<Until, Problem> {
+    let example = "as in \"for\": \"2h\", or \"until\": \"2026-01-05T12:00:00Z\", or \"until\": \"resolved\"";
+    let at = match (lasts, until) {
+        (Some(lasts), None) => now + parse_duration(lasts).map_err(|why| Problem::bad(format!("`for`: {why}"), ""))?,
+        (None, Some("resolved")) => return Ok(Until::Resolved),
+        (None, Some("morning")) => morning(now),
+        (None, Some(time)) => Timestamp::parse_rfc3339(time)
+            .ok_or_else(|| Problem::bad(format!("`until`: \"{}\" is not a time", one_line(time)), example))?,
+        (None, None) => return Err(Problem::bad("it does not say when the silence ends", example)),
+        (Some(_), Some(_)) => return Err(Problem::bad("`for` and `until` contradict each other", "leave one out")),
+    };
+    if at <= now {
+        return Err(Problem::bad("the silence would be over at once", example));
+    }
+    if at.since(now) > LONGEST {
+        return Err(Problem::bad("a silence lasts at most a year", "what is never to be told belongs in no rule"));
+    }
+    Ok(Until::At(at))
+}
+
+/// The next 08:00 in the machine's zone.
+pub(super) fn morning(now: Timestamp) -> Timestamp {
+    let next = || -> Result<Timestamp, jiff::Error> {
+        let local = jiff::Timestamp::from_millisecond(now.millis())?.to_zoned(jiff::tz::TimeZone::system());
+        let eight = |day: jiff::civil::Date| day.at(8, 0, 0, 0).to_zoned(local.time_zone().clone());
+        let today = eight(local.date())?;
+        let at = if today.timestamp() > local.timestamp() { today } else { eight(local.date().tomorrow()?)? };
+        Ok(Timestamp::from_millis(at.timestamp().as_millisecond()))
+    };
+    next().unwrap_or(now + Duration::from_secs(12 * 3_600))
+}
+
+/// A name or a comment, on one line and not too long.
+pub(super) fn text(said: Option<&str>, what: &str, most: usize) -> Result<String, Problem> {
+    let text = one_line(said.unwrap_or_default());
+    if text.chars().count() > most {
+        return Err(Problem::bad(format!("`{what}` is longer than {most} characters"), ""));
+    }
+    Ok(text.chars().filter(|c| !c.is_control()).collect())
+}
+
+/// A person's name, and a comment.
+pub(super) fn said(author: Option<&str>, comment: Option<&str>) -> Result<(String, String), Problem> {
+    Ok((text(author, "author", MAX_AUTHOR)?, text(comment, "comment", MAX_COMMENT)?))
+}
+
+/// Whether one more silence may be made.
+pub(super) fn check_room(silencing: &Silencing, id: &str) -> Result<(), Problem> {
+    let published = silencing.published.borrow();
+    if published.silences.len() >= MOST && !published.silences.iter().any(|state| state.silence.id == id) {
+        let help = "end some first: `foghorn silence list`, `foghorn silence expire ID`";
+        return Err(Problem::new(StatusCode::CONFLICT, format!("{MOST} silences are in force"), help));
+    }
+    Ok(())
+}
+
+/// What became of a silence that was made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Heeded {
+    /// It is in force.
+    InForce,
+    /// It was over at once: until resolved, and nothing lasts.
+    Over,
+    /// The engine has much to do and will come to it.
+    Later,
+}
+
+/// Makes a silence: it is journaled.
+pub(super) async fn make<S: Store>(
+    state: &State<S>,
+    silencing: &Silencing,
+    silence: Silence,
+) -> Result<(SilenceState, Heeded), Problem> {
+    let folded = append(state, silencing, Record::Silence(silence.clone())).await?;
+    tracing::info!(id = %silence.id, author = %silence.author, "a silence begins");
+    let unknown = SilenceState { silence, matching: 0 };
+    Ok(match silencing.find(&unknown.silence.id) {
+        Some(found) if folded => (found, Heeded::InForce),
+        None if folded => (unknown, Heeded::Over),
+        _ => (unknown, Heeded::Later),
+    })
+}
+
+/// Ends a silence before its time.
+pub(super) async fn expire<S: Store>(
+    state: &State<S>,
+    silencing: &Silencing,
+    id: &str,
+    author: String,
+) -> Result<SilenceState, Problem> {
+    let Some(found) = silencing.find(id) else {
+        let help = "it is over, or never was: `foghorn silence list` shows those in force";
+        return Err(Problem::new(StatusCode::NOT_FOUND, "no such silence is in force", help));
+    };
+    tracing::info!(id = %found.silence.id, %author, "a silence is ended");
+    append(state, silencing, Record::Expire { id: id.to_owned(), author }).await?;
+    Ok(found)
+}
+
+/// Journals it, and waits a little for the engine. Whether the engine knows.
+async fn append<S: Store>(state: &State<S>, silencing: &Silencing, record: Record) -> Result<bool, Problem> {
+    let seq = state.store.append(record).await.map_err(|error| {
+        tracing::warn!(%error, "a silence could not be stored");
+        Problem::new(StatusCode::SERVICE_UNAVAILABLE, "cannot store it now, try again", "")
+    })?;
+    let mut published = silencing.published.clone();
+    let folded = published.wait_for(|published| published.folded >= seq);
+    Ok(tokio::time::timeout(FOLDED_WITHIN, folded).await.is_ok_and(|known| known.is_ok()))
+}
+
+/// A silence, as the API says it.
+pub(super) fn json_of(state: &SilenceState) -> Value {
+    let SilenceState { silence, matching } = state;
+    let until = match silence.until {
+        Until::At(at) => at.rfc3339(),
+        Until::Resolved => "resolved".to_owned(),
+    };
+    json!({
+        "id": silence.id, "match": silence.matches, "until": until, "author": silence.author,
+        "comment": silence.comment, "created": silence.created.rfc3339(), "matching": matching,
+    })
+}
+
+fn reply(status: StatusCode, body: &Value) -> Response {
+    let mut response = Response::new(format!("{body}\n").into());
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+fn refusal(problem: &Problem) -> Response {
+    let mut response = reply(problem.status, &json!({"error": problem.error, "help": problem.help}));
+    let headers = response.headers_mut();
+    match problem.status {
+        StatusCode::METHOD_NOT_ALLOWED => {
+            if let Ok(allow) = HeaderValue::from_str(&problem.help) {
+                headers.insert(header::ALLOW, allow);
+            }
+        }
+        StatusCode::UNAUTHORIZED => {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        StatusCode::SERVICE_UNAVAILABLE => {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
+        }
+        StatusCode::PAYLOAD_TOO_LARGE | StatusCode::UNSUPPORTED_MEDIA_TYPE | StatusCode::REQUEST_TIMEOUT => {
+            headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        _ => {}
+    }
+    response
+}
