@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::digest::{self, Entry, Group, How};
 use super::markup;
-use crate::model::{Collected, DigestOf, Message, Notification, Severity, Timestamp};
+use crate::model::{Collected, DigestOf, Message, Notification, Reason, Severity, Timestamp};
 
 /// What its text may cost: short enough to be read, and far below what a chat takes.
 const MAX_CHARS: usize = 3_300;
@@ -22,7 +22,13 @@ pub(super) fn message(about: Notification, title: impl Fn(&Notification) -> Stri
     let Some(collected) = about.collected.as_deref() else {
         return build(about, String::new(), String::new(), Vec::new());
     };
-    let mut told: Vec<DigestOf> = collected.items.iter().map(|item| digest::of(item, title(item))).collect();
+    let mut told: Vec<DigestOf> = collected
+        .items
+        .iter()
+        .enumerate()
+        .map(|(n, item)| as_it_stands(item, n))
+        .map(|item| digest::of(&item, title(&item)))
+        .collect();
     let groups = groups(&told);
     let heading = heading(&about, collected, &groups);
     let text = text(&about, collected, &groups);
@@ -32,6 +38,16 @@ pub(super) fn message(about: Notification, title: impl Fn(&Notification) -> Stri
         told.push(digest::of(&rest, heading.clone()));
     }
     build(about, heading, text, told)
+}
+
+/// What is over says so in its title too; what belongs to no incident is one of its own.
+fn as_it_stands(item: &Notification, n: usize) -> Notification {
+    let over = !item.subjects.is_empty() && item.subjects.iter().all(|s| s.ends_at.is_some());
+    Notification {
+        reason: if over && item.reason != Reason::Stable { Reason::Resolved } else { item.reason },
+        incident: if item.incident.is_empty() { format!("alone-{n}") } else { item.incident.clone() },
+        ..item.clone()
+    }
 }
 
 fn build(about: Notification, title: String, text: String, folded: Vec<DigestOf>) -> Message {

@@ -189,9 +189,10 @@ pub(super) fn incidents(told: &[DigestOf]) -> Vec<Incident> {
 fn entry(told: &DigestOf, subject: &Subject) -> Entry {
     let condition = told.condition.as_deref().unwrap_or_default();
     let site = subject.site.clone().or_else(|| subject.site_id.clone()).unwrap_or_default();
+    let name = markup::cut(&markup::clean(&context::subject_name(subject)), 80);
     Entry {
         key: subject_key(subject),
-        name: markup::cut(&markup::clean(&context::subject_name(subject)), 80),
+        name: if name.is_empty() { titled(told).name } else { name },
         site: markup::cut(&markup::clean(&site), 80),
         began: subject.starts_at,
         began_here: subject.ends_at.is_none(),

@@ -258,6 +258,22 @@ fn a_scheduled_digest_tells_what_matters_first_and_counts_the_rest() {
         add_texts(&mut data, &message);
         data
     };
+    // what a maintenance hid belongs to no incident, and each is told
+    let alone = |n: u64| Notification {
+        incident: String::new(),
+        more: n,
+        ..about("AP_DISCONNECTED", Some("ap_offline"), Reason::First, back(vec![ap("kitchen", 1)], 1))
+    };
+    let hidden = templates.render(digest(true, vec![alone(3), alone(4)], 0));
+    assert!(hidden.title.ends_with(": 4 over") && hidden.text.contains("3 more") && hidden.text.contains("4 more"));
+    assert_eq!(hidden.folded[0].title, "4 APs are back at Home");
+    let nameless = Notification { subjects: vec![Subject::default()], ..kept().remove(5) };
+    assert!(
+        say(nameless.clone()).ends_with("Nothing that Backup heard waits for has come at Home."),
+        "{}",
+        say(nameless)
+    );
+
     assert_eq!(data["collected"]["total"], 425);
     assert_eq!(data["collected"]["more"], 325);
     assert_eq!(data["collected"]["items"][3]["title"], "ap_0003 is offline");
