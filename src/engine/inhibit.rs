@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Engine;
-use super::alert::{Alert, AlertId, Dark, State};
+use super::alert::{Alert, AlertId, By, Dark, Quiet, State};
 use super::decision::Verdict;
 use crate::model::{Event, Field, Subject};
 use crate::rules::InhibitRule;
@@ -141,7 +141,11 @@ impl Engine {
                 self.decide(&[id], None, Some(&rule), Verdict::Pending { until });
                 self.arm_alert(id);
             }
-            State::Flapping => self.release(id),
+            State::Flapping => {
+                // It may have come to rest with what explained it: only what goes on changing is told.
+                let stable = self.policy(&rule).flapping.unwrap_or_default().stable;
+                self.keep_quiet(id, Quiet { by: By::Hold, until: Some(now + stable) });
+            }
             State::Collecting | State::Closing { .. } | State::Ended => {}
         }
     }

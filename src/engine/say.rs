@@ -85,7 +85,12 @@ impl Engine {
             severity: Severity::Info,
             topic: sample.topic.to_string(),
             kind: sample.kind.clone(),
-            condition: sample.condition.as_ref().map(ToString::to_string),
+            // What tells of an absence is not what the last event told of.
+            condition: if self.is_absence(rule) {
+                Some("absent".to_owned())
+            } else {
+                sample.condition.as_ref().map(ToString::to_string)
+            },
             group: Vec::new(),
             subjects: Vec::new(),
             firing: 0,
