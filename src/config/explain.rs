@@ -3,6 +3,8 @@
 use std::fmt::Write;
 use std::time::Duration;
 
+mod around;
+
 use super::{Config, Log};
 use crate::destination::{DestinationSettings, Overflow};
 use crate::model::Field;
@@ -53,6 +55,8 @@ fn write_all(config: &Config, out: &mut String) -> std::fmt::Result {
     for destination in &config.destinations {
         write_destination(destination, out)?;
     }
+    around::write_digests(config, out)?;
+    around::write(config, out)?;
     writeln!(out, "rules:")?;
     for rule in config.rules.rules() {
         write_rule(rule, config, out)?;
@@ -91,6 +95,12 @@ fn write_rule(rule: &Rule, config: &Config, out: &mut String) -> std::fmt::Resul
             writeln!(out, "    # closed by nothing Foghorn knows: stays open until cooldown or stale_after")?
         }
     }
+    if let Some(when) = &rule.when {
+        writeln!(out, "    when: {}", when.text().trim().replace('\n', " "))?;
+    }
+    if let Some(window) = rule.absent {
+        writeln!(out, "    absent: {{window: {}}}  # counted from the last event, or from the start", span(window))?;
+    }
     let by = rule.by.as_ref().map_or_else(
         || match &rule.threshold {
             Some(threshold) if threshold.distinct.is_some() => format!("[{}] (as group_by)", fields(&policy.group_by)),
@@ -105,6 +115,14 @@ fn write_rule(rule: &Rule, config: &Config, out: &mut String) -> std::fmt::Resul
         let distinct = t.distinct.as_ref().map(|field| format!(", distinct: {field}")).unwrap_or_default();
         writeln!(out, "    threshold: {{count: {}, window: {}{distinct}}}", t.count, span(t.window))?;
     }
+    match &policy.flapping {
+        Some(f) => {
+            let (window, stable) = (span(f.window), span(f.stable));
+            writeln!(out, "    flapping: {{changes: {}, window: {window}, stable: {stable}}}", f.changes)?;
+        }
+        None => writeln!(out, "    flapping: off")?,
+    }
+    around::write_mutes(policy, out)?;
     writeln!(out, "    cooldown: {}", span(policy.cooldown))?;
     writeln!(out, "    severity: {}", policy.severity.map_or("Mist's, else warning", crate::model::Severity::word))?;
     writeln!(out, "    group_by: [{}]", fields(&policy.group_by))?;

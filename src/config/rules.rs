@@ -11,7 +11,7 @@ use super::problem::did_you_mean;
 use super::raw::{At, Node, Tree};
 use super::read::{Reader, Section};
 use crate::model::{Name, Severity};
-use crate::rules::{DuringMute, Flapping, Matcher, Policy, Resolve, Rule, Threshold, TimeInterval};
+use crate::rules::{DuringMute, Flapping, Matcher, Policy, Resolve, Rule, Threshold, TimeInterval, When};
 
 /// What rules may name, and what they did name.
 pub(super) struct Known<'a> {
@@ -103,6 +103,7 @@ fn rule(reader: &mut Reader<'_>, node: &Node, defaults: &Policy, known: &mut Kno
     let own_duration = |key: &str, reader: &mut Reader<'_>| section.get(key).and_then(|n| reader.duration(n, key));
     own.r#for = own_duration("for", reader).unwrap_or(Duration::ZERO);
     own.keep_firing_for = own_duration("keep_firing_for", reader).unwrap_or(Duration::ZERO);
+    let when = section.get("when").and_then(|node| when(reader, node, &called));
     let absent = section.get("absent").and_then(|node| absent(reader, node));
     let matcher = matcher?;
     if section.get("absent").is_some() {
@@ -123,7 +124,7 @@ fn rule(reader: &mut Reader<'_>, node: &Node, defaults: &Policy, known: &mut Kno
         by,
         resolve,
         threshold,
-        when: None,
+        when,
         absent,
         policy: Arc::new(own),
     })
@@ -157,6 +158,26 @@ fn without_an_end(
         }
         own.flapping = None;
     }
+}
+
+/// An expression, and where in it something is wrong.
+fn when(reader: &mut Reader<'_>, node: &Node, called: &str) -> Option<When> {
+    let text = reader.text(node, "when")?;
+    let problem = match When::compile(text) {
+        Ok(when) => return Some(when),
+        Err(problem) => problem,
+    };
+    let help = problem.unknown.as_ref().map(|(word, known)| did_you_mean(word, known, "known")).unwrap_or_default();
+    // Quotes stand before it; where it has several lines or escapes, only the whole can be shown.
+    let length = text.chars().count();
+    let quote = node.at.width.checked_sub(length).filter(|more| matches!(more, 0 | 2) && !text.contains('\n'));
+    let at = problem.range.zip(quote).and_then(|(range, quote)| {
+        let before = text.get(..range.start)?.chars().count() + quote / 2;
+        let width = text.get(range)?.chars().count().max(1);
+        Some(At { column: node.at.column + before as u64, width, ..node.at })
+    });
+    reader.problems.error(at.unwrap_or(node.at), format!("`when` of {called}: {}", problem.message), help);
+    None
 }
 
 fn absent(reader: &mut Reader<'_>, node: &Node) -> Option<Duration> {

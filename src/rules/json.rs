@@ -1,24 +1,138 @@
-//! A matcher as JSON: `match` of a silence, which is data and stands in no file.
+//! A matcher as JSON: `match` of a silence, which is data and stands in no file. It says what `match` in rules.yaml says.
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::{Matcher, Pattern, Test};
 use crate::model::{Field, plain};
 
 impl Matcher {
-    /// Reads a map of fields to a value or a list of values.
+    /// Reads a map of fields to a value, a list of values, `{exists: …}` or bounds; and `not`.
     ///
     /// # Errors
     /// One line that says what is wrong.
     pub fn from_json(value: &Value) -> Result<Self, String> {
         let map = value.as_object().ok_or("`match` must be a map of fields")?;
-        let mut tests = Vec::new();
+        let mut matcher = Self::default();
         for (key, value) in map {
-            let field = Field::parse(key).ok_or_else(|| format!("there is no field `{key}`"))?;
-            let values = value.as_array().map_or_else(|| vec![value], |list| list.iter().collect());
-            let patterns = values.iter().map(|v| Pattern::parse(&plain(v))).collect::<Result<Vec<_>, _>>()?;
-            tests.push((field, Test::OneOf(patterns)));
+            if key == "not" {
+                for (key, value) in value.as_object().ok_or("`not` must be a map of fields")? {
+                    matcher.not.push(one_test(key, value)?);
+                }
+            } else {
+                matcher.tests.push(one_test(key, value)?);
+            }
         }
-        Ok(Self { tests, not: Vec::new() })
+        Ok(matcher)
+    }
+}
+
+fn one_test(key: &str, value: &Value) -> Result<(Field, Test), String> {
+    let field = Field::parse(key).ok_or_else(|| format!("events have no field `{key}`"))?;
+    let test = match value {
+        Value::Null => {
+            return Err(format!("`{key}` has no value: to ask whether it is there, write {{exists: true}}"));
+        }
+        Value::Object(bounds) => number_or_presence(key, bounds)?,
+        Value::Array(items) if items.is_empty() => {
+            return Err(format!("`{key}` is an empty list: it can never match"));
+        }
+        Value::Array(items) => {
+            Test::OneOf(items.iter().map(|item| pattern(&field, key, item)).collect::<Result<_, _>>()?)
+        }
+        one => Test::OneOf(vec![pattern(&field, key, one)?]),
+    };
+    Ok((field, test))
+}
+
+fn pattern(field: &Field, key: &str, value: &Value) -> Result<Pattern, String> {
+    if value.is_null() || value.is_array() || value.is_object() {
+        return Err(format!("`{key}` must be a value or a list of values"));
+    }
+    let text = plain(value);
+    if text.is_empty() {
+        return Err(format!("`{key}` is empty"));
+    }
+    // Mist's word for it is as good as ours.
+    if *field == Field::Severity
+        && let Some(severity) = crate::model::Severity::parse(&text)
+    {
+        return Pattern::parse(severity.word());
+    }
+    Pattern::parse(&text)
+}
+
+fn number_or_presence(key: &str, map: &Map<String, Value>) -> Result<Test, String> {
+    let (mut gt, mut gte, mut lt, mut lte, mut exists) = (None, None, None, None, None);
+    for (word, value) in map {
+        let slot = match word.as_str() {
+            "gt" => &mut gt,
+            "gte" => &mut gte,
+            "lt" => &mut lt,
+            "lte" => &mut lte,
+            "exists" => {
+                exists = Some(value.as_bool().ok_or_else(|| format!("`exists` of `{key}` must be true or false"))?);
+                continue;
+            }
+            _ => return Err(format!("`{key}` has no key `{word}`: known: gt, gte, lt, lte, exists")),
+        };
+        let number = value.as_f64().or_else(|| value.as_str().and_then(|text| text.parse().ok()));
+        let number = number.filter(|n| n.is_finite()).ok_or_else(|| format!("`{word}` of `{key}` must be a number"))?;
+        *slot = Some(number);
+    }
+    let bounded = [gt, gte, lt, lte].iter().any(Option::is_some);
+    match exists {
+        Some(_) if bounded => Err(format!("`{key}`: `exists` stands alone")),
+        Some(exists) => Ok(Test::Exists(exists)),
+        None if !bounded => Err(format!("`{key}` has no value")),
+        None => Ok(Test::Number { gt, gte, lt, lte }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::matcher::tests::event;
+    use super::*;
+
+    #[test]
+    fn json_says_what_yaml_says() {
+        for (value, matches) in [
+            (json!({}), true),
+            (json!({"device": "AP_Kitchen"}), true),
+            (json!({"type": ["SW_*", "ap_*"], "severity": "warn"}), true),
+            (json!({"event.channel": 36, "event.up": false}), true),
+            (json!({"event.channel": {"gt": 35, "lte": "36"}}), true),
+            (json!({"event.channel": {"gt": 36}}), false),
+            (json!({"event.audit_id": {"exists": false}}), true),
+            (json!({"type": "AP_*", "not": {"reason": ["upgrade", "/power.?cycle/"]}}), false),
+            (json!({"not": {"event.missing": "*"}}), true),
+        ] {
+            assert_eq!(Matcher::from_json(&value).unwrap().matches(&event()), matches, "{value}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_match_is_refused() {
+        for value in [
+            json!([]),
+            json!("x"),
+            json!({"typ": "x"}),
+            json!({"type": null}),
+            json!({"type": ""}),
+            json!({"type": []}),
+            json!({"type": [["x"]]}),
+            json!({"type": {}}),
+            json!({"type": {"gt": "x"}}),
+            json!({"type": {"above": 3}}),
+            json!({"type": {"exists": 1}}),
+            json!({"type": {"exists": true, "gt": 1}}),
+            json!({"type": "/(/"}),
+            json!({"not": "x"}),
+            json!({"not": {"not": {"type": "x"}}}),
+        ] {
+            let wrong = Matcher::from_json(&value).unwrap_err();
+            assert!(!wrong.is_empty() && !wrong.contains('\n'), "{value}: {wrong}");
+        }
     }
 }

@@ -81,6 +81,17 @@ pub struct Literal {
     mac: Option<String>,
 }
 
+impl fmt::Display for Pattern {
+    /// As in `match`, but for case and hyphens.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Literal(literal) => f.write_str(literal.mac.as_deref().unwrap_or(&literal.folded)),
+            Self::Glob(glob) => f.write_str(&glob.0.join("*")),
+            Self::Regex(regex) => write!(f, "/{regex}/"),
+        }
+    }
+}
+
 /// The test an event failed, for explanations.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mismatch {
@@ -252,7 +263,7 @@ pub(crate) fn mac(text: &str) -> Option<String> {
     (hex.len() == 12 && hex.bytes().all(|b| b.is_ascii_hexdigit())).then(|| hex.to_ascii_lowercase())
 }
 
-fn compile(pattern: &str) -> Result<Regex, String> {
+pub(super) fn compile(pattern: &str) -> Result<Regex, String> {
     RegexBuilder::new(pattern).case_insensitive(true).size_limit(1 << 20).dfa_size_limit(1 << 20).build().map_err(|e| {
         match e {
             regex::Error::CompiledTooBig(_) => format!("the regular expression `{pattern}` is too large"),

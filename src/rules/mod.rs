@@ -22,7 +22,7 @@ pub use index::Index;
 pub(crate) use matcher::fold;
 pub use matcher::{Matcher, Mismatch, Pattern, Test};
 pub use topology::{Cycle, Topology};
-pub use when::When;
+pub use when::{When, WhenProblem};
 
 /// Every rule, in the file's order, with the index that finds the few an event can match.
 #[derive(Clone, Debug, Default)]

@@ -1,17 +1,604 @@
 //! `when`: an expression, for what a map cannot say.
+//!
+//! The language is Jinja's, as in Ansible's `when`. What could run for long or grow large is not in it: no functions, no
+//! methods, few filters, and fuel for the rest.
 
-use crate::model::Event;
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::ops::Range;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use minijinja::value::{Enumerator, Object, ObjectRepr, Value};
+use minijinja::{Environment, Error, ErrorKind, Expression, State, UndefinedBehavior, filters, tests};
+use regex::Regex;
+use serde_json::Value as Json;
+
+use super::matcher::compile;
+use crate::model::{Event, Field};
+
+/// What an expression may cost: about a fuel an instruction, and one for 64 bytes of text looked through. Enough to look
+/// through the largest event a few times.
+const FUEL: u64 = 60_000;
+
+/// The longest expression.
+const MAX_LENGTH: usize = 4_000;
+
+/// The longest text a pattern is looked for in.
+const MAX_SEARCHED: usize = 16 << 10;
+
+const FILTERS: &[&str] = &["abs", "default", "first", "float", "int", "last", "length", "lower", "trim", "upper"];
+
+const TESTS: &[&str] = &[
+    "boolean",
+    "defined",
+    "endingwith",
+    "false",
+    "in",
+    "integer",
+    "mapping",
+    "matching",
+    "none",
+    "number",
+    "search",
+    "sequence",
+    "startingwith",
+    "string",
+    "true",
+    "undefined",
+];
 
 /// A compiled expression.
-#[derive(Clone, Debug)]
-pub struct When {}
+#[derive(Clone)]
+pub struct When {
+    text: Arc<str>,
+    expression: Arc<Expression<'static, 'static>>,
+    /// The fields it names; `None` is `event`.
+    names: Vec<(&'static str, Option<Field>)>,
+}
+
+/// Why an expression cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WhenProblem {
+    /// One line.
+    pub message: String,
+    /// What of the text it is about, in bytes.
+    pub range: Option<Range<usize>>,
+    /// The word that nobody knows, and what there is instead.
+    pub unknown: Option<(String, Vec<&'static str>)>,
+}
+
+impl fmt::Debug for When {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("When").field(&self.text).finish()
+    }
+}
 
 impl When {
+    /// Reads an expression.
+    ///
+    /// # Errors
+    /// What is wrong with it, and where.
+    pub fn compile(text: &str) -> Result<Self, WhenProblem> {
+        let wrong = |message: &str, range| WhenProblem { message: message.to_owned(), range, unknown: None };
+        if text.len() > MAX_LENGTH {
+            return Err(wrong(&format!("it is longer than {MAX_LENGTH} characters"), None));
+        }
+        let braces = ["{{", "}}", "{%"].iter().find_map(|mark| text.find(mark));
+        if let Some(at) = braces {
+            return Err(wrong("it is an expression already: write it without {{ }}", Some(at..at + 2)));
+        }
+        let tokens = tokens(text);
+        let expression = environment().compile_expression_owned(text.to_owned()).map_err(|error| {
+            let message = error.detail().map_or_else(|| error.kind().to_string(), str::to_owned);
+            WhenProblem { message, range: error.range().filter(|range| range.end <= text.len()), unknown: None }
+        })?;
+        lint(text, &tokens)?;
+        let guarded = guard(text, &tokens);
+        let mut used: Vec<String> = expression.undeclared_variables(false).into_iter().collect();
+        used.sort_unstable();
+        let mut names = Vec::new();
+        for name in used {
+            if name == "event" {
+                names.push(("event", None));
+            } else if let Some((word, field)) = Field::NAMED.into_iter().find(|(word, _)| *word == name) {
+                names.push((word, Some(field)));
+            } else {
+                let known = Field::NAMED.iter().map(|(word, _)| *word).chain(["event"]).collect();
+                return Err(WhenProblem {
+                    message: format!("events have no field `{name}`"),
+                    range: variable(text, &tokens, &name),
+                    unknown: Some((name, known)),
+                });
+            }
+        }
+        let expression = environment().compile_expression_owned(guarded).unwrap_or(expression);
+        Ok(Self { text: text.into(), expression: Arc::new(expression), names })
+    }
+
+    /// As written.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
     /// Whether it holds.
     ///
     /// # Errors
     /// One line, when it cannot be evaluated for this event: that is no match.
-    pub fn holds(&self, _event: &Event) -> Result<bool, String> {
-        Ok(true)
+    pub fn holds(&self, event: &Event) -> Result<bool, String> {
+        let context: BTreeMap<&str, Value> = self
+            .names
+            .iter()
+            .filter_map(|(name, field)| match field {
+                Some(field) => Some((*name, Value::from(value(event, field)?))),
+                None => Some((*name, view(&event.raw, &event.raw, Vec::new()))),
+            })
+            .collect();
+        match self.expression.eval(context) {
+            Ok(value) => Ok(value.is_true()),
+            Err(error) if error.kind() == ErrorKind::OutOfFuel => Err("it takes too long for this event".to_owned()),
+            Err(error) => Err(error.detail().map_or_else(|| error.kind().to_string(), str::to_owned)),
+        }
+    }
+}
+
+/// What a word stands for; `None`: the event lacks it.
+fn value(event: &Event, field: &Field) -> Option<String> {
+    let text = match field {
+        Field::Text => event.text.clone().unwrap_or_default(),
+        Field::Reason => event.reasons.join(", "),
+        other => event.label(other),
+    };
+    (!text.is_empty()).then_some(text)
+}
+
+/// The filter that refuses what is missing.
+const GIVEN: &str = "_given";
+
+/// Jinja orders what is missing before everything, so that `event.uptime < 60` would hold for every event without one:
+/// fields on either side of `<` and `>` go through a filter that refuses that.
+fn guard(text: &str, tokens: &[Token<'_>]) -> String {
+    let at = |index: usize| tokens.get(index).map_or("", |token| token.text);
+    let is_word = |index: usize| tokens.get(index).is_some_and(Token::is_word);
+    let mut ends: Vec<usize> = Vec::new();
+    for index in (0..tokens.len()).filter(|index| ["<", ">"].contains(&at(*index))) {
+        let left = index.checked_sub(1).filter(|left| is_word(*left) || ["]", ")"].contains(&at(*left)));
+        let first = index + if at(index + 1) == "=" { 2 } else { 1 };
+        // Past every part of `event.a["b"]`, or of what is in brackets.
+        let mut next = first;
+        while is_word(next) || (at(next) == "." && next > first) || ["(", "["].contains(&at(next)) {
+            next = if ["(", "["].contains(&at(next)) { after_brackets(tokens, next) } else { next + 1 };
+            if is_word(next) && at(next - 1) != "." {
+                break;
+            }
+        }
+        let right = Some(next).filter(|next| *next > first && at(*next) != "|").map(|next| next - 1);
+        ends.extend([left, right].into_iter().flatten().filter_map(|end| Some(tokens.get(end)?.at.end)));
+    }
+    let mut guarded = text.to_owned();
+    ends.sort_unstable();
+    ends.dedup();
+    for end in ends.into_iter().rev() {
+        guarded.insert_str(end, &format!("|{GIVEN}"));
+    }
+    guarded
+}
+
+/// As Jinja's, without a walk to get there.
+fn last(value: &Value) -> Value {
+    if let Some(text) = value.as_str() {
+        return text.chars().next_back().map_or(Value::UNDEFINED, Value::from);
+    }
+    let index = value.len().and_then(|len| len.checked_sub(1));
+    index.and_then(|index| value.get_item_by_index(index).ok()).unwrap_or(Value::UNDEFINED)
+}
+
+/// The token after the bracket that closes this one.
+fn after_brackets(tokens: &[Token<'_>], open: usize) -> usize {
+    let mut depth = 0_usize;
+    for (index, token) in tokens.iter().enumerate().skip(open) {
+        match token.text {
+            "(" | "[" | "{" => depth += 1,
+            ")" | "]" | "}" => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        if depth == 0 {
+            return index + 1;
+        }
+    }
+    tokens.len()
+}
+
+fn given(value: Value) -> Result<Value, Error> {
+    if value.is_undefined() {
+        return Err(Error::new(ErrorKind::UndefinedError, "it orders by a field the event does not have"));
+    }
+    Ok(value)
+}
+
+fn environment() -> &'static Environment<'static> {
+    static ENVIRONMENT: OnceLock<Environment<'static>> = OnceLock::new();
+    ENVIRONMENT.get_or_init(|| {
+        let mut env = Environment::empty();
+        // As in Ansible, what is below something missing is missing.
+        env.set_undefined_behavior(UndefinedBehavior::Chainable);
+        env.set_fuel(Some(FUEL));
+        env.add_filter(GIVEN, given);
+        env.add_filter("abs", filters::abs);
+        env.add_filter("default", filters::default);
+        env.add_filter("first", filters::first);
+        env.add_filter("float", filters::float);
+        env.add_filter("int", filters::int);
+        env.add_filter("last", last);
+        env.add_filter("length", filters::length);
+        env.add_filter("lower", filters::lower);
+        env.add_filter("trim", filters::trim);
+        env.add_filter("upper", filters::upper);
+        env.add_test("boolean", tests::is_boolean);
+        env.add_test("defined", tests::is_defined);
+        env.add_test("endingwith", tests::is_endingwith);
+        env.add_test("false", tests::is_false);
+        env.add_test("in", tests::is_in);
+        env.add_test("integer", tests::is_integer);
+        env.add_test("mapping", tests::is_mapping);
+        env.add_test("matching", is_matching);
+        env.add_test("none", tests::is_none);
+        env.add_test("number", tests::is_number);
+        env.add_test("search", is_matching);
+        env.add_test("sequence", tests::is_sequence);
+        env.add_test("startingwith", tests::is_startingwith);
+        env.add_test("string", tests::is_string);
+        env.add_test("true", tests::is_true);
+        env.add_test("undefined", tests::is_undefined);
+        env
+    })
+}
+
+/// `x is matching("…")`: the regular expression is found anywhere, as `/…/` in `match`.
+fn is_matching(state: &State<'_, '_>, value: &Value, pattern: &str) -> Result<bool, Error> {
+    let Some(text) = value.as_str() else { return Ok(false) };
+    if text.len() > MAX_SEARCHED {
+        return Err(Error::new(ErrorKind::InvalidOperation, "the text is too long to look for a pattern in it"));
+    }
+    // A pattern may look at each character many times.
+    state.consume_fuel(text.len() as u64 + 8)?;
+    let regex = cached(pattern).map_err(|wrong| Error::new(ErrorKind::InvalidOperation, wrong))?;
+    Ok(regex.is_match(text))
+}
+
+/// Patterns are nearly always literals of the file, so there are few.
+fn cached(pattern: &str) -> Result<Regex, String> {
+    const MOST: usize = 256;
+    static CACHE: OnceLock<Mutex<HashMap<String, Regex>>> = OnceLock::new();
+    if pattern.len() > MAX_LENGTH {
+        return Err("the regular expression is too long".to_owned());
+    }
+    let mut cache = CACHE.get_or_init(Mutex::default).lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(regex) = cache.get(pattern) {
+        return Ok(regex.clone());
+    }
+    let regex = compile(pattern)?;
+    if cache.len() >= MOST {
+        cache.clear();
+    }
+    cache.insert(pattern.to_owned(), regex.clone());
+    Ok(regex)
+}
+
+/// A part of an event's JSON, made into a value only where an expression looks.
+#[derive(Debug)]
+struct View {
+    root: Arc<Json>,
+    path: Vec<Step>,
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Key(String),
+    Item(usize),
+}
+
+/// `here`, which is at `path` below `root`, as a value.
+fn view(root: &Arc<Json>, here: &Json, path: Vec<Step>) -> Value {
+    match here {
+        // Mist's null is a field it did not fill.
+        Json::Null => Value::UNDEFINED,
+        Json::Bool(flag) => Value::from(*flag),
+        Json::Number(number) => match (number.as_i64(), number.as_u64(), number.as_f64()) {
+            (Some(n), ..) => Value::from(n),
+            (_, Some(n), _) => Value::from(n),
+            (.., n) => n.map_or(Value::UNDEFINED, Value::from),
+        },
+        Json::String(text) => Value::from(text.as_str()),
+        Json::Array(_) | Json::Object(_) => Value::from_object(View { root: Arc::clone(root), path }),
+    }
+}
+
+impl View {
+    fn here(&self) -> &Json {
+        let step = |at: &Json, step: &Step| match step {
+            Step::Key(key) => at.get(key).is_some(),
+            Step::Item(index) => at.get(index).is_some(),
+        };
+        self.path.iter().fold(&*self.root, |at, next| match next {
+            Step::Key(key) if step(at, next) => at.get(key).unwrap_or(at),
+            Step::Item(index) if step(at, next) => at.get(index).unwrap_or(at),
+            Step::Key(_) | Step::Item(_) => at,
+        })
+    }
+}
+
+impl Object for View {
+    fn repr(self: &Arc<Self>) -> ObjectRepr {
+        if self.here().is_array() { ObjectRepr::Seq } else { ObjectRepr::Map }
+    }
+
+    fn get_value(self: &Arc<Self>, key: &Value) -> Option<Value> {
+        let step = match (key.as_str(), key.as_usize()) {
+            (Some(key), _) => Step::Key(key.to_owned()),
+            (None, Some(index)) => Step::Item(index),
+            (None, None) => return None,
+        };
+        let found = match &step {
+            Step::Key(key) => self.here().get(key),
+            Step::Item(index) => self.here().get(index),
+        }?;
+        let path = [self.path.as_slice(), &[step]].concat();
+        Some(view(&self.root, found, path)).filter(|value| !value.is_undefined())
+    }
+
+    fn enumerator_len(self: &Arc<Self>) -> Option<usize> {
+        match self.here() {
+            Json::Array(items) => Some(items.len()),
+            Json::Object(map) => Some(map.len()),
+            _ => None,
+        }
+    }
+
+    fn enumerate(self: &Arc<Self>) -> Enumerator {
+        match self.here() {
+            Json::Array(items) => Enumerator::Seq(items.len()),
+            Json::Object(map) => Enumerator::Values(map.keys().map(|key| Value::from(key.as_str())).collect()),
+            _ => Enumerator::Empty,
+        }
+    }
+}
+
+/// A word, a text or a sign of an expression.
+struct Token<'t> {
+    text: &'t str,
+    at: Range<usize>,
+}
+
+impl Token<'_> {
+    fn is_word(&self) -> bool {
+        self.text.starts_with(|c: char| c.is_alphabetic() || c == '_')
+    }
+}
+
+fn tokens(text: &str) -> Vec<Token<'_>> {
+    let mut found = Vec::new();
+    let mut at = 0;
+    while let Some(rest) = text.get(at..)
+        && let Some(first) = rest.chars().next()
+    {
+        let length = match first {
+            '"' | '\'' => {
+                let mut escaped = false;
+                let end = rest.char_indices().skip(1).find(|(_, c)| {
+                    let ends = *c == first && !escaped;
+                    escaped = *c == '\\' && !escaped;
+                    ends
+                });
+                end.map_or(rest.len(), |(end, _)| end + 1)
+            }
+            c if c.is_alphanumeric() || c == '_' => {
+                rest.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(rest.len())
+            }
+            c => c.len_utf8(),
+        };
+        if !first.is_whitespace() {
+            found.push(Token { text: rest.get(..length).unwrap_or_default(), at: at..at + length });
+        }
+        at += length;
+    }
+    found
+}
+
+/// What would fail only when an event comes: filters, tests and methods that do not exist, patterns that are none.
+fn lint(text: &str, tokens: &[Token<'_>]) -> Result<(), WhenProblem> {
+    let at = |index: usize| tokens.get(index).map_or("", |token| token.text);
+    let unknown = |what: &str, token: &Token<'_>, known: &[&'static str]| WhenProblem {
+        message: format!("there is no {what} `{}`", token.text),
+        range: Some(token.at.clone()),
+        unknown: Some((token.text.to_owned(), known.to_vec())),
+    };
+    for (index, token) in tokens.iter().enumerate() {
+        let before = index.checked_sub(1).map_or("", at);
+        let test = (before == "is" || (before == "not" && index >= 2 && at(index - 2) == "is")) && token.text != "not";
+        if before == "|" && token.is_word() && !FILTERS.contains(&token.text) {
+            return Err(unknown("filter", token, FILTERS));
+        }
+        if test && token.is_word() && !TESTS.contains(&token.text) {
+            return Err(unknown("test", token, TESTS));
+        }
+        if before == "." && token.is_word() && at(index + 1) == "(" {
+            return Err(WhenProblem {
+                message: format!("there are no methods: `{}` is a test or a filter, if anything", token.text),
+                range: Some(token.at.clone()),
+                unknown: None,
+            });
+        }
+        if test && ["matching", "search"].contains(&token.text) {
+            let next = if at(index + 1) == "(" { index + 2 } else { index + 1 };
+            pattern(text, tokens.get(next))?;
+        }
+    }
+    Ok(())
+}
+
+/// A pattern written as it is must be one.
+fn pattern(text: &str, token: Option<&Token<'_>>) -> Result<(), WhenProblem> {
+    let Some(token) = token.filter(|token| token.text.starts_with(['"', '\''])) else { return Ok(()) };
+    // What it is after its escapes is the engine's to say.
+    let literal = text.get(token.at.clone()).unwrap_or_default();
+    let value = environment().compile_expression(literal).and_then(|expression| expression.eval(Value::UNDEFINED));
+    match value.as_ref().map(|value| value.as_str().map(cached)) {
+        Ok(Some(Err(message))) => Err(WhenProblem { message, range: Some(token.at.clone()), unknown: None }),
+        _ => Ok(()),
+    }
+}
+
+fn variable(text: &str, tokens: &[Token<'_>], name: &str) -> Option<Range<usize>> {
+    let attribute = |token: &Token<'_>| text.get(..token.at.start).is_some_and(|head| head.trim_end().ends_with('.'));
+    tokens.iter().find(|token| token.text == name && !attribute(token)).map(|token| token.at.clone())
+}
+
+#[cfg(test)]
+mod tests_of_when {
+    use std::time::Duration;
+
+    use serde_json::json;
+
+    use super::super::matcher::tests::event;
+    use super::*;
+
+    fn holds(text: &str) -> Result<bool, String> {
+        When::compile(text).unwrap_or_else(|problem| panic!("{text}: {problem:?}")).holds(&event())
+    }
+
+    #[test]
+    fn expressions_see_what_match_sees() {
+        for (text, expected) in [
+            ("event.audit_id is not defined", true),
+            ("event.details.status == 'open'", true),
+            ("event.details.n is defined", false),
+            ("event.nothing.below.it is defined", false),
+            ("event.details.status == 'open' and event.channel > 35", true),
+            ("event.channel in [1, 36]", true),
+            ("event.rssi < -60", true),
+            ("event.ports|length == 2 and 'a' in event.ports and event.ports[1] == 'B-1'", true),
+            ("event.ports|first == 'a' and event.ports|last == 'B-1'", true),
+            ("event.up", false),
+            ("not event.up", true),
+            ("event.long > 2147483648", true),
+            ("type in ('AP_DISCONNECTED', 'SW_DISCONNECTED')", true),
+            ("type is startingwith('AP_') and topic == \"device-events\"", true),
+            ("type is matching('^ap_.*ted$')", true),
+            ("type is not matching 'conn.x'", true),
+            ("event.channel is matching('3')", false),
+            ("condition == 'ap_offline' and phase == 'open' and severity == 'warning'", true),
+            ("site == 'Home Office' and site_id is startingwith('4ac1')", true),
+            ("device == 'ap-kitchen' and device_mac == '5c5b35000001' and device_type == 'ap'", true),
+            ("model|lower == 'ap43'", true),
+            ("'power' in reason and 'gone' in text", true),
+            ("group is defined or org_id is defined", false),
+            ("event.band|int == 24 and event.missing|default('x') == 'x'", true),
+            ("id == '1.0'", true),
+        ] {
+            assert_eq!(holds(text), Ok(expected), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_missing_does_not_match() {
+        for text in
+            ["event.missing > 3", "event.missing < 3", "event.missing >= 3", "event.missing <= 3", "group < 'x'"]
+        {
+            assert!(holds(text).is_err(), "{text}");
+        }
+        for text in ["event.missing == 3", "group == 'x'", "'x' in event.missing", "event.missing is matching('x')"] {
+            assert_eq!(holds(text), Ok(false), "{text}");
+        }
+        assert_eq!(holds("event.missing == 3 or type == 'AP_DISCONNECTED'"), Ok(true));
+        assert_eq!(holds("event.missing is not defined or event.missing < 3"), Ok(true));
+        for (text, guarded) in [
+            ("a.b < 3 and c", "a.b|_given < 3 and c"),
+            ("a < b or c", "a|_given < b|_given or c"),
+            ("3 <= a['x'].y and z", "3 <= a['x'].y|_given and z"),
+            ("a|int > (b or c) and d", "a|int|_given > (b or c)|_given and d"),
+            ("'a<b' in text", "'a<b' in text"),
+        ] {
+            assert_eq!(guard(text, &tokens(text)), guarded);
+        }
+        assert_eq!(holds("event.channel|int > 3 and 3 <= event.channel and (event.channel) < 40 and 1 < 2"), Ok(true));
+    }
+
+    #[test]
+    fn problems_say_where() {
+        for (text, part) in [
+            ("event.x ==", None),
+            ("event.x == == 3", Some("==")),
+            ("typ == 'typ'", Some("typ")),
+            ("event.typ == 3 and typ", Some("typ")),
+            ("type is startswith('x')", Some("startswith")),
+            ("type|urlencode", Some("urlencode")),
+            ("type.startswith('x')", Some("startswith")),
+            ("range(10)|length", Some("range")),
+            ("{{ type }}", Some("{{")),
+            ("type is matching('(')", Some("'('")),
+            ("type is not matching '['", Some("'['")),
+            ("'unfinished", None),
+        ] {
+            let problem = When::compile(text).expect_err(text);
+            assert!(!problem.message.is_empty(), "{text}");
+            if let Some(part) = part {
+                assert_eq!(problem.range.clone().and_then(|range| text.get(range)), Some(part), "{text}: {problem:?}");
+            }
+        }
+        let problem = When::compile("event.typ == 3 and typ").unwrap_err();
+        assert_eq!(problem.range.unwrap().start, 19);
+        assert_eq!(problem.unknown.unwrap().0, "typ");
+        assert!(When::compile(&"(".repeat(3_900)).is_err());
+        assert!(When::compile(&"1+".repeat(3_000)).unwrap_err().message.contains("longer"));
+    }
+
+    /// Whatever an event holds and an expression asks, judging it takes milliseconds.
+    #[test]
+    fn cost_is_bounded() {
+        let mut hostile = event();
+        let long = "a".repeat(1 << 20);
+        let some = "a".repeat(MAX_SEARCHED);
+        let list: Vec<u32> = (0..200_000).collect();
+        hostile.text = Some(long.clone());
+        hostile.raw = Arc::new(
+            json!({"long": long, "some": some, "list": list, "regex": "(a+)+b".repeat(500), "n": 1_000_000_000}),
+        );
+        let many = |part: &str, by: &str| vec![part; 3_000 / (part.len() + by.len())].join(by);
+        #[expect(clippy::disallowed_methods, reason = "measures real time")]
+        let now = std::time::Instant::now;
+        for text in [
+            "text is matching('(a|aa)*b')".to_owned(),
+            "event.some is matching('(a{1,9}){1,9}b')".to_owned(),
+            many("event.some is matching('(a|aa)*b')", " or "),
+            "text is matching(event.regex)".to_owned(),
+            many("'b' in text", " or "),
+            many("text == event.long", " and "),
+            many("text|upper == 'x'", " or "),
+            many("text|lower|upper|lower|upper == 'x'", " or "),
+            many("'b' in event.list", " or "),
+            many("event.list|last == 3", " or "),
+            many("text ~ text == 'x'", " or "),
+            "text * event.n".to_owned(),
+            "[1] * event.n".to_owned(),
+            "2 ** event.n ** event.n".to_owned(),
+            "(text * 100000)|length".to_owned(),
+        ] {
+            let when = When::compile(&text).unwrap_or_else(|problem| panic!("{text}: {problem:?}"));
+            let start = now();
+            let held = when.holds(&hostile);
+            let limit = Duration::from_millis(if cfg!(debug_assertions) { 2_000 } else { 100 });
+            assert!(start.elapsed() < limit, "{:.60}: {:?}, {held:?}", text, start.elapsed());
+        }
+    }
+
+    proptest::proptest! {
+        /// No text panics, when read or when judged.
+        #[test]
+        fn any_text_is_an_expression_or_a_problem(text in "[a-z.'\"|()\\[\\]{}<>=!~*+ 0-9-]{0,40}") {
+            if let Ok(when) = When::compile(&text) {
+                let _ = when.holds(&event());
+            }
+        }
     }
 }
