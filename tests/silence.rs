@@ -18,11 +18,15 @@ fn rules(chat: &Chat) -> String {
     )
 }
 
-/// `foghorn ARGS` in the server's folder: exit code, and what it printed to either output.
+/// `foghorn ARGS` in the server's folder: exit code, and what it printed; of a failure, what it said.
 fn foghorn(dir: &Path, args: &[&str]) -> (Option<i32>, String) {
     let done = binary().args(args).current_dir(dir).env("USER", "anna").output().unwrap();
-    let both = [done.stdout, done.stderr].concat();
-    (done.status.code(), String::from_utf8_lossy(&both).into_owned())
+    let said = if done.status.success() { done.stdout } else { done.stderr };
+    (done.status.code(), String::from_utf8_lossy(&said).into_owned())
+}
+
+fn text_of(message: &Value) -> String {
+    message["text"].as_str().unwrap_or_default().to_owned()
 }
 
 fn said(chat: &Chat) -> String {
@@ -100,6 +104,11 @@ async fn without_a_server_the_command_line_says_so() {
     let server = Foghorn::start(&rules(&chat)).await;
     let (code, text) = foghorn(&server.dir, &["silence", "list", "--data", "elsewhere"]);
     assert!(code == Some(1) && text.contains("no server is running") && text.contains("--data"), "{text}");
+    // A config that is broken at the moment is not in the way.
+    std::fs::write(server.dir.join("broken.yaml"), "rules: 7").unwrap();
+    let list = ["--config", "broken.yaml", "silence", "list"];
+    assert_eq!(foghorn(&server.dir, &list).0, Some(3));
+    assert_eq!(foghorn(&server.dir, &[&list[..], &["--data", "data"]].concat()).0, Some(0));
     let (code, text) = foghorn(&server.dir, &["silence", "list", "--server", "http://127.0.0.1:1"]);
     assert!(code == Some(1) && text.contains("no server is running"), "{text}");
     let (code, text) = foghorn(&server.dir, &["silence", "list", "--server", &server.address]);
@@ -136,9 +145,11 @@ async fn silences_survive_kill_9() {
         tries += 1;
         tokio::time::sleep(std::time::Duration::from_millis(10)).await;
     }
-    // What is told in its order: had the silence been forgotten, the first would be there too.
-    server.post("audits", json!([])).await;
-    assert_eq!(chat.count(), 0);
+    assert!(server.metric("foghorn_messages_total", "").await < 1.0, "no message was made");
+    // Ended, it tells what still lasts.
+    let id = listed.split(' ').next().unwrap();
+    assert_eq!(foghorn(dir.path(), &["silence", "expire", id]).0, Some(0));
+    assert!(text_of(&chat.wait_for(1).await[0]).contains("ap-1"));
     server.stop().await;
 }
 

@@ -6,7 +6,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use foghorn::clock::Clock;
-use foghorn::model::{Message, Name, Notification, Reason, Record, RulesRecord, Seq, Severity, Timestamp};
+use foghorn::model::{
+    Message, Name, Notification, Reason, Record, RulesRecord, Seq, Severity, Silence, Timestamp, Until,
+};
 use foghorn::store::{DeliveryId, Error, MessageFates, Reader, Retention, Settlement, Sqlite, Step, Store};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
@@ -70,7 +72,23 @@ async fn every_record_is_there_after_a_restart_in_order_and_time_never_goes_back
     let dir = tempfile::tempdir().unwrap();
     let rules =
         RulesRecord { text: "rules: []".into(), destinations: vec![("ops".into(), Severity::Critical)], start: false };
-    let records = [post("{}"), Record::Tick, Record::Rules(rules), Record::Clock { offset_ms: -7 }];
+    let silence = |id: &str, until| Silence {
+        id: id.into(),
+        matches: serde_json::json!({"site": ["Home", "Büro"], "not": {"device": "sw-*"}}),
+        until,
+        author: "anna".into(),
+        comment: "WAN \"work\"".into(),
+        created: Timestamp::from_millis(7),
+    };
+    let records = [
+        post("{}"),
+        Record::Tick,
+        Record::Rules(rules),
+        Record::Clock { offset_ms: -7 },
+        Record::Silence(silence("a", Until::At(Timestamp::from_millis(9)))),
+        Record::Silence(silence("b", Until::Resolved)),
+        Record::Expire { id: "a".into(), author: "b".into() },
+    ];
     {
         let store = open(dir.path());
         for (n, record) in records.iter().enumerate() {
@@ -79,17 +97,17 @@ async fn every_record_is_there_after_a_restart_in_order_and_time_never_goes_back
     }
     // The wall clock was set back to 1970 meanwhile.
     let store = Sqlite::open(dir.path(), Clock::pinned(Timestamp::EPOCH), Retention::default()).unwrap();
-    assert_eq!(store.append(Record::Tick).await.unwrap(), Seq(5));
+    assert_eq!(store.append(Record::Tick).await.unwrap(), Seq(8));
     let read = store.read(Seq(0), 100).await.unwrap();
-    assert_eq!(read.iter().map(|e| e.record.clone()).take(4).collect::<Vec<_>>(), records);
+    assert_eq!(read.iter().map(|e| e.record.clone()).take(7).collect::<Vec<_>>(), records);
     assert!(read.windows(2).all(|pair| pair[0].at <= pair[1].at && pair[0].seq.0 + 1 == pair[1].seq.0));
     assert_eq!(store.read(Seq(3), 1).await.unwrap()[0].seq, Seq(4));
-    assert_eq!(*store.appended().borrow(), Seq(5));
+    assert_eq!(*store.appended().borrow(), Seq(8));
 
     let reader = Reader::open(dir.path()).unwrap();
     assert_eq!(reader.entries(Seq(0)).collect::<Result<Vec<_>, _>>().unwrap(), read);
     drop((store, reader));
-    assert_eq!(Reader::open(dir.path()).unwrap().entries(Seq(0)).count(), 5, "also where nobody serves");
+    assert_eq!(Reader::open(dir.path()).unwrap().entries(Seq(0)).count(), 8, "also where nobody serves");
 }
 
 #[tokio::test]

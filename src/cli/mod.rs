@@ -196,7 +196,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
             let how: Load = if args.send { Config::load } else { Config::load_offline };
             demo::run(load(at, how)?, &args)
         }
-        Command::Silence(command) => silence::run(&load(at, Config::load_offline)?, command),
+        Command::Silence(command) => silence::run(at, command),
         Command::Schema => {
             out(&crate::config::schema());
             Ok(())

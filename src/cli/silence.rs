@@ -8,7 +8,7 @@ use clap::Subcommand;
 use reqwest::{Method, Url};
 use serde_json::{Map, Value, json};
 
-use super::{Failure, Format, out};
+use super::{Failure, Format, load, out};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::destination::http;
@@ -82,7 +82,7 @@ pub(super) struct ServerArgs {
     server: Option<String>,
 }
 
-pub(super) fn run(config: &Config, command: SilenceCommand) -> Result<(), Failure> {
+pub(super) fn run(config: Option<PathBuf>, command: SilenceCommand) -> Result<(), Failure> {
     match command {
         SilenceCommand::Add(args) => add(config, args),
         SilenceCommand::List { format, server } => list(config, format, &server),
@@ -96,7 +96,7 @@ pub(super) fn run(config: &Config, command: SilenceCommand) -> Result<(), Failur
     }
 }
 
-fn add(config: &Config, args: AddArgs) -> Result<(), Failure> {
+fn add(config: Option<PathBuf>, args: AddArgs) -> Result<(), Failure> {
     let mut asked = Map::new();
     if args.all {
         asked.insert("all".to_owned(), true.into());
@@ -150,7 +150,7 @@ fn read_match(fields: &[String], whole: Option<&str>) -> Result<Map<String, Valu
     Ok(map)
 }
 
-fn list(config: &Config, format: Format, server: &ServerArgs) -> Result<(), Failure> {
+fn list(config: Option<PathBuf>, format: Format, server: &ServerArgs) -> Result<(), Failure> {
     let silences = Door::open(config, server)?.ask(&Method::GET, "", None)?;
     let silences = silences.as_array().map(Vec::as_slice).unwrap_or_default();
     let mut text = String::new();
@@ -188,8 +188,12 @@ struct Door {
 }
 
 impl Door {
-    fn open(config: &Config, server: &ServerArgs) -> Result<Self, Failure> {
-        let folder = server.data.clone().unwrap_or_else(|| config.server.data.clone());
+    fn open(config: Option<PathBuf>, server: &ServerArgs) -> Result<Self, Failure> {
+        // A config that is being edited must not be in the way of who names the folder.
+        let folder = match &server.data {
+            Some(folder) => folder.clone(),
+            None => load(config, Config::load_offline)?.server.data,
+        };
         let base = match &server.server {
             Some(url) => url.clone(),
             None => format!("http://{}", access::Address::read(&folder).ok_or_else(|| not_running(&folder))?),

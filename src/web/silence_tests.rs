@@ -192,10 +192,8 @@ async fn a_silence_is_made_listed_and_ended() {
     assert_eq!((status, &ended["id"]), (200, &json!(silence.id)));
     assert_eq!(silenced.journal().last(), Some(&Record::Expire { id: silence.id.clone(), author: "b c".to_owned() }));
 
-    for (until, expected) in [("resolved", Until::Resolved), ("2999-01-01T00:00:00Z", Until::Resolved)] {
-        let (status, _) = silenced.api("POST", API, &json!({"all": true, "until": until})).await;
-        assert_eq!(status, if expected == Until::Resolved && until == "resolved" { 201 } else { 400 });
-    }
+    assert_eq!(silenced.api("POST", API, &json!({"all": true, "until": "resolved"})).await.0, 201);
+    assert!(matches!(silenced.journal().last(), Some(Record::Silence(last)) if last.until == Until::Resolved));
     let morning = silenced.api("POST", API, &json!({"all": true, "until": "morning"})).await.1;
     assert!(morning["until"].as_str().unwrap().ends_with(":00Z"), "{morning}");
     silenced.world.ready.send(false).unwrap();
