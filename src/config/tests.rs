@@ -144,7 +144,11 @@ fn the_built_in_rules_have_no_problems_and_a_test_each() {
 #[test]
 fn journaled_rules_read_again_without_their_environment() {
     let text = "destinations: {a: {slack: {url: 'env:GONE'}}}\nlater: x\nrules:\n  - {name: a, match: {type: AP_RESTARTED}, notify: [a], laterer: {}}\n  - {name: b}\n";
-    let record = RulesRecord { text: text.to_owned(), destinations: vec![("a".into(), crate::model::Severity::Info)], start: false };
+    let record = RulesRecord {
+        text: text.to_owned(),
+        destinations: vec![("a".into(), crate::model::Severity::Info)],
+        start: false,
+    };
     let rules = rules_from_record(&record).unwrap();
     assert_eq!(rules.rules().len(), 1);
     assert_eq!(rules.rules()[0].policy.notify, Some(vec!["a".into()]));
