@@ -135,7 +135,7 @@ impl Week {
                     gateways.chain([format!("dhcp of {}", site.place.id)]).collect()
                 }
             };
-            if self.take(&touched, at, at + lasts) {
+            if self.alone(fault, &site, at) && self.take(&touched, at, at + lasts) {
                 self.happen(fault, &site, (&ap, &switch), at, lasts, chance);
                 return;
             }
@@ -171,6 +171,15 @@ impl Week {
             },
         };
         self.incidents.extend(happened);
+    }
+
+    /// Whether nothing else of the site is lost just then: nobody could say that one has nothing to do with the other.
+    fn alone(&self, fault: Fault, site: &Site, at: Timestamp) -> bool {
+        let loses =
+            |fault| matches!(fault, Fault::ApOutage | Fault::SwitchOutage | Fault::WanOutage | Fault::FlappingAp);
+        let close = |other: &Incident| at.since(other.began_at).max(other.began_at.since(at)) < MINUTE * 8;
+        !loses(fault)
+            || !self.incidents.iter().any(|other| other.place.id == site.place.id && loses(other.fault) && close(other))
     }
 
     /// Keeps these devices for this time, where nothing else happens to them near it.
