@@ -326,7 +326,7 @@ fn one_maintenance(
     Some(Maintenance {
         name: Name::new(name?),
         line: section.at.line,
-        matcher: about.map_or_else(|| Some(crate::rules::Matcher::default()), |about| about)?,
+        matcher: about.unwrap_or_else(|| Some(crate::rules::Matcher::default()))?,
         during: TimeInterval::new(parts),
     })
 }

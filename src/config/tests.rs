@@ -95,7 +95,38 @@ fn everything_documented_is_read() {
     let TestInput::Event(fields) = &config.tests[0].events[0].what else { panic!("no event") };
     assert_eq!(fields["port"], serde_json::json!(24));
     assert_eq!(config.tests[0].expect[0].contains.as_deref(), Some("down"));
+    assert_eq!(
+        rule.policy.flapping.map(|f| (f.changes, f.window.as_secs(), f.stable.as_secs())),
+        Some((8, 3_600, 1_200))
+    );
+    assert_eq!(rule.policy.mute_time_intervals, ["nights".into()]);
+    assert_eq!(config.rules.rules()[1].absent, Some(Duration::from_secs(86_400)));
+    let around = config.rules.surroundings();
+    assert_eq!((around.time_intervals.len(), around.maintenance.len(), around.inhibit_rules.len()), (2, 3, 2));
+    let into: Vec<usize> = around.digests.iter().map(|digest| digest.into.len()).collect();
+    assert_eq!(into, [1, 4], "without `into`, every other destination");
+    assert_eq!(around.topology.links().count(), 3);
+    let again = rules_from_record(&config.record()).unwrap();
+    assert_eq!(format!("{:?}", again.surroundings()), format!("{around:?}"), "the journal's rules mean the same");
+    let hushed = &config.tests[1];
+    assert_eq!(hushed.start, crate::model::Timestamp::parse_rfc3339("2026-12-01T22:00:00Z"));
+    assert!(matches!(&hushed.events[0].what, TestInput::Silence(silence) if silence.id == "roof"));
+    assert_eq!(hushed.events[3].what, TestInput::Expire("roof".to_owned()));
     let explained = explain(&config);
+    for line in [
+        "  morning: # digest",
+        "    at: [08:00, 18:30]  # zone Europe/Paris\n",
+        "22:00-06:00 the day after on monday, tuesday",
+        "    match: {site: home*, not: {device: [ap_1, 5c5b35000001]}}\n",
+        "    hold: 1m",
+        "  ap-1: reached through sw-garage\n",
+        "    flapping: {changes: 8, window: 1h, stable: 20m}\n",
+        "    during_mute: digest",
+        "    when: event.audit_id is not defined and",
+        "    absent: {window: 1d}",
+    ] {
+        assert!(explained.contains(line), "no {line} in\n{explained}");
+    }
     assert!(explained.contains("group_wait: 20s") && explained.contains("DISCONNECTED"), "{explained}");
     assert!(!explained.contains("canary"), "{explained}");
 }

@@ -137,7 +137,7 @@ impl Period {
             match ambiguous.offset() {
                 AmbiguousOffset::Gap { .. } => None,
                 AmbiguousOffset::Unambiguous { .. } | AmbiguousOffset::Fold { .. } => {
-                    Some([ambiguous.clone().earlier().ok(), ambiguous.later().ok()])
+                    Some([ambiguous.earlier().ok(), ambiguous.later().ok()])
                 }
             }
         });
