@@ -89,7 +89,7 @@ async fn without_the_token_nothing_is_said_and_nothing_done() {
     let body = json!({"match": {"condition": "ap_offline"}, "for": "1h"}).to_string();
     let long = format!("Bearer {TOKEN}0");
     for given in
-        ["", "Bearer", "Bearer ", "Bearer x", "Basic 0123456789abcdef0123456789abcdef", TOKEN, &long, "Bearer é"]
+        ["", "Bearer", "Bearer ", "Bearer x", "Digest 0123456789abcdef0123456789abcdef", TOKEN, &long, "Bearer é"]
     {
         for (method, path) in [("GET", API), ("POST", API), ("DELETE", "/api/v1/silences/abc"), ("PUT", API)] {
             let headers = [("authorization", given), ("content-type", "application/json")];
