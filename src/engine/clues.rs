@@ -158,12 +158,15 @@ impl Engine {
 
     /// Whether an alert's device is away on purpose.
     pub(super) fn is_planned(&self, alert: &Alert) -> bool {
-        let offline = alert.event.condition.as_ref().is_some_and(|c| c.name.ends_with("_offline"));
-        let began = alert.began();
+        self.is_away(&alert.event, alert.began())
+    }
+
+    /// Whether an event says of a device that it is gone which is away on purpose since then.
+    pub(super) fn is_away(&self, event: &Event, began: Timestamp) -> bool {
+        let offline = event.device.is_some() && event.condition.as_ref().is_some_and(|c| c.name.ends_with("_offline"));
+        let announced = |n: &Note| n.planned && n.time <= began + AFTER && began.since(n.time) <= ANNOUNCED;
         offline
-            && self.notes_of(alert).is_some_and(|notes| {
-                notes.iter().any(|n| n.planned && n.time <= began + AFTER && began.since(n.time) <= ANNOUNCED)
-            })
+            && self.state.notes.of.get(&event.identity(&Field::Device)).is_some_and(|notes| notes.iter().any(announced))
     }
 
     fn notes_of(&self, alert: &Alert) -> Option<&Vec<Note>> {

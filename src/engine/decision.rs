@@ -108,7 +108,7 @@ pub enum Verdict {
         /// Until when, wall time.
         until: Option<Timestamp>,
     },
-    /// Its device is away on purpose (an upgrade): it has longer.
+    /// Its device is away on purpose (an upgrade): it has longer, and does not count among several.
     Planned {
         /// Until when, wall time.
         until: Timestamp,
@@ -193,6 +193,7 @@ impl Verdict {
             Self::Silenced { .. } => "silenced",
             Self::Muted { .. } => "muted",
             Self::Maintenance { .. } => "maintenance",
+            Self::Planned { .. } => "planned",
             Self::Expected => "expected",
             Self::WhenFailed { .. } => "when_failed",
             _ => return None,

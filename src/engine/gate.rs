@@ -85,13 +85,13 @@ impl Engine {
             return gate;
         }
         let wall = self.wall();
-        let maintenance = self.rules.surroundings().maintenance.iter();
-        for window in maintenance.filter(|m| m.during.contains(wall) && m.matcher.matches(&alert.event)) {
+        let mut maintenance = self.rules.surroundings().maintenance.iter();
+        let window = maintenance.find(|m| m.during.contains(wall) && m.matcher.matches(&alert.event));
+        window.map_or(Gate::Open, |window| {
             // What has no end is over when the maintenance is.
             let end = window.during.next_change(wall).filter(|_| alert.lasting);
-            return shut(By::Maintenance(window.name.clone()), end.map(|end| self.journal(end)));
-        }
-        Gate::Open
+            shut(By::Maintenance(window.name.clone()), end.map(|end| self.journal(end)))
+        })
     }
 
     /// What the rule's calendar makes of it.

@@ -34,12 +34,12 @@ impl Engine {
                 let targets = self.index.targets.get(&(position, key)).cloned().unwrap_or_default();
                 targets.into_iter().for_each(|target| self.link(rule, id, target));
             }
-            if rule.target.matches(&event) {
-                for key in self.target_keys(rule, &event) {
-                    self.index.targets.entry((position, key.clone())).or_default().insert(id);
-                    let sources = self.index.sources.get(&(position, key)).cloned().unwrap_or_default();
-                    sources.into_iter().for_each(|source| self.link(rule, source, id));
-                }
+            if rule.target.matches(&event)
+                && let Some(key) = self.target_key(rule, &event)
+            {
+                self.index.targets.entry((position, key.clone())).or_default().insert(id);
+                let sources = self.index.sources.get(&(position, key)).cloned().unwrap_or_default();
+                sources.into_iter().for_each(|source| self.link(rule, source, id));
             }
         }
     }
@@ -56,7 +56,7 @@ impl Engine {
                     found.push((true, key, id));
                 }
                 if rule.target.matches(&alert.event) {
-                    found.extend(self.target_keys(rule, &alert.event).into_iter().map(|key| (false, key, id)));
+                    found.extend(self.target_key(rule, &alert.event).map(|key| (false, key, id)));
                 }
             }
             for (source, key, id) in found {
@@ -77,6 +77,7 @@ impl Engine {
             && above.is_active()
             && (below.is_active() || !below.lasting && !below.settled)
             && below.told_to.is_empty()
+            && (!rule.via_topology || self.rules.surroundings().topology.explains(&above.event, &below.event))
             && rule.within.is_none_or(|within| apart <= within);
         if !fits {
             return;
@@ -155,9 +156,8 @@ impl Engine {
         let rules = Arc::clone(&self.rules);
         let Some(event) = self.state.alerts.get(&id).map(|a| Arc::clone(&a.event)) else { return };
         for (position, rule) in rules.surroundings().inhibit_rules.iter().enumerate() {
-            let mut keys = self.target_keys(rule, &event);
-            keys.extend(self.source_key(rule, &event));
-            for key in keys {
+            let keys = [self.target_key(rule, &event), self.source_key(rule, &event)];
+            for key in keys.into_iter().flatten() {
                 for index in [&mut self.index.sources, &mut self.index.targets] {
                     let place = (position, key.clone());
                     if let Some(ids) = index.get_mut(&place) {
@@ -174,7 +174,7 @@ impl Engine {
     /// How long after its beginning a target waits for a source told later.
     pub(super) fn hold(&self, event: &Event) -> Duration {
         let rules = &self.rules.surroundings().inhibit_rules;
-        let may = |rule: &&InhibitRule| rule.target.matches(event) && !self.target_keys(rule, event).is_empty();
+        let may = |rule: &&InhibitRule| rule.target.matches(event) && self.target_key(rule, event).is_some();
         rules.iter().filter(may).map(|rule| rule.hold).max().unwrap_or_default()
     }
 
@@ -187,20 +187,11 @@ impl Engine {
     }
 
     fn source_key(&self, rule: &InhibitRule, event: &Event) -> Option<String> {
-        let equal = equal(rule, event)?;
-        if !rule.via_topology {
-            return Some(equal);
-        }
-        self.rules.surroundings().topology.node(event).map(|node| format!("{equal}\u{1e}{node}"))
+        equal(rule, event).filter(|_| !rule.via_topology || self.rules.surroundings().topology.node(event).is_some())
     }
 
-    fn target_keys(&self, rule: &InhibitRule, event: &Event) -> Vec<String> {
-        let Some(equal) = equal(rule, event) else { return Vec::new() };
-        if !rule.via_topology {
-            return vec![equal];
-        }
-        let above = self.rules.surroundings().topology.above(event);
-        above.into_iter().map(|node| format!("{equal}\u{1e}{node}")).collect()
+    fn target_key(&self, rule: &InhibitRule, event: &Event) -> Option<String> {
+        equal(rule, event).filter(|_| !rule.via_topology || !self.rules.surroundings().topology.above(event).is_empty())
     }
 }
 

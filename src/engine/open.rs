@@ -17,6 +17,11 @@ impl Engine {
             (Some(condition), Resolve::Implied) => (subject_key(event, condition), condition.sub_id.clone()),
             _ => (self.own_key(rule, event), None),
         };
+        if rule.threshold.is_some() && self.is_away(event, event.time) {
+            let verdict = Verdict::Planned { until: self.wall() + super::clues::PLANNED };
+            effects.suppressed = effects.suppressed.or(verdict.suppression());
+            return self.decide(&[], Some(event), Some(&rule.name), verdict);
+        }
         let known = self.index.by_key.get(&key).into_iter().flatten().copied().find(|id| {
             self.state.alerts.get(id).is_some_and(|a| {
                 a.rule == rule.name
