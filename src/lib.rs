@@ -11,7 +11,7 @@
 //! * 0: [`model`], the words
 //! * 1: [`clock`], [`rules`], [`render`], [`pacing`], [`metrics`], [`links`]: small parts
 //! * 2: [`engine`], [`source`], [`destination`], [`store`], [`simulate`]: the core, and one file per outside thing
-//! * 3: [`config`], [`fold`], [`processor`], [`dispatcher`], [`replay`], [`trial`], [`web`]: settings, and what runs
+//! * 3: [`config`], [`fold`], [`processor`], [`dispatcher`], [`replay`], [`diff`], [`tune`], [`explain`], [`trial`], [`web`]: settings, and what runs
 //! * 4, 5: [`app`], [`cli`]: the doors
 
 pub mod app;
@@ -19,6 +19,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod destination;
+pub mod diff;
 pub mod dispatcher;
 pub mod engine;
 pub mod fold;

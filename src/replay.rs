@@ -100,40 +100,37 @@ pub fn write_post(received_at: Timestamp, source: &Name, body: &[u8]) -> Option<
     Some(format!("{{\"received_at\": {received_at}{source}, \"body\": {body}}}"))
 }
 
-/// A replay under way: POSTs in, messages out.
-pub struct Replay<'t> {
+/// Rules judging traffic in virtual time: POSTs in, decisions out.
+pub struct Refold {
     fold: Fold,
-    templates: &'t Templates,
     seq: Seq,
     at: Option<Timestamp>,
 }
 
-impl<'t> Replay<'t> {
+impl Refold {
     /// Begins with an empty state.
     #[must_use]
-    pub fn new(rules: Arc<RuleSet>, templates: &'t Templates) -> Self {
-        const NEVER: Compile = |_| None; // a replay judges by the rules it was given, not by those journaled
-        Self { fold: Fold::new(rules, NEVER), templates, seq: Seq::default(), at: None }
+    pub fn new(rules: Arc<RuleSet>) -> Self {
+        const NEVER: Compile = |_| None; // traffic is judged by the rules given, not by those journaled
+        Self { fold: Fold::new(rules, NEVER), seq: Seq::default(), at: None }
     }
 
     /// Folds one POST; time never goes back.
-    pub fn post(&mut self, post: &Post) -> Vec<Message> {
+    pub fn post(&mut self, post: &Post) -> Vec<Decision> {
         self.seq.0 += 1;
         let received = post.received_at.unwrap_or_else(|| self.newest_event(post));
         let at = self.at.map_or(received, |last| last.max(received));
         self.at = Some(at);
         let record = Record::Post { source: post.source.clone(), body: post.body.clone() };
-        let applied = self.fold.apply(&Journaled { seq: self.seq, at, record });
-        self.say(applied.decisions)
+        self.fold.apply(&Journaled { seq: self.seq, at, record }).decisions
     }
 
     /// Lets time run on: to `until`, or until nothing is pending or waiting.
-    pub fn finish(&mut self, until: Option<Timestamp>) -> Vec<Message> {
-        let decisions = match until {
+    pub fn finish(&mut self, until: Option<Timestamp>) -> Vec<Decision> {
+        match until {
             Some(until) => self.fold.tick(until),
             None => self.fold.wind_down(),
-        };
-        self.say(decisions)
+        }
     }
 
     /// Where every event ended.
@@ -142,8 +139,10 @@ impl<'t> Replay<'t> {
         self.fold.fates()
     }
 
-    fn say(&self, decisions: Vec<Decision>) -> Vec<Message> {
-        messages(decisions, self.templates)
+    /// When the last POST was received.
+    #[must_use]
+    pub fn at(&self) -> Option<Timestamp> {
+        self.at
     }
 
     /// A bare body is received at its newest event; one without any time, with the last.
@@ -154,6 +153,36 @@ impl<'t> Replay<'t> {
             _ => None,
         });
         times.filter(|time| *time < Timestamp::MAX).max().or(self.at).unwrap_or(Timestamp::EPOCH)
+    }
+}
+
+/// A replay under way: POSTs in, messages out.
+pub struct Replay<'t> {
+    refold: Refold,
+    templates: &'t Templates,
+}
+
+impl<'t> Replay<'t> {
+    /// Begins with an empty state.
+    #[must_use]
+    pub fn new(rules: Arc<RuleSet>, templates: &'t Templates) -> Self {
+        Self { refold: Refold::new(rules), templates }
+    }
+
+    /// Folds one POST; time never goes back.
+    pub fn post(&mut self, post: &Post) -> Vec<Message> {
+        messages(self.refold.post(post), self.templates)
+    }
+
+    /// Lets time run on: to `until`, or until nothing is pending or waiting.
+    pub fn finish(&mut self, until: Option<Timestamp>) -> Vec<Message> {
+        messages(self.refold.finish(until), self.templates)
+    }
+
+    /// Where every event ended.
+    #[must_use]
+    pub fn fates(&self) -> &EventFates {
+        self.refold.fates()
     }
 }
 

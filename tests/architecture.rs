@@ -12,7 +12,7 @@ const FLOORS: &[(u8, &[&str])] = &[
     (0, &["model"]),
     (1, &["clock", "rules", "render", "pacing", "metrics", "links"]),
     (2, &["engine", "source", "destination", "store", "simulate"]),
-    (3, &["config", "fold", "processor", "dispatcher", "replay", "trial", "web"]),
+    (3, &["config", "fold", "processor", "dispatcher", "replay", "diff", "trial", "web"]),
     (4, &["app"]),
     (5, &["cli"]),
 ];

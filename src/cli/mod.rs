@@ -119,21 +119,31 @@ enum Command {
 /// What to replay, and how to print it.
 #[derive(Debug, clap::Args)]
 pub struct ReplayArgs {
-    /// Traffic files; `-` is standard input
-    #[arg(value_name = "FILE", required_unless_present = "stored")]
-    files: Vec<PathBuf>,
-    /// Replay the stored journal instead
-    #[arg(long, conflicts_with = "files")]
-    stored: bool,
-    /// Of the stored journal, only the last this long (`7d`)
-    #[arg(long, value_name = "DURATION", requires = "stored")]
-    since: Option<String>,
+    #[command(flatten)]
+    traffic: Traffic,
+    /// Compare with what these rules would have sent
+    #[arg(long, value_name = "OTHER.yaml")]
+    diff: Option<PathBuf>,
     /// Let time run on to this moment (RFC 3339) after the last line
     #[arg(long, value_name = "TIME")]
     until: Option<String>,
     /// How to print
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
+}
+
+/// Which traffic to judge.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Traffic {
+    /// Traffic files; `-` is standard input
+    #[arg(value_name = "FILE", required_unless_present = "stored")]
+    files: Vec<PathBuf>,
+    /// Take the stored journal instead
+    #[arg(long, conflicts_with = "files")]
+    stored: bool,
+    /// Of the stored journal, only the last this long (`7d`)
+    #[arg(long, value_name = "DURATION", requires = "stored")]
+    since: Option<String>,
     /// The data folder, instead of `server.data`
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
@@ -163,7 +173,7 @@ pub struct DemoArgs {
 enum Format {
     /// For people
     Text,
-    /// One message a line
+    /// One message a line; a comparison is one object
     Json,
 }
 

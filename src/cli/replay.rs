@@ -5,11 +5,13 @@ use std::io::{BufRead, BufReader, BufWriter, Write};
 use std::path::Path;
 use std::sync::Arc;
 
-use super::{Failure, Format, ReplayArgs, duration};
+use super::{Failure, Format, ReplayArgs, Traffic, duration, out};
 use crate::config::Config;
+use crate::diff;
+use crate::fold::notifications;
 use crate::model::{Message, Timestamp};
 use crate::render::markup;
-use crate::replay::{Post, Replay, json_lines, read_posts};
+use crate::replay::{Post, Refold, Replay, json_lines, read_posts};
 
 pub(super) fn run(config: &Config, args: ReplayArgs) -> Result<(), Failure> {
     let until = args.until.as_deref().map(|text| {
@@ -17,25 +19,30 @@ pub(super) fn run(config: &Config, args: ReplayArgs) -> Result<(), Failure> {
             .ok_or_else(|| Failure::usage(format!("--until: `{text}` is not a time like 2026-01-05T12:00:00Z")))
     });
     let until = until.transpose()?;
+    if let Some(other) = &args.diff {
+        return compare(config, other, &args.traffic, until, args.format);
+    }
     let templates = config.load_templates().map_err(|problems| Failure::config(&problems))?;
     let mut replay = Replay::new(Arc::clone(&config.rules), &templates);
     let mut printer =
         Printer { format: args.format, out: BufWriter::new(std::io::stdout().lock()), messages: 0, posts: 0 };
-    if args.stored {
-        let since = args.since.as_deref().map(|text| duration("--since", text)).transpose()?;
-        super::export::stored_posts(config, args.data, since, |post| printer.feed(&mut replay, &post))?;
-    } else {
-        for file in &args.files {
-            feed_file(file, &mut replay, &mut printer)?;
-        }
-    }
+    each_post(config, &args.traffic, |post| printer.feed(&mut replay, &post))?;
     let rest = replay.finish(until);
     printer.print(&rest);
     printer.summary(&replay);
     Ok(())
 }
 
-fn feed_file(path: &Path, replay: &mut Replay<'_>, printer: &mut Printer<impl Write>) -> Result<(), Failure> {
+/// Hands over the traffic a command line names, oldest first.
+pub(super) fn each_post(config: &Config, traffic: &Traffic, mut each: impl FnMut(Post)) -> Result<(), Failure> {
+    if traffic.stored {
+        let since = traffic.since.as_deref().map(|text| duration("--since", text)).transpose()?;
+        return super::export::stored_posts(config, traffic.data.clone(), since, each);
+    }
+    traffic.files.iter().try_for_each(|file| feed_file(file, &mut each))
+}
+
+fn feed_file(path: &Path, each: &mut impl FnMut(Post)) -> Result<(), Failure> {
     let reader: Box<dyn BufRead> = if path == Path::new("-") {
         Box::new(std::io::stdin().lock())
     } else {
@@ -43,10 +50,63 @@ fn feed_file(path: &Path, replay: &mut Replay<'_>, printer: &mut Printer<impl Wr
         Box::new(BufReader::new(file))
     };
     for post in read_posts(reader) {
-        let post = post.map_err(|e| Failure::unexpected(format!("{}: {e}", path.display())))?;
-        printer.feed(replay, &post);
+        each(post.map_err(|e| Failure::unexpected(format!("{}: {e}", path.display())))?);
     }
     Ok(())
+}
+
+/// `--diff`: the same traffic under two sets of rules.
+fn compare(
+    config: &Config,
+    other: &Path,
+    traffic: &Traffic,
+    until: Option<Timestamp>,
+    format: Format,
+) -> Result<(), Failure> {
+    let other = super::load(Some(other.to_owned()), Config::load_offline)?;
+    let mut sides = [&config.rules, &other.rules].map(|rules| (Refold::new(Arc::clone(rules)), Vec::new()));
+    let mut from = None;
+    each_post(config, traffic, |post| {
+        for (refold, said) in &mut sides {
+            said.extend(notifications(refold.post(&post)));
+            from = from.or(refold.at());
+        }
+    })?;
+    let last = sides.iter().filter_map(|(refold, _)| refold.at()).max();
+    let [before, after] = sides.map(|(mut refold, mut said)| {
+        said.extend(notifications(refold.finish(until)));
+        said
+    });
+    let found = diff::diff(&before, &after);
+    let names = (place(config), place(&other));
+    let names = (names.0.as_str(), names.1.as_str());
+    let last = last.max(until.filter(|_| last.is_some()));
+    match format {
+        Format::Json => out(&format!("{}\n", diff::json(&found, from, last, names))),
+        Format::Text => out(&diff::text(&found, &period(traffic, from, last), names)),
+    }
+    Ok(())
+}
+
+/// What the rules are called: their file.
+pub(super) fn place(config: &Config) -> String {
+    config.path.as_ref().map_or_else(|| "the built-in rules".to_owned(), |path| path.display().to_string())
+}
+
+/// What was replayed: `last 7 days`, else from when to when.
+pub(super) fn period(traffic: &Traffic, from: Option<Timestamp>, until: Option<Timestamp>) -> String {
+    if let Some(Ok(since)) = traffic.since.as_deref().map(crate::model::parse_duration) {
+        let days = since.as_secs() / 86_400;
+        return match (since.as_secs() % 86_400, days) {
+            (0, 1) => "last day".to_owned(),
+            (0, 2..) => format!("last {days} days"),
+            _ => format!("last {}", crate::model::human_duration(since)),
+        };
+    }
+    match from.zip(until) {
+        Some((from, until)) => format!("{} to {} UTC", diff::day_and_time(from), diff::day_and_time(until)),
+        None => "no traffic".to_owned(),
+    }
 }
 
 struct Printer<W> {

@@ -1,0 +1,206 @@
+//! How a comparison reads: a few lines for people, every entry for machines.
+
+use std::fmt::Write as _;
+
+use serde_json::{Value, json};
+
+use super::{Diff, Moved, Told};
+use crate::model::{Subject, Timestamp, human_duration};
+
+/// How many of a list people are shown.
+const MOST: usize = 10;
+
+/// The comparison for people. `period` says what was compared, as in "last 7 days"; `names` are what the two sides are
+/// called. Times are UTC.
+#[must_use]
+pub fn text(diff: &Diff, period: &str, names: (&str, &str)) -> String {
+    let mut text = headline(diff, period);
+    let changed: Vec<_> = diff.rules.iter().filter(|rule| rule.before != rule.after).collect();
+    // Writing to a String cannot fail.
+    let _ = writeln!(text, "\nBy rule, {} -> {}:", names.0, names.1);
+    let width = |number: u64| number.to_string().len();
+    let widest = |side: fn(&super::RuleMessages) -> u64| changed.iter().map(|r| width(side(r))).max().unwrap_or(1);
+    let (before, after) = (widest(|r| r.before), widest(|r| r.after));
+    for rule in changed.iter().take(2 * MOST) {
+        let _ = writeln!(text, "  {:>before$} -> {:<after$}  {}", rule.before, rule.after, rule.rule);
+    }
+    and_more(&mut text, changed.len(), 2 * MOST);
+    let same = diff.rules.len() - changed.len();
+    if same > 0 {
+        let (rules, messages) = (plural(same, "rule"), if same == 1 { "sends" } else { "send" });
+        let _ = writeln!(text, "  {}{rules} {messages} as many", if changed.is_empty() { "" } else { "the other " });
+    }
+    told_list(&mut text, &format!("No longer told by {}", names.1), &diff.missed);
+    told_list(&mut text, &format!("Told by {} only", names.1), &diff.new);
+    moved_list(&mut text, &format!("Later by {}", names.1), "later", &diff.later);
+    moved_list(&mut text, &format!("Earlier by {}", names.1), "earlier", &diff.earlier);
+    text
+}
+
+/// `last 7 days: 212 -> 41 messages; would have missed: sw-garage 19 Nov 03:12 (4 min)`.
+fn headline(diff: &Diff, period: &str) -> String {
+    let mut text = format!("{period}: {} -> {} messages; ", diff.before, diff.after);
+    if diff.missed.is_empty() {
+        text.push_str("would have missed nothing\n");
+        return text;
+    }
+    let shown: Vec<String> = diff.missed.iter().take(3).map(brief).collect();
+    let _ = write!(text, "would have missed: {}", shown.join(", "));
+    if diff.missed.len() > shown.len() {
+        let _ = write!(text, " and {} more", diff.missed.len() - shown.len());
+    }
+    text.push('\n');
+    text
+}
+
+fn brief(told: &Told) -> String {
+    let lasted = lasted(told).map(|lasted| format!(" ({lasted})")).unwrap_or_default();
+    format!("{} {}{lasted}", name(&told.subject), day_and_time(began(told)))
+}
+
+fn told_list(text: &mut String, title: &str, list: &[Told]) {
+    if list.is_empty() {
+        return;
+    }
+    let _ = writeln!(text, "\n{title} (UTC):");
+    for told in list.iter().take(MOST) {
+        let lasted = lasted(told).map(|lasted| format!("{lasted}, ")).unwrap_or_default();
+        let _ = writeln!(
+            text,
+            "  {:>12}  {}  {lasted}{}, by {}",
+            day_and_time(began(told)),
+            place(&told.subject),
+            told.what,
+            told.rule
+        );
+    }
+    and_more(text, list.len(), MOST);
+}
+
+fn moved_list(text: &mut String, title: &str, word: &str, list: &[Moved]) {
+    if list.is_empty() {
+        return;
+    }
+    let mut by: Vec<_> = list.iter().map(Moved::by).collect();
+    by.sort_unstable();
+    let middle = by.get(by.len() / 2).copied().unwrap_or_default();
+    let most = by.last().copied().unwrap_or_default();
+    let _ = writeln!(
+        text,
+        "\n{title}: {}, by {} in the middle, {} at most (UTC):",
+        list.len(),
+        human_duration(middle),
+        human_duration(most)
+    );
+    let mut longest: Vec<&Moved> = list.iter().collect();
+    longest.sort_by_key(|moved| (std::cmp::Reverse(moved.by()), moved.told.at));
+    for moved in longest.into_iter().take(MOST) {
+        let (told, by) = (&moved.told, human_duration(moved.by()));
+        let _ = writeln!(
+            text,
+            "  {:>12}  {}  {by} {word}, {}, by {}",
+            day_and_time(began(told)),
+            place(&told.subject),
+            told.what,
+            told.rule
+        );
+    }
+    and_more(text, list.len(), MOST);
+}
+
+fn and_more(text: &mut String, all: usize, shown: usize) {
+    if all > shown {
+        let _ = writeln!(text, "  and {} more (`--format json` has them all)", all - shown);
+    }
+}
+
+fn plural(number: usize, word: &str) -> String {
+    format!("{number} {word}{}", if number == 1 { "" } else { "s" })
+}
+
+fn began(told: &Told) -> Timestamp {
+    told.subject.starts_at.unwrap_or(told.at)
+}
+
+/// How long it lasted; `None` for what has no end.
+fn lasted(told: &Told) -> Option<String> {
+    match told.subject.ends_at {
+        Some(end) => Some(human_duration(end.since(began(told)))),
+        None if told.lasting => Some("still lasting".to_owned()),
+        None => None,
+    }
+}
+
+/// What people call a subject: its device, else its site.
+#[must_use]
+pub(crate) fn name(subject: &Subject) -> String {
+    let device = subject.device.as_ref().or(subject.device_mac.as_ref());
+    let site = subject.site.as_ref().or(subject.site_id.as_ref());
+    let name = device.or(site).map_or("?", String::as_str);
+    match &subject.part {
+        Some(part) => format!("{name} {part}"),
+        None => name.to_owned(),
+    }
+}
+
+fn place(subject: &Subject) -> String {
+    let site = subject.site.as_ref().filter(|_| subject.device.is_some() || subject.device_mac.is_some());
+    match site {
+        Some(site) => format!("{} ({site})", name(subject)),
+        None => name(subject),
+    }
+}
+
+/// `19 Nov 03:12`, in UTC.
+#[must_use]
+pub(crate) fn day_and_time(at: Timestamp) -> String {
+    jiff::Timestamp::from_millisecond(at.millis()).map_or_else(
+        |_| at.rfc3339(),
+        |at| at.to_zoned(jiff::tz::TimeZone::UTC).strftime("%-d %b %H:%M").to_string(),
+    )
+}
+
+/// The comparison for machines: everything, one object.
+#[must_use]
+pub fn json(diff: &Diff, from: Option<Timestamp>, until: Option<Timestamp>, names: (&str, &str)) -> Value {
+    let moved = |list: &[Moved]| -> Vec<Value> {
+        let one = |moved: &Moved| {
+            let mut value = told(&moved.told);
+            if let Some(map) = value.as_object_mut() {
+                map.insert("after_told_at".to_owned(), json!(moved.other.rfc3339()));
+                map.insert("seconds".to_owned(), json!(moved.by().as_secs()));
+            }
+            value
+        };
+        list.iter().map(one).collect()
+    };
+    json!({
+        "from": from.map(Timestamp::rfc3339),
+        "until": until.map(Timestamp::rfc3339),
+        "before": {"config": names.0, "messages": diff.before},
+        "after": {"config": names.1, "messages": diff.after},
+        "rules": diff.rules.iter().map(|r| json!({"rule": r.rule, "before": r.before, "after": r.after})).collect::<Vec<_>>(),
+        "missed": diff.missed.iter().map(told).collect::<Vec<_>>(),
+        "new": diff.new.iter().map(told).collect::<Vec<_>>(),
+        "later": moved(&diff.later),
+        "earlier": moved(&diff.earlier),
+    })
+}
+
+fn told(told: &Told) -> Value {
+    let subject = &told.subject;
+    json!({
+        "what": told.what,
+        "rule": told.rule,
+        "severity": told.severity.word(),
+        "told_at": told.at.rfc3339(),
+        "site_id": subject.site_id,
+        "site": subject.site,
+        "device_mac": subject.device_mac,
+        "device": subject.device,
+        "part": subject.part,
+        "starts_at": subject.starts_at.map(Timestamp::rfc3339),
+        "ends_at": subject.ends_at.map(Timestamp::rfc3339),
+        "duration_s": subject.ends_at.map(|end| end.since(began(told)).as_secs()),
+    })
+}

@@ -1,0 +1,143 @@
+use serde_json::Value;
+
+use super::*;
+use crate::model::Name;
+
+const SECOND: i64 = 1_000;
+const MINUTE: i64 = 60 * SECOND;
+const HOUR: i64 = 60 * MINUTE;
+
+/// `ap-1 at 3m`, told by a rule; times in milliseconds.
+fn said(rule: &str, reason: Reason, at: i64, device: &str, starts: i64, ends: Option<i64>) -> Notification {
+    let at_ms = Timestamp::from_millis;
+    let lasts = ends.is_none() && reason != Reason::Stale;
+    Notification {
+        at: at_ms(at),
+        to: vec![Name::new("chat")],
+        source: Name::new("mist"),
+        rule: rule.to_owned(),
+        template: None,
+        reason,
+        incident: format!("{rule} {device}"),
+        severity: Severity::Warning,
+        topic: "device-events".to_owned(),
+        kind: "AP_DISCONNECTED".to_owned(),
+        condition: Some("ap_offline".to_owned()),
+        group: Vec::new(),
+        subjects: vec![Subject {
+            device: Some(device.to_owned()),
+            starts_at: Some(at_ms(starts)),
+            ends_at: ends.map(at_ms),
+            ..Subject::default()
+        }],
+        firing: u64::from(lasts),
+        more: 0,
+        more_since: 0,
+        started: at_ms(starts),
+        duration_ms: None,
+        why: None,
+        detail: None,
+        event: Value::Null,
+    }
+}
+
+fn outage(rule: &str, device: &str, starts: i64, wait: i64, ends: i64) -> [Notification; 2] {
+    [
+        said(rule, Reason::First, starts + wait, device, starts, None),
+        said(rule, Reason::Resolved, ends, device, starts, Some(ends)),
+    ]
+}
+
+/// An event with no end.
+fn event(rule: &str, device: &str, at: i64) -> Notification {
+    Notification { firing: 0, condition: None, ..said(rule, Reason::First, at, device, at, None) }
+}
+
+fn names(list: &[Told]) -> Vec<&str> {
+    list.iter().filter_map(|told| told.subject.device.as_deref()).collect()
+}
+
+#[test]
+fn the_same_traffic_under_the_same_rules_differs_in_nothing() {
+    let said = [outage("down", "ap-1", 0, 3 * MINUTE, HOUR), outage("down", "ap-2", HOUR, 3 * MINUTE, 2 * HOUR)].concat();
+    let found = diff(&said, &said);
+    assert_eq!((found.before, found.after), (4, 4));
+    assert!(found.missed.is_empty() && found.new.is_empty() && found.later.is_empty() && found.earlier.is_empty());
+}
+
+#[test]
+fn what_only_one_side_tells_is_missed_or_new() {
+    let short = outage("down", "ap-1", 0, MINUTE, 4 * MINUTE);
+    let long = outage("down", "ap-2", HOUR, MINUTE, 2 * HOUR);
+    let found = diff(&[short, long.clone()].concat(), &long);
+    assert_eq!((names(&found.missed), names(&found.new)), (vec!["ap-1"], vec![]));
+    let told = &found.missed[0];
+    assert_eq!((told.subject.ends_at, told.lasting), (Some(Timestamp::from_millis(4 * MINUTE)), true));
+    let found = diff(&long, &[]);
+    assert_eq!(found.rules, [RuleMessages { rule: "down".to_owned(), before: 2, after: 0 }]);
+}
+
+#[test]
+fn a_renamed_rule_that_waits_longer_misses_nothing_and_tells_later() {
+    let before = outage("down", "ap-1", 0, MINUTE, HOUR);
+    let after = outage("AP unreachable", "ap-1", 0, 3 * MINUTE, HOUR);
+    let found = diff(&before, &after);
+    assert!(found.missed.is_empty() && found.new.is_empty());
+    assert_eq!(found.later.iter().map(Moved::by).collect::<Vec<_>>(), [Duration::from_secs(120)]);
+    assert_eq!(diff(&after, &before).earlier.len(), 1);
+}
+
+#[test]
+fn two_outages_told_as_one_are_not_missed() {
+    let before = [outage("down", "ap-1", 0, 0, 5 * MINUTE), outage("down", "ap-1", 6 * MINUTE, 0, 12 * MINUTE)].concat();
+    let after = outage("down", "ap-1", 0, 0, 12 * MINUTE);
+    let found = diff(&before, &after);
+    assert!(found.missed.is_empty() && found.later.is_empty() && found.earlier.is_empty(), "{found:?}");
+    assert_eq!((found.before, found.after), (4, 2));
+}
+
+#[test]
+fn another_device_or_another_day_is_another_thing() {
+    let before = outage("down", "ap-1", 0, 0, MINUTE);
+    for after in [outage("down", "ap-2", 0, 0, MINUTE), outage("down", "ap-1", HOUR, 0, 2 * HOUR)] {
+        let found = diff(&before, &after);
+        assert_eq!((found.missed.len(), found.new.len()), (1, 1), "{after:?}");
+    }
+}
+
+#[test]
+fn what_has_no_end_counts_as_told_within_a_day() {
+    let first = event("radar", "ap-1", 0);
+    for (later, missed) in [(HOUR, 0), (23 * HOUR, 0), (25 * HOUR, 1)] {
+        let before = [first.clone(), event("radar", "ap-1", later)];
+        let found = diff(&before, std::slice::from_ref(&first));
+        assert_eq!((found.missed.len(), found.later.len()), (missed, 0), "{later}");
+    }
+}
+
+#[test]
+fn two_rules_about_one_outage_are_one_thing() {
+    let both = [outage("down", "ap-1", 0, MINUTE, HOUR), outage("mass outage", "ap-1", 0, 5 * MINUTE, HOUR)].concat();
+    assert_eq!(told(&both).len(), 1);
+    let found = diff(&both, &both[..2]);
+    assert!(found.missed.is_empty() && found.after == 2);
+}
+
+#[test]
+fn other_destinations_and_reminders_are_not_told_twice() {
+    let mut said = outage("down", "ap-1", 0, MINUTE, HOUR).to_vec();
+    said.insert(1, Notification { to: vec![Name::new("other")], ..said[0].clone() });
+    said.insert(2, Notification { reason: Reason::Repeat, at: Timestamp::from_millis(10 * MINUTE), ..said[0].clone() });
+    assert_eq!(told(&said).len(), 1);
+}
+
+#[test]
+fn long_lists_are_cut_for_people_and_whole_for_machines() {
+    let many: Vec<Notification> =
+        (0..25).flat_map(|n| outage("down", &format!("ap-{n}"), n * HOUR, 0, n * HOUR + MINUTE)).collect();
+    let found = diff(&many, &[]);
+    let said = text(&found, "last 7 days", ("rules.yaml", "other.yaml"));
+    assert!(said.starts_with("last 7 days: 50 -> 0 messages; would have missed: ap-0 1 Jan 00:00 (1 min), "), "{said}");
+    assert!(said.contains("and 22 more\n") && said.contains("and 15 more (`--format json` has them all)"), "{said}");
+    assert_eq!(json(&found, None, None, ("a", "b"))["missed"].as_array().map(Vec::len), Some(25));
+}
