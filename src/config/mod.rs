@@ -20,6 +20,7 @@ use crate::store::Retention;
 mod around;
 mod calendar;
 mod cases;
+mod edit;
 mod explain;
 mod keys;
 mod matching;
@@ -31,6 +32,7 @@ mod schema;
 mod settings;
 
 pub use cases::{Expectation, TestCase, TestEvent, TestInput, TestSilence};
+pub use edit::{Edited, flow, set};
 pub use explain::explain;
 pub use problem::{Level, Problem, Problems};
 pub use schema::schema;

@@ -44,13 +44,24 @@ fn headline(diff: &Diff, period: &str) -> String {
         text.push_str("would have missed nothing\n");
         return text;
     }
-    let shown: Vec<String> = diff.missed.iter().take(3).map(brief).collect();
+    let shown: Vec<String> = worst_first(&diff.missed).into_iter().take(3).map(brief).collect();
     let _ = write!(text, "would have missed: {}", shown.join(", "));
     if diff.missed.len() > shown.len() {
         let _ = write!(text, " and {} more", diff.missed.len() - shown.len());
     }
     text.push('\n');
     text
+}
+
+/// By severity, then by how long it lasted: what was missed without harm comes last.
+fn worst_first(list: &[Told]) -> Vec<&Told> {
+    let mut list: Vec<&Told> = list.iter().collect();
+    let length = |told: &Told| match told.subject.ends_at {
+        None if told.lasting => std::time::Duration::MAX,
+        end => end.map(|end| end.since(began(told))).unwrap_or_default(),
+    };
+    list.sort_by_key(|told| (std::cmp::Reverse((told.severity, length(told))), told.at));
+    list
 }
 
 fn brief(told: &Told) -> String {
@@ -62,8 +73,9 @@ fn told_list(text: &mut String, title: &str, list: &[Told]) {
     if list.is_empty() {
         return;
     }
-    let _ = writeln!(text, "\n{title} (UTC):");
-    for told in list.iter().take(MOST) {
+    let worst = if list.len() > 1 { ", the worst first" } else { "" };
+    let _ = writeln!(text, "\n{title}: {}{worst} (UTC):", list.len());
+    for told in worst_first(list).into_iter().take(MOST) {
         let lasted = lasted(told).map(|lasted| format!("{lasted}, ")).unwrap_or_default();
         let _ = writeln!(
             text,
