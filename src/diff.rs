@@ -140,43 +140,60 @@ fn by_rule(before: &[Notification], after: &[Notification]) -> Vec<RuleMessages>
 /// Everything these messages tell of, by the time it was told first.
 #[must_use]
 pub fn told(notifications: &[Notification]) -> Vec<Told> {
-    let mut all: Vec<Told> = Vec::new();
-    // Of each incident, what was told and has not ended.
-    let mut open: HashMap<(&str, String), usize> = HashMap::new();
+    let mut tellings = Tellings::default();
     for notification in notifications {
-        for subject in &notification.subjects {
+        tellings.note(notification, notification.at, false);
+        // What a digest stands for is told with it.
+        for item in notification.collected.iter().flat_map(|collected| &collected.items) {
+            tellings.note(item, notification.at, true);
+        }
+    }
+    merge(tellings.all)
+}
+
+#[derive(Default)]
+struct Tellings<'n> {
+    all: Vec<Told>,
+    /// Of each incident, what was told and has not ended.
+    open: HashMap<(&'n str, String), usize>,
+}
+
+impl<'n> Tellings<'n> {
+    /// `whole`: it is told as it stands, its end too.
+    fn note(&mut self, notification: &'n Notification, at: Timestamp, whole: bool) {
+        // What cannot be reached because of it is told with it.
+        for subject in notification.subjects.iter().chain(&notification.insight.behind) {
             let key = (notification.incident.as_str(), identity(subject));
-            let known = open.get(&key).and_then(|&index| all.get_mut(index));
+            let known = self.open.get(&key).and_then(|&index| self.all.get_mut(index));
             match (known, notification.reason) {
                 (Some(told), _) if subject.ends_at.is_some() => {
                     told.subject.ends_at = subject.ends_at;
                     told.lasting = true;
-                    open.remove(&key);
+                    self.open.remove(&key);
                 }
                 (Some(_), Reason::Stale) => {
-                    open.remove(&key);
+                    self.open.remove(&key);
                 }
                 // Another destination's, or a reminder.
-                (Some(told), _) if told.lasting || told.at == notification.at => {}
-                (None, Reason::Resolved | Reason::Recovered | Reason::Stale | Reason::Repeat) => {}
+                (Some(told), _) if told.lasting || told.at == at => {}
+                (None, Reason::Resolved | Reason::Recovered | Reason::Stale | Reason::Repeat) if !whole => {}
                 _ => {
-                    open.insert(key, all.len());
-                    all.push(one(notification, subject));
+                    self.open.insert(key, self.all.len());
+                    self.all.push(one(notification, subject, at));
                 }
             }
         }
     }
-    merge(all)
 }
 
-fn one(notification: &Notification, subject: &Subject) -> Told {
+fn one(notification: &Notification, subject: &Subject, at: Timestamp) -> Told {
     Told {
         what: notification.condition.clone().unwrap_or_else(|| notification.kind.clone()),
         rule: notification.rule.clone(),
         subject: subject.clone(),
         severity: notification.severity,
-        at: notification.at,
-        lasting: notification.firing > 0,
+        at,
+        lasting: notification.firing > 0 || subject.ends_at.is_some(),
     }
 }
 

@@ -30,6 +30,14 @@ pub fn set(text: &str, rule: &str, key: &[&str], value: &Value) -> Option<Edited
     tries.into_iter().find(|edited| parse(&edited.text).is_some_and(|root| root.json() == wanted))
 }
 
+/// What a key of a rule is set to, as JSON.
+#[must_use]
+pub fn value(text: &str, rule: &str, key: &[&str]) -> Option<Value> {
+    let root = parse(text)?;
+    let (_, rule) = find_rule(&root, rule)?;
+    key.iter().try_fold(rule, |node, key| get(node, key)).map(Node::json)
+}
+
 /// A value as YAML on one line.
 #[must_use]
 pub fn flow(value: &Value) -> String {
@@ -103,9 +111,7 @@ fn replace(lines: &[&str], known: &Node, value: &Value) -> Option<Edited> {
         return write(lines, known.at, known.at.width, &new);
     }
     // A list or map in brackets: as far as the brackets go.
-    let line = lines.get(index(known.at.line)?)?;
-    let rest: String = line.chars().skip(index(known.at.column)?).collect();
-    write(lines, known.at, bracketed(&rest)?, &new)
+    write(lines, known.at, bracketed(&rest_of_line(lines, known.at)?)?, &new)
 }
 
 /// How many characters a bracketed value at the beginning of this text has.
@@ -138,6 +144,9 @@ fn insert(lines: &[&str], map: &Node, key: &str, value: &Value) -> Vec<Edited> {
     let mut tries = Vec::new();
     let in_braces = character(lines, map.at) == Some('{');
     if in_braces {
+        if !entries.iter().any(|(name, _)| name.scalar().is_some_and(|s| matches!(s.text.as_str(), "match" | "name"))) {
+            tries.extend(entries.last().and_then(|(_, last)| append(lines, last, &entry)));
+        }
         // Before the entry that comes after `match` or `name`, else before any.
         let after = |wanted: &str| {
             entries.iter().position(|e| called(&e, wanted)).and_then(|position| entries.get(position + 1))
@@ -155,6 +164,21 @@ fn insert(lines: &[&str], map: &Node, key: &str, value: &Value) -> Vec<Edited> {
         }
     }
     tries
+}
+
+/// After a value that stands on one line.
+fn append(lines: &[&str], value: &Node, entry: &str) -> Option<Edited> {
+    let width = if matches!(value.tree, Tree::Scalar(_)) {
+        value.at.width
+    } else {
+        bracketed(&rest_of_line(lines, value.at)?)?
+    };
+    let at = At { column: value.at.column.checked_add(u64::try_from(width).ok()?)?, ..value.at };
+    write(lines, at, 0, &format!(", {entry}"))
+}
+
+fn rest_of_line(lines: &[&str], at: At) -> Option<String> {
+    Some(lines.get(index(at.line)?)?.chars().skip(index(at.column)?).collect())
 }
 
 /// The last line a value reaches, as far as its parts tell.
@@ -244,7 +268,7 @@ tests: []
                 &["match", "not", "device"],
                 json!(["ap-1", "10"]),
                 &["    match: {condition: ap_offline}"],
-                &["    match: {not: {device: [ap-1, \"10\"]}, condition: ap_offline}"],
+                &["    match: {condition: ap_offline, not: {device: [ap-1, \"10\"]}}"],
                 4,
             ),
             (
@@ -269,7 +293,7 @@ tests: []
                 &["match", "not", "device"],
                 json!(["ap-1"]),
                 &["      not: {reason: [\"*upgrade*\"]}"],
-                &["      not: {device: [ap-1], reason: [\"*upgrade*\"]}"],
+                &["      not: {reason: [\"*upgrade*\"], device: [ap-1]}"],
                 13,
             ),
             (

@@ -32,7 +32,7 @@ mod schema;
 mod settings;
 
 pub use cases::{Expectation, TestCase, TestEvent, TestInput, TestSilence};
-pub use edit::{Edited, flow, set};
+pub use edit::{Edited, flow, set, value};
 pub use explain::explain;
 pub use problem::{Level, Problem, Problems};
 pub use schema::schema;

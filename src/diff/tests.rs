@@ -1,7 +1,7 @@
 use serde_json::Value;
 
 use super::*;
-use crate::model::Name;
+use crate::model::{Collected, Insight, Name};
 
 const SECOND: i64 = 1_000;
 const MINUTE: i64 = 60 * SECOND;
@@ -12,6 +12,7 @@ fn said(rule: &str, reason: Reason, at: i64, device: &str, starts: i64, ends: Op
     let at_ms = Timestamp::from_millis;
     let lasts = ends.is_none() && reason != Reason::Stale;
     Notification {
+        id: String::new(),
         at: at_ms(at),
         to: vec![Name::new("chat")],
         source: Name::new("mist"),
@@ -38,6 +39,8 @@ fn said(rule: &str, reason: Reason, at: i64, device: &str, starts: i64, ends: Op
         why: None,
         detail: None,
         event: Value::Null,
+        insight: Insight::default(),
+        collected: None,
     }
 }
 
@@ -140,4 +143,23 @@ fn long_lists_are_cut_for_people_and_whole_for_machines() {
     assert!(said.starts_with("last 7 days: 50 -> 0 messages; would have missed: ap-0 1 Jan 00:00 (1 min), "), "{said}");
     assert!(said.contains("and 22 more\n") && said.contains("and 15 more (`--format json` has them all)"), "{said}");
     assert_eq!(json(&found, None, None, ("a", "b"))["missed"].as_array().map(Vec::len), Some(25));
+}
+
+#[test]
+fn what_hangs_behind_or_comes_in_a_digest_is_told() {
+    let before = outage("down", "ap-1", 0, MINUTE, HOUR);
+    let mut parent = outage("down", "sw-1", 0, MINUTE, HOUR);
+    parent[0].insight.behind = before[0].subjects.clone();
+    let found = diff(&[before.clone(), parent.clone()].concat(), &parent);
+    assert!(found.missed.is_empty() && found.later.is_empty(), "{found:?}");
+
+    let mut digest = said("morning", Reason::Digest, 8 * HOUR, "x", 0, None);
+    digest.subjects.clear();
+    let items = vec![before[1].clone()];
+    let since = Timestamp::EPOCH;
+    digest.collected = Some(Box::new(Collected { maintenance: false, since, events: 2, quiet: 0, more: 0, items }));
+    let mut ended = digest.clone();
+    ended.collected.as_mut().unwrap().items[0].subjects[0].starts_at = Some(Timestamp::EPOCH);
+    let found = diff(&before, &[ended]);
+    assert!(found.missed.is_empty() && found.later.len() == 1, "{found:?}");
 }

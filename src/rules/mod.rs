@@ -249,6 +249,15 @@ impl RuleSet {
         }
     }
 
+    /// The same with one rule changed: what `tune` tries.
+    #[must_use]
+    pub fn changed(&self, name: &str, change: impl Fn(&mut Rule)) -> Self {
+        let mut rules: Vec<Rule> = self.rules.iter().map(|rule| Rule::clone(rule)).collect();
+        rules.iter_mut().filter(|rule| *rule.name == *name).for_each(change);
+        let Self { rules, opening, resolving, .. } = Self::new(rules, Vec::new());
+        Self { rules, opening, resolving, ..self.clone() }
+    }
+
     /// With each source's `max_event_age`; a source not named here has 24 h.
     #[must_use]
     pub fn with_max_event_age(mut self, ages: BTreeMap<Name, Option<Duration>>) -> Self {
