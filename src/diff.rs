@@ -11,7 +11,7 @@ use crate::model::{Notification, Reason, Severity, Subject, Timestamp};
 
 mod print;
 
-pub(crate) use print::{day_and_time, name};
+pub(crate) use print::{brief, day_and_time, name};
 pub use print::{json, text};
 
 /// What has no end counts as told when it was told this long before …

@@ -35,4 +35,5 @@ pub mod simulate;
 pub mod source;
 pub mod store;
 pub mod trial;
+pub mod tune;
 pub mod web;

@@ -12,7 +12,7 @@ const FLOORS: &[(u8, &[&str])] = &[
     (0, &["model"]),
     (1, &["clock", "rules", "render", "pacing", "metrics", "links"]),
     (2, &["engine", "source", "destination", "store", "simulate"]),
-    (3, &["config", "fold", "processor", "dispatcher", "replay", "diff", "trial", "web"]),
+    (3, &["config", "fold", "processor", "dispatcher", "replay", "diff", "tune", "trial", "web"]),
     (4, &["app"]),
     (5, &["cli"]),
 ];
@@ -24,6 +24,9 @@ const NEIGHBOURS: &[(&str, &str)] = &[
     ("pacing", "clock"),   // the limiters run on our clock
     ("processor", "fold"), // the fold, fed by the live journal
     ("replay", "fold"),    // the same fold, fed by a file or the stored journal
+    ("tune", "fold"),      // the same fold, again and again under changed rules
+    ("tune", "replay"),    // a POST is replay's word
+    ("tune", "diff"),      // what a change costs is what a comparison finds
     ("trial", "fold"),     // the same fold, fed by `tests:`
     ("trial", "config"),   // the test cases are config's words
     ("web", "dispatcher"), // /readyz shows the state of destinations

@@ -17,6 +17,8 @@ mod send_test;
 mod serve;
 mod silence;
 mod test;
+mod tune;
+mod unified;
 
 /// What ends a command early: a text for people, and the exit code.
 #[derive(Debug)]
@@ -87,6 +89,8 @@ enum Command {
     Test,
     /// Print what these rules would have sent; sends nothing
     Replay(ReplayArgs),
+    /// Find which rules make the noise, and a patch that helps
+    Tune(tune::TuneArgs),
     /// Print the stored traffic, as lines that `replay` reads
     Export {
         /// Only what was received in the last this long (`1d`)
@@ -199,6 +203,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Check { explain } => check::run(&load(at, Config::load)?, explain),
         Command::Test => test::run(&load(at, Config::load_offline)?),
         Command::Replay(args) => replay::run(&load(at, Config::load_offline)?, args),
+        Command::Tune(args) => tune::run(&load(at, Config::load_offline)?, args),
         Command::Export { since, data } => export::run(&load(at, Config::load_offline)?, since.as_deref(), data),
         Command::DeadLetters { data } => dead_letters::run(&load(at, Config::load_offline)?, data),
         Command::SendTest { destination } => send_test::run(&load(at, Config::load)?, &destination),

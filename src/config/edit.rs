@@ -96,9 +96,10 @@ fn places(lines: &[&str], map: &Node, key: &[&str], value: &Value) -> Vec<Edited
         Some(known) if rest.is_empty() => replace(lines, known, value).into_iter().collect(),
         Some(known) => places(lines, known, rest, value),
         None => {
-            let nested = rest.iter().rev().fold(value.clone(), |inner, key| {
-                Value::Object(Map::from_iter([((*key).to_owned(), inner)]))
-            });
+            let nested = rest
+                .iter()
+                .rev()
+                .fold(value.clone(), |inner, key| Value::Object(Map::from_iter([((*key).to_owned(), inner)])));
             insert(lines, map, first, &nested)
         }
     }
@@ -343,7 +344,23 @@ tests: []
 
     #[test]
     fn values_are_written_so_that_they_stay_what_they_are() {
-        for text in ["ap-1", "3m", "true", "007", "1e3", "a b", "a: b", "*", "", "#x", "12", "ap_1.x", "é", "null", "5c5b35000001"] {
+        for text in [
+            "ap-1",
+            "3m",
+            "true",
+            "007",
+            "1e3",
+            "a b",
+            "a: b",
+            "*",
+            "",
+            "#x",
+            "12",
+            "ap_1.x",
+            "é",
+            "null",
+            "5c5b35000001",
+        ] {
             let yaml = format!("rules: {}", flow(&json!([text])));
             assert_eq!(parse(&yaml).map(|root| root.json()), Some(json!({"rules": [text]})), "{yaml}");
         }

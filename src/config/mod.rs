@@ -172,6 +172,18 @@ impl Config {
         Self::read(text, path, env, Use::Parse)
     }
 
+    /// As [`Config::parse`], for what sends nothing.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it, but missing secrets.
+    pub fn parse_offline(
+        text: &str,
+        path: Option<&Path>,
+        env: &impl Fn(&str) -> Option<String>,
+    ) -> Result<Self, Problems> {
+        Self::read(text, path, env, Use::Offline)
+    }
+
     fn read(
         text: &str,
         path: Option<&Path>,

@@ -64,7 +64,8 @@ fn worst_first(list: &[Told]) -> Vec<&Told> {
     list
 }
 
-fn brief(told: &Told) -> String {
+/// `sw-garage 19 Nov 03:12 (4 min)`.
+pub(crate) fn brief(told: &Told) -> String {
     let lasted = lasted(told).map(|lasted| format!(" ({lasted})")).unwrap_or_default();
     format!("{} {}{lasted}", name(&told.subject), day_and_time(began(told)))
 }
@@ -97,13 +98,10 @@ fn moved_list(text: &mut String, title: &str, word: &str, list: &[Moved]) {
     by.sort_unstable();
     let middle = by.get(by.len() / 2).copied().unwrap_or_default();
     let most = by.last().copied().unwrap_or_default();
-    let _ = writeln!(
-        text,
-        "\n{title}: {}, by {} in the middle, {} at most (UTC):",
-        list.len(),
-        human_duration(middle),
-        human_duration(most)
-    );
+    let alike = most.saturating_sub(by.first().copied().unwrap_or_default()).as_secs() < 10;
+    let by = human_duration(middle);
+    let by = if alike { by } else { format!("{by} in the middle and {} at most", human_duration(most)) };
+    let _ = writeln!(text, "\n{title}: {}, by {by} (UTC):", list.len());
     let mut longest: Vec<&Moved> = list.iter().collect();
     longest.sort_by_key(|moved| (std::cmp::Reverse(moved.by()), moved.told.at));
     for moved in longest.into_iter().take(MOST) {
@@ -166,10 +164,8 @@ fn place(subject: &Subject) -> String {
 /// `19 Nov 03:12`, in UTC.
 #[must_use]
 pub(crate) fn day_and_time(at: Timestamp) -> String {
-    jiff::Timestamp::from_millisecond(at.millis()).map_or_else(
-        |_| at.rfc3339(),
-        |at| at.to_zoned(jiff::tz::TimeZone::UTC).strftime("%-d %b %H:%M").to_string(),
-    )
+    jiff::Timestamp::from_millisecond(at.millis())
+        .map_or_else(|_| at.rfc3339(), |at| at.to_zoned(jiff::tz::TimeZone::UTC).strftime("%-d %b %H:%M").to_string())
 }
 
 /// The comparison for machines: everything, one object.

@@ -62,7 +62,8 @@ fn names(list: &[Told]) -> Vec<&str> {
 
 #[test]
 fn the_same_traffic_under_the_same_rules_differs_in_nothing() {
-    let said = [outage("down", "ap-1", 0, 3 * MINUTE, HOUR), outage("down", "ap-2", HOUR, 3 * MINUTE, 2 * HOUR)].concat();
+    let said =
+        [outage("down", "ap-1", 0, 3 * MINUTE, HOUR), outage("down", "ap-2", HOUR, 3 * MINUTE, 2 * HOUR)].concat();
     let found = diff(&said, &said);
     assert_eq!((found.before, found.after), (4, 4));
     assert!(found.missed.is_empty() && found.new.is_empty() && found.later.is_empty() && found.earlier.is_empty());
@@ -92,7 +93,8 @@ fn a_renamed_rule_that_waits_longer_misses_nothing_and_tells_later() {
 
 #[test]
 fn two_outages_told_as_one_are_not_missed() {
-    let before = [outage("down", "ap-1", 0, 0, 5 * MINUTE), outage("down", "ap-1", 6 * MINUTE, 0, 12 * MINUTE)].concat();
+    let before =
+        [outage("down", "ap-1", 0, 0, 5 * MINUTE), outage("down", "ap-1", 6 * MINUTE, 0, 12 * MINUTE)].concat();
     let after = outage("down", "ap-1", 0, 0, 12 * MINUTE);
     let found = diff(&before, &after);
     assert!(found.missed.is_empty() && found.later.is_empty() && found.earlier.is_empty(), "{found:?}");

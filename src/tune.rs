@@ -1,0 +1,208 @@
+//! Which rules make the noise, and for each a change that would help: tried on the traffic itself, with what it costs.
+//!
+//! Every number is measured: the traffic is folded again under the changed rules and compared with what was told. Pure:
+//! traffic and rules in, suggestions out; `cli` writes them into rules.yaml.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::diff::{self, Diff, Told};
+use crate::fold::{Compile, Fold, notifications};
+use crate::model::{Event, Notification, Seq, Timestamp};
+use crate::replay::Post;
+use crate::rules::RuleSet;
+use crate::source::{self, Parsed};
+
+mod candidates;
+mod change;
+
+pub use change::Change;
+
+/// A rule with fewer messages is left alone.
+const NOISY: u64 = 10;
+/// So many of the noisiest rules are looked at.
+const RULES: usize = 8;
+/// What ended by itself within this long is taken for a blip: losing it costs nothing.
+const BLIP: Duration = Duration::from_secs(300);
+
+/// Traffic, read once, to be folded many times.
+#[derive(Clone, Debug, Default)]
+pub struct Traffic {
+    events: Vec<(Timestamp, Arc<Event>)>,
+    seq: Seq,
+}
+
+impl Traffic {
+    /// Adds a POST; time never goes back.
+    pub fn push(&mut self, post: &Post) {
+        self.seq.0 += 1;
+        let last = self.events.last().map(|(at, _)| *at);
+        let parse = |at| {
+            source::parse(&post.source, self.seq, at, &post.body).into_iter().filter_map(|parsed| match parsed {
+                Parsed::Event(event) => Some(event),
+                Parsed::Malformed { .. } => None,
+            })
+        };
+        // A bare body is received at its newest event.
+        let newest = || parse(Timestamp::MAX).filter(|event| event.own_time).map(|event| event.time).max();
+        let received = post.received_at.or_else(newest).or(last).unwrap_or(Timestamp::EPOCH);
+        let at = last.map_or(received, |last| last.max(received));
+        let events: Vec<_> = parse(at).map(|event| (at, event)).collect();
+        self.events.extend(events);
+    }
+
+    /// When the first and the last event came.
+    #[must_use]
+    pub fn span(&self) -> Option<(Timestamp, Timestamp)> {
+        self.events.first().zip(self.events.last()).map(|((first, _), (last, _))| (*first, *last))
+    }
+
+    /// What these rules say of it, without raw events.
+    #[must_use]
+    pub fn fold(&self, rules: &Arc<RuleSet>) -> Vec<Notification> {
+        const NEVER: Compile = |_| None;
+        let mut fold = Fold::new(Arc::clone(rules), NEVER);
+        let mut said = Vec::new();
+        let mut hear = |decisions| {
+            said.extend(notifications(decisions).map(|n| Notification { event: serde_json::Value::Null, ..n }));
+        };
+        for (at, event) in &self.events {
+            hear(fold.handle_event(*at, Arc::clone(event)));
+        }
+        hear(fold.wind_down());
+        said
+    }
+}
+
+/// A change to one rule, with what it was measured to bring and to cost.
+#[derive(Clone, Debug)]
+pub struct Suggestion {
+    /// The rule.
+    pub rule: String,
+    /// The change.
+    pub change: Change,
+    /// Messages of the rule as it is.
+    pub before: u64,
+    /// How many messages fewer there are, of all rules.
+    pub saved: u64,
+    /// How many things the rule told of.
+    pub told: usize,
+    /// How many it would tell of.
+    pub told_after: usize,
+    /// What nobody would have missed: blips, and repeats of what was told.
+    pub quiet: Vec<Told>,
+    /// What would no longer be told though it may matter.
+    pub lost: Vec<Told>,
+    /// Told later, by how much each.
+    pub later: Vec<Duration>,
+}
+
+/// How much a rule says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Noise {
+    /// Its name.
+    pub rule: String,
+    /// The line it begins on.
+    pub line: u64,
+    /// Its messages, one per destination.
+    pub messages: u64,
+    /// Whom they name, and how many of them do, the most named first.
+    pub talkers: Vec<(String, u64)>,
+}
+
+/// What was found.
+#[derive(Clone, Debug, Default)]
+pub struct Tuning {
+    /// Messages by the present rules, one per destination.
+    pub messages: u64,
+    /// The rules that said something, the noisiest first.
+    pub rules: Vec<Noise>,
+    /// At most one per rule, the most helpful first.
+    pub suggestions: Vec<Suggestion>,
+    /// Noisy rules for which nothing helps.
+    pub helpless: Vec<(String, u64)>,
+}
+
+/// Looks for changes that make these rules say less of this traffic and miss nothing. `usable` says whether a change can
+/// be made at all.
+#[must_use]
+pub fn tune(rules: &Arc<RuleSet>, traffic: &Traffic, usable: impl Fn(&str, &Change) -> bool) -> Tuning {
+    let base = traffic.fold(rules);
+    let mut tuning = Tuning { messages: diff::count(&base), ..Tuning::default() };
+    tuning.rules = diff::diff(&base, &[]).rules.iter().map(|rule| noise(rules, &base, rule)).collect();
+    let noisy: Vec<_> = tuning.rules.iter().filter(|noise| noise.messages >= NOISY).take(RULES).cloned().collect();
+    for Noise { rule: name, messages, .. } in noisy {
+        let Some(rule) = rules.rules().iter().find(|rule| *rule.name == *name) else { continue };
+        let own: Vec<Notification> = base.iter().filter(|n| n.rule == name).cloned().collect();
+        let measured: Vec<Suggestion> = candidates::changes(rule, &own, rules)
+            .into_iter()
+            .filter(|change| usable(&name, change))
+            .map(|change| measure(rules, traffic, &base, &own, (&name, messages), change))
+            .collect();
+        match best(measured, messages) {
+            Some(suggestion) => tuning.suggestions.push(suggestion),
+            None => tuning.helpless.push((name, messages)),
+        }
+    }
+    tuning.suggestions.sort_by_key(|suggestion| std::cmp::Reverse(suggestion.saved));
+    tuning
+}
+
+fn noise(rules: &RuleSet, base: &[Notification], rule: &diff::RuleMessages) -> Noise {
+    let mut talkers: BTreeMap<String, u64> = BTreeMap::new();
+    for notification in base.iter().filter(|n| n.rule == rule.rule) {
+        let names: BTreeSet<String> = notification.subjects.iter().map(diff::name).collect();
+        for name in names {
+            *talkers.entry(name).or_default() += notification.to.len() as u64;
+        }
+    }
+    let mut talkers: Vec<(String, u64)> = talkers.into_iter().collect();
+    talkers.sort_by_key(|(_, messages)| std::cmp::Reverse(*messages));
+    let line = rules.rules().iter().find(|r| *r.name == *rule.rule).map_or(0, |r| r.line);
+    Noise { rule: rule.rule.clone(), line, messages: rule.before, talkers }
+}
+
+fn measure(
+    rules: &Arc<RuleSet>,
+    traffic: &Traffic,
+    base: &[Notification],
+    own: &[Notification],
+    (name, messages): (&str, u64),
+    change: Change,
+) -> Suggestion {
+    let changed = Arc::new(rules.changed(name, |rule| change.apply(rule)));
+    let after = traffic.fold(&changed);
+    let Diff { before, after: now, missed, later, .. } = diff::diff(base, &after);
+    let told = diff::told(&after);
+    let (quiet, lost) = missed.into_iter().partition(|missed| is_blip(missed) || change.repeats(missed, &told));
+    Suggestion {
+        rule: name.to_owned(),
+        change,
+        before: messages,
+        saved: before.saturating_sub(now),
+        told: diff::told(own).len(),
+        told_after: diff::told(&after.iter().filter(|n| n.rule == name).cloned().collect::<Vec<_>>()).len(),
+        quiet,
+        lost,
+        later: later.iter().map(diff::Moved::by).collect(),
+    }
+}
+
+/// Over by itself before anybody could have done something.
+fn is_blip(told: &Told) -> bool {
+    told.subject.ends_at.zip(told.subject.starts_at).is_some_and(|(end, start)| end.since(start) <= BLIP)
+}
+
+/// The change that saves nearly as much as the best and costs least. One that loses something only where no other helps,
+/// and only when it saves most of the messages.
+fn best(measured: Vec<Suggestion>, messages: u64) -> Option<Suggestion> {
+    let (harmless, lossy): (Vec<_>, Vec<_>) = measured.into_iter().partition(|s| s.lost.is_empty());
+    let pick = |list: Vec<Suggestion>, share: u64| {
+        let list: Vec<Suggestion> = list.into_iter().filter(|s| s.saved * 100 >= messages * share).collect();
+        let most = list.iter().map(|s| s.saved).max()?;
+        let cost = |s: &Suggestion| (s.lost.len(), s.change.cost(), s.later.iter().sum::<Duration>(), s.quiet.len());
+        list.into_iter().filter(|s| s.saved * 100 >= most * 95).min_by_key(cost)
+    };
+    pick(harmless, 30).or_else(|| pick(lossy, 60))
+}

@@ -1,0 +1,123 @@
+//! A change to one rule: as a key of rules.yaml, and as what it does to a rule.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::diff::{Told, identity};
+use crate::model::{Field, Name};
+use crate::rules::{Pattern, Policy, Rule, Test, Threshold};
+
+/// One key of a rule, and its new value.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Change {
+    /// `for`.
+    For(Duration),
+    /// `keep_firing_for`.
+    KeepFiringFor(Duration),
+    /// `cooldown`.
+    Cooldown(Duration),
+    /// `group_interval`.
+    GroupInterval(Duration),
+    /// `threshold` of what has no end.
+    Threshold(Threshold),
+    /// `notify`, a destination that collects.
+    Digest(Name),
+    /// `match.not.device`, one more.
+    NotDevice(String),
+    /// `match.not.site`, one more.
+    NotSite(String),
+}
+
+impl Change {
+    /// The key, from the rule down.
+    #[must_use]
+    pub const fn key(&self) -> &'static [&'static str] {
+        match self {
+            Self::For(_) => &["for"],
+            Self::KeepFiringFor(_) => &["keep_firing_for"],
+            Self::Cooldown(_) => &["cooldown"],
+            Self::GroupInterval(_) => &["group_interval"],
+            Self::Threshold(_) => &["threshold"],
+            Self::Digest(_) => &["notify"],
+            Self::NotDevice(_) => &["match", "not", "device"],
+            Self::NotSite(_) => &["match", "not", "site"],
+        }
+    }
+
+    /// The value; of a list that stands there already, what is to be added.
+    #[must_use]
+    pub fn value(&self) -> Value {
+        match self {
+            Self::For(time) | Self::KeepFiringFor(time) | Self::Cooldown(time) | Self::GroupInterval(time) => {
+                json!(written(*time))
+            }
+            Self::Threshold(t) => json!({"count": t.count, "window": written(t.window)}),
+            Self::Digest(name) => json!([name.as_str()]),
+            Self::NotDevice(one) | Self::NotSite(one) => json!(one),
+        }
+    }
+
+    /// Whether the value is added to what stands there.
+    #[must_use]
+    pub const fn adds(&self) -> bool {
+        matches!(self, Self::NotDevice(_) | Self::NotSite(_))
+    }
+
+    /// Makes the change.
+    pub(super) fn apply(&self, rule: &mut Rule) {
+        let policy = |rule: &mut Rule, set: &dyn Fn(&mut Policy)| set(Arc::make_mut(&mut rule.policy));
+        match self {
+            Self::For(time) => policy(rule, &|p| p.r#for = *time),
+            Self::KeepFiringFor(time) => policy(rule, &|p| p.keep_firing_for = *time),
+            Self::Cooldown(time) => policy(rule, &|p| p.cooldown = *time),
+            Self::GroupInterval(time) => policy(rule, &|p| p.group_interval = *time),
+            Self::Digest(name) => policy(rule, &|p| p.notify = Some(vec![name.clone()])),
+            Self::Threshold(threshold) => rule.threshold = Some(threshold.clone()),
+            Self::NotDevice(one) => exclude(rule, Field::Device, one),
+            Self::NotSite(one) => exclude(rule, Field::Site, one),
+        }
+    }
+
+    /// Whether what is missed only repeats what was told before: what a longer cooldown counts instead of telling.
+    pub(super) fn repeats(&self, missed: &Told, told: &[Told]) -> bool {
+        matches!(self, Self::Cooldown(_))
+            && told.iter().any(|earlier| {
+                earlier.at <= missed.at
+                    && earlier.what == missed.what
+                    && identity(&earlier.subject) == identity(&missed.subject)
+            })
+    }
+
+    /// Of changes that help alike, the one to be taken: first what is understood at a glance, and of it the shorter time.
+    pub(super) fn cost(&self) -> (u8, Duration) {
+        match self {
+            Self::For(time) | Self::Cooldown(time) => (0, *time),
+            Self::KeepFiringFor(time) => (1, *time),
+            Self::GroupInterval(time) => (2, *time),
+            Self::Threshold(threshold) => (3, threshold.window),
+            Self::NotDevice(_) => (4, Duration::ZERO),
+            Self::NotSite(_) => (5, Duration::ZERO),
+            Self::Digest(_) => (6, Duration::ZERO),
+        }
+    }
+}
+
+/// A pattern that cannot be read is none: then the change does nothing, and is not suggested.
+fn exclude(rule: &mut Rule, field: Field, one: &str) {
+    let Ok(pattern) = Pattern::parse(one) else { return };
+    match rule.matcher.not.iter_mut().find(|(known, _)| *known == field) {
+        Some((_, Test::OneOf(patterns))) => patterns.push(pattern),
+        Some(_) => {}
+        None => rule.matcher.not.push((field, Test::OneOf(vec![pattern]))),
+    }
+}
+
+/// A duration as rules.yaml spells it, in its largest unit.
+fn written(time: Duration) -> String {
+    let s = time.as_secs();
+    let units = [(86_400, "d"), (3_600, "h"), (60, "m")];
+    let unit = units.iter().find(|(length, _)| s > 0 && s.is_multiple_of(*length));
+    unit.map_or_else(|| format!("{s}s"), |(length, unit)| format!("{}{unit}", s / length))
+}
