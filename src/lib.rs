@@ -22,6 +22,7 @@ pub mod destination;
 pub mod diff;
 pub mod dispatcher;
 pub mod engine;
+pub mod explain;
 pub mod fold;
 pub mod links;
 pub mod metrics;

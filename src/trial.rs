@@ -7,10 +7,12 @@ use std::time::Duration;
 use crate::config::{Expectation, TestCase, TestInput};
 use crate::engine::Decision;
 use crate::fold::{Compile, Fold, messages};
-use crate::model::{Journaled, Message, Name, Record, Seq, Silence, Timestamp, Until};
+use crate::model::{Event, Journaled, Message, Name, Record, Seq, Silence, Timestamp, Until};
 use crate::render::{Templates, markup};
 use crate::rules::RuleSet;
 use crate::source::{self, Parsed};
+
+mod how;
 
 /// When virtual time begins: Monday, 5 January 2026, midnight UTC.
 pub const BEGINNING: Timestamp = Timestamp::from_millis(1_767_571_200_000);
@@ -28,27 +30,38 @@ pub struct Outcome {
     pub rules: Vec<String>,
 }
 
-/// Runs one case.
+/// Runs one case. `file` is what the file of the rules is called.
 #[must_use]
-pub fn run(case: &TestCase, rules: &Arc<RuleSet>, templates: &Templates) -> Outcome {
-    let said = fold(case, rules, templates);
-    let mut rules: Vec<String> = said.iter().map(|message| message.about.rule.clone()).collect();
-    rules.sort_unstable();
-    rules.dedup();
-    let start = case.start.unwrap_or(BEGINNING);
+pub fn run(case: &TestCase, rules: &Arc<RuleSet>, templates: &Templates, file: &str) -> Outcome {
+    let course = fold(case, rules);
+    let start = course.start;
+    let said = messages(course.decisions.clone(), templates);
+    let mut spoke: Vec<String> = said.iter().map(|message| message.about.rule.clone()).collect();
+    spoke.sort_unstable();
+    spoke.dedup();
     let same = |(e, m): (&Expectation, &Message)| differences(e, m, start).is_empty();
     let matches = said.len() == case.expect.len() && case.expect.iter().zip(&said).all(same);
-    let failure = (!matches).then(|| side_by_side(&case.expect, &said, start));
-    Outcome { name: case.name.clone(), line: case.line, failure, rules }
+    let failure = (!matches)
+        .then(|| side_by_side(&case.expect, &said, start) + &how::how_it_came(&case.expect, &said, &course, rules, file));
+    Outcome { name: case.name.clone(), line: case.line, failure, rules: spoke }
 }
 
-/// What was said, in order.
-fn fold(case: &TestCase, rules: &Arc<RuleSet>, templates: &Templates) -> Vec<Message> {
+/// What came of a case.
+struct Course {
+    /// When it began.
+    start: Timestamp,
+    /// In order.
+    decisions: Vec<Decision>,
+    /// In order.
+    events: Vec<Arc<Event>>,
+}
+
+fn fold(case: &TestCase, rules: &Arc<RuleSet>) -> Course {
     const NEVER: Compile = |_| None;
     let source = Name::new("mist");
     let start = case.start.unwrap_or(BEGINNING);
     let mut fold = Fold::new(Arc::clone(rules), NEVER);
-    let mut decisions: Vec<Decision> = fold.tick(start);
+    let mut course = Course { start, decisions: fold.tick(start), events: Vec::new() };
     let mut events: Vec<_> = case.events.iter().collect();
     events.sort_by_key(|event| event.at);
     for (index, event) in events.into_iter().enumerate() {
@@ -60,7 +73,8 @@ fn fold(case: &TestCase, rules: &Arc<RuleSet>, templates: &Templates) -> Vec<Mes
                 let body = serde_json::to_vec(&envelope).unwrap_or_default();
                 for parsed in source::parse(&source, seq, at, &body) {
                     if let Parsed::Event(event) = parsed {
-                        decisions.extend(fold.handle_event(at, event));
+                        course.events.push(Arc::clone(&event));
+                        course.decisions.extend(fold.handle_event(at, event));
                     }
                 }
                 continue;
@@ -75,13 +89,13 @@ fn fold(case: &TestCase, rules: &Arc<RuleSet>, templates: &Templates) -> Vec<Mes
             }),
             TestInput::Expire(id) => Record::Expire { id: id.clone(), author: String::new() },
         };
-        decisions.extend(fold.apply(&Journaled { seq, at, record }).decisions);
+        course.decisions.extend(fold.apply(&Journaled { seq, at, record }).decisions);
     }
-    decisions.extend(match case.until {
+    course.decisions.extend(match case.until {
         Some(until) => fold.tick(start + until),
         None => fold.wind_down(),
     });
-    messages(decisions, templates)
+    course
 }
 
 /// The keys in which a message is not what was expected, each with what it is.

@@ -12,7 +12,7 @@ const FLOORS: &[(u8, &[&str])] = &[
     (0, &["model"]),
     (1, &["clock", "rules", "render", "pacing", "metrics", "links"]),
     (2, &["engine", "source", "destination", "store", "simulate"]),
-    (3, &["config", "fold", "processor", "dispatcher", "replay", "diff", "tune", "trial", "web"]),
+    (3, &["config", "fold", "processor", "dispatcher", "replay", "diff", "tune", "explain", "trial", "web"]),
     (4, &["app"]),
     (5, &["cli"]),
 ];
@@ -28,6 +28,8 @@ const NEIGHBOURS: &[(&str, &str)] = &[
     ("tune", "replay"),    // a POST is replay's word
     ("tune", "diff"),      // what a change costs is what a comparison finds
     ("trial", "fold"),     // the same fold, fed by `tests:`
+    ("explain", "fold"),   // the same fold, kept to be asked
+    ("trial", "explain"),  // a failing case says how it came to that
     ("trial", "config"),   // the test cases are config's words
     ("web", "dispatcher"), // /readyz shows the state of destinations
 ];

@@ -142,6 +142,50 @@ fn rules_that_say_little_are_left_alone() {
     assert!(code == 0 && out.contains("0 messages"), "{out}");
 }
 
+#[test]
+fn a_failing_test_shows_the_decisions_that_led_there() {
+    let rules = "\
+rules:
+  - name: AP unreachable
+    match: {condition: ap_offline}
+    for: 3m
+  - name: Switches
+    match: {condition: switch_offline, site: Home}
+  - name: Reboots
+    match: {type: AP_RESTARTED}
+    threshold: {count: 3, window: 1h}
+tests:
+  - name: a blip is told
+    events:
+      - {at: 0s, type: AP_DISCONNECTED, device: ap-1}
+      - {at: 81s, type: AP_CONNECTED, device: ap-1}
+      - {at: 90s, type: SW_DISCONNECTED, device: sw-1, site: Home}
+    expect:
+      - {rule: AP unreachable, reason: first}
+      - {rule: Switches}
+  - name: told sooner
+    events:
+      - {at: 0s, type: AP_DISCONNECTED, device: ap-1}
+      - {at: 1m, type: AP_DISCONNECTED, device: ap-2}
+    expect:
+      - {at: 1m, reason: first}
+      - {reason: new-events}
+  - name: two reboots are enough
+    events: [{at: 0s, type: AP_RESTARTED, device: ap-1}, {at: 1m, type: AP_RESTARTED, device: ap-1}]
+    expect: [{rule: Reboots}]
+  - name: another site
+    events: [{at: 0s, type: SW_DISCONNECTED, device: sw-1, site: Work}]
+    expect: [{rule: Switches}]
+  - name: any message
+    events: [{at: 0s, type: AP_CONFIGURED, device: ap-1}]
+    expect: [{contains: ap-1}]
+";
+    let folder = folder(&[("rules.yaml", rules)]);
+    let (code, out, err) = run(folder.path(), &["test"]);
+    assert_eq!(code, 4, "{err}");
+    insta::assert_snapshot!("test", out);
+}
+
 /// What `patch` would do.
 fn apply(patch: &str, text: &str) -> String {
     let old: Vec<&str> = text.lines().collect();

@@ -6,9 +6,10 @@ use crate::trial;
 
 pub(super) fn run(config: &Config) -> Result<(), Failure> {
     let templates = config.load_templates().map_err(|problems| Failure::config(&problems))?;
+    let file = super::replay::place(config);
     let mut failed = 0;
     for case in &config.tests {
-        let outcome = trial::run(case, &config.rules, &templates);
+        let outcome = trial::run(case, &config.rules, &templates, &file);
         match outcome.failure {
             None => out(&format!("ok      {}\n", outcome.name)),
             Some(failure) => {

@@ -139,7 +139,8 @@ mod tests {
         /// Both texts can be read off the comparison.
         #[test]
         fn a_comparison_holds_both_texts(old in "[ab\n]{0,30}", new in "[ab\n]{0,30}") {
-            let lines = compare(&old.split_inclusive('\n').collect::<Vec<_>>(), &new.split_inclusive('\n').collect::<Vec<_>>());
+            let split = |text: &'static str| -> Vec<&'static str> { text.split_inclusive('\n').collect() };
+            let lines = compare(&split(old.clone().leak()), &split(new.clone().leak()));
             let side = |mine: fn(&Line<'_>) -> bool| -> String {
                 lines.iter().filter(|l| mine(l)).map(|l| match l { Line::Same(t) | Line::Old(t) | Line::New(t) => *t }).collect()
             };

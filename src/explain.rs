@@ -1,0 +1,242 @@
+//! What was decided, and why, in English: decisions as lines that name their rule, and for what was not told, what would
+//! have been needed. `explain` asks the stored journal, `test` a case that failed.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::engine::{Decision, Verdict};
+use crate::model::{Event, Timestamp, human_duration};
+use crate::rules::{Matcher, Mismatch, Rule, RuleSet};
+
+mod story;
+
+pub use story::{Chapter, Question, Story};
+
+/// How many rules are named that an event nearly matched.
+const NEAREST: usize = 3;
+
+/// One decision as people read it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Line {
+    /// Journal time.
+    pub at: Timestamp,
+    /// The event it is about; `None` for timers.
+    pub event: Option<String>,
+    /// The rule it is about.
+    pub rule: Option<Arc<str>>,
+    /// Where the rule stands in its file.
+    pub line: Option<u64>,
+    /// The alerts it is about.
+    pub alerts: Vec<u64>,
+    /// The verdict's name: `ended_untold`.
+    pub verdict: String,
+    /// What was concluded, and what would have been needed.
+    pub text: String,
+}
+
+/// What is known of the alerts so far, to say of one that ended what it lacked.
+#[derive(Clone, Debug, Default)]
+pub struct Teller {
+    alerts: HashMap<u64, Known>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Known {
+    since: Timestamp,
+    fired: Option<Timestamp>,
+}
+
+impl Teller {
+    /// Says one decision; they come in order. `when` says a time, as people write it there.
+    pub fn say(&mut self, decision: &Decision, rules: &RuleSet, when: &dyn Fn(Timestamp) -> String) -> Line {
+        let rule = decision.rule.as_ref().and_then(|name| rules.rules().iter().find(|rule| rule.name == *name));
+        let needed = self.needed(decision, rule.map(Arc::as_ref));
+        let said = with_times(&decision.verdict.to_string(), when);
+        let text = if needed.is_empty() { said } else { format!("{said}: {needed}") };
+        self.note(decision);
+        Line {
+            at: decision.at,
+            event: decision.event.clone(),
+            rule: decision.rule.clone(),
+            line: rule.map(|rule| rule.line),
+            alerts: decision.alerts.clone(),
+            verdict: word(&decision.verdict),
+            text,
+        }
+    }
+
+    fn note(&mut self, decision: &Decision) {
+        for alert in &decision.alerts {
+            match decision.verdict {
+                Verdict::Ended | Verdict::EndedUntold => {
+                    self.alerts.remove(alert);
+                    continue;
+                }
+                // What was counted begins when there are enough of them.
+                Verdict::BelowThreshold { .. } => continue,
+                _ => {}
+            }
+            let known = self.alerts.entry(*alert).or_insert(Known { since: decision.at, fired: None });
+            if decision.verdict == Verdict::Firing {
+                known.fired = known.fired.or(Some(decision.at));
+            }
+        }
+    }
+
+    /// What would have been needed for it to be told, or what it waits for.
+    fn needed(&self, decision: &Decision, rule: Option<&Rule>) -> String {
+        let known = decision.alerts.iter().find_map(|alert| self.alerts.get(alert));
+        match (&decision.verdict, rule) {
+            (Verdict::Pending { .. }, Some(rule)) if !rule.policy.r#for.is_zero() => {
+                format!("the rule waits {} (`for`)", human_duration(rule.policy.r#for))
+            }
+            (Verdict::EndedUntold, Some(rule)) => {
+                known.map(|known| lacked(known, decision.at, rule)).unwrap_or_default()
+            }
+            (Verdict::BelowThreshold { seen, need, .. }, _) if *need > 0 => {
+                let more = (*need as usize).saturating_sub(*seen);
+                format!("{more} more would be needed")
+            }
+            (Verdict::Cooldown { .. }, Some(rule)) => {
+                format!("told again once {} have passed without one", human_duration(rule.policy.cooldown))
+            }
+            (Verdict::Unmatched, _) | (Verdict::Duplicate, _) => String::new(),
+            _ => String::new(),
+        }
+    }
+}
+
+/// What an alert lacked that ended before anything was said.
+fn lacked(known: &Known, ended: Timestamp, rule: &Rule) -> String {
+    let (lasted, policy) = (ended.since(known.since), &rule.policy);
+    if known.fired.is_some() {
+        let wait = human_duration(policy.group_wait);
+        return format!("it fired, but was over while its message waited {wait} for company (`group_wait`)");
+    }
+    let more = human_duration(policy.r#for.saturating_sub(lasted));
+    let (lasted, wait) = (human_duration(lasted), human_duration(policy.r#for));
+    format!("it lasted {lasted}, the rule waits {wait} (`for`): {more} more were needed")
+}
+
+/// The verdict's name in snake case.
+fn word(verdict: &Verdict) -> String {
+    let debug = format!("{verdict:?}");
+    let name = debug.split(|c: char| !c.is_ascii_alphanumeric()).next().unwrap_or_default();
+    let mut word = String::new();
+    for c in name.chars() {
+        if c.is_ascii_uppercase() && !word.is_empty() {
+            word.push('_');
+        }
+        word.push(c.to_ascii_lowercase());
+    }
+    word
+}
+
+/// The same text with its times as people write them there.
+fn with_times(text: &str, when: &dyn Fn(Timestamp) -> String) -> String {
+    let one = |word: &str| {
+        let bare = word.trim_end_matches([',', ';', ':', '.', ')']);
+        let time = Timestamp::parse_rfc3339(bare)?;
+        Some(format!("{}{}", when(time), word.get(bare.len()..).unwrap_or_default()))
+    };
+    text.split(' ').map(|word| one(word).unwrap_or_else(|| word.to_owned())).collect::<Vec<_>>().join(" ")
+}
+
+/// An event in a few words: `AP_DISCONNECTED of ap-1 (Home)`.
+#[must_use]
+pub fn describe(event: &Event) -> String {
+    let kind = if event.kind.is_empty() { event.topic.as_ref() } else { event.kind.as_str() };
+    let status = event.status.as_ref().map(|status| format!(" {status}")).unwrap_or_default();
+    let device = event.device.as_ref().and_then(|d| d.name.as_ref().or(d.mac.as_ref()));
+    let port = event.device.as_ref().and_then(|d| d.port.as_ref()).map(|port| format!(" {port}")).unwrap_or_default();
+    let site = event.site.name.as_ref().or(event.site.id.as_ref());
+    match (device, site) {
+        (Some(device), Some(site)) => format!("{kind}{status} of {device}{port} ({site})"),
+        (Some(device), None) => format!("{kind}{status} of {device}{port}"),
+        (None, Some(site)) => format!("{kind}{status} at {site}"),
+        (None, None) => format!("{kind}{status}"),
+    }
+}
+
+/// The rules an event comes nearest to without matching, each with what it failed first.
+#[must_use]
+pub fn nearest(rules: &RuleSet, event: &Event) -> Vec<(Arc<Rule>, Mismatch)> {
+    let fits = |test: &(_, _)| Matcher { tests: vec![test.clone()], not: Vec::new() }.matches(event);
+    let mut near: Vec<_> = rules
+        .rules()
+        .iter()
+        .filter_map(|rule| {
+            let mismatch = rule.matcher.mismatch(event)?;
+            let passed = rule.matcher.tests.iter().filter(|test| fits(test)).count();
+            let failed = rule.matcher.tests.len() - passed;
+            (passed > 0).then(|| ((failed, std::cmp::Reverse(passed)), (Arc::clone(rule), mismatch)))
+        })
+        .collect();
+    near.sort_by_key(|(distance, _)| *distance);
+    near.into_iter().map(|(_, near)| near).take(NEAREST).collect()
+}
+
+/// What keeps an event from matching the rules nearest to it: `; nearest is AP unreachable (rules.yaml:4), but its …`.
+#[must_use]
+pub fn nearest_text(rules: &RuleSet, event: &Event, file: &str) -> String {
+    let near: Vec<String> = nearest(rules, event)
+        .iter()
+        .map(|(rule, mismatch)| format!("{} ({file}:{}), but {mismatch}", rule.name, rule.line))
+        .collect();
+    if near.is_empty() { String::new() } else { format!("; nearest: {}", near.join("; ")) }
+}
+
+/// Lines by time, each event with what the rules made of it below. `describe` says an event, `when` a time.
+#[must_use]
+pub fn print(
+    lines: &[Line],
+    file: &str,
+    describe: &dyn Fn(&str) -> String,
+    when: &dyn Fn(Timestamp) -> String,
+) -> Vec<String> {
+    let times: Vec<String> = lines.iter().map(|line| when(line.at)).collect();
+    let width = times.iter().map(String::len).max().unwrap_or_default();
+    let mut printed = Vec::new();
+    let mut last: Option<&Line> = None;
+    for (line, time) in lines.iter().zip(&times) {
+        let rule = match (&line.rule, line.line) {
+            (Some(rule), Some(number)) => format!("{rule} ({file}:{number}): "),
+            (Some(rule), None) => format!("{rule}: "),
+            (None, _) => String::new(),
+        };
+        match &line.event {
+            Some(event) => {
+                if last.is_none_or(|last| last.event.as_ref() != Some(event)) {
+                    printed.push(format!("{time:<width$}  {}", describe(event)));
+                }
+                printed.push(format!("{:<width$}    {rule}{}", "", line.text));
+            }
+            None => printed.push(format!("{time:<width$}  {rule}{}", line.text)),
+        }
+        last = Some(line);
+    }
+    printed
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_inside_a_sentence_are_written_anew() {
+        let when = |at: Timestamp| format!("<{}>", at.seconds());
+        for (text, said) in [
+            ("pending until 1970-01-01T00:03:00Z", "pending until <180>"),
+            ("until 1970-01-01T00:00:01.5Z: muted", "until <1>: muted"),
+            ("nothing at all, 3 of 5", "nothing at all, 3 of 5"),
+        ] {
+            assert_eq!(with_times(text, &when), said);
+        }
+    }
+
+    #[test]
+    fn verdicts_have_words() {
+        assert_eq!(word(&Verdict::EndedUntold), "ended_untold");
+        assert_eq!(word(&Verdict::Pending { until: Timestamp::EPOCH }), "pending");
+    }
+}

@@ -1,0 +1,228 @@
+//! What is asked of the stored journal: which decisions belong to an event, a device or a message.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
+
+use super::{Line, Teller, describe, nearest_text};
+use crate::engine::{Decision, Verdict};
+use crate::fold::{Compile, Fold};
+use crate::model::{Device, Event, Journaled, Message, Record, Timestamp};
+use crate::render::Templates;
+use crate::rules::{RuleSet, fold as folded};
+use crate::source::{self, Parsed};
+
+/// What somebody wants explained.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Question {
+    /// An event, by its id.
+    Event(String),
+    /// A message, by its id.
+    Message(String),
+    /// Everything about a device, by name or MAC, since a wall time.
+    Device(String, Timestamp),
+}
+
+/// One line of the answer, and the message where it made one.
+#[derive(Clone, Debug)]
+pub struct Chapter {
+    /// The line; its time is wall time.
+    pub line: Line,
+    /// What was told.
+    pub message: Option<Box<Message>>,
+}
+
+/// The journal as it is folded again, and what of it may be asked for.
+pub struct Story<'t> {
+    question: Question,
+    file: String,
+    templates: &'t Templates,
+    compile: Compile,
+    fold: Fold,
+    rules: Arc<RuleSet>,
+    teller: Teller,
+    chapters: Vec<Chapter>,
+    /// The events asked for.
+    asked: HashSet<String>,
+    /// What every event that a rule concerned itself with is, in words.
+    events: HashMap<String, String>,
+    /// The first event with a content.
+    contents: HashMap<u64, String>,
+    positions: Option<(u64, u64)>,
+}
+
+impl<'t> Story<'t> {
+    /// Begins with an empty state and these rules, until the journal names others. `file` is where rules stand.
+    #[must_use]
+    pub fn new(
+        question: Question,
+        rules: Arc<RuleSet>,
+        compile: Compile,
+        templates: &'t Templates,
+        file: String,
+    ) -> Self {
+        Self {
+            question,
+            file,
+            templates,
+            compile,
+            fold: Fold::new(Arc::clone(&rules), compile),
+            rules,
+            teller: Teller::default(),
+            chapters: Vec::new(),
+            asked: HashSet::new(),
+            events: HashMap::new(),
+            contents: HashMap::new(),
+            positions: None,
+        }
+    }
+
+    /// Folds one entry; they come in order.
+    pub fn entry(&mut self, entry: &Journaled) {
+        self.positions = Some((self.positions.map_or(entry.seq.0, |(first, _)| first), entry.seq.0));
+        match &entry.record {
+            Record::Post { source, body } => {
+                let received = entry.at.shifted(self.fold.offset_ms());
+                for parsed in source::parse(source, entry.seq, received, body) {
+                    match parsed {
+                        Parsed::Event(event) => self.event(entry.at, &event),
+                        Parsed::Malformed { .. } => {
+                            let decisions = self.fold.tick(entry.at);
+                            self.keep(decisions, None);
+                        }
+                    }
+                }
+            }
+            Record::Rules(record) => {
+                let decisions = self.fold.apply(entry).decisions;
+                self.keep(decisions, None);
+                if let Some(rules) = (self.compile)(record) {
+                    self.rules = Arc::new(rules);
+                }
+            }
+            _ => {
+                let decisions = self.fold.apply(entry).decisions;
+                self.keep(decisions, None);
+            }
+        }
+    }
+
+    fn event(&mut self, at: Timestamp, event: &Arc<Event>) {
+        let asked = match &self.question {
+            Question::Event(id) => *id == event.id,
+            Question::Device(name, since) => event.received >= *since && is_about(event, name),
+            Question::Message(_) => false,
+        };
+        if asked {
+            self.asked.insert(event.id.clone());
+        }
+        let decisions = self.fold.handle_event(at, Arc::clone(event));
+        if asked || decisions.iter().any(|d| d.rule.is_some() && d.event.is_some()) {
+            let happened = if event.own_time && event.received.since(event.time).as_secs() >= 60 {
+                format!(", of {}", moment(event.time))
+            } else {
+                String::new()
+            };
+            let said = format!("event {}: {} on {}{happened}", event.id, describe(event), event.topic);
+            self.events.insert(event.id.clone(), said);
+        }
+        self.keep(decisions, Some(event));
+        self.contents.entry(event.digest).or_insert_with(|| event.id.clone());
+    }
+
+    fn keep(&mut self, decisions: Vec<Decision>, event: Option<&Event>) {
+        let offset = self.fold.offset_ms();
+        for decision in decisions {
+            // Its rule has nothing to say about it: kept only where it is asked for.
+            let alone = decision.rule.is_none() && decision.alerts.is_empty() && decision.event.is_some();
+            let asked = decision.event.as_ref().is_some_and(|id| self.asked.contains(id));
+            if alone && !asked {
+                continue;
+            }
+            let mut line = self.teller.say(&decision, &self.rules, &moment);
+            line.at = line.at.shifted(offset);
+            if let Some(event) = event.filter(|event| asked && decision.event.as_ref() == Some(&event.id)) {
+                self.add_to(&mut line, &decision.verdict, event);
+            }
+            let message = match decision.verdict {
+                Verdict::Notify(notification) => Some(Box::new(self.templates.render(*notification))),
+                _ => None,
+            };
+            self.chapters.push(Chapter { line, message });
+        }
+    }
+
+    /// What only the event itself tells.
+    fn add_to(&self, line: &mut Line, verdict: &Verdict, event: &Event) {
+        match verdict {
+            Verdict::Duplicate => {
+                if let Some(first) = self.contents.get(&event.digest) {
+                    line.text = format!("{}, as {first}", line.text);
+                }
+            }
+            Verdict::Unmatched => line.text.push_str(&nearest_text(&self.rules, event, &self.file)),
+            _ => {}
+        }
+    }
+
+    /// The first and the last journal position that was folded.
+    #[must_use]
+    pub fn positions(&self) -> Option<(u64, u64)> {
+        self.positions
+    }
+
+    /// What an event is, in words.
+    #[must_use]
+    pub fn describe(&self, event: &str) -> String {
+        self.events.get(event).cloned().unwrap_or_else(|| format!("event {event}"))
+    }
+
+    /// The answer, in order: empty when there is nothing of the kind. `sent` is the message asked for as the outbox has
+    /// it: where the journal's beginning was removed, numbers differ, and it is found by rule and time.
+    #[must_use]
+    pub fn answer(&self, sent: Option<&Message>) -> Vec<&Chapter> {
+        let is_message = |chapter: &&Chapter| match (&self.question, &chapter.message) {
+            (Question::Message(id), Some(message)) => {
+                let (about, sent) = (&message.about, sent.map(|sent| &sent.about));
+                about.id.eq_ignore_ascii_case(id)
+                    || sent.is_some_and(|s| s.rule == about.rule && s.at == about.at && s.reason == about.reason)
+            }
+            _ => false,
+        };
+        let asked = |line: &Line| line.event.as_ref().is_some_and(|id| self.asked.contains(id));
+        let from_message = self.chapters.iter().filter(is_message).flat_map(|c| &c.line.alerts);
+        let from_events = self.chapters.iter().filter(|c| asked(&c.line)).flat_map(|c| &c.line.alerts);
+        let alerts: BTreeSet<u64> = from_message.chain(from_events).copied().collect();
+        let since = match &self.question {
+            Question::Device(_, since) => *since,
+            _ => Timestamp::from_millis(i64::MIN),
+        };
+        let belongs = |chapter: &&Chapter| {
+            let line = &chapter.line;
+            let others = line.event.is_some() && !asked(line) && !matches!(self.question, Question::Message(_));
+            let shared = line.alerts.iter().any(|alert| alerts.contains(alert));
+            // What other devices add to the same alert is another story.
+            let joins =
+                matches!(line.verdict.as_str(), "again" | "below_threshold" | "cooldown" | "pending" | "firing");
+            line.at >= since && (asked(line) || is_message(chapter) || (shared && !(others && joins)))
+        };
+        self.chapters.iter().filter(belongs).collect()
+    }
+}
+
+/// `19 Nov 03:12:10`, in UTC.
+pub(crate) fn moment(at: Timestamp) -> String {
+    jiff::Timestamp::from_millisecond(at.millis()).map_or_else(
+        |_| at.rfc3339(),
+        |at| at.to_zoned(jiff::tz::TimeZone::UTC).strftime("%-d %b %H:%M:%S").to_string(),
+    )
+}
+
+/// Whether a device is the event's, or one it lists.
+fn is_about(event: &Event, name: &str) -> bool {
+    let hex = |text: &str| text.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_ascii_lowercase();
+    let is = |device: &Device| {
+        device.name.as_ref().is_some_and(|known| folded(known) == folded(name))
+            || device.mac.as_ref().is_some_and(|mac| hex(mac) == hex(name))
+    };
+    event.device.iter().chain(&event.listed).any(is)
+}

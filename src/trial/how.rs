@@ -1,0 +1,94 @@
+//! How it came to a message that is not as expected, or to none: the decisions that led there.
+
+use std::collections::BTreeSet;
+
+use super::{Course, differences, offset};
+use crate::config::Expectation;
+use crate::engine::{Decision, Verdict};
+use crate::explain::{self, Teller};
+use crate::model::{Message, Timestamp};
+use crate::rules::RuleSet;
+
+/// So many lines of decisions are shown of a case that failed.
+const MOST: usize = 30;
+
+/// The rules and alerts whose messages are not what was expected.
+#[derive(Default)]
+struct Wrong {
+    /// Of these rules everything may matter: a message of theirs is missing.
+    rules: BTreeSet<String>,
+    /// The missing message names no rule: any may matter.
+    any: bool,
+    /// Of these alerts there is a message that is not as expected.
+    alerts: BTreeSet<u64>,
+}
+
+impl Wrong {
+    fn of(expected: &[Expectation], said: &[Message], course: &Course) -> Self {
+        let mut wrong = Self::default();
+        for index in 0..expected.len().max(said.len()) {
+            let (wanted, actual) = (expected.get(index), said.get(index));
+            if wanted.zip(actual).is_some_and(|(wanted, actual)| differences(wanted, actual, course.start).is_empty()) {
+                continue;
+            }
+            match wanted {
+                Some(Expectation { rule: Some(rule), .. }) => wrong.rules.extend([rule.clone()]),
+                Some(_) if actual.is_none() => wrong.any = true,
+                _ => {}
+            }
+            let told = |d: &&Decision| matches!(&d.verdict, Verdict::Notify(n) if actual.is_some_and(|message| **n == message.about));
+            wrong.alerts.extend(course.decisions.iter().filter(told).flat_map(|d| d.alerts.clone()));
+        }
+        wrong
+    }
+
+    fn concerns(&self, decision: &Decision) -> bool {
+        match &decision.rule {
+            _ if self.any || decision.alerts.iter().any(|alert| self.alerts.contains(alert)) => true,
+            Some(rule) => self.rules.contains(&**rule),
+            // No rule took it: that may be why.
+            None => !self.rules.is_empty() && decision.event.is_some(),
+        }
+    }
+}
+
+/// The decisions that led to what differs, or to nothing.
+pub(super) fn how_it_came(expected: &[Expectation], said: &[Message], course: &Course, rules: &RuleSet, file: &str) -> String {
+    let when = |at: Timestamp| offset(at.since(course.start));
+    let wrong = Wrong::of(expected, said, course);
+    let find = |id: &str| course.events.iter().find(|event| event.id == id);
+    let mut teller = Teller::default();
+    let mut lines = Vec::new();
+    for decision in &course.decisions {
+        let mut line = teller.say(decision, rules, &when);
+        if let (Verdict::Unmatched, Some(event)) = (&decision.verdict, decision.event.as_deref().and_then(find)) {
+            line.text.push_str(&explain::nearest_text(rules, event, file));
+        }
+        if wrong.concerns(decision) {
+            lines.push(line);
+        }
+    }
+    let describe = |id: &str| find(id).map_or_else(|| id.to_owned(), |event| explain::describe(event));
+    let mut printed = explain::print(&lines, file, &describe, &when);
+    // A rule that should have spoken and had nothing to do with any event.
+    for rule in rules.rules().iter().filter(|r| wrong.rules.contains(&*r.name)) {
+        if course.decisions.iter().any(|d| d.rule.as_ref() == Some(&rule.name)) {
+            continue;
+        }
+        for event in &course.events {
+            if let Some(mismatch) = rule.matcher.mismatch(event) {
+                let (name, line, event) = (&rule.name, rule.line, explain::describe(event));
+                printed.push(format!("{name} ({file}:{line}) does not match {event}: {mismatch}"));
+            }
+        }
+    }
+    if printed.is_empty() {
+        return String::new();
+    }
+    let more = printed.len().saturating_sub(MOST);
+    printed.truncate(MOST);
+    if more > 0 {
+        printed.push(format!("and {more} more"));
+    }
+    printed.iter().fold("    how it came to that:\n".to_owned(), |text, line| text + "       " + line + "\n")
+}
