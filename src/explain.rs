@@ -10,6 +10,7 @@ use crate::rules::{Matcher, Mismatch, Rule, RuleSet};
 
 mod story;
 
+pub(crate) use story::moment;
 pub use story::{Chapter, Question, Story};
 
 /// How many rules are named that an event nearly matched.
@@ -52,7 +53,7 @@ impl Teller {
         let rule = decision.rule.as_ref().and_then(|name| rules.rules().iter().find(|rule| rule.name == *name));
         let needed = self.needed(decision, rule.map(Arc::as_ref));
         let said = with_times(&decision.verdict.to_string(), when);
-        let text = if needed.is_empty() { said } else { format!("{said}: {needed}") };
+        let text = said + &needed;
         self.note(decision);
         Line {
             at: decision.at,
@@ -88,19 +89,18 @@ impl Teller {
         let known = decision.alerts.iter().find_map(|alert| self.alerts.get(alert));
         match (&decision.verdict, rule) {
             (Verdict::Pending { .. }, Some(rule)) if !rule.policy.r#for.is_zero() => {
-                format!("the rule waits {} (`for`)", human_duration(rule.policy.r#for))
+                format!(" (`for` is {})", human_duration(rule.policy.r#for))
             }
             (Verdict::EndedUntold, Some(rule)) => {
                 known.map(|known| lacked(known, decision.at, rule)).unwrap_or_default()
             }
             (Verdict::BelowThreshold { seen, need, .. }, _) if *need > 0 => {
                 let more = (*need as usize).saturating_sub(*seen);
-                format!("{more} more would be needed")
+                format!(": {more} more would be needed")
             }
             (Verdict::Cooldown { .. }, Some(rule)) => {
-                format!("told again once {} have passed without one", human_duration(rule.policy.cooldown))
+                format!("; told again once {} have passed without one", human_duration(rule.policy.cooldown))
             }
-            (Verdict::Unmatched, _) | (Verdict::Duplicate, _) => String::new(),
             _ => String::new(),
         }
     }
@@ -111,11 +111,11 @@ fn lacked(known: &Known, ended: Timestamp, rule: &Rule) -> String {
     let (lasted, policy) = (ended.since(known.since), &rule.policy);
     if known.fired.is_some() {
         let wait = human_duration(policy.group_wait);
-        return format!("it fired, but was over while its message waited {wait} for company (`group_wait`)");
+        return format!(": it fired, but was over while its message waited {wait} for company (`group_wait`)");
     }
     let more = human_duration(policy.r#for.saturating_sub(lasted));
     let (lasted, wait) = (human_duration(lasted), human_duration(policy.r#for));
-    format!("it lasted {lasted}, the rule waits {wait} (`for`): {more} more were needed")
+    format!(": it lasted {lasted}, the rule waits {wait} (`for`): {more} more were needed")
 }
 
 /// The verdict's name in snake case.

@@ -1,9 +1,15 @@
 //! The tools that show what rules do to traffic, from outside: `replay --diff`, `tune`, `test`, `explain`.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+mod support;
+
 use std::path::Path;
+use std::time::Duration;
 
 use assert_cmd::Command;
+use foghorn::clock::Clock;
+use foghorn::model::{Name, Record, RulesRecord, Severity, Timestamp};
+use foghorn::store::{Retention, Sqlite, Store};
 use serde_json::{Value, json};
 
 /// Monday, 5 January 2026, midnight UTC, in seconds.
@@ -65,7 +71,7 @@ fn run(folder: &Path, args: &[&str]) -> (i32, String, String) {
     for name in ["SLACK_WEBHOOK_URL", "TEAMS_WEBHOOK_URL", "MIST_WEBHOOK_SECRET", "FOGHORN_CONFIG"] {
         command.env_remove(name);
     }
-    let output = command.current_dir(folder).args(args).timeout(std::time::Duration::from_secs(60)).output().unwrap();
+    let output = command.current_dir(folder).args(args).timeout(Duration::from_secs(60)).output().unwrap();
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     (output.status.code().unwrap(), text(&output.stdout), text(&output.stderr))
 }
@@ -184,6 +190,102 @@ tests:
     let (code, out, err) = run(folder.path(), &["test"]);
     assert_eq!(code, 4, "{err}");
     insta::assert_snapshot!("test", out);
+}
+
+/// A data folder as `serve` leaves it: these rules, these events, and a tick at the end.
+async fn store(folder: &Path, rules: &str, mut events: Vec<(u64, Value)>, end: u64) {
+    let wall = Timestamp::from_millis(i64::try_from(MONDAY * 1_000).unwrap());
+    let store = Sqlite::open(&folder.join("data"), Clock::pinned(wall), Retention::default()).unwrap();
+    let destinations = vec![(Name::new("chat"), Severity::Info)];
+    store.append(Record::Rules(RulesRecord { text: rules.to_owned(), destinations, start: true })).await.unwrap();
+    events.sort_by_key(|(at, _)| *at);
+    let mut now = 0;
+    for (at, body) in events {
+        tokio::time::advance(Duration::from_secs(at - now)).await;
+        now = at;
+        store.append(Record::Post { source: "mist".into(), body: body.to_string().into() }).await.unwrap();
+    }
+    tokio::time::advance(Duration::from_secs(end - now)).await;
+    store.append(Record::Tick).await.unwrap();
+}
+
+const STORED: &str = "\
+destinations: {chat: {console: {}}}
+rules:
+  - name: AP unreachable
+    match: {condition: ap_offline}
+    for: 3m
+  - name: Kitchen reboots
+    match: {type: AP_RESTARTED, device: ap-kitchen}
+  - name: Reboots
+    match: {type: AP_RESTARTED, not: {device: ap-kitchen}}
+    threshold: {count: 3, window: 1h}
+";
+
+#[tokio::test(start_paused = true)]
+async fn explain_says_what_was_decided_and_what_was_lacking() {
+    let folder = folder(&[("rules.yaml", STORED)]);
+    let events = [
+        outage(60, 81, "ap-1", "AP").to_vec(),
+        outage(HOUR, 10 * MINUTE, "ap-2", "AP").to_vec(),
+        vec![event(2 * HOUR, "AP_RESTARTED", "ap-1"), event(2 * HOUR, "AP_RESTARTED", "ap-1")],
+        vec![event(3 * HOUR, "AP_CONFIGURED", "ap-3"), event(3 * HOUR + 1, "SW_RESTARTED", "ap-kitchen")],
+    ]
+    .concat();
+    store(folder.path(), STORED, events, 4 * HOUR).await;
+    let explain = |what: &str| {
+        let (code, out, err) = run(folder.path(), &["explain", what]);
+        assert_eq!(code, 0, "{what}: {err}");
+        out
+    };
+    insta::assert_snapshot!("explain_short", explain("2.1"));
+    let long = explain("4.1");
+    let id = long.split("    message ").nth(1).unwrap().split(':').next().unwrap().to_owned();
+    insta::assert_snapshot!("explain_told", long);
+    let message = explain(&id);
+    for part in ["event 4.1: AP_DISCONNECTED of ap-2", "message ", "notify chat: first", "notify chat: resolved"] {
+        assert!(message.contains(part), "{part:?} is not in:\n{message}");
+    }
+    assert!(explain("6.1").contains("1 of 3 events within 1 h: 2 more would be needed"));
+    assert!(explain("7.1").contains("the same event had come before, as 6.1"));
+    assert!(explain("8.1").contains("no rule looks for it"));
+    let nearly = explain("9.1");
+    assert!(nearly.contains("nearest: Kitchen reboots (rules.yaml:6), but its type is SW_RESTARTED"), "{nearly}");
+
+    let (code, out, err) = run(folder.path(), &["explain", "--device", "ap-1", "--since", "3000d"]);
+    assert_eq!(code, 0, "{err}");
+    assert!(out.contains("2.1") && out.contains("6.1") && !out.contains("ap-2"), "{out}");
+    let (code, out, err) = run(folder.path(), &["explain", "4.1", "--format", "json"]);
+    assert_eq!(code, 0, "{err}");
+    let found: Value = serde_json::from_str(&out).unwrap();
+    let verdicts: Vec<&str> =
+        found["decisions"].as_array().unwrap().iter().map(|d| d["verdict"].as_str().unwrap()).collect();
+    assert_eq!(verdicts, ["pending", "firing", "notify", "ended", "notify"]);
+    assert_eq!(found["decisions"][0]["line"], 3);
+    assert_eq!(found["decisions"][2]["message"]["id"].as_str(), Some(id.as_str()));
+    for (what, code) in [("99.1", 1), ("zzzzzz", 1), ("what?", 2)] {
+        assert_eq!(run(folder.path(), &["explain", what]).0, code, "{what}");
+    }
+}
+
+#[tokio::test]
+async fn explain_beside_a_running_server_says_where_a_message_went() {
+    let chat = support::Chat::start().await;
+    let rules = format!(
+        "destinations: {{slack: {{slack: {{url: \"{}\"}}}}}}\nrules:\n  - {{name: down, match: {{condition: ap_offline}}, group_wait: 0s}}\n",
+        chat.url("/services/T0/B0/canary")
+    );
+    let server = support::Foghorn::start(&rules).await;
+    server.post("device-events", json!([support::device_event("AP_DISCONNECTED", 1)])).await;
+    chat.wait_for(1).await;
+    let dir = server.dir.clone();
+    let said = support::eventually("the delivery", || {
+        let (code, out, _) = run(&dir, &["explain", "--device", "ap-1"]);
+        (code == 0 && out.contains("slack: delivered")).then_some(out)
+    });
+    let said = said.await;
+    assert!(said.contains("down (rules.yaml:3): fires") && said.contains("notify slack: first"), "{said}");
+    server.stop().await;
 }
 
 /// What `patch` would do.

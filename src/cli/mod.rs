@@ -11,6 +11,7 @@ use crate::config::{Config, Problems};
 mod check;
 mod dead_letters;
 mod demo;
+mod explain;
 mod export;
 mod replay;
 mod send_test;
@@ -89,6 +90,8 @@ enum Command {
     Test,
     /// Print what these rules would have sent; sends nothing
     Replay(ReplayArgs),
+    /// Say what was decided about an event, a device or a message, and why
+    Explain(explain::ExplainArgs),
     /// Find which rules make the noise, and a patch that helps
     Tune(tune::TuneArgs),
     /// Print the stored traffic, as lines that `replay` reads
@@ -203,6 +206,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Check { explain } => check::run(&load(at, Config::load)?, explain),
         Command::Test => test::run(&load(at, Config::load_offline)?),
         Command::Replay(args) => replay::run(&load(at, Config::load_offline)?, args),
+        Command::Explain(args) => explain::run(&load(at, Config::load_offline)?, &args),
         Command::Tune(args) => tune::run(&load(at, Config::load_offline)?, args),
         Command::Export { since, data } => export::run(&load(at, Config::load_offline)?, since.as_deref(), data),
         Command::DeadLetters { data } => dead_letters::run(&load(at, Config::load_offline)?, data),

@@ -119,6 +119,32 @@ pub struct DeadLetter {
     pub why: String,
 }
 
+/// What became of a delivery.
+#[derive(Clone, Debug)]
+pub struct Sent {
+    /// The message, its destination and its tries.
+    pub delivery: Delivery,
+    /// Where it stands.
+    pub fate: Fate,
+    /// Journal time at which that was settled; `None` while it is queued.
+    pub at: Option<Timestamp>,
+    /// Why the last try failed, where one did.
+    pub why: Option<String>,
+}
+
+/// Where a delivery stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// On its way.
+    Queued,
+    /// The other side has it.
+    Delivered,
+    /// Told with others, in one message.
+    Digested,
+    /// Given up.
+    Dead,
+}
+
 /// How much of the past is kept. Undelivered messages, the newest snapshot, entries after it and the memory of duplicates
 /// are kept whatever it says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

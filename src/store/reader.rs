@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::Connection;
 
-use super::{DeadLetter, Error, Result, files, rows};
-use crate::model::{Journaled, Seq};
+use super::{DeadLetter, Error, Result, Sent, files, rows};
+use crate::model::{Journaled, Message, Seq};
 
 /// The stored journal, read only. Sees what was durable at each batch, also while another process writes.
 #[derive(Debug)]
@@ -57,6 +57,14 @@ impl Reader {
             }
             entry.map(Ok)
         })
+    }
+
+    /// Every delivery that is still kept of the messages this wants, in the order they were made.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn deliveries(&self, wanted: impl Fn(&Message) -> bool) -> Result<Vec<Sent>> {
+        rows::deliveries(&self.connection, wanted).map_err(|e| rows::problem(&e))
     }
 
     /// The newest `limit` dead letters, newest first.

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Row};
 use serde::{Deserialize, Serialize};
 
-use super::{DeadLetter, Delivery, DeliveryId, Error, MessageFates, Result};
+use super::{DeadLetter, Delivery, DeliveryId, Error, Fate, MessageFates, Result, Sent};
 use crate::model::{Journaled, Message, Name, Record, Seq, Timestamp};
 
 /// The schema this release writes.
@@ -382,6 +382,29 @@ pub(super) fn dead_letters(connection: &Connection, limit: usize) -> rusqlite::R
         if let Ok((delivery, _)) = delivery(row)? {
             let why = row.get::<_, Option<String>>(9)?.unwrap_or_default();
             found.push(DeadLetter { delivery, at: Timestamp::from_millis(row.get(8)?), why });
+        }
+    }
+    Ok(found)
+}
+
+/// Every delivery of the messages wanted, as far as they can be read.
+pub(super) fn deliveries(connection: &Connection, wanted: impl Fn(&Message) -> bool) -> rusqlite::Result<Vec<Sent>> {
+    let sql =
+        "SELECT id, dest, attempts, first_try, due, plain, body, crc, settled_at, why, state FROM outbox ORDER BY id";
+    let mut statement = connection.prepare_cached(sql)?;
+    let mut rows = statement.query([])?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        let Ok((delivery, _)) = delivery(row)? else { continue };
+        if wanted(&delivery.message) {
+            let fate = match row.get::<_, i64>(10)? {
+                DELIVERED => Fate::Delivered,
+                DIGESTED => Fate::Digested,
+                DEAD => Fate::Dead,
+                _ => Fate::Queued,
+            };
+            let at = row.get::<_, Option<i64>>(8)?.map(Timestamp::from_millis);
+            found.push(Sent { delivery, fate, at, why: row.get(9)? });
         }
     }
     Ok(found)

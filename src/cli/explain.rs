@@ -1,0 +1,179 @@
+//! `explain`: what was decided about an event, a device or a message, and why. Folds the stored journal again, with the
+//! rules as they stood; reads beside a running `serve`.
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use super::{Failure, Format, duration, out, replay};
+use crate::clock::Clock;
+use crate::config::{self, Config};
+use crate::explain::{self, Chapter, Question, Story, moment};
+use crate::model::{Message, Seq, Timestamp};
+use crate::render::{markup, one_line};
+use crate::store::{Fate, Reader, Sent};
+
+/// What to explain.
+#[derive(Debug, clap::Args)]
+pub(super) struct ExplainArgs {
+    /// An event's id, as in `123.1`, or a message's, as it stands in the message
+    #[arg(value_name = "EVENT or MESSAGE", required_unless_present = "device")]
+    what: Option<String>,
+    /// Everything about this device, by name or MAC
+    #[arg(long, value_name = "DEVICE", conflicts_with = "what")]
+    device: Option<String>,
+    /// Of a device, only the last this long
+    #[arg(long, value_name = "DURATION", requires = "device", default_value = "1d")]
+    since: String,
+    /// How to print
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+    /// The data folder, instead of `server.data`
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+}
+
+pub(super) fn run(config: &Config, args: &ExplainArgs) -> Result<(), Failure> {
+    let question = question(args)?;
+    let folder = args.data.clone().unwrap_or_else(|| config.server.data.clone());
+    let failed = |e| Failure::unexpected(format!("{}: {e}", folder.display()));
+    let reader = Reader::open(&folder).map_err(failed)?;
+    let templates = config.load_templates().map_err(|problems| Failure::config(&problems))?;
+    let file = replay::place(config);
+    let rules = Arc::clone(&config.rules);
+    let mut story = Story::new(question.clone(), rules, config::rules_from_record, &templates, file.clone());
+    for entry in reader.entries(Seq::default()) {
+        story.entry(&entry.map_err(failed)?);
+    }
+    let sent = match &question {
+        Question::Message(id) => reader.deliveries(|m| m.about.id.eq_ignore_ascii_case(id)).map_err(failed)?,
+        Question::Event(_) | Question::Device(..) => Vec::new(),
+    };
+    let chapters = story.answer(sent.first().map(|sent| &sent.delivery.message));
+    if chapters.is_empty() {
+        return Err(nothing(&question, &story, &folder.display().to_string()));
+    }
+    let told: Vec<&Message> = chapters.iter().filter_map(|chapter| chapter.message.as_deref()).collect();
+    let same = |message: &Message| told.iter().any(|told| is_same(told, message));
+    let sent = reader.deliveries(same).map_err(failed)?;
+    match args.format {
+        Format::Json => out(&format!("{}\n", as_json(&story, &chapters, &sent, &file))),
+        Format::Text => out(&as_text(&story, &chapters, &sent, &file)),
+    }
+    Ok(())
+}
+
+fn question(args: &ExplainArgs) -> Result<Question, Failure> {
+    if let Some(device) = &args.device {
+        return Ok(Question::Device(device.clone(), Clock::system().wall() - duration("--since", &args.since)?));
+    }
+    let what = args.what.clone().unwrap_or_default();
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    match what.split_once('.') {
+        Some((position, place)) if digits(position) && digits(place) => Ok(Question::Event(what)),
+        None if !what.is_empty() && what.bytes().all(|b| b.is_ascii_alphanumeric()) => Ok(Question::Message(what)),
+        _ => Err(Failure::usage(format!("`{what}` is neither an event, as in 123.1, nor a message, as in k3x9q2"))),
+    }
+}
+
+fn nothing(question: &Question, story: &Story<'_>, folder: &str) -> Failure {
+    let kept = match story.positions() {
+        Some((first, last)) => format!("{folder} holds positions {first} to {last} of the journal"),
+        None => format!("nothing is stored in {folder} yet"),
+    };
+    Failure::unexpected(match question {
+        Question::Event(id) => format!("there is no event {id}: {kept}"),
+        Question::Message(id) => format!("there is no message {id}: {kept}"),
+        Question::Device(name, since) => format!("nothing was heard of {name} since {}: {kept}", moment(*since)),
+    })
+}
+
+/// A message of the refold and one of the outbox. Numbers differ where the journal's beginning was removed.
+fn is_same(told: &Message, sent: &Message) -> bool {
+    let (a, b) = (&told.about, &sent.about);
+    a.at == b.at && a.rule == b.rule && a.reason == b.reason && a.to == b.to && a.subjects == b.subjects
+}
+
+fn as_text(story: &Story<'_>, chapters: &[&Chapter], sent: &[Sent], file: &str) -> String {
+    let mut text = String::from("Times are UTC.\n");
+    let mut lines = Vec::new();
+    // What was told comes right below its decision.
+    let flush = |lines: &mut Vec<explain::Line>, text: &mut String| {
+        for line in explain::print(lines, file, &|event| story.describe(event), &moment) {
+            text.push_str(&line);
+            text.push('\n');
+        }
+        lines.clear();
+    };
+    for chapter in chapters {
+        lines.push(chapter.line.clone());
+        let Some(message) = &chapter.message else { continue };
+        flush(&mut lines, &mut text);
+        // Writing to a String cannot fail.
+        let id = if message.about.id.is_empty() { String::new() } else { format!("message {}: ", message.about.id) };
+        let _ = writeln!(text, "    {id}{}", one_line(&markup::plain(&message.title)));
+        for line in markup::plain(&message.text).lines().filter(|line| !line.trim().is_empty()) {
+            let _ = writeln!(text, "      {line}");
+        }
+        for sent in sent.iter().filter(|sent| is_same(message, &sent.delivery.message)) {
+            let _ = writeln!(text, "      {}: {}", sent.delivery.to, state(sent));
+        }
+    }
+    flush(&mut lines, &mut text);
+    text
+}
+
+fn state(sent: &Sent) -> String {
+    let at = sent.at.map(|at| format!(" {}", moment(at))).unwrap_or_default();
+    let tries = sent.delivery.attempts;
+    let tries = if tries > 1 { format!(" after {tries} tries") } else { String::new() };
+    let why = sent.why.as_ref().map(|why| format!(": {}", one_line(why))).unwrap_or_default();
+    match sent.fate {
+        Fate::Queued => format!("queued{tries}{why}"),
+        Fate::Delivered => format!("delivered{at}{tries}"),
+        Fate::Digested => format!("told in a digest{at}"),
+        Fate::Dead => format!("given up{at}{tries}{why}"),
+    }
+}
+
+fn as_json(story: &Story<'_>, chapters: &[&Chapter], sent: &[Sent], file: &str) -> Value {
+    let delivery = |sent: &Sent| {
+        json!({
+            "destination": sent.delivery.to.as_str(),
+            "fate": format!("{:?}", sent.fate).to_lowercase(),
+            "at": sent.at.map(Timestamp::rfc3339),
+            "attempts": sent.delivery.attempts,
+            "why": sent.why,
+        })
+    };
+    let one = |chapter: &&Chapter| {
+        let line = &chapter.line;
+        let mut value = json!({
+            "at": line.at.rfc3339(),
+            "event": line.event,
+            "about": line.event.as_ref().map(|event| story.describe(event)),
+            "rule": line.rule,
+            "file": line.line.map(|_| file),
+            "line": line.line,
+            "alerts": line.alerts,
+            "verdict": line.verdict,
+            "text": line.text,
+        });
+        if let (Some(message), Some(map)) = (&chapter.message, value.as_object_mut()) {
+            let same = sent.iter().filter(|sent| is_same(message, &sent.delivery.message));
+            let told = json!({
+                "id": message.about.id,
+                "reason": message.about.reason.word(),
+                "incident": message.about.incident,
+                "title": markup::plain(&message.title),
+                "text": markup::plain(&message.text),
+                "deliveries": same.map(delivery).collect::<Vec<_>>(),
+            });
+            map.insert("message".to_owned(), told);
+        }
+        value
+    };
+    json!({"decisions": chapters.iter().map(one).collect::<Vec<_>>()})
+}
