@@ -196,7 +196,7 @@ tests:
 async fn store(folder: &Path, rules: &str, mut events: Vec<(u64, Value)>, end: u64) {
     let wall = Timestamp::from_millis(i64::try_from(MONDAY * 1_000).unwrap());
     let store = Sqlite::open(&folder.join("data"), Clock::pinned(wall), Retention::default()).unwrap();
-    let destinations = vec![(Name::new("chat"), Severity::Info)];
+    let destinations = vec![(Name::new("chat"), Severity::Warning)];
     store.append(Record::Rules(RulesRecord { text: rules.to_owned(), destinations, start: true })).await.unwrap();
     events.sort_by_key(|(at, _)| *at);
     let mut now = 0;
@@ -210,7 +210,7 @@ async fn store(folder: &Path, rules: &str, mut events: Vec<(u64, Value)>, end: u
 }
 
 const STORED: &str = "\
-destinations: {chat: {console: {}}}
+destinations: {chat: {console: {}, min_severity: warning}}
 rules:
   - name: AP unreachable
     match: {condition: ap_offline}
@@ -220,6 +220,7 @@ rules:
   - name: Reboots
     match: {type: AP_RESTARTED, not: {device: ap-kitchen}}
     threshold: {count: 3, window: 1h}
+  - {name: Radar, match: {type: AP_RADAR_DETECTED}, severity: info}
 ";
 
 #[tokio::test(start_paused = true)]
@@ -230,6 +231,7 @@ async fn explain_says_what_was_decided_and_what_was_lacking() {
         outage(HOUR, 10 * MINUTE, "ap-2", "AP").to_vec(),
         vec![event(2 * HOUR, "AP_RESTARTED", "ap-1"), event(2 * HOUR, "AP_RESTARTED", "ap-1")],
         vec![event(3 * HOUR, "AP_CONFIGURED", "ap-3"), event(3 * HOUR + 1, "SW_RESTARTED", "ap-kitchen")],
+        vec![event(3 * HOUR + 2, "AP_CONNECTED", "ap-3"), event(3 * HOUR + 3, "AP_RADAR_DETECTED", "ap-3")],
     ]
     .concat();
     store(folder.path(), STORED, events, 4 * HOUR).await;
@@ -251,6 +253,8 @@ async fn explain_says_what_was_decided_and_what_was_lacking() {
     assert!(explain("8.1").contains("no rule looks for it"));
     let nearly = explain("9.1");
     assert!(nearly.contains("nearest: Kitchen reboots (rules.yaml:6), but its type is SW_RESTARTED"), "{nearly}");
+    assert!(explain("10.1").contains("it ends something, but no rule had it open"));
+    assert!(explain("11.1").contains("nobody is told: it is info, and its destinations take warning or worse"));
 
     let (code, out, err) = run(folder.path(), &["explain", "--device", "ap-1", "--since", "3000d"]);
     assert_eq!(code, 0, "{err}");

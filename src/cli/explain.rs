@@ -74,7 +74,9 @@ fn question(args: &ExplainArgs) -> Result<Question, Failure> {
     match what.split_once('.') {
         Some((position, place)) if digits(position) && digits(place) => Ok(Question::Event(what)),
         None if !what.is_empty() && what.bytes().all(|b| b.is_ascii_alphanumeric()) => Ok(Question::Message(what)),
-        _ => Err(Failure::usage(format!("`{what}` is neither an event, as in 123.1, nor a message, as in k3x9q2"))),
+        _ => Err(Failure::usage(format!(
+            "`{what}` is neither an event, as in 123.1, nor a message, as in k3x9q2; of a device: --device {what}"
+        ))),
     }
 }
 

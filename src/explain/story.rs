@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::{Line, Teller, describe, nearest_text};
 use crate::engine::{Decision, Verdict};
 use crate::fold::{Compile, Fold};
-use crate::model::{Device, Event, Journaled, Message, Record, Timestamp};
+use crate::model::{Device, Event, Journaled, Message, Name, Phase, Record, Severity, Timestamp};
 use crate::render::Templates;
 use crate::rules::{RuleSet, fold as folded};
 use crate::source::{self, Parsed};
@@ -125,13 +125,39 @@ impl<'t> Story<'t> {
             let said = format!("event {}: {} on {}{happened}", event.id, describe(event), event.topic);
             self.events.insert(event.id.clone(), said);
         }
+        let silent = asked && !decisions.iter().any(|d| d.event.as_ref() == Some(&event.id));
         self.keep(decisions, Some(event));
+        if silent {
+            self.keep_silence(at, event);
+        }
         self.contents.entry(event.digest).or_insert_with(|| event.id.clone());
+    }
+
+    /// An event that led to no decision: the end of what was not open, mostly.
+    fn keep_silence(&mut self, at: Timestamp, event: &Event) {
+        let (verdict, text) = match event.phase {
+            Phase::Close => ("nothing_open", "it ends something, but no rule had it open: nothing to say"),
+            Phase::Open | Phase::Event => ("nothing", "no rule had anything to say about it"),
+        };
+        let line = Line {
+            at: at.shifted(self.fold.offset_ms()),
+            event: Some(event.id.clone()),
+            rule: None,
+            line: None,
+            alerts: Vec::new(),
+            verdict: verdict.to_owned(),
+            text: text.to_owned(),
+        };
+        self.chapters.push(Chapter { line, message: None });
     }
 
     fn keep(&mut self, decisions: Vec<Decision>, event: Option<&Event>) {
         let offset = self.fold.offset_ms();
-        for decision in decisions {
+        for mut decision in decisions {
+            // People read wall time.
+            if let Verdict::Pending { until } | Verdict::Closing { until } = &mut decision.verdict {
+                *until = until.shifted(offset);
+            }
             // Its rule has nothing to say about it: kept only where it is asked for.
             let alone = decision.rule.is_none() && decision.alerts.is_empty() && decision.event.is_some();
             let asked = decision.event.as_ref().is_some_and(|id| self.asked.contains(id));
@@ -159,8 +185,28 @@ impl<'t> Story<'t> {
                     line.text = format!("{}, as {first}", line.text);
                 }
             }
+            Verdict::Pending { .. } | Verdict::Firing => line.text.push_str(&self.nobody(line, event)),
             Verdict::Unmatched => line.text.push_str(&nearest_text(&self.rules, event, &self.file)),
             _ => {}
+        }
+    }
+
+    /// That no destination of a rule takes an event's severity, where that is so.
+    fn nobody(&self, line: &Line, event: &Event) -> String {
+        let Some(rule) = self.rules.rules().iter().find(|rule| line.rule.as_ref() == Some(&rule.name)) else {
+            return String::new();
+        };
+        let severity = rule.policy.severity.or(event.severity).unwrap_or(Severity::Warning);
+        let digests = self.rules.surroundings().digests.iter().map(|digest| (&digest.name, digest.min_severity));
+        let named = |name: &Name| rule.policy.notify.as_ref().is_none_or(|names| names.contains(name));
+        let all = self.rules.destinations().iter().map(|(name, least)| (name, *least)).chain(digests);
+        let least = all.filter(|(name, _)| named(name)).map(|(_, least)| least).min();
+        match least {
+            Some(least) if severity >= least => String::new(),
+            Some(least) => {
+                format!("; but nobody is told: it is {severity}, and its destinations take {least} or worse")
+            }
+            None => "; but nobody is told: the rule has no destination".to_owned(),
         }
     }
 
