@@ -41,8 +41,9 @@ pub fn run(case: &TestCase, rules: &Arc<RuleSet>, templates: &Templates, file: &
     spoke.dedup();
     let same = |(e, m): (&Expectation, &Message)| differences(e, m, start).is_empty();
     let matches = said.len() == case.expect.len() && case.expect.iter().zip(&said).all(same);
-    let failure = (!matches)
-        .then(|| side_by_side(&case.expect, &said, start) + &how::how_it_came(&case.expect, &said, &course, rules, file));
+    let failure = (!matches).then(|| {
+        side_by_side(&case.expect, &said, start) + &how::how_it_came(&case.expect, &said, &course, rules, file)
+    });
     Outcome { name: case.name.clone(), line: case.line, failure, rules: spoke }
 }
 

@@ -292,6 +292,38 @@ async fn explain_beside_a_running_server_says_where_a_message_went() {
     server.stop().await;
 }
 
+/// Each kind of noise has its own cure, and every cure is measured.
+#[test]
+fn tune_knows_a_cure_for_each_kind_of_noise() {
+    let rule = |more: &str| format!("destinations: {{chat: {{console: {{}}}}}}\nrules:\n  - name: it\n{more}");
+    let down = "    match: {condition: ap_offline}\n";
+    // Down for 20 min, again 5 min after it was back: one outage of a site with an old power supply.
+    let again = (0..30).flat_map(|n| outage(n * 3 * HOUR / 2 + (n % 2) * 40 * MINUTE, 20 * MINUTE + n, "ap-1", "AP"));
+    // Each down for half an hour, but one of them all the time.
+    let lab = (0..60).flat_map(|n| outage(n * 2 * HOUR, 30 * MINUTE, "ap-lab", "AP"));
+    let others = (0..4).flat_map(|n| outage(n * 30 * HOUR + 99, 30 * MINUTE, &format!("ap-{n}"), "AP"));
+    // Many devices, each once in a while.
+    let single = (0..24).map(|n| event(n * 6 * HOUR, "AP_RESTARTED", &format!("ap-{n}")));
+    let cases = [
+        ("began again", rule(down), traffic(again), "keep_firing_for: 1h"),
+        ("one device", rule(down), traffic(lab.chain(others)), "match.not.device: [ap-lab]"),
+        (
+            "single ones",
+            rule("    match: {type: AP_RESTARTED}\n"),
+            traffic(single),
+            "threshold: {count: 3, window: 1h}",
+        ),
+    ];
+    for (name, rules, traffic, cure) in cases {
+        let folder = folder(&[("rules.yaml", &rules), ("traffic", &traffic)]);
+        let (code, out, err) = run(folder.path(), &["tune", "traffic"]);
+        assert_eq!(code, 0, "{name}: {err}");
+        assert!(out.contains(cure), "{name}: {cure:?} is not in:\n{out}");
+        let lossy = !cure.starts_with("keep");
+        assert_eq!(out.contains("It would lose, which may matter"), lossy, "{name}:\n{out}");
+    }
+}
+
 /// What `patch` would do.
 fn apply(patch: &str, text: &str) -> String {
     let old: Vec<&str> = text.lines().collect();

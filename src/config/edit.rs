@@ -261,7 +261,10 @@ tests: []
 
     #[test]
     fn one_key_changes_and_nothing_else() {
-        let cases: &[(&str, &[&str], Value, &[&str], &[&str], usize)] = &[
+        /// Rule, key, value; the lines that go, those that come, and where.
+        type Case =
+            (&'static str, &'static [&'static str], Value, &'static [&'static str], &'static [&'static str], usize);
+        let cases: &[Case] = &[
             ("AP unreachable", &["for"], json!("3m"), &[], &["    for: 3m"], 5),
             ("AP unreachable", &["severity"], json!("info"), &["    severity: warning"], &["    severity: info"], 6),
             (

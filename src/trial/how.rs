@@ -53,7 +53,13 @@ impl Wrong {
 }
 
 /// The decisions that led to what differs, or to nothing.
-pub(super) fn how_it_came(expected: &[Expectation], said: &[Message], course: &Course, rules: &RuleSet, file: &str) -> String {
+pub(super) fn how_it_came(
+    expected: &[Expectation],
+    said: &[Message],
+    course: &Course,
+    rules: &RuleSet,
+    file: &str,
+) -> String {
     let when = |at: Timestamp| offset(at.since(course.start));
     let wrong = Wrong::of(expected, said, course);
     let find = |id: &str| course.events.iter().find(|event| event.id == id);
