@@ -3,7 +3,7 @@
 //! Every number is measured: the traffic is folded again under the changed rules and compared with what was told. Pure:
 //! traffic and rules in, suggestions out; `cli` writes them into rules.yaml.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ const NOISY: u64 = 10;
 /// So many of the noisiest rules are looked at.
 const RULES: usize = 8;
 /// What ended by itself within this long is taken for a blip: losing it costs nothing.
-const BLIP: Duration = Duration::from_secs(300);
+pub const BLIP: Duration = Duration::from_secs(180);
 
 /// Traffic, read once, to be folded many times.
 #[derive(Clone, Debug, Default)]
@@ -174,8 +174,13 @@ fn measure(
     let changed = Arc::new(rules.changed(name, |rule| change.apply(rule)));
     let after = traffic.fold(&changed);
     let Diff { before, after: now, missed, later, .. } = diff::diff(base, &after);
-    let told = diff::told(&after);
-    let (quiet, lost) = missed.into_iter().partition(|missed| is_blip(missed) || change.repeats(missed, &told));
+    let mut first: HashMap<(String, String), Timestamp> = HashMap::new();
+    for told in diff::told(&after) {
+        first.entry(thing(&told)).or_insert(told.at); // they come in order
+    }
+    let repeats = |missed: &Told| first.get(&thing(missed)).is_some_and(|first| *first <= missed.at);
+    let counts = matches!(change, Change::Cooldown(_));
+    let (quiet, lost) = missed.into_iter().partition(|missed| is_blip(missed) || (counts && repeats(missed)));
     Suggestion {
         rule: name.to_owned(),
         change,
@@ -189,15 +194,21 @@ fn measure(
     }
 }
 
+/// What is told of, whenever: a longer cooldown counts what repeats it instead of telling.
+fn thing(told: &Told) -> (String, String) {
+    (told.what.clone(), diff::identity(&told.subject))
+}
+
 /// Over by itself before anybody could have done something.
 fn is_blip(told: &Told) -> bool {
     told.subject.ends_at.zip(told.subject.starts_at).is_some_and(|(end, start)| end.since(start) <= BLIP)
 }
 
 /// The change that saves nearly as much as the best and costs least. One that loses something only where no other helps,
-/// and only when it saves most of the messages.
+/// and only when it saves most of the messages and the rule still says something.
 fn best(measured: Vec<Suggestion>, messages: u64) -> Option<Suggestion> {
-    let (harmless, lossy): (Vec<_>, Vec<_>) = measured.into_iter().partition(|s| s.lost.is_empty());
+    let (harmless, mut lossy): (Vec<_>, Vec<_>) = measured.into_iter().partition(|s| s.lost.is_empty());
+    lossy.retain(|suggestion| suggestion.told_after > 0);
     let pick = |list: Vec<Suggestion>, share: u64| {
         let list: Vec<Suggestion> = list.into_iter().filter(|s| s.saved * 100 >= messages * share).collect();
         let most = list.iter().map(|s| s.saved).max()?;

@@ -304,13 +304,14 @@ fn tune_knows_a_cure_for_each_kind_of_noise() {
     let others = (0..4).flat_map(|n| outage(n * 30 * HOUR + 99, 30 * MINUTE, &format!("ap-{n}"), "AP"));
     // Many devices, each once in a while.
     let single = (0..24).map(|n| event(n * 6 * HOUR, "AP_RESTARTED", &format!("ap-{n}")));
+    let burst = (0..4).map(|n| event(50 * HOUR + n * 5 * MINUTE, "AP_RESTARTED", "ap-sick"));
     let cases = [
-        ("began again", rule(down), traffic(again), "keep_firing_for: 1h"),
+        ("began again", rule(down), traffic(again), "keep_firing_for: 30m"),
         ("one device", rule(down), traffic(lab.chain(others)), "match.not.device: [ap-lab]"),
         (
             "single ones",
             rule("    match: {type: AP_RESTARTED}\n"),
-            traffic(single),
+            traffic(single.chain(burst)),
             "threshold: {count: 3, window: 1h}",
         ),
     ];

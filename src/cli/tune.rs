@@ -143,7 +143,7 @@ fn report(config: &Config, found: &Tuning, whole: &Whole, period: &str) -> Strin
     let (before, after) = (whole.measured.before, whole.measured.after);
     let lost = found.suggestions.iter().map(|s| s.lost.len()).sum::<usize>();
     let lost = if lost == 0 {
-        "nothing that lasted longer than 5 min is missed".to_owned()
+        format!("nothing that lasted longer than {} is missed", human_duration(tune::BLIP))
     } else {
         format!("{lost} are missed that may matter: see above")
     };

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::diff::{Told, identity};
 use crate::model::{Field, Name};
 use crate::rules::{Pattern, Policy, Rule, Test, Threshold};
 
@@ -78,16 +77,6 @@ impl Change {
             Self::NotDevice(one) => exclude(rule, Field::Device, one),
             Self::NotSite(one) => exclude(rule, Field::Site, one),
         }
-    }
-
-    /// Whether what is missed only repeats what was told before: what a longer cooldown counts instead of telling.
-    pub(super) fn repeats(&self, missed: &Told, told: &[Told]) -> bool {
-        matches!(self, Self::Cooldown(_))
-            && told.iter().any(|earlier| {
-                earlier.at <= missed.at
-                    && earlier.what == missed.what
-                    && identity(&earlier.subject) == identity(&missed.subject)
-            })
     }
 
     /// Of changes that help alike, the one to be taken: first what is understood at a glance, and of it the shorter time.
