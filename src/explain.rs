@@ -120,6 +120,9 @@ fn lacked(known: &Known, ended: Timestamp, rule: &Rule) -> String {
 
 /// The verdict's name in snake case.
 fn word(verdict: &Verdict) -> String {
+    if let Verdict::Notify(_) = verdict {
+        return "notify".to_owned(); // a whole notification is long
+    }
     let debug = format!("{verdict:?}");
     let name = debug.split(|c: char| !c.is_ascii_alphanumeric()).next().unwrap_or_default();
     let mut word = String::new();

@@ -111,6 +111,15 @@ fn another_device_or_another_day_is_another_thing() {
 }
 
 #[test]
+fn another_condition_of_the_same_device_is_another_thing() {
+    let before = outage("down", "ap-1", MINUTE, 0, HOUR);
+    let mut after = outage("config", "ap-1", 2 * MINUTE, 0, HOUR);
+    after.iter_mut().for_each(|n| n.condition = Some("ap_config".to_owned()));
+    let found = diff(&before, &after);
+    assert_eq!((found.missed.len(), found.new.len()), (1, 1));
+}
+
+#[test]
 fn what_has_no_end_counts_as_told_within_a_day() {
     let first = event("radar", "ap-1", 0);
     for (later, missed) in [(HOUR, 0), (23 * HOUR, 0), (25 * HOUR, 1)] {
