@@ -160,6 +160,7 @@ impl Engine {
             notify: if for_digests { digests() } else { self.targets(&policy) },
             severity: Severity::Info,
             last_message: None,
+            passed: None,
             changed: None,
             sample,
             timer: None,
@@ -419,6 +420,8 @@ impl Engine {
         if spoke {
             incident.last_message = Some(now);
             incident.told.extend(to);
+        } else if cause == Cause::Reminder {
+            incident.passed = Some(now);
         }
         let alerts: Vec<AlertId> = incident.alerts.iter().copied().collect();
         for alert_id in alerts {
