@@ -50,7 +50,7 @@ impl Engine {
         let policy = self.policy(&rule);
         let Some(alert) = self.state.alerts.get_mut(&id) else { return };
         let quiet_ends = alert.quiet.as_ref().and_then(|quiet| quiet.until).is_some_and(|until| until <= now);
-        let calm = policy.flapping.zip(alert.flap.as_ref()).is_some_and(|(f, flap)| flap.last + f.stable <= now);
+        let calm = alert.flap.as_ref().is_some_and(|flap| flap.calm_at(&policy) <= now);
         match alert.state {
             State::Pending { since } if since + policy.r#for <= now => self.mature(id, since),
             State::Closing { .. } => self.finish(id),
