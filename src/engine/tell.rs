@@ -69,7 +69,7 @@ impl Engine {
     }
 
     /// What has no end was quiet for its cooldown: over, without a word.
-    fn forget(&mut self, id: AlertId) {
+    pub(super) fn forget(&mut self, id: AlertId) {
         let Some(mut alert) = self.remove_alert(id) else { return };
         if let Some(quiet) = &alert.quiet {
             let reason = quiet.by.suppression();
