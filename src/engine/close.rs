@@ -166,10 +166,17 @@ impl Engine {
         let Some(alert) = self.state.alerts.get(&id) else { return true };
         let over = alert.open_count() < need && (alert.state != State::Collecting || alert.open_count() == 0);
         let was_open = alert.open_count() + closed >= need;
-        if over && was_open && alert.state != State::Collecting && self.changed(id, Some(event), 1) {
+        let state = alert.state;
+        if over && was_open && state != State::Collecting && self.changed(id, Some(event), 1) {
             if !told {
                 effects.waits_with.push(id);
             }
+        } else if over && state == State::Flapping && !was_open {
+            // A threshold's member ends while too few are open anyway: it is told how it stands when it is calm.
+            if !told {
+                effects.waits_with.push(id);
+            }
+            self.arm_alert(id);
         } else if over {
             self.end_alert(id, Some(event));
         } else {
