@@ -159,7 +159,9 @@ impl Engine {
             let kept_quiet = alert.quiet.as_ref().map(|quiet| quiet.by.suppression());
             effects.suppressed = effects.suppressed.or(kept_quiet).or(Verdict::EndedUntold.suppression());
         }
-        if let Some(incident) = incident.and_then(|id| self.state.incidents.get_mut(&id)) {
+        // What shows that it is over by the way says nothing of what it is.
+        let says_so = alert.evidence.is_none();
+        if let Some(incident) = incident.filter(|_| says_so).and_then(|id| self.state.incidents.get_mut(&id)) {
             incident.sample = super::incident::Sample::of(event);
         }
         let need = self.threshold(&rule).map_or(1, |t| t.count as usize);
