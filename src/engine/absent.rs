@@ -112,7 +112,10 @@ impl Engine {
         }
         match alert {
             Some(alert) => {
-                self.close_members(alert, event, effects, |_| true);
+                // However long it was under way: that it came is what counts.
+                let began = self.state.alerts.get(&alert).map_or(event.time, super::alert::Alert::began);
+                let came = Arc::new(Event { time: event.time.max(began), ..(**event).clone() });
+                self.close_members(alert, &came, effects, |_| true);
             }
             None => {
                 effects.suppressed = effects.suppressed.or(Verdict::Expected.suppression());

@@ -2,10 +2,12 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::model::{Event, Name, Severity, Subject, Timestamp};
+use crate::rules::Policy;
 
 /// The number of an alert; higher is younger.
 pub(super) type AlertId = u64;
@@ -40,6 +42,13 @@ pub(super) struct Flap {
     pub(super) last: Timestamp,
     /// Destinations that know that it flaps.
     pub(super) told: BTreeSet<Name>,
+}
+
+impl Flap {
+    /// When it will have been calm for long enough; at once where its rule does not look for it any more.
+    pub(super) fn calm_at(&self, policy: &Policy) -> Timestamp {
+        self.last + policy.flapping.map_or(Duration::ZERO, |flapping| flapping.stable)
+    }
 }
 
 /// What keeps an alert from being told, and until when (journal time) if time ends it.

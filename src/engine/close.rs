@@ -159,17 +159,26 @@ impl Engine {
             let kept_quiet = alert.quiet.as_ref().map(|quiet| quiet.by.suppression());
             effects.suppressed = effects.suppressed.or(kept_quiet).or(Verdict::EndedUntold.suppression());
         }
-        if let Some(incident) = incident.and_then(|id| self.state.incidents.get_mut(&id)) {
+        // What shows that it is over by the way says nothing of what it is.
+        let says_so = alert.evidence.is_none();
+        if let Some(incident) = incident.filter(|_| says_so).and_then(|id| self.state.incidents.get_mut(&id)) {
             incident.sample = super::incident::Sample::of(event);
         }
         let need = self.threshold(&rule).map_or(1, |t| t.count as usize);
         let Some(alert) = self.state.alerts.get(&id) else { return true };
         let over = alert.open_count() < need && (alert.state != State::Collecting || alert.open_count() == 0);
         let was_open = alert.open_count() + closed >= need;
-        if over && was_open && alert.state != State::Collecting && self.changed(id, Some(event), 1) {
+        let state = alert.state;
+        if over && was_open && state != State::Collecting && self.changed(id, Some(event), 1) {
             if !told {
                 effects.waits_with.push(id);
             }
+        } else if over && state == State::Flapping && !was_open {
+            // A threshold's member ends while too few are open anyway: it is told how it stands when it is calm.
+            if !told {
+                effects.waits_with.push(id);
+            }
+            self.arm_alert(id);
         } else if over {
             self.end_alert(id, Some(event));
         } else {

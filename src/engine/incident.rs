@@ -30,6 +30,9 @@ pub(super) struct Incident {
     pub(super) notify: Vec<(Name, Severity)>,
     pub(super) severity: Severity,
     pub(super) last_message: Option<Timestamp>,
+    /// When a reminder was due last of which nothing might be said.
+    #[serde(default)]
+    pub(super) passed: Option<Timestamp>,
     /// When the first change not told yet came about.
     pub(super) changed: Option<Timestamp>,
     pub(super) sample: Sample,
@@ -71,8 +74,8 @@ impl Incident {
             let waited = changed + policy.group_wait;
             self.last_message.map_or(waited, |last| waited.max(last + policy.group_interval))
         });
-        let repeat =
-            policy.repeat_interval.filter(|_| reminds).zip(self.last_message).map(|(every, last)| last + every);
+        let reminded = self.last_message.max(self.passed);
+        let repeat = policy.repeat_interval.filter(|_| reminds).zip(reminded).map(|(every, last)| last + every);
         [flush, repeat].into_iter().flatten().min()
     }
 

@@ -120,8 +120,14 @@ impl Engine {
         for target in self.index.targets_of.remove(&id).unwrap_or_default() {
             let Some(below) = self.state.alerts.get_mut(&target) else { continue };
             below.sources.remove(&id);
-            if below.sources.is_empty() && below.lasting {
+            if !below.sources.is_empty() {
+                continue;
+            }
+            let explained = below.quiet.as_ref().is_some_and(|quiet| matches!(quiet.by, By::Source(_)));
+            if below.lasting {
                 self.restart(target);
+            } else if explained {
+                self.forget(target); // what has no end happened while it was explained: the next is another
             }
         }
     }

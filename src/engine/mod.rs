@@ -452,7 +452,7 @@ impl Engine {
             },
             alert::State::Firing => stale.into_iter().chain(quiet.flatten()).min(),
             alert::State::Flapping => {
-                let calm = policy.flapping.zip(alert.flap.as_ref()).map(|(f, flap)| flap.last + f.stable);
+                let calm = alert.flap.as_ref().map(|flap| flap.calm_at(&policy));
                 calm.or(stale).into_iter().chain(quiet.flatten()).min()
             }
             alert::State::Closing { until } => Some(until),

@@ -84,6 +84,7 @@ impl Engine {
                 member.again(event);
             }
             Some(member) => {
+                alert.evidence = None;
                 let value = member.value.take().or_else(|| distinct(rule, event));
                 // Down, up and down again is one outage where the alert never ended in between.
                 let same = matches!(alert.state, State::Closing { .. } | State::Ended);

@@ -50,7 +50,7 @@ impl Engine {
         let policy = self.policy(&rule);
         let Some(alert) = self.state.alerts.get_mut(&id) else { return };
         let quiet_ends = alert.quiet.as_ref().and_then(|quiet| quiet.until).is_some_and(|until| until <= now);
-        let calm = policy.flapping.zip(alert.flap.as_ref()).is_some_and(|(f, flap)| flap.last + f.stable <= now);
+        let calm = alert.flap.as_ref().is_some_and(|flap| flap.calm_at(&policy) <= now);
         match alert.state {
             State::Pending { since } if since + policy.r#for <= now => self.mature(id, since),
             State::Closing { .. } => self.finish(id),
@@ -69,7 +69,7 @@ impl Engine {
     }
 
     /// What has no end was quiet for its cooldown: over, without a word.
-    fn forget(&mut self, id: AlertId) {
+    pub(super) fn forget(&mut self, id: AlertId) {
         let Some(mut alert) = self.remove_alert(id) else { return };
         if let Some(quiet) = &alert.quiet {
             let reason = quiet.by.suppression();
@@ -160,6 +160,7 @@ impl Engine {
             notify: if for_digests { digests() } else { self.targets(&policy) },
             severity: Severity::Info,
             last_message: None,
+            passed: None,
             changed: None,
             sample,
             timer: None,
@@ -419,6 +420,8 @@ impl Engine {
         if spoke {
             incident.last_message = Some(now);
             incident.told.extend(to);
+        } else if cause == Cause::Reminder {
+            incident.passed = Some(now);
         }
         let alerts: Vec<AlertId> = incident.alerts.iter().copied().collect();
         for alert_id in alerts {
