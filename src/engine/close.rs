@@ -57,12 +57,13 @@ impl Engine {
     /// The condition ended since, by the sender's own clock.
     pub(super) fn overtaken(&self, event: &Event, condition: &Condition) -> bool {
         let key = subject_key(event, condition);
-        let closes = &self.state.closes;
-        closes.after(&key, event.time)
-            || condition
-                .sub_id
-                .as_ref()
-                .is_some_and(|part| closes.after(&format!("{key}|{}", part.to_lowercase()), event.time))
+        let part = || condition.sub_id.as_ref().map(|part| format!("{key}|{}", part.to_lowercase()));
+        self.closed_after(&key, event) || part().is_some_and(|key| self.closed_after(&key, event))
+    }
+
+    /// Whether what this opens was closed later than it.
+    pub(super) fn closed_after(&self, key: &str, event: &Event) -> bool {
+        is_late(event) && self.state.closes.after(key, event.time)
     }
 
     /// A condition ends: closes what it opened, in every rule, whether or not the closing event matches the rule.
@@ -136,10 +137,10 @@ impl Engine {
         let told = !alert.told_to.is_empty();
         let (mut closed, mut overtaken) = (0, false);
         for member in alert.members.iter_mut().filter(|m| m.is_open() && ends(m)) {
-            if event.time < member.starts_at {
+            if event.time < member.starts_at && is_late(event) {
                 overtaken = true;
             } else {
-                member.ends_at = Some(event.time);
+                member.ends_at = Some(event.time.max(member.starts_at));
                 member.heard(event, false);
                 closed += 1;
             }
@@ -186,4 +187,10 @@ impl Engine {
         }
         true
     }
+}
+
+/// Whether its sender says that it happened before it came. Else it happened now, in the order in which it came: our clock
+/// may have been set back meanwhile, so that times are no order.
+fn is_late(event: &Event) -> bool {
+    event.time < event.received
 }

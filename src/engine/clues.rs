@@ -114,6 +114,7 @@ impl Engine {
             && let Some(known) = notes.of.get_mut(&device)
         {
             known.iter_mut().for_each(|note| note.planned = false);
+            self.plan_changed(&device);
         }
         let Some(cause) = &clues.cause else { return };
         let note = Note {
@@ -123,8 +124,10 @@ impl Engine {
             audit_id: clues.audit_id.clone(),
         };
         if !cause.elsewhere {
-            return notes.add(device, note, self.limits.closes);
+            self.state.notes.add(device.clone(), note, self.limits.closes);
+            return self.plan_changed(&device);
         }
+        let notes = &mut self.state.notes;
         if notes.elsewhere.len() >= ELSEWHERE {
             notes.elsewhere.pop_front();
         }
@@ -136,6 +139,14 @@ impl Engine {
             names: of.collect(),
             mentions: cause.mentions.clone().unwrap_or_default().to_lowercase(),
         });
+    }
+
+    /// Whether a device is away on purpose may be another matter now: so is when it is told.
+    fn plan_changed(&mut self, device: &str) {
+        for condition in ["ap_offline", "switch_offline", "gateway_offline", "edge_offline"] {
+            let alerts = self.index.by_key.get(&format!("{condition}|{device}")).cloned().unwrap_or_default();
+            alerts.into_iter().for_each(|id| self.arm_alert(id));
+        }
     }
 
     /// Only a connected device sends this: what says that it is gone is over, whether or not an event said so.

@@ -165,6 +165,7 @@ impl Engine {
     /// Notes that timers which depend on the wall clock have moved.
     pub(super) fn clock_set(&mut self) {
         self.recheck_held(|by| matches!(by, By::Mute | By::Maintenance(_)));
+        self.arm_silences();
         self.arm_calendar();
     }
 

@@ -53,8 +53,7 @@ impl Engine {
                 continue; // it found what it closes above, by condition and subject
             }
             let overtaken = overtaken
-                || matches!(rule.resolve, Resolve::When(_))
-                    && self.state.closes.after(&self.own_key(&rule, event), event.time);
+                || matches!(rule.resolve, Resolve::When(_)) && self.closed_after(&self.own_key(&rule, event), event);
             if overtaken || too_old {
                 let verdict = if overtaken { Verdict::Overtaken } else { Verdict::TooOld { age } };
                 effects.suppressed = effects.suppressed.or(verdict.suppression());

@@ -48,11 +48,19 @@ impl Engine {
         let rule = Arc::clone(&alert.rule);
         let now = self.state.now;
         let policy = self.policy(&rule);
+        let Some(alert) = self.state.alerts.get(&id) else { return };
+        let stale = policy.stale_after.is_some_and(|after| alert.last_event + after <= now);
+        let lasted = match alert.state {
+            // Away on purpose it may be longer than anything was heard of it.
+            State::Pending { since } if stale => self.pending_until(alert, since, &policy) <= now,
+            State::Pending { since } => since + policy.r#for <= now,
+            _ => false,
+        };
         let Some(alert) = self.state.alerts.get_mut(&id) else { return };
         let quiet_ends = alert.quiet.as_ref().and_then(|quiet| quiet.until).is_some_and(|until| until <= now);
         let calm = alert.flap.as_ref().is_some_and(|flap| flap.calm_at(&policy) <= now);
         match alert.state {
-            State::Pending { since } if since + policy.r#for <= now => self.mature(id, since),
+            State::Pending { since } if lasted => self.mature(id, since),
             State::Closing { .. } => self.finish(id),
             State::Collecting => {
                 self.drop_alert(id, &Verdict::BelowThreshold { seen: 0, need: 0, within: policy.cooldown })
