@@ -95,8 +95,10 @@ impl Engine {
         self.withdraw(id);
         let Some(incident) = self.state.incidents.get(&id) else { return };
         let changes = incident.changed.is_some();
-        if !changes && !self.reminds(id) {
-            return self.arm_incident(id);
+        let policy = self.policy(&incident.rule);
+        let reminder = incident.deadline(&policy, self.reminds(id)).is_some_and(|due| due <= self.state.now);
+        if !changes && !reminder {
+            return self.arm_incident(id); // what was to be said was withdrawn
         }
         self.flush(id, if changes { Cause::Change } else { Cause::Reminder });
     }
