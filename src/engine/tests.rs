@@ -4,14 +4,19 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::tz::TimeZone;
 use proptest::prelude::*;
 use serde_json::json;
 
 use super::{Decision, Engine, Input, Limits, Opening, Verdict};
 use crate::model::{
-    Clues, Condition, Device, Event, Field, Name, Notification, Phase, Reason, Severity, Site, Timestamp,
+    Cause, Clues, Condition, Device, Event, Field, Name, Notification, Phase, Reason, Severity, Silence, Site,
+    Timestamp, Until,
 };
-use crate::rules::{Matcher, Pattern, Policy, Resolve, Rule, RuleSet, Test, Threshold};
+use crate::rules::{
+    Daily, DigestSchedule, DuringMute, Flapping, InhibitRule, Maintenance, Matcher, Part, Pattern, Period, Policy,
+    Resolve, Rule, RuleSet, Surroundings, Test, Threshold, TimeInterval, Topology,
+};
 
 const START: Timestamp = Timestamp::from_millis(1_767_571_200_000);
 
@@ -19,6 +24,7 @@ fn openings(condition: &str) -> Vec<Opening> {
     match condition {
         "ap_offline" => vec![Opening { topic: "device-events", kind: "AP_DISCONNECTED", group: "" }],
         "sw_port" => vec![Opening { topic: "device-events", kind: "SW_PORT_DOWN", group: "" }],
+        "switch_offline" => vec![Opening { topic: "device-events", kind: "SW_DISCONNECTED", group: "" }],
         _ => Vec::new(),
     }
 }
@@ -48,32 +54,111 @@ fn secs(n: u64) -> Duration {
 
 /// One rule of each make, so that a random history meets every path.
 fn rules() -> Arc<RuleSet> {
-    let policy = Policy::default();
+    Arc::new(rule_set(all_rules()))
+}
+
+/// What is in force after a reload: some rules are gone, others speak of themselves otherwise.
+fn other_rules() -> Arc<RuleSet> {
+    let mut rules = all_rules();
+    rules.retain(|rule| !["patient", "missing", "link"].contains(&&*rule.name));
+    for rule in &mut rules {
+        let policy = (*rule.policy).clone();
+        rule.policy = Arc::new(match &*rule.name {
+            "plain" => Policy { flapping: None, ..policy },
+            "port" => Policy { repeat_interval: None, ..policy },
+            "sticky" => Policy { r#for: secs(30), notify: Some(vec![Name::new("urgent")]), ..policy },
+            _ => policy,
+        });
+    }
+    Arc::new(rule_set(rules))
+}
+
+fn all_rules() -> Vec<Rule> {
+    let policy = Policy { stale_after: Some(secs(3_000)), ..Policy::default() };
     let offline = || matcher(Field::Condition, "ap_offline");
+    let named = |names: &[&str]| names.iter().map(|name| Name::new(name)).collect::<Vec<_>>();
     let mass = Threshold { count: 2, window: secs(300), distinct: Some(Field::DeviceMac) };
     let often = Threshold { count: 3, window: secs(120), distinct: None };
-    let rules = vec![
-        rule("plain", offline(), policy.clone()),
+    let flapping = Some(Flapping { changes: 3, window: secs(600), stable: secs(200) });
+    let muted = |during_mute| Policy { mute_time_intervals: named(&["mute"]), during_mute, ..policy.clone() };
+    vec![
+        rule("plain", offline(), Policy { flapping, ..policy.clone() }),
         rule("patient", offline(), Policy { r#for: secs(60), group_by: vec![Field::Device], ..policy.clone() }),
         rule("sticky", offline(), Policy { keep_firing_for: secs(90), group_wait: Duration::ZERO, ..policy.clone() }),
+        rule("held", offline(), muted(DuringMute::Hold)),
+        rule("for digests", offline(), muted(DuringMute::Digest)),
+        rule("dropped", offline(), muted(DuringMute::Drop)),
+        rule(
+            "collected",
+            offline(),
+            Policy { notify: Some(named(&["all", "daily"])), flapping: None, ..policy.clone() },
+        ),
+        rule("switch", matcher(Field::Condition, "switch_offline"), Policy { r#for: secs(45), ..policy.clone() }),
         Rule {
             threshold: Some(mass),
-            ..rule("mass", offline(), Policy { severity: Some(Severity::Critical), ..policy.clone() })
+            ..rule("mass", offline(), Policy { severity: Some(Severity::Critical), flapping, ..policy.clone() })
         },
         rule(
             "port",
             matcher(Field::Condition, "sw_port"),
-            Policy { repeat_interval: Some(secs(400)), ..policy.clone() },
+            Policy { repeat_interval: Some(secs(400)), flapping, ..policy.clone() },
         ),
         rule("radar", matcher(Field::Type, "AP_RADAR_DETECTED"), Policy { cooldown: secs(100), ..policy.clone() }),
+        rule("muted radar", matcher(Field::Type, "AP_RADAR_DETECTED"), muted(DuringMute::Hold)),
         Rule { threshold: Some(often), ..rule("often", matcher(Field::Type, "AP_RADAR_DETECTED"), policy.clone()) },
+        Rule {
+            absent: Some(secs(240)),
+            by: Some(vec![Field::Device]),
+            ..rule("missing", matcher(Field::Type, "AP_RADAR_DETECTED"), Policy { flapping, ..policy.clone() })
+        },
         Rule {
             resolve: Resolve::When(matcher(Field::Type, "LINK_FOUND")),
             ..rule("link", matcher(Field::Type, "LINK_LOST"), Policy { stale_after: Some(secs(600)), ..policy })
         },
-    ];
+    ]
+}
+
+fn rule_set(rules: Vec<Rule>) -> RuleSet {
     let destinations = vec![(Name::new("all"), Severity::Info), (Name::new("urgent"), Severity::Critical)];
-    Arc::new(RuleSet::new(rules, destinations))
+    let period = |times: Vec<(u16, u16)>| {
+        TimeInterval::new(vec![Part::Period(Period { times, ..Period::always(TimeZone::UTC) })])
+    };
+    let inhibit = |source: &str, field, target: &str, within, hold| InhibitRule {
+        line: 1,
+        source: matcher(Field::Condition, source),
+        target: matcher(field, target),
+        equal: vec![Field::Site],
+        within,
+        via_topology: false,
+        hold: secs(hold),
+    };
+    // Every quarter of an hour something is muted, later something is in maintenance.
+    let every = |from: u16, length: u16| (0..96).map(|n| (n * 15 + from, n * 15 + from + length)).collect::<Vec<_>>();
+    let surroundings = Surroundings {
+        time_intervals: [(Name::new("mute"), period(every(2, 4)))].into(),
+        maintenance: vec![Maintenance {
+            name: Name::new("works"),
+            line: 1,
+            matcher: Matcher { tests: vec![(Field::DeviceMac, one("020000000001"))], not: Vec::new() },
+            during: period(every(7, 5)),
+        }],
+        inhibit_rules: vec![
+            inhibit("switch_offline", Field::Condition, "ap_offline", Some(secs(200)), 20),
+            inhibit("switch_offline", Field::Type, "AP_RADAR_DETECTED", None, 0),
+        ],
+        topology: Topology::default(),
+        digests: vec![DigestSchedule {
+            name: Name::new("daily"),
+            min_severity: Severity::Info,
+            at: Daily::new((0..96).map(|n| n * 15 + 9).collect(), TimeZone::UTC),
+            into: vec![Name::new("all")],
+        }],
+    };
+    RuleSet::new(rules, destinations).with_surroundings(surroundings)
+}
+
+fn one(value: &str) -> Test {
+    Test::OneOf(vec![Pattern::parse(value).expect("a literal")])
 }
 
 /// One step of a random history.
@@ -87,22 +172,45 @@ struct Happening {
 }
 
 fn happening() -> impl Strategy<Value = Happening> {
-    (0..90_000_u64, 0..8_u8, 0..4_u8, 0..3_u8, prop_oneof![4 => Just(0_u8), 1 => 0..200_u8])
-        .prop_map(|(after_ms, what, device, port, late_s)| Happening { after_ms, what, device, port, late_s })
+    let late = prop_oneof![4 => Just(0_u8), 1 => 0..200_u8];
+    (0..90_000_u64, 0..DEEDS + 6, 0..4_u8, 0..3_u8, late).prop_map(|(after_ms, what, device, port, late_s)| Happening {
+        after_ms,
+        what,
+        device,
+        port,
+        late_s,
+    })
 }
 
-fn event(n: usize, at: Timestamp, happening: &Happening) -> Event {
+/// From here on `what` is no event.
+const DEEDS: u8 = 14;
+
+fn event(n: usize, at: Timestamp, offset_ms: i64, happening: &Happening) -> Event {
+    let offline = Some("ap_offline");
     let (kind, condition, phase) = match happening.what {
-        0 | 1 => ("AP_DISCONNECTED", Some("ap_offline"), Phase::Open),
-        2 => ("AP_CONNECTED", Some("ap_offline"), Phase::Close),
-        3 => ("SW_PORT_DOWN", Some("sw_port"), Phase::Open),
-        4 => ("SW_PORT_UP", Some("sw_port"), Phase::Close),
-        5 => ("AP_RADAR_DETECTED", None, Phase::Event),
-        6 => ("LINK_LOST", None, Phase::Event),
-        _ => ("LINK_FOUND", None, Phase::Event),
+        0..=2 => ("AP_DISCONNECTED", offline, Phase::Open),
+        3 | 4 => ("AP_CONNECTED", offline, Phase::Close),
+        5 => ("SW_PORT_DOWN", Some("sw_port"), Phase::Open),
+        6 => ("SW_PORT_UP", Some("sw_port"), Phase::Close),
+        7 => ("AP_RADAR_DETECTED", None, Phase::Event),
+        8 => ("LINK_LOST", None, Phase::Event),
+        9 => ("LINK_FOUND", None, Phase::Event),
+        10 => ("SW_DISCONNECTED", Some("switch_offline"), Phase::Open),
+        11 => ("SW_CONNECTED", Some("switch_offline"), Phase::Close),
+        12 => ("AP_CONFIGURED", None, Phase::Event),
+        _ => ("AP_UPGRADE_BY_USER", None, Phase::Event),
     };
-    let part = (happening.port > 0).then(|| format!("ge-0/0/{}", happening.port));
+    let planned = || Cause { text: "an upgrade".to_owned(), planned: true, elsewhere: false, mentions: None };
+    let clues = Clues {
+        disproves: (happening.what == 12).then(|| "ap_offline".into()),
+        cause: (happening.what == 13).then(planned),
+        times: if happening.what == 5 { u64::from(happening.late_s) } else { 0 },
+        ..Clues::default()
+    };
+    // What ends without its number ends all of the device.
+    let part = (happening.port > 0 || phase == Phase::Open).then(|| format!("ge-0/0/{}", happening.port));
     let device = Device { mac: Some(format!("02000000000{}", happening.device)), ..Device::default() };
+    let received = at.shifted(offset_ms);
     Event {
         id: format!("{n}.0"),
         source: Name::new("mist"),
@@ -124,22 +232,72 @@ fn event(n: usize, at: Timestamp, happening: &Happening) -> Event {
         reasons: Vec::new(),
         text: None,
         count: 1,
-        time: at - secs(u64::from(happening.late_s)),
+        time: (at - secs(u64::from(happening.late_s))).min(received),
         own_time: true,
-        received: at,
-        clues: Clues::default(),
+        received,
+        clues,
         digest: n as u64,
         raw: Arc::new(json!({"type": kind})),
     }
 }
 
+/// What is no event: people's silences, the clock, a start, a reload.
+fn deed(at: Timestamp, offset_ms: &mut i64, happening: &Happening) -> Input {
+    let id = format!("silence-{}", happening.port);
+    match happening.what - DEEDS {
+        0 | 1 => Input::Silence(Silence {
+            id,
+            matches: match happening.late_s % 3 {
+                0 => json!({"site": format!("site-{}", happening.device / 2)}),
+                1 => json!({"type": ["SW_PORT_DOWN", "AP_RADAR_DETECTED"]}),
+                _ => json!({"device_mac": format!("02000000000{}", happening.device)}),
+            },
+            until: match happening.device % 2 {
+                0 => Until::Resolved,
+                _ => Until::At(at.shifted(*offset_ms) + secs(u64::from(happening.late_s) * 4)),
+            },
+            author: "ann".to_owned(),
+            comment: String::new(),
+            created: at.shifted(*offset_ms),
+        }),
+        2 => Input::Expire { id },
+        3 => {
+            *offset_ms = [0, 3_600_000, -3_600_000, 90_000].get(usize::from(happening.device)).copied().unwrap_or(0);
+            Input::Clock { offset_ms: *offset_ms }
+        }
+        4 => Input::Started,
+        _ if happening.device < 2 => Input::Rules(other_rules()),
+        _ => Input::Rules(rules()),
+    }
+}
+
 fn history(happenings: &[Happening]) -> Vec<(Timestamp, Input)> {
-    let mut at = START;
+    let (mut at, mut offset_ms) = (START, 0);
     let inputs = happenings.iter().enumerate().map(|(n, happening)| {
         at = at + Duration::from_millis(happening.after_ms);
-        (at, Input::Event(Arc::new(event(n, at, happening))))
+        let input = match happening.what {
+            0..DEEDS => Input::Event(Arc::new(event(n, at, offset_ms, happening))),
+            _ => deed(at, &mut offset_ms, happening),
+        };
+        (at, input)
     });
     inputs.collect()
+}
+
+/// After a history: what waits for what never comes is no longer asked for, and time runs on.
+fn end(engine: &mut Engine) -> Vec<Decision> {
+    let mut decisions = engine.handle(START + secs(9_000), &Input::Rules(other_rules()));
+    decisions.extend(engine.handle(START + secs(2 * 86_400), &Input::Tick));
+    decisions
+}
+
+/// The rules in force where a history was cut.
+fn rules_at(history: &[(Timestamp, Input)]) -> Arc<RuleSet> {
+    let reloaded = history.iter().rev().find_map(|(_, input)| match input {
+        Input::Rules(rules) => Some(Arc::clone(rules)),
+        _ => None,
+    });
+    reloaded.unwrap_or_else(rules)
 }
 
 fn engine() -> Engine {
@@ -195,7 +353,7 @@ proptest! {
         let mut first = engine();
         let mut decisions = fold(&mut first, before);
         let seen = first.take_seen();
-        let mut second = Engine::restore(rules(), openings, Limits::default(), &first.snapshot(), [seen.as_slice()]).expect("a snapshot");
+        let mut second = Engine::restore(rules_at(before), openings, Limits::default(), &first.snapshot(), [seen.as_slice()]).expect("a snapshot");
         prop_assert_eq!(first.next_wakeup(), second.next_wakeup());
         decisions.extend(fold(&mut second, after));
         prop_assert_eq!(plain, decisions);
@@ -210,8 +368,9 @@ proptest! {
             engine.handle(at, &input);
             assert_fates_add_up(&engine);
         }
-        prop_assert_eq!(engine.fates().total, happenings.len() as u64);
-        engine.handle(START + secs(40 * 86_400), &Input::Tick);
+        let events = happenings.iter().filter(|happening| happening.what < DEEDS).count();
+        prop_assert_eq!(engine.fates().total, events as u64);
+        end(&mut engine);
         assert_fates_add_up(&engine);
         prop_assert_eq!(engine.fates().pending, 0, "nothing stays pending for ever");
         prop_assert_eq!(engine.open(), (0, 0), "nothing stays open for ever");
@@ -222,15 +381,14 @@ proptest! {
     fn who_was_told_down_is_told_up(happenings in prop::collection::vec(happening(), 0..80)) {
         let mut engine = engine();
         let mut decisions = fold(&mut engine, &history(&happenings));
-        decisions.extend(engine.handle(START + secs(40 * 86_400), &Input::Tick));
+        decisions.extend(end(&mut engine));
         let mut open: BTreeMap<(Name, String, String, Option<String>), i64> = BTreeMap::new();
-        for (_, notification) in told(&decisions).into_iter().filter(|(_, n)| !["radar", "often", "mass"].contains(&n.rule.as_str())) {
+        for (_, notification) in told(&decisions).into_iter().filter(|(_, n)| !["radar", "muted radar", "often", "mass", "daily", "works"].contains(&n.rule.as_str())) {
             let tells_start = |reason| matches!(reason, Reason::First | Reason::NewEvents | Reason::Absent);
             for to in &notification.to {
                 for subject in &notification.subjects {
-                    // A port named without its number stands for the whole device: tell them apart by device here.
                     let mac = subject.device_mac.clone().unwrap_or_default();
-                    let part = subject.part.clone().filter(|_| notification.rule != "port");
+                    let part = subject.part.clone();
                     let balance = open.entry((to.clone(), notification.rule.clone(), mac, part)).or_default();
                     match notification.reason {
                         // Told to flap before or after it was told to be down: either way it is known.
@@ -265,17 +423,19 @@ proptest! {
 #[test]
 fn a_reload_tells_nothing_twice_and_forgets_no_end() {
     let down = Happening { after_ms: 0, what: 0, device: 0, port: 0, late_s: 0 };
-    let up = Happening { what: 2, ..down.clone() };
-    let mut engine = engine();
-    engine.handle(START, &Input::Event(Arc::new(event(0, START, &down))));
+    let up = Happening { what: 3, ..down.clone() };
+    let two = all_rules().into_iter().filter(|rule| ["plain", "patient"].contains(&&*rule.name)).collect();
+    let two = Arc::new(RuleSet::new(two, vec![(Name::new("all"), Severity::Info)]));
+    let mut engine = Engine::new(Arc::clone(&two), openings, Limits::default());
+    engine.handle(START, &Input::Event(Arc::new(event(0, START, 0, &down))));
     let first = engine.handle(START + secs(70), &Input::Tick);
     assert_eq!(told(&first).iter().map(|(_, n)| n.rule.as_str()).collect::<Vec<_>>(), ["plain", "patient"]);
-    let again = engine.handle(START + secs(80), &Input::Rules(rules()));
+    let again = engine.handle(START + secs(80), &Input::Rules(two));
     assert!(told(&again).is_empty());
     let none = engine.handle(START + secs(90), &Input::Rules(Arc::new(RuleSet::default())));
     assert!(told(&none).is_empty());
     let at = START + secs(200);
-    let ended = engine.handle(at, &Input::Event(Arc::new(event(1, at, &up))));
+    let ended = engine.handle(at, &Input::Event(Arc::new(event(1, at, 0, &up))));
     let mut rules: Vec<String> = told(&ended).into_iter().map(|(_, n)| format!("{} {}", n.rule, n.reason)).collect();
     rules.sort();
     assert_eq!(rules, ["patient resolved", "plain resolved"]);
