@@ -72,11 +72,12 @@ impl Engine {
             Until::At(end) => end <= self.wall(),
         };
         self.decide(&[], None, None, Verdict::SilenceBegins { id: silence.id.clone(), over });
-        if over {
-            return;
+        if !over {
+            self.state.silences.push(standing);
         }
-        self.state.silences.push(standing);
         self.arm_silences();
+        // It may have replaced one that kept more quiet.
+        self.recheck_held(|by| matches!(by, By::Silence(id) if *id == silence.id));
     }
 
     /// A person ended a silence.
