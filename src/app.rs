@@ -15,7 +15,7 @@ use crate::destination::http::Http;
 use crate::dispatcher::{Digest, Dispatcher, Statuses};
 use crate::links::{LinkKey, SilenceLinks};
 use crate::metrics::Metrics;
-use crate::model::{Message, Record, RulesRecord};
+use crate::model::{Message, Record, RulesRecord, plural};
 use crate::processor::Processor;
 use crate::render::Templates;
 use crate::store::{Sqlite, Store};
@@ -313,7 +313,7 @@ fn announce(config: &Config, address: std::net::SocketAddr) {
         }
     }
     let told: Vec<&str> = config.destinations.iter().map(|d| d.name.as_str()).collect();
-    info!("{} rules; telling {}", config.rules.rules().len(), told.join(", "));
+    info!("{}; telling {}", plural(config.rules.rules().len() as u64, "rule"), told.join(", "));
     if config.destinations.iter().all(|d| matches!(d.kind, crate::destination::Kind::Console)) {
         info!(
             "messages are printed here. To have them in chat, set SLACK_WEBHOOK_URL or TEAMS_WEBHOOK_URL, or add `destinations:` to rules.yaml"

@@ -115,6 +115,14 @@ impl JournalClock {
     }
 }
 
+/// A moment as this machine's people say it, in its zone, which it names.
+#[must_use]
+pub fn local(at: Timestamp) -> String {
+    let zone = jiff::tz::TimeZone::system();
+    jiff::Timestamp::from_millisecond(at.millis())
+        .map_or_else(|_| at.rfc3339(), |at| at.to_zoned(zone).strftime("%a %-d %b, %H:%M %Z").to_string())
+}
+
 /// A random number in `0.0..1.0`, good enough to spread retries.
 #[must_use]
 pub fn random() -> f64 {

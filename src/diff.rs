@@ -4,7 +4,7 @@
 //! What is compared is what people were told of, not how: a thing counts as told when any rule of the other side tells of
 //! the same condition (or type) of the same device at that time, whatever the rule is called.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
 use crate::model::{Notification, Reason, Severity, Subject, Timestamp};
@@ -34,6 +34,10 @@ pub struct Told {
     pub at: Timestamp,
     /// Whether it can end.
     pub lasting: bool,
+    /// The conversation it was told in.
+    incident: String,
+    /// Only listed there: what the conversation is about explains it.
+    behind: bool,
 }
 
 /// One thing both sides tell of, one of them later.
@@ -102,6 +106,9 @@ pub fn diff(before: &[Notification], after: &[Notification]) -> Diff {
     }
     for (found, index) in matched {
         let (Some(told), Some(found)) = (first.get(index), other.get(found)) else { continue };
+        if told.behind {
+            continue; // its time is that of what explains it
+        }
         let moved = Moved { told: told.clone(), other: found.at };
         let same = told.lasting || told.subject.starts_at == found.subject.starts_at;
         if same && moved.by() >= Duration::from_secs(1) {
@@ -111,8 +118,16 @@ pub fn diff(before: &[Notification], after: &[Notification]) -> Diff {
     later.sort_by_key(|moved| (moved.told.at, moved.told.subject.device.clone()));
     earlier.sort_by_key(|moved| (moved.told.at, moved.told.subject.device.clone()));
     let finder = Finder::new(&first);
-    let new = other.iter().filter(|told| finder.find(told).is_none()).cloned().collect();
+    let new = on_their_own(other.iter().filter(|told| finder.find(told).is_none()).cloned().collect());
+    let missed = on_their_own(missed);
     Diff { before: count(before), after: count(after), rules: by_rule(before, after), missed, new, later, earlier }
+}
+
+/// Without what was only listed behind something that is in the list itself.
+fn on_their_own(mut list: Vec<Told>) -> Vec<Told> {
+    let explain: HashSet<String> = list.iter().filter(|told| !told.behind).map(|told| told.incident.clone()).collect();
+    list.retain(|told| !told.behind || !explain.contains(&told.incident));
+    list
 }
 
 /// Messages, one per destination.
@@ -162,7 +177,8 @@ impl<'n> Tellings<'n> {
     /// `whole`: it is told as it stands, its end too.
     fn note(&mut self, notification: &'n Notification, at: Timestamp, whole: bool) {
         // What cannot be reached because of it is told with it.
-        for subject in notification.subjects.iter().chain(&notification.insight.behind) {
+        let subjects = notification.subjects.iter().map(|subject| (subject, false));
+        for (subject, behind) in subjects.chain(notification.insight.behind.iter().map(|subject| (subject, true))) {
             let key = (notification.incident.as_str(), identity(subject));
             let known = self.open.get(&key).and_then(|&index| self.all.get_mut(index));
             match (known, notification.reason) {
@@ -175,25 +191,29 @@ impl<'n> Tellings<'n> {
                     self.open.remove(&key);
                 }
                 // Another destination's, or a reminder.
-                (Some(told), _) if told.lasting || told.at == at => {}
+                (Some(told), _) if told.lasting || told.behind || told.at == at => {}
                 (None, Reason::Resolved | Reason::Recovered | Reason::Stale | Reason::Repeat) if !whole => {}
                 _ => {
                     self.open.insert(key, self.all.len());
-                    self.all.push(one(notification, subject, at));
+                    self.all.push(one(notification, subject, at, behind));
                 }
             }
         }
     }
 }
 
-fn one(notification: &Notification, subject: &Subject, at: Timestamp) -> Told {
+fn one(notification: &Notification, subject: &Subject, at: Timestamp, behind: bool) -> Told {
+    let what = notification.condition.as_ref().unwrap_or(&notification.kind);
     Told {
-        what: notification.condition.clone().unwrap_or_else(|| notification.kind.clone()),
+        what: if behind { format!("behind {what}") } else { what.clone() },
         rule: notification.rule.clone(),
         subject: subject.clone(),
         severity: notification.severity,
         at,
-        lasting: notification.firing > 0 || subject.ends_at.is_some(),
+        // When what is behind something is back is not always told.
+        lasting: subject.ends_at.is_some() || (notification.firing > 0 && !behind),
+        incident: notification.incident.clone(),
+        behind,
     }
 }
 

@@ -24,6 +24,20 @@ pub struct Post {
     pub body: bytes::Bytes,
 }
 
+/// What is replayed: a POST, or what a person did meanwhile.
+#[derive(Clone, Debug)]
+pub enum Heard {
+    /// A POST.
+    Post(Post),
+    /// A silence, made or ended.
+    Said {
+        /// Wall time.
+        at: Timestamp,
+        /// [`Record::Silence`] or [`Record::Expire`].
+        record: Record,
+    },
+}
+
 /// Why a traffic file cannot be replayed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -115,13 +129,24 @@ impl Refold {
         Self { fold: Fold::new(rules, NEVER), seq: Seq::default(), at: None }
     }
 
+    /// Folds what was heard next.
+    pub fn hear(&mut self, heard: &Heard) -> Vec<Decision> {
+        match heard {
+            Heard::Post(post) => self.post(post),
+            Heard::Said { at, record } => self.apply(*at, record.clone()),
+        }
+    }
+
     /// Folds one POST; time never goes back.
     pub fn post(&mut self, post: &Post) -> Vec<Decision> {
-        self.seq.0 += 1;
         let received = post.received_at.unwrap_or_else(|| self.newest_event(post));
-        let at = self.at.map_or(received, |last| last.max(received));
+        self.apply(received, Record::Post { source: post.source.clone(), body: post.body.clone() })
+    }
+
+    fn apply(&mut self, at: Timestamp, record: Record) -> Vec<Decision> {
+        self.seq.0 += 1;
+        let at = self.at.map_or(at, |last| last.max(at));
         self.at = Some(at);
-        let record = Record::Post { source: post.source.clone(), body: post.body.clone() };
         self.fold.apply(&Journaled { seq: self.seq, at, record }).decisions
     }
 
@@ -139,7 +164,7 @@ impl Refold {
         self.fold.fates()
     }
 
-    /// When the last POST was received.
+    /// When the last was heard.
     #[must_use]
     pub fn at(&self) -> Option<Timestamp> {
         self.at
@@ -147,7 +172,7 @@ impl Refold {
 
     /// A bare body is received at its newest event; one without any time, with the last.
     fn newest_event(&self, post: &Post) -> Timestamp {
-        let parsed = crate::source::parse(&post.source, self.seq, Timestamp::MAX, &post.body);
+        let parsed = crate::source::parse(&post.source, Seq(self.seq.0 + 1), Timestamp::MAX, &post.body);
         let times = parsed.iter().filter_map(|p| match p {
             crate::source::Parsed::Event(event) if event.own_time => Some(event.time),
             _ => None,
@@ -167,6 +192,11 @@ impl<'t> Replay<'t> {
     #[must_use]
     pub fn new(rules: Arc<RuleSet>, templates: &'t Templates) -> Self {
         Self { refold: Refold::new(rules), templates }
+    }
+
+    /// Folds what was heard next.
+    pub fn hear(&mut self, heard: &Heard) -> Vec<Message> {
+        messages(self.refold.hear(heard), self.templates)
     }
 
     /// Folds one POST; time never goes back.

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use crate::diff::{self, Diff, Told};
 use crate::fold::{Compile, Fold, notifications};
-use crate::model::{Event, Notification, Seq, Timestamp};
-use crate::replay::Post;
+use crate::model::{Event, Journaled, Notification, Record, Seq, Timestamp};
+use crate::replay::Heard;
 use crate::rules::RuleSet;
 use crate::source::{self, Parsed};
 
@@ -29,15 +29,28 @@ pub const BLIP: Duration = Duration::from_secs(180);
 /// Traffic, read once, to be folded many times.
 #[derive(Clone, Debug, Default)]
 pub struct Traffic {
-    events: Vec<(Timestamp, Arc<Event>)>,
+    heard: Vec<(Timestamp, Read)>,
     seq: Seq,
 }
 
+/// One entry, parsed.
+#[derive(Clone, Debug)]
+enum Read {
+    Event(Arc<Event>),
+    /// A silence, made or ended.
+    Said(Record),
+}
+
 impl Traffic {
-    /// Adds a POST; time never goes back.
-    pub fn push(&mut self, post: &Post) {
+    /// Adds what was heard next; time never goes back.
+    pub fn push(&mut self, heard: &Heard) {
         self.seq.0 += 1;
-        let last = self.events.last().map(|(at, _)| *at);
+        let last = self.heard.last().map(|(at, _)| *at);
+        let later = |at: Timestamp| last.map_or(at, |last| last.max(at));
+        let post = match heard {
+            Heard::Post(post) => post,
+            Heard::Said { at, record } => return self.heard.push((later(*at), Read::Said(record.clone()))),
+        };
         let parse = |at| {
             source::parse(&post.source, self.seq, at, &post.body).into_iter().filter_map(|parsed| match parsed {
                 Parsed::Event(event) => Some(event),
@@ -46,16 +59,15 @@ impl Traffic {
         };
         // A bare body is received at its newest event.
         let newest = || parse(Timestamp::MAX).filter(|event| event.own_time).map(|event| event.time).max();
-        let received = post.received_at.or_else(newest).or(last).unwrap_or(Timestamp::EPOCH);
-        let at = last.map_or(received, |last| last.max(received));
-        let events: Vec<_> = parse(at).map(|event| (at, event)).collect();
-        self.events.extend(events);
+        let at = later(post.received_at.or_else(newest).or(last).unwrap_or(Timestamp::EPOCH));
+        let events: Vec<_> = parse(at).map(|event| (at, Read::Event(event))).collect();
+        self.heard.extend(events);
     }
 
-    /// When the first and the last event came.
+    /// When the first and the last of it came.
     #[must_use]
     pub fn span(&self) -> Option<(Timestamp, Timestamp)> {
-        self.events.first().zip(self.events.last()).map(|((first, _), (last, _))| (*first, *last))
+        self.heard.first().zip(self.heard.last()).map(|((first, _), (last, _))| (*first, *last))
     }
 
     /// What these rules say of it, without raw events.
@@ -67,8 +79,13 @@ impl Traffic {
         let mut hear = |decisions| {
             said.extend(notifications(decisions).map(|n| Notification { event: serde_json::Value::Null, ..n }));
         };
-        for (at, event) in &self.events {
-            hear(fold.handle_event(*at, Arc::clone(event)));
+        for (at, read) in &self.heard {
+            hear(match read {
+                Read::Event(event) => fold.handle_event(*at, Arc::clone(event)),
+                Read::Said(record) => {
+                    fold.apply(&Journaled { seq: self.seq, at: *at, record: record.clone() }).decisions
+                }
+            });
         }
         hear(fold.wind_down());
         said

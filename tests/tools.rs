@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use assert_cmd::Command;
 use foghorn::clock::Clock;
-use foghorn::model::{Name, Record, RulesRecord, Severity, Timestamp};
+use foghorn::model::{Name, Record, RulesRecord, Severity, Silence, Timestamp, Until};
 use foghorn::store::{Retention, Sqlite, Store};
 use serde_json::{Value, json};
 
@@ -192,18 +192,23 @@ tests:
     insta::assert_snapshot!("test", out);
 }
 
-/// A data folder as `serve` leaves it: these rules, these events, and a tick at the end.
-async fn store(folder: &Path, rules: &str, mut events: Vec<(u64, Value)>, end: u64) {
+fn posted(events: impl IntoIterator<Item = (u64, Value)>) -> Vec<(u64, Record)> {
+    let record = |body: Value| Record::Post { source: "mist".into(), body: body.to_string().into() };
+    events.into_iter().map(|(at, body)| (at, record(body))).collect()
+}
+
+/// A data folder as `serve` leaves it: these rules, these records, and a tick at the end.
+async fn store(folder: &Path, rules: &str, mut records: Vec<(u64, Record)>, end: u64) {
     let wall = Timestamp::from_millis(i64::try_from(MONDAY * 1_000).unwrap());
     let store = Sqlite::open(&folder.join("data"), Clock::pinned(wall), Retention::default()).unwrap();
     let destinations = vec![(Name::new("chat"), Severity::Warning)];
     store.append(Record::Rules(RulesRecord { text: rules.to_owned(), destinations, start: true })).await.unwrap();
-    events.sort_by_key(|(at, _)| *at);
+    records.sort_by_key(|(at, _)| *at);
     let mut now = 0;
-    for (at, body) in events {
+    for (at, record) in records {
         tokio::time::advance(Duration::from_secs(at - now)).await;
         now = at;
-        store.append(Record::Post { source: "mist".into(), body: body.to_string().into() }).await.unwrap();
+        store.append(record).await.unwrap();
     }
     tokio::time::advance(Duration::from_secs(end - now)).await;
     store.append(Record::Tick).await.unwrap();
@@ -234,7 +239,7 @@ async fn explain_says_what_was_decided_and_what_was_lacking() {
         vec![event(3 * HOUR + 2, "AP_CONNECTED", "ap-3"), event(3 * HOUR + 3, "AP_RADAR_DETECTED", "ap-3")],
     ]
     .concat();
-    store(folder.path(), STORED, events, 4 * HOUR).await;
+    store(folder.path(), STORED, posted(events), 4 * HOUR).await;
     let explain = |what: &str| {
         let (code, out, err) = run(folder.path(), &["explain", what]);
         assert_eq!(code, 0, "{what}: {err}");
@@ -270,6 +275,48 @@ async fn explain_says_what_was_decided_and_what_was_lacking() {
     for (what, code) in [("99.1", 1), ("zzzzzz", 1), ("what?", 2)] {
         assert_eq!(run(folder.path(), &["explain", what]).0, code, "{what}");
     }
+}
+
+/// `replay --stored` and `tune` say what `serve` said: nothing of what was silenced.
+#[tokio::test(start_paused = true)]
+async fn what_was_silenced_stays_silenced_when_it_is_judged_again() {
+    let silence = |at: u64, id: &str, device: &str| {
+        let created = Timestamp::from_millis(i64::try_from((MONDAY + at) * 1_000).unwrap());
+        let silence = Silence {
+            id: id.to_owned(),
+            matches: json!({"device": device}),
+            until: Until::At(created + Duration::from_secs(2 * HOUR)),
+            author: "anna".to_owned(),
+            comment: String::new(),
+            created,
+        };
+        (at, Record::Silence(silence))
+    };
+    let outages = [
+        outage(HOUR, 10 * MINUTE, "ap-1", "AP"),     // silenced
+        outage(HOUR, 10 * MINUTE, "ap-2", "AP"),     // its silence was ended before
+        outage(4 * HOUR, 10 * MINUTE, "ap-1", "AP"), // its silence is over
+    ];
+    let mut records = posted(outages.concat());
+    records.extend([silence(30, "aaaaaaaa", "ap-1"), silence(31, "bbbbbbbb", "ap-2")]);
+    records.push((MINUTE, Record::Expire { id: "bbbbbbbb".to_owned(), author: "anna".to_owned() }));
+    let folder = folder(&[("rules.yaml", STORED)]);
+    store(folder.path(), STORED, records, 5 * HOUR).await;
+    let (code, out, err) = run(folder.path(), &["replay", "--stored", "--format", "json"]);
+    assert_eq!(code, 0, "{err}");
+    let told = |line: &str| {
+        let message: Value = serde_json::from_str(line).unwrap();
+        (message["at"].as_str().unwrap()[11..16].to_owned(), message["subjects"][0]["device"].clone())
+    };
+    let told: Vec<_> = out.lines().map(told).collect();
+    let expected = [("01:03", "ap-2"), ("01:10", "ap-2"), ("04:03", "ap-1"), ("04:10", "ap-1")];
+    assert_eq!(told, expected.map(|(at, device)| (at.to_owned(), json!(device))));
+    let (code, out, err) = run(folder.path(), &["tune", "--stored"]);
+    assert!(code == 0 && out.contains(": 4 messages by rules.yaml."), "{out}{err}");
+    let (code, out, err) = run(folder.path(), &["replay", "--stored", "--diff", "rules.yaml"]);
+    assert!(code == 0 && out.contains(": 4 -> 4 messages;"), "{out}{err}");
+    let (_, out, _) = run(folder.path(), &["export"]);
+    assert_eq!(out.lines().count(), 6, "a traffic file holds POSTs");
 }
 
 #[tokio::test]

@@ -87,6 +87,11 @@ fn nothing(question: &Question, story: &Story<'_>, folder: &str) -> Failure {
     };
     Failure::unexpected(match question {
         Question::Event(id) => format!("there is no event {id}: {kept}"),
+        Question::Message(id) if id.bytes().all(|b| b.is_ascii_digit()) => {
+            format!(
+                "there is no message {id}: {kept}\nan event is its position and its place in the POST, as in {id}.1"
+            )
+        }
         Question::Message(id) => format!("there is no message {id}: {kept}"),
         Question::Device(name, since) => format!("nothing was heard of {name} since {}: {kept}", moment(*since)),
     })

@@ -7,15 +7,16 @@ use std::time::Duration;
 use super::{Failure, duration};
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::model::{Record, Seq, Timestamp};
-use crate::replay::{Post, write_post};
+use crate::model::{Record, Seq, Silence, Timestamp, Until};
+use crate::replay::{Heard, Post, write_post};
 use crate::store;
 
 pub(super) fn run(config: &Config, since: Option<&str>, data: Option<PathBuf>) -> Result<(), Failure> {
     let since = since.map(|text| duration("--since", text)).transpose()?;
     let mut out = BufWriter::new(std::io::stdout().lock());
     let mut open = true;
-    stored_posts(config, data, since, |post| {
+    stored(config, data, since, |heard| {
+        let Heard::Post(post) = heard else { return };
         let line = post.received_at.and_then(|at| write_post(at, &post.source, &post.body));
         open = open && line.is_none_or(|line| writeln!(out, "{line}").is_ok());
     })?;
@@ -23,28 +24,41 @@ pub(super) fn run(config: &Config, since: Option<&str>, data: Option<PathBuf>) -
     Ok(())
 }
 
-/// The stored POSTs, oldest first, each with the wall time it was received at.
-pub(super) fn stored_posts(
+/// The stored traffic, oldest first, with the wall time it was received at, and the silences that people made meanwhile.
+/// Those that were in force at the beginning come first.
+pub(super) fn stored(
     config: &Config,
     data: Option<PathBuf>,
     since: Option<Duration>,
-    mut each: impl FnMut(Post),
+    mut each: impl FnMut(Heard),
 ) -> Result<(), Failure> {
     let folder = data.unwrap_or_else(|| config.server.data.clone());
     let from = since.map(|since| Clock::system().wall() - since);
     let mut offset_ms = 0;
-    let reader = store::Reader::open(&folder).map_err(|e| Failure::unexpected(format!("{}: {e}", folder.display())))?;
+    let mut in_force: Vec<Silence> = Vec::new();
+    let failed = |e| Failure::unexpected(format!("{}: {e}", folder.display()));
+    let reader = store::Reader::open(&folder).map_err(failed)?;
     for entry in reader.entries(Seq::default()) {
-        let entry = entry.map_err(|e| Failure::unexpected(format!("{}: {e}", folder.display())))?;
+        let entry = entry.map_err(failed)?;
+        let at: Timestamp = entry.at.shifted(offset_ms);
+        let early = from.is_some_and(|from| at < from);
+        if !early && !in_force.is_empty() {
+            let lasts = |silence: &Silence| !matches!(silence.until, Until::At(end) if end <= at);
+            in_force
+                .drain(..)
+                .filter(lasts)
+                .for_each(|silence| each(Heard::Said { at, record: Record::Silence(silence) }));
+        }
         match entry.record {
             Record::Clock { offset_ms: now } => offset_ms = now,
-            Record::Post { source, body } => {
-                let received: Timestamp = entry.at.shifted(offset_ms);
-                if from.is_none_or(|from| received >= from) {
-                    each(Post { received_at: Some(received), source, body });
-                }
+            Record::Post { source, body } if !early => each(Heard::Post(Post { received_at: Some(at), source, body })),
+            Record::Silence(silence) if early => {
+                in_force.retain(|known| known.id != silence.id);
+                in_force.push(silence);
             }
-            Record::Tick | Record::Rules(_) | Record::Silence(_) | Record::Expire { .. } => {}
+            Record::Expire { id, .. } if early => in_force.retain(|silence| silence.id != id),
+            record @ (Record::Silence(_) | Record::Expire { .. }) => each(Heard::Said { at, record }),
+            Record::Post { .. } | Record::Tick | Record::Rules(_) => {}
         }
     }
     Ok(())

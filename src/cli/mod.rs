@@ -76,6 +76,19 @@ pub struct ServeArgs {
     data: Option<PathBuf>,
 }
 
+impl ServeArgs {
+    /// What stands before the command counts where nothing stands after it.
+    fn or(self, before: Self) -> Self {
+        Self { listen: self.listen.or(before.listen), data: self.data.or(before.data) }
+    }
+}
+
+impl Default for Command {
+    fn default() -> Self {
+        Self::Serve(ServeArgs::default())
+    }
+}
+
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Receive, judge, tell (the default)
@@ -200,9 +213,12 @@ pub fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> Result<(), Failure> {
-    let at = cli.config;
-    match cli.command.unwrap_or(Command::Serve(cli.serve)) {
-        Command::Serve(args) => serve::run(at, args),
+    let (at, before) = (cli.config, cli.serve);
+    match cli.command.unwrap_or_default() {
+        Command::Serve(args) => serve::run(at, args.or(before)),
+        _ if before.listen.is_some() || before.data.is_some() => {
+            Err(Failure::usage("write `--data` after the command; `--listen` is for `serve` only"))
+        }
         Command::Check { explain } => check::run(&load(at, Config::load)?, explain),
         Command::Test => test::run(&load(at, Config::load_offline)?),
         Command::Replay(args) => replay::run(&load(at, Config::load_offline)?, args),

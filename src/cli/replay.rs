@@ -9,9 +9,9 @@ use super::{Failure, Format, ReplayArgs, Traffic, duration, out};
 use crate::config::Config;
 use crate::diff;
 use crate::fold::notifications;
-use crate::model::{Message, Timestamp};
+use crate::model::{Message, Timestamp, plural};
 use crate::render::markup;
-use crate::replay::{Post, Refold, Replay, json_lines, read_posts};
+use crate::replay::{Heard, Refold, Replay, json_lines, read_posts};
 
 pub(super) fn run(config: &Config, args: ReplayArgs) -> Result<(), Failure> {
     let until = args.until.as_deref().map(|text| {
@@ -26,7 +26,7 @@ pub(super) fn run(config: &Config, args: ReplayArgs) -> Result<(), Failure> {
     let mut replay = Replay::new(Arc::clone(&config.rules), &templates);
     let mut printer =
         Printer { format: args.format, out: BufWriter::new(std::io::stdout().lock()), messages: 0, posts: 0 };
-    each_post(config, &args.traffic, |post| printer.feed(&mut replay, &post))?;
+    each_heard(config, &args.traffic, |heard| printer.feed(&mut replay, &heard))?;
     let rest = replay.finish(until);
     printer.print(&rest);
     printer.summary(&replay);
@@ -34,15 +34,15 @@ pub(super) fn run(config: &Config, args: ReplayArgs) -> Result<(), Failure> {
 }
 
 /// Hands over the traffic a command line names, oldest first.
-pub(super) fn each_post(config: &Config, traffic: &Traffic, mut each: impl FnMut(Post)) -> Result<(), Failure> {
+pub(super) fn each_heard(config: &Config, traffic: &Traffic, mut each: impl FnMut(Heard)) -> Result<(), Failure> {
     if traffic.stored {
         let since = traffic.since.as_deref().map(|text| duration("--since", text)).transpose()?;
-        return super::export::stored_posts(config, traffic.data.clone(), since, each);
+        return super::export::stored(config, traffic.data.clone(), since, each);
     }
     traffic.files.iter().try_for_each(|file| feed_file(file, &mut each))
 }
 
-fn feed_file(path: &Path, each: &mut impl FnMut(Post)) -> Result<(), Failure> {
+fn feed_file(path: &Path, each: &mut impl FnMut(Heard)) -> Result<(), Failure> {
     let reader: Box<dyn BufRead> = if path == Path::new("-") {
         Box::new(std::io::stdin().lock())
     } else {
@@ -50,7 +50,7 @@ fn feed_file(path: &Path, each: &mut impl FnMut(Post)) -> Result<(), Failure> {
         Box::new(BufReader::new(file))
     };
     for post in read_posts(reader) {
-        each(post.map_err(|e| Failure::unexpected(format!("{}: {e}", path.display())))?);
+        each(Heard::Post(post.map_err(|e| Failure::unexpected(format!("{}: {e}", path.display())))?));
     }
     Ok(())
 }
@@ -66,9 +66,9 @@ fn compare(
     let other = super::load(Some(other.to_owned()), Config::load_offline)?;
     let mut sides = [&config.rules, &other.rules].map(|rules| (Refold::new(Arc::clone(rules)), Vec::new()));
     let mut from = None;
-    each_post(config, traffic, |post| {
+    each_heard(config, traffic, |heard| {
         for (refold, said) in &mut sides {
-            said.extend(notifications(refold.post(&post)));
+            said.extend(notifications(refold.hear(&heard)));
             from = from.or(refold.at());
         }
     })?;
@@ -117,9 +117,9 @@ struct Printer<W> {
 }
 
 impl<W: Write> Printer<W> {
-    fn feed(&mut self, replay: &mut Replay<'_>, post: &Post) {
-        self.posts += 1;
-        let messages = replay.post(post);
+    fn feed(&mut self, replay: &mut Replay<'_>, heard: &Heard) {
+        self.posts += u64::from(matches!(heard, Heard::Post(_)));
+        let messages = replay.hear(heard);
         self.print(&messages);
     }
 
@@ -150,10 +150,10 @@ impl<W: Write> Printer<W> {
         if self.format == Format::Text {
             let _ = writeln!(
                 self.out,
-                "{} posts, {} events -> {} messages. Of the events {} were told, {} unmatched, {} duplicates, {} suppressed, {} are pending.",
-                self.posts,
-                fates.total,
-                self.messages,
+                "{}, {} -> {}. Of the events: {} told, {} unmatched, {} duplicate, {} suppressed, {} pending.",
+                plural(self.posts, "post"),
+                plural(fates.total, "event"),
+                plural(self.messages, "message"),
                 fates.told,
                 fates.unmatched,
                 fates.duplicate,

@@ -9,7 +9,7 @@ use reqwest::{Method, Url};
 use serde_json::{Map, Value, json};
 
 use super::{Failure, Format, load, out};
-use crate::clock::Clock;
+use crate::clock::{Clock, local};
 use crate::config::Config;
 use crate::destination::http;
 use crate::model::{Timestamp, human_duration};
@@ -287,7 +287,11 @@ fn matcher(silence: &Value) -> String {
 fn ends(silence: &Value) -> String {
     let until = word(silence, "until");
     match Timestamp::parse_rfc3339(&until) {
-        Some(at) => format!("until {until} (in {})", human_duration(at.since(Clock::system().wall()))),
+        Some(at) => {
+            // To the minute: it was made a moment ago.
+            let minutes = (at.since(Clock::system().wall()).as_secs() + 30).div_euclid(60);
+            format!("until {} (in {})", local(at), human_duration(Duration::from_secs(minutes * 60)))
+        }
         None => "until it is resolved".to_owned(),
     }
 }

@@ -7,6 +7,10 @@ use crate::trial;
 pub(super) fn run(config: &Config) -> Result<(), Failure> {
     let templates = config.load_templates().map_err(|problems| Failure::config(&problems))?;
     let file = super::replay::place(config);
+    if config.tests.is_empty() {
+        out(&format!("{file} has no `tests:`; README.md (Tuning the noise) shows one\n"));
+        return Ok(());
+    }
     let mut failed = 0;
     for case in &config.tests {
         let outcome = trial::run(case, &config.rules, &templates, &file);

@@ -11,7 +11,7 @@ use super::unified::unified;
 use super::{Failure, Traffic, out, replay};
 use crate::config::{self, Config, Edited};
 use crate::diff;
-use crate::model::human_duration;
+use crate::model::{human_duration, plural};
 use crate::tune::{self, Change, Noise, Suggestion, Tuning};
 
 /// What to look at.
@@ -38,7 +38,7 @@ pub(super) fn run(config: &Config, args: TuneArgs) -> Result<(), Failure> {
     let stored = args.files.is_empty();
     let traffic = Traffic { files: args.files, stored, since: args.since, data: args.data };
     let mut posts = tune::Traffic::default();
-    replay::each_post(config, &traffic, |post| posts.push(&post))?;
+    replay::each_heard(config, &traffic, |heard| posts.push(&heard))?;
     let found = tune::tune(&config.rules, &posts, |rule, change| {
         edit(&config.text, rule, change).is_none_or(|edited| parse(config, &edited.text).is_some())
     });
@@ -117,7 +117,7 @@ fn value(text: &str, rule: &str, change: &Change) -> Value {
 
 fn report(config: &Config, found: &Tuning, whole: &Whole, period: &str) -> String {
     let file = replay::place(config);
-    let mut text = format!("{period}: {} messages by {file}.", found.messages);
+    let mut text = format!("{period}: {} by {file}.", plural(found.messages, "message"));
     if found.rules.is_empty() {
         text.push('\n');
         return text;
@@ -176,8 +176,8 @@ fn describe(config: &Config, number: usize, suggestion: &Suggestion, line: Optio
         None => format!("{file}, by hand"),
     };
     let after = before.saturating_sub(*saved);
-    let plural = if after == 1 { "message" } else { "messages" };
-    let mut text = format!("\n{number}. {rule}: {before} -> {after} {plural} with `{key}: {value}` ({place})\n");
+    let after = plural(after, "message");
+    let mut text = format!("\n{number}. {rule}: {before} -> {after} with `{key}: {value}` ({place})\n");
     let _ = writeln!(text, "   {}", why(suggestion));
     if !suggestion.lost.is_empty() {
         let shown: Vec<String> = suggestion.lost.iter().take(5).map(diff::brief).collect();

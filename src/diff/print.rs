@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use serde_json::{Value, json};
 
 use super::{Diff, Moved, Told};
-use crate::model::{Subject, Timestamp, human_duration};
+use crate::model::{Subject, Timestamp, human_duration, plural};
 
 /// How many of a list people are shown.
 const MOST: usize = 10;
@@ -27,7 +27,7 @@ pub fn text(diff: &Diff, period: &str, names: (&str, &str)) -> String {
     and_more(&mut text, changed.len(), 2 * MOST);
     let same = diff.rules.len() - changed.len();
     if same > 0 {
-        let (rules, messages) = (plural(same, "rule"), if same == 1 { "sends" } else { "send" });
+        let (rules, messages) = (plural(same as u64, "rule"), if same == 1 { "sends" } else { "send" });
         let _ = writeln!(text, "  {}{rules} {messages} as many", if changed.is_empty() { "" } else { "the other " });
     }
     told_list(&mut text, &format!("No longer told by {}", names.1), &diff.missed);
@@ -39,7 +39,7 @@ pub fn text(diff: &Diff, period: &str, names: (&str, &str)) -> String {
 
 /// `last 7 days: 212 -> 41 messages; would have missed: sw-garage 19 Nov 03:12 (4 min)`.
 fn headline(diff: &Diff, period: &str) -> String {
-    let mut text = format!("{period}: {} -> {} messages; ", diff.before, diff.after);
+    let mut text = format!("{period}: {} -> {}; ", diff.before, plural(diff.after, "message"));
     if diff.missed.is_empty() {
         text.push_str("would have missed nothing\n");
         return text;
@@ -122,10 +122,6 @@ fn and_more(text: &mut String, all: usize, shown: usize) {
     if all > shown {
         let _ = writeln!(text, "  and {} more (`--format json` has them all)", all - shown);
     }
-}
-
-fn plural(number: usize, word: &str) -> String {
-    format!("{number} {word}{}", if number == 1 { "" } else { "s" })
 }
 
 fn began(told: &Told) -> Timestamp {

@@ -164,6 +164,14 @@ fn what_hangs_behind_or_comes_in_a_digest_is_told() {
     let found = diff(&[before.clone(), parent.clone()].concat(), &parent);
     assert!(found.missed.is_empty() && found.later.is_empty(), "{found:?}");
 
+    // With the parent goes what hangs behind it, unnamed; without it, it is missed.
+    let found = diff(&parent, &[]);
+    assert_eq!(names(&found.missed), ["sw-1"]);
+    let alone = outage("down", "sw-1", 0, MINUTE, HOUR);
+    let found = diff(&parent, &alone);
+    let shown = text(&found, "last day", ("a", "b"));
+    assert!(shown.contains("would have missed: ap-1 1 Jan 00:00\n") && shown.contains("behind ap_offline"), "{shown}");
+
     let mut digest = said("morning", Reason::Digest, 8 * HOUR, "x", 0, None);
     digest.subjects.clear();
     let items = vec![before[1].clone()];

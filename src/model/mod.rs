@@ -15,4 +15,4 @@ pub use fates::{EventFates, MessageFates};
 pub use notification::{Collected, DigestOf, Insight, Link, Message, Notification, Reason, Subject};
 pub use record::{Journaled, Name, Record, RulesRecord, Seq, Silence, Until};
 pub use secret::Secret;
-pub use time::{Timestamp, human_duration, parse_duration};
+pub use time::{Timestamp, human_duration, parse_duration, plural};

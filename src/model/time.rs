@@ -145,6 +145,12 @@ pub fn human_duration(duration: Duration) -> String {
     }
 }
 
+/// `1 rule`, `2 rules`.
+#[must_use]
+pub fn plural(number: u64, word: &str) -> String {
+    format!("{number} {word}{}", if number == 1 { "" } else { "s" })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -49,7 +49,7 @@ pub fn story(seed: u64, start: Timestamp) -> Story {
     {
         say(at(1), "ap-kitchen blinks: gone for a minute or two, which nobody needs to know");
         noise::blink(&mut feed, kitchen, at(1), &mut dice);
-        told.push(faults::ap_outage(&mut feed, site, office, at(5), Duration::from_secs(12 * 60)));
+        told.push(faults::ap_outage(&mut feed, site, office, at(2), Duration::from_secs(12 * 60)));
         say(at(19), "somebody plugs things in and out of the switch");
         for nth in 0..4 {
             faults::access_port(&mut feed, switch, "ge-0/0/8", at(19 + nth), nth % 2 == 1);

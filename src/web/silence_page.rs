@@ -17,6 +17,7 @@ use warp::reply::Response;
 
 use super::silences::{Heeded, Problem, Silencing, check_room, expire, make, morning, read_body, said, until};
 use super::{Refused, State};
+use crate::clock::local;
 use crate::engine::SilenceState;
 use crate::links::{Bad, Offer, Says};
 use crate::model::{Silence, Timestamp, Until};
@@ -115,10 +116,10 @@ impl<S: Store> Visit<'_, S> {
         }
         text.push_str("<form method=\"post\"><fieldset><legend>For how long?</legend>");
         let choice = if ["morning", "resolved"].contains(&choice) { choice } else { "1h" };
-        let hour = moment(self.now + Duration::from_secs(3_600));
+        let hour = local(self.now + Duration::from_secs(3_600));
         for (value, label, until) in [
             ("1h", "One hour", format!("until {hour}")),
-            ("morning", "Until morning", moment(morning(self.now))),
+            ("morning", "Until morning", local(morning(self.now))),
             ("resolved", "Until it is resolved", "when nothing of it lasts any more".to_owned()),
         ] {
             let checked = if value == choice { " checked" } else { "" };
@@ -266,16 +267,9 @@ fn word(value: &Value) -> String {
 
 fn ends(silence: &Silence) -> String {
     match silence.until {
-        Until::At(at) => format!("until {}", moment(at)),
+        Until::At(at) => format!("until {}", local(at)),
         Until::Resolved => "until it is resolved".to_owned(),
     }
-}
-
-/// A moment in the machine's zone, which it names.
-fn moment(at: Timestamp) -> String {
-    let zone = jiff::tz::TimeZone::system();
-    jiff::Timestamp::from_millisecond(at.millis())
-        .map_or_else(|_| at.rfc3339(), |at| at.to_zoned(zone).strftime("%a %-d %b, %H:%M %Z").to_string())
 }
 
 fn escape(text: &str) -> String {

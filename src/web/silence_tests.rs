@@ -141,7 +141,7 @@ async fn what_cannot_be_silenced_is_refused_with_a_reason() {
         (json!({"match": {"colour": "red"}, "for": "1h"}), ["colour", "known: id, topic"]),
         (json!({"match": {"device": "/(/"}, "for": "1h"}), ["(", ""]),
         (json!({"match": {"device": "x".repeat(9000)}, "for": "1h"}), ["8 KiB", ""]),
-        (json!({"match": fine}), ["when the silence ends", "\\\"for\\\": \\\"2h\\\""]),
+        (json!({"match": fine}), ["when the silence ends", "`for` as in 2h"]),
         (json!({"match": fine, "for": "1h", "until": "resolved"}), ["contradict", ""]),
         (json!({"match": fine, "for": "soon"}), ["not a duration", ""]),
         (json!({"match": fine, "for": "0s"}), ["over at once", ""]),

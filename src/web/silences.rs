@@ -282,7 +282,7 @@ fn meant(word: &str) -> String {
 
 /// When a silence ends that was asked for so.
 pub(super) fn until(lasts: Option<&str>, until: Option<&str>, now: Timestamp) -> Result<Until, Problem> {
-    let example = "as in \"for\": \"2h\", or \"until\": \"2026-01-05T12:00:00Z\", or \"until\": \"resolved\"";
+    let example = "write `for` as in 2h, or `until` as in 2026-01-05T12:00:00Z, morning or resolved";
     let at = match (lasts, until) {
         (Some(lasts), None) => now + parse_duration(lasts).map_err(|why| Problem::bad(format!("`for`: {why}"), ""))?,
         (None, Some("resolved")) => return Ok(Until::Resolved),
