@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::engine::{Decision, Verdict};
 use crate::model::{Event, Timestamp, human_duration};
@@ -44,7 +45,16 @@ pub struct Teller {
 #[derive(Clone, Copy, Debug)]
 struct Known {
     since: Timestamp,
-    fired: Option<Timestamp>,
+    fired: bool,
+    quiet: Quiet,
+}
+
+/// Whether something keeps an alert from being told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Quiet {
+    Never,
+    Now,
+    Before,
 }
 
 impl Teller {
@@ -77,9 +87,17 @@ impl Teller {
                 Verdict::BelowThreshold { .. } => continue,
                 _ => {}
             }
-            let known = self.alerts.entry(*alert).or_insert(Known { since: decision.at, fired: None });
-            if decision.verdict == Verdict::Firing {
-                known.fired = known.fired.or(Some(decision.at));
+            let new = Known { since: decision.at, fired: false, quiet: Quiet::Never };
+            let known = self.alerts.entry(*alert).or_insert(new);
+            match decision.verdict {
+                Verdict::Firing => (known.fired, known.quiet) = (true, Quiet::Never),
+                Verdict::Inhibited { .. }
+                | Verdict::Silenced { .. }
+                | Verdict::Muted { .. }
+                | Verdict::Maintenance { .. } => known.quiet = Quiet::Now,
+                // What explained it is over: it has its `for` anew.
+                Verdict::Pending { .. } if known.quiet == Quiet::Now => *known = Known { quiet: Quiet::Before, ..new },
+                _ => {}
             }
         }
     }
@@ -92,7 +110,8 @@ impl Teller {
                 format!(" (`for` is {})", human_duration(rule.policy.r#for))
             }
             (Verdict::EndedUntold, Some(rule)) => {
-                known.map(|known| lacked(known, decision.at, rule)).unwrap_or_default()
+                let waits = (rule.policy.r#for, rule.policy.group_wait);
+                known.map(|known| lacked(known, decision.at, waits)).unwrap_or_default()
             }
             (Verdict::BelowThreshold { seen, need, .. }, _) if *need > 0 => {
                 let more = (*need as usize).saturating_sub(*seen);
@@ -107,15 +126,19 @@ impl Teller {
 }
 
 /// What an alert lacked that ended before anything was said.
-fn lacked(known: &Known, ended: Timestamp, rule: &Rule) -> String {
-    let (lasted, policy) = (ended.since(known.since), &rule.policy);
-    if known.fired.is_some() {
-        let wait = human_duration(policy.group_wait);
+fn lacked(known: &Known, ended: Timestamp, (waits, group_wait): (Duration, Duration)) -> String {
+    let lasted = ended.since(known.since);
+    if known.quiet == Quiet::Now {
+        return ": it was kept quiet until then".to_owned();
+    }
+    if known.fired {
+        let wait = human_duration(group_wait);
         return format!(": it fired, but was over while its message waited {wait} for company (`group_wait`)");
     }
-    let more = human_duration(policy.r#for.saturating_sub(lasted));
-    let (lasted, wait) = (human_duration(lasted), human_duration(policy.r#for));
-    format!(": it lasted {lasted}, the rule waits {wait} (`for`): {more} more were needed")
+    let more = human_duration(waits.saturating_sub(lasted));
+    let (lasted, wait) = (human_duration(lasted), human_duration(waits));
+    let after = if known.quiet == Quiet::Before { " after what had kept it quiet" } else { "" };
+    format!(": it lasted {lasted}{after}, the rule waits {wait} (`for`): {more} more were needed")
 }
 
 /// The verdict's name in snake case.
@@ -235,6 +258,25 @@ mod tests {
         ] {
             assert_eq!(with_times(text, &when), said);
         }
+    }
+
+    #[test]
+    fn what_was_kept_quiet_lacked_something_else() {
+        let at = |minutes: i64| Timestamp::from_millis(minutes * 60_000);
+        let explained = || Verdict::Inhibited { by: "sw-1".to_owned(), rule: "Switches".into() };
+        let pending = |minutes| Verdict::Pending { until: at(minutes) };
+        let lacked = |story: Vec<(i64, Verdict)>| {
+            let mut teller = Teller::default();
+            for (minute, verdict) in story {
+                teller.note(&Decision { at: at(minute), event: None, rule: None, alerts: vec![7], verdict });
+            }
+            lacked(&teller.alerts[&7], at(10), (Duration::from_secs(180), Duration::from_secs(10)))
+        };
+        assert!(lacked(vec![(0, pending(3)), (3, Verdict::Firing)]).contains("for company"));
+        let quiet = vec![(0, pending(3)), (3, Verdict::Firing), (3, explained())];
+        assert_eq!(lacked(quiet.clone()), ": it was kept quiet until then");
+        let anew = lacked([quiet, vec![(9, pending(12))]].concat());
+        assert!(anew.contains("it lasted 1 min after what had kept it quiet") && anew.contains("2 min more"), "{anew}");
     }
 
     #[test]

@@ -11,7 +11,7 @@ use super::{Failure, Format, duration, out, replay};
 use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::explain::{self, Chapter, Question, Story, moment};
-use crate::model::{Message, Seq, Timestamp};
+use crate::model::{Message, Seq, Timestamp, plural};
 use crate::render::{markup, one_line};
 use crate::store::{Fate, Reader, Sent};
 
@@ -60,7 +60,7 @@ pub(super) fn run(config: &Config, args: &ExplainArgs) -> Result<(), Failure> {
     let sent = reader.deliveries(same).map_err(failed)?;
     match args.format {
         Format::Json => out(&format!("{}\n", as_json(&story, &chapters, &sent, &file))),
-        Format::Text => out(&as_text(&story, &chapters, &sent, &file)),
+        Format::Text => out(&as_text(&story, &chapters, &sent, &file, args.device.is_some())),
     }
     Ok(())
 }
@@ -103,8 +103,11 @@ fn is_same(told: &Message, sent: &Message) -> bool {
     a.at == b.at && a.rule == b.rule && a.reason == b.reason && a.to == b.to && a.subjects == b.subjects
 }
 
-fn as_text(story: &Story<'_>, chapters: &[&Chapter], sent: &[Sent], file: &str) -> String {
+/// Of a `device`, events that came before are only counted.
+fn as_text(story: &Story<'_>, chapters: &[&Chapter], sent: &[Sent], file: &str, device: bool) -> String {
     let mut text = String::from("Times are UTC.\n");
+    let repeats = |chapter: &&&Chapter| chapter.line.verdict == "duplicate";
+    let left_out = if device { chapters.iter().filter(repeats).count() } else { 0 };
     let mut lines = Vec::new();
     // What was told comes right below its decision.
     let flush = |lines: &mut Vec<explain::Line>, text: &mut String| {
@@ -114,7 +117,7 @@ fn as_text(story: &Story<'_>, chapters: &[&Chapter], sent: &[Sent], file: &str) 
         }
         lines.clear();
     };
-    for chapter in chapters {
+    for chapter in chapters.iter().filter(|chapter| left_out == 0 || !repeats(chapter)) {
         lines.push(chapter.line.clone());
         let Some(message) = &chapter.message else { continue };
         flush(&mut lines, &mut text);
@@ -129,6 +132,10 @@ fn as_text(story: &Story<'_>, chapters: &[&Chapter], sent: &[Sent], file: &str) 
         }
     }
     flush(&mut lines, &mut text);
+    if left_out > 0 {
+        let repeats = plural(left_out as u64, "repeat");
+        let _ = writeln!(text, "{repeats} of these events left out; `--format json` has them");
+    }
     text
 }
 
