@@ -323,7 +323,7 @@ fn assert_fates_add_up(engine: &Engine) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 200, max_shrink_iters: 200, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 64, max_shrink_iters: 200, ..ProptestConfig::default() })]
 
     /// Extra ticks change no decision.
     #[test]
