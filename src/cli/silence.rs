@@ -196,7 +196,11 @@ impl Door {
         };
         let base = match &server.server {
             Some(url) => url.clone(),
-            None => format!("http://{}", access::Address::read(&folder).ok_or_else(|| not_running(&folder))?),
+            None => {
+                // A server that was killed leaves its address behind, and another may listen there: no token for it.
+                let address = access::Address::read(&folder).filter(|_| crate::store::is_held(&folder));
+                format!("http://{}", address.ok_or_else(|| not_running(&folder))?)
+            }
         };
         let base = Url::parse(base.trim_end_matches('/')).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
         let base = base.ok_or_else(|| Failure::usage("--server: write a URL, as in http://127.0.0.1:8080"))?;

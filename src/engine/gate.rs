@@ -3,9 +3,9 @@
 
 use std::sync::Arc;
 
+use super::Engine;
 use super::alert::{Alert, AlertId, By, Quiet, State};
 use super::decision::Verdict;
-use super::{Engine, Timer};
 use crate::model::{Name, Timestamp};
 use crate::rules::{DuringMute, Policy};
 
@@ -167,22 +167,6 @@ impl Engine {
         self.recheck_held(|by| matches!(by, By::Mute | By::Maintenance(_)));
         self.arm_silences();
         self.arm_calendar();
-    }
-
-    /// Sets a timer of which there is one.
-    pub(super) fn arm(&mut self, timer: Timer, due: Option<Timestamp>) {
-        let known = self.index.single.get(&timer).copied();
-        if known == due {
-            return;
-        }
-        if let Some(known) = known {
-            self.index.timers.remove(&(known, timer));
-            self.index.single.remove(&timer);
-        }
-        if let Some(due) = due {
-            self.index.timers.insert((due, timer));
-            self.index.single.insert(timer, due);
-        }
     }
 
     /// When a pending alert is past its `for`; later while its device is away on purpose.

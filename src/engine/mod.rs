@@ -6,7 +6,6 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
-use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -30,6 +29,7 @@ mod say;
 mod seen;
 mod silence;
 mod tell;
+mod timer;
 mod window;
 
 pub use decision::{Decision, Verdict};
@@ -40,6 +40,7 @@ use alert::{Alert, AlertId};
 use fates::Ledger;
 use incident::Incident;
 use seen::Seen;
+use timer::Timer;
 use window::Windows;
 
 /// What the engine reacts to.
@@ -189,17 +190,6 @@ impl Indexes {
     }
 }
 
-/// Whose timer it is, in the order in which those due at the same time fire. Alerts fire before incidents due at the same time, so that a message holds all that fired.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Timer {
-    Silences,
-    Absences,
-    Alert(AlertId),
-    Incident(u64),
-    Maintenance,
-    Digests,
-}
-
 /// Why a snapshot cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[error("the snapshot cannot be read: {0}")]
@@ -280,66 +270,6 @@ impl Engine {
         std::mem::take(&mut self.decisions)
     }
 
-    /// What the input made due at once fires with it, so that an extra tick at the same time changes nothing.
-    fn fire_timers(&mut self, at: Timestamp) {
-        while let Some(&(due, timer)) = self.index.timers.first() {
-            if due > at {
-                return;
-            }
-            self.index.timers.pop_first();
-            self.state.now = self.state.now.max(due);
-            self.timer_due(timer);
-        }
-    }
-
-    fn timer_due(&mut self, timer: Timer) {
-        self.index.single.remove(&timer);
-        match timer {
-            Timer::Silences => self.silences_due(),
-            Timer::Absences => self.absences_due(),
-            Timer::Alert(id) => self.alert_due(id),
-            Timer::Incident(id) => self.incident_due(id),
-            Timer::Maintenance => self.calendar_due(true),
-            Timer::Digests => self.calendar_due(false),
-        }
-    }
-
-    /// Journal time at which something will happen by itself, if anything will.
-    #[must_use]
-    pub fn next_wakeup(&self) -> Option<Timestamp> {
-        self.index.timers.first().map(|&(due, _)| due)
-    }
-
-    /// The first timer of what is pending or waiting: neither reminders nor the end of what nothing was heard of.
-    fn first_pending(&self) -> Option<(Timestamp, Timer)> {
-        let waits = |a: &Alert| match a.state {
-            alert::State::Pending { .. } | alert::State::Closing { .. } | alert::State::Flapping => true,
-            _ => a.quiet.as_ref().is_some_and(|quiet| quiet.until.is_some()),
-        };
-        let silenced = || {
-            let by_silence = |id: &AlertId| self.state.alerts.get(id).and_then(|a| a.quiet.as_ref()).map(|q| &q.by);
-            self.index.held.iter().any(|id| matches!(by_silence(id), Some(alert::By::Silence(_))))
-        };
-        let counts = |timer: &Timer| match timer {
-            Timer::Alert(id) => self.state.alerts.get(id).is_some_and(waits),
-            Timer::Incident(id) => self.state.incidents.get(id).is_some_and(|i| i.changed.is_some()),
-            Timer::Silences => silenced(),
-            Timer::Maintenance => true,
-            Timer::Absences | Timer::Digests => false,
-        };
-        self.index.timers.iter().find(|(_, timer)| counts(timer)).copied()
-    }
-
-    /// Lets time run on until nothing is pending or waiting, and no further: what `replay` does after the last line.
-    pub fn wind_down(&mut self) -> Vec<Decision> {
-        while let Some((due, timer)) = self.first_pending() {
-            self.index.timers.remove(&(due, timer));
-            self.state.now = self.state.now.max(due);
-            self.timer_due(timer);
-        }
-        std::mem::take(&mut self.decisions)
-    }
-
     /// Where every event ended so far.
     #[must_use]
     pub fn fates(&self) -> &EventFates {
@@ -416,76 +346,10 @@ impl Engine {
         }
     }
 
-    fn arm_all(&mut self) {
-        let alerts: Vec<AlertId> = self.state.alerts.keys().copied().collect();
-        let incidents: Vec<u64> = self.state.incidents.keys().copied().collect();
-        alerts.into_iter().for_each(|id| self.arm_alert(id));
-        incidents.into_iter().for_each(|id| self.arm_incident(id));
-    }
-
     /// The next number for an alert or an incident.
     fn next_id(&mut self) -> u64 {
         self.state.next_id += 1;
         self.state.next_id
-    }
-
-    /// Sets an alert's timer to what its state asks for.
-    fn arm_alert(&mut self, id: AlertId) {
-        let Some(rule) = self.state.alerts.get(&id).map(|a| Arc::clone(&a.rule)) else { return };
-        let policy = self.policy(&rule);
-        let window = self.threshold(&rule).map(|t| t.window);
-        let Some(alert) = self.state.alerts.get(&id) else { return };
-        let stale = policy.stale_after.map(|after| alert.last_event + after);
-        let quiet = alert.quiet.as_ref().map(|quiet| quiet.until);
-        let due = match alert.state {
-            alert::State::Collecting => {
-                let newest = alert.members.iter().map(|m| m.opened).max();
-                newest.zip(window).map(|(opened, window)| opened + window + Duration::from_millis(1))
-            }
-            alert::State::Pending { since } => {
-                Some(self.pending_until(alert, since, &policy)).into_iter().chain(stale).min()
-            }
-            alert::State::Firing if !alert.lasting => match quiet {
-                Some(Some(until)) => Some(until),
-                Some(None) => Some(alert.last_event + policy.cooldown),
-                None => alert.settled.then(|| alert.last_event + policy.cooldown),
-            },
-            alert::State::Firing => stale.into_iter().chain(quiet.flatten()).min(),
-            alert::State::Flapping => {
-                let calm = alert.flap.as_ref().map(|flap| flap.calm_at(&policy));
-                calm.or(stale).into_iter().chain(quiet.flatten()).min()
-            }
-            alert::State::Closing { until } => Some(until),
-            alert::State::Ended => None,
-        };
-        let Some(alert) = self.state.alerts.get_mut(&id) else { return };
-        if alert.timer != due {
-            if let Some(old) = alert.timer {
-                self.index.timers.remove(&(old, Timer::Alert(id)));
-            }
-            alert.timer = due;
-        }
-        if let Some(due) = due {
-            self.index.timers.insert((due, Timer::Alert(id)));
-        }
-    }
-
-    /// Sets an incident's timer to what it has to say next.
-    fn arm_incident(&mut self, id: u64) {
-        let Some(rule) = self.state.incidents.get(&id).map(|i| Arc::clone(&i.rule)) else { return };
-        let policy = self.policy(&rule);
-        let reminds = policy.repeat_interval.is_some() && self.reminds(id);
-        let Some(incident) = self.state.incidents.get_mut(&id) else { return };
-        let due = incident.deadline(&policy, reminds);
-        if incident.timer != due {
-            if let Some(old) = incident.timer {
-                self.index.timers.remove(&(old, Timer::Incident(id)));
-            }
-            incident.timer = due;
-        }
-        if let Some(due) = due {
-            self.index.timers.insert((due, Timer::Incident(id)));
-        }
     }
 
     fn threshold(&self, rule: &Arc<str>) -> Option<crate::rules::Threshold> {

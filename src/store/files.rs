@@ -80,6 +80,15 @@ fn sync_folder(dir: &Path) -> std::io::Result<()> {
     if cfg!(unix) { File::open(dir)?.sync_all() } else { Ok(()) }
 }
 
+/// Whether a process holds this data folder. What cannot be told counts as held.
+#[must_use]
+pub fn is_held(dir: &Path) -> bool {
+    match File::open(dir.join(LOCK)) {
+        Ok(file) => !matches!(file.try_lock_shared(), Ok(())),
+        Err(error) => error.kind() != std::io::ErrorKind::NotFound,
+    }
+}
+
 fn lock(dir: &Path) -> Result<File> {
     let cannot = |e: std::io::Error| Error::Fatal(format!("data folder {}: cannot write {LOCK}: {e}", dir.display()));
     let path = dir.join(LOCK);

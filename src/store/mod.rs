@@ -18,6 +18,7 @@ mod rows;
 mod sqlite;
 mod writer;
 
+pub use files::is_held;
 pub use reader::Reader;
 pub use sqlite::Sqlite;
 

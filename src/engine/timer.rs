@@ -1,0 +1,162 @@
+//! What happens by itself: whose timer is due, and when the next one is.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::alert::{Alert, AlertId, By, State};
+use super::{Decision, Engine};
+use crate::model::Timestamp;
+
+/// Whose timer it is, in the order in which those due at the same time fire: alerts before incidents, so that a message
+/// holds all that fired.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Timer {
+    Silences,
+    Absences,
+    Alert(AlertId),
+    Incident(u64),
+    Maintenance,
+    Digests,
+}
+
+impl Engine {
+    /// What the input made due at once fires with it, so that an extra tick at the same time changes nothing.
+    pub(super) fn fire_timers(&mut self, at: Timestamp) {
+        while let Some(&(due, timer)) = self.index.timers.first() {
+            if due > at {
+                return;
+            }
+            self.index.timers.pop_first();
+            self.state.now = self.state.now.max(due);
+            self.timer_due(timer);
+        }
+    }
+
+    pub(super) fn timer_due(&mut self, timer: Timer) {
+        self.index.single.remove(&timer);
+        match timer {
+            Timer::Silences => self.silences_due(),
+            Timer::Absences => self.absences_due(),
+            Timer::Alert(id) => self.alert_due(id),
+            Timer::Incident(id) => self.incident_due(id),
+            Timer::Maintenance => self.calendar_due(true),
+            Timer::Digests => self.calendar_due(false),
+        }
+    }
+
+    /// Journal time at which something will happen by itself, if anything will.
+    #[must_use]
+    pub fn next_wakeup(&self) -> Option<Timestamp> {
+        self.index.timers.first().map(|&(due, _)| due)
+    }
+
+    /// The first timer of what is pending or waiting: neither reminders nor the end of what nothing was heard of.
+    pub(super) fn first_pending(&self) -> Option<(Timestamp, Timer)> {
+        let waits = |a: &Alert| match a.state {
+            State::Pending { .. } | State::Closing { .. } | State::Flapping => true,
+            _ => a.quiet.as_ref().is_some_and(|quiet| quiet.until.is_some()),
+        };
+        let silenced = || {
+            let by_silence = |id: &AlertId| self.state.alerts.get(id).and_then(|a| a.quiet.as_ref()).map(|q| &q.by);
+            self.index.held.iter().any(|id| matches!(by_silence(id), Some(By::Silence(_))))
+        };
+        let counts = |timer: &Timer| match timer {
+            Timer::Alert(id) => self.state.alerts.get(id).is_some_and(waits),
+            Timer::Incident(id) => self.state.incidents.get(id).is_some_and(|i| i.changed.is_some()),
+            Timer::Silences => silenced(),
+            Timer::Maintenance => true,
+            Timer::Absences | Timer::Digests => false,
+        };
+        self.index.timers.iter().find(|(_, timer)| counts(timer)).copied()
+    }
+
+    /// Lets time run on until nothing is pending or waiting, and no further: what `replay` does after the last line.
+    pub fn wind_down(&mut self) -> Vec<Decision> {
+        while let Some((due, timer)) = self.first_pending() {
+            self.index.timers.remove(&(due, timer));
+            self.state.now = self.state.now.max(due);
+            self.timer_due(timer);
+        }
+        std::mem::take(&mut self.decisions)
+    }
+
+    pub(super) fn arm_all(&mut self) {
+        let alerts: Vec<AlertId> = self.state.alerts.keys().copied().collect();
+        let incidents: Vec<u64> = self.state.incidents.keys().copied().collect();
+        alerts.into_iter().for_each(|id| self.arm_alert(id));
+        incidents.into_iter().for_each(|id| self.arm_incident(id));
+    }
+
+    /// Sets an alert's timer to what its state asks for.
+    pub(super) fn arm_alert(&mut self, id: AlertId) {
+        let Some(rule) = self.state.alerts.get(&id).map(|a| Arc::clone(&a.rule)) else { return };
+        let policy = self.policy(&rule);
+        let window = self.threshold(&rule).map(|t| t.window);
+        let Some(alert) = self.state.alerts.get(&id) else { return };
+        let stale = policy.stale_after.map(|after| alert.last_event + after);
+        let quiet = alert.quiet.as_ref().map(|quiet| quiet.until);
+        let due = match alert.state {
+            State::Collecting => {
+                let newest = alert.members.iter().map(|m| m.opened).max();
+                newest.zip(window).map(|(opened, window)| opened + window + Duration::from_millis(1))
+            }
+            State::Pending { since } => Some(self.pending_until(alert, since, &policy)).into_iter().chain(stale).min(),
+            State::Firing if !alert.lasting => match quiet {
+                Some(Some(until)) => Some(until),
+                Some(None) => Some(alert.last_event + policy.cooldown),
+                None => alert.settled.then(|| alert.last_event + policy.cooldown),
+            },
+            State::Firing => stale.into_iter().chain(quiet.flatten()).min(),
+            State::Flapping => {
+                let calm = alert.flap.as_ref().map(|flap| flap.calm_at(&policy));
+                calm.or(stale).into_iter().chain(quiet.flatten()).min()
+            }
+            State::Closing { until } => Some(until),
+            State::Ended => None,
+        };
+        let Some(alert) = self.state.alerts.get_mut(&id) else { return };
+        if alert.timer != due {
+            if let Some(old) = alert.timer {
+                self.index.timers.remove(&(old, Timer::Alert(id)));
+            }
+            alert.timer = due;
+        }
+        if let Some(due) = due {
+            self.index.timers.insert((due, Timer::Alert(id)));
+        }
+    }
+
+    /// Sets an incident's timer to what it has to say next.
+    pub(super) fn arm_incident(&mut self, id: u64) {
+        let Some(rule) = self.state.incidents.get(&id).map(|i| Arc::clone(&i.rule)) else { return };
+        let policy = self.policy(&rule);
+        let reminds = policy.repeat_interval.is_some() && self.reminds(id);
+        let Some(incident) = self.state.incidents.get_mut(&id) else { return };
+        let due = incident.deadline(&policy, reminds);
+        if incident.timer != due {
+            if let Some(old) = incident.timer {
+                self.index.timers.remove(&(old, Timer::Incident(id)));
+            }
+            incident.timer = due;
+        }
+        if let Some(due) = due {
+            self.index.timers.insert((due, Timer::Incident(id)));
+        }
+    }
+
+    /// Sets a timer of which there is one.
+    pub(super) fn arm(&mut self, timer: Timer, due: Option<Timestamp>) {
+        let known = self.index.single.get(&timer).copied();
+        if known == due {
+            return;
+        }
+        if let Some(known) = known {
+            self.index.timers.remove(&(known, timer));
+            self.index.single.remove(&timer);
+        }
+        if let Some(due) = due {
+            self.index.timers.insert((due, timer));
+            self.index.single.insert(timer, due);
+        }
+    }
+}
