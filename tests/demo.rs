@@ -26,7 +26,7 @@ fn an_evening_is_told_here_and_nowhere_else() {
     let (code, said, err) = run(folder.path(), &url, &["demo", "--speed", "1500"]);
     assert_eq!(code, 0, "{said}{err}");
     let part = |part: &str| assert!(said.contains(part), "{part:?} is not in:\n{said}{err}");
-    part("-- 19:05 ap-office lost power");
+    part("-- 19:02 ap-office lost power");
     part("ap-office is offline");
     part("ap-office is back after 12 min");
     part("Switch sw-hall is offline");

@@ -13,7 +13,7 @@ use crate::clock::Clock;
 use crate::config::{Config, Log};
 use crate::destination::http::Http;
 use crate::destination::{DestinationSettings, Kind, Reply, Request};
-use crate::model::{Name, Secret, Timestamp};
+use crate::model::{Name, Secret, Timestamp, plural};
 use crate::replay::write_post;
 use crate::simulate::{Post, Story, story};
 use crate::source::SourceSettings;
@@ -184,13 +184,14 @@ fn say(at: Timestamp, text: &str) {
 fn conclude(args: &DemoArgs, story: &Story, messages: u64) {
     let events: usize = story.posts.iter().map(|post| post.events).sum();
     println!(
-        "\n{events} events came in {} webhooks, and {messages} messages were sent. A script that posts every event would have \
+        "\n{events} events came in {} webhooks; {} came out. A script that posts every event would have \
          sent {events}.\n\n\
          What next:\n\
          \x20 foghorn check --explain      every rule with its settings; `foghorn serve` applies them to your network\n\
          \x20 SLACK_WEBHOOK_URL=… foghorn demo --send      the same in your chat (or TEAMS_WEBHOOK_URL)\n\
          \x20 foghorn demo --write evening.ndjson && foghorn replay evening.ndjson      try other rules on this evening",
         story.posts.len(),
+        plural(messages, "message"),
     );
     if let Some(folder) = &args.keep {
         println!("  foghorn replay --stored --data {}      the journal that was kept", folder.display());

@@ -100,16 +100,14 @@ fn heading(about: &Notification, collected: &Collected, groups: &[(Severity, Str
 
 fn text(about: &Notification, collected: &Collected, groups: &[(Severity, String, Group)]) -> String {
     let messages = (collected.items.len() as u64).saturating_add(collected.more);
-    let (events, quiet) = (digest::counted(collected.events, "event"), digest::number(collected.quiet));
+    let (events, quiet) = (digest::counted(collected.events, "event"), digest::counted(collected.quiet, "event"));
     let since = digest::time(Some(collected.since));
+    let held = digest::counted(messages, "message");
     let mut text = Budget::default();
     text.push(&if collected.maintenance {
-        let held = digest::counted(messages, "message");
-        format!("During this maintenance, since {since}: {events}, {held} held back, {quiet} events told nowhere.")
+        format!("During this maintenance, since {since}: {events}, {held} held back, {quiet} told nowhere.")
     } else {
-        let held =
-            if messages == 1 { "1 message's".to_owned() } else { format!("{} messages'", digest::number(messages)) };
-        format!("Since {since}: {events}, {held} worth, {quiet} events kept quiet.")
+        format!("Since {since}: {held} kept for this digest, from {events}; {quiet} kept quiet.")
     });
     let day_ago = about.at - DAY;
     let mut left: Vec<(&str, usize)> = Vec::new();
