@@ -46,6 +46,22 @@ fn a_wrong_command_line_exits_2() {
 }
 
 #[test]
+fn options_of_serve_are_not_dropped_silently_before_another_command() {
+    let (code, said) = alone(Some(RULE), &["--data", "elsewhere", "check"]);
+    assert!(code == 2 && said.contains("write `--data` after the command"), "{code}: {said}");
+    let (code, said) = alone(Some(RULE), &["--data", "/dev/null/no", "serve", "--listen", "127.0.0.1:0"]);
+    assert!(code == 5 && said.contains("/dev/null/no"), "{code}: {said}");
+}
+
+#[test]
+fn one_rule_is_one_rule_and_a_file_without_tests_says_so() {
+    let (code, said) = alone(Some(RULE), &["check"]);
+    assert!(code == 0 && said.contains("no problems. 1 rule, 0 tests; tells console."), "{code}: {said}");
+    let (code, said) = alone(Some(RULE), &["test"]);
+    assert!(code == 0 && said.contains("rules.yaml has no `tests:`"), "{code}: {said}");
+}
+
+#[test]
 fn a_config_with_problems_exits_3_and_names_them_all() {
     let broken = "rules:\n  - {name: a, macth: {type: X}, for: 3, template: nope, notify: [nobody]}\n";
     for command in [&["check"][..], &["test"], &["serve"], &["replay", "-"]] {
