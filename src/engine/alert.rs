@@ -138,6 +138,9 @@ pub(super) struct Alert {
     /// Whether it takes part in what explains what: from when it is open to when it is over.
     #[serde(default)]
     pub(super) related: bool,
+    /// Whether another alert explained it at any time.
+    #[serde(default)]
+    pub(super) explained: bool,
     /// Alerts that explain it.
     #[serde(default)]
     pub(super) sources: BTreeSet<AlertId>,

@@ -55,6 +55,22 @@ impl Changes {
         }
     }
 
+    /// Takes back what was noted since.
+    fn take_back(&mut self, key: &str, since: Timestamp) {
+        let Some(times) = self.latest.get_mut(key) else { return };
+        let Some(&last) = times.last() else { return };
+        times.retain(|time| *time < since);
+        self.order.remove(&(last, key.to_owned()));
+        match times.last() {
+            Some(&last) => {
+                self.order.insert((last, key.to_owned()));
+            }
+            None => {
+                self.latest.remove(key);
+            }
+        }
+    }
+
     pub(super) fn reindex(&mut self) {
         let last = |(key, times): (&String, &Vec<Timestamp>)| times.last().map(|&last| (last, key.clone()));
         self.order = self.latest.iter().filter_map(last).collect();
@@ -72,6 +88,9 @@ impl Engine {
             return false;
         }
         let Some(alert) = self.state.alerts.get_mut(&id) else { return false };
+        if alert.explained && alert.state != State::Flapping {
+            return false; // another's doing
+        }
         if let (State::Flapping, Some(flap)) = (alert.state, &mut alert.flap) {
             flap.changes += n;
             flap.last = now;
@@ -102,6 +121,14 @@ impl Engine {
             None => self.release(id),
         }
         true
+    }
+
+    /// Another alert explains this one: that it opened is no change of its own.
+    pub(super) fn explain(&mut self, id: AlertId) {
+        let Some(alert) = self.state.alerts.get_mut(&id).filter(|a| a.state != State::Flapping) else { return };
+        alert.explained = true;
+        let (key, opened) = (format!("{}\u{1f}{}", alert.rule, alert.fingerprint), alert.opened());
+        self.state.changes.take_back(&key, opened);
     }
 
     /// Nothing changed for the rule's `stable`: it is told as it is.

@@ -88,6 +88,7 @@ impl Engine {
             return;
         }
         self.index.targets_of.entry(source).or_default().insert(target);
+        self.explain(target);
         if let Some(above) = self.state.alerts.get_mut(&source) {
             subjects.into_iter().for_each(|subject| darken(above, target, subject));
         }

@@ -295,6 +295,7 @@ impl Engine {
             quiet: None,
             for_digests: false,
             related: false,
+            explained: false,
             sources: BTreeSet::new(),
             behind: Vec::new(),
             evidence: None,

@@ -285,6 +285,7 @@ impl Engine {
             stable: false,
             quiet: None,
             related: false,
+            explained: false,
             sources: BTreeSet::new(),
             behind: Vec::new(),
             evidence: None,
