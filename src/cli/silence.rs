@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Subcommand;
-use reqwest::{Method, Url};
+use reqwest::{Method, StatusCode, Url};
 use serde_json::{Map, Value, json};
 
 use super::{Failure, Format, load, out};
@@ -17,6 +17,10 @@ use crate::web::access;
 
 /// The server answers within 5 s, even when the engine is busy.
 const TIMEOUT: Duration = Duration::from_secs(15);
+/// A server that is not ready yet is asked again so often …
+const TRIES: u32 = 50;
+/// … after this pause.
+const PAUSE: Duration = Duration::from_millis(200);
 
 /// What to do about silences.
 #[derive(Debug, Subcommand)]
@@ -216,12 +220,21 @@ impl Door {
             tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::unexpected)?;
         let client = http::direct().map_err(Failure::unexpected)?;
         let answer = runtime.block_on(async {
-            let mut request = client.request(method.clone(), url).timeout(TIMEOUT).bearer_auth(self.token.expose());
-            if let Some(body) = body {
-                request = request.json(body);
+            let mut tries = 0;
+            loop {
+                let mut request =
+                    client.request(method.clone(), &url).timeout(TIMEOUT).bearer_auth(self.token.expose());
+                if let Some(body) = body {
+                    request = request.json(body);
+                }
+                let response = request.send().await?;
+                // A server that has just started judges first what came before.
+                if response.status() != StatusCode::SERVICE_UNAVAILABLE || tries == TRIES {
+                    return Ok::<_, reqwest::Error>((response.status().as_u16(), response.text().await?));
+                }
+                tries += 1;
+                tokio::time::sleep(PAUSE).await;
             }
-            let response = request.send().await?;
-            Ok::<_, reqwest::Error>((response.status().as_u16(), response.text().await?))
         });
         let (status, text) = match answer {
             Ok(answer) => answer,
