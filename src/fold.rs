@@ -7,12 +7,16 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::engine::{Decision, Engine, Input, Limits, Opening, SilenceState, Verdict};
+use crate::history::History;
 use crate::model::{Event, EventFates, Journaled, Message, Name, Notification, Record, RulesRecord, Seq, Timestamp};
 use crate::rules::RuleSet;
 use crate::source::{self, Parsed, mist::catalogue};
 
 /// Makes rules of a journaled text; `None` when this release cannot read it.
 pub type Compile = fn(&RulesRecord) -> Option<RuleSet>;
+
+/// How the engine takes an input.
+type Handle<'a> = &'a mut dyn FnMut(&mut Engine, Timestamp, &Input) -> Vec<Decision>;
 
 /// The engine, and what stands between it and the journal.
 pub struct Fold {
@@ -95,47 +99,62 @@ impl Fold {
 
     /// Folds one entry.
     pub fn apply(&mut self, entry: &Journaled) -> Applied {
+        self.apply_by(entry, &mut |engine, at, input| engine.handle(at, input))
+    }
+
+    /// As [`Fold::apply`], and notes what became of each event.
+    pub fn apply_noted(&mut self, entry: &Journaled, history: &mut History) -> Applied {
+        self.apply_by(entry, &mut |engine, at, input| history.handle(engine, at, input))
+    }
+
+    /// A history that goes on from here: everything up to `folded` is folded.
+    #[must_use]
+    pub fn history(&self, folded: Seq) -> History {
+        History::of(&self.engine, folded)
+    }
+
+    fn apply_by(&mut self, entry: &Journaled, handle: Handle<'_>) -> Applied {
         let mut applied = Applied::default();
         match &entry.record {
-            Record::Post { source, body } => self.apply_post(entry, source, body, &mut applied),
-            Record::Tick => applied.decisions = self.engine.handle(entry.at, &Input::Tick),
+            Record::Post { source, body } => self.apply_post(entry, source, body, &mut applied, handle),
+            Record::Tick => applied.decisions = handle(&mut self.engine, entry.at, &Input::Tick),
             Record::Rules(record) => match (self.compile)(record) {
                 Some(rules) => {
-                    applied.decisions = self.engine.handle(entry.at, &Input::Rules(Arc::new(rules)));
+                    applied.decisions = handle(&mut self.engine, entry.at, &Input::Rules(Arc::new(rules)));
                     if record.start {
-                        applied.decisions.extend(self.engine.handle(entry.at, &Input::Started));
+                        applied.decisions.extend(handle(&mut self.engine, entry.at, &Input::Started));
                     }
                     self.header.rules = Some(record.clone());
                 }
                 None => {
-                    applied.decisions = self.engine.handle(entry.at, &Input::Tick);
+                    applied.decisions = handle(&mut self.engine, entry.at, &Input::Tick);
                     applied.remarks.push(Remark::RulesUnreadable);
                 }
             },
             Record::Clock { offset_ms } => {
-                applied.decisions = self.engine.handle(entry.at, &Input::Clock { offset_ms: *offset_ms });
+                applied.decisions = handle(&mut self.engine, entry.at, &Input::Clock { offset_ms: *offset_ms });
                 self.header.offset_ms = *offset_ms;
             }
             Record::Silence(silence) => {
-                applied.decisions = self.engine.handle(entry.at, &Input::Silence(silence.clone()));
+                applied.decisions = handle(&mut self.engine, entry.at, &Input::Silence(silence.clone()));
             }
             Record::Expire { id, .. } => {
-                applied.decisions = self.engine.handle(entry.at, &Input::Expire { id: id.clone() });
+                applied.decisions = handle(&mut self.engine, entry.at, &Input::Expire { id: id.clone() });
             }
         }
         applied
     }
 
-    fn apply_post(&mut self, entry: &Journaled, source: &Name, body: &[u8], applied: &mut Applied) {
+    fn apply_post(&mut self, entry: &Journaled, source: &Name, body: &[u8], applied: &mut Applied, handle: Handle<'_>) {
         let received = entry.at.shifted(self.header.offset_ms);
         for parsed in source::parse(source, entry.seq, received, body) {
             match parsed {
                 Parsed::Event(event) => {
-                    applied.decisions.extend(self.handle_event(entry.at, event));
+                    applied.decisions.extend(handle(&mut self.engine, entry.at, &Input::Event(event)));
                 }
                 Parsed::Malformed { why } => {
                     applied.remarks.push(Remark::Malformed { source: source.clone(), seq: entry.seq, why });
-                    applied.decisions.extend(self.engine.handle(entry.at, &Input::Tick));
+                    applied.decisions.extend(handle(&mut self.engine, entry.at, &Input::Tick));
                 }
             }
         }

@@ -11,7 +11,7 @@
 //! * 0: [`model`], the words
 //! * 1: [`clock`], [`rules`], [`render`], [`pacing`], [`metrics`], [`links`]: small parts
 //! * 2: [`engine`], [`source`], [`destination`], [`store`], [`simulate`]: the core, and one file per outside thing
-//! * 3: [`config`], [`fold`], [`processor`], [`dispatcher`], [`replay`], [`diff`], [`tune`], [`explain`], [`trial`], [`web`]: settings, and what runs
+//! * 3: [`config`], [`fold`], [`history`], [`processor`], [`dispatcher`], [`replay`], [`diff`], [`tune`], [`explain`], [`trial`], [`web`]: settings, and what runs
 //! * 4, 5: [`app`], [`cli`]: the doors
 
 pub mod app;
@@ -24,6 +24,7 @@ pub mod dispatcher;
 pub mod engine;
 pub mod explain;
 pub mod fold;
+pub mod history;
 pub mod links;
 pub mod metrics;
 pub mod model;

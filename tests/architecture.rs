@@ -12,26 +12,30 @@ const FLOORS: &[(u8, &[&str])] = &[
     (0, &["model"]),
     (1, &["clock", "rules", "render", "pacing", "metrics", "links"]),
     (2, &["engine", "source", "destination", "store", "simulate"]),
-    (3, &["config", "fold", "processor", "dispatcher", "replay", "diff", "tune", "explain", "trial", "web"]),
+    (3, &["config", "fold", "history", "processor", "dispatcher", "replay", "diff", "tune", "explain", "trial", "web"]),
     (4, &["app"]),
     (5, &["cli"]),
 ];
 
 /// Neighbours on one floor that may look at each other, and why.
 const NEIGHBOURS: &[(&str, &str)] = &[
-    ("render", "links"),   // a message's links
-    ("web", "processor"),  // what it published: the silences in force
-    ("pacing", "clock"),   // the limiters run on our clock
-    ("processor", "fold"), // the fold, fed by the live journal
-    ("replay", "fold"),    // the same fold, fed by a file or the stored journal
-    ("tune", "fold"),      // the same fold, again and again under changed rules
-    ("tune", "replay"),    // a POST is replay's word
-    ("tune", "diff"),      // what a change costs is what a comparison finds
-    ("trial", "fold"),     // the same fold, fed by `tests:`
-    ("explain", "fold"),   // the same fold, kept to be asked
-    ("trial", "explain"),  // a failing case says how it came to that
-    ("trial", "config"),   // the test cases are config's words
-    ("web", "dispatcher"), // /readyz shows the state of destinations
+    ("render", "links"),      // a message's links
+    ("web", "processor"),     // what it published: the silences in force
+    ("pacing", "clock"),      // the limiters run on our clock
+    ("processor", "fold"),    // the fold, fed by the live journal
+    ("fold", "history"),      // what became of the events it folds
+    ("processor", "history"), // the same, by steps
+    ("web", "history"),       // pages of it
+    ("web", "explain"),       // what was decided about an event
+    ("replay", "fold"),       // the same fold, fed by a file or the stored journal
+    ("tune", "fold"),         // the same fold, again and again under changed rules
+    ("tune", "replay"),       // a POST is replay's word
+    ("tune", "diff"),         // what a change costs is what a comparison finds
+    ("trial", "fold"),        // the same fold, fed by `tests:`
+    ("explain", "fold"),      // the same fold, kept to be asked
+    ("trial", "explain"),     // a failing case says how it came to that
+    ("trial", "config"),      // the test cases are config's words
+    ("web", "dispatcher"),    // /readyz shows the state of destinations
 ];
 
 /// The only modules that may know the settings file. The rest take what was resolved from it as plain values.

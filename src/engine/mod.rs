@@ -30,11 +30,13 @@ mod seen;
 mod silence;
 mod tell;
 mod timer;
+mod view;
 mod window;
 
 pub use decision::{Decision, Verdict};
 pub use seen::MEMORY as DUPLICATE_MEMORY;
 pub use silence::SilenceState;
+pub use view::{Deed, IncidentState, Standing, Waiting};
 
 use alert::{Alert, AlertId};
 use fates::Ledger;

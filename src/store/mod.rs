@@ -12,6 +12,7 @@ use crate::clock::JournalClock;
 pub use crate::model::MessageFates;
 use crate::model::{Journaled, Message, Name, Record, Seq, Timestamp};
 
+mod events;
 mod files;
 mod reader;
 mod rows;
@@ -19,6 +20,7 @@ mod sqlite;
 mod writer;
 
 pub use files::is_held;
+pub use events::{EventId, EventRow, Fate, FateChange, WaitsWith};
 pub use reader::Reader;
 pub use sqlite::Sqlite;
 

@@ -1,0 +1,186 @@
+//! What became of each event, against the engine's own counts: the rows' sums are these, whatever came.
+#![allow(missing_docs, clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use foghorn::config::{Config, rules_from_record};
+use foghorn::fold::Fold;
+use foghorn::history::Added;
+use foghorn::model::{EventFates, Journaled, Name, Record, RulesRecord, Seq, Severity, Silence, Timestamp, Until};
+use foghorn::rules::RuleSet;
+use foghorn::simulate::{Options, Preset, simulate};
+use foghorn::store::{EventRow, Fate, FateChange};
+use proptest::prelude::*;
+use serde_json::json;
+
+/// Monday, 5 January 2026, midnight.
+const START: Timestamp = Timestamp::from_millis(1_767_571_200_000);
+
+/// Rules of each make, so that random traffic meets every path.
+const RULES: &str = r#"
+server: {listen: 127.0.0.1:0}
+destinations:
+  all: {webhook: {url: "http://127.0.0.1:9/"}}
+  urgent: {webhook: {url: "http://127.0.0.1:9/"}, min_severity: critical}
+time_intervals:
+  night: [{times: ["00:00-00:20"]}]
+digests:
+  daily: {at: "00:40", into: all}
+inhibit_rules:
+  - {source: {condition: switch_offline}, target: {condition: ap_offline}, equal: [site]}
+rules:
+  - {name: patient, match: {condition: ap_offline}, for: 60s, group_by: [device]}
+  - {name: plain, match: {condition: ap_offline, device: [ap-1, ap-2]}}
+  - {name: sticky, match: {condition: ap_offline, device: ap-3}, keep_firing_for: 90s, group_wait: 0s, notify: [urgent]}
+  - {name: mass, match: {condition: ap_offline}, threshold: {count: 2, within: 5m, distinct: device_mac}, severity: critical}
+  - {name: switches, match: {condition: switch_offline}, flapping: {changes: 4, within: 10m, stable: 5m}}
+  - {name: radar, match: {type: AP_RADAR_DETECTED}, cooldown: 100s}
+  - {name: often, match: {type: AP_RADAR_DETECTED}, threshold: {count: 3, within: 2m}}
+  - {name: nightly, match: {type: AP_CONFIGURED}, mute_time_intervals: [night], during_mute: drop}
+  - {name: digested, match: {type: AP_RESTARTED}, notify: [daily]}
+"#;
+
+fn compiled(text: &str) -> (Arc<RuleSet>, RulesRecord) {
+    let destinations = vec![(Name::new("all"), Severity::Info), (Name::new("urgent"), Severity::Critical)];
+    let record = RulesRecord { text: text.to_owned(), destinations, start: true };
+    let problem = || Config::parse(text, None, &|_| None).map(|_| ()).unwrap_err();
+    let rules = rules_from_record(&record).unwrap_or_else(|| panic!("{:?}", problem()));
+    (Arc::new(rules), record)
+}
+
+/// The rows as a store would keep them.
+#[derive(Default)]
+struct Rows {
+    rows: Vec<EventRow>,
+}
+
+impl Rows {
+    fn add(&mut self, added: Added) {
+        self.rows.extend(added.rows);
+        for FateChange { waits, upto, fate } in added.changes {
+            for row in self.rows.iter_mut().filter(|row| row.waits == Some(waits) && row.id <= upto) {
+                (row.fate, row.waits) = (fate.clone(), None);
+            }
+        }
+    }
+
+    fn sums(&self) -> EventFates {
+        let mut sums = EventFates { total: self.rows.len() as u64, ..EventFates::default() };
+        for row in &self.rows {
+            match &row.fate {
+                Fate::Pending => sums.pending += 1,
+                Fate::Told => sums.told += 1,
+                Fate::Unmatched => sums.unmatched += 1,
+                Fate::Duplicate => sums.duplicate += 1,
+                Fate::Suppressed(why) => *sums.suppressed.entry(why.to_string()).or_default() += 1,
+            }
+            assert_eq!(row.fate == Fate::Pending, row.waits.is_some(), "{row:?}");
+        }
+        sums
+    }
+}
+
+/// Folds entries with and without a history; `cut` restarts from a snapshot there.
+fn agree(rules: &Arc<RuleSet>, entries: &[Journaled], cut: Option<usize>) -> EventFates {
+    let mut plain = Fold::new(Arc::clone(rules), rules_from_record);
+    let mut noted = Fold::new(Arc::clone(rules), rules_from_record);
+    let mut history = noted.history(Seq(0));
+    let mut rows = Rows::default();
+    let mut seen: Vec<Vec<u8>> = Vec::new();
+    for (n, entry) in entries.iter().enumerate() {
+        if cut == Some(n) {
+            seen.push(noted.take_seen());
+            let snapshot = noted.snapshot();
+            noted = Fold::restore(&snapshot, seen.iter().map(Vec::as_slice), rules, rules_from_record).unwrap();
+            history = noted.history(Seq(entry.seq.0 - 1));
+        }
+        let one = plain.apply(entry).decisions;
+        let other = noted.apply_noted(entry, &mut history).decisions;
+        assert_eq!(one, other, "entry {}: being looked at changes nothing", entry.seq);
+        rows.add(history.take());
+        if n % 16 == 0 || n + 1 == entries.len() {
+            assert_eq!(&rows.sums(), noted.fates(), "after entry {}", entry.seq);
+        }
+    }
+    noted.fates().clone()
+}
+
+fn entry(seq: usize, at: Timestamp, record: Record) -> Journaled {
+    Journaled { seq: Seq(seq as u64 + 1), at, record }
+}
+
+/// One thing of a random history: after how long, which, of what device.
+type Happening = (u64, u8, u8);
+
+fn entries(happenings: &[Happening], record: &RulesRecord) -> Vec<Journaled> {
+    let mut at = START;
+    let mut made = vec![entry(0, at, Record::Rules(record.clone()))];
+    for (n, (after, what, device)) in happenings.iter().enumerate() {
+        at = at.shifted(i64::try_from(*after).unwrap());
+        let kind = match what {
+            0..=3 => "AP_DISCONNECTED",
+            4..=6 => "AP_CONNECTED",
+            7 => "SW_DISCONNECTED",
+            8 => "SW_CONNECTED",
+            9 | 10 => "AP_RADAR_DETECTED",
+            11 => "AP_CONFIGURED",
+            12 => "AP_RESTARTED",
+            _ => "SOMETHING_ELSE",
+        };
+        let record = match what {
+            14 => Record::Tick,
+            15 => Record::Silence(Silence {
+                id: format!("s{}", device),
+                matches: json!({"device": format!("ap-{device}")}),
+                until: if device % 2 == 0 { Until::Resolved } else { Until::At(at.shifted(200_000)) },
+                author: "a".into(),
+                comment: String::new(),
+                created: at,
+            }),
+            16 => Record::Expire { id: format!("s{device}"), author: "a".into() },
+            17 => Record::Rules(RulesRecord {
+                text: if device % 2 == 0 { RULES.replace("name: radar", "name: radio") } else { RULES.to_owned() },
+                start: false,
+                ..record.clone()
+            }),
+            _ => {
+                let (name, of) = if kind.starts_with("SW") { ("sw", "switch") } else { ("ap", "ap") };
+                let event = |device: u8| {
+                    json!({"type": kind, "timestamp": at.seconds(), "mac": format!("5c5b3500{:02x}{device:02x}", name.len() + usize::from(of == "ap")),
+                           "device_name": format!("{name}-{device}"), "device_type": of, "site_id": format!("site-{}", device % 2), "n": n % 7})
+                };
+                let body = json!({"topic": "device-events", "events": [event(*device), event((device + 1) % 4)]});
+                Record::Post { source: "mist".into(), body: body.to_string().into() }
+            }
+        };
+        made.push(entry(n + 1, at, record));
+    }
+    made
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(24) })]
+    #[test]
+    fn the_rows_add_up_to_the_engines_counts(
+        happenings in prop::collection::vec((prop_oneof![3 => 0..20_000_u64, 1 => 0..400_000_u64], 0..18_u8, 0..4_u8), 1..100),
+        cut in prop::option::of(0..100_usize),
+    ) {
+        let (rules, record) = compiled(RULES);
+        agree(&rules, &entries(&happenings, &record), cut);
+    }
+}
+
+#[test]
+fn the_rows_of_a_simulated_week_add_up() {
+    let config = Config::load_offline(None, &|_| None).unwrap();
+    let options = Options { preset: Preset::Home, seed: 3, start: START, days: 3, lossy: true, site_webhooks: true };
+    let posts = simulate(options).posts;
+    let posts = posts.into_iter().enumerate().map(|(n, post)| {
+        let body: bytes::Bytes = post.body.clone().into();
+        entry(n, post.received_at, Record::Post { source: "mist".into(), body })
+    });
+    let fates = agree(&config.rules, &posts.collect::<Vec<_>>(), Some(500));
+    let kinds: BTreeMap<_, _> = fates.suppressed.clone();
+    assert!(fates.told > 0 && fates.duplicate > 0 && !kinds.is_empty(), "{fates:?}");
+}
