@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::engine::{Decision, Engine, Input, Limits, Opening, SilenceState, Verdict};
+use crate::engine::{Decision, Engine, IncidentState, Input, Limits, Opening, SilenceState, Verdict};
 use crate::history::History;
 use crate::model::{Event, EventFates, Journaled, Message, Name, Notification, Record, RulesRecord, Seq, Timestamp};
 use crate::rules::RuleSet;
@@ -191,6 +191,12 @@ impl Fold {
     #[must_use]
     pub fn open(&self) -> (usize, usize) {
         self.engine.open()
+    }
+
+    /// What lasts, the youngest first: at most `limit`, and how many there are.
+    #[must_use]
+    pub fn incidents(&self, limit: usize) -> (Vec<IncidentState>, usize) {
+        self.engine.incidents(limit)
     }
 
     /// The silences that stand, oldest first.

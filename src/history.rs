@@ -7,9 +7,16 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
+mod feed;
+mod pages;
+mod words;
+
+pub use feed::{Feed, Frame};
+pub use pages::{Found, Past, Question, catch_up, shown};
+
 use crate::engine::{Decision, Deed, Engine, Input, Verdict, Waiting};
 use crate::model::{Event, EventFates, Seq, Timestamp};
-use crate::store::{EventId, EventRow, Fate, FateChange, WaitsWith};
+use crate::store::{EventFate, EventId, EventRow, FateChange, WaitsWith};
 
 /// What one step adds to the history.
 #[derive(Clone, Debug, Default)]
@@ -18,6 +25,8 @@ pub struct Added {
     pub rows: Vec<EventRow>,
     /// What became of earlier ones, in order.
     pub changes: Vec<FateChange>,
+    /// A sample of the events: whatever was asked for by [`History::show`].
+    pub shown: Vec<(EventRow, Arc<Event>)>,
 }
 
 /// Follows one engine.
@@ -33,6 +42,7 @@ pub struct History {
     /// The newest event there is a row of, or was before the restart.
     last: EventId,
     added: Added,
+    show: usize,
 }
 
 /// What the counts gained since the last look, as far as it is not accounted for.
@@ -55,22 +65,22 @@ impl Gained {
     }
 
     /// Takes so many of this fate; where the counts say otherwise they are right, and another is given.
-    fn take(&mut self, count: u64, wanted: Fate) -> Fate {
+    fn take(&mut self, count: u64, wanted: EventFate) -> EventFate {
         let reason = wanted.why().filter(|why| self.suppressed.get(&***why).is_some_and(|left| *left >= count));
         let reason = reason.map(|why| why.to_string());
         let other = || {
             let fits = |(why, left): (&String, &u64)| (*left >= count).then(|| why.clone());
             self.suppressed.iter().find_map(fits)
         };
-        if self.told >= count && (wanted == Fate::Told || (reason.is_none() && other().is_none())) {
+        if self.told >= count && (wanted == EventFate::Told || (reason.is_none() && other().is_none())) {
             self.told -= count;
-            return Fate::Told;
+            return EventFate::Told;
         }
         let Some(reason) = reason.or_else(other) else { return wanted };
         if let Some(left) = self.suppressed.get_mut(&reason) {
             *left -= count;
         }
-        Fate::Suppressed(reason.into())
+        EventFate::Suppressed(reason.into())
     }
 }
 
@@ -105,6 +115,11 @@ impl History {
         decisions
     }
 
+    /// Keeps up to so many of the next events at hand.
+    pub fn show(&mut self, most: usize) {
+        self.show = most;
+    }
+
     /// What was added since the last call.
     pub fn take(&mut self) -> Added {
         std::mem::take(&mut self.added)
@@ -118,10 +133,10 @@ impl History {
         let mut gained = Gained::since(&self.known, now);
         // An event that waits is none of those that moved.
         let (own, waits) = match event {
-            Some(_) if now.duplicate > self.known.duplicate => (Some(Fate::Duplicate), None),
-            Some(_) if now.unmatched > self.known.unmatched => (Some(Fate::Unmatched), None),
+            Some(_) if now.duplicate > self.known.duplicate => (Some(EventFate::Duplicate), None),
+            Some(_) if now.unmatched > self.known.unmatched => (Some(EventFate::Unmatched), None),
             Some(event) => match self.waits(engine, event, made) {
-                Some(waits) => (Some(Fate::Pending), Some(waits)),
+                Some(waits) => (Some(EventFate::Pending), Some(waits)),
                 None => (None, None),
             },
             None => (None, None),
@@ -203,15 +218,15 @@ impl History {
         }
         let Some(known) = self.waiting.remove(&alert) else { return 0 };
         let fate = match now {
-            Some(now) if now.told => Fate::Told,
-            Some(_) => Fate::Suppressed("nobody_to_tell".into()),
+            Some(now) if now.told => EventFate::Told,
+            Some(_) => EventFate::Suppressed("nobody_to_tell".into()),
             None => gone(alert, made, known.reason),
         };
         let mut decided = Vec::new();
         for ticket in &known.shared {
             let Some(left) = self.tickets.get_mut(ticket) else { continue };
             *left = left.saturating_sub(1);
-            if fate == Fate::Told || *left == 0 {
+            if fate == EventFate::Told || *left == 0 {
                 self.tickets.remove(ticket);
                 decided.push(WaitsWith::Ticket(*ticket));
             }
@@ -228,7 +243,7 @@ impl History {
         count
     }
 
-    fn add(&mut self, event: &Event, fate: Fate, waits: Option<WaitsWith>, made: &[Decision]) {
+    fn add(&mut self, event: &Arc<Event>, fate: EventFate, waits: Option<WaitsWith>, made: &[Decision]) {
         let Some(id) = EventId::parse(&event.id) else { return };
         let about = || made.iter().filter(|decision| decision.event.as_ref() == Some(&event.id));
         let mut rules: Vec<Arc<str>> = Vec::new();
@@ -240,29 +255,34 @@ impl History {
             alerts.extend(decision.alerts.iter().filter(|alert| !alerts.contains(alert)).collect::<Vec<_>>());
         }
         self.last = id;
-        self.added.rows.push(EventRow { id, received: event.received, fate, waits, rules, alerts });
+        let row = EventRow { id, received: event.received, fate, waits, rules, alerts };
+        if self.show > 0 {
+            self.show -= 1;
+            self.added.shown.push((row.clone(), Arc::clone(event)));
+        }
+        self.added.rows.push(row);
     }
 }
 
 /// What became of the events of an alert that is gone.
-fn gone(alert: u64, made: &[Decision], reason: &'static str) -> Fate {
+fn gone(alert: u64, made: &[Decision], reason: &'static str) -> EventFate {
     let about = || made.iter().filter(|decision| decision.alerts.contains(&alert));
     if about().any(|decision| matches!(decision.verdict, Verdict::Notify(_))) {
-        return Fate::Told;
+        return EventFate::Told;
     }
     let dropped = about().find_map(|decision| match &decision.verdict {
         verdict @ (Verdict::OverLimit | Verdict::RuleRemoved | Verdict::BelowThreshold { .. }) => verdict.suppression(),
         _ => None,
     });
-    Fate::Suppressed(dropped.unwrap_or(reason).into())
+    EventFate::Suppressed(dropped.unwrap_or(reason).into())
 }
 
 /// What an event's own decisions say of its fate, where it does not wait.
-fn likely(id: &str, made: &[Decision]) -> Fate {
+fn likely(id: &str, made: &[Decision]) -> EventFate {
     let about = || made.iter().filter(|decision| decision.event.as_deref() == Some(id));
     let suppressed = about().find_map(|decision| decision.verdict.suppression());
     if about().any(|d| matches!(d.verdict, Verdict::Again | Verdict::Ended | Verdict::Closing { .. })) {
-        return Fate::Told;
+        return EventFate::Told;
     }
-    suppressed.map_or(Fate::Told, |why| Fate::Suppressed(why.into()))
+    suppressed.map_or(EventFate::Told, |why| EventFate::Suppressed(why.into()))
 }

@@ -7,8 +7,9 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::engine::{DUPLICATE_MEMORY, SilenceState};
+use crate::engine::{DUPLICATE_MEMORY, IncidentState, SilenceState, Verdict};
 use crate::fold::{Applied, Compile, Fold, Remark, messages};
+use crate::history::{Added, Feed, History};
 use crate::metrics::Metrics;
 use crate::model::{Message, Record, Seq, Timestamp};
 use crate::render::Templates;
@@ -43,7 +44,12 @@ pub struct Published {
     pub folded: Seq,
     /// The silences in force; what they match may be a second old.
     pub silences: Arc<Vec<SilenceState>>,
+    /// What lasts, and how much of that there is; may be a second old.
+    pub incidents: Arc<(Vec<IncidentState>, usize)>,
 }
+
+/// Incidents published at most.
+const INCIDENTS: usize = 500;
 
 /// Reads the journal in order and turns it into messages. One of these runs per store.
 pub struct Processor<S> {
@@ -52,6 +58,8 @@ pub struct Processor<S> {
     metrics: Metrics,
     ready: watch::Sender<bool>,
     fold: Fold,
+    history: History,
+    feed: Feed,
     /// Everything up to here is folded.
     folded: Seq,
     /// Everything up to here was committed before the restart: its messages exist.
@@ -97,7 +105,12 @@ impl<S: Store> Processor<S> {
         };
         let size = recovered.snapshot.as_ref().map_or(0, |(_, bytes)| bytes.len() as u64);
         let snapshot = Taken { seq: folded, at: store.clock().now(), size };
-        let published = watch::Sender::new(Published { folded, silences: Arc::new(fold.silences()) });
+        let published = watch::Sender::new(Published {
+            folded,
+            silences: Arc::new(fold.silences()),
+            incidents: Arc::new(fold.incidents(INCIDENTS)),
+        });
+        let history = fold.history(folded);
         let looked = (snapshot.at, false);
         Ok(Self {
             store,
@@ -105,6 +118,8 @@ impl<S: Store> Processor<S> {
             metrics,
             ready,
             fold,
+            history,
+            feed: Feed::default(),
             folded,
             committed: recovered.cursor,
             snapshot,
@@ -118,6 +133,12 @@ impl<S: Store> Processor<S> {
     #[must_use]
     pub fn with_snapshot_every(self, entries: u64) -> Self {
         Self { snapshot_entries: entries, ..self }
+    }
+
+    /// Tells of events as they are judged.
+    #[must_use]
+    pub fn with_feed(self, feed: Feed) -> Self {
+        Self { feed, ..self }
     }
 
     /// How far it is, and which silences are in force.
@@ -143,8 +164,9 @@ impl<S: Store> Processor<S> {
                 continue;
             }
             let mut made = Vec::new();
+            self.history.show(self.feed.room(self.store.clock().now()));
             for entry in &entries {
-                let applied = self.fold.apply(entry);
+                let applied = self.fold.apply_noted(entry, &mut self.history);
                 self.folded = entry.seq;
                 if entry.seq > self.committed {
                     made.extend(self.render(applied));
@@ -169,11 +191,15 @@ impl<S: Store> Processor<S> {
         let at = self.store.clock().now();
         let look = now || at.since(self.looked.0) >= LOOK_AFTER;
         let silences = look.then(|| Arc::new(self.fold.silences()));
+        let incidents = look.then(|| Arc::new(self.fold.incidents(INCIDENTS)));
         self.looked = if look { (at, false) } else { (self.looked.0, true) };
         self.published.send_modify(|published| {
             published.folded = self.folded;
             if let Some(silences) = silences {
                 published.silences = silences;
+            }
+            if let Some(incidents) = incidents {
+                published.incidents = incidents;
             }
         });
     }
@@ -191,7 +217,7 @@ impl<S: Store> Processor<S> {
         }
     }
 
-    fn render(&self, applied: Applied) -> Vec<Message> {
+    fn render(&self, applied: Applied) -> Vec<(Message, Vec<u64>)> {
         for remark in applied.remarks {
             match remark {
                 Remark::Malformed { source, seq, why } => {
@@ -201,11 +227,18 @@ impl<S: Store> Processor<S> {
                 Remark::RulesUnreadable => warn!("journaled rules cannot be read by this release; those before stay"),
             }
         }
-        messages(applied.decisions, &self.templates.borrow())
+        let notify = applied.decisions.iter().filter(|decision| matches!(decision.verdict, Verdict::Notify(_)));
+        let alerts: Vec<Vec<u64>> = notify.map(|decision| decision.alerts.clone()).collect();
+        messages(applied.decisions, &self.templates.borrow()).into_iter().zip(alerts).collect()
     }
 
     /// Commits what was folded; tries again while the store cannot write.
-    async fn commit(&mut self, made: Vec<Message>, behind: bool, last: bool) -> Result<(), crate::store::Error> {
+    async fn commit(
+        &mut self,
+        made: Vec<(Message, Vec<u64>)>,
+        behind: bool,
+        last: bool,
+    ) -> Result<(), crate::store::Error> {
         let at = self.store.clock().now();
         let since = self.folded.0 - self.snapshot.seq.0;
         let least = self.snapshot_entries * if behind { SNAPSHOT_BEHIND } else { 1 };
@@ -214,9 +247,14 @@ impl<S: Store> Processor<S> {
         if since == 0 && made.is_empty() {
             return Ok(());
         }
+        let Added { rows, changes, shown } = self.history.take();
+        let (messages, alerts) = made.into_iter().unzip();
         let step = Step {
             seq: self.folded,
-            messages: made,
+            messages,
+            alerts,
+            events: Arc::new(rows),
+            fates: changes,
             seen: self.fold.take_seen(),
             seen_until: Some(at - DUPLICATE_MEMORY),
             snapshot: due.then(|| self.fold.snapshot()),
@@ -238,6 +276,7 @@ impl<S: Store> Processor<S> {
             self.snapshot = Taken { seq: self.folded, at, size };
         }
         self.metrics.set_events(self.fold.fates().clone(), self.folded);
+        self.feed.tell(&shown);
         Ok(())
     }
 
@@ -265,8 +304,7 @@ impl<S: Store> Processor<S> {
             return Ok(());
         }
         let now = self.store.clock().now();
-        let unseen = self.looked.1 && !self.published.borrow().silences.is_empty();
-        let idle = if unseen { LOOK_AFTER } else { SNAPSHOT_AFTER };
+        let idle = if self.looked.1 { LOOK_AFTER } else { SNAPSHOT_AFTER };
         let until_due = self.fold.next_wakeup().map(|due| due.since(now));
         if until_due.is_some_and(|wait| wait.is_zero()) {
             return self.append(Record::Tick).await;

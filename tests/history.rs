@@ -10,7 +10,7 @@ use foghorn::history::Added;
 use foghorn::model::{EventFates, Journaled, Name, Record, RulesRecord, Seq, Severity, Silence, Timestamp, Until};
 use foghorn::rules::RuleSet;
 use foghorn::simulate::{Options, Preset, simulate};
-use foghorn::store::{EventRow, Fate, FateChange};
+use foghorn::store::{EventFate, EventRow, FateChange};
 use proptest::prelude::*;
 use serde_json::json;
 
@@ -69,13 +69,13 @@ impl Rows {
         let mut sums = EventFates { total: self.rows.len() as u64, ..EventFates::default() };
         for row in &self.rows {
             match &row.fate {
-                Fate::Pending => sums.pending += 1,
-                Fate::Told => sums.told += 1,
-                Fate::Unmatched => sums.unmatched += 1,
-                Fate::Duplicate => sums.duplicate += 1,
-                Fate::Suppressed(why) => *sums.suppressed.entry(why.to_string()).or_default() += 1,
+                EventFate::Pending => sums.pending += 1,
+                EventFate::Told => sums.told += 1,
+                EventFate::Unmatched => sums.unmatched += 1,
+                EventFate::Duplicate => sums.duplicate += 1,
+                EventFate::Suppressed(why) => *sums.suppressed.entry(why.to_string()).or_default() += 1,
             }
-            assert_eq!(row.fate == Fate::Pending, row.waits.is_some(), "{row:?}");
+            assert_eq!(row.fate == EventFate::Pending, row.waits.is_some(), "{row:?}");
         }
         sums
     }

@@ -1,5 +1,6 @@
 //! What became of each event, as rows: the words of the store's second half, for pages and searches.
 
+use std::future::Future;
 use std::sync::Arc;
 
 use crate::model::{Seq, Timestamp};
@@ -50,7 +51,7 @@ impl std::fmt::Display for EventId {
 
 /// What became of one event.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Fate {
+pub enum EventFate {
     /// An alert it is part of may still be told.
     Pending,
     /// It is part of a message.
@@ -63,7 +64,7 @@ pub enum Fate {
     Suppressed(Arc<str>),
 }
 
-impl Fate {
+impl EventFate {
     /// Every word there is.
     pub const WORDS: [&'static str; 5] = ["pending", "told", "unmatched", "duplicate", "suppressed"];
 
@@ -106,7 +107,7 @@ pub struct EventRow {
     /// Wall time at which we got it.
     pub received: Timestamp,
     /// What became of it so far.
-    pub fate: Fate,
+    pub fate: EventFate,
     /// What it waits with.
     pub waits: Option<WaitsWith>,
     /// The rules that had something to say about it.
@@ -123,5 +124,136 @@ pub struct FateChange {
     /// None after this one.
     pub upto: EventId,
     /// What became of them.
-    pub fate: Fate,
+    pub fate: EventFate,
+}
+
+/// One word an event is found by, whole or by how it begins: letters and digits in lower case, nothing else.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Term {
+    /// The whole word.
+    Is(String),
+    /// How a word begins.
+    Begins(String),
+}
+
+/// The words an event is found by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Doc {
+    /// The event.
+    pub id: EventId,
+    /// The words, without repeats.
+    pub words: Vec<String>,
+}
+
+/// Which fate is asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// Exactly this one.
+    Exactly(EventFate),
+    /// Kept quiet, whatever the reason.
+    Suppressed,
+}
+
+impl Wanted {
+    /// Whether this is one of them.
+    #[must_use]
+    pub fn is(&self, fate: &EventFate) -> bool {
+        match self {
+            Self::Exactly(wanted) => wanted == fate,
+            Self::Suppressed => matches!(fate, EventFate::Suppressed(_)),
+        }
+    }
+}
+
+/// What rows are asked for: the newest first.
+#[derive(Clone, Debug)]
+pub struct RowQuery {
+    /// Only earlier ones.
+    pub before: EventId,
+    /// Only later ones.
+    pub after: EventId,
+    /// At most so many.
+    pub limit: usize,
+    /// All of these words; only events that are indexed are found by words.
+    pub terms: Vec<Term>,
+    /// This fate.
+    pub fate: Option<Wanted>,
+}
+
+/// Rows, and where to go on.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Rows {
+    /// The newest first.
+    pub rows: Vec<EventRow>,
+    /// Ask for those before this one; `None` when there are no more. There may be more though `rows` is not full: one
+    /// question looks at so many only.
+    pub next: Option<EventId>,
+}
+
+/// One try to tell a destination.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attempt {
+    /// Journal time.
+    pub at: Timestamp,
+    /// `delivered`, `again` or `dead`.
+    pub outcome: &'static str,
+    /// What went wrong.
+    pub why: Option<String>,
+}
+
+/// A message to one destination, wherever it has come to.
+#[derive(Clone, Debug)]
+pub struct SentMessage {
+    /// Its number.
+    pub id: super::DeliveryId,
+    /// Whom it tells.
+    pub to: crate::model::Name,
+    /// `queued`, `delivered`, `digested` or `dead`.
+    pub state: &'static str,
+    /// What it says.
+    pub message: crate::model::Message,
+    /// The tries, oldest first.
+    pub attempts: Vec<Attempt>,
+}
+
+/// How many events met which fate, in spans of time and by rule.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Noise {
+    /// By the beginning of the span: told, and all others but pending ones.
+    pub spans: Vec<(Timestamp, u64, u64)>,
+    /// By rule: told, and all others but pending ones.
+    pub rules: Vec<(String, u64, u64)>,
+}
+
+/// What became of events, beside the journal they are in.
+pub trait Past: super::Store {
+    /// Rows, newest first.
+    fn rows(&self, query: RowQuery) -> impl Future<Output = super::Result<Rows>> + Send;
+
+    /// Rows after this one, oldest first.
+    fn next_rows(&self, after: EventId, limit: usize) -> impl Future<Output = super::Result<Vec<EventRow>>> + Send;
+
+    /// One row.
+    fn row(&self, id: EventId) -> impl Future<Output = super::Result<Option<EventRow>>> + Send;
+
+    /// How many rows there are.
+    fn count(&self) -> impl Future<Output = super::Result<u64>> + Send;
+
+    /// The journal entry at this position, if it is kept.
+    fn entry(&self, seq: Seq) -> impl Future<Output = super::Result<Option<crate::model::Journaled>>> + Send;
+
+    /// The newest event found by its words: all before it are too.
+    fn indexed(&self) -> EventId;
+
+    /// Lets events be found by their words, in order. An index that is lost is made again. Works on the caller's thread.
+    fn index(&self, docs: Vec<Doc>, upto: EventId) -> impl Future<Output = super::Result<()>> + Send;
+
+    /// The messages about any of these alerts, oldest first.
+    fn sent(&self, alerts: Vec<u64>) -> impl Future<Output = super::Result<Vec<SentMessage>>> + Send;
+
+    /// The oldest queued message of each destination: journal time of its first try, else of its making.
+    fn oldest_queued(&self) -> impl Future<Output = super::Result<Vec<(crate::model::Name, Timestamp)>>> + Send;
+
+    /// Sums since a wall time, in spans of so many milliseconds.
+    fn noise(&self, since: Timestamp, span_ms: i64) -> impl Future<Output = super::Result<Noise>> + Send;
 }

@@ -4,6 +4,7 @@
 //! processor concluded from entries up to a position, all of it or none. Nothing above this module may assume SQLite.
 
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -14,13 +15,18 @@ use crate::model::{Journaled, Message, Name, Record, Seq, Timestamp};
 
 mod events;
 mod files;
+mod past;
 mod reader;
 mod rows;
+mod search;
 mod sqlite;
 mod writer;
 
 pub use files::is_held;
-pub use events::{EventId, EventRow, Fate, FateChange, WaitsWith};
+pub use events::{
+    Attempt, Doc, EventFate, EventId, EventRow, FateChange, Noise, Past, RowQuery, Rows, SentMessage, Term, WaitsWith,
+    Wanted,
+};
 pub use reader::Reader;
 pub use sqlite::Sqlite;
 
@@ -35,6 +41,9 @@ pub enum Error {
     Fatal(String),
 }
 
+/// One question looks at so many events at most: so that none takes long.
+pub const EVENTS_LOOKED_AT: usize = 20_000;
+
 /// A store's result.
 pub type Result<T> = std::result::Result<T, Error>;
 
@@ -45,6 +54,13 @@ pub struct Step {
     pub seq: Seq,
     /// New messages, each for the destinations its notification names.
     pub messages: Vec<Message>,
+    /// For each of these messages, in their order, the alerts it is about; what is missing is about none.
+    pub alerts: Vec<Vec<u64>>,
+    /// What became of each event of the step. A row that is there already stays as it is: a refold adds nothing. They may be
+    /// there before the step is.
+    pub events: Arc<Vec<EventRow>>,
+    /// What became of earlier events, in order.
+    pub fates: Vec<FateChange>,
     /// The memory of duplicates this step adds: opaque, given back by `recover`.
     pub seen: Vec<u8>,
     /// Blocks `seen` of steps at or before this journal time may be forgotten. Applied by steps with a snapshot only, so

@@ -8,11 +8,11 @@ use bytes::Bytes;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Row};
 use serde::{Deserialize, Serialize};
 
-use super::{DeadLetter, Delivery, DeliveryId, Error, Fate, MessageFates, Result, Sent};
+use super::{DeadLetter, Delivery, DeliveryId, Error, Fate, MessageFates, Result, Sent, past};
 use crate::model::{Journaled, Message, Name, Record, Seq, Timestamp};
 
 /// The schema this release writes.
-const VERSION: i64 = 1;
+const VERSION: i64 = 2;
 /// Tells our database from any other: "FOGH".
 const APPLICATION: i64 = 0x464f_4748;
 
@@ -102,11 +102,19 @@ pub(super) fn open(path: &Path) -> Result<Connection> {
         (0, ..) => {
             let transaction = connection.transaction().map_err(fatal)?;
             transaction.execute_batch(SCHEMA).map_err(fatal)?;
+            transaction.execute_batch(past::SCHEMA).map_err(fatal)?;
             transaction.pragma_update(None, "application_id", APPLICATION).map_err(fatal)?;
             transaction.pragma_update(None, "user_version", VERSION).map_err(fatal)?;
             transaction.commit().map_err(fatal)?;
         }
         (_, APPLICATION, VERSION) => {}
+        (_, APPLICATION, 1) => {
+            // What became of events was not kept before: their history begins now.
+            let transaction = connection.transaction().map_err(fatal)?;
+            transaction.execute_batch(past::SCHEMA).map_err(fatal)?;
+            transaction.pragma_update(None, "user_version", VERSION).map_err(fatal)?;
+            transaction.commit().map_err(fatal)?;
+        }
         (_, APPLICATION, newer) => {
             return Err(Error::Fatal(format!(
                 "{} was written by a newer Foghorn (schema {newer}; this one knows {VERSION})",
@@ -148,7 +156,8 @@ pub(super) fn connect_read_only(path: &Path) -> rusqlite::Result<Connection> {
 pub(super) fn check_readable(connection: &Connection, path: &Path) -> Result<()> {
     let version: i64 =
         connection.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(|e| problem(&e))?;
-    if version == VERSION {
+    // Schema 2 adds what is not read here.
+    if (1..=VERSION).contains(&version) {
         return Ok(());
     }
     Err(Error::Fatal(format!("{} has schema {version}; this Foghorn knows {VERSION}", path.display())))

@@ -8,14 +8,22 @@ use std::thread::JoinHandle;
 use rusqlite::Connection;
 use tokio::sync::watch;
 
+use super::events::{Doc, EventId, EventRow, Noise, Past, RowQuery, Rows, SentMessage};
 use super::files::Folder;
 use super::rows::{self, Entry, problem};
+use super::search::Search;
 use super::writer::{Group, Job, NewMessage, NewStep, Shared, Writer, checkpoint};
 use super::{
-    DeadLetter, Delivery, DeliveryId, Error, MessageFates, Recovered, Result, Retention, Settlement, Step, Store,
+    DeadLetter, Delivery, DeliveryId, EVENTS_LOOKED_AT, Error, MessageFates, Recovered, Result, Retention, Settlement,
+    Step, Store, past,
 };
 use crate::clock::{Clock, JournalClock};
 use crate::model::{Journaled, Message, Name, Record, Seq, Timestamp};
+
+/// The file of the search, beside the database.
+const SEARCH: &str = "search.db";
+/// Rows of events written at once.
+const ROWS: usize = 1_000;
 
 /// The [`Store`] in one data folder. Clones share it; the last one to go waits for the writer and releases the folder.
 #[derive(Clone)]
@@ -28,6 +36,9 @@ struct Inner {
     retention: Retention,
     shared: Arc<Shared>,
     reader: Arc<Mutex<Connection>>,
+    /// Of its own, so that a long question holds up neither judging nor sending.
+    past: Arc<Mutex<Connection>>,
+    search: Arc<Search>,
     /// `None` only while dropping: the threads end when their senders are gone.
     jobs: Option<Sender<Job>>,
     stop: Option<Sender<()>>,
@@ -67,6 +78,9 @@ impl Sqlite {
         let heads = rows::heads(&connection).map_err(named)?;
         let fates = rows::fates(&connection).map_err(|e| named(problem(&e)))?;
         let reader = rows::connect_read_only(&path).map_err(|e| named(problem(&e)))?;
+        let past = rows::connect_read_only(&path).map_err(|e| named(problem(&e)))?;
+        let newest = past::newest(&past).map_err(|e| named(problem(&e)))?;
+        let search = Search::open(&path.with_file_name(SEARCH), newest).map_err(|e| named(problem(&e)))?;
         let clock = JournalClock::resume(clock, (heads.seq > Seq(0)).then_some((heads.at, heads.wall)));
         let shared = Arc::new(Shared {
             fates: Mutex::new(fates),
@@ -95,7 +109,9 @@ impl Sqlite {
         ];
         let reader = Arc::new(Mutex::new(reader));
         let (jobs, stop) = (Some(jobs), Some(stop));
-        Ok(Self { inner: Arc::new(Inner { clock, retention, shared, reader, jobs, stop, threads, _folder: folder }) })
+        let (past, search) = (Arc::new(Mutex::new(past)), Arc::new(search));
+        let inner = Inner { clock, retention, shared, reader, past, search, jobs, stop, threads, _folder: folder };
+        Ok(Self { inner: Arc::new(inner) })
     }
 
     /// Removes at once what retention allows as of `now` (journal time). The writer does this by itself, bit by bit.
@@ -117,6 +133,16 @@ impl Sqlite {
         let (job, answer) = Job::new(weight, work);
         self.inner.jobs.as_ref().ok_or_else(gone)?.send(job).map_err(|_| gone())?;
         answer.await.map_err(|_| gone())?
+    }
+
+    async fn look_back<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Connection, &Search) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let (past, search) = (Arc::clone(&self.inner.past), Arc::clone(&self.inner.search));
+        let work = move || work(&past.lock().unwrap_or_else(PoisonError::into_inner), &search);
+        let done = tokio::task::spawn_blocking(work).await;
+        done.map_err(|e| Error::Transient(format!("a read was interrupted: {e}")))?
     }
 
     async fn look<T: Send + 'static>(&self, work: impl FnOnce(&Connection) -> Result<T> + Send + 'static) -> Result<T> {
@@ -150,13 +176,22 @@ impl Store for Sqlite {
     }
 
     async fn commit(&self, step: Step) -> Result<()> {
-        let Step { seq, messages, seen, seen_until, snapshot, at } = step;
+        let Step { seq, messages, alerts, events, fates, seen, seen_until, snapshot, at } = step;
+        // A flood's rows go ahead in slices: whoever posts does not wait for all of them.
+        let ahead = events.len().saturating_sub(1) / ROWS;
+        for n in 0..ahead {
+            let events = Arc::clone(&events);
+            let slice =
+                move |group: &mut Group<'_>| group.note(events.get(n * ROWS..(n + 1) * ROWS).unwrap_or_default());
+            self.write(ROWS * 64, slice).await?;
+        }
+        let written = ahead * ROWS;
         let messages = messages
             .iter()
             .map(|message| new_message(message, message.about.to.clone()))
             .collect::<Result<Vec<_>>>()?;
         let weight = messages.iter().map(|message| message.body.len()).sum();
-        let step = NewStep { seq, at, messages, seen, seen_until, snapshot };
+        let step = NewStep { seq, at, messages, alerts, events, written, fates, seen, seen_until, snapshot };
         self.write(weight, move |group| group.commit(&step)).await
     }
 
@@ -229,5 +264,69 @@ impl Store for Sqlite {
 
     fn clock(&self) -> JournalClock {
         self.inner.clock
+    }
+}
+
+impl Past for Sqlite {
+    async fn rows(&self, query: RowQuery) -> Result<Rows> {
+        self.look_back(move |connection, search| {
+            if query.terms.is_empty() {
+                return past::by_fate(connection, &query).map_err(|e| problem(&e));
+            }
+            let (mut page, mut looked, mut last) = (Rows::default(), 0, None);
+            let mut take = |id: EventId| {
+                if page.rows.len() >= query.limit || looked >= EVENTS_LOOKED_AT {
+                    page.next = last;
+                    return Ok(false);
+                }
+                (looked, last) = (looked + 1, Some(id));
+                // What retention took is not found any more.
+                let row = past::one(connection, id)?;
+                page.rows.extend(row.filter(|row| query.fate.as_ref().is_none_or(|wanted| wanted.is(&row.fate))));
+                Ok(true)
+            };
+            search.find(&query.terms, query.before, query.after, &mut take).map_err(|e| problem(&e))?;
+            Ok(page)
+        })
+        .await
+    }
+
+    async fn next_rows(&self, after: EventId, limit: usize) -> Result<Vec<EventRow>> {
+        self.look_back(move |connection, _| past::next(connection, after, limit).map_err(|e| problem(&e))).await
+    }
+
+    async fn row(&self, id: EventId) -> Result<Option<EventRow>> {
+        self.look_back(move |connection, _| past::one(connection, id).map_err(|e| problem(&e))).await
+    }
+
+    async fn count(&self) -> Result<u64> {
+        self.look_back(|connection, _| past::count(connection).map_err(|e| problem(&e))).await
+    }
+
+    async fn entry(&self, seq: Seq) -> Result<Option<Journaled>> {
+        let before = Seq(seq.0.saturating_sub(1));
+        let found = self.look_back(move |connection, _| rows::entries(connection, before, 1)).await?;
+        Ok(found.into_iter().find(|entry| entry.seq == seq))
+    }
+
+    fn indexed(&self) -> EventId {
+        self.inner.search.indexed()
+    }
+
+    async fn index(&self, docs: Vec<Doc>, upto: EventId) -> Result<()> {
+        let first = self.look_back(|connection, _| past::oldest(connection).map_err(|e| problem(&e))).await?;
+        self.inner.search.add(&docs, upto, first).map_err(|e| problem(&e))
+    }
+
+    async fn sent(&self, alerts: Vec<u64>) -> Result<Vec<SentMessage>> {
+        self.look_back(move |connection, _| past::sent(connection, &alerts).map_err(|e| problem(&e))).await
+    }
+
+    async fn oldest_queued(&self) -> Result<Vec<(Name, Timestamp)>> {
+        self.look_back(|connection, _| past::oldest_queued(connection).map_err(|e| problem(&e))).await
+    }
+
+    async fn noise(&self, since: Timestamp, span_ms: i64) -> Result<Noise> {
+        self.look_back(move |connection, _| past::noise(connection, since, span_ms).map_err(|e| problem(&e))).await
     }
 }

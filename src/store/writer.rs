@@ -10,7 +10,7 @@ use rusqlite::{Connection, OptionalExtension};
 use tokio::sync::{oneshot, watch};
 
 use super::rows::{self, DEAD, DELIVERED, DIGESTED, Entry, Fates, Heads, QUEUED, int, problem};
-use super::{DeliveryId, Recovered, Result, Retention, Settlement};
+use super::{DeliveryId, EventId, EventRow, FateChange, Recovered, Result, Retention, Settlement, past};
 use crate::clock::JournalClock;
 use crate::model::{Name, Seq, Timestamp};
 
@@ -80,6 +80,11 @@ pub(super) struct NewStep {
     pub(super) seq: Seq,
     pub(super) at: Timestamp,
     pub(super) messages: Vec<NewMessage>,
+    pub(super) alerts: Vec<Vec<u64>>,
+    pub(super) events: Arc<Vec<EventRow>>,
+    /// So many of them are there already.
+    pub(super) written: usize,
+    pub(super) fates: Vec<FateChange>,
     pub(super) seen: Vec<u8>,
     pub(super) seen_until: Option<Timestamp>,
     pub(super) snapshot: Option<Vec<u8>>,
@@ -103,9 +108,22 @@ impl Group<'_> {
 
     pub(super) fn commit(&mut self, step: &NewStep) -> Result<()> {
         if step.seq > self.heads.cursor {
-            step.messages.iter().try_for_each(|message| self.queue(message, step.at))?;
+            for (n, message) in step.messages.iter().enumerate() {
+                let before = self.heads.id;
+                self.queue(message, step.at)?;
+                for alert in step.alerts.get(n).into_iter().flatten() {
+                    for id in before + 1..=self.heads.id {
+                        self.execute(
+                            "INSERT OR IGNORE INTO told (alert, delivery) VALUES (?1, ?2)",
+                            (int(*alert), id),
+                        )?;
+                    }
+                }
+            }
             self.heads.cursor = step.seq;
         }
+        self.note(step.events.get(step.written..).unwrap_or_default())?;
+        past::change(self.connection, &step.fates).map_err(|e| problem(&e))?;
         if !step.seen.is_empty() {
             self.execute(
                 "INSERT OR REPLACE INTO seen (seq, at, body, crc) VALUES (?1, ?2, ?3, ?4)",
@@ -126,6 +144,11 @@ impl Group<'_> {
             self.heads.snapshot = Some(step.seq);
         }
         Ok(())
+    }
+
+    /// Adds rows of events.
+    pub(super) fn note(&mut self, events: &[EventRow]) -> Result<()> {
+        past::insert(self.connection, events).map_err(|e| problem(&e))
     }
 
     pub(super) fn recover(&mut self) -> Result<Recovered> {
@@ -167,6 +190,9 @@ impl Group<'_> {
             .and_then(|mut s| s.query_row((id.0, state, at.millis(), due, plain, why), |row| row.get(0)).optional())
             .map_err(|e| problem(&e))?;
         if let Some(to) = to {
+            let nth = "(SELECT coalesce(max(nth), 0) + 1 FROM attempts WHERE delivery = ?1)";
+            let sql = format!("INSERT INTO attempts (delivery, nth, at, state, why) VALUES (?1, {nth}, ?2, ?3, ?4)");
+            self.execute(&sql, (id.0, at.millis(), state, why))?;
             self.leave(&Name::new(&to), state);
         }
         Ok(())
@@ -267,6 +293,13 @@ impl Group<'_> {
                 (by.unwrap_or(i64::MAX), RETAIN_ROWS),
             )?);
         }
+        // What became of events goes with them, an entry's at once.
+        let kept = number("SELECT min(seq) FROM journal WHERE seq >= ?1", 0)?
+            .map_or(i64::MAX, |seq| EventId::first_of(Seq(u64::try_from(seq).unwrap_or_default())).0);
+        gone += removed(self.execute(
+            "DELETE FROM events WHERE id < ?1 AND id IN (SELECT id FROM events ORDER BY id LIMIT ?2)",
+            (kept, RETAIN_ROWS * 4),
+        )?);
         let free = pages("freelist_count")?;
         if free > SPARE_PAGES {
             // Through `execute_batch`, which steps to the end: a single step frees one page only.

@@ -1,0 +1,223 @@
+//! Pages of the past: rows beside what their journal entries say, found by words, and the index that finds them.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use super::words::{self, Key};
+use crate::model::{Event, Record};
+use crate::source::{self, Parsed};
+use crate::store::{self, Doc, EventId, EventRow, RowQuery, Term, Wanted};
+
+/// Events not indexed yet that one question looks at.
+const TAIL: usize = 2_000;
+/// Events indexed at once.
+const INDEXED_AT_ONCE: usize = 500;
+/// Characters shown of one value.
+const SHOWN: usize = 300;
+
+/// What of the past is asked for; what is `None` may be anything.
+#[derive(Clone, Debug, Default)]
+pub struct Question {
+    /// Only earlier ones.
+    pub before: Option<EventId>,
+    /// At most so many.
+    pub limit: usize,
+    /// Words, each the beginning of one.
+    pub text: String,
+    /// Mist's topic.
+    pub topic: Option<String>,
+    /// Mist's type.
+    pub kind: Option<String>,
+    /// The site, by name or id.
+    pub site: Option<String>,
+    /// The device, by name or MAC.
+    pub device: Option<String>,
+    /// A rule that had something to say about it.
+    pub rule: Option<String>,
+    /// What became of it.
+    pub fate: Option<Wanted>,
+}
+
+impl Question {
+    fn terms(&self) -> Vec<Term> {
+        let keys = [
+            (Key::Topic, &self.topic),
+            (Key::Type, &self.kind),
+            (Key::Site, &self.site),
+            (Key::Device, &self.device),
+            (Key::Rule, &self.rule),
+        ];
+        let keys = keys.into_iter().filter_map(|(key, value)| Some(Term::Is(key.word(value.as_ref()?))));
+        keys.chain(words::terms(&self.text)).collect()
+    }
+
+    /// Whether every event is asked for.
+    #[must_use]
+    pub fn is_everything(&self) -> bool {
+        self.terms().is_empty() && self.fate.is_none()
+    }
+}
+
+/// Events, newest first, and where to go on.
+#[derive(Clone, Debug, Default)]
+pub struct Found {
+    /// What became of each, and what it said.
+    pub events: Vec<(EventRow, Arc<Event>)>,
+    /// Ask for those before this one.
+    pub next: Option<EventId>,
+}
+
+/// Reads the past of one store.
+#[derive(Clone, Debug)]
+pub struct Past<S> {
+    store: S,
+}
+
+impl<S: store::Past> Past<S> {
+    /// Of this store.
+    #[must_use]
+    pub fn new(store: S) -> Self {
+        Self { store }
+    }
+
+    /// A page.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn page(&self, question: &Question) -> store::Result<Found> {
+        let terms = question.terms();
+        let mut query = RowQuery {
+            before: question.before.unwrap_or(EventId::LAST),
+            after: EventId(-1),
+            limit: question.limit,
+            terms: Vec::new(),
+            fate: question.fate.clone(),
+        };
+        if terms.is_empty() {
+            let rows = self.store.rows(query).await?;
+            return Ok(Found { events: self.events(rows.rows).await?, next: rows.next });
+        }
+        // What came last may not be indexed yet: it is looked at one by one.
+        let indexed = self.store.indexed();
+        let mut found = Found::default();
+        if query.before > indexed {
+            let tail = RowQuery { after: indexed, limit: TAIL, ..query.clone() };
+            let rows = self.store.rows(tail).await?;
+            let more = rows.next;
+            for (row, event) in self.events(rows.rows).await? {
+                let fits = words::fits(&words::of(&event, &row.rules), &terms);
+                if fits && found.events.len() == question.limit {
+                    found.next = found.events.last().map(|(row, _)| row.id);
+                    return Ok(found);
+                }
+                if fits {
+                    found.events.push((row, event));
+                }
+            }
+            if more.is_some() {
+                found.next = more;
+                return Ok(found);
+            }
+            query.before = EventId(indexed.0 + 1);
+        }
+        query.limit -= found.events.len();
+        query.terms = terms;
+        let rows = self.store.rows(query).await?;
+        found.events.extend(self.events(rows.rows).await?);
+        // A page that was full before the index was asked goes on below its last event.
+        found.next = rows.next.or_else(|| {
+            let last = found.events.last().map(|(row, _)| row.id);
+            last.filter(|_| found.events.len() >= question.limit)
+        });
+        Ok(found)
+    }
+
+    /// How many events there are.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn count(&self) -> store::Result<u64> {
+        self.store.count().await
+    }
+
+    /// One event.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn event(&self, id: EventId) -> store::Result<Option<(EventRow, Arc<Event>)>> {
+        let Some(row) = self.store.row(id).await? else { return Ok(None) };
+        Ok(self.events(vec![row]).await?.pop())
+    }
+
+    /// The events of these rows: those whose journal entry is kept.
+    async fn events(&self, rows: Vec<EventRow>) -> store::Result<Vec<(EventRow, Arc<Event>)>> {
+        let mut found = Vec::with_capacity(rows.len());
+        let mut parsed: HashMap<EventId, Arc<Event>> = HashMap::new();
+        let mut entry = None;
+        for row in rows {
+            if entry != Some(row.id.seq()) {
+                entry = Some(row.id.seq());
+                parsed = self.parsed(&row).await?;
+            }
+            if let Some(event) = parsed.get(&row.id) {
+                found.push((row, Arc::clone(event)));
+            }
+        }
+        Ok(found)
+    }
+
+    /// Every event of a row's journal entry.
+    async fn parsed(&self, row: &EventRow) -> store::Result<HashMap<EventId, Arc<Event>>> {
+        let entry = self.store.entry(row.id.seq()).await?;
+        let Some(Record::Post { source, body }) = entry.map(|entry| entry.record) else { return Ok(HashMap::new()) };
+        let all = source::parse(&source, row.id.seq(), row.received, &body).into_iter();
+        let one = |parsed| match parsed {
+            Parsed::Event(event) => Some((EventId::parse(&event.id)?, event)),
+            Parsed::Malformed { .. } => None,
+        };
+        Ok(all.filter_map(one).collect())
+    }
+}
+
+/// Indexes what is not indexed yet, a little. Whether there may be more. Works on the caller's thread.
+///
+/// # Errors
+/// When the store cannot be read, or the index not written.
+pub async fn catch_up<S: store::Past>(store: &S) -> store::Result<bool> {
+    let rows = store.next_rows(store.indexed(), INDEXED_AT_ONCE).await?;
+    let Some(last) = rows.last().map(|row| row.id) else { return Ok(false) };
+    let more = rows.len() == INDEXED_AT_ONCE;
+    let events = Past::new(store.clone()).events(rows).await?;
+    let docs = events.iter().map(|(row, event)| Doc { id: row.id, words: words::of(event, &row.rules) });
+    store.index(docs.collect(), last).await?;
+    Ok(more)
+}
+
+/// An event as lists show it: long values are cut.
+#[must_use]
+pub fn shown(row: &EventRow, event: &Event) -> Value {
+    let cut = |text: &str| text.chars().take(SHOWN).collect::<String>();
+    let maybe = |text: Option<&String>| text.map(|text| cut(text));
+    let device = event.device.as_ref();
+    let text = event.text.as_ref().or_else(|| event.reasons.first());
+    json!({
+        "id": row.id.to_string(),
+        "at": event.time.rfc3339(),
+        "received_at": row.received.rfc3339(),
+        "topic": cut(&event.topic),
+        "type": cut(&event.kind),
+        "condition": event.condition.as_ref().map(|condition| &*condition.name),
+        "phase": event.phase.word(),
+        "severity": event.severity.map(crate::model::Severity::word),
+        "site": maybe(event.site.name.as_ref()),
+        "site_id": maybe(event.site.id.as_ref()),
+        "device": maybe(device.and_then(|d| d.name.as_ref())),
+        "device_mac": maybe(device.and_then(|d| d.mac.as_ref())),
+        "fate": row.fate.word(),
+        "why": row.fate.why(),
+        "rules": row.rules,
+        "text": maybe(text),
+    })
+}

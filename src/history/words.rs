@@ -1,0 +1,128 @@
+//! The words an event is found by: those people read, and one for each value it can be filtered by.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use sha2::{Digest, Sha256};
+
+use crate::model::Event;
+use crate::store::Term;
+
+/// Words of one event at most, and characters of one: enough to find it by, whatever is sent.
+const MOST: usize = 64;
+const LONGEST: usize = 40;
+/// Text looked at, of each field.
+const TEXT: usize = 2_000;
+
+/// The values an event can be filtered by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Key {
+    Topic,
+    Type,
+    Site,
+    Device,
+    Rule,
+}
+
+impl Key {
+    /// One word for a value: it begins with a character no text has, so that no word people look for is meant.
+    pub(super) fn word(self, value: &str) -> String {
+        let letter = match self {
+            Self::Topic => 'o',
+            Self::Type => 't',
+            Self::Site => 's',
+            Self::Device => 'd',
+            Self::Rule => 'r',
+        };
+        let hash = Sha256::digest(value.trim().to_lowercase().as_bytes());
+        let hex: String = hash.iter().take(6).map(|byte| format!("{byte:02x}")).collect();
+        format!("\u{e000}{letter}{hex}")
+    }
+}
+
+/// The words of a text, in lower case.
+fn split(text: &str) -> impl Iterator<Item = String> + '_ {
+    let text = text.get(..text.floor_char_boundary(TEXT)).unwrap_or_default();
+    text.split(|c: char| !is_part(c)).filter(|word| !word.is_empty()).map(short)
+}
+
+/// A word in lower case, not too long.
+fn short(word: &str) -> String {
+    word.chars().flat_map(char::to_lowercase).filter(|c| is_part(*c)).take(LONGEST).collect()
+}
+
+/// Private characters are ours.
+fn is_part(c: char) -> bool {
+    c.is_alphanumeric()
+}
+
+/// The words an event is found by.
+pub(super) fn of(event: &Event, rules: &[Arc<str>]) -> Vec<String> {
+    let device = event.device.as_ref();
+    let named: Vec<(Key, &str)> = [
+        (Key::Topic, Some(&*event.topic)),
+        (Key::Type, Some(event.kind.as_str())),
+        (Key::Site, event.site.name.as_deref()),
+        (Key::Site, event.site.id.as_deref()),
+        (Key::Device, device.and_then(|d| d.name.as_deref())),
+        (Key::Device, device.and_then(|d| d.mac.as_deref())),
+    ]
+    .into_iter()
+    .filter_map(|(key, value)| value.filter(|value| !value.is_empty()).map(|value| (key, value)))
+    .collect();
+    let mut words: BTreeSet<String> = named.iter().map(|(key, value)| key.word(value)).collect();
+    words.extend(rules.iter().map(|rule| Key::Rule.word(rule)));
+    let condition = event.condition.as_ref().map(|condition| &*condition.name);
+    let texts = named.iter().filter(|(key, _)| *key != Key::Topic).map(|(_, value)| *value);
+    let more = event.text.as_deref().into_iter().chain(condition).chain(event.status.as_deref());
+    let more = more.chain(event.reasons.iter().map(String::as_str)).chain(device.and_then(|d| d.port.as_deref()));
+    for text in texts.chain(more) {
+        for word in split(text) {
+            if words.len() >= MOST {
+                return words.into_iter().collect();
+            }
+            words.insert(word);
+        }
+    }
+    words.into_iter().collect()
+}
+
+/// What a search for these words asks: each begins a word. A MAC in any spelling is one word.
+pub(super) fn terms(text: &str) -> Vec<Term> {
+    let mut found = Vec::new();
+    for part in text.split_whitespace().take(16) {
+        let bare: String = part.chars().filter(|c| !matches!(c, ':' | '-' | '.')).collect();
+        let is_mac = bare.len() < part.len() && bare.len() <= 12 && bare.chars().all(|c| c.is_ascii_hexdigit());
+        let pairs = part.split([':', '-']).rev().skip(1).all(|pair| pair.len() == 2);
+        if is_mac && pairs && part.contains([':', '-']) {
+            found.push(Term::Begins(bare.to_lowercase()));
+        } else {
+            found.extend(split(part).map(Term::Begins));
+        }
+    }
+    found
+}
+
+/// Whether an event with these words is found.
+pub(super) fn fits(words: &[String], terms: &[Term]) -> bool {
+    terms.iter().all(|term| match term {
+        Term::Is(wanted) => words.iter().any(|word| word == wanted),
+        Term::Begins(wanted) => words.iter().any(|word| word.starts_with(wanted.as_str())),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_people_type_becomes_beginnings_of_words() {
+        let begins = |words: &[&str]| words.iter().map(|w| Term::Begins((*w).to_owned())).collect::<Vec<_>>();
+        assert_eq!(terms("AP_Disc  kitchen"), begins(&["ap", "disc", "kitchen"]));
+        assert_eq!(terms("5C:5B:35:00:0"), begins(&["5c5b35000"]));
+        assert_eq!(terms("ge-0/0/12"), begins(&["ge", "0", "0", "12"]));
+        assert_eq!(terms("\" OR * \u{e000}t1 <script>"), begins(&["or", "t1", "script"]));
+        assert_eq!(terms("Ärger"), begins(&["ärger"]));
+        assert!(terms("-- !").is_empty());
+    }
+}

@@ -1,0 +1,252 @@
+//! Rows of events in SQLite: written with the step, read beside it.
+
+use std::sync::Arc;
+
+use rusqlite::{Connection, OptionalExtension, Row};
+
+use super::events::{
+    Attempt, EventFate, EventId, EventRow, FateChange, Noise, RowQuery, Rows, SentMessage, WaitsWith, Wanted,
+};
+use super::rows::{self, int, uint};
+use super::{DeliveryId, EVENTS_LOOKED_AT};
+use crate::model::{Message, Name, Timestamp};
+
+/// What schema 2 adds.
+pub(super) const SCHEMA: &str = "
+-- What became of each event; what it says is in the journal. `waits`: twice an alert's number, or twice a ticket's and one.
+CREATE TABLE events (
+    id INTEGER PRIMARY KEY, received INTEGER NOT NULL, fate INTEGER NOT NULL, why TEXT, waits INTEGER,
+    rules TEXT NOT NULL, alerts TEXT NOT NULL
+) STRICT;
+CREATE INDEX events_fate ON events (fate);
+CREATE INDEX events_waits ON events (waits) WHERE waits IS NOT NULL;
+-- Which message is about which alert, and how each try to deliver it went.
+CREATE TABLE told (alert INTEGER NOT NULL, delivery INTEGER NOT NULL, PRIMARY KEY (alert, delivery)) STRICT, WITHOUT ROWID;
+CREATE INDEX told_delivery ON told (delivery);
+CREATE TABLE attempts (
+    delivery INTEGER NOT NULL, nth INTEGER NOT NULL, at INTEGER NOT NULL, state INTEGER NOT NULL, why TEXT,
+    PRIMARY KEY (delivery, nth)
+) STRICT, WITHOUT ROWID;
+CREATE TRIGGER outbox_gone AFTER DELETE ON outbox BEGIN
+    DELETE FROM told WHERE delivery = old.id;
+    DELETE FROM attempts WHERE delivery = old.id;
+END;
+";
+
+const PENDING: i64 = 0;
+const TOLD: i64 = 1;
+const UNMATCHED: i64 = 2;
+const DUPLICATE: i64 = 3;
+const SUPPRESSED: i64 = 4;
+
+const COLUMNS: &str = "id, received, fate, why, waits, rules, alerts";
+/// Stands between the names of rules.
+const BETWEEN: &str = "\u{1f}";
+
+fn code(fate: &EventFate) -> (i64, Option<&str>) {
+    match fate {
+        EventFate::Pending => (PENDING, None),
+        EventFate::Told => (TOLD, None),
+        EventFate::Unmatched => (UNMATCHED, None),
+        EventFate::Duplicate => (DUPLICATE, None),
+        EventFate::Suppressed(why) => (SUPPRESSED, Some(why)),
+    }
+}
+
+fn number(waits: WaitsWith) -> i64 {
+    match waits {
+        WaitsWith::Alert(alert) => int(alert) * 2,
+        WaitsWith::Ticket(ticket) => int(ticket) * 2 + 1,
+    }
+}
+
+/// Adds rows; one that is there stays as it is, whatever became of it since.
+pub(super) fn insert(connection: &Connection, added: &[EventRow]) -> rusqlite::Result<()> {
+    let sql = "INSERT OR IGNORE INTO events (id, received, fate, why, waits, rules, alerts) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+    let mut statement = connection.prepare_cached(sql)?;
+    for row in added {
+        let (fate, why) = code(&row.fate);
+        let alerts = row.alerts.iter().map(u64::to_string).collect::<Vec<_>>().join(",");
+        let received = row.received.millis();
+        statement.execute((row.id.0, received, fate, why, row.waits.map(number), row.rules.join(BETWEEN), alerts))?;
+    }
+    Ok(())
+}
+
+/// Notes what became of rows.
+pub(super) fn change(connection: &Connection, changes: &[FateChange]) -> rusqlite::Result<()> {
+    let sql = "UPDATE events SET fate = ?3, why = ?4, waits = NULL WHERE waits = ?1 AND id <= ?2";
+    let mut statement = connection.prepare_cached(sql)?;
+    for FateChange { waits, upto, fate } in changes {
+        let (fate, why) = code(fate);
+        statement.execute((number(*waits), upto.0, fate, why))?;
+    }
+    Ok(())
+}
+
+fn row(row: &Row<'_>) -> rusqlite::Result<EventRow> {
+    let why = || row.get::<_, Option<String>>(3).map(|why| Arc::from(why.unwrap_or_default()));
+    let waits = |number: i64| match (number / 2, number % 2) {
+        (alert, 0) => WaitsWith::Alert(uint(alert)),
+        (ticket, _) => WaitsWith::Ticket(uint(ticket)),
+    };
+    let listed = |column: usize, between: &str| -> rusqlite::Result<Vec<String>> {
+        let text = row.get_ref(column)?.as_str()?;
+        Ok(text.split(between).filter(|one| !one.is_empty()).map(str::to_owned).collect())
+    };
+    Ok(EventRow {
+        id: EventId(row.get(0)?),
+        received: Timestamp::from_millis(row.get(1)?),
+        fate: match row.get::<_, i64>(2)? {
+            PENDING => EventFate::Pending,
+            TOLD => EventFate::Told,
+            UNMATCHED => EventFate::Unmatched,
+            DUPLICATE => EventFate::Duplicate,
+            _ => EventFate::Suppressed(why()?),
+        },
+        waits: row.get::<_, Option<i64>>(4)?.map(waits),
+        rules: listed(5, BETWEEN)?.into_iter().map(Arc::from).collect(),
+        alerts: listed(6, ",")?.iter().filter_map(|number| number.parse().ok()).collect(),
+    })
+}
+
+/// One row.
+pub(super) fn one(connection: &Connection, id: EventId) -> rusqlite::Result<Option<EventRow>> {
+    let sql = format!("SELECT {COLUMNS} FROM events WHERE id = ?1");
+    connection.prepare_cached(&sql)?.query_row([id.0], row).optional()
+}
+
+/// Rows after this one, oldest first.
+pub(super) fn next(connection: &Connection, after: EventId, limit: usize) -> rusqlite::Result<Vec<EventRow>> {
+    let sql = format!("SELECT {COLUMNS} FROM events WHERE id > ?1 ORDER BY id LIMIT ?2");
+    connection.prepare_cached(&sql)?.query_map((after.0, int(limit as u64)), row)?.collect()
+}
+
+/// The newest row's number; of none when there is none.
+pub(super) fn newest(connection: &Connection) -> rusqlite::Result<EventId> {
+    connection.query_row("SELECT coalesce(max(id), 0) FROM events", [], |row| row.get(0)).map(EventId)
+}
+
+/// The oldest row's number.
+pub(super) fn oldest(connection: &Connection) -> rusqlite::Result<EventId> {
+    connection.prepare_cached("SELECT coalesce(min(id), 0) FROM events")?.query_row([], |row| row.get(0)).map(EventId)
+}
+
+/// How many rows there are.
+pub(super) fn count(connection: &Connection) -> rusqlite::Result<u64> {
+    connection.prepare_cached("SELECT count(*) FROM events")?.query_row([], |row| row.get(0).map(uint))
+}
+
+/// Rows by number and fate alone.
+pub(super) fn by_fate(connection: &Connection, query: &RowQuery) -> rusqlite::Result<Rows> {
+    let (fate, why) = match &query.fate {
+        None => (None, None),
+        Some(Wanted::Suppressed) => (Some(SUPPRESSED), None),
+        Some(Wanted::Exactly(fate)) => (Some(code(fate).0), code(fate).1.map(str::to_owned)),
+    };
+    // A limit within: of rows with a rare reason only so many are looked at.
+    let inner = if fate.is_some() { "fate = ?1 AND" } else { "?1 IS NULL AND" };
+    let sql = format!(
+        "SELECT {COLUMNS} FROM events WHERE {inner} id < ?2 AND id > ?3 ORDER BY id DESC LIMIT {EVENTS_LOOKED_AT}"
+    );
+    let mut statement = connection.prepare_cached(&sql)?;
+    let mut found = statement.query((fate, query.before.0, query.after.0))?;
+    let (mut page, mut looked, mut last) = (Rows::default(), 0, None);
+    while let Some(next) = found.next()? {
+        if page.rows.len() >= query.limit {
+            page.next = last;
+            return Ok(page);
+        }
+        looked += 1;
+        last = Some(EventId(next.get(0)?));
+        if why.is_none() || next.get_ref(3)?.as_str_or_null()? == why.as_deref() {
+            page.rows.push(row(next)?);
+        }
+    }
+    page.next = last.filter(|_| looked >= EVENTS_LOOKED_AT);
+    Ok(page)
+}
+
+/// The messages about any of these alerts, oldest first.
+pub(super) fn sent(connection: &Connection, alerts: &[u64]) -> rusqlite::Result<Vec<SentMessage>> {
+    let mut ids = std::collections::BTreeSet::new();
+    for alert in alerts {
+        let mut statement = connection.prepare_cached("SELECT delivery FROM told WHERE alert = ?1 LIMIT 200")?;
+        for id in statement.query_map([int(*alert)], |row| row.get::<_, i64>(0))? {
+            ids.insert(id?);
+        }
+    }
+    let mut found = Vec::new();
+    for id in ids {
+        let sql = "SELECT dest, state, body, crc FROM outbox WHERE id = ?1";
+        let sent = connection.prepare_cached(sql)?.query_row([id], |row| {
+            let body = row.get_ref(2)?.as_blob()?;
+            let sound = row.get::<_, i64>(3)? == rows::checksum(&[body]);
+            let message = sound.then(|| serde_json::from_slice::<Message>(body).ok()).flatten();
+            Ok((Name::new(row.get_ref(0)?.as_str()?), row.get::<_, i64>(1)?, message))
+        });
+        if let Some((to, state, Some(message))) = sent.optional()? {
+            let attempts = attempts(connection, id)?;
+            found.push(SentMessage { id: DeliveryId(id), to, state: state_word(state), message, attempts });
+        }
+    }
+    Ok(found)
+}
+
+fn state_word(state: i64) -> &'static str {
+    match state {
+        rows::DELIVERED => "delivered",
+        rows::DIGESTED => "digested",
+        rows::DEAD => "dead",
+        _ => "queued",
+    }
+}
+
+fn attempts(connection: &Connection, id: i64) -> rusqlite::Result<Vec<Attempt>> {
+    let mut statement =
+        connection.prepare_cached("SELECT at, state, why FROM attempts WHERE delivery = ?1 ORDER BY nth")?;
+    let attempt = |row: &Row<'_>| {
+        let outcome = match row.get::<_, i64>(1)? {
+            rows::QUEUED => "again",
+            rows::DELIVERED => "delivered",
+            _ => "dead",
+        };
+        Ok(Attempt { at: Timestamp::from_millis(row.get(0)?), outcome, why: row.get(2)? })
+    };
+    statement.query_map([id], attempt)?.collect()
+}
+
+/// The oldest queued message of each destination.
+pub(super) fn oldest_queued(connection: &Connection) -> rusqlite::Result<Vec<(Name, Timestamp)>> {
+    let sql = "SELECT dest, coalesce(first_try, due) FROM outbox
+               WHERE id IN (SELECT min(id) FROM outbox WHERE state = 0 GROUP BY dest)";
+    let mut statement = connection.prepare_cached(sql)?;
+    let one = |row: &Row<'_>| Ok((Name::new(row.get_ref(0)?.as_str()?), Timestamp::from_millis(row.get(1)?)));
+    statement.query_map([], one)?.collect()
+}
+
+/// Sums since a wall time.
+pub(super) fn noise(connection: &Connection, since: Timestamp, span_ms: i64) -> rusqlite::Result<Noise> {
+    let span = span_ms.max(1);
+    let mut noise = Noise::default();
+    let sql = "SELECT received / ?2 * ?2, sum(fate = 1), sum(fate > 1) FROM events WHERE received >= ?1 GROUP BY 1 ORDER BY 1";
+    let mut statement = connection.prepare_cached(sql)?;
+    let spans = statement.query_map((since.millis(), span), |row| {
+        Ok((Timestamp::from_millis(row.get(0)?), row.get(1).map(uint)?, row.get(2).map(uint)?))
+    })?;
+    noise.spans = spans.collect::<rusqlite::Result<_>>()?;
+    let sql =
+        "SELECT rules, sum(fate = 1), sum(fate > 1) FROM events WHERE received >= ?1 AND rules <> '' GROUP BY rules";
+    let mut statement = connection.prepare_cached(sql)?;
+    let mut found = statement.query([since.millis()])?;
+    let mut sums = std::collections::BTreeMap::<String, (u64, u64)>::new();
+    while let Some(row) = found.next()? {
+        let (told, quiet) = (row.get(1).map(uint)?, row.get(2).map(uint)?);
+        for rule in row.get_ref(0)?.as_str()?.split(BETWEEN) {
+            let sum = sums.entry(rule.to_owned()).or_default();
+            *sum = (sum.0 + told, sum.1 + quiet);
+        }
+    }
+    noise.rules = sums.into_iter().map(|(rule, (told, quiet))| (rule, told, quiet)).collect();
+    Ok(noise)
+}

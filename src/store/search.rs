@@ -1,0 +1,166 @@
+//! Events by their words: full-text indexes in a file of their own, `search.db`. Whatever is in it can be made again from
+//! rows and journal: it is never synced by the writer, and a damaged one is thrown away.
+//!
+//! One index for each 100,000 events, asked from the newest on: so a question ends as soon as its page is full, what is
+//! rare is cheap in each, and retention drops whole indexes. Words only, no positions: `detail=none`.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use rusqlite::{Connection, OptionalExtension};
+
+use super::events::{Doc, EventId, Term};
+
+/// The form of the file this release writes; any other is made again.
+const VERSION: i64 = 1;
+/// Events in one index.
+const EVENTS: i64 = 100_000;
+
+/// The indexes.
+pub(super) struct Search {
+    writer: Mutex<Connection>,
+    reader: Mutex<Connection>,
+    indexed: AtomicI64,
+}
+
+impl Search {
+    /// Opens the file beside the database, or makes it anew. `newest`: the newest row; an index beyond it is of another
+    /// database.
+    pub(super) fn open(path: &Path, newest: EventId) -> rusqlite::Result<Self> {
+        let open = || -> rusqlite::Result<Option<Self>> {
+            let writer = connect(path)?;
+            let version: i64 = writer.pragma_query_value(None, "user_version", |row| row.get(0))?;
+            if version == 0 {
+                let tables: i64 = writer.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+                if tables > 0 {
+                    return Ok(None);
+                }
+                writer.execute_batch(
+                    "BEGIN; CREATE TABLE parts (first INTEGER PRIMARY KEY, last INTEGER NOT NULL, docs INTEGER NOT NULL) STRICT;
+                     PRAGMA user_version = 1; COMMIT;",
+                )?;
+            } else if version != VERSION {
+                return Ok(None);
+            }
+            let last = writer.query_row("SELECT coalesce(max(last), 0) FROM parts", [], |row| row.get::<_, i64>(0))?;
+            if last > newest.0 {
+                return Ok(None);
+            }
+            let reader = Mutex::new(connect(path)?);
+            Ok(Some(Self { writer: Mutex::new(writer), reader, indexed: AtomicI64::new(last) }))
+        };
+        if let Ok(Some(search)) = open() {
+            return Ok(search);
+        }
+        for suffix in ["", "-wal", "-shm"] {
+            let mut name = path.as_os_str().to_owned();
+            name.push(suffix);
+            let _ = std::fs::remove_file(name);
+        }
+        open()?.ok_or(rusqlite::Error::InvalidQuery)
+    }
+
+    pub(super) fn indexed(&self) -> EventId {
+        EventId(self.indexed.load(Ordering::Acquire))
+    }
+
+    /// Adds events, in order; drops indexes of events before `first`.
+    pub(super) fn add(&self, docs: &[Doc], upto: EventId, first: EventId) -> rusqlite::Result<()> {
+        let mut connection = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let transaction = connection.transaction()?;
+        let part: Option<(i64, i64)> = transaction
+            .query_row("SELECT first, docs FROM parts ORDER BY first DESC LIMIT 1", [], |row| {
+                Ok((row.get(0)?, row.get(1)?))
+            })
+            .optional()?;
+        let known = self.indexed().0;
+        let begin = docs.first().map_or(upto.0, |doc| doc.id.0).max(known + 1);
+        let (part, held) = match part.filter(|(_, docs)| *docs < EVENTS) {
+            Some(part) => part,
+            None => {
+                let sql = format!(
+                    "CREATE VIRTUAL TABLE e{begin} USING fts5(w, content='', detail=none, columnsize=0,
+                         tokenize=\"unicode61 remove_diacritics 0\")"
+                );
+                transaction.execute_batch(&sql)?;
+                transaction.execute("INSERT INTO parts VALUES (?1, ?1, 0)", [begin])?;
+                (begin, 0)
+            }
+        };
+        {
+            let mut statement =
+                transaction.prepare_cached(&format!("INSERT INTO e{part} (rowid, w) VALUES (?1, ?2)"))?;
+            for doc in docs.iter().filter(|doc| doc.id.0 > known) {
+                statement.execute((doc.id.0, doc.words.join(" ")))?;
+            }
+        }
+        let docs = held + i64::try_from(docs.len()).unwrap_or(0);
+        transaction
+            .execute("UPDATE parts SET last = ?2, docs = ?3 WHERE first = ?1", (part, upto.0.max(part), docs))?;
+        let gone: Vec<i64> = transaction
+            .prepare_cached("SELECT first FROM parts WHERE last < ?1 AND first <> ?2")?
+            .query_map((first.0, part), |row| row.get(0))?
+            .collect::<rusqlite::Result<_>>()?;
+        for gone in gone {
+            transaction.execute_batch(&format!("DROP TABLE e{gone}; DELETE FROM parts WHERE first = {gone}"))?;
+        }
+        transaction.commit()?;
+        self.indexed.store(upto.0.max(known), Ordering::Release);
+        Ok(())
+    }
+
+    /// The numbers of events with all these words, before `before` and after `after`, newest first: calls `found` for each
+    /// until that says no.
+    pub(super) fn find(
+        &self,
+        terms: &[Term],
+        before: EventId,
+        after: EventId,
+        found: &mut dyn FnMut(EventId) -> rusqlite::Result<bool>,
+    ) -> rusqlite::Result<()> {
+        let question = question(terms);
+        if question.is_empty() {
+            return Ok(());
+        }
+        let reader: MutexGuard<'_, Connection> = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
+        let parts: Vec<i64> = reader
+            .prepare_cached("SELECT first FROM parts WHERE first < ?1 AND last > ?2 ORDER BY first DESC")?
+            .query_map((before.0, after.0), |row| row.get(0))?
+            .collect::<rusqlite::Result<_>>()?;
+        for part in parts {
+            let sql = format!(
+                "SELECT rowid FROM e{part} WHERE e{part} MATCH ?1 AND rowid < ?2 AND rowid > ?3 ORDER BY rowid DESC"
+            );
+            let mut statement = reader.prepare_cached(&sql)?;
+            let mut rows = statement.query((&question, before.0, after.0))?;
+            while let Some(row) = rows.next()? {
+                if !found(EventId(row.get(0)?))? {
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn connect(path: &Path) -> rusqlite::Result<Connection> {
+    let connection = Connection::open(path)?;
+    connection.busy_timeout(Duration::from_secs(5))?;
+    connection.pragma_update(None, "page_size", 8_192)?;
+    connection.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get::<_, String>(0))?;
+    connection.pragma_update(None, "synchronous", "NORMAL")?;
+    connection.pragma_update_and_check(None, "journal_size_limit", 16 << 20, |row| row.get::<_, i64>(0))?;
+    connection.pragma_update(None, "cache_size", -2_048)?;
+    Ok(connection)
+}
+
+/// As FTS5 asks. Words hold no quotes; what else is in them is no sign of its language within quotes.
+fn question(terms: &[Term]) -> String {
+    let one = |term: &Term| match term {
+        Term::Is(word) => format!("\"{}\"", word.replace('"', "")),
+        Term::Begins(word) => format!("\"{}\"*", word.replace('"', "")),
+    };
+    terms.iter().map(one).collect::<Vec<_>>().join(" AND ")
+}
