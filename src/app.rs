@@ -10,12 +10,13 @@ use tracing::{error, info, warn};
 
 use crate::clock::Clock;
 use crate::config::{self, Config};
-use crate::destination::DestinationSettings;
 use crate::destination::http::Http;
+use crate::destination::{DestinationSettings, Kind};
 use crate::dispatcher::{Digest, Dispatcher, Statuses};
+use crate::history::{self, Feed};
 use crate::links::{LinkKey, SilenceLinks};
 use crate::metrics::Metrics;
-use crate::model::{Message, Record, RulesRecord, plural};
+use crate::model::{Message, Name, Record, RulesRecord, plural};
 use crate::processor::Processor;
 use crate::render::Templates;
 use crate::store::{Sqlite, Store};
@@ -102,23 +103,42 @@ pub async fn run_by(
     )
     .await
     .map_err(|e| Error::Start(e.to_string()))?;
-    let silencing = web::Silencing::new(token, processor.published(), public_url);
-    let processor = on_own_thread(processor.run(stop.clone()));
+    let published = processor.published();
+    let silencing = web::Silencing::new(token, published.clone(), public_url);
+    let feed = Feed::default();
+    let processor = on_own_thread("processor", processor.with_feed(feed.clone()).run(stop.clone()));
+    let indexed = on_own_thread("indexer", history::keep_indexed(store.clone(), stop.clone()));
 
+    let looking = web::events::Looking {
+        published,
+        feed,
+        statuses: Statuses::default(),
+        templates: template_updates.clone(),
+        compile: config::rules_from_record,
+        file: config.path.as_ref().map_or_else(|| "rules.yaml".to_owned(), |path| path.display().to_string()),
+        stop: stop.clone(),
+        kinds: web::events::Kinds::default(),
+    };
+    looking.kinds.replace(kinds(&config));
+    let (statuses, destination_kinds) = (looking.statuses.clone(), looking.kinds.clone());
     let digest: Digest = Arc::new(move |waiting: &[Message]| template_updates.borrow().digest(waiting));
-    let sender = Sender { store: store.clone(), http, digest, views: (Statuses::default(), metrics.clone()) };
+    let sender = Sender { store: store.clone(), http, digest, views: (statuses, metrics.clone()) };
     let dispatching = sender.start(config.destinations.clone());
-    let state = web::State::new(store.clone(), metrics.clone(), readiness, current(&config)).with_silencing(silencing);
+    let state = web::State::new(store.clone(), metrics.clone(), readiness, current(&config))
+        .with_silencing(silencing)
+        .with_looking(looking);
     let limits = web::Limits { connections: config.server.max_connections, ..web::Limits::default() };
     let server = tokio::spawn(web::serve(listener, web::routes(&state), limits, stop.clone()));
     // Removed at the end: a file that stays behind names a server that was killed.
     let _noted = web::access::Address::note(data, address).map_err(|e| Error::Start(e.to_string()))?;
     started(&config, Running { address, store: store.clone(), stop: stop.clone() });
 
-    let mut live = Live { store, templates, links, state, sender, dispatching: Some(dispatching), metrics };
+    let kinds = destination_kinds;
+    let mut live = Live { store, templates, links, state, kinds, sender, dispatching: Some(dispatching), metrics };
     let outcome = live.until_stopped(config, processor, &stop).await;
     let drained = async {
         let _ = server.await;
+        let _ = indexed.await;
         live.stop_dispatching().await;
     };
     if tokio::time::timeout(DRAIN, drained).await.is_err() {
@@ -126,6 +146,17 @@ pub async fn run_by(
     }
     info!("stopped");
     outcome
+}
+
+/// The kind of each destination.
+fn kinds(config: &Config) -> Vec<(Name, &'static str)> {
+    let kind = |destination: &DestinationSettings| match destination.kind {
+        Kind::Slack { .. } => "slack",
+        Kind::Teams { .. } => "teams",
+        Kind::Webhook { .. } => "webhook",
+        Kind::Console => "console",
+    };
+    config.destinations.iter().map(|destination| (destination.name.clone(), kind(destination))).collect()
 }
 
 /// What requests are judged by.
@@ -165,6 +196,7 @@ struct Live {
     templates: watch::Sender<Arc<Templates>>,
     links: Option<SilenceLinks>,
     state: web::State<Sqlite>,
+    kinds: web::events::Kinds,
     sender: Sender,
     dispatching: Option<Dispatching>,
     metrics: Metrics,
@@ -239,6 +271,7 @@ impl Live {
         if fresh.destinations != config.destinations {
             self.stop_dispatching().await;
             self.dispatching = Some(self.sender.start(fresh.destinations.clone()));
+            self.kinds.replace(kinds(&fresh));
         }
         for warning in &fresh.warnings {
             warn!("{warning}");
@@ -263,17 +296,18 @@ impl Live {
 }
 
 /// Judging is plain computation: on a thread of its own it never holds up the web.
-fn on_own_thread(
-    work: impl Future<Output = Result<(), crate::store::Error>> + Send + 'static,
-) -> tokio::sync::oneshot::Receiver<Result<(), crate::store::Error>> {
+fn on_own_thread<T: Send + 'static>(
+    name: &'static str,
+    work: impl Future<Output = T> + Send + 'static,
+) -> tokio::sync::oneshot::Receiver<T> {
     let (sender, receiver) = tokio::sync::oneshot::channel();
     let runtime = tokio::runtime::Handle::current();
-    let thread = std::thread::Builder::new().name("processor".to_owned());
+    let thread = std::thread::Builder::new().name(name.to_owned());
     if let Err(e) = thread.spawn(move || {
         lower_priority();
         let _ = sender.send(runtime.block_on(work));
     }) {
-        error!("the processor's thread cannot start: {e}");
+        error!("the thread {name} cannot start: {e}");
     }
     receiver
 }

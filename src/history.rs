@@ -12,7 +12,7 @@ mod pages;
 mod words;
 
 pub use feed::{Feed, Frame};
-pub use pages::{Found, Past, Question, catch_up, shown};
+pub use pages::{Found, Past, Question, catch_up, keep_indexed, shown};
 
 use crate::engine::{Decision, Deed, Engine, Input, Verdict, Waiting};
 use crate::model::{Event, EventFates, Seq, Timestamp};

@@ -3,7 +3,7 @@
 //! `foghorn_events_total` is the sum of `foghorn_event_fates`, and for each destination `foghorn_messages_total` the sum
 //! of `foghorn_message_fates`. Counts nothing itself beyond adding: who decides, tells.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -15,7 +15,7 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
-use crate::model::{EventFates, MessageFates, Name, Seq};
+use crate::model::{EventFates, MessageFates, Name, Seq, Timestamp};
 
 /// The most topics counted by name: a sender can make up any number of `client-…`.
 const MOST_TOPICS: usize = 64;
@@ -37,6 +37,25 @@ struct Counts {
     reloads: BTreeMap<&'static str, u64>,
     silences: BTreeMap<(&'static str, u16), u64>,
     attempts: BTreeMap<(Name, &'static str), u64>,
+    heard: BTreeMap<Name, Minute>,
+}
+
+/// When a source was heard last, and its posts of the last minute, by second.
+#[derive(Clone, Debug, Default)]
+struct Minute {
+    last: Option<Timestamp>,
+    seconds: VecDeque<(i64, u64)>,
+}
+
+/// How a source does.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Heard {
+    /// Wall time of its last post that was taken.
+    pub last: Option<Timestamp>,
+    /// Posts of the last minute.
+    pub per_minute: u64,
+    /// Posts whose signature was missing or wrong, since the start.
+    pub signature_failures: u64,
 }
 
 impl Metrics {
@@ -48,6 +67,40 @@ impl Metrics {
     /// A POST to a source was answered with this status.
     pub fn post(&self, source: &Name, answer: u16) {
         add(&mut self.counts().posts, (source.clone(), answer), 1);
+    }
+
+    /// A POST of a source was taken now, by the wall clock.
+    pub fn heard_of(&self, source: &Name, now: Timestamp) {
+        let mut counts = self.counts();
+        let minute = counts.heard.entry(source.clone()).or_default();
+        minute.last = Some(now);
+        match minute.seconds.back_mut() {
+            Some((second, posts)) if *second == now.seconds() => *posts += 1,
+            _ => minute.seconds.push_back((now.seconds(), 1)),
+        }
+        while minute.seconds.len() > 60 {
+            minute.seconds.pop_front();
+        }
+    }
+
+    /// How a source does.
+    #[must_use]
+    pub fn heard(&self, source: &Name, now: Timestamp) -> Heard {
+        let counts = self.counts();
+        let minute = counts.heard.get(source);
+        let recent = |(second, _): &&(i64, u64)| (now.seconds() - 60..=now.seconds()).contains(second);
+        let seconds = minute.into_iter().flat_map(|minute| &minute.seconds);
+        Heard {
+            last: minute.and_then(|minute| minute.last),
+            per_minute: seconds.filter(recent).map(|(_, posts)| posts).sum(),
+            signature_failures: counts.posts.get(&(source.clone(), 401)).copied().unwrap_or_default(),
+        }
+    }
+
+    /// The fates of every event judged so far.
+    #[must_use]
+    pub fn events(&self) -> EventFates {
+        self.counts().events.clone()
     }
 
     /// So many events of a chatty topic were answered 200 and not stored.

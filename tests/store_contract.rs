@@ -10,6 +10,7 @@ use foghorn::model::{
     Message, Name, Notification, Reason, Record, RulesRecord, Seq, Severity, Silence, Timestamp, Until,
 };
 use foghorn::store::{DeliveryId, Error, MessageFates, Reader, Retention, Settlement, Sqlite, Step, Store};
+use foghorn::store::{Doc, EventFate, EventId, EventRow, FateChange, Past, RowQuery, Term, WaitsWith, Wanted};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
@@ -110,6 +111,142 @@ async fn every_record_is_there_after_a_restart_in_order_and_time_never_goes_back
     assert_eq!(Reader::open(dir.path()).unwrap().entries(Seq(0)).count(), 8, "also where nobody serves");
 }
 
+/// A row of the first event of an entry; it waits with an alert when that is named.
+fn row(seq: u64, waits: Option<u64>) -> EventRow {
+    EventRow {
+        id: EventId::new(Seq(seq), 1),
+        received: Timestamp::from_millis(1_000),
+        fate: if waits.is_some() { EventFate::Pending } else { EventFate::Unmatched },
+        waits: waits.map(WaitsWith::Alert),
+        rules: vec!["a rule, odd\"'".into(), "another".into()],
+        alerts: waits.into_iter().collect(),
+    }
+}
+
+fn query(fate: Option<Wanted>, terms: Vec<Term>) -> RowQuery {
+    RowQuery { before: EventId::LAST, after: EventId(-1), limit: 10_000, terms, fate }
+}
+
+async fn fates(store: &Sqlite) -> Vec<(u64, EventFate)> {
+    let rows = store.rows(query(None, vec![])).await.unwrap().rows;
+    rows.into_iter().rev().map(|row| (row.id.seq().0, row.fate)).collect()
+}
+
+#[tokio::test]
+async fn rows_come_with_their_step_and_a_refold_changes_none() {
+    let dir = tempfile::tempdir().unwrap();
+    let change =
+        |alert, upto, fate| FateChange { waits: WaitsWith::Alert(alert), upto: EventId::new(Seq(upto), 1), fate };
+    let first = Step { events: vec![row(1, Some(5)), row(2, None), row(3, Some(6))].into(), ..step(3, vec![]) };
+    let second = Step {
+        events: vec![row(4, Some(5))].into(),
+        fates: vec![change(5, 3, EventFate::Told), change(6, 3, EventFate::Suppressed("inhibited".into()))],
+        alerts: vec![vec![5]],
+        ..step(4, vec![message("a", &["ops", "boss"])])
+    };
+    {
+        let store = open(dir.path());
+        store.commit(first.clone()).await.unwrap();
+        assert_eq!(store.row(row(3, None).id).await.unwrap(), Some(row(3, Some(6))));
+        // A fault in the second step: nothing of it is there.
+        let other = rusqlite::Connection::open(dir.path().join("foghorn.db")).unwrap();
+        other.execute_batch("CREATE TRIGGER t BEFORE UPDATE ON events BEGIN SELECT RAISE(ABORT, 'no'); END").unwrap();
+        assert!(matches!(store.commit(second.clone()).await, Err(Error::Transient(_))));
+        assert_eq!(fates(&store).await.len(), 3);
+        other.execute_batch("DROP TRIGGER t").unwrap();
+        store.commit(second.clone()).await.unwrap();
+    }
+    let store = open(dir.path());
+    let kept = [
+        (1, EventFate::Told),
+        (2, EventFate::Unmatched),
+        (3, EventFate::Suppressed("inhibited".into())),
+        (4, EventFate::Pending),
+    ];
+    assert_eq!(fates(&store).await, kept);
+    for again in [first, second] {
+        store.commit(again).await.unwrap();
+    }
+    assert_eq!(fates(&store).await, kept, "a refold changes nothing");
+    let wanted = |fate| query(Some(fate), vec![]);
+    for (fate, found) in [
+        (Wanted::Suppressed, 1),
+        (Wanted::Exactly(EventFate::Suppressed("inhibited".into())), 1),
+        (Wanted::Exactly(EventFate::Suppressed("muted".into())), 0),
+        (Wanted::Exactly(EventFate::Told), 1),
+    ] {
+        assert_eq!(store.rows(wanted(fate)).await.unwrap().rows.len(), found);
+    }
+    let sent = store.sent(vec![5]).await.unwrap();
+    assert_eq!(
+        sent.iter().map(|sent| (sent.to.as_str(), sent.state)).collect::<Vec<_>>(),
+        [("ops", "queued"), ("boss", "queued")]
+    );
+    assert!(store.sent(vec![6]).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_floods_rows_are_all_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let rows: Vec<EventRow> = (1..=3_500).map(|seq| row(seq, None)).collect();
+    store.commit(Step { events: rows.into(), ..step(3_500, vec![]) }).await.unwrap();
+    assert_eq!((store.count().await.unwrap(), fates(&store).await.len()), (3_500, 3_500));
+}
+
+#[tokio::test]
+async fn events_are_found_by_words_and_an_index_that_is_lost_begins_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
+    let docs = || {
+        vec![
+            Doc { id: row(1, None).id, words: words(&["ap", "kitchen", "\u{e000}t01"]) },
+            Doc { id: row(3, None).id, words: words(&["ap", "küche", "near", "not"]) },
+        ]
+    };
+    {
+        let store = open(dir.path());
+        let events = vec![row(1, None), row(2, None), row(3, None)].into();
+        store.commit(Step { events, ..step(3, vec![]) }).await.unwrap();
+        store.index(docs(), row(3, None).id).await.unwrap();
+        let found = async |terms: &[Term]| {
+            let rows = store.rows(query(None, terms.to_vec())).await.unwrap().rows;
+            rows.iter().map(|row| row.id.seq().0).collect::<Vec<_>>()
+        };
+        let begins = |word: &str| Term::Begins(word.to_owned());
+        assert_eq!(found(&[begins("a")]).await, [3, 1]);
+        assert_eq!(found(&[begins("ap"), begins("kü")]).await, [3]);
+        assert_eq!(found(&[Term::Is("\u{e000}t01".to_owned())]).await, [1]);
+        assert_eq!(found(&[begins("near"), begins("not")]).await, [3], "its words are nobody's language");
+        assert_eq!(found(&[Term::Is("k".to_owned())]).await, Vec::<u64>::new());
+    }
+    std::fs::write(dir.path().join("search.db"), b"not a database, and long enough to be read as one").unwrap();
+    let store = open(dir.path());
+    assert_eq!(store.indexed(), EventId(0));
+    store.index(docs(), row(3, None).id).await.unwrap();
+    assert_eq!(store.indexed(), row(3, None).id);
+}
+
+#[tokio::test]
+async fn a_database_of_schema_1_is_taken_over_as_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let old = rusqlite::Connection::open(dir.path().join("foghorn.db")).unwrap();
+    old.execute_batch(include_str!("fixtures/store/v1.sql")).unwrap();
+    drop(old);
+    let before = Reader::open(dir.path()).unwrap().entries(Seq(0)).collect::<Result<Vec<_>, _>>().unwrap();
+    assert_eq!(before.len(), 5);
+    for round in 0..2 {
+        let store = open(dir.path());
+        assert_eq!(store.read(Seq(0), 100).await.unwrap(), before, "the journal is the same");
+        let recovered = store.recover().await.unwrap();
+        assert_eq!((recovered.cursor, recovered.snapshot.is_some()), (Seq(5), true));
+        assert_eq!(store.fates_of(&"console".into()).delivered, 1);
+        assert_eq!(store.count().await.unwrap(), round, "what became of events is kept from now on");
+        store.commit(Step { events: vec![row(6, None)].into(), ..step(6, vec![]) }).await.unwrap();
+        assert_eq!(store.count().await.unwrap(), 1);
+    }
+}
+
 #[tokio::test]
 async fn a_read_stops_past_four_mebibytes() {
     let dir = tempfile::tempdir().unwrap();
@@ -135,7 +272,7 @@ async fn a_vanished_emptied_foreign_or_newer_database_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let database = dir.path().join("foghorn.db");
     drop(open(dir.path()));
-    rusqlite::Connection::open(&database).unwrap().pragma_update(None, "user_version", 2).unwrap();
+    rusqlite::Connection::open(&database).unwrap().pragma_update(None, "user_version", 99).unwrap();
     assert!(refused(dir.path()).contains("newer Foghorn"));
     std::fs::write(&database, b"").unwrap();
     assert!(refused(dir.path()).contains("missing or empty"));

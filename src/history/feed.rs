@@ -92,7 +92,7 @@ mod tests {
     #[test]
     fn twenty_a_second_are_told_and_none_to_nobody() {
         let feed = Feed::default();
-        let at = |ms| Timestamp::from_millis(1_000_000 + ms);
+        let at = |ms: i64| Timestamp::from_millis(1_000_000 + ms);
         assert_eq!(feed.room(at(0)), 0);
         let _watching = feed.watch();
         assert_eq!(feed.room(at(0)), 20);

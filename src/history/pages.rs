@@ -2,8 +2,10 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
 
 use super::words::{self, Key};
 use crate::model::{Event, Record};
@@ -14,6 +16,8 @@ use crate::store::{self, Doc, EventId, EventRow, RowQuery, Term, Wanted};
 const TAIL: usize = 2_000;
 /// Events indexed at once.
 const INDEXED_AT_ONCE: usize = 500;
+/// So many entries within 20 ms are a flood.
+const FLOOD: u64 = 60;
 /// Characters shown of one value.
 const SHOWN: usize = 300;
 
@@ -193,6 +197,34 @@ pub async fn catch_up<S: store::Past>(store: &S) -> store::Result<bool> {
     let docs = events.iter().map(|(row, event)| Doc { id: row.id, words: words::of(event, &row.rules) });
     store.index(docs.collect(), last).await?;
     Ok(more)
+}
+
+/// Indexes what comes, until told to stop. While a flood goes on it gives way; what is not indexed yet is looked at one by
+/// one when somebody asks. For a thread of its own.
+pub async fn keep_indexed<S: store::Past>(store: S, stop: CancellationToken) {
+    let mut more = true;
+    loop {
+        let before = store.last().0;
+        let pause = if more { Duration::from_millis(20) } else { Duration::from_millis(500) };
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(pause) => {}
+        }
+        let flood = more && store.last().0 - before > FLOOD;
+        if flood {
+            tokio::time::sleep(Duration::from_millis(250)).await;
+        }
+        more = match catch_up(&store).await {
+            Ok(more) => more,
+            Err(error) => {
+                tracing::warn!(%error, "events cannot be indexed now; searching them is slower");
+                tokio::select! {
+                    () = stop.cancelled() => return,
+                    () = tokio::time::sleep(Duration::from_secs(30)) => false,
+                }
+            }
+        };
+    }
 }
 
 /// An event as lists show it: long values are cut.

@@ -68,6 +68,9 @@ pub(super) async fn take<S: Store>(
     let answer = post(state, settings, current.max_body, wanted, &headers, peer.as_ref(), body).await;
     let status = answer.as_ref().map_or_else(|refused| refused.status, |_| StatusCode::OK);
     state.metrics.post(&settings.name, status.as_u16());
+    if status == StatusCode::OK {
+        state.metrics.heard_of(&settings.name, state.wall());
+    }
     answer.map(|()| plain(StatusCode::OK, "ok"))
 }
 

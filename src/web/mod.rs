@@ -18,12 +18,15 @@ use crate::source::SourceSettings;
 use crate::store::Store;
 
 pub mod access;
+pub mod events;
 mod framing;
 mod ingest;
+mod live;
 mod ops;
 mod serve;
 mod silence_page;
 mod silences;
+mod state_api;
 
 pub use silences::Silencing;
 
@@ -47,7 +50,7 @@ pub struct Current {
 }
 
 /// What handlers work with. Cheap to clone; clones share everything.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct State<S> {
     store: S,
     metrics: Metrics,
@@ -55,6 +58,8 @@ pub struct State<S> {
     current: Arc<RwLock<Arc<Current>>>,
     bytes: Arc<Semaphore>,
     silencing: Option<Arc<Silencing>>,
+    /// More routes, of what only some stores can answer.
+    more: Option<BoxedFilter<(Response,)>>,
 }
 
 impl<S: Store> State<S> {
@@ -62,13 +67,36 @@ impl<S: Store> State<S> {
     #[must_use]
     pub fn new(store: S, metrics: Metrics, ready: watch::Receiver<bool>, current: Current) -> Self {
         let bytes = Arc::new(Semaphore::new(BYTES_IN_FLIGHT));
-        Self { store, metrics, ready, current: Arc::new(RwLock::new(Arc::new(current))), bytes, silencing: None }
+        Self {
+            store,
+            metrics,
+            ready,
+            current: Arc::new(RwLock::new(Arc::new(current))),
+            bytes,
+            silencing: None,
+            more: None,
+        }
     }
 
     /// Lets people silence; without this there is nothing at those addresses.
     #[must_use]
     pub fn with_silencing(self, silencing: Silencing) -> Self {
         Self { silencing: Some(Arc::new(silencing)), ..self }
+    }
+
+    /// Adds what shows the past and how things stand; without this there is nothing at those addresses.
+    #[must_use]
+    pub fn with_looking(self, looking: events::Looking) -> Self
+    where
+        S: crate::store::Past,
+    {
+        let more = events::routes(&self, looking);
+        Self { more: Some(more), ..self }
+    }
+
+    /// Wall time minus journal time.
+    fn offset_ms(&self) -> i64 {
+        self.store.clock().offset_ms()
     }
 
     /// The wall clock.
@@ -91,7 +119,11 @@ impl<S: Store> State<S> {
 pub fn routes<S: Store>(state: &State<S>) -> BoxedFilter<(Response,)> {
     let routes = ingest::route(state).or(ops::routes(state)).unify();
     let routes = routes.or(silences::routes(state)).unify().or(silence_page::routes(state)).unify();
+    // Not a refusal of ours: that would hide why another route refused.
+    let nothing = || warp::any().and_then(async || Err::<Response, _>(warp::reject::not_found())).boxed();
     routes
+        .or(state.more.clone().unwrap_or_else(nothing))
+        .unify()
         .recover(recover)
         .unify()
         .with(warp::reply::with::header("x-content-type-options", "nosniff"))
@@ -184,6 +216,8 @@ fn is_forwarding(name: &str) -> bool {
     NAMES.contains(&name) || BEGINNINGS.iter().any(|beginning| name.starts_with(beginning))
 }
 
+#[cfg(test)]
+mod looking_tests;
 #[cfg(test)]
 mod silence_tests;
 #[cfg(test)]

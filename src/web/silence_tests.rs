@@ -25,7 +25,7 @@ struct Silenced {
 impl Silenced {
     fn new() -> Self {
         let mut world = World::new(Fake::default());
-        let (published, seen) = watch::channel(Published { folded: Seq(u64::MAX), silences: Arc::default() });
+        let (published, seen) = watch::channel(Published { folded: Seq(u64::MAX), ..Published::default() });
         let token = Secret::new(TOKEN);
         let silencing = Silencing::new(token.clone(), seen, Some("https://foghorn.example.net"));
         world.state = world.state.with_silencing(silencing);

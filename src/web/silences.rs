@@ -404,7 +404,7 @@ pub(super) fn json_of(state: &SilenceState) -> Value {
     })
 }
 
-fn reply(status: StatusCode, body: &Value) -> Response {
+pub(super) fn reply(status: StatusCode, body: &Value) -> Response {
     let mut response = Response::new(format!("{body}\n").into());
     *response.status_mut() = status;
     let headers = response.headers_mut();
@@ -413,7 +413,7 @@ fn reply(status: StatusCode, body: &Value) -> Response {
     response
 }
 
-fn refusal(problem: &Problem) -> Response {
+pub(super) fn refusal(problem: &Problem) -> Response {
     let mut response = reply(problem.status, &json!({"error": problem.error, "help": problem.help}));
     let headers = response.headers_mut();
     match problem.status {

@@ -130,7 +130,7 @@ fn source(name: &str, secrets: &[&str]) -> SourceSettings {
 }
 
 /// `mist` with a secret, `lab` without; rules that name these topics.
-fn current(topics: &[&str]) -> Current {
+pub(super) fn current(topics: &[&str]) -> Current {
     let rule = |topic: &&str| Rule {
         name: "r".into(),
         line: 1,

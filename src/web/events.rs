@@ -1,0 +1,303 @@
+//! `/api/v1`: what came and what became of it, to look at. Reads only, for this machine only, until there are passwords.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::sync::{Semaphore, watch};
+use tokio_util::sync::CancellationToken;
+use warp::Filter;
+use warp::filters::BoxedFilter;
+use warp::http::{HeaderMap, Method, StatusCode};
+use warp::reply::Response;
+
+use super::ops::names_this_machine;
+use super::silences::{Problem, refusal, reply};
+use super::{Peer, State, from_this_machine, live, state_api};
+use crate::dispatcher::Statuses;
+use crate::explain::{self, Story};
+use crate::fold::Compile;
+use crate::history::{Feed, Past, Question, shown};
+use crate::model::{Name, Seq, Timestamp};
+use crate::processor::Published;
+use crate::render::Templates;
+use crate::store::{self, EventFate, EventId, EventRow, SentMessage, Wanted};
+
+/// Events on one page at most, and where nobody says how many.
+const MOST: usize = 200;
+const USUAL: usize = 50;
+/// Journal entries folded again to explain one event, and how long that may take.
+const EXPLAINED: u64 = 300_000;
+const EXPLAINED_WITHIN: Duration = Duration::from_secs(20);
+
+/// What looking needs beside the store.
+#[derive(Clone)]
+pub struct Looking {
+    /// What the processor says.
+    pub published: watch::Receiver<Published>,
+    /// What comes, as it comes.
+    pub feed: Feed,
+    /// How destinations do.
+    pub statuses: Statuses,
+    /// How messages read, for what is explained.
+    pub templates: watch::Receiver<Arc<Templates>>,
+    /// Makes rules of a journaled text.
+    pub compile: Compile,
+    /// The file the rules stand in.
+    pub file: String,
+    /// Ends what streams.
+    pub stop: CancellationToken,
+    /// The kind of each destination.
+    pub kinds: Kinds,
+}
+
+/// The kind of each destination; replaced when they change. Clones share it.
+#[derive(Clone, Debug, Default)]
+pub struct Kinds(Arc<Mutex<BTreeMap<Name, &'static str>>>);
+
+impl Kinds {
+    /// Replaces all.
+    pub fn replace(&self, kinds: impl IntoIterator<Item = (Name, &'static str)>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = kinds.into_iter().collect();
+    }
+
+    pub(super) fn all(&self) -> BTreeMap<Name, &'static str> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// What answers: the state of the server, and what looking needs.
+pub(super) struct Api<S> {
+    pub(super) state: State<S>,
+    pub(super) looking: Looking,
+    pub(super) past: Past<S>,
+    pub(super) live: live::Live,
+    pub(super) noise: state_api::Kept,
+    explaining: Semaphore,
+}
+
+/// The routes: `GET` of what is named here, and nothing else.
+#[must_use]
+pub fn routes<S: store::Past>(state: &State<S>, looking: Looking) -> BoxedFilter<(Response,)> {
+    let api = Arc::new(Api {
+        past: Past::new(state.store.clone()),
+        live: live::Live::new(looking.feed.clone(), looking.stop.clone()),
+        noise: state_api::Kept::default(),
+        state: state.clone(),
+        looking,
+        explaining: Semaphore::new(1),
+    });
+    warp::path!("api" / "v1" / ..)
+        .and(warp::path::tail())
+        .and(warp::method())
+        .and(warp::query::raw().or(warp::any().map(String::new)).unify())
+        .and(warp::header::headers_cloned())
+        .and(warp::ext::optional::<Peer>())
+        .and_then(move |tail: warp::path::Tail, method, query: String, headers, peer: Option<Peer>| {
+            let api = Arc::clone(&api);
+            async move {
+                let path: Vec<&str> = tail.as_str().split('/').collect();
+                let known = ["events", "live", "incidents", "destinations", "feed", "noise"];
+                if !path.first().is_some_and(|first| known.contains(first)) {
+                    return Err(warp::reject::not_found());
+                }
+                let answer = answer(&api, &path, &method, &query, &headers, peer.as_ref()).await;
+                Ok::<_, warp::Rejection>(answer.unwrap_or_else(|problem| refusal(&problem)))
+            }
+        })
+        .boxed()
+}
+
+async fn answer<S: store::Past>(
+    api: &Arc<Api<S>>,
+    path: &[&str],
+    method: &Method,
+    query: &str,
+    headers: &HeaderMap,
+    peer: Option<&Peer>,
+) -> Result<Response, Problem> {
+    if !from_this_machine(peer, headers) || !names_this_machine(headers) {
+        let help = "open it on the machine that runs Foghorn, by localhost or an address";
+        return Err(Problem::new(StatusCode::FORBIDDEN, "for this machine only", help));
+    }
+    if !matches!(*method, Method::GET | Method::HEAD) {
+        return Err(Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method not allowed", "GET, HEAD"));
+    }
+    let asked = Asked::of(query);
+    let value = match path {
+        ["events"] => events(api, &asked).await?,
+        ["events", id] => event(api, id, &asked).await?,
+        ["live"] => return Ok(live::answer(api, headers)),
+        ["incidents"] => state_api::incidents(api),
+        ["destinations"] => state_api::destinations(api).await?,
+        ["feed"] => state_api::feed(api),
+        ["noise"] => state_api::noise(api, &asked).await?,
+        _ => return Err(Problem::new(StatusCode::NOT_FOUND, "nothing here", "docs/api.md lists what there is")),
+    };
+    Ok(reply(StatusCode::OK, &value))
+}
+
+/// What stands after the `?`.
+pub(super) struct Asked(BTreeMap<String, String>);
+
+impl Asked {
+    fn of(query: &str) -> Self {
+        let pairs = form_urlencoded::parse(query.as_bytes());
+        Self(pairs.map(|(key, value)| (key.into_owned(), value.into_owned())).collect())
+    }
+
+    /// A value that is not empty.
+    pub(super) fn text(&self, key: &str) -> Option<String> {
+        self.0.get(key).filter(|value| !value.trim().is_empty()).cloned()
+    }
+
+    /// Refuses a word that means nothing here: a misspelt filter would show everything.
+    pub(super) fn only(&self, known: &[&str]) -> Result<(), Problem> {
+        match self.0.keys().find(|key| !known.contains(&key.as_str())) {
+            None => Ok(()),
+            Some(key) => {
+                let help = format!("known: {}", known.join(", "));
+                Err(bad(format!("`{}` is not asked for here", crate::render::one_line(key)), help))
+            }
+        }
+    }
+}
+
+pub(super) fn bad(error: impl Into<String>, help: impl Into<String>) -> Problem {
+    Problem::new(StatusCode::BAD_REQUEST, error, help)
+}
+
+/// The store cannot be read.
+pub(super) fn unreadable(error: &store::Error) -> Problem {
+    tracing::warn!(%error, "the past cannot be read");
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, "the store cannot be read now", "try again; the log says why")
+}
+
+fn id(text: &str, what: &str) -> Result<EventId, Problem> {
+    let wrong = || bad(format!("`{what}` is not an event's id"), "as in 123.1");
+    EventId::parse(text).ok_or_else(wrong)
+}
+
+fn question(asked: &Asked) -> Result<Question, Problem> {
+    asked.only(&["limit", "before", "q", "topic", "type", "site", "device", "rule", "fate", "why"])?;
+    let limit = match asked.text("limit").map(|limit| limit.parse::<usize>()) {
+        None => USUAL,
+        Some(Ok(limit)) if (1..=MOST).contains(&limit) => limit,
+        Some(_) => return Err(bad(format!("`limit` is not a number from 1 to {MOST}"), "")),
+    };
+    let fate = match (asked.text("fate").as_deref(), asked.text("why")) {
+        (None, None) => None,
+        (None | Some("suppressed"), Some(why)) => Some(Wanted::Exactly(EventFate::Suppressed(why.into()))),
+        (Some("suppressed"), None) => Some(Wanted::Suppressed),
+        (Some("pending"), None) => Some(Wanted::Exactly(EventFate::Pending)),
+        (Some("told"), None) => Some(Wanted::Exactly(EventFate::Told)),
+        (Some("unmatched"), None) => Some(Wanted::Exactly(EventFate::Unmatched)),
+        (Some("duplicate"), None) => Some(Wanted::Exactly(EventFate::Duplicate)),
+        (Some(_), Some(_)) => return Err(bad("only what is suppressed has a `why`", "fate=suppressed&why=inhibited")),
+        (Some(_), None) => {
+            let help = format!("known: {}", EventFate::WORDS.join(", "));
+            return Err(bad("there is no such `fate`", help));
+        }
+    };
+    Ok(Question {
+        before: asked.text("before").map(|before| id(&before, "before")).transpose()?,
+        limit,
+        text: asked.text("q").unwrap_or_default(),
+        topic: asked.text("topic"),
+        kind: asked.text("type"),
+        site: asked.text("site"),
+        device: asked.text("device"),
+        rule: asked.text("rule"),
+        fate,
+    })
+}
+
+async fn events<S: store::Past>(api: &Api<S>, asked: &Asked) -> Result<Value, Problem> {
+    let question = question(asked)?;
+    let found = api.past.page(&question).await.map_err(|e| unreadable(&e))?;
+    let total = if question.is_everything() && question.before.is_none() {
+        Some(api.past.count().await.map_err(|e| unreadable(&e))?)
+    } else {
+        None
+    };
+    let events: Vec<Value> = found.events.iter().map(|(row, event)| shown(row, event)).collect();
+    Ok(json!({"events": events, "next": found.next.map(|next| next.to_string()), "total_estimate": total}))
+}
+
+async fn event<S: store::Past>(api: &Api<S>, text: &str, asked: &Asked) -> Result<Value, Problem> {
+    asked.only(&["decisions"])?;
+    let id = id(text, text)?;
+    let Some((row, event)) = api.past.event(id).await.map_err(|e| unreadable(&e))? else {
+        let help = "it never was, retention took it, or it came before this release kept what became of events";
+        return Err(Problem::new(StatusCode::NOT_FOUND, "there is no such event", help));
+    };
+    let sent = api.state.store.sent(row.alerts.clone()).await.map_err(|e| unreadable(&e))?;
+    let decisions = match asked.text("decisions").as_deref() {
+        Some("no") => None,
+        _ => explained(api, &row).await?,
+    };
+    let mut value = shown(&row, &event);
+    if let Some(map) = value.as_object_mut() {
+        map.insert("raw".to_owned(), (*event.raw).clone());
+        map.insert("decisions".to_owned(), json!(decisions));
+        map.insert("messages".to_owned(), messages(&sent, api.state.offset_ms()));
+    }
+    Ok(value)
+}
+
+/// Messages with where each went.
+fn messages(sent: &[SentMessage], offset_ms: i64) -> Value {
+    let wall = |at: Timestamp| at.shifted(offset_ms).rfc3339();
+    let mut found: Vec<(&SentMessage, Vec<Value>)> = Vec::new();
+    for one in sent {
+        let attempt = |a: &store::Attempt| json!({"at": wall(a.at), "status": a.outcome, "reply": a.why});
+        let attempts: Vec<Value> = one.attempts.iter().map(attempt).collect();
+        let destination = json!({"name": one.to.as_str(), "state": one.state, "attempts": attempts});
+        let same = |other: &SentMessage| other.message.about == one.message.about;
+        match found.iter_mut().find(|(known, _)| same(known)) {
+            Some((_, destinations)) => destinations.push(destination),
+            None => found.push((one, vec![destination])),
+        }
+    }
+    let one = |(sent, destinations): (&SentMessage, Vec<Value>)| {
+        let message = &sent.message;
+        json!({
+            "id": message.about.id, "at": message.about.at.rfc3339(), "reason": message.about.reason.word(),
+            "rule": message.about.rule, "incident": message.about.incident, "title": message.title,
+            "text": message.text, "destinations": destinations,
+        })
+    };
+    found.into_iter().map(one).collect()
+}
+
+/// What was decided about an event, by folding the journal again; `None` where that would take too long.
+async fn explained<S: store::Past>(api: &Api<S>, row: &EventRow) -> Result<Option<Vec<Value>>, Problem> {
+    let store = &api.state.store;
+    let busy = || Problem::new(StatusCode::SERVICE_UNAVAILABLE, "another event is being explained", "try again");
+    let templates = Arc::clone(&api.looking.templates.borrow());
+    let fold = async {
+        let _turn = api.explaining.acquire().await.map_err(|_| busy())?;
+        let (rules, file) = (Arc::clone(&api.state.current().rules), api.looking.file.clone());
+        let asked = explain::Question::Event(row.id.to_string());
+        let mut story = Story::new(asked, rules, api.looking.compile, &templates, file);
+        let mut after = Seq(0);
+        loop {
+            let entries = store.read(after, 500).await.map_err(|e| unreadable(&e))?;
+            let Some(last) = entries.last() else { break };
+            let first = entries.first().map_or(0, |entry| entry.seq.0);
+            if after.0 == 0 && store.last().0 - first > EXPLAINED {
+                return Ok(None);
+            }
+            after = last.seq;
+            entries.iter().for_each(|entry| story.entry(entry));
+            tokio::task::yield_now().await;
+        }
+        let line = |chapter: &explain::Chapter| {
+            let line = &chapter.line;
+            json!({"at": line.at.rfc3339(), "event": line.event, "rule": line.rule, "line": line.line, "text": line.text})
+        };
+        Ok(Some(story.answer(None).into_iter().map(line).collect()))
+    };
+    tokio::time::timeout(EXPLAINED_WITHIN, fold).await.unwrap_or(Ok(None))
+}

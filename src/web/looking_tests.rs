@@ -1,0 +1,322 @@
+//! Looking from outside, with the real store: what came, what became of it, who may see it, and that nothing else is there.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use warp::filters::BoxedFilter;
+use warp::http::HeaderMap;
+use warp::reply::Response;
+
+use super::events::{Kinds, Looking};
+use super::tests::{afar, current, here};
+use super::{Peer, State, routes};
+use crate::clock::Clock;
+use crate::dispatcher::Statuses;
+use crate::history::{Feed, catch_up};
+use crate::metrics::Metrics;
+use crate::model::{Name, Record, Severity};
+use crate::processor::{Processor, Published};
+use crate::render::Templates;
+use crate::rules::{Matcher, Policy, RuleSet};
+use crate::store::{Retention, Sqlite, Store};
+
+const SPEC: &str = include_str!("../../docs/openapi.json");
+
+struct Looked {
+    store: Sqlite,
+    metrics: Metrics,
+    routes: BoxedFilter<(Response,)>,
+    _published: watch::Sender<Published>,
+    feed: Feed,
+    stop: CancellationToken,
+    _dir: tempfile::TempDir,
+}
+
+fn rules() -> Arc<RuleSet> {
+    let matcher = Matcher::from_json(&json!({"condition": "ap_offline"})).unwrap();
+    let policy = Policy { group_wait: std::time::Duration::ZERO, ..Policy::default() };
+    let mut rules = current(&["x"]).rules.rules().to_vec();
+    let rule =
+        crate::rules::Rule { name: "AP down".into(), matcher, policy: Arc::new(policy), ..(*rules.remove(0)).clone() };
+    Arc::new(RuleSet::new(vec![rule], vec![(Name::new("ops"), Severity::Info)]))
+}
+
+impl Looked {
+    /// A server whose journal holds these bodies, judged.
+    async fn at(bodies: &[Value]) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Sqlite::open(dir.path(), Clock::system(), Retention::default()).unwrap();
+        for body in bodies {
+            store.append(Record::Post { source: "mist".into(), body: body.to_string().into() }).await.unwrap();
+        }
+        let metrics = Metrics::default();
+        let (_templates, seen) = watch::channel(Arc::new(Templates::builtin()));
+        let (ready, readiness) = watch::channel(false);
+        let feed = Feed::default();
+        let mut held = feed.watch();
+        let processor =
+            Processor::restore(store.clone(), &rules(), |_| None, seen.clone(), metrics.clone(), ready).await.unwrap();
+        let stop = CancellationToken::new();
+        stop.cancel();
+        processor.with_feed(feed.clone()).run(stop).await.unwrap();
+        let (ready, _) = watch::channel(false);
+        let known =
+            Processor::restore(store.clone(), &rules(), |_| None, seen.clone(), metrics.clone(), ready).await.unwrap();
+        let known = known.published();
+        assert!(bodies.is_empty() || held.try_recv().is_ok(), "who watches is told");
+        let (_published, following) = watch::channel(known.borrow().clone());
+        let stop = CancellationToken::new();
+        let looking = Looking {
+            published: following,
+            feed: feed.clone(),
+            statuses: Statuses::default(),
+            templates: seen,
+            compile: |_| None,
+            file: "rules.yaml".to_owned(),
+            stop: stop.clone(),
+            kinds: Kinds::default(),
+        };
+        looking.kinds.replace([(Name::new("ops"), "slack")]);
+        let current = super::Current { rules: rules(), ..current(&[]) };
+        let state = State::new(store.clone(), metrics.clone(), readiness, current).with_looking(looking);
+        Self { routes: routes(&state), store, metrics, _published, feed, stop, _dir: dir }
+    }
+
+    async fn ask(&self, method: &str, path: &str, peer: Peer, headers: &[(&str, &str)]) -> (u16, Value, HeaderMap) {
+        let mut request = warp::test::request().method(method).path(path).extension(peer);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let response = request.reply(&self.routes).await;
+        let body = serde_json::from_slice(response.body()).unwrap_or(Value::Null);
+        (response.status().as_u16(), body, response.headers().clone())
+    }
+
+    async fn get(&self, path: &str) -> Value {
+        let (status, body, _) = self.ask("GET", path, here(), &[]).await;
+        assert_eq!(status, 200, "{path}: {body}");
+        conforms(path, &body);
+        body
+    }
+
+    async fn ids(&self, query: &str) -> Vec<String> {
+        let body = self.get(&format!("/api/v1/events?{query}")).await;
+        body["events"].as_array().unwrap().iter().map(|e| e["id"].as_str().unwrap().to_owned()).collect()
+    }
+}
+
+fn down(device: &str, text: &str) -> Value {
+    json!({"topic": "device-events", "events": [
+        {"type": "AP_DISCONNECTED", "device_name": device, "mac": format!("5c5b35{:06x}", device.len()), "device_type": "ap",
+         "site_name": "Main Office", "site_id": "s-1", "text": text},
+    ]})
+}
+
+fn noise(n: usize) -> Value {
+    json!({"topic": "device-events", "events": [
+        {"type": "SW_CONFIGURED", "device_name": "sw-1", "mac": "5c5b35ffffff", "device_type": "switch", "n": n, "text": format!("user{n} saved")},
+        {"type": "SW_PORT_UP", "device_name": "sw-2", "mac": "5c5b35fffffe", "device_type": "switch", "port_id": "ge-0/0/12", "n": n},
+    ]})
+}
+
+/// Holds an answer to the document: every field it names is there and of its type, and no field is there that it does not name.
+fn conforms(path: &str, body: &Value) {
+    let spec: Value = serde_json::from_str(SPEC).unwrap();
+    let bare = path.split('?').next().unwrap();
+    let fits = |template: &str| {
+        let (a, b): (Vec<&str>, Vec<&str>) = (template.split('/').collect(), bare.split('/').collect());
+        a.len() == b.len() && a.iter().zip(&b).all(|(a, b)| a.starts_with('{') || a == b)
+    };
+    let paths = spec["paths"].as_object().unwrap();
+    let (_, item) =
+        paths.iter().find(|(template, _)| fits(template)).unwrap_or_else(|| panic!("{bare} is not documented"));
+    check(&spec, &item["get"]["responses"]["200"]["content"]["application/json"]["schema"], body, path);
+}
+
+fn check(spec: &Value, schema: &Value, value: &Value, at: &str) {
+    if let Some(name) = schema["$ref"].as_str() {
+        let name = name.strip_prefix('#').unwrap();
+        return check(spec, spec.pointer(name).unwrap_or_else(|| panic!("{name}")), value, at);
+    }
+    let kinds: Vec<&str> = match &schema["type"] {
+        Value::String(kind) => vec![kind],
+        Value::Array(kinds) => kinds.iter().filter_map(Value::as_str).collect(),
+        _ => return,
+    };
+    let kind = match value {
+        Value::Null => "null",
+        Value::Bool(_) => "boolean",
+        Value::Number(_) => "integer",
+        Value::String(_) => "string",
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
+    };
+    assert!(kinds.contains(&kind), "{at} is {kind}, not {kinds:?}: {value}");
+    if let Some(words) = schema["enum"].as_array() {
+        assert!(words.contains(value), "{at}: {value} is none of {words:?}");
+    }
+    if let (Some(fields), Some(map)) = (schema["properties"].as_object(), value.as_object()) {
+        for (name, field) in fields {
+            check(
+                spec,
+                field,
+                map.get(name).unwrap_or_else(|| panic!("{at}.{name} is missing")),
+                &format!("{at}.{name}"),
+            );
+        }
+        let strangers: Vec<_> = map.keys().filter(|name| !fields.contains_key(*name)).collect();
+        assert!(strangers.is_empty(), "{at}: not documented: {strangers:?}");
+    }
+    for item in value.as_array().into_iter().flatten() {
+        check(spec, &schema["items"], item, &format!("{at}[]"));
+    }
+}
+
+#[tokio::test]
+async fn what_came_is_there_newest_first_and_found_by_anything() {
+    let looked =
+        Looked::at(&[down("ap-kitchen", "Lost the <script>alert(1)</script> Wolke"), noise(1), noise(2)]).await;
+    for indexed in [false, true] {
+        if indexed {
+            while catch_up(&looked.store).await.unwrap() {}
+        }
+        assert_eq!(looked.ids("").await, ["3.2", "3.1", "2.2", "2.1", "1.1"]);
+        for (query, found) in [
+            ("q=kitch", vec!["1.1"]),
+            ("q=KITCHEN+wol", vec!["1.1"]),
+            ("q=kitchen+nothing", vec![]),
+            ("q=itchen", vec![]),
+            ("q=5c:5b:35:ff:ff:fe", vec!["3.2", "2.2"]),
+            ("q=ge-0/0/12", vec!["3.2", "2.2"]),
+            ("q=user2", vec!["3.1"]),
+            ("q=%22+OR+e*+--", vec![]),
+            ("type=sw_configured", vec!["3.1", "2.1"]),
+            ("topic=device-events&limit=1", vec!["3.2"]),
+            ("site=main%20office", vec!["1.1"]),
+            ("site=s-1", vec!["1.1"]),
+            ("device=ap-kitchen", vec!["1.1"]),
+            ("device=5c5b35ffffff&q=saved", vec!["3.1", "2.1"]),
+            ("rule=AP%20down", vec!["1.1"]),
+            ("fate=told", vec!["1.1"]),
+            ("fate=unmatched&type=SW_PORT_UP", vec!["3.2", "2.2"]),
+            ("fate=told&type=SW_PORT_UP", vec![]),
+            ("fate=suppressed&why=inhibited", vec![]),
+            ("before=2.2", vec!["2.1", "1.1"]),
+        ] {
+            assert_eq!(looked.ids(query).await, found, "{query}, indexed: {indexed}");
+        }
+        for (all, query) in [(5, ""), (4, "q=sw")] {
+            let (mut seen, mut before) = (Vec::new(), String::new());
+            loop {
+                let page = looked.get(&format!("/api/v1/events?limit=2&{query}{before}")).await;
+                seen.extend(page["events"].as_array().unwrap().iter().map(|e| e["id"].to_string()));
+                let Some(next) = page["next"].as_str() else { break };
+                before = format!("&before={next}");
+            }
+            assert_eq!(seen.len(), all, "every page once: {seen:?}");
+        }
+    }
+    assert_eq!(looked.get("/api/v1/events").await["total_estimate"], 5);
+}
+
+#[tokio::test]
+async fn one_event_says_what_was_decided_and_where_its_message_went() {
+    let looked = Looked::at(&[down("ap-kitchen", "gone"), noise(1)]).await;
+    let queued = looked.store.queued(&"ops".into(), crate::store::DeliveryId(0), 9).await.unwrap();
+    let at = looked.store.clock().now();
+    let again = crate::store::Settlement::Again { due: at, plain: false, why: "503 <busy>".to_owned() };
+    looked.store.settle(queued[0].id, at, again).await.unwrap();
+    looked.store.settle(queued[0].id, at, crate::store::Settlement::Delivered).await.unwrap();
+
+    let event = looked.get("/api/v1/events/1.1").await;
+    assert_eq!((event["fate"].as_str(), event["raw"]["device_name"].as_str()), (Some("told"), Some("ap-kitchen")));
+    let texts: Vec<&str> = event["decisions"].as_array().unwrap().iter().filter_map(|d| d["text"].as_str()).collect();
+    assert!(texts.iter().any(|text| text.starts_with("fires")), "{texts:?}");
+    assert_eq!(event["decisions"][0]["rule"], "AP down");
+    let destination = &event["messages"][0]["destinations"][0];
+    assert_eq!((&destination["name"], &destination["state"]), (&json!("ops"), &json!("delivered")));
+    let tries: Vec<&Value> = destination["attempts"].as_array().unwrap().iter().map(|a| &a["status"]).collect();
+    assert_eq!(tries, ["again", "delivered"]);
+    assert_eq!(destination["attempts"][0]["reply"], "503 <busy>");
+    assert_eq!(looked.get("/api/v1/events/2.1?decisions=no").await["decisions"], Value::Null);
+    assert_eq!(looked.ask("GET", "/api/v1/events/9.9", here(), &[]).await.0, 404);
+}
+
+#[tokio::test]
+async fn how_things_stand_is_said_as_documented() {
+    let looked = Looked::at(&[down("ap-kitchen", "gone"), noise(1)]).await;
+    let incidents = looked.get("/api/v1/incidents").await;
+    assert_eq!(incidents["incidents"][0]["state"], "told");
+    assert_eq!(incidents["incidents"][0]["subjects"][0]["device"], "ap-kitchen");
+    let destinations = looked.get("/api/v1/destinations").await;
+    let ops = &destinations["destinations"][0];
+    assert_eq!((&ops["name"], &ops["kind"], &ops["queued"]), (&json!("ops"), &json!("slack"), &json!(1)));
+    looked.metrics.heard_of(&"mist".into(), looked.store.clock().clock().wall());
+    let feed = looked.get("/api/v1/feed").await;
+    assert_eq!((&feed["sources"][0]["posts_per_minute"], &feed["totals"]["total"]), (&json!(1), &json!(3)));
+    let noise = looked.get("/api/v1/noise?since=1d").await;
+    assert_eq!(noise["rules"], json!([{"rule": "AP down", "events": 1, "told": 1, "quiet": 0}]));
+    assert_eq!(noise["buckets"][0]["quiet"], 2);
+}
+
+#[tokio::test]
+async fn who_is_elsewhere_or_asks_nonsense_is_refused() {
+    let looked = Looked::at(&[]).await;
+    for path in ["events", "events/1.1", "live", "incidents", "destinations", "feed", "noise"] {
+        let path = format!("/api/v1/{path}");
+        assert_eq!(looked.ask("GET", &path, afar(), &[]).await.0, 403, "{path}");
+        assert_eq!(looked.ask("GET", &path, here(), &[("host", "evil.example.net")]).await.0, 403, "{path}");
+        assert_eq!(looked.ask("GET", &path, here(), &[("x-forwarded-for", "1.2.3.4")]).await.0, 403, "{path}");
+        let (status, body, headers) = looked.ask("POST", &path, here(), &[]).await;
+        assert_eq!((status, headers["allow"].to_str().unwrap()), (405, "GET, HEAD"), "{body}");
+    }
+    for query in
+        ["limit=0", "limit=x", "limit=201", "before=1", "before=-1.0", "fate=lost", "fate=told&why=x", "devcie=a"]
+    {
+        let (status, body, _) = looked.ask("GET", &format!("/api/v1/events?{query}"), here(), &[]).await;
+        assert_eq!(status, 400, "{query}");
+        assert!(body["error"].is_string() && body["help"].is_string(), "{query}: {body}");
+    }
+    assert_eq!(looked.ask("GET", "/api/v1/noise?since=soon", here(), &[]).await.0, 400);
+    assert_eq!(looked.ask("GET", "/api/v1/nothing", here(), &[]).await.0, 404);
+    assert_eq!(looked.ask("GET", "/api/v1/events/1.1/x", here(), &[]).await.0, 404);
+}
+
+#[tokio::test]
+async fn every_documented_path_is_there_and_no_other() {
+    let spec: Value = serde_json::from_str(SPEC).unwrap();
+    let looked = Looked::at(&[noise(1)]).await;
+    for path in spec["paths"].as_object().unwrap().keys().filter(|path| !path.contains("silences")) {
+        if path.ends_with("live") {
+            continue;
+        }
+        looked.get(&path.replace("{id}", "1.1")).await;
+    }
+    for path in
+        ["events", "events/{id}", "live", "incidents", "destinations", "feed", "noise", "silences", "silences/{id}"]
+    {
+        assert!(spec["paths"][format!("/api/v1/{path}")].is_object(), "{path} is not documented");
+    }
+}
+
+#[tokio::test]
+async fn who_watches_is_told_what_comes_and_what_was_missed() {
+    let looked = Looked::at(&[noise(1), noise(2)]).await;
+    let request = warp::test::request().path("/api/v1/live").extension(here()).header("last-event-id", "1.2");
+    let telling = async {
+        while looked.feed.watchers() == 0 {
+            tokio::task::yield_now().await;
+        }
+        let frame = crate::history::Frame { kind: "event", id: Some("7.1".to_owned()), data: "{}".to_owned() };
+        looked.feed.send(frame);
+        looked.stop.cancel();
+    };
+    let (response, ()) = tokio::join!(request.reply(&looked.routes), telling);
+    assert_eq!(response.headers()["content-type"], "text/event-stream");
+    let text = String::from_utf8(response.body().to_vec()).unwrap();
+    let ids: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("id:")).map(str::trim).collect();
+    assert_eq!(ids, ["2.1", "2.2", "7.1"], "{text}");
+    assert_eq!(looked.feed.watchers(), 0, "who went away is not told any more");
+}

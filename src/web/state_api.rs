@@ -1,0 +1,195 @@
+//! `/api/v1`: how things stand. What lasts, where messages go, who sends, and what was kept quiet.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::events::{Api, Asked, bad, unreadable};
+use super::live::counts;
+use super::silences::Problem;
+use crate::engine::IncidentState;
+use crate::history::Question;
+use crate::model::{Timestamp, parse_duration};
+use crate::store::{self, DeadLetter, Noise};
+
+/// Dead letters listed.
+const DEAD_LETTERS: usize = 100;
+/// Sums of the past are made at most once in so long for the same question.
+const KEPT: Duration = Duration::from_secs(10);
+/// Spans on a plot.
+const SPANS: i64 = 200;
+/// Events by which the devices that talk most are found, and how many are named.
+const SAMPLE: usize = 10_000;
+const TOP: usize = 50;
+
+/// The last sums of the past, and when they were made.
+#[derive(Default)]
+pub(super) struct Kept(Mutex<Option<(Timestamp, String, Arc<Value>)>>);
+
+/// What lasts.
+pub(super) fn incidents<S: store::Past>(api: &Api<S>) -> Value {
+    let incidents = Arc::clone(&api.looking.published.borrow().incidents);
+    let (found, total) = &*incidents;
+    let now = api.state.wall();
+    let all: Vec<Value> = found.iter().map(|incident| incident_json(incident, now)).collect();
+    json!({"incidents": all, "total": total})
+}
+
+fn incident_json(incident: &IncidentState, now: Timestamp) -> Value {
+    let first = incident.subjects.first();
+    let site = first.and_then(|s| s.site.clone().or_else(|| s.site_id.clone()));
+    let subject = |s: &crate::model::Subject| {
+        json!({
+            "device": s.device, "device_mac": s.device_mac, "part": s.part, "site": s.site,
+            "starts_at": s.starts_at.map(Timestamp::rfc3339), "ends_at": s.ends_at.map(Timestamp::rfc3339),
+        })
+    };
+    json!({
+        "id": incident.id,
+        "rule": incident.rule,
+        "severity": incident.severity.word(),
+        "site": site,
+        "started": incident.started.rfc3339(),
+        "duration_ms": u64::try_from(now.since(incident.started).as_millis()).unwrap_or(u64::MAX),
+        "told": incident.told.iter().map(crate::model::Name::as_str).collect::<Vec<_>>(),
+        "subjects": incident.subjects.iter().map(subject).collect::<Vec<_>>(),
+        "more": incident.more,
+        "state": incident.standing.word(),
+        "why": incident.why,
+    })
+}
+
+/// Where messages go, and how that goes.
+pub(super) async fn destinations<S: store::Past>(api: &Api<S>) -> Result<Value, Problem> {
+    let store = &api.state.store;
+    let offset = api.state.offset_ms();
+    let wall = |at: Timestamp| at.shifted(offset).rfc3339();
+    let now = store.clock().now();
+    let oldest: BTreeMap<_, _> = store.oldest_queued().await.map_err(|e| unreadable(&e))?.into_iter().collect();
+    let dead = store.dead_letters(DEAD_LETTERS).await.map_err(|e| unreadable(&e))?;
+    let (statuses, fates) = (api.looking.statuses.all(), store.fates().into_iter().collect::<BTreeMap<_, _>>());
+    let kinds = api.looking.kinds.all();
+    let names: std::collections::BTreeSet<_> = kinds.keys().chain(fates.keys()).cloned().collect();
+    let one = |name: &crate::model::Name| {
+        let status = statuses.get(name).cloned().unwrap_or_default();
+        let fates = fates.get(name).cloned().unwrap_or_default();
+        let paused = status.paused_until.filter(|until| *until > now);
+        let state = match (kinds.contains_key(name), &status.disabled, paused) {
+            (false, ..) => "gone",
+            (_, Some(_), _) => "refuses",
+            (_, None, Some(_)) => "paused",
+            (_, None, None) => "ok",
+        };
+        json!({
+            "name": name.as_str(),
+            "kind": kinds.get(name),
+            "queued": fates.queued,
+            "delivered": fates.delivered,
+            "digested": fates.digested,
+            "dead": fates.dead,
+            "oldest": oldest.get(name).map(|at| wall(*at)),
+            "last_success": status.last_success.map(wall),
+            "last_error": status.last_error.as_ref().map(|(at, why)| json!({"at": wall(*at), "why": why})),
+            "paused_until": paused.map(wall),
+            "state": state,
+        })
+    };
+    let letter = |letter: &DeadLetter| {
+        let message = &letter.delivery.message;
+        json!({
+            "id": letter.delivery.id.0.to_string(), "destination": letter.delivery.to.as_str(), "at": wall(letter.at),
+            "why": letter.why, "attempts": letter.delivery.attempts, "title": message.title, "rule": message.about.rule,
+        })
+    };
+    let dead_letters: Vec<Value> = dead.iter().map(letter).collect();
+    Ok(json!({"destinations": names.iter().map(one).collect::<Vec<_>>(), "dead_letters": dead_letters}))
+}
+
+/// Who sends, and what became of all of it.
+pub(super) fn feed<S: store::Past>(api: &Api<S>) -> Value {
+    let now = api.state.wall();
+    let metrics = &api.state.metrics;
+    let one = |source: &crate::source::SourceSettings| {
+        let heard = metrics.heard(&source.name, now);
+        json!({
+            "name": source.name.as_str(),
+            "last_post": heard.last.map(Timestamp::rfc3339),
+            "posts_per_minute": heard.per_minute,
+            "signature_failures": heard.signature_failures,
+            "signed": !source.secrets.is_empty(),
+        })
+    };
+    let sources: Vec<Value> = api.state.current().sources.iter().map(one).collect();
+    let (judged, last) = (api.looking.published.borrow().folded, api.state.store.last());
+    json!({"sources": sources, "totals": counts(&metrics.events(), 0), "behind": last.0.saturating_sub(judged.0)})
+}
+
+/// What was told and what was kept quiet.
+pub(super) async fn noise<S: store::Past>(api: &Api<S>, asked: &Asked) -> Result<Value, Problem> {
+    asked.only(&["since"])?;
+    let since = asked.text("since").unwrap_or_else(|| "7d".to_owned());
+    let span = parse_duration(&since).map_err(|why| bad(format!("`since`: {why}"), "as in since=7d"))?;
+    let now = api.state.wall();
+    if let Some((at, known, value)) = &*api.noise.0.lock().unwrap_or_else(PoisonError::into_inner)
+        && *known == since
+        && now.since(*at) < KEPT
+    {
+        return Ok((**value).clone());
+    }
+    // Whole minutes, and not more spans than a plot has room for.
+    let wide = i64::try_from(span.as_millis()).unwrap_or(i64::MAX) / SPANS;
+    let width = [60_000, 300_000, 900_000, 3_600_000, 4 * 3_600_000].into_iter().find(|width| wide <= *width);
+    let width = width.unwrap_or(86_400_000);
+    let from = now - span;
+    let sums = api.state.store.noise(from, width).await.map_err(|e| unreadable(&e))?;
+    let (devices, sampled) = devices(api, from).await?;
+    let value = Arc::new(noise_json(&sums, width, devices, sampled));
+    *api.noise.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((now, since, Arc::clone(&value)));
+    Ok((*value).clone())
+}
+
+fn noise_json(sums: &Noise, width: i64, devices: Vec<Value>, sampled: bool) -> Value {
+    let span = |(at, told, quiet): &(Timestamp, u64, u64)| json!({"at": at.rfc3339(), "told": told, "quiet": quiet});
+    let rule = |(rule, told, quiet): &(String, u64, u64)| json!({"rule": rule, "events": told + quiet, "told": told, "quiet": quiet});
+    json!({
+        "width_ms": width,
+        "buckets": sums.spans.iter().map(span).collect::<Vec<_>>(),
+        "rules": sums.rules.iter().map(rule).collect::<Vec<_>>(),
+        "devices": devices,
+        "devices_sampled": sampled,
+    })
+}
+
+/// The devices most events are about, among the newest events; whether older ones were left out.
+async fn devices<S: store::Past>(api: &Api<S>, from: Timestamp) -> Result<(Vec<Value>, bool), Problem> {
+    let mut sums = BTreeMap::<String, (u64, u64)>::new();
+    let (mut before, mut looked, mut sampled) = (None, 0, false);
+    'pages: loop {
+        let question = Question { before, limit: 500, ..Question::default() };
+        let found = api.past.page(&question).await.map_err(|e| unreadable(&e))?;
+        for (row, event) in &found.events {
+            if row.received < from {
+                break 'pages;
+            }
+            let Some(device) = &event.device else { continue };
+            let Some(name) = device.name.as_ref().or(device.mac.as_ref()) else { continue };
+            let sum = sums.entry(name.chars().take(100).collect()).or_default();
+            *sum = (sum.0 + 1, sum.1 + u64::from(row.fate == store::EventFate::Told));
+        }
+        looked += found.events.len();
+        before = found.next;
+        sampled = looked >= SAMPLE && before.is_some();
+        if before.is_none() || sampled {
+            break;
+        }
+        tokio::task::yield_now().await;
+    }
+    let mut top: Vec<(String, (u64, u64))> = sums.into_iter().collect();
+    top.sort_by_key(|(_, (events, _))| std::cmp::Reverse(*events));
+    let one =
+        |(device, (events, told)): (String, (u64, u64))| json!({"device": device, "events": events, "told": told});
+    Ok((top.into_iter().take(TOP).map(one).collect(), sampled))
+}
