@@ -26,6 +26,7 @@ const NEIGHBOURS: &[(&str, &str)] = &[
     ("fold", "history"),      // what became of the events it folds
     ("processor", "history"), // the same, by steps
     ("web", "history"),       // pages of it
+    ("web", "fold"),          // what compiles journaled rules, for explaining
     ("web", "explain"),       // what was decided about an event
     ("replay", "fold"),       // the same fold, fed by a file or the stored journal
     ("tune", "fold"),         // the same fold, again and again under changed rules
