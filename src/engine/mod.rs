@@ -36,7 +36,7 @@ mod window;
 pub use decision::{Decision, Verdict};
 pub use seen::MEMORY as DUPLICATE_MEMORY;
 pub use silence::SilenceState;
-pub use view::{Deed, IncidentState, Standing, Waiting};
+pub use view::{Deed, IncidentState, Look, Standing, Waiting};
 
 use alert::{Alert, AlertId};
 use fates::Ledger;

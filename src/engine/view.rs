@@ -78,18 +78,16 @@ pub struct IncidentState {
     pub why: Option<String>,
 }
 
+/// Who looks at the engine after each thing it did: with the alerts that may have moved, and the decisions made.
+pub type Look<'l> = &'l mut dyn FnMut(&Engine, Deed, &[u64], Vec<Decision>);
+
 /// Subjects shown of one incident.
 const MAX_SUBJECTS: usize = 50;
 
 impl Engine {
     /// As [`Engine::handle`], one thing at a time: `look` sees the engine after each timer and after the input, with the
     /// decisions that led to and the alerts they may have moved.
-    pub fn handle_watched(
-        &mut self,
-        at: Timestamp,
-        input: &Input,
-        look: &mut dyn FnMut(&Self, Deed, &[AlertId], Vec<Decision>),
-    ) {
+    pub fn handle_watched(&mut self, at: Timestamp, input: &Input, look: Look<'_>) {
         let at = at.max(self.state.now);
         if let (Input::Event(event), true) = (input, self.state.begun) {
             self.fire_watched(at, look);
@@ -107,7 +105,7 @@ impl Engine {
         look(self, Deed::Input, &[], made);
     }
 
-    fn fire_watched(&mut self, at: Timestamp, look: &mut dyn FnMut(&Self, Deed, &[AlertId], Vec<Decision>)) {
+    fn fire_watched(&mut self, at: Timestamp, look: Look<'_>) {
         while let Some(&(due, timer)) = self.index.timers.first().filter(|(due, _)| *due <= at) {
             let touched = self.touched_by(timer);
             self.index.timers.pop_first();
