@@ -1,0 +1,164 @@
+// The one way elements are made. Text goes in as text: there is no door here through which markup could come.
+
+import { asText, codeName, cut, parts } from "./text.js";
+
+const SVG = "http://www.w3.org/2000/svg";
+
+/**
+ * An element. `props`: `on: {event: listener}`, `data: {…}`, properties that must be set as such (`value`, `checked` …),
+ * anything else an attribute; `false`, `null` and `undefined` leave it out. Children: nodes, texts, lists of them.
+ */
+export function el(tag, props = {}, ...children) {
+    return fill(document.createElement(tag), props, children);
+}
+
+/** An SVG element. */
+export function svg(tag, props = {}, ...children) {
+    return fill(document.createElementNS(SVG, tag), props, children);
+}
+
+const AS_PROPERTY = new Set(["value", "checked", "disabled", "open", "hidden", "selected"]);
+
+function fill(node, props, children) {
+    for (const [name, value] of Object.entries(props ?? {})) {
+        if (value === false || value === null || value === undefined) continue;
+        if (name === "on") {
+            for (const [event, listener] of Object.entries(value)) node.addEventListener(event, listener);
+        } else if (name === "data") {
+            Object.assign(node.dataset, value);
+        } else if (AS_PROPERTY.has(name)) {
+            node[name] = value;
+        } else {
+            node.setAttribute(name, value === true ? "" : String(value));
+        }
+    }
+    append(node, children);
+    return node;
+}
+
+function append(node, children) {
+    for (const child of children) {
+        if (child === null || child === undefined || child === false) continue;
+        if (Array.isArray(child)) append(node, child);
+        else node.append(child instanceof Node ? child : String(child));
+    }
+}
+
+/** Foreign text: kept to its own direction, what cannot be seen spelt out, cut where it is too long for a line. */
+export function foreign(value, { max = 200, tag = "bdi", ...props } = {}) {
+    const text = asText(value);
+    const shown = cut(text, max);
+    const node = el(tag, props);
+    for (const part of parts(shown)) node.append(part.code === undefined ? part.text : spelt(part));
+    if (shown.length < text.length) node.append("…");
+    return node;
+}
+
+/** The nodes of a foreign text, without an element around them. */
+export function spell(text) {
+    return parts(text).map((part) => (part.code === undefined ? document.createTextNode(part.text) : spelt(part)));
+}
+
+function spelt({ code, char }) {
+    const word = { "\n": "\\n", "\r": "\\r", "\t": "\\t" }[char];
+    return el("span", { class: "unseen", title: `a character one cannot see: ${codeName(code)}` }, word ?? codeName(code));
+}
+
+/** A link out of here: to http and https only, and telling nobody where from. Anything else is just its label. */
+export function outward(label, url, props = {}) {
+    const safe = webUrl(url);
+    if (!safe) return el("span", props, label);
+    return el("a", { ...props, href: safe, target: "_blank", rel: "noopener noreferrer" }, label);
+}
+
+/** As the server's markup has it: http or https, plain characters. */
+export function webUrl(url) {
+    if (!/^https?:\/\/[A-Za-z0-9[]/.test(url) || /[^\x21-\x7e]|[<>|"\\`^]/.test(url)) return null;
+    return URL.canParse(url) ? url : null;
+}
+
+/** An icon of ours. It is never alone: a word stands beside it. */
+export function icon(name) {
+    return svg("svg", { class: "icon", viewBox: "0 0 16 16", "aria-hidden": "true" }, svg("path", { d: ICONS[name] ?? ICONS.dot }));
+}
+
+const ICONS = {
+    dot: "M8 5.5a2.5 2.5 0 1 1 0 5 2.5 2.5 0 0 1 0-5z",
+    told: "M1.5 6.2h2.2L9.5 2.6v10.8L3.7 9.8H1.5zM11.6 6c.8 1.2.8 2.8 0 4M13.5 4.2c1.8 2.2 1.8 5.4 0 7.6",
+    pending: "M4 1.8h8M4 14.2h8M4.8 2v2.6L8 8l3.2-3.4V2M4.8 14v-2.6L8 8l3.2 3.4V14",
+    suppressed: "M4.2 11.4h7.6M4.2 11.4c.9-1 1-2 1-4 0-2 1.2-3.2 2.8-3.2M10.6 5.6c.3.6.3 1.2.3 1.8 0 2 .2 3 .9 4M7 13.6c.5.6 1.5.6 2 0M2.2 2.2l11.6 11.6",
+    unmatched: "M3 8h10",
+    duplicate: "M5.5 5.5h8v8h-8zM10.5 5.5v-3h-8v8h3",
+    pause: "M5.5 3v10M10.5 3v10",
+    play: "M4.5 2.8v10.4L13 8z",
+    fine: "M3 8.5l3.2 3.2L13 4.8",
+    bad: "M8 2.2l6.3 11.3H1.7zM8 6.5v3.2M8 11.6v.3",
+    off: "M4 4l8 8M12 4l-8 8",
+    wait: "M8 1.8a6.2 6.2 0 1 1 0 12.4A6.2 6.2 0 0 1 8 1.8zM8 4.5V8l2.5 1.6",
+    site: "M8 14.2C5 11 3.5 8.7 3.5 6.5a4.5 4.5 0 0 1 9 0c0 2.2-1.5 4.5-4.5 7.7zM8 5v3",
+};
+
+/** Tells people who do not see the page what just happened. */
+export function say(text) {
+    const node = document.getElementById("said");
+    if (node) node.textContent = text;
+}
+
+/** Puts a text on the clipboard, and says so on the button. */
+export function copyButton(label, text) {
+    const button = el("button", { type: "button", class: "small" }, label);
+    button.addEventListener("click", async () => {
+        const done = await copy(typeof text === "function" ? text() : text);
+        button.textContent = done ? "Copied" : "Select it and copy";
+        say(done ? "Copied" : "The browser does not let this page copy");
+        setTimeout(() => (button.textContent = label), 2000);
+    });
+    return button;
+}
+
+async function copy(text) {
+    try {
+        await navigator.clipboard.writeText(text);
+        return true;
+    } catch {
+        // Without https the clipboard is closed; the old way still works.
+        const area = el("textarea", { class: "hidden", "aria-hidden": "true" });
+        area.value = text;
+        document.body.append(area);
+        area.select();
+        const done = document.execCommand("copy");
+        area.remove();
+        return done;
+    }
+}
+
+/** A name and what it is, for a `dl`. Nothing where there is no value. */
+export function fact(name, ...value) {
+    const shown = value.flat().filter((v) => v !== null && v !== undefined && v !== false && v !== "");
+    return shown.length ? el("div", {}, el("dt", {}, name), el("dd", {}, shown)) : null;
+}
+
+/** What went wrong, with what to do, and a button to try again. */
+export function trouble(error, again) {
+    return el(
+        "div",
+        { class: "trouble", role: "alert" },
+        icon("bad"),
+        el("p", {}, el("strong", {}, error.message || "Something went wrong"), error.help ? ` (${error.help})` : null),
+        again ? el("button", { type: "button", class: "small", on: { click: again } }, "Try again") : null,
+    );
+}
+
+/** A table in a box that scrolls by itself where it is too wide. */
+export function table(caption, heads, rows, { label } = {}) {
+    const head = el("tr", {}, heads.map((h) => el("th", { scope: "col", class: h.right && "right" }, h.name ?? h)));
+    const body = rows.map((cells) =>
+        el("tr", {}, cells.map((cell, at) =>
+            at === 0 ? el("th", { scope: "row" }, cell) : el("td", { class: heads[at]?.right && "right" }, cell))),
+    );
+    return el(
+        "div",
+        { class: "scroll", tabindex: "0", role: "region", "aria-label": label ?? caption },
+        el("table", {}, el("caption", { class: label ? "hidden" : null }, caption), el("thead", {}, head), el("tbody", {}, body)),
+    );
+}

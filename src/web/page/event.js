@@ -1,0 +1,121 @@
+// One event: what came, what was decided and why, what was said, how that went, and how to make a rule of it.
+
+import { ask } from "./api.js";
+import { copyButton, el, fact, foreign, trouble } from "./dom.js";
+import { fate, severity } from "./fates.js";
+import { tree } from "./json.js";
+import { deliveries, slack, teams } from "./message.js";
+import { plain } from "./markup.js";
+import { asText } from "./text.js";
+import { time } from "./time.js";
+import { ruleAndTest, telling } from "./yaml.js";
+
+export function show(root, params, { id, stream }) {
+    const ending = new AbortController();
+    stream.follow("");
+    const box = el("div", { class: "event", "aria-busy": "true" }, el("p", { class: "quiet" }, "Looking …"));
+    root.append(box);
+    const load = async () => {
+        try {
+            const event = await ask(`events/${encodeURIComponent(id)}`, { signal: ending.signal });
+            box.replaceChildren(...page(event, load));
+        } catch (error) {
+            if (error.name === "AbortError") return;
+            const gone = error.status === 404;
+            box.replaceChildren(el("h1", {}, gone ? "No such event" : "This event cannot be shown"),
+                gone ? el("p", {}, "It is not stored (any more): retention removes old ones.") : trouble(error, load),
+                el("p", {}, el("a", { href: "#/live" }, "Back to what comes")));
+        }
+        box.setAttribute("aria-busy", "false");
+    };
+    load();
+    return { title: `Event ${id}`, leave: () => ending.abort() };
+}
+
+const find = (key, value, label = value) =>
+    value ? el("a", { href: `#/live?${new URLSearchParams({ [key]: value })}` }, foreign(label)) : null;
+
+function page(event, again) {
+    const name = event.device ?? event.device_mac ?? event.site ?? "";
+    return [
+        el("p", { class: "crumb" }, el("a", { href: "#/live" }, "Live"), " › ", el("span", { class: "quiet" }, `event ${event.id}`)),
+        el("h1", {}, foreign(event.type || event.topic), name ? [el("span", { class: "sep" }, " · "), foreign(name)] : null),
+        el("p", { class: "sum" }, fate(event.fate, event.why), " ", severity(event.severity)),
+        event.text ? el("blockquote", {}, foreign(event.text, { max: 1000, tag: "p" })) : null,
+        about(event),
+        el("section", { "aria-labelledby": "h-decisions" }, el("h2", { id: "h-decisions" }, "What was decided"), decisions(event)),
+        el("section", { "aria-labelledby": "h-messages" }, el("h2", { id: "h-messages" }, "What was said"), messages(event)),
+        el("section", { "aria-labelledby": "h-rule" }, el("h2", { id: "h-rule" }, "Make a rule and a test from this"), maker(event)),
+        el("section", { "aria-labelledby": "h-raw" },
+            el("div", { class: "with-button" }, el("h2", { id: "h-raw" }, "What came"), copyButton("Copy JSON", () => JSON.stringify(event.raw, null, 2))),
+            event.raw === undefined ? el("p", { class: "quiet" }, "Its body is not kept.") : tree(event.raw)),
+        el("p", { class: "quiet" }, "The same in a terminal: ", el("code", {}, `foghorn explain ${event.id}`), ". ",
+            el("button", { type: "button", class: "small", on: { click: again } }, "Look again")),
+    ].filter(Boolean);
+}
+
+function about(event) {
+    const condition = event.condition ? [foreign(event.condition), event.phase ? el("span", { class: "quiet" }, ` ${event.phase}`) : null] : null;
+    const rules = (event.rules ?? []).flatMap((rule, i) => [i ? ", " : null, find("rule", rule)]);
+    return el("dl", { class: "facts" },
+        fact("Happened", event.at && time(event.at, { whole: true })),
+        fact("Received", event.received_at && time(event.received_at, { whole: true })),
+        fact("Topic", find("topic", event.topic)),
+        fact("Type", find("type", event.type)),
+        fact("Condition", condition),
+        fact("Site", find("site", event.site ?? event.site_id, event.site ?? event.site_id)),
+        fact("Device", find("device", event.device ?? event.device_mac)),
+        fact("MAC", event.device_mac && el("code", {}, foreign(String(event.device_mac).replace(/^(..)(..)(..)(..)(..)(..)$/, "$1:$2:$3:$4:$5:$6")))),
+        fact("Rules", rules.length ? rules : null));
+}
+
+function decisions(event) {
+    const list = event.decisions ?? [];
+    if (!list.length) return el("p", { class: "quiet" }, "Nothing is known of it any more.");
+    return el("ol", { class: "decisions" }, list.map((d) =>
+        el("li", {}, el("span", { class: "at" }, time(d.at)),
+            el("div", {},
+                d.rule ? el("b", {}, foreign(d.rule)) : el("b", { class: "quiet" }, "The event"),
+                d.line ? el("span", { class: "quiet" }, ` rules.yaml, line ${d.line}`) : null,
+                el("p", {}, foreign(d.text, { max: 2000 }))))));
+}
+
+function messages(event) {
+    const list = event.messages ?? [];
+    if (!list.length) return el("p", { class: "quiet" }, "No message tells of it.");
+    return list.map((message, i) => {
+        const whole = { severity: event.severity, ...message };
+        return el("article", { class: "message", "aria-label": `Message ${i + 1}: ${plain(asText(message.title))}` },
+            el("h3", {}, foreign(message.reason ?? "message"), el("span", { class: "quiet" }, " ", time(message.at))),
+            el("div", { class: "previews" }, slack(whole), teams(whole)),
+            deliveries(message));
+    });
+}
+
+function maker(event) {
+    const fields = telling(event);
+    if (!fields.length) return el("p", { class: "quiet" }, "It has nothing a rule could look for.");
+    const code = el("code");
+    const chosen = new Set(fields.filter(([, , on]) => on).map(([field]) => field));
+    const write = () => code.replaceChildren(ruleAndTest(event, [...chosen]));
+    const boxes = fields.map(([field, value, on]) => {
+        const box = el("input", { type: "checkbox", checked: on });
+        box.addEventListener("change", () => {
+            if (box.checked) chosen.add(field);
+            else chosen.delete(field);
+            if (!chosen.size) {
+                box.checked = true;
+                chosen.add(field);
+            }
+            write();
+        });
+        return el("label", { class: "check" }, box, " ", el("code", {}, field), " ", foreign(value, { max: 60 }));
+    });
+    write();
+    return el("div", { class: "maker" },
+        el("fieldset", {}, el("legend", {}, "Look for"), el("div", { class: "checks" }, boxes)),
+        el("div", { class: "yaml" }, el("pre", { tabindex: "0", role: "region", "aria-label": "Rule and test, as YAML" }, code),
+            copyButton("Copy YAML", () => code.textContent)),
+        el("p", { class: "quiet" }, "Put it into rules.yaml: the rule below your other rules, the test below ", el("code", {}, "tests:"),
+            ". Then ", el("code", {}, "foghorn test"), "."));
+}

@@ -1,0 +1,45 @@
+// What became of an event: always an icon and a word, never a colour alone.
+
+import { el, icon } from "./dom.js";
+
+/** The fates, in the order people care about them. */
+export const FATES = ["told", "pending", "suppressed", "unmatched", "duplicate"];
+
+const MEANS = {
+    told: "a message tells of it",
+    pending: "it must last a while before anything is said",
+    suppressed: "something keeps it quiet",
+    unmatched: "no rule looks for it",
+    duplicate: "the same event had come before",
+};
+
+const WHY = {
+    inhibited: "explained by another",
+    silenced: "silenced",
+    muted: "outside of the rule’s hours",
+    maintenance: "in a maintenance",
+    flapping: "flapping",
+    cooldown: "told a moment ago",
+    planned: "away on purpose",
+};
+
+/** A fate, as a chip. */
+export function fate(name, why) {
+    const known = FATES.includes(name) ? name : "unmatched";
+    const because = why ? (WHY[why] ?? String(why)) : null;
+    return el(
+        "span",
+        { class: `fate ${known}`, title: because ?? MEANS[known] },
+        icon(known),
+        el("span", {}, FATES.includes(name) ? name : String(name ?? "?")),
+        because ? el("small", {}, because) : null,
+    );
+}
+
+const SEVERITY_ICON = { critical: "bad", warning: "bad", info: "dot" };
+
+/** A severity, as a word with an icon. */
+export function severity(name) {
+    if (!name) return null;
+    return el("span", { class: `severity ${SEVERITY_ICON[name] ? name : ""}` }, icon(SEVERITY_ICON[name] ?? "dot"), String(name));
+}

@@ -1,0 +1,411 @@
+// Live: what comes, as it comes, newest first. However much that is, at most ROWS rows are in the page, and at most a
+// few are added at a time; what is not shown is counted.
+
+import { ask } from "./api.js";
+import { el, foreign, icon, say, trouble } from "./dom.js";
+import { FATES, fate } from "./fates.js";
+import { number, plural } from "./text.js";
+import { moment, time } from "./time.js";
+
+/** The most rows in the page. */
+const ROWS = 300;
+/** The most rows added at a time, and the least time between. */
+const BATCH = 20;
+const BETWEEN_MS = 250;
+const PAGE = 50;
+
+/** What one may filter by, and how it is called. */
+const FILTERS = [["topic", "Topic"], ["type", "Type"], ["site", "Site"], ["device", "Device"], ["rule", "Rule"]];
+const KEYS = ["q", "fate", ...FILTERS.map(([key]) => key)];
+
+/** Whether an event is one of those asked for. The server filters too; this holds for what comes beside it. */
+export function fits(event, params) {
+    const has = (value, wanted) => String(value ?? "").toLowerCase() === wanted;
+    for (const key of KEYS) {
+        const wanted = params.get(key)?.trim().toLowerCase();
+        if (!wanted) continue;
+        const found = {
+            q: () => words(wanted).every((word) => text(event).some((w) => w.startsWith(word))),
+            rule: () => (event.rules ?? []).some((rule) => has(rule, wanted)),
+            site: () => has(event.site, wanted) || has(event.site_id, wanted),
+            device: () => has(event.device, wanted) || mac(event.device_mac) === (mac(wanted) || "-"),
+        }[key] ?? (() => has(event[key], wanted));
+        if (!found()) return false;
+    }
+    return true;
+}
+
+const words = (value) => String(value ?? "").toLowerCase().split(/[^\p{L}\p{N}]+/u).filter(Boolean);
+const text = (e) =>
+    words([e.topic, e.type, e.condition, e.site, e.device, e.device_mac, ...(e.rules ?? []), e.text].join(" "));
+const mac = (value) => String(value ?? "").toLowerCase().replace(/[:.-]/g, "");
+
+export function show(root, params, { stream }) {
+    const view = new Live(root, new URLSearchParams(KEYS.filter((k) => params.get(k)).map((k) => [k, params.get(k)])), stream);
+    view.begin();
+    return { title: "Live", leave: () => view.end() };
+}
+
+class Live {
+    /** Newest first, not in the page yet. */
+    #waiting = [];
+    #rows = new Map();
+    #paused = false;
+    #older = null;
+    #reading = false;
+    #turn = 0;
+    #missed = 0;
+    #shown = 0;
+    #frame = 0;
+    #last = 0;
+    #timer = 0;
+    #ending = new AbortController();
+
+    constructor(root, params, stream) {
+        Object.assign(this, { root, params, stream });
+    }
+
+    begin() {
+        this.root.append(el("h1", { class: "hidden" }, "Live"), this.#bar(), this.#counts(), this.#list());
+        const on = { signal: this.#ending.signal };
+        this.stream.addEventListener("event", (e) => this.#take(e.detail), on);
+        this.stream.addEventListener("count", (e) => this.#count(e.detail), on);
+        this.stream.addEventListener("link", (e) => this.#linked(e.detail), on);
+        document.addEventListener("scroll", () => this.#flushSoon(), { passive: true, ...on });
+        this.list.addEventListener("keydown", (e) => this.#move(e), on);
+        this.list.addEventListener("focusout", () => this.#flushSoon(), on);
+        this.stream.follow(this.params);
+        this.#load();
+    }
+
+    end() {
+        this.#ending.abort();
+        cancelAnimationFrame(this.#frame);
+        clearTimeout(this.#timer);
+    }
+
+    // What one sees
+
+    #bar() {
+        this.search = el("input", {
+            type: "search", id: "q", name: "q", value: this.params.get("q") ?? "", placeholder: "Search words, devices, types …",
+            "aria-label": "Search", autocomplete: "off", spellcheck: "false",
+        });
+        this.pauseButton = el("button", { type: "button", class: "pause", "aria-pressed": "false", on: { click: () => this.#pause(!this.#paused) } });
+        this.#pauseLabel();
+        const fields = FILTERS.map(([key, name]) =>
+            el("label", {}, name, el("input", { name: key, value: this.params.get(key) ?? "", list: `seen-${key}`, autocomplete: "off", spellcheck: "false" }),
+                el("datalist", { id: `seen-${key}` })));
+        const used = FILTERS.filter(([key]) => this.params.get(key));
+        const filters = el("details", { class: "filters", open: used.length > 0 },
+            el("summary", {}, used.length ? `Filters (${used.length})` : "Filters"),
+            el("div", { class: "fields" }, fields,
+                el("button", { type: "button", class: "small", on: { click: () => this.#clear() } }, "Clear all")));
+        const form = el("form", { role: "search", class: "bar", "aria-label": "Events" },
+            el("div", { class: "first" }, this.search, this.pauseButton), filters);
+        form.addEventListener("submit", (e) => { e.preventDefault(); this.#apply(form); });
+        let soon = 0;
+        form.addEventListener("input", () => { clearTimeout(soon); soon = setTimeout(() => this.#apply(form), 350); });
+        this.#ending.signal.addEventListener("abort", () => clearTimeout(soon));
+        this.form = form;
+        return form;
+    }
+
+    #counts() {
+        this.fates = new Map();
+        const chosen = this.params.get("fate") ?? "";
+        const buttons = ["", ...FATES].map((name) => {
+            const count = el("span", { class: "n" });
+            const label = name ? fate(name) : el("span", { class: "fate" }, el("span", {}, "all"));
+            const button = el("button", { type: "button", "aria-pressed": String(name === chosen), on: { click: () => this.#choose(name) } }, label, count);
+            this.fates.set(name, { button, count });
+            return button;
+        });
+        this.rate = el("p", { class: "rate" });
+        return el("div", { class: "counts" }, el("div", { role: "group", "aria-label": "Fate", class: "fates" }, buttons), this.rate);
+    }
+
+    #list() {
+        this.list = el("ol", { class: "events", "aria-label": "Events, newest first", "aria-busy": "true" });
+        this.news = el("button", { type: "button", class: "news", hidden: true, on: { click: () => this.#top() } });
+        this.more = el("button", { type: "button", class: "more", hidden: true, on: { click: () => this.#loadOlder() } }, "Older");
+        this.note = el("div", { class: "note" });
+        return [this.news, this.list, this.note, this.more].reduce((box, node) => (box.append(node), box), el("section", { "aria-label": "Events" }));
+    }
+
+    // What was stored
+
+    async #load() {
+        this.list.setAttribute("aria-busy", "true");
+        const turn = ++this.#turn;
+        try {
+            const page = await this.#page(null);
+            if (turn !== this.#turn) return;
+            this.#rows.clear();
+            this.list.replaceChildren();
+            this.#insert(page.events ?? [], "append");
+            this.#older = page.next ?? null;
+            this.#note(this.#rows.size || this.#waiting.length ? null : this.#nothing());
+        } catch (error) {
+            if (error.name === "AbortError" || turn !== this.#turn) return;
+            this.#note(trouble(error, () => this.#load()));
+        }
+        this.list.setAttribute("aria-busy", "false");
+        this.more.hidden = !this.#older;
+        this.#flushSoon();
+    }
+
+    async #loadOlder() {
+        if (!this.#older) return;
+        this.more.disabled = true;
+        try {
+            const page = await this.#page(this.#older);
+            this.#reading = true;
+            const before = this.list.children.length;
+            this.#insert(page.events ?? [], "append");
+            this.#older = page.next ?? null;
+            // The first of them is where reading goes on.
+            this.list.children[Math.min(before, this.list.children.length - (page.events?.length ?? 0))]?.querySelector("a")?.focus();
+            while (this.list.children.length > ROWS) this.#drop(this.list.firstElementChild);
+            say(plural(page.events?.length ?? 0, "older event"));
+            this.#note(null);
+            this.#news();
+        } catch (error) {
+            if (error.name === "AbortError") return;
+            this.#note(trouble(error, () => this.#loadOlder()));
+        }
+        this.more.disabled = false;
+        this.more.hidden = !this.#older;
+    }
+
+    #page(before) {
+        const params = new URLSearchParams(this.params);
+        params.set("limit", String(PAGE));
+        if (before) params.set("before", before);
+        return ask("events", { params, signal: this.#ending.signal });
+    }
+
+    // What comes
+
+    #take(event) {
+        if (!event?.id || !fits(event, this.params)) return;
+        const there = this.#rows.get(event.id);
+        if (there) {
+            const fresh = row(event);
+            there.replaceWith(fresh);
+            this.#rows.set(event.id, fresh);
+            return;
+        }
+        this.#waiting.unshift(event);
+        if (this.#waiting.length > ROWS) this.#missed += this.#waiting.splice(ROWS).length;
+        this.#flushSoon();
+    }
+
+    #flushSoon() {
+        if (this.#frame || this.#timer) return;
+        const wait = BETWEEN_MS - (performance.now() - this.#last);
+        this.#timer = setTimeout(() => {
+            this.#timer = 0;
+            this.#frame = requestAnimationFrame(() => {
+                this.#frame = 0;
+                this.#last = performance.now();
+                this.#flush();
+            });
+        }, Math.max(0, wait));
+    }
+
+    /** Rows do not move under someone who reads: who scrolled down, who went through them by keyboard. */
+    get #held() {
+        const top = this.list.getBoundingClientRect().top;
+        return this.#paused || this.#reading || top < -40 || this.list.contains(document.activeElement);
+    }
+
+    #flush() {
+        if (this.#waiting.length === 0 || this.#held) return this.#news();
+        this.#missed = 0;
+        const batch = this.#waiting.slice(0, BATCH);
+        this.#waiting.length = 0;
+        this.#shown += batch.length;
+        this.#insert(batch, "prepend");
+        this.#trim();
+        this.#note(null);
+        this.#news();
+    }
+
+    #insert(events, how) {
+        const fresh = document.createDocumentFragment();
+        for (const event of events) {
+            if (this.#rows.has(event.id)) continue;
+            const node = row(event);
+            this.#rows.set(event.id, node);
+            fresh.append(node);
+            this.#seen(event);
+        }
+        this.list[how](fresh);
+    }
+
+    /** Takes rows from the old end; reading on begins at the last one left. */
+    #trim() {
+        while (this.list.children.length > ROWS) {
+            this.#drop(this.list.lastElementChild);
+            this.#older = this.list.lastElementChild.dataset.id;
+        }
+        this.more.hidden = !this.#older;
+    }
+
+    #drop(node) {
+        this.#rows.delete(node.dataset.id);
+        node.remove();
+    }
+
+    #news() {
+        const count = this.#waiting.length + this.#missed;
+        this.news.hidden = count === 0 && !this.#reading;
+        const words = count ? `${plural(count, "new event")}${this.#paused ? " while paused" : ""}` : "Reading older ones";
+        const label = `${words}: show the newest`;
+        if (this.news.textContent !== label) this.news.textContent = label;
+    }
+
+    #top() {
+        this.#reading = false;
+        document.activeElement?.blur?.();
+        window.scrollTo({ top: 0 });
+        this.#waiting.length = 0;
+        this.#missed = 0;
+        if (this.#paused) this.#pause(false);
+        this.news.hidden = true;
+        this.#load();
+    }
+
+    #count(count) {
+        const fates = count.fates ?? count.by_fate ?? {};
+        const total = count.total ?? 0;
+        for (const [name, { count: node }] of this.fates) {
+            const value = name ? fates[name] : total;
+            if (value !== undefined) node.textContent = compact(value);
+            node.title = `${number(value ?? 0)} in all`;
+        }
+        const rate = count.per_second ?? 0;
+        const shown = this.#shown;
+        this.#shown = 0;
+        const sampled = !this.#held && !String(this.params) && rate > 20 && shown < rate * 0.9;
+        const words = sampled
+            ? `shown ${number(shown)} of ${number(rate)} a second; counted in full`
+            : `${number(Math.round(rate * 10) / 10)} a second${String(this.params) ? " in all" : ""}`;
+        this.rate.textContent = words;
+        this.rate.classList.toggle("sampled", sampled);
+    }
+
+    #linked(state) {
+        // After a gap what is shown may lack some.
+        if (state !== "open") this.gap = true;
+        else if (this.gap) {
+            this.gap = false;
+            if (!this.#held) this.#load();
+        }
+    }
+
+    // What one does
+
+    #pause(on) {
+        this.#paused = on;
+        this.#pauseLabel();
+        say(on ? "Paused" : "Live again");
+        if (!on) this.#flushSoon();
+    }
+
+    #pauseLabel() {
+        this.pauseButton.replaceChildren(icon(this.#paused ? "play" : "pause"), this.#paused ? "Go on" : "Pause");
+        this.pauseButton.setAttribute("aria-pressed", String(this.#paused));
+    }
+
+    #apply(form) {
+        const data = new FormData(form);
+        const params = new URLSearchParams();
+        for (const [key, value] of data) if (String(value).trim()) params.set(key, String(value).trim());
+        if (this.params.get("fate")) params.set("fate", this.params.get("fate"));
+        this.#filter(params);
+    }
+
+    #choose(name) {
+        const params = new URLSearchParams(this.params);
+        if (name) params.set("fate", name);
+        else params.delete("fate");
+        this.#filter(params);
+    }
+
+    #clear() {
+        for (const input of this.form.querySelectorAll("input")) input.value = "";
+        this.#filter(new URLSearchParams());
+    }
+
+    #filter(params) {
+        if (String(params) === String(this.params)) return;
+        this.params = params;
+        this.#waiting.length = 0;
+        this.#missed = 0;
+        this.#reading = false;
+        this.#older = null;
+        history.replaceState(null, "", `#/live${String(params) ? `?${params}` : ""}`);
+        for (const [name, { button }] of this.fates) button.setAttribute("aria-pressed", String(name === (params.get("fate") ?? "")));
+        const used = FILTERS.filter(([key]) => params.get(key)).length;
+        this.form.querySelector("summary").textContent = used ? `Filters (${used})` : "Filters";
+        this.stream.follow(params);
+        this.#load();
+    }
+
+    #move(event) {
+        const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+        const here = event.target.closest?.("li");
+        if (!step || !here) return;
+        const next = step > 0 ? here.nextElementSibling : here.previousElementSibling;
+        if (next) {
+            event.preventDefault();
+            next.querySelector("a").focus();
+        }
+    }
+
+    #seen(event) {
+        const values = { topic: event.topic, type: event.type, site: event.site, device: event.device, rule: event.rules?.[0] };
+        for (const [key, value] of Object.entries(values)) {
+            const list = this.form.querySelector(`#seen-${key}`);
+            const known = (this.known ??= {})[key] ??= new Set();
+            if (!value || known.size >= 60 || known.has(value) || String(value).length > 80) continue;
+            known.add(value);
+            list.append(el("option", { value }));
+        }
+    }
+
+    #note(node) {
+        this.note.replaceChildren(...(node ? [node] : []));
+    }
+
+    #nothing() {
+        const filtered = String(this.params) !== "";
+        return el("div", { class: "empty" },
+            el("p", {}, filtered ? "Nothing stored fits this." : "Nothing has come yet."),
+            el("p", {}, filtered
+                ? "Words match from their beginning; the other filters match whole values."
+                : ["Point a Mist webhook at ", el("code", {}, "POST /mist"), ", or try ", el("code", {}, "foghorn demo"), "."]));
+    }
+}
+
+function compact(value) {
+    return value < 10_000 ? number(value) : value.toLocaleString("en", { notation: "compact", maximumFractionDigits: 1 });
+}
+
+/** One event, on one line where there is room. */
+function row(event) {
+    const where = [event.device ?? event.device_mac, event.site].filter(Boolean);
+    const at = moment(event.received_at ?? event.at);
+    return el("li", { data: { id: String(event.id) }, class: `row ${FATES.includes(event.fate) ? event.fate : ""}` },
+        el("a", { href: `#/event/${encodeURIComponent(event.id)}` },
+            el("span", { class: "at" }, at ? time(event.received_at ?? event.at) : "–"),
+            fate(event.fate, event.why),
+            foreign(event.type || event.topic || "?", { max: 60, class: "type" }),
+            el("span", { class: "where" },
+                where.map((name, i) => [i ? el("span", { class: "sep" }, " · ") : null, foreign(name, { max: 60 })])),
+            el("span", { class: "says" },
+                event.rules?.length ? el("b", {}, event.rules.map((rule, i) => [i ? ", " : null, foreign(rule, { max: 60 })]), " ") : null,
+                event.text ? foreign(event.text, { max: 160 }) : null)));
+}

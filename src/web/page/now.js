@@ -1,0 +1,181 @@
+// Now: what lasts, who is affected, what is silenced, how the destinations and the feed do.
+
+import { ask, me } from "./api.js";
+import { el, fact, foreign, icon, spell, table, trouble } from "./dom.js";
+import { severity } from "./fates.js";
+import { silences } from "./silences.js";
+import { asText, number, plural } from "./text.js";
+import { lasting, since, tick, time } from "./time.js";
+
+/** How often it looks by itself; the stream says when something changed. */
+const EVERY_MS = 15_000;
+/** Subjects of an incident shown at first. */
+const SUBJECTS = 6;
+
+export function show(root, params, { stream }) {
+    const ending = new AbortController();
+    const { signal } = ending;
+    stream.follow("");
+    const quiet = silences({ signal });
+    const parts = [
+        section("incidents", "Open incidents", incidents, (i) => i.incidents, signal),
+        { node: quiet.node, load: quiet.load },
+        section("destinations", "Destinations", destinations, (d) => d, signal),
+        section("feed", "The feed", feed, (f) => f, signal),
+    ];
+    root.append(el("h1", {}, "Now"), el("div", { class: "now" }, parts.map((part) => part.node)));
+    root.addEventListener("silence", (event) => quiet.offer(event.detail), { signal });
+    const load = () => parts.forEach((part) => part.load());
+    let soon = 0;
+    stream.addEventListener("state", () => { clearTimeout(soon); soon = setTimeout(load, 300); }, { signal });
+    const often = setInterval(() => document.hidden || load(), EVERY_MS);
+    const second = setInterval(() => tick(root), 1000);
+    signal.addEventListener("abort", () => { clearTimeout(soon); clearInterval(often); clearInterval(second); });
+    load();
+    return { title: "Now", leave: () => ending.abort() };
+}
+
+/** A part that loads by itself, and stays as it was while it does. Nothing is replaced under someone's keyboard. */
+function section(path, name, draw, pick, signal) {
+    const count = el("span", { class: "count" });
+    const body = el("div", { "aria-busy": "true" }, el("p", { class: "quiet" }, "Looking …"));
+    const node = el("section", { "aria-labelledby": `h-${path}`, class: path }, el("h2", { id: `h-${path}` }, name, " ", count), body);
+    let shown = "";
+    const load = async () => {
+        try {
+            const said = pick(await ask(path, { signal }));
+            const text = JSON.stringify(said, (key, value) => (key === "duration_ms" ? undefined : value));
+            if (text === shown) return;
+            if (body.contains(document.activeElement) && shown) return;
+            const drawn = draw(said);
+            body.replaceChildren(...[drawn.nodes ?? drawn].flat().filter(Boolean));
+            count.textContent = drawn.count === undefined ? "" : number(drawn.count);
+            shown = text;
+        } catch (error) {
+            if (error.name === "AbortError") return;
+            shown = "";
+            body.replaceChildren(trouble(error, load));
+        }
+        body.setAttribute("aria-busy", "false");
+    };
+    return { node, load };
+}
+
+const STATES = {
+    told: ["told", "told"],
+    pending: ["wait", "pending: not told yet"],
+    held: ["pause", "held back"],
+    flapping: ["dot", "flapping"],
+};
+
+function incidents(list) {
+    if (!list?.length) return { count: 0, nodes: [allWell("Nothing is open.")] };
+    return { count: list.length, nodes: [el("ul", { class: "cards" }, list.map(incident))] };
+}
+
+function allWell(text) {
+    return el("p", { class: "well" }, icon("fine"), text);
+}
+
+function incident(one) {
+    const [sign, word] = STATES[one.state] ?? ["dot", asText(one.state)];
+    const subjects = one.subjects ?? [];
+    const lastingStill = subjects.filter((s) => !s.ends_at).length;
+    const list = el("ul", { class: "subjects" }, subjects.slice(0, SUBJECTS).map(subject));
+    const left = subjects.length - SUBJECTS;
+    const more = left > 0 && el("button", { type: "button", class: "small" }, `Show ${number(left)} more`);
+    if (more) {
+        more.addEventListener("click", () => {
+            list.append(...subjects.slice(SUBJECTS).map(subject));
+            more.remove();
+        });
+    }
+    const label = `Silence ${asText(one.rule)}`;
+    const silence = el("button", { type: "button", class: "small", "aria-label": label, disabled: !me.can_act,
+        title: me.can_act ? null : "This page may not change anything" }, "Silence …");
+    silence.addEventListener("click", () => silence.dispatchEvent(new CustomEvent("silence", { bubbles: true, detail: about(one) })));
+    return el("li", { class: `card ${asText(one.severity)}` },
+        el("div", { class: "with-button" }, el("h3", {}, foreign(one.rule)), silence),
+        el("p", { class: "sum" }, severity(one.severity), " ", el("span", { class: "state" }, icon(sign), spell(word)),
+            one.why ? [" ", foreign(one.why, { class: "quiet" })] : null),
+        el("dl", { class: "facts" },
+            fact("Lasts", el("strong", {}, lasting(one.duration_ms ?? 0)), el("span", { class: "quiet" }, " since ", time(one.started))),
+            fact("Site", one.site && foreign(one.site)),
+            fact("Affected", subjects.length ? [plural(subjects.length, "device"), lastingStill < subjects.length ? `, ${number(lastingStill)} still` : ""] : null),
+            fact("Told", one.told?.length ? one.told.flatMap((name, i) => [i ? ", " : "", foreign(name)]) : el("span", { class: "quiet" }, "nobody yet"))),
+        subjects.length ? [list, more] : null);
+}
+
+function subject(one) {
+    const name = one.device ?? one.device_mac ?? "its site";
+    return el("li", { class: one.ends_at ? "over" : null },
+        icon(one.ends_at ? "fine" : "dot"), " ",
+        el("a", { href: `#/live?${new URLSearchParams({ device: name })}` }, foreign(name, { max: 80 })),
+        one.part ? [" ", el("code", {}, foreign(one.part, { max: 60 }))] : null,
+        el("span", { class: "quiet" }, one.ends_at ? [" back ", since(one.ends_at)] : one.starts_at ? [" since ", time(one.starts_at)] : null));
+}
+
+/** What a silence of this incident would be about. */
+function about(one) {
+    const devices = [...new Set((one.subjects ?? []).filter((s) => !s.ends_at).map((s) => s.device ?? s.device_mac).filter(Boolean))];
+    return { site: one.site ?? "", device: devices.length <= 5 ? devices.join(", ") : "", comment: asText(one.rule) };
+}
+
+const HEALTH = { ok: "fine", healthy: "fine", paused: "pause", broken: "bad", disabled: "off" };
+
+function destinations(said) {
+    const list = said.destinations ?? [];
+    const dead = said.dead_letters ?? [];
+    const rows = list.map((to) => {
+        const paused = to.paused_until && Date.parse(to.paused_until) > Date.now();
+        const state = asText(to.state) || (paused ? "paused" : "ok");
+        return [
+            [foreign(to.name), el("span", { class: "quiet" }, " ", foreign(to.kind ?? ""))],
+            el("span", { class: `state ${HEALTH[state] ?? "dot"}` }, icon(HEALTH[state] ?? (state.startsWith("ok") ? "fine" : "bad")), spell(state),
+                paused ? [" ", since(to.paused_until)] : null),
+            [number(to.queued ?? 0), to.oldest ? el("span", { class: "quiet" }, " oldest ", since(to.oldest)) : null],
+            to.last_success ? since(to.last_success) : el("span", { class: "quiet" }, "never"),
+            lastError(to.last_error),
+            number(to.dead ?? 0),
+        ];
+    });
+    const heads = ["Name", "State", { name: "Queue" }, "Last success", "Last error", { name: "Dead", right: true }];
+    return {
+        count: list.length,
+        nodes: [
+            list.length ? table("Destinations", heads, rows, { label: "Destinations" }) : el("p", { class: "quiet" }, "None are configured."),
+            el("h3", {}, "Dead letters ", el("span", { class: "count" }, number(dead.length))),
+            dead.length ? table("Dead letters", ["Message", "Destination", "When", "Why"], dead.map(letter), { label: "Dead letters" })
+                : allWell("Every message was delivered, or still may be."),
+        ],
+    };
+}
+
+function lastError(error) {
+    if (!error) return el("span", { class: "quiet" }, "none");
+    if (typeof error === "string") return foreign(error, { max: 300 });
+    const [at, why] = Array.isArray(error) ? error : [error.at, error.error ?? error.why ?? error.text];
+    return [foreign(why, { max: 300 }), at ? el("span", { class: "quiet" }, " ", since(at)) : null];
+}
+
+function letter(one) {
+    return [foreign(one.title ?? one.id, { max: 120 }), foreign(one.destination ?? one.name ?? ""), time(one.at), foreign(one.why ?? one.error ?? one.reason ?? "", { max: 300 })];
+}
+
+function feed(said) {
+    const sources = said.sources ?? [];
+    const totals = Object.entries(said.totals ?? {}).filter(([, value]) => typeof value === "number");
+    const rows = sources.map((source) => [
+        foreign(source.name),
+        since(source.last_event),
+        number(Math.round((source.per_minute ?? 0) * 10) / 10),
+        source.signature_failures ? el("span", { class: "state bad" }, icon("bad"), number(source.signature_failures)) : "0",
+    ]);
+    const heads = ["Source", "Last event", { name: "A minute", right: true }, { name: "Bad signatures", right: true }];
+    return {
+        nodes: [
+            sources.length ? table("Sources", heads, rows, { label: "Sources" }) : el("p", { class: "quiet" }, "No source is configured."),
+            totals.length ? el("dl", { class: "totals" }, totals.map(([name, value]) => el("div", {}, el("dt", {}, name.replaceAll("_", " ")), el("dd", {}, number(value))))) : null,
+        ],
+    };
+}

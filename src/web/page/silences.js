@@ -1,0 +1,150 @@
+// Silences: those in force, making one, ending one.
+
+import { ask, me } from "./api.js";
+import { el, foreign, icon, say, trouble } from "./dom.js";
+import { asText, number, plural } from "./text.js";
+import { since } from "./time.js";
+
+const LASTS = [["1h", "1 hour"], ["4h", "4 hours"], ["1d", "1 day"], ["morning", "until morning (8:00)"], ["resolved", "until resolved"], ["own", "another time …"]];
+
+/** The part of the page about silences. */
+export function silences({ signal }) {
+    const list = el("div", { "aria-busy": "true" });
+    const count = el("span", { class: "count" });
+    const form = maker(() => load());
+    const node = el("section", { "aria-labelledby": "h-silences", class: "silences" },
+        el("h2", { id: "h-silences" }, "Silences ", count), list, form.node);
+    const load = async () => {
+        form.allow(me.can_act);
+        try {
+            const all = await ask("silences", { signal });
+            count.textContent = number(all.length);
+            if (!list.contains(document.activeElement)) list.replaceChildren(shown(all, load));
+        } catch (error) {
+            if (error.name === "AbortError") return;
+            const unseen = [401, 403, 404].includes(error.status);
+            list.replaceChildren(unseen ? closed() : trouble(error, load));
+        }
+        list.setAttribute("aria-busy", "false");
+    };
+    return { node, load, offer: form.offer };
+}
+
+function closed() {
+    return el("p", { class: "quiet" }, "This page may not see them. In a terminal: ", el("code", {}, "foghorn silence list"), ".");
+}
+
+function shown(all, again) {
+    if (!all.length) return el("p", { class: "quiet" }, "Nothing is silenced.");
+    return el("ul", { class: "cards" }, all.map((one) => silence(one, again)));
+}
+
+function silence(one, again) {
+    const end = el("button", { type: "button", class: "small", disabled: !me.can_act, "aria-label": `End silence ${asText(one.id)}` }, "End");
+    const note = el("div");
+    end.addEventListener("click", async () => {
+        if (end.dataset.sure !== "yes") {
+            end.dataset.sure = "yes";
+            end.textContent = "Really end it?";
+            setTimeout(() => { end.dataset.sure = ""; end.textContent = "End"; }, 4000);
+            return;
+        }
+        end.disabled = true;
+        try {
+            await ask(`silences/${encodeURIComponent(one.id)}`, { method: "DELETE", params: new URLSearchParams({ author: "page" }) });
+            say("The silence is over");
+            end.blur();
+            again();
+        } catch (error) {
+            end.disabled = false;
+            note.replaceChildren(trouble(error));
+        }
+    });
+    const what = Object.entries(one.match ?? {});
+    return el("li", { class: "card" },
+        el("div", { class: "with-button" },
+            el("p", { class: "match" }, what.length ? what.map(([key, value]) => el("span", { class: "pair" }, el("code", {}, key), " ", foreign(Array.isArray(value) ? value.map(asText).join(", ") : value))) : "everything"),
+            end),
+        el("p", { class: "quiet" },
+            one.until === "resolved" ? "until resolved" : ["ends ", since(one.until)],
+            ` · ${plural(one.matching ?? 0, "open alert")} · by `, foreign(one.author ?? "?"),
+            one.comment ? [" · ", foreign(one.comment)] : null),
+        note);
+}
+
+/** The form that makes one. */
+function maker(done) {
+    const input = (name, label, props = {}) => el("label", {}, label, el("input", { name, autocomplete: "off", ...props }));
+    const own = el("label", { hidden: true }, "Until", el("input", { type: "datetime-local", name: "time" }));
+    const lasts = el("select", { name: "lasts" }, LASTS.map(([value, text]) => el("option", { value }, text)));
+    lasts.addEventListener("change", () => (own.hidden = lasts.value !== "own"));
+    const all = el("input", { type: "checkbox", name: "all" });
+    const button = el("button", { type: "submit" }, "Silence");
+    const note = el("div", { role: "status" });
+    const fields = el("fieldset", {},
+        el("legend", { class: "hidden" }, "What to silence, and for how long"),
+        el("div", { class: "fields" },
+            input("site", "Site"), input("device", "Device", { placeholder: "several: with commas" }),
+            input("condition", "Condition", { placeholder: "ap_offline" }), input("type", "Type", { placeholder: "AP_DISCONNECTED" }),
+            el("label", {}, "How long", lasts), own,
+            input("author", "Who are you?", { maxlength: 80 }), input("comment", "Why?", { maxlength: 500 })),
+        el("label", { class: "check" }, all, " Everything, whatever it is"),
+        button, note);
+    const why = el("p", { class: "explain" }, icon("off"),
+        el("span", {}, "This page may only look. Silence from a terminal (", el("code", {}, "foghorn silence add"), "), or by the links in messages."));
+    const form = el("form", { "aria-label": "Make a silence" }, fields);
+    const box = el("details", { class: "maker" }, el("summary", {}, "Make a silence"), why, form);
+    form.addEventListener("submit", async (event) => {
+        event.preventDefault();
+        const asked = request(new FormData(form));
+        if (asked.problem) return note.replaceChildren(trouble({ message: asked.problem }));
+        button.disabled = true;
+        try {
+            const made = await ask("silences", { method: "POST", body: asked });
+            note.replaceChildren(el("p", { class: "well" }, icon("fine"), made.over ? "Nothing it matches is open: it was over at once." : "It is in force."));
+            form.reset();
+            own.hidden = true;
+            done();
+        } catch (error) {
+            note.replaceChildren(trouble(error));
+        }
+        button.disabled = false;
+    });
+    return {
+        node: box,
+        allow: (may) => {
+            fields.disabled = !may;
+            why.hidden = may;
+        },
+        offer: (about) => {
+            box.open = true;
+            for (const [name, value] of Object.entries(about)) if (form.elements[name]) form.elements[name].value = value;
+            note.replaceChildren();
+            box.scrollIntoView({ block: "nearest" });
+            form.elements.site.focus();
+        },
+    };
+}
+
+/** What the API is asked, from what the form says; or what is wrong with it. */
+export function request(data) {
+    const said = (name) => String(data.get(name) ?? "").trim();
+    const match = {};
+    for (const field of ["site", "device", "condition", "type"]) {
+        const values = said(field).split(",").map((v) => v.trim()).filter(Boolean);
+        if (values.length) match[field] = values.length > 1 && field === "device" ? values : said(field);
+    }
+    const all = data.get("all") !== null;
+    const some = Object.keys(match).length > 0;
+    if (!all && !some) return { problem: "Say what to silence, or tick “Everything”" };
+    if (all && some) return { problem: "“Everything” and a site, device … contradict each other" };
+    const asked = all ? { all: true } : { match };
+    const lasts = said("lasts");
+    if (lasts === "own") {
+        const until = new Date(said("time"));
+        if (Number.isNaN(until.getTime())) return { problem: "Say until when" };
+        asked.until = until.toISOString();
+    } else if (["morning", "resolved"].includes(lasts)) asked.until = lasts;
+    else asked.for = lasts;
+    return { ...asked, author: said("author") || "page", comment: said("comment") };
+}

@@ -1,0 +1,81 @@
+// A rule and a test from an event, to copy into rules.yaml.
+
+import { codeName } from "./text.js";
+
+/** Words YAML reads as something else than text. */
+const NOT_TEXT = /^(?:true|false|yes|no|on|off|null|y|n|~|nan|\.nan|\.inf)$/i;
+const UNSAFE = /[\u0000-\u001f\u007f-\u009f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\u{e0000}-\u{e0fff}]/gu;
+
+/** A text as YAML: bare where that is safe in a flow too, else in double quotes. */
+export function scalar(text) {
+    const value = String(text);
+    const bare = /^[A-Za-z_][A-Za-z0-9_ .()-]*$/.test(value) && !/\s$/.test(value) && !NOT_TEXT.test(value);
+    if (bare) return value;
+    const quoted = JSON.stringify(value).replace(UNSAFE, (c) => {
+        const hex = codeName(c.codePointAt(0)).slice(2);
+        return hex.length > 4 ? `\\U${hex.padStart(8, "0")}` : `\\u${hex}`;
+    });
+    return quoted;
+}
+
+/** What of an event tells it from others: `[field, value, chosen at first]`. */
+export function telling(event) {
+    const first = event.condition && event.phase !== "close" ? ["condition", event.condition, true] : ["type", event.type, true];
+    const rest = [
+        ["topic", event.topic, !event.type && !event.condition],
+        ["site", event.site, false],
+        ["device", event.device ?? event.device_mac, false],
+        ["severity", event.severity, false],
+        ["reason", event.raw?.reason, false],
+        ["model", event.raw?.model, false],
+    ];
+    return [first, ...rest].filter(([, value]) => typeof value === "string" && value !== "" && value.length <= 200);
+}
+
+/** What YAML a rule and its test are. `chosen`: the fields to match. */
+export function ruleAndTest(event, chosen) {
+    const fields = telling(event).filter(([field]) => chosen.includes(field));
+    const lasts = event.phase === "open" && Boolean(event.condition);
+    const name = nameOf(event, fields);
+    const rule = [
+        "rules:",
+        `  - name: ${scalar(name)}`,
+        "    match:",
+        ...fields.map(([field, value]) => `      ${field}: ${scalar(value)}`),
+        ...(lasts ? ["    for: 3m"] : []),
+        `    severity: ${["critical", "warning", "info"].includes(event.severity) ? event.severity : "warning"}`,
+    ];
+    const sent = [["at", "0s"], ...testFields(event, fields)].map(([k, v]) => `${k}: ${scalarOrTime(k, v)}`).join(", ");
+    const at = lasts ? "3m10s" : "10s";
+    const test = [
+        "tests:",
+        `  - name: ${scalar(`${name} is told`)}`,
+        "    events:",
+        `      - {${sent}}`,
+        "    expect:",
+        `      - {at: ${at}, rule: ${scalar(name)}, reason: first}`,
+    ];
+    return `${[...rule, "", ...test].join("\n")}\n`;
+}
+
+const scalarOrTime = (key, value) => (key === "at" ? value : scalar(value));
+
+function nameOf(event, fields) {
+    const what = String(event.condition && event.phase !== "close" ? event.condition : event.type || event.topic || "Event");
+    const words = what.replaceAll("_", " ").toLowerCase().replace(/^./, (c) => c.toUpperCase()).replace(/\b(ap|dns|dhcp|arp|vpn|bgp|ospf|rf|sw|gw|me)\b/gi, (w) => w.toUpperCase());
+    const where = fields.filter(([field]) => ["device", "site"].includes(field)).map(([, value]) => value);
+    return [words, ...where.map((w) => `at ${w}`)].join(" ").slice(0, 80);
+}
+
+/** What the test's event needs to be like this one. */
+function testFields(event, fields) {
+    const known = { type: event.type, topic: event.topic, device: event.device ?? event.device_mac, site: event.site };
+    const out = [["type", event.type || event.topic]];
+    if (fields.some(([f]) => f === "topic") || !event.type) out.push(["topic", event.topic]);
+    if (known.device) out.push(["device", known.device]);
+    if (known.site) out.push(["site", known.site]);
+    for (const [field, value] of fields) {
+        if (["severity", "reason", "model"].includes(field)) out.push([field, value]);
+    }
+    return out.filter(([, value]) => value);
+}
