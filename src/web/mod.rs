@@ -23,6 +23,7 @@ mod framing;
 mod ingest;
 mod live;
 mod ops;
+mod page;
 mod serve;
 mod silence_page;
 mod silences;
@@ -117,7 +118,7 @@ impl<S: Store> State<S> {
 /// Every route, with every error answered.
 #[must_use]
 pub fn routes<S: Store>(state: &State<S>) -> BoxedFilter<(Response,)> {
-    let routes = ingest::route(state).or(ops::routes(state)).unify();
+    let routes = ingest::route(state).or(ops::routes(state)).unify().or(page::routes(state)).unify();
     let routes = routes.or(silences::routes(state)).unify().or(silence_page::routes(state)).unify();
     // Not a refusal of ours: that would hide why another route refused.
     let nothing = || warp::any().and_then(async || Err::<Response, _>(warp::reject::not_found())).boxed();

@@ -42,7 +42,7 @@ fn get(path: &'static str) -> impl Filter<Extract = (), Error = Rejection> + Clo
 }
 
 /// Requests of this machine only, under its own name: a page elsewhere whose name was made to mean loopback is not.
-fn local() -> impl Filter<Extract = ((),), Error = Rejection> + Clone {
+pub(super) fn local() -> impl Filter<Extract = ((),), Error = Rejection> + Clone {
     warp::ext::optional::<Peer>().and(warp::header::headers_cloned()).and_then(
         async |peer: Option<Peer>, headers: HeaderMap| {
             if from_this_machine(peer.as_ref(), &headers) && names_this_machine(&headers) {

@@ -310,7 +310,7 @@ async fn bytes_in_flight_are_bounded_and_given_back() {
 #[tokio::test]
 async fn what_of_us_is_seen_and_by_whom() {
     let world = World::new(Fake::default());
-    for path in ["/", "/readyz", "/metrics"] {
+    for path in ["/", "/readyz", "/metrics", "/live", "/page/app.js"] {
         let (status, _, headers) = request(&world, "GET", path, here(), &[("host", "localhost:8080")], "").await;
         assert_eq!((status, headers["x-content-type-options"].to_str().unwrap()), (200, "nosniff"), "{path}");
         assert_eq!(request(&world, "HEAD", path, here(), &[], "").await.0, 200, "{path}");
@@ -322,7 +322,17 @@ async fn what_of_us_is_seen_and_by_whom() {
         assert_eq!((status, headers["allow"].to_str().unwrap()), (405, "GET, HEAD"), "{path}");
     }
     assert_eq!(request(&world, "GET", "/healthz", afar(), &[], "").await.0, 200);
-    for path in ["/nothing", "/mist/a/b", "/healthz/x", "/../etc/passwd", "/mist%2flab", "/metrics.."] {
+    for path in [
+        "/nothing",
+        "/mist/a/b",
+        "/healthz/x",
+        "/../etc/passwd",
+        "/mist%2flab",
+        "/metrics..",
+        "/page",
+        "/page/page.rs",
+        "/page/x/app.js",
+    ] {
         let (status, text, _) = request(&world, "GET", path, here(), &[], "").await;
         assert_eq!((status, text.as_str()), (404, "nothing here\n"), "{path}");
     }
@@ -340,6 +350,27 @@ async fn what_of_us_is_seen_and_by_whom() {
     let digest: Vec<u8> = <sha2::Sha256 as sha2::Digest>::digest(style).to_vec();
     let policy = headers["content-security-policy"].to_str().unwrap();
     assert!(policy.contains(&format!("'sha256-{}'", base64(&digest))), "{policy}: the style is {}", base64(&digest));
+}
+
+#[tokio::test]
+async fn the_page_runs_nothing_but_its_own_files() {
+    let world = World::new(Fake::default());
+    for (path, kind) in [
+        ("/live", "text/html; charset=utf-8"),
+        ("/page/app.js", "text/javascript; charset=utf-8"),
+        ("/page/style.css", "text/css; charset=utf-8"),
+        ("/page/icon.svg", "image/svg+xml"),
+    ] {
+        let (status, text, headers) = request(&world, "GET", path, here(), &[], "").await;
+        assert_eq!((status, headers["content-type"].to_str().unwrap()), (200, kind), "{path}");
+        let policy = headers["content-security-policy"].to_str().unwrap();
+        assert!(policy.starts_with("default-src 'none'; script-src 'self'; style-src 'self';"), "{policy}");
+        assert!(!text.is_empty() && !policy.contains("unsafe") && headers["cache-control"] == "no-cache", "{path}");
+        let tag = headers["etag"].to_str().unwrap();
+        let (status, text, _) = request(&world, "GET", path, here(), &[("if-none-match", tag)], "").await;
+        assert_eq!((status, text.as_str()), (304, ""), "{path}");
+        assert_eq!(request(&world, "GET", path, here(), &[("if-none-match", "\"old\"")], "").await.0, 200, "{path}");
+    }
 }
 
 pub(super) fn base64(bytes: &[u8]) -> String {

@@ -1,0 +1,159 @@
+// A server that looks like Foghorn's: the page's own files, under the policy the real one sends, and an API with made-up data.
+// By hand: node tests/page/mock.mjs [--port 9000] [--rate 3] [--act]
+
+import { readFileSync } from "node:fs";
+import { createServer } from "node:http";
+import { fileURLToPath } from "node:url";
+import { DESTINATIONS, EVIL, event, FEED, incidents, noise, SILENCES, whole } from "./world.mjs";
+
+const SRC = fileURLToPath(new URL("../../src/web/", import.meta.url));
+const TYPES = { js: "text/javascript; charset=utf-8", css: "text/css; charset=utf-8", svg: "image/svg+xml", html: "text/html; charset=utf-8" };
+/** The policy of the real server, read from its code. */
+const POLICY = /POLICY: &str = "([^"]+)"/.exec(readFileSync(`${SRC}page.rs`, "utf8").replace(/\\\n\s*/g, ""))?.[1];
+
+const STORED = 5_000;
+
+/** Starts it. `rate`: events a second; `canAct`: whether the page may make silences; `empty`: nothing came yet. */
+export async function start({ port = 0, rate = 0, canAct = false, empty = false } = {}) {
+    const world = { rate, canAct, empty, silences: structuredClone(SILENCES), streams: new Set(), asked: [], next: STORED, total: 1_204_332, fail: new Set() };
+    const server = createServer((request, response) => answer(world, request, response));
+    await new Promise((ready) => server.listen(port, "127.0.0.1", ready));
+    const beat = setInterval(() => pulse(world), 50);
+    const second = setInterval(() => count(world), 1_000);
+    return {
+        world,
+        url: `http://127.0.0.1:${server.address().port}`,
+        send: (kind, data) => broadcast(world, kind, data),
+        close: () => {
+            clearInterval(beat);
+            clearInterval(second);
+            server.closeAllConnections();
+            return new Promise((done) => server.close(done));
+        },
+    };
+}
+
+function pulse(world) {
+    world.owed = (world.owed ?? 0) + world.rate / 20;
+    while (world.owed >= 1) {
+        world.owed -= 1;
+        world.next += 1;
+        world.total += 1;
+        broadcast(world, "event", event(world.next, new Date().toISOString()));
+    }
+}
+
+function count(world) {
+    const { totals } = FEED;
+    broadcast(world, "count", { total: world.total, per_second: world.rate, fates: { ...totals, unmatched: totals.unmatched + world.total - totals.events } });
+}
+
+function broadcast(world, kind, data) {
+    const id = kind === "event" ? `id: ${data.id}\n` : "";
+    for (const stream of world.streams) stream.write(`${id}event: ${kind}\ndata: ${JSON.stringify(data)}\n\n`);
+}
+
+function answer(world, request, response) {
+    const url = new URL(request.url, "http://x");
+    const path = url.pathname;
+    world.asked.push(`${request.method} ${path}${url.search}`);
+    if (path === "/live" || path === "/") return file(response, "index.html");
+    if (path.startsWith("/page/")) return file(response, path.slice(6));
+    if (path === "/api/v1/live") return live(world, request, response);
+    if (path.startsWith("/api/v1/")) {
+        const part = path.slice(8);
+        if (world.fail.has(part)) return json(response, { error: "the store is busy", help: "try again soon" }, 503);
+        return api(world, request, response, part, url.searchParams);
+    }
+    json(response, { error: "nothing here", help: "" }, 404);
+}
+
+function file(response, name) {
+    if (!/^[a-z]+\.[a-z]+$/.test(name)) return json(response, { error: "nothing here" }, 404);
+    try {
+        const body = readFileSync(`${SRC}page/${name}`);
+        response.writeHead(200, { "content-type": TYPES[name.split(".")[1]], "content-security-policy": POLICY, "x-content-type-options": "nosniff" });
+        response.end(body);
+    } catch {
+        json(response, { error: "nothing here" }, 404);
+    }
+}
+
+function json(response, data, status = 200) {
+    response.writeHead(status, { "content-type": "application/json" });
+    response.end(JSON.stringify(data));
+}
+
+function live(world, request, response) {
+    response.writeHead(200, { "content-type": "text/event-stream", "cache-control": "no-store" });
+    response.write(": here\n\n");
+    world.streams.add(response);
+    request.on("close", () => world.streams.delete(response));
+}
+
+function api(world, request, response, part, query) {
+    const [name, id] = part.split("/").map(decodeURIComponent);
+    if (name === "silences") return silences(world, request, response, id);
+    const said = {
+        me: () => ({ can_act: world.canAct }),
+        events: () => (id ? one(world, id) : page(world, query)),
+        incidents: () => (world.empty ? { incidents: [] } : incidents()),
+        destinations: () => (world.empty ? { destinations: [], dead_letters: [] } : DESTINATIONS),
+        feed: () => (world.empty ? { sources: [], totals: {} } : FEED),
+        noise: () => (world.empty ? { buckets: [], rules: [], devices: [] } : noise(query.get("since"))),
+    }[name]?.();
+    if (said) json(response, said);
+    else json(response, { error: "nothing here", help: "" }, 404);
+}
+
+function one(world, id) {
+    if (id === EVIL.id) return whole(EVIL);
+    const n = Number.parseInt(id, 10);
+    return n > 0 && n <= world.next && id === `${n}.0` ? whole(event(n)) : null;
+}
+
+/** As the real one: words match from their beginning, the rest whole. */
+function page(world, query) {
+    const limit = Number(query.get("limit") ?? 50);
+    const before = Number.parseInt(query.get("before") ?? `${world.next + 1}`, 10);
+    const found = [];
+    const wants = ["topic", "type", "site", "device", "rule", "fate", "q"].filter((key) => query.get(key));
+    const has = (e, key) => {
+        const wanted = query.get(key).toLowerCase();
+        if (key === "rule") return e.rules.some((r) => r.toLowerCase() === wanted);
+        if (key !== "q") return String(e[key] ?? "").toLowerCase() === wanted;
+        const words = JSON.stringify(e).toLowerCase().split(/[^a-z0-9]+/);
+        return wanted.split(/[^a-z0-9]+/).filter(Boolean).every((w) => words.some((word) => word.startsWith(w)));
+    };
+    if (!world.empty && world.evil && !query.get("before") && !wants.length) found.push(EVIL);
+    for (let n = before - 1; n > 0 && found.length < limit && !world.empty; n -= 1) {
+        const e = event(n);
+        if (wants.every((key) => has(e, key))) found.push(e);
+    }
+    const last = Number.parseInt(found.at(-1)?.id ?? "0", 10);
+    return { events: found, next: found.length === limit && last > 1 ? String(last) : null, total_estimate: world.total };
+}
+
+async function silences(world, request, response, id) {
+    if (request.method === "GET") return json(response, world.empty ? [] : world.silences);
+    if (!world.canAct) return json(response, { error: "not authorized", help: "" }, 401);
+    if (request.method === "DELETE") {
+        const found = world.silences.find((s) => s.id === id);
+        world.silences = world.silences.filter((s) => s.id !== id);
+        return found ? json(response, found) : json(response, { error: "no such silence is in force", help: "" }, 404);
+    }
+    let body = "";
+    for await (const piece of request) body += piece;
+    const asked = JSON.parse(body);
+    world.posted = asked;
+    const made = { id: "newone01", match: asked.match ?? {}, until: asked.until ?? new Date(Date.now() + 3_600_000).toISOString(), author: asked.author, comment: asked.comment, created: new Date().toISOString(), matching: 0 };
+    world.silences.push(made);
+    json(response, made, 201);
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+    const option = (name, usual) => (process.argv.includes(name) ? Number(process.argv[process.argv.indexOf(name) + 1]) : usual);
+    const { url, world } = await start({ port: option("--port", 9000), rate: option("--rate", 3), canAct: process.argv.includes("--act") });
+    world.evil = process.argv.includes("--evil");
+    console.log(`listening on ${url}`);
+}

@@ -1,0 +1,137 @@
+// What the mock serves: a small network, made the same way each time.
+
+const NOW = Date.now();
+const at = (ago) => new Date(NOW - ago).toISOString();
+const MIN = 60_000;
+const HOUR = 60 * MIN;
+
+const SITES = ["Harbour Office", "Home", "Lab"];
+const DEVICES = ["ap-kitchen", "ap-roof", "sw-garage", "ap-lobby-2", "gw-home", "ap-attic"];
+const KINDS = [
+    ["AP_DISCONNECTED", "device-events", "ap_offline", "open", "told", null, ["AP unreachable"]],
+    ["AP_CONNECTED", "device-events", "ap_offline", "close", "told", null, ["AP unreachable"]],
+    ["SW_PORT_DOWN", "device-events", "switch_port_down", "open", "pending", null, ["Port down"]],
+    ["AP_DISCONNECTED", "device-updowns", "ap_offline", "open", "suppressed", "inhibited", ["AP unreachable"]],
+    ["AP_RADAR_DETECTED", "device-events", null, "event", "unmatched", null, []],
+    ["device_down", "alarms", "ap_offline", "open", "duplicate", null, []],
+    ["dhcp_failure", "alarms", "dhcp_failure", "open", "suppressed", "silenced", ["DHCP fails"]],
+    ["AP_RESTARTED", "device-events", null, "event", "unmatched", null, []],
+];
+
+/** Event number `n`, the larger the newer. */
+export function event(n, time = null) {
+    const [type, topic, condition, phase, fate, why, rules] = KINDS[n % KINDS.length];
+    const device = DEVICES[n % DEVICES.length];
+    const when = time ?? at((5_000 - n) * 7_000);
+    return {
+        id: `${n}.0`, at: when, received_at: when, topic, type, condition, phase, fate, why, rules,
+        severity: phase === "event" ? "info" : "warning",
+        site: SITES[n % SITES.length], site_id: `7a1b2c3d-0000-4000-8000-00000000000${n % SITES.length}`,
+        device, device_mac: `02ab000000${(16 + (n % DEVICES.length)).toString(16)}`,
+        text: n % 3 ? null : "lost the connection to the Mist cloud",
+    };
+}
+
+export const RLO = "\u202e";
+export const ZERO = "\u200b";
+export const SCRIPT = '<script>window.hurt = 1</script><img src="https://evil.example/x.png" onerror="window.hurt = 2">';
+/** An event that means harm. */
+export const EVIL = {
+    ...event(4_990),
+    id: "666.0",
+    type: `AP_${RLO}SSORC${ZERO}X`,
+    device: SCRIPT,
+    site: "مكتب الميناء",
+    text: `${SCRIPT} ${RLO}gpj.exe [x](javascript:alert(1)) ${"A".repeat(20_000)}`,
+    rules: ["<b>bold</b>", "AP unreachable"],
+    why: "<i>why</i>",
+};
+
+const RAW = {
+    org_id: "5d0e1c2a-1111-4222-8333-94a5b6c7d8e9", site_id: "7a1b2c3d-4444-4555-8666-0a1b2c3d4e5f", site_name: "Home",
+    type: "AP_DISCONNECTED", ap: "02ab00000010", device_name: "ap-kitchen", device_type: "ap", model: "AP45", timestamp: 1750420000,
+    reason: "power", empty: {}, none: null, ok: true, details: { firmware: "0.14.29", ports: [{ name: "eth0", speed: 2500 }, { name: "eth1", speed: 0 }] },
+};
+
+const MESSAGE = {
+    id: "k3f9x2", at: at(20 * MIN), reason: "first", severity: "warning", rule: "AP unreachable",
+    title: "ap-kitchen is offline",
+    text: "**ap-kitchen** at **Home** lost the connection to the Mist cloud. Just before: an upgrade began. See [the runbook](https://example.net/runbook).\n\nModel `AP45`.",
+    facts: [["Site", "Home"], ["Model", "AP45"], ["MAC", "`02:ab:00:00:00:10`"], ["Since", `<time:${Math.floor((NOW - 23 * MIN) / 1000)}>`]],
+    links: [{ label: "Open in Mist", url: "https://manage.mist.com/admin" }, { label: "Silence 1 h", url: "https://foghorn.example.net/silence/x" }],
+    destinations: [
+        { name: "slack", state: "delivered", attempts: [{ at: at(20 * MIN), status: 503, reply: "service unavailable" }, { at: at(19 * MIN), status: 200, reply: "ok" }] },
+        { name: "netops", state: "queued", attempts: [] },
+    ],
+};
+
+/** What the server says of one event. */
+export function whole(one) {
+    if (one.id === EVIL.id) return { ...one, ...evilWhole() };
+    const told = one.fate === "told";
+    const resolved = { ...MESSAGE, id: "k3f9x3", reason: "resolved", at: at(5 * MIN), title: "ap-kitchen is back after 15 min", text: "**ap-kitchen** at **Home** is back.", links: [] };
+    return {
+        ...one, raw: { ...RAW, type: one.type, device_name: one.device },
+        decisions: [
+            { at: one.at, rule: "AP unreachable", line: 12, text: "pending until 14:03:10: it must last 3 min first" },
+            { at: at(20 * MIN), rule: "AP unreachable", line: 12, text: "notify: first, to slack and netops" },
+            { at: one.at, rule: "DHCP fails", line: 40, text: "does not match: `condition` is ap_offline, not dhcp_failure" },
+        ],
+        messages: told ? [MESSAGE, resolved] : [],
+    };
+}
+
+function evilWhole() {
+    const deep = {};
+    let inner = deep;
+    for (let i = 0; i < 200; i += 1) inner = inner.x = {};
+    return {
+        raw: { [SCRIPT]: SCRIPT, rtl: `${RLO}abc مرحبا`, zero: `a${ZERO}b\u0000c\ud800`, big: "x".repeat(1024 * 1024), bigRtl: "م".repeat(400_000), wide: Array.from({ length: 20_000 }, (_, i) => i), deep, reason: `a"b\\${RLO}` },
+        decisions: [{ at: at(0), rule: SCRIPT, line: 7, text: SCRIPT + ZERO }],
+        messages: [{ ...MESSAGE, title: SCRIPT, text: `${SCRIPT} [click](javascript:alert(1)) **bold** \`${SCRIPT}\``, facts: [[SCRIPT, SCRIPT]], links: [{ label: SCRIPT, url: "javascript:alert(1)" }], destinations: [{ name: SCRIPT, state: SCRIPT, attempts: [{ at: at(0), status: 200, reply: SCRIPT.repeat(50) }] }] }],
+    };
+}
+
+export function incidents() {
+    const subject = (device, ago, ended) => ({ device, device_mac: "02ab00000010", part: null, starts_at: at(ago), ends_at: ended ? at(ended) : null });
+    return {
+        incidents: [
+            { id: "i1", rule: "AP unreachable", severity: "warning", site: "Home", started: at(42 * MIN), duration_ms: 42 * MIN, told: ["slack", "netops"], state: "told", why: null,
+                subjects: [subject("ap-kitchen", 42 * MIN), subject("ap-roof", 41 * MIN), subject("ap-attic", 41 * MIN, 3 * MIN)] },
+            { id: "i2", rule: "Switch unreachable", severity: "critical", site: "Harbour Office", started: at(3 * HOUR), duration_ms: 3 * HOUR, told: ["slack"], state: "told", why: null,
+                subjects: [{ ...subject("sw-garage", 3 * HOUR), part: "ge-0/0/1" }, ...Array.from({ length: 14 }, (_, i) => subject(`ap-floor-${i + 1}`, 3 * HOUR))] },
+            { id: "i3", rule: "DHCP fails", severity: "info", site: "Lab", started: at(50_000), duration_ms: 50_000, told: [], state: "pending", why: "it must last 3 min first", subjects: [] },
+        ],
+    };
+}
+
+export const SILENCES = [
+    { id: "k3f9x2ab", match: { site: "Lab" }, until: at(-2 * HOUR), author: "anna", comment: "moving the racks", created: at(HOUR), matching: 3 },
+    { id: "zz81mmq0", match: { condition: "ap_offline", device: ["ap-roof", "ap-attic"] }, until: "resolved", author: "ben", comment: "", created: at(HOUR), matching: 2 },
+];
+
+export const DESTINATIONS = {
+    destinations: [
+        { name: "slack", kind: "slack", queued: 0, oldest: null, last_success: at(2 * MIN), last_error: null, paused_until: null, state: "ok", dead: 0 },
+        { name: "netops", kind: "teams", queued: 14, oldest: at(18 * MIN), last_success: at(31 * MIN), last_error: { at: at(4 * MIN), error: "the server answered 429: too many requests" }, paused_until: at(-90_000), state: "paused", dead: 1 },
+        { name: "oncall", kind: "webhook", queued: 2, oldest: at(3 * HOUR), last_success: null, last_error: { at: at(8 * MIN), error: "Slack no longer knows this webhook (no_service): make a new one and set its URL" }, paused_until: null, state: "broken", dead: 0 },
+    ],
+    dead_letters: [{ id: "q8rr21", destination: "netops", title: "ap-lobby-2 is offline", at: at(80 * HOUR), why: "not delivered within 72 h" }],
+};
+
+export const FEED = {
+    sources: [{ name: "mist", last_event: at(4_000), per_minute: 38.5, signature_failures: 0 }, { name: "lab", last_event: null, per_minute: 0, signature_failures: 12 }],
+    totals: { events: 1_204_332, told: 212, pending: 3, suppressed: 8_410, unmatched: 1_190_007, duplicate: 5_700 },
+};
+
+export function noise(since) {
+    const count = { "1d": 96, "7d": 168, "30d": 120 }[since] ?? 168;
+    const step = ({ "1d": 24, "7d": 168, "30d": 720 }[since] ?? 168) * HOUR / count;
+    const wave = (i) => Math.round(120 + 80 * Math.sin(i / 4) + (i % 17 === 0 ? 400 : 0));
+    return {
+        buckets: Array.from({ length: count }, (_, i) => ({ at: at((count - i) * step), told: [0, 0, 1, 0, 3, 0, 0, 2, 0, 0, 0, 7][i % 12], quiet: wave(i) })),
+        rules: [["AP unreachable", 96, 412, 310], ["Switch unreachable", 12, 31, 4], ["Port down", 60, 2_904, 2_700], ["DHCP fails", 8, 40_112, 40_100], ["Rogue AP", 0, 22, 22]]
+            .map(([rule, messages, events, quiet]) => ({ rule, messages, events, quiet })),
+        devices: Array.from({ length: 26 }, (_, i) => ({ device: DEVICES[i] ?? `ap-floor-${i}`, events: Math.round(9_000 / (i + 1)), messages: Math.max(0, 30 - i * 2) })),
+    };
+}
