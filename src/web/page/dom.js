@@ -149,16 +149,22 @@ export function trouble(error, again) {
     );
 }
 
-/** A table in a box that scrolls by itself where it is too wide. */
-export function table(caption, heads, rows, { label } = {}) {
-    const head = el("tr", {}, heads.map((h) => el("th", { scope: "col", class: h.right && "right" }, h.name ?? h)));
-    const body = rows.map((cells) =>
-        el("tr", {}, cells.map((cell, at) =>
-            at === 0 ? el("th", { scope: "row" }, cell) : el("td", { class: heads[at]?.right && "right" }, cell))),
-    );
+/**
+ * A table in a box that scrolls by itself where it is too wide. On a phone one of `stack` shows each row as a card: hence the
+ * roles, which a browser forgets with the layout.
+ */
+export function table(name, heads, rows, { stack = false } = {}) {
+    const title = (head) => head.name ?? head;
+    const head = el("tr", { role: "row" }, heads.map((h) =>
+        el("th", { scope: "col", role: "columnheader", class: h.right && "right" }, title(h))));
+    const cell = (content, at) => at === 0
+        ? el("th", { scope: "row", role: "rowheader" }, content)
+        : el("td", { role: "cell", class: heads[at]?.right && "right", data: { label: title(heads[at]) } }, el("span", {}, content));
+    const body = rows.map((cells) => el("tr", { role: "row" }, cells.map(cell)));
     return el(
         "div",
-        { class: "scroll", tabindex: "0", role: "region", "aria-label": label ?? caption },
-        el("table", {}, el("caption", { class: label ? "hidden" : null }, caption), el("thead", {}, head), el("tbody", {}, body)),
+        { class: "scroll", tabindex: "0", role: "region", "aria-label": name },
+        el("table", { role: "table", "aria-label": name, class: stack ? "stack" : null },
+            el("thead", { role: "rowgroup" }, head), el("tbody", { role: "rowgroup" }, body)),
     );
 }

@@ -1,6 +1,6 @@
 // What became of an event: always an icon and a word, never a colour alone.
 
-import { el, icon } from "./dom.js";
+import { el, foreign, icon } from "./dom.js";
 
 /** The fates, in the order people care about them. */
 export const FATES = ["told", "pending", "suppressed", "unmatched", "duplicate"];
@@ -14,7 +14,7 @@ const MEANS = {
 };
 
 const WHY = {
-    inhibited: "explained by another",
+    inhibited: "explained",
     silenced: "silenced",
     muted: "outside of the rule’s hours",
     maintenance: "in a maintenance",
@@ -27,12 +27,13 @@ const WHY = {
 export function fate(name, why) {
     const known = FATES.includes(name) ? name : "unmatched";
     const because = why ? (WHY[why] ?? String(why)) : null;
+    const means = why === "inhibited" ? "another thing that is wrong explains it" : (because ?? MEANS[known]);
     return el(
         "span",
-        { class: `fate ${known}`, title: because ?? MEANS[known] },
+        { class: `fate ${known}`, title: means },
         icon(known),
-        el("span", {}, FATES.includes(name) ? name : String(name ?? "?")),
-        because ? el("small", {}, because) : null,
+        foreign(name ?? "?", { max: 24, tag: "span" }),
+        because ? foreign(because, { max: 24, tag: "small" }) : null,
     );
 }
 
@@ -41,5 +42,5 @@ const SEVERITY_ICON = { critical: "bad", warning: "bad", info: "dot" };
 /** A severity, as a word with an icon. */
 export function severity(name) {
     if (!name) return null;
-    return el("span", { class: `severity ${SEVERITY_ICON[name] ? name : ""}` }, icon(SEVERITY_ICON[name] ?? "dot"), String(name));
+    return el("span", { class: `severity ${SEVERITY_ICON[name] ? name : ""}` }, icon(SEVERITY_ICON[name] ?? "dot"), foreign(name, { max: 24 }));
 }

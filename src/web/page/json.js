@@ -34,7 +34,7 @@ function node(value, key, depth) {
         inside.append(...some(members, 0, depth));
     };
     box.addEventListener("toggle", make);
-    if (depth < OPEN) {
+    if (depth === 0 || (depth < OPEN && members.length <= 50)) {
         box.open = true;
         make();
     }

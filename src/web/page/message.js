@@ -119,5 +119,5 @@ export function deliveries(message) {
         ]);
     });
     if (!rows.length) return el("p", { class: "quiet" }, "It went nowhere yet.");
-    return table("Deliveries", ["Destination", "State", "Tried", "Status", "Reply"], rows);
+    return table("Deliveries", ["Destination", "State", "Tried", "Status", "Reply"], rows, { stack: true });
 }

@@ -1,7 +1,7 @@
 // Noise: what was told and what was kept quiet, over time, by rule and by device.
 
 import { ask } from "./api.js";
-import { amount, bars, when } from "./chart.js";
+import { amount, bars, fitted, when } from "./chart.js";
 import { el, foreign, table, trouble } from "./dom.js";
 import { number } from "./text.js";
 
@@ -43,7 +43,7 @@ function page(said) {
         chart("Kept quiet", "quiet", buckets),
         el("details", {}, el("summary", {}, "The same as a table"),
             table("Told and kept quiet over time", ["From", { name: "Told", right: true }, { name: "Kept quiet", right: true }],
-                buckets.map((b) => [when(b.at), number(b.told ?? 0), number(b.quiet ?? 0)]), { label: "Told and kept quiet over time" })),
+                buckets.map((b) => [when(b.at), number(b.told ?? 0), number(b.quiet ?? 0)]))),
         byRule(said.rules ?? []),
         byDevice(said.devices ?? []),
     ];
@@ -55,8 +55,9 @@ const most = (list, key) => Math.max(0, ...list.map((one) => one[key] ?? 0));
 function chart(name, key, buckets) {
     const total = sum(buckets, key);
     const label = `${name} over time: ${number(total)} in all, at most ${number(most(buckets, key))} at once`;
+    const points = buckets.map((b) => ({ at: b.at, value: b[key] ?? 0 }));
     return el("figure", { class: "plot" }, el("figcaption", {}, el("span", { class: `swatch ${key}` }), name),
-        bars(buckets.map((b) => ({ at: b.at, value: b[key] ?? 0 })), { label, kind: key }));
+        fitted((width) => bars(points, { label, kind: key, width })));
 }
 
 function byRule(rules) {
@@ -84,6 +85,6 @@ function byDevice(devices) {
 function part(name, count, heads, rows) {
     const id = `h-${name.toLowerCase().replaceAll(" ", "-")}`;
     return el("section", { "aria-labelledby": id }, el("h2", { id }, name),
-        rows.length ? table(name, heads, rows, { label: name }) : el("p", { class: "quiet" }, "None."),
+        rows.length ? table(name, heads, rows) : el("p", { class: "quiet" }, "None."),
         count > MOST_ROWS ? el("p", { class: "quiet" }, `The first ${MOST_ROWS} of ${number(count)}.`) : null);
 }

@@ -143,9 +143,9 @@ function destinations(said) {
     return {
         count: list.length,
         nodes: [
-            list.length ? table("Destinations", heads, rows, { label: "Destinations" }) : el("p", { class: "quiet" }, "None are configured."),
+            list.length ? table("Destinations", heads, rows, { stack: true }) : el("p", { class: "quiet" }, "None are configured."),
             el("h3", {}, "Dead letters ", el("span", { class: "count" }, number(dead.length))),
-            dead.length ? table("Dead letters", ["Message", "Destination", "When", "Why"], dead.map(letter), { label: "Dead letters" })
+            dead.length ? table("Dead letters", ["Message", "Destination", "When", "Why"], dead.map(letter), { stack: true })
                 : allWell("Every message was delivered, or still may be."),
         ],
     };
@@ -174,7 +174,7 @@ function feed(said) {
     const heads = ["Source", "Last event", { name: "A minute", right: true }, { name: "Bad signatures", right: true }];
     return {
         nodes: [
-            sources.length ? table("Sources", heads, rows, { label: "Sources" }) : el("p", { class: "quiet" }, "No source is configured."),
+            sources.length ? table("Sources", heads, rows) : el("p", { class: "quiet" }, "No source is configured."),
             totals.length ? el("dl", { class: "totals" }, totals.map(([name, value]) => el("div", {}, el("dt", {}, name.replaceAll("_", " ")), el("dd", {}, number(value))))) : null,
         ],
     };

@@ -3,6 +3,7 @@
 import { el } from "./dom.js";
 
 const CLOCK = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" });
+const MINUTE = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
 const DAY = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short" });
 const WHOLE = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
 
@@ -12,10 +13,10 @@ export function moment(text) {
     return Number.isNaN(date.getTime()) ? null : date;
 }
 
-/** The time of day, with the day where it is not today's. */
+/** The time of day; where it is another day's, that day and no seconds. */
 export function short(date) {
     const today = new Date().toDateString() === date.toDateString();
-    return today ? CLOCK.format(date) : `${DAY.format(date)} ${CLOCK.format(date)}`;
+    return today ? CLOCK.format(date) : `${DAY.format(date)} ${MINUTE.format(date)}`;
 }
 
 /** An element with a moment; pointing at it shows all of it. */
