@@ -132,7 +132,7 @@ function destinations(said) {
         return [
             [foreign(to.name), el("span", { class: "quiet" }, " ", foreign(to.kind ?? ""))],
             el("span", { class: `state ${HEALTH[state] ?? "dot"}` }, icon(HEALTH[state] ?? (state.startsWith("ok") ? "fine" : "bad")), spell(state),
-                paused ? [" ", since(to.paused_until)] : null),
+                paused ? ["; tries again ", since(to.paused_until)] : null),
             [number(to.queued ?? 0), to.oldest ? el("span", { class: "quiet" }, " oldest ", since(to.oldest)) : null],
             to.last_success ? since(to.last_success) : el("span", { class: "quiet" }, "never"),
             lastError(to.last_error),

@@ -1,0 +1,405 @@
+// The live page in a real browser, as people use it: clicked through, by keyboard, in a burst, with events that mean harm.
+// run.sh sets up what it needs.
+
+import assert from "node:assert/strict";
+import { after, before, describe, test } from "node:test";
+import { faults, launch, open, shot } from "./browser.mjs";
+import { event, EVIL, SCRIPT } from "./world.mjs";
+
+let browser;
+before(async () => (browser = await launch()));
+after(() => browser.close());
+
+/** A test on a page of its own, at which nothing may go wrong. */
+function on(hash, options, name, body) {
+    test(name, { timeout: 60_000 }, async () => {
+        const opened = await open(browser, hash, options);
+        try {
+            await body(opened);
+            assert.deepEqual(opened.wrong, []);
+        } finally {
+            await opened.close();
+        }
+    });
+}
+
+const rows = (page) => page.locator("ol.events > li");
+
+describe("live", () => {
+    on("#/live", {}, "shows what is stored, newest first, each with its fate as a word", async ({ page }) => {
+        await rows(page).nth(49).waitFor({ state: "attached" });
+        assert.equal(await rows(page).count(), 50);
+        assert.equal(await rows(page).first().getAttribute("data-id"), "5000.0");
+        const fates = await page.locator("ol.events .fate").allTextContents();
+        assert.ok(fates.every((text) => /^(told|pending|suppressed|unmatched|duplicate)/.test(text)), String(fates));
+        assert.equal(await page.locator("ol.events .fate svg").count(), 50);
+    });
+
+    on("#/live", {}, "puts what comes on top, and changes a row when its fate changes", async ({ page, mock }) => {
+        await rows(page).first().waitFor();
+        mock.send("event", { ...event(9_002), fate: "pending" });
+        await page.locator("ol.events > li:first-child[data-id='9002.0']").waitFor();
+        mock.send("event", { ...event(9_002), fate: "told" });
+        await page.locator("ol.events > li:first-child .fate.told").waitFor();
+        assert.equal(await page.locator("li[data-id='9002.0']").count(), 1);
+    });
+
+    on("#/live", {}, "pauses, says how much came meanwhile, and goes on", async ({ page, mock }) => {
+        await rows(page).first().waitFor();
+        await page.getByRole("button", { name: "Pause" }).click();
+        for (let n = 0; n < 7; n += 1) mock.send("event", event(8_000 + n));
+        await page.getByRole("button", { name: "7 new events while paused: show the newest" }).waitFor();
+        assert.equal(await rows(page).first().getAttribute("data-id"), "5000.0");
+        await page.getByRole("button", { name: "Go on" }).click();
+        await page.locator("ol.events > li:first-child[data-id='8006.0']").waitFor();
+    });
+
+    on("#/live", {}, "does not move rows under someone who reads", async ({ page, mock }) => {
+        await rows(page).nth(30).scrollIntoViewIfNeeded();
+        mock.send("event", event(8_100));
+        await page.getByRole("button", { name: "1 new event: show the newest" }).click();
+        await page.waitForFunction(() => window.scrollY === 0);
+    });
+
+    on("#/live", {}, "searches and filters, and the address says how", async ({ page, mock }) => {
+        await page.getByLabel("Search", { exact: true }).fill("radar");
+        await page.waitForFunction(() => location.hash.includes("q=radar"));
+        await page.waitForFunction(() => [...document.querySelectorAll("ol.events .type")].every((t) => t.textContent === "AP_RADAR_DETECTED"));
+        await page.getByText("Filters").click();
+        await page.getByLabel("Site").fill("Lab");
+        await page.waitForFunction(() => location.hash.includes("site=Lab"));
+        await page.waitForFunction(() => [...document.querySelectorAll("ol.events .where")].every((t) => t.textContent.endsWith("Lab")));
+        assert.ok(mock.world.asked.some((a) => a.startsWith("GET /api/v1/live?") && a.includes("site=Lab")));
+        mock.send("event", event(9_000));
+        await page.getByRole("button", { name: "Clear all" }).click();
+        await page.locator("li[data-id='5000.0']").waitFor();
+        assert.equal(new URL(page.url()).hash, "#/live");
+    });
+
+    on("#/live?fate=told&device=ap-kitchen", {}, "shows by its address what was filtered by it", async ({ page, mock }) => {
+        await rows(page).first().waitFor();
+        assert.deepEqual([...new Set(await page.locator("ol.events .fate").allTextContents())], ["told"]);
+        assert.equal(await page.getByLabel("Device").inputValue(), "ap-kitchen");
+        mock.send("event", { ...event(9_000), device: "other" });
+        mock.send("event", { ...event(9_001), device: "AP-Kitchen", fate: "told" });
+        await page.locator("ol.events > li:first-child[data-id='9001.0']").waitFor();
+        assert.equal(await page.locator("li[data-id='9000.0']").count(), 0);
+        await page.locator(".fates").getByRole("button", { name: /^all/ }).click();
+        await page.waitForFunction(() => !location.hash.includes("fate"));
+    });
+
+    on("#/live", {}, "pages back, gap and repeat free, and keeps the page small", async ({ page }) => {
+        await rows(page).first().waitFor();
+        const older = page.getByRole("button", { name: "Older", exact: true });
+        const seen = new Set();
+        for (let n = 0; n < 8; n += 1) {
+            for (const id of await rows(page).evaluateAll((list) => list.map((li) => li.dataset.id))) seen.add(id);
+            await older.click();
+            await page.waitForFunction((least) => document.querySelector("ol.events > li:last-child").dataset.id === least, `${5_001 - 50 * (n + 2)}.0`);
+        }
+        assert.ok((await rows(page).count()) <= 300);
+        assert.equal(seen.size, 400);
+        assert.ok([...Array(400).keys()].every((n) => seen.has(`${5_000 - n}.0`)));
+        await page.getByRole("button", { name: /show the newest/ }).click();
+        await page.locator("li[data-id='5000.0']").waitFor();
+    });
+
+    on("#/live", {}, "what a burst pushed out can be read again by paging back", async ({ page, mock }) => {
+        await rows(page).first().waitFor();
+        for (let n = 0; n < 15; n += 1) {
+            for (let i = 0; i < 20; i += 1) mock.send("event", event(6_000 + n * 20 + i));
+            await page.locator(`li[data-id='${6_019 + n * 20}.0']`).waitFor();
+        }
+        assert.equal(await rows(page).count(), 300);
+        const last = Number.parseInt(await rows(page).last().getAttribute("data-id"), 10);
+        await page.getByRole("button", { name: "Older", exact: true }).click();
+        await page.locator(`li[data-id='${last - 1}.0']`).waitFor();
+    });
+
+    on("#/live", { server: { rate: 1_000 } }, "1,000 events a second do not freeze it; they are sampled and counted", async ({ page }) => {
+        await page.locator(".rate.sampled").waitFor();
+        await page.waitForTimeout(1_500);
+        const { frames, longest, seconds } = await page.evaluate(() => new Promise((done) => {
+            const began = performance.now();
+            let [frames, longest, last] = [0, 0, began];
+            const step = (now) => {
+                frames += 1;
+                longest = Math.max(longest, now - last);
+                last = now;
+                if (now - began < 3_000) requestAnimationFrame(step);
+                else done({ frames, longest, seconds: (now - began) / 1000 });
+            };
+            requestAnimationFrame(step);
+        }));
+        // Generous: the machine that runs this has other things to do.
+        assert.ok(frames / seconds > 15 && longest < 700, `${frames} frames in ${seconds} s, the longest ${longest} ms`);
+        assert.match(await page.locator(".rate").textContent(), /^shown \d+ of 1,000 a second; counted in full$/);
+        assert.ok((await rows(page).count()) <= 300);
+        const nodes = await page.evaluate(() => document.getElementsByTagName("*").length);
+        assert.ok(nodes < 8_000, `${nodes} elements`);
+        await page.getByRole("button", { name: "Pause" }).click({ timeout: 3_000 });
+        await page.getByText(/new events while paused/).waitFor({ timeout: 3_000 });
+        await shot(page, "burst");
+    });
+
+    on("#/live", {}, "nothing stored says what to do", async ({ page, mock }) => {
+        mock.world.empty = true;
+        await page.getByLabel("Search", { exact: true }).fill("zzz");
+        await page.getByText("Nothing stored fits this.").waitFor();
+    });
+
+    on("#/live", {}, "goes by keyboard: rows by arrows, in and out of an event", async ({ page }) => {
+        await rows(page).first().waitFor();
+        await page.keyboard.press("Tab");
+        assert.equal(await page.evaluate(() => document.activeElement.textContent), "Skip to content");
+        await rows(page).first().locator("a").focus();
+        await page.keyboard.press("ArrowDown");
+        await page.keyboard.press("ArrowDown");
+        await page.keyboard.press("ArrowUp");
+        await page.keyboard.press("Enter");
+        await page.getByRole("heading", { level: 1, name: /^AP_RESTARTED/ }).waitFor();
+        assert.equal(new URL(page.url()).hash, "#/event/4999.0");
+        await page.goBack();
+        await rows(page).first().waitFor();
+    });
+
+    test("a server that goes away is said, and what came meanwhile is there when it is back", { timeout: 60_000 }, async () => {
+        const { page, mock, close } = await open(browser, "#/live");
+        await rows(page).first().waitFor();
+        mock.world.next = 5_100;
+        for (const stream of mock.world.streams) stream.destroy();
+        await page.getByText("connection lost").waitFor();
+        await page.getByText("connected", { exact: true }).waitFor({ timeout: 15_000 });
+        await page.locator("li[data-id='5100.0']").waitFor();
+        mock.world.fail.add("events");
+        await page.getByLabel("Search", { exact: true }).fill("x");
+        await page.getByRole("alert").getByText("the store is busy").waitFor();
+        mock.world.fail.clear();
+        await page.getByLabel("Search", { exact: true }).fill("ap");
+        await page.getByRole("alert").waitFor({ state: "detached" });
+        await close();
+    });
+});
+
+describe("one event", () => {
+    on("#/event/4920.0", {}, "says what came, what was decided by which line, and how each delivery went", async ({ page }) => {
+        await page.getByRole("heading", { level: 1, name: "AP_DISCONNECTED · ap-kitchen" }).waitFor();
+        await page.getByText("rules.yaml, line 12").first().waitFor();
+        await page.getByText("notify: first, to slack and netops").waitFor();
+        const tries = page.getByRole("table", { name: "Deliveries" }).first();
+        assert.deepEqual(await tries.locator("tbody tr").first().locator("td").allTextContents().then((t) => [t[0], ...t.slice(2)]), ["delivered", "503", "service unavailable"]);
+        await tries.getByText("not tried yet").waitFor();
+        assert.match(await page.locator(".json").textContent(), /"device_name": "ap-kitchen"/);
+        await page.locator(".json summary", { hasText: "ports" }).click();
+        assert.match(await page.locator(".json").textContent(), /"eth1"/);
+    });
+
+    on("#/event/4920.0", {}, "shows the message as Slack and as Teams would", async ({ page }) => {
+        const slack = page.locator(".preview.slack").first();
+        const teams = page.locator(".preview.teams").first();
+        await slack.waitFor();
+        assert.match(await slack.textContent(), /🟠 ap-kitchen is offline \| Home/);
+        assert.deepEqual(await slack.locator("p strong").allTextContents(), ["ap-kitchen is offline", "ap-kitchen", "Home"]);
+        assert.equal(await slack.locator("code").first().textContent(), "AP45");
+        assert.match(await teams.textContent(), /warning · Home · \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC/);
+        const link = slack.getByRole("link", { name: "the runbook" });
+        assert.equal(await link.getAttribute("href"), "https://example.net/runbook");
+        assert.match(await link.getAttribute("rel"), /noopener/);
+        assert.match(await page.locator(".preview.slack").nth(1).textContent(), /🟢.*Stateresolved/);
+    });
+
+    on("#/event/4920.0", {}, "makes a rule and a test to copy", async ({ page, mock }) => {
+        await page.context().grantPermissions(["clipboard-read", "clipboard-write"], { origin: mock.url });
+        const yaml = page.getByRole("region", { name: "Rule and test, as YAML" });
+        await yaml.waitFor();
+        assert.match(await yaml.textContent(), /match:\n {6}condition: ap_offline\n {4}for: 3m\n/);
+        await page.getByLabel(/^device ap-kitchen/).check();
+        await page.getByRole("button", { name: "Copy YAML" }).click();
+        await page.getByRole("button", { name: "Copied" }).waitFor();
+        const copied = await page.evaluate(() => navigator.clipboard.readText());
+        assert.match(copied, /device: ap-kitchen\n/);
+        assert.match(copied, /- \{at: 3m10s, rule: AP offline at ap-kitchen, reason: first\}\n$/);
+    });
+
+    on("#/event/4920.0", {}, "leads on to what is like it", async ({ page }) => {
+        await page.getByRole("link", { name: "Harbour Office" }).click();
+        await rows(page).first().waitFor();
+        assert.equal(new URL(page.url()).hash, "#/live?site=Harbour+Office");
+    });
+
+    test("one that is not stored says so", async () => {
+        const { page, close } = await open(browser, "#/event/999999.0");
+        await page.getByRole("heading", { name: "No such event" }).waitFor();
+        await close();
+    });
+});
+
+describe("now", () => {
+    on("#/now", { server: { canAct: true } }, "shows incidents, destinations and the feed; durations go on", async ({ page, mock }) => {
+        const card = page.locator(".incidents .card").first();
+        await card.getByText("ap-roof").waitFor();
+        const lasts = card.locator("[data-from]");
+        const first = await lasts.textContent();
+        assert.match(first, /^42 min/);
+        await page.waitForFunction((was) => document.querySelector(".incidents .card [data-from]").textContent !== was, first);
+        await page.getByRole("button", { name: "Show 9 more" }).click();
+        await page.getByText("ap-floor-14").waitFor();
+        await page.getByText("the server answered 429: too many requests").waitFor();
+        await page.getByText("not delivered within 72 h").waitFor();
+        await page.getByRole("region", { name: "Sources" }).getByText("38.5").waitFor();
+        mock.world.empty = true;
+        await page.locator("h1").click();
+        await page.evaluate(() => document.activeElement.blur());
+        mock.send("state", {});
+        await page.getByText("Nothing is open.").waitFor();
+    });
+
+    on("#/now", { server: { canAct: true } }, "makes a silence from an incident, and ends one", async ({ page, mock }) => {
+        await page.getByRole("button", { name: "Silence AP unreachable" }).click();
+        assert.equal(await page.getByLabel("Site").inputValue(), "Home");
+        assert.equal(await page.getByLabel("Device").inputValue(), "ap-kitchen, ap-roof");
+        await page.getByLabel("How long").selectOption("resolved");
+        await page.getByLabel("Who are you?").fill("anna");
+        await page.getByRole("button", { name: "Silence", exact: true }).click();
+        await page.getByText("It is in force.").waitFor();
+        assert.deepEqual(mock.world.posted, { match: { site: "Home", device: ["ap-kitchen", "ap-roof"] }, until: "resolved", author: "anna", comment: "AP unreachable" });
+        const end = page.getByRole("button", { name: "End silence k3f9x2ab" });
+        await end.click();
+        assert.ok(mock.world.silences.some((s) => s.id === "k3f9x2ab"), "one press alone ends nothing");
+        await end.click();
+        await end.waitFor({ state: "detached" });
+        assert.ok(!mock.world.silences.some((s) => s.id === "k3f9x2ab"));
+    });
+
+    on("#/now", { server: { canAct: true } }, "an empty silence is not made by accident", async ({ page, mock }) => {
+        await page.getByText("Make a silence").click();
+        await page.getByRole("button", { name: "Silence", exact: true }).click();
+        await page.getByText("Say what to silence").waitFor();
+        assert.equal(mock.world.posted, undefined);
+        await page.getByLabel("Everything, whatever it is").check();
+        await page.getByLabel("How long").selectOption("own");
+        await page.getByLabel("Until").fill("2099-01-05T12:00");
+        await page.getByRole("button", { name: "Silence", exact: true }).click();
+        await page.getByText("It is in force.").waitFor();
+        assert.equal(mock.world.posted.all, true);
+        assert.match(mock.world.posted.until, /^2099-01-05T/);
+    });
+
+    on("#/now", {}, "who may only look is told why, and what to do", async ({ page }) => {
+        await page.getByText("Make a silence").click();
+        await page.getByText("This page may only look.").waitFor();
+        assert.ok(await page.getByRole("button", { name: "Silence", exact: true }).isDisabled());
+        assert.ok(await page.getByRole("button", { name: /^End silence/ }).first().isDisabled());
+        assert.ok(await page.getByRole("button", { name: "Silence AP unreachable" }).isDisabled());
+    });
+});
+
+describe("noise", () => {
+    on("#/noise", {}, "plots what was told and kept quiet, with the numbers beside it", async ({ page }) => {
+        await page.locator("svg.chart").nth(1).waitFor();
+        assert.match(await page.locator("svg.chart").first().getAttribute("aria-label"), /^Told over time: \d+ in all/);
+        assert.equal(await page.locator("svg.chart").first().locator("g.bar").count(), 168);
+        await page.getByText("The same as a table").click();
+        assert.equal(await page.getByRole("table", { name: "Told and kept quiet over time" }).locator("tbody tr").count(), 168);
+        assert.equal(await page.getByRole("table", { name: "By rule" }).locator("tbody tr").first().locator("th").textContent(), "AP unreachable");
+        await page.getByText("The first 20 of 26.").waitFor();
+        await page.getByRole("link", { name: "30 days" }).click();
+        await page.waitForFunction(() => document.querySelectorAll("svg.chart g.bar").length === 240);
+        await page.getByRole("link", { name: "ap-kitchen" }).click();
+        await page.getByLabel("Device").waitFor();
+        assert.equal(new URL(page.url()).hash, "#/live?device=ap-kitchen");
+    });
+});
+
+describe("what means harm", () => {
+    const unhurt = async (page) => {
+        assert.equal(await page.evaluate(() => window.hurt), undefined);
+        assert.equal(await page.locator("main script, main img, main i, main b b").count(), 0, "text became markup");
+        const wide = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
+        assert.ok(wide <= 0, `the page is ${wide} px too wide`);
+    };
+
+    for (const width of [1280, 360]) {
+        const viewport = { width, height: 800 };
+        on("#/live", { server: { evil: true }, viewport }, `is text in the list (${width} px)`, async ({ page, mock }) => {
+            await page.locator("li[data-id='666.0']").waitFor();
+            await page.locator("ol.events").getByText(SCRIPT.slice(0, 20)).first().waitFor();
+            assert.deepEqual(await page.locator("li[data-id='666.0'] .type .unseen").allTextContents(), ["U+202E", "U+200B"]);
+            mock.send("event", { ...EVIL, id: "6666.0", text: "y".repeat(1024 * 1024), site: SCRIPT.repeat(100) });
+            await page.locator("li[data-id='6666.0']").waitFor();
+            const height = await page.locator("li[data-id='6666.0']").evaluate((li) => li.getBoundingClientRect().height);
+            assert.ok(height < 260, `${height} px high`);
+            await unhurt(page);
+        });
+
+        on("#/event/666.0", { viewport }, `is text in an event, whole and in bounds (${width} px)`, async ({ page }) => {
+            await page.locator(".json").waitFor();
+            await unhurt(page);
+            assert.equal(await page.locator(".preview a").count(), 0, "a javascript: link is no link");
+            const slack = await page.locator(".preview.slack").textContent();
+            assert.ok(slack.includes(SCRIPT) && slack.includes("[click](javascript:alert(1))"), slack);
+            const began = Date.now();
+            await page.getByRole("button", { name: "Show all 1,048,576 characters" }).click();
+            await page.waitForFunction(() => document.querySelector(".json .long")?.textContent.length === 1024 * 1024);
+            await page.getByRole("button", { name: "Show all 400,000 characters" }).click();
+            await page.waitForFunction(() => document.querySelectorAll(".json .long").length === 2);
+            await page.locator(".json summary", { hasText: "wide" }).click();
+            await page.getByRole("button", { name: "Show 200 more of 19,800" }).click();
+            assert.ok(Date.now() - began < 8_000, "it froze");
+            const json = await page.locator(".json").textContent();
+            assert.ok(json.includes("aU+200Bb\\u0000c\\ud800") && json.includes("U+202Eabc"), json.slice(0, 3_000));
+            const yaml = await page.getByRole("region", { name: "Rule and test, as YAML" }).textContent();
+            assert.doesNotMatch(yaml, /[\u202e\u200b]/);
+            await unhurt(page);
+        });
+    }
+
+    on("#/live", {}, "in the address is nothing either", async ({ page, mock }) => {
+        for (const hash of [`#/event/${encodeURIComponent("../../silences")}`, "#/event/%E0%A4%A", `#/live?q=${encodeURIComponent(SCRIPT)}`, "#/__proto__", "#/constructor/x"]) {
+            await page.evaluate((to) => (location.hash = to), hash);
+            await page.waitForTimeout(150);
+            await unhurt(page);
+        }
+        assert.ok(!mock.world.asked.includes("GET /api/v1/silences"));
+    });
+});
+
+describe("the parts", () => {
+    const inside = (page, module, body, argument) =>
+        page.evaluate(`import("/page/${module}").then((m) => (${body})(m, ${JSON.stringify(argument ?? null)}))`);
+
+    on("#/now", {}, "markup is read as the server reads it", async ({ page }) => {
+        const read = (text) => inside(page, "markup.js", "(m, text) => m.parse(text)", text);
+        const spans = await read("**AP** `x\\`y` [Mist](https://manage.mist.com/a\\)b) <time:0> \\*\\*no\\*\\* 2 * 3");
+        assert.deepEqual(spans.map((s) => s.text), ["AP", " ", "x`y", " ", "Mist", " ", "1970-01-01 00:00:00 UTC", " **no** 2 * 3"]);
+        assert.equal(spans[4].url, "https://manage.mist.com/a)b");
+        assert.deepEqual(spans.map((s) => s.bold), [true, ...Array(7).fill(false)]);
+        for (const odd of ["**", "`", "``", "[x](javascript:alert(1))", "[x](", "<time:x>", "<!channel>", "a\\"]) {
+            assert.deepEqual(await read(odd), [{ what: "text", text: odd, bold: false }], odd);
+        }
+    });
+
+    on("#/now", {}, "YAML scalars stay text", async ({ page }) => {
+        const said = { Home: "Home", true: '"true"', No: '"No"', "a: b": '"a: b"', "*": '"*"', "02ab00000010": '"02ab00000010"', "a#b": '"a#b"', "": '""', "a\u202eb": '"a\\u202Eb"', "\u{e0041}": '"\\U000E0041"', "a b ": '"a b "' };
+        for (const [value, yaml] of Object.entries(said)) {
+            assert.equal(await inside(page, "yaml.js", "(m, text) => m.scalar(text)", value), yaml);
+        }
+    });
+});
+
+for (const [look, options] of Object.entries({ light: {}, dark: { colorScheme: "dark" }, phone: { viewport: { width: 360, height: 740 } } })) {
+    describe(`every view, ${look}`, () => {
+        const views = { live: "#/live?site=Home", event: "#/event/4920.0", now: "#/now", noise: "#/noise", evil: "#/event/666.0" };
+        for (const [name, hash] of Object.entries(views)) {
+            on(hash, { server: { canAct: true }, ...options }, `${name}: axe finds nothing serious, nothing is too wide`, async ({ page }) => {
+                await page.waitForFunction(() => document.querySelector("main .view") && !document.querySelector("[aria-busy=true]"));
+                if (name === "now") await page.getByText("Make a silence").click();
+                if (name === "noise") await page.getByText("The same as a table").click();
+                assert.deepEqual(await faults(page), []);
+                const wide = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
+                assert.ok(wide <= 0, `${wide} px too wide`);
+                await shot(page, `${name}-${look}`, { fullPage: name !== "live" });
+            });
+        }
+    });
+}

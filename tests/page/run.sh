@@ -1,0 +1,42 @@
+#!/usr/bin/env bash
+# Tests the live page in a real browser, headless. Needs node 20 or newer; sets up the rest: two npm packages into target/page, and
+# Chromium where there is none.
+#   CHROMIUM=PATH     the browser to use
+#   PAGE_SHOTS=DIR    writes screenshots there
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+
+if ! command -v node >/dev/null || ! command -v npm >/dev/null; then
+    echo "tests/page/run.sh: \`node\` and \`npm\` are not here: https://nodejs.org, or apt-get install nodejs npm" >&2
+    exit 1
+fi
+
+export PAGE_MODULES="$PWD/target/page"
+mkdir -p "$PAGE_MODULES"
+if ! cmp -s tests/page/package-lock.json "$PAGE_MODULES/package-lock.json" || [ ! -d "$PAGE_MODULES/node_modules/playwright-core" ]; then
+    cp tests/page/package.json tests/page/package-lock.json "$PAGE_MODULES/"
+    npm ci --prefix "$PAGE_MODULES" --no-audit --no-fund --loglevel=error
+fi
+
+found() {
+    for browser in "${CHROMIUM:-}" chromium chromium-browser google-chrome; do
+        if [ -n "$browser" ] && command -v "$browser"; then return 0; fi
+    done
+    node -e '
+        const { chromium } = require(process.env.PAGE_MODULES + "/node_modules/playwright-core");
+        const path = chromium.executablePath();
+        if (!require("fs").existsSync(path)) process.exit(1);
+        console.log(path);
+    '
+}
+
+if ! CHROMIUM="$(found)"; then
+    echo "tests/page/run.sh: no Chromium here; getting one"
+    "$PAGE_MODULES/node_modules/.bin/playwright-core" install chromium-headless-shell chromium ||
+        { [ "$(id -u)" = 0 ] && apt-get update -q && apt-get install -yq --no-install-recommends chromium fonts-dejavu-core; } ||
+        { echo "tests/page/run.sh: install Chromium (apt-get install chromium), or say where it is: CHROMIUM=PATH" >&2; exit 1; }
+    CHROMIUM="$(found)"
+fi
+export CHROMIUM
+
+exec node --test --test-reporter=spec "$@" tests/page/page.test.mjs
