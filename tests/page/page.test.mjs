@@ -213,12 +213,12 @@ describe("one event", () => {
         const yaml = page.getByRole("region", { name: "Rule and test, as YAML" });
         await yaml.waitFor();
         assert.match(await yaml.textContent(), /match:\n {6}condition: ap_offline\n {4}for: 3m\n/);
-        await page.getByLabel(/^device ap-kitchen/).check();
+        await page.getByLabel(/device ap-kitchen/).check();
         await page.getByRole("button", { name: "Copy YAML" }).click();
         await page.getByRole("button", { name: "Copied" }).waitFor();
         const copied = await page.evaluate(() => navigator.clipboard.readText());
         assert.match(copied, /device: ap-kitchen\n/);
-        assert.match(copied, /- \{at: 3m10s, rule: AP offline at ap-kitchen, reason: first\}\n$/);
+        assert.match(copied, /- \{at: 3m10s, rule: AP offline on ap-kitchen, reason: first\}\n$/);
     });
 
     on("#/event/4920.0", {}, "leads on to what is like it", async ({ page }) => {
@@ -278,7 +278,7 @@ describe("now", () => {
         assert.equal(mock.world.posted, undefined);
         await page.getByLabel("Everything, whatever it is").check();
         await page.getByLabel("How long").selectOption("own");
-        await page.getByLabel("Until").fill("2099-01-05T12:00");
+        await page.getByLabel("Until", { exact: true }).fill("2099-01-05T12:00");
         await page.getByRole("button", { name: "Silence", exact: true }).click();
         await page.getByText("It is in force.").waitFor();
         assert.equal(mock.world.posted.all, true);
@@ -354,13 +354,15 @@ describe("what means harm", () => {
         });
     }
 
-    on("#/live", {}, "in the address is nothing either", async ({ page, mock }) => {
+    on("#/live", {}, "in the address is nothing either", async ({ page, mock, wrong }) => {
         for (const hash of [`#/event/${encodeURIComponent("../../silences")}`, "#/event/%E0%A4%A", `#/live?q=${encodeURIComponent(SCRIPT)}`, "#/__proto__", "#/constructor/x"]) {
             await page.evaluate((to) => (location.hash = to), hash);
             await page.waitForTimeout(150);
             await unhurt(page);
         }
         assert.ok(!mock.world.asked.includes("GET /api/v1/silences"));
+        // The browser itself says so of an event that is not there.
+        wrong.splice(0, wrong.length, ...wrong.filter((text) => !text.includes("status of 404")));
     });
 });
 

@@ -4,9 +4,9 @@
 import { el, spell } from "./dom.js";
 import { cut, number } from "./text.js";
 
-/** Characters of a string shown at first, and added at a time once asked for. */
+/** Characters of a string shown at first; and laid out at a time, for a long joined script costs by the square of its length. */
 const FIRST = 300;
-const PIECE = 20_000;
+const PIECE = 1_000;
 /** Members of one list or map shown at first. */
 const MEMBERS = 200;
 /** How deep it is open at first. */
@@ -28,15 +28,16 @@ function node(value, key, depth) {
     const box = el("details", {}, el("summary", {}, name, open, el("span", { class: "quiet" }, ` ${count} `), close), inside);
     // What nobody opened is not made: a deep or wide payload costs nothing.
     let made = false;
-    const make = () => {
+    const make = (from) => {
         if (made || !box.open) return;
         made = true;
-        inside.append(...some(members, 0, depth));
+        inside.append(...some(members, 0, from));
     };
-    box.addEventListener("toggle", make);
+    // Who opens one wants to see what is in it, one level further.
+    box.addEventListener("toggle", () => make(OPEN - 2));
     if (depth === 0 || (depth < OPEN && members.length <= 50)) {
         box.open = true;
-        make();
+        make(depth);
     }
     return box;
 }

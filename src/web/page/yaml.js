@@ -1,6 +1,6 @@
 // A rule and a test from an event, to copy into rules.yaml.
 
-import { codeName } from "./text.js";
+import { codeName, cut } from "./text.js";
 
 /** Words YAML reads as something else than text. */
 const NOT_TEXT = /^(?:true|false|yes|no|on|off|null|y|n|~|nan|\.nan|\.inf)$/i;
@@ -27,9 +27,9 @@ export function telling(event) {
         ["device", event.device ?? event.device_mac, false],
         ["severity", event.severity, false],
         ["reason", event.raw?.reason, false],
-        ["model", event.raw?.model, false],
+        ["model", event.device ? event.raw?.model : null, false],
     ];
-    return [first, ...rest].filter(([, value]) => typeof value === "string" && value !== "" && value.length <= 200);
+    return [first, ...rest].filter(([, value]) => typeof value === "string" && value !== "" && value.length <= 200 && !/[\u0000-\u001f]|^\s|\s$/.test(value));
 }
 
 /** What YAML a rule and its test are. `chosen`: the fields to match. */
@@ -63,8 +63,9 @@ const scalarOrTime = (key, value) => (key === "at" ? value : scalar(value));
 function nameOf(event, fields) {
     const what = String(event.condition && event.phase !== "close" ? event.condition : event.type || event.topic || "Event");
     const words = what.replaceAll("_", " ").toLowerCase().replace(/^./, (c) => c.toUpperCase()).replace(/\b(ap|dns|dhcp|arp|vpn|bgp|ospf|rf|sw|gw|me)\b/gi, (w) => w.toUpperCase());
-    const where = fields.filter(([field]) => ["device", "site"].includes(field)).map(([, value]) => value);
-    return [words, ...where.map((w) => `at ${w}`)].join(" ").slice(0, 80);
+    const where = { device: "on", site: "at" };
+    const places = Object.keys(where).flatMap((key) => fields.filter(([field]) => field === key).map(([, value]) => `${where[key]} ${value}`));
+    return cut([words, ...places].join(" "), 80);
 }
 
 /** What the test's event needs to be like this one. */
