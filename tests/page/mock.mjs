@@ -13,9 +13,12 @@ const POLICY = /POLICY: &str = "([^"]+)"/.exec(readFileSync(`${SRC}page.rs`, "ut
 
 const STORED = 5_000;
 
-/** Starts it. `rate`: events a second; `canAct`: whether the page may make silences; `empty`: nothing came yet. */
-export async function start({ port = 0, rate = 0, canAct = false, empty = false } = {}) {
-    const world = { rate, canAct, empty, silences: structuredClone(SILENCES), streams: new Set(), asked: [], next: STORED, total: 1_204_332, fail: new Set() };
+/**
+ * Starts it. `rate`: events a second; `canAct`: whether the page may make silences; `empty`: nothing came yet;
+ * `slow`: no event can be explained in time.
+ */
+export async function start({ port = 0, rate = 0, canAct = false, empty = false, slow = false } = {}) {
+    const world = { rate, canAct, empty, slow, silences: structuredClone(SILENCES), streams: new Set(), asked: [], next: STORED, total: 1_204_332, fail: new Set() };
     const server = createServer((request, response) => answer(world, request, response));
     await new Promise((ready) => server.listen(port, "127.0.0.1", ready));
     const beat = setInterval(() => pulse(world), 50);
@@ -34,6 +37,7 @@ export async function start({ port = 0, rate = 0, canAct = false, empty = false 
 }
 
 function pulse(world) {
+    // Unless told otherwise all of it: the page must bear a server that does not sample.
     world.owed = (world.owed ?? 0) + world.rate / 20;
     while (world.owed >= 1) {
         world.owed -= 1;
@@ -45,7 +49,7 @@ function pulse(world) {
 
 function count(world) {
     const { totals } = FEED;
-    broadcast(world, "count", { total: world.total, per_second: world.rate, fates: { ...totals, unmatched: totals.unmatched + world.total - totals.events } });
+    broadcast(world, "count", { ...totals, total: world.total, per_second: world.rate, unmatched: totals.unmatched + world.total - totals.total });
 }
 
 function broadcast(world, kind, data) {
@@ -94,9 +98,12 @@ function live(world, request, response) {
 function api(world, request, response, part, query) {
     const [name, id] = part.split("/").map(decodeURIComponent);
     if (name === "silences") return silences(world, request, response, id);
+    // As the real one: a word that means nothing here is refused.
+    const known = { events: id ? ["decisions"] : ["limit", "before", "q", "topic", "type", "site", "device", "rule", "fate", "why"], noise: ["since"] }[name] ?? [];
+    if ([...query.keys()].some((key) => !known.includes(key))) return json(response, { error: "that is not asked for here" }, 400);
     const said = {
-        me: () => ({ can_act: world.canAct }),
-        events: () => (id ? one(world, id) : page(world, query)),
+        me: () => ({ can_act: world.canAct, can_see: true }),
+        events: () => (id ? without(one(world, id), world.slow || query.get("decisions") === "no") : page(world, query)),
         incidents: () => (world.empty ? { incidents: [] } : incidents()),
         destinations: () => (world.empty ? { destinations: [], dead_letters: [] } : DESTINATIONS),
         feed: () => (world.empty ? { sources: [], totals: {} } : FEED),
@@ -104,6 +111,10 @@ function api(world, request, response, part, query) {
     }[name]?.();
     if (said) json(response, said);
     else json(response, { error: "nothing here", help: "" }, 404);
+}
+
+function without(event, decisions) {
+    return event && decisions ? { ...event, decisions: null } : event;
 }
 
 function one(world, id) {

@@ -95,10 +95,11 @@ function evilWhole() {
 export function incidents() {
     const subject = (device, ago, ended) => ({ device, device_mac: "02ab00000010", part: null, starts_at: at(ago), ends_at: ended ? at(ended) : null });
     return {
+        total: 3,
         incidents: [
             { id: "i1", rule: "AP unreachable", severity: "warning", site: "Home", started: at(42 * MIN), duration_ms: 42 * MIN, told: ["slack", "netops"], state: "told", why: null,
                 subjects: [subject("ap-kitchen", 42 * MIN), subject("ap-roof", 41 * MIN), subject("ap-attic", 41 * MIN, 3 * MIN)] },
-            { id: "i2", rule: "Switch unreachable", severity: "critical", site: "Harbour Office", started: at(3 * HOUR), duration_ms: 3 * HOUR, told: ["slack"], state: "told", why: null,
+            { id: "i2", rule: "Switch unreachable", severity: "critical", site: "Harbour Office", started: at(3 * HOUR), duration_ms: 3 * HOUR, told: ["slack"], state: "told", why: null, more: 12,
                 subjects: [{ ...subject("sw-garage", 3 * HOUR), part: "ge-0/0/1" }, ...Array.from({ length: 14 }, (_, i) => subject(`ap-floor-${i + 1}`, 3 * HOUR))] },
             { id: "i3", rule: "DHCP fails", severity: "info", site: "Lab", started: at(50_000), duration_ms: 50_000, told: [], state: "pending", why: "it must last 3 min first", subjects: [] },
         ],
@@ -113,15 +114,16 @@ export const SILENCES = [
 export const DESTINATIONS = {
     destinations: [
         { name: "slack", kind: "slack", queued: 0, oldest: null, last_success: at(2 * MIN), last_error: null, paused_until: null, state: "ok", dead: 0 },
-        { name: "netops", kind: "teams", queued: 14, oldest: at(18 * MIN), last_success: at(31 * MIN), last_error: { at: at(4 * MIN), error: "the server answered 429: too many requests" }, paused_until: at(-90_000), state: "paused", dead: 1 },
-        { name: "oncall", kind: "webhook", queued: 2, oldest: at(3 * HOUR), last_success: null, last_error: { at: at(8 * MIN), error: "Slack no longer knows this webhook (no_service): make a new one and set its URL" }, paused_until: null, state: "broken", dead: 0 },
+        { name: "netops", kind: "teams", queued: 14, oldest: at(18 * MIN), last_success: at(31 * MIN), last_error: { at: at(4 * MIN), why: "the server answered 429: too many requests" }, paused_until: at(-90_000), state: "paused", dead: 1 },
+        { name: "oncall", kind: "webhook", queued: 2, oldest: at(3 * HOUR), last_success: null, last_error: { at: at(8 * MIN), why: "Slack no longer knows this webhook (no_service): make a new one and set its URL" }, paused_until: null, state: "refuses", dead: 0 },
     ],
     dead_letters: [{ id: "q8rr21", destination: "netops", title: "ap-lobby-2 is offline", at: at(80 * HOUR), why: "not delivered within 72 h" }],
 };
 
 export const FEED = {
-    sources: [{ name: "mist", last_event: at(4_000), per_minute: 38.5, signature_failures: 0 }, { name: "lab", last_event: null, per_minute: 0, signature_failures: 12 }],
-    totals: { events: 1_204_332, told: 212, pending: 3, suppressed: 8_410, unmatched: 1_190_007, duplicate: 5_700 },
+    sources: [{ name: "mist", last_post: at(4_000), posts_per_minute: 38.5, signature_failures: 0, signed: true }, { name: "lab", last_post: null, posts_per_minute: 0, signature_failures: 12, signed: false }],
+    behind: 0,
+    totals: { total: 1_204_332, per_second: 0, told: 212, pending: 3, suppressed: { inhibited: 8_000, silenced: 410 }, unmatched: 1_190_007, duplicate: 5_700 },
 };
 
 export function noise(since) {
@@ -129,9 +131,11 @@ export function noise(since) {
     const step = ({ "1d": 24, "7d": 168, "30d": 720 }[since] ?? 168) * HOUR / count;
     const wave = (i) => Math.round(120 + 80 * Math.sin(i / 4) + (i % 17 === 0 ? 400 : 0));
     return {
-        buckets: Array.from({ length: count }, (_, i) => ({ at: at((count - i) * step), told: [0, 0, 1, 0, 3, 0, 0, 2, 0, 0, 0, 7][i % 12], quiet: wave(i) })),
-        rules: [["AP unreachable", 96, 412, 310], ["Switch unreachable", 12, 31, 4], ["Port down", 60, 2_904, 2_700], ["DHCP fails", 8, 40_112, 40_100], ["Rogue AP", 0, 22, 22]]
-            .map(([rule, messages, events, quiet]) => ({ rule, messages, events, quiet })),
-        devices: Array.from({ length: 26 }, (_, i) => ({ device: DEVICES[i] ?? `ap-floor-${i}`, events: Math.round(9_000 / (i + 1)), messages: Math.max(0, 30 - i * 2) })),
+        width_ms: step,
+        buckets: Array.from({ length: count }, (_, i) => ({ at: new Date((Math.floor(NOW / step) - count + 1 + i) * step).toISOString(), told: [0, 0, 1, 0, 3, 0, 0, 2, 0, 0, 0, 7][i % 12], quiet: wave(i) })).filter((b, i) => i % 12 !== 1),
+        rules: [["AP unreachable", 96, 406, 310], ["Switch unreachable", 12, 16, 4], ["Port down", 60, 2_760, 2_700], ["DHCP fails", 8, 40_108, 40_100], ["Rogue AP", 0, 22, 22]]
+            .map(([rule, told, events, quiet]) => ({ rule, told, events, quiet })),
+        devices_sampled: true,
+        devices: Array.from({ length: 26 }, (_, i) => ({ device: DEVICES[i] ?? `ap-floor-${i}`, events: Math.round(9_000 / (i + 1)), told: Math.max(0, 30 - i * 2) })),
     };
 }

@@ -33,14 +33,14 @@ export async function ask(path, { method = "GET", body, params, signal } = {}) {
     return said;
 }
 
-/** Who looks, and what they may do. */
-export const me = { can_act: false };
+/** What whoever looks may do: `can_see` the silences, `can_act` on them. */
+export const me = { can_act: false, can_see: false };
 
 export async function introduce() {
     try {
         Object.assign(me, await ask("me"));
     } catch {
-        me.can_act = false;
+        // A server that does not say lets nobody do anything.
     }
 }
 
@@ -50,7 +50,6 @@ export async function introduce() {
  */
 export class Stream extends EventTarget {
     #source = null;
-    #params = "";
     #retry = 0;
     #timer = 0;
 
@@ -59,19 +58,15 @@ export class Stream extends EventTarget {
         document.addEventListener("visibilitychange", () => (document.hidden ? this.#sleep() : this.#open()));
     }
 
-    /** Streams what fits these filters. */
-    follow(params) {
-        const wanted = String(params);
-        if (this.#source && wanted === this.#params) return;
-        this.#params = wanted;
-        this.#close();
+    /** Begins. */
+    start() {
         if (!document.hidden) this.#open();
     }
 
     #open() {
         if (this.#source) return;
         clearTimeout(this.#timer);
-        const source = new EventSource(`${BASE}live${this.#params ? `?${this.#params}` : ""}`);
+        const source = new EventSource(`${BASE}live`);
         this.#source = source;
         source.addEventListener("open", () => {
             this.#retry = 0;

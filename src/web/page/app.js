@@ -66,4 +66,7 @@ document.querySelector(".skip").addEventListener("click", (e) => {
 });
 window.addEventListener("hashchange", () => route(true));
 // Who may do what is known a moment later; views ask for it when they draw.
-introduce().finally(() => route(false));
+introduce().finally(() => {
+    route(false);
+    stream.start();
+});

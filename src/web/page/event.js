@@ -10,15 +10,19 @@ import { asText } from "./text.js";
 import { time } from "./time.js";
 import { ruleAndTest, telling } from "./yaml.js";
 
-export function show(root, params, { id, stream }) {
+export function show(root, params, { id }) {
     const ending = new AbortController();
-    stream.follow("");
     const box = el("div", { class: "event", "aria-busy": "true" }, el("p", { class: "quiet" }, "Looking …"));
     root.append(box);
     const load = async () => {
         try {
-            const event = await ask(`events/${encodeURIComponent(id)}`, { signal: ending.signal });
-            box.replaceChildren(...page(event, load));
+            const path = `events/${encodeURIComponent(id)}`;
+            const { signal } = ending;
+            // Decisions come by folding the journal again, which may take a while: the rest is shown before.
+            const decided = el("div", { "aria-busy": "true" }, el("p", { class: "quiet" }, "Folding the journal again …"));
+            const event = await ask(path, { signal, params: new URLSearchParams({ decisions: "no" }) });
+            box.replaceChildren(...page(event, decided, load));
+            explain(path, decided, id, signal);
         } catch (error) {
             if (error.name === "AbortError") return;
             const gone = error.status === 404;
@@ -32,10 +36,20 @@ export function show(root, params, { id, stream }) {
     return { title: `Event ${id}`, leave: () => ending.abort() };
 }
 
+async function explain(path, box, id, signal) {
+    try {
+        box.replaceChildren(decisions(await ask(path, { signal }), id));
+    } catch (error) {
+        if (error.name === "AbortError") return;
+        box.replaceChildren(trouble(error, () => explain(path, box, id, signal)));
+    }
+    box.setAttribute("aria-busy", "false");
+}
+
 const find = (key, value, label = value) =>
     value ? el("a", { href: `#/live?${new URLSearchParams({ [key]: value })}` }, foreign(label)) : null;
 
-function page(event, again) {
+function page(event, decided, again) {
     const name = event.device ?? event.device_mac ?? event.site ?? "";
     return [
         el("p", { class: "crumb" }, el("a", { href: "#/live" }, "Live"), " › ", el("span", { class: "quiet" }, `event ${event.id}`)),
@@ -43,7 +57,7 @@ function page(event, again) {
         el("p", { class: "sum" }, fate(event.fate, event.why), " ", severity(event.severity)),
         event.text ? el("blockquote", {}, foreign(event.text, { max: 1000, tag: "p" })) : null,
         about(event),
-        el("section", { "aria-labelledby": "h-decisions" }, el("h2", { id: "h-decisions" }, "What was decided"), decisions(event)),
+        el("section", { "aria-labelledby": "h-decisions" }, el("h2", { id: "h-decisions" }, "What was decided"), decided),
         el("section", { "aria-labelledby": "h-messages" }, el("h2", { id: "h-messages" }, "What was said"), messages(event)),
         el("section", { "aria-labelledby": "h-rule" }, el("h2", { id: "h-rule" }, "Make a rule and a test from this"), maker(event)),
         el("section", { "aria-labelledby": "h-raw" },
@@ -69,9 +83,10 @@ function about(event) {
         fact("Rules", rules.length ? rules : null));
 }
 
-function decisions(event) {
-    const list = event.decisions ?? [];
-    if (!list.length) return el("p", { class: "quiet" }, "Nothing is known of it any more.");
+function decisions(event, id) {
+    const list = event.decisions;
+    if (!list) return el("p", { class: "quiet" }, "Finding out takes too long for a page. In a terminal: ", el("code", {}, `foghorn explain ${id}`));
+    if (!list.length) return el("p", { class: "quiet" }, "Nothing was decided about it.");
     return el("ol", { class: "decisions" }, list.map((d) =>
         el("li", {}, el("span", { class: "at" }, time(d.at)),
             el("div", {},

@@ -21,6 +21,16 @@ const WHY = {
     flapping: "flapping",
     cooldown: "told a moment ago",
     planned: "away on purpose",
+    ended_untold: "over before it was told",
+    below_threshold: "too few yet",
+    nothing_open: "nothing was open",
+    overtaken: "overtaken",
+    too_old: "too old",
+    over_limit: "too much is open",
+    rule_removed: "its rule is gone",
+    nobody_to_tell: "nobody to tell",
+    expected: "as expected",
+    when_failed: "`when` failed",
 };
 
 /** A fate, as a chip. */
@@ -33,7 +43,7 @@ export function fate(name, why) {
         { class: `fate ${known}`, title: means },
         icon(known),
         foreign(name ?? "?", { max: 24, tag: "span" }),
-        because ? foreign(because, { max: 24, tag: "small" }) : null,
+        because ? foreign(because, { max: 28, tag: "small" }) : null,
     );
 }
 

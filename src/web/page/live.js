@@ -13,6 +13,9 @@ const ROWS = 300;
 const BATCH = 20;
 const BETWEEN_MS = 250;
 const PAGE = 50;
+/** The stream tells of so many a second at most, whatever one filters by; beyond, a filtered view asks for what it misses. */
+const SAMPLE = 20;
+const ASK_MS = 2_000;
 
 /** What one may filter by, and how it is called. */
 const FILTERS = [["topic", "Topic"], ["type", "Type"], ["site", "Site"], ["device", "Device"], ["rule", "Rule"]];
@@ -54,6 +57,7 @@ class Live {
     #older = null;
     #reading = false;
     #turn = 0;
+    #asked = 0;
     #missed = 0;
     #shown = 0;
     #frame = 0;
@@ -74,7 +78,6 @@ class Live {
         document.addEventListener("scroll", () => this.#flushSoon(), { passive: true, ...on });
         this.list.addEventListener("keydown", (e) => this.#move(e), on);
         this.list.addEventListener("focusout", () => this.#flushSoon(), on);
-        this.stream.follow(this.params);
         this.#load();
     }
 
@@ -91,7 +94,7 @@ class Live {
             type: "search", id: "q", name: "q", value: this.params.get("q") ?? "", placeholder: "Search words, devices, types …",
             "aria-label": "Search", autocomplete: "off", spellcheck: "false",
         });
-        this.pauseButton = el("button", { type: "button", class: "pause", "aria-pressed": "false", on: { click: () => this.#pause(!this.#paused) } });
+        this.pauseButton = el("button", { type: "button", class: "pausing", "aria-pressed": "false", on: { click: () => this.#pause(!this.#paused) } });
         this.#pauseLabel();
         const fields = FILTERS.map(([key, name]) =>
             el("label", {}, name, el("input", { name: key, value: this.params.get(key) ?? "", list: `seen-${key}`, autocomplete: "off", spellcheck: "false" }),
@@ -278,22 +281,39 @@ class Live {
     }
 
     #count(count) {
-        const fates = count.fates ?? count.by_fate ?? {};
         const total = count.total ?? 0;
         for (const [name, { count: node }] of this.fates) {
-            const value = name ? fates[name] : total;
+            const value = name ? all(count[name]) : total;
             if (value !== undefined) node.textContent = compact(value);
             node.title = `${number(value ?? 0)} in all`;
         }
         const rate = count.per_second ?? 0;
         const shown = this.#shown;
         this.#shown = 0;
-        const sampled = !this.#held && !String(this.params) && rate > 20 && shown < rate * 0.9;
+        const sampled = !this.#held && !String(this.params) && rate > SAMPLE && shown < rate * 0.9;
         const words = sampled
             ? `shown ${number(shown)} of ${number(rate)} a second; counted in full`
             : `${number(Math.round(rate * 10) / 10)} a second${String(this.params) ? " in all" : ""}`;
         this.rate.textContent = words;
         this.rate.classList.toggle("sampled", sampled);
+        if (rate >= SAMPLE && String(this.params)) this.#catchUp();
+    }
+
+    /** What fits the filter and was not among what the stream told. */
+    async #catchUp() {
+        if (this.#held || performance.now() - this.#asked < ASK_MS) return;
+        this.#asked = performance.now();
+        const turn = this.#turn;
+        try {
+            const page = await this.#page(null);
+            if (turn !== this.#turn || this.#held) return;
+            const first = this.list.firstElementChild?.dataset.id;
+            const until = page.events.findIndex((event) => event.id === first);
+            this.#insert(until < 0 ? page.events : page.events.slice(0, until), "prepend");
+            this.#trim();
+        } catch {
+            // The next one may do; what is shown stays true.
+        }
     }
 
     #linked(state) {
@@ -350,7 +370,6 @@ class Live {
         for (const [name, { button }] of this.fates) button.setAttribute("aria-pressed", String(name === (params.get("fate") ?? "")));
         const used = FILTERS.filter(([key]) => params.get(key)).length;
         this.form.querySelector("summary").textContent = used ? `Filters (${used})` : "Filters";
-        this.stream.follow(params);
         this.#load();
     }
 
@@ -388,6 +407,11 @@ class Live {
                 ? "Words match from their beginning; the other filters match whole values."
                 : ["Point a Mist webhook at ", el("code", {}, "POST /mist"), ", or try ", el("code", {}, "foghorn demo"), "."]));
     }
+}
+
+/** A number, or the sum of a map of them. */
+function all(value) {
+    return value && typeof value === "object" ? Object.values(value).reduce((sum, one) => sum + one, 0) : value;
 }
 
 function compact(value) {

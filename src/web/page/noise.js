@@ -8,9 +8,8 @@ import { number } from "./text.js";
 const SPANS = [["1d", "1 day"], ["7d", "7 days"], ["30d", "30 days"]];
 const MOST_ROWS = 20;
 
-export function show(root, params, { stream }) {
+export function show(root, params) {
     const ending = new AbortController();
-    stream.follow("");
     const chosen = SPANS.some(([span]) => span === params.get("since")) ? params.get("since") : "7d";
     const spans = el("nav", { class: "spans", "aria-label": "Time span" },
         SPANS.map(([span, text]) => el("a", { href: `#/noise?since=${span}`, "aria-current": span === chosen ? "true" : null }, text)));
@@ -19,7 +18,7 @@ export function show(root, params, { stream }) {
     const load = async () => {
         try {
             const said = await ask("noise", { params: new URLSearchParams({ since: chosen }), signal: ending.signal });
-            box.replaceChildren(...page(said));
+            box.replaceChildren(...page(said).filter(Boolean));
         } catch (error) {
             if (error.name === "AbortError") return;
             box.replaceChildren(trouble(error, load));
@@ -31,7 +30,7 @@ export function show(root, params, { stream }) {
 }
 
 function page(said) {
-    const buckets = said.buckets ?? [];
+    const buckets = whole(said.buckets ?? [], said.width_ms);
     const told = sum(buckets, "told");
     const quiet = sum(buckets, "quiet");
     if (!told && !quiet) return [el("p", { class: "empty" }, "Nothing came in this time.")];
@@ -44,9 +43,21 @@ function page(said) {
         el("details", {}, el("summary", {}, "The same as a table"),
             table("Told and kept quiet over time", ["From", { name: "Told", right: true }, { name: "Kept quiet", right: true }],
                 buckets.map((b) => [when(b.at), number(b.told ?? 0), number(b.quiet ?? 0)]))),
+        el("p", { class: "quiet" }, "Counted in events: one message may tell of many."),
         byRule(said.rules ?? []),
         byDevice(said.devices ?? []),
+        said.devices_sampled ? el("p", { class: "quiet" }, "There were very many events: the talkers are of the newest of them.") : null,
     ];
+}
+
+/** With a bucket for each span in which nothing came, so that equal distances are equal times. */
+function whole(buckets, width) {
+    if (!width || buckets.length < 2) return buckets;
+    const known = new Map(buckets.map((b) => [Math.round(Date.parse(b.at) / width), b]));
+    const [first, last] = [Math.min(...known.keys()), Math.max(...known.keys())];
+    if (last - first > 2_000) return buckets;
+    return Array.from({ length: last - first + 1 }, (_, i) =>
+        known.get(first + i) ?? { at: new Date((first + i) * width).toISOString(), told: 0, quiet: 0 });
 }
 
 const sum = (list, key) => list.reduce((all, one) => all + (one[key] ?? 0), 0);
@@ -61,13 +72,13 @@ function chart(name, key, buckets) {
 }
 
 function byRule(rules) {
-    const sorted = [...rules].sort((a, b) => (b.messages ?? 0) - (a.messages ?? 0) || (b.events ?? 0) - (a.events ?? 0));
-    const heads = ["Rule", "Messages", "Events", "Kept quiet"];
+    const sorted = [...rules].sort((a, b) => (b.told ?? 0) - (a.told ?? 0) || (b.events ?? 0) - (a.events ?? 0));
+    const heads = ["Rule", "Told", "Kept quiet", "Events"];
     const rows = sorted.slice(0, MOST_ROWS).map((r) => [
         el("a", { href: `#/live?${new URLSearchParams({ rule: r.rule })}` }, foreign(r.rule, { max: 80 })),
-        amount(r.messages ?? 0, most(rules, "messages"), "told"),
-        amount(r.events ?? 0, most(rules, "events"), "all"),
+        amount(r.told ?? 0, most(rules, "told"), "told"),
         amount(r.quiet ?? 0, most(rules, "quiet"), "quiet"),
+        amount(r.events ?? 0, most(rules, "events"), "all"),
     ]);
     return part("By rule", rules.length, heads, rows);
 }
@@ -77,9 +88,9 @@ function byDevice(devices) {
     const rows = sorted.slice(0, MOST_ROWS).map((d) => [
         el("a", { href: `#/live?${new URLSearchParams({ device: d.device })}` }, foreign(d.device, { max: 80 })),
         amount(d.events ?? 0, most(devices, "events"), "all"),
-        amount(d.messages ?? 0, most(devices, "messages"), "told"),
+        amount(d.told ?? 0, most(devices, "told"), "told"),
     ]);
-    return part("Top talkers", devices.length, ["Device", "Events", "Messages"], rows);
+    return part("Top talkers", devices.length, ["Device", "Events", "Told"], rows);
 }
 
 function part(name, count, heads, rows) {

@@ -3,6 +3,7 @@
 import { ask, me } from "./api.js";
 import { el, fact, foreign, icon, spell, table, trouble } from "./dom.js";
 import { severity } from "./fates.js";
+import { plain } from "./markup.js";
 import { silences } from "./silences.js";
 import { asText, number, plural } from "./text.js";
 import { lasting, since, tick, time } from "./time.js";
@@ -15,13 +16,12 @@ const SUBJECTS = 6;
 export function show(root, params, { stream }) {
     const ending = new AbortController();
     const { signal } = ending;
-    stream.follow("");
     const quiet = silences({ signal });
     const parts = [
-        section("incidents", "Open incidents", incidents, (i) => i.incidents, signal),
+        section("incidents", "Open incidents", incidents, signal),
         { node: quiet.node, load: quiet.load },
-        section("destinations", "Destinations", destinations, (d) => d, signal),
-        section("feed", "The feed", feed, (f) => f, signal),
+        section("destinations", "Destinations", destinations, signal),
+        section("feed", "The feed", feed, signal),
     ];
     root.append(el("h1", {}, "Now"), el("div", { class: "now" }, parts.map((part) => part.node)));
     root.addEventListener("silence", (event) => quiet.offer(event.detail), { signal });
@@ -36,14 +36,14 @@ export function show(root, params, { stream }) {
 }
 
 /** A part that loads by itself, and stays as it was while it does. Nothing is replaced under someone's keyboard. */
-function section(path, name, draw, pick, signal) {
+function section(path, name, draw, signal) {
     const count = el("span", { class: "count" });
     const body = el("div", { "aria-busy": "true" }, el("p", { class: "quiet" }, "Looking …"));
     const node = el("section", { "aria-labelledby": `h-${path}`, class: path }, el("h2", { id: `h-${path}` }, name, " ", count), body);
     let shown = "";
     const load = async () => {
         try {
-            const said = pick(await ask(path, { signal }));
+            const said = await ask(path, { signal });
             const text = JSON.stringify(said, (key, value) => (key === "duration_ms" ? undefined : value));
             if (text === shown) return;
             if (body.contains(document.activeElement) && shown) return;
@@ -69,8 +69,11 @@ const STATES = {
 };
 
 function incidents(list) {
-    if (!list?.length) return { count: 0, nodes: [allWell("Nothing is open.")] };
-    return { count: list.length, nodes: [el("ul", { class: "cards" }, list.map(incident))] };
+    const all = list.incidents ?? [];
+    if (!all.length) return { count: 0, nodes: [allWell("Nothing is open.")] };
+    const total = list.total ?? all.length;
+    const rest = total > all.length && el("p", { class: "quiet" }, `The ${number(all.length)} youngest of ${number(total)}.`);
+    return { count: total, nodes: [el("ul", { class: "cards" }, all.map(incident)), rest] };
 }
 
 function allWell(text) {
@@ -80,7 +83,8 @@ function allWell(text) {
 function incident(one) {
     const [sign, word] = STATES[one.state] ?? ["dot", asText(one.state)];
     const subjects = one.subjects ?? [];
-    const lastingStill = subjects.filter((s) => !s.ends_at).length;
+    const over = subjects.filter((s) => s.ends_at).length;
+    const affected = subjects.length + (one.more ?? 0);
     const list = el("ul", { class: "subjects" }, subjects.slice(0, SUBJECTS).map(subject));
     const left = subjects.length - SUBJECTS;
     const more = left > 0 && el("button", { type: "button", class: "small" }, `Show ${number(left)} more`);
@@ -101,9 +105,9 @@ function incident(one) {
         el("dl", { class: "facts" },
             fact("Lasts", el("strong", {}, lasting(one.duration_ms ?? 0)), el("span", { class: "quiet" }, " since ", time(one.started))),
             fact("Site", one.site && foreign(one.site)),
-            fact("Affected", subjects.length ? [plural(subjects.length, "device"), lastingStill < subjects.length ? `, ${number(lastingStill)} still` : ""] : null),
+            fact("Affected", affected ? [plural(affected, "device"), over ? `, ${number(affected - over)} still` : ""] : null),
             fact("Told", one.told?.length ? one.told.flatMap((name, i) => [i ? ", " : "", foreign(name)]) : el("span", { class: "quiet" }, "nobody yet"))),
-        subjects.length ? [list, more] : null);
+        subjects.length ? [list, more, one.more ? el("p", { class: "quiet" }, `and ${number(one.more)} more that are not listed`) : null] : null);
 }
 
 function subject(one) {
@@ -121,7 +125,7 @@ function about(one) {
     return { site: one.site ?? "", device: devices.length <= 5 ? devices.join(", ") : "", comment: asText(one.rule) };
 }
 
-const HEALTH = { ok: "fine", healthy: "fine", paused: "pause", broken: "bad", disabled: "off" };
+const HEALTH = { ok: "fine", paused: "pause", refuses: "bad", gone: "off" };
 
 function destinations(said) {
     const list = said.destinations ?? [];
@@ -159,19 +163,22 @@ function lastError(error) {
 }
 
 function letter(one) {
-    return [foreign(one.title ?? one.id, { max: 120 }), foreign(one.destination ?? one.name ?? ""), time(one.at), foreign(one.why ?? one.error ?? one.reason ?? "", { max: 300 })];
+    return [foreign(plain(asText(one.title ?? one.id)), { max: 120 }), foreign(one.destination ?? one.name ?? ""), time(one.at), foreign(one.why ?? one.error ?? one.reason ?? "", { max: 300 })];
 }
 
 function feed(said) {
     const sources = said.sources ?? [];
-    const totals = Object.entries(said.totals ?? {}).filter(([, value]) => typeof value === "number");
+    const sum = (value) => (value && typeof value === "object" ? Object.values(value).reduce((all, one) => all + one, 0) : value);
+    const { total, per_second: _, ...fates } = said.totals ?? {};
+    const totals = [["events", total], ...Object.entries(fates)].map(([name, value]) => [name, sum(value)]).filter(([, value]) => Number.isFinite(value));
+    if (said.behind > 0) totals.push(["entries not judged yet", said.behind]);
     const rows = sources.map((source) => [
-        foreign(source.name),
-        since(source.last_event),
-        number(Math.round((source.per_minute ?? 0) * 10) / 10),
+        [foreign(source.name), source.signed === false ? el("span", { class: "quiet" }, " unsigned") : null],
+        since(source.last_post),
+        number(Math.round((source.posts_per_minute ?? 0) * 10) / 10),
         source.signature_failures ? el("span", { class: "state bad" }, icon("bad"), number(source.signature_failures)) : "0",
     ]);
-    const heads = ["Source", "Last event", { name: "A minute", right: true }, { name: "Bad signatures", right: true }];
+    const heads = ["Source", "Last POST", { name: "A minute", right: true }, { name: "Bad signatures", right: true }];
     return {
         nodes: [
             sources.length ? table("Sources", heads, rows) : el("p", { class: "quiet" }, "No source is configured."),

@@ -9,23 +9,23 @@ const LASTS = [["1h", "1 hour"], ["4h", "4 hours"], ["1d", "1 day"], ["morning",
 
 /** The part of the page about silences. */
 export function silences({ signal }) {
-    const list = el("div", { "aria-busy": "true" });
+    const list = el("div");
     const count = el("span", { class: "count" });
     const form = maker(() => load());
     const node = el("section", { "aria-labelledby": "h-silences", class: "silences" },
         el("h2", { id: "h-silences" }, "Silences ", count), list, form.node);
     const load = async () => {
         form.allow(me.can_act);
+        if (!me.can_act && !me.can_see) return list.replaceChildren(closed());
         try {
             const all = await ask("silences", { signal });
             count.textContent = number(all.length);
             if (!list.contains(document.activeElement)) list.replaceChildren(shown(all, load));
         } catch (error) {
             if (error.name === "AbortError") return;
-            const unseen = [401, 403, 404].includes(error.status);
+            const unseen = [401, 403].includes(error.status);
             list.replaceChildren(unseen ? closed() : trouble(error, load));
         }
-        list.setAttribute("aria-busy", "false");
     };
     return { node, load, offer: form.offer };
 }
