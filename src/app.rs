@@ -126,6 +126,7 @@ pub async fn run_by(
     let dispatching = sender.start(config.destinations.clone());
     let state = web::State::new(store.clone(), metrics.clone(), readiness, current(&config))
         .with_silencing(silencing)
+        .with_door(web::Door::for_this_machine().map_err(|e| Error::Start(format!("no randomness: {e}")))?)
         .with_looking(looking);
     let limits = web::Limits { connections: config.server.max_connections, ..web::Limits::default() };
     let server = tokio::spawn(web::serve(listener, web::routes(&state), limits, stop.clone()));

@@ -22,11 +22,11 @@ mod search;
 mod sqlite;
 mod writer;
 
-pub use files::is_held;
 pub use events::{
     Attempt, Doc, EventFate, EventId, EventRow, FateChange, Noise, Past, RowQuery, Rows, SentMessage, Term, WaitsWith,
     Wanted,
 };
+pub use files::is_held;
 pub use reader::Reader;
 pub use sqlite::Sqlite;
 

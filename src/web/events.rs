@@ -1,24 +1,20 @@
-//! `/api/v1`: what came and what became of it, to look at. Reads only, for this machine only, until there are passwords.
+//! `/api/v1/events`: what came and what became of it, to look at.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use warp::Filter;
-use warp::filters::BoxedFilter;
-use warp::http::{HeaderMap, Method, StatusCode};
-use warp::reply::Response;
+use warp::http::StatusCode;
 
-use super::ops::names_this_machine;
-use super::silences::{Problem, refusal, reply};
-use super::{Peer, State, from_this_machine, live, state_api};
+use super::api::{Api, Asked, bad, unreadable};
+use super::silences::Problem;
 use crate::dispatcher::Statuses;
 use crate::explain::{self, Story};
 use crate::fold::Compile;
-use crate::history::{Feed, Past, Question, shown};
+use crate::history::{Feed, Question, shown};
 use crate::model::{Name, Seq, Timestamp};
 use crate::processor::Published;
 use crate::render::Templates;
@@ -67,113 +63,6 @@ impl Kinds {
     }
 }
 
-/// What answers: the state of the server, and what looking needs.
-pub(super) struct Api<S> {
-    pub(super) state: State<S>,
-    pub(super) looking: Looking,
-    pub(super) past: Past<S>,
-    pub(super) live: live::Live,
-    pub(super) noise: state_api::Kept,
-    explaining: Semaphore,
-}
-
-/// The routes: `GET` of what is named here, and nothing else.
-#[must_use]
-pub fn routes<S: store::Past>(state: &State<S>, looking: Looking) -> BoxedFilter<(Response,)> {
-    let api = Arc::new(Api {
-        past: Past::new(state.store.clone()),
-        live: live::Live::new(looking.feed.clone(), looking.stop.clone()),
-        noise: state_api::Kept::default(),
-        state: state.clone(),
-        looking,
-        explaining: Semaphore::new(1),
-    });
-    warp::path!("api" / "v1" / ..)
-        .and(warp::path::tail())
-        .and(warp::method())
-        .and(warp::query::raw().or(warp::any().map(String::new)).unify())
-        .and(warp::header::headers_cloned())
-        .and(warp::ext::optional::<Peer>())
-        .and_then(move |tail: warp::path::Tail, method, query: String, headers, peer: Option<Peer>| {
-            let api = Arc::clone(&api);
-            async move {
-                let path: Vec<&str> = tail.as_str().split('/').collect();
-                let known = ["events", "live", "incidents", "destinations", "feed", "noise"];
-                if !path.first().is_some_and(|first| known.contains(first)) {
-                    return Err(warp::reject::not_found());
-                }
-                let answer = answer(&api, &path, &method, &query, &headers, peer.as_ref()).await;
-                Ok::<_, warp::Rejection>(answer.unwrap_or_else(|problem| refusal(&problem)))
-            }
-        })
-        .boxed()
-}
-
-async fn answer<S: store::Past>(
-    api: &Arc<Api<S>>,
-    path: &[&str],
-    method: &Method,
-    query: &str,
-    headers: &HeaderMap,
-    peer: Option<&Peer>,
-) -> Result<Response, Problem> {
-    if !from_this_machine(peer, headers) || !names_this_machine(headers) {
-        let help = "open it on the machine that runs Foghorn, by localhost or an address";
-        return Err(Problem::new(StatusCode::FORBIDDEN, "for this machine only", help));
-    }
-    if !matches!(*method, Method::GET | Method::HEAD) {
-        return Err(Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method not allowed", "GET, HEAD"));
-    }
-    let asked = Asked::of(query);
-    let value = match path {
-        ["events"] => events(api, &asked).await?,
-        ["events", id] => event(api, id, &asked).await?,
-        ["live"] => return Ok(live::answer(api, headers)),
-        ["incidents"] => state_api::incidents(api),
-        ["destinations"] => state_api::destinations(api).await?,
-        ["feed"] => state_api::feed(api),
-        ["noise"] => state_api::noise(api, &asked).await?,
-        _ => return Err(Problem::new(StatusCode::NOT_FOUND, "nothing here", "docs/api.md lists what there is")),
-    };
-    Ok(reply(StatusCode::OK, &value))
-}
-
-/// What stands after the `?`.
-pub(super) struct Asked(BTreeMap<String, String>);
-
-impl Asked {
-    fn of(query: &str) -> Self {
-        let pairs = form_urlencoded::parse(query.as_bytes());
-        Self(pairs.map(|(key, value)| (key.into_owned(), value.into_owned())).collect())
-    }
-
-    /// A value that is not empty.
-    pub(super) fn text(&self, key: &str) -> Option<String> {
-        self.0.get(key).filter(|value| !value.trim().is_empty()).cloned()
-    }
-
-    /// Refuses a word that means nothing here: a misspelt filter would show everything.
-    pub(super) fn only(&self, known: &[&str]) -> Result<(), Problem> {
-        match self.0.keys().find(|key| !known.contains(&key.as_str())) {
-            None => Ok(()),
-            Some(key) => {
-                let help = format!("known: {}", known.join(", "));
-                Err(bad(format!("`{}` is not asked for here", crate::render::one_line(key)), help))
-            }
-        }
-    }
-}
-
-pub(super) fn bad(error: impl Into<String>, help: impl Into<String>) -> Problem {
-    Problem::new(StatusCode::BAD_REQUEST, error, help)
-}
-
-/// The store cannot be read.
-pub(super) fn unreadable(error: &store::Error) -> Problem {
-    tracing::warn!(%error, "the past cannot be read");
-    Problem::new(StatusCode::SERVICE_UNAVAILABLE, "the store cannot be read now", "try again; the log says why")
-}
-
 fn id(text: &str, what: &str) -> Result<EventId, Problem> {
     let wrong = || bad(format!("`{what}` is not an event's id"), "as in 123.1");
     EventId::parse(text).ok_or_else(wrong)
@@ -213,7 +102,7 @@ fn question(asked: &Asked) -> Result<Question, Problem> {
     })
 }
 
-async fn events<S: store::Past>(api: &Api<S>, asked: &Asked) -> Result<Value, Problem> {
+pub(super) async fn page<S: store::Past>(api: &Api<S>, asked: &Asked) -> Result<Value, Problem> {
     let question = question(asked)?;
     let found = api.past.page(&question).await.map_err(|e| unreadable(&e))?;
     let total = if question.is_everything() && question.before.is_none() {
@@ -225,7 +114,7 @@ async fn events<S: store::Past>(api: &Api<S>, asked: &Asked) -> Result<Value, Pr
     Ok(json!({"events": events, "next": found.next.map(|next| next.to_string()), "total_estimate": total}))
 }
 
-async fn event<S: store::Past>(api: &Api<S>, text: &str, asked: &Asked) -> Result<Value, Problem> {
+pub(super) async fn one<S: store::Past>(api: &Api<S>, text: &str, asked: &Asked) -> Result<Value, Problem> {
     asked.only(&["decisions"])?;
     let id = id(text, text)?;
     let Some((row, event)) = api.past.event(id).await.map_err(|e| unreadable(&e))? else {

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use warp::http::{HeaderMap, HeaderValue, StatusCode, header};
 use warp::reply::{Reply, Response};
 
-use super::events::Api;
+use super::api::Api;
 use super::silences::{Problem, refusal};
 use crate::history::{Feed, Frame};
 use crate::model::EventFates;

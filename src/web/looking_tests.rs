@@ -11,7 +11,7 @@ use warp::reply::Response;
 
 use super::events::{Kinds, Looking};
 use super::tests::{afar, current, here};
-use super::{Peer, State, routes};
+use super::{Door, Peer, State, routes};
 use crate::clock::Clock;
 use crate::dispatcher::Statuses;
 use crate::history::{Feed, catch_up};
@@ -80,7 +80,9 @@ impl Looked {
         };
         looking.kinds.replace([(Name::new("ops"), "slack")]);
         let current = super::Current { rules: rules(), ..current(&[]) };
-        let state = State::new(store.clone(), metrics.clone(), readiness, current).with_looking(looking);
+        let state = State::new(store.clone(), metrics.clone(), readiness, current)
+            .with_door(Door::for_this_machine().unwrap())
+            .with_looking(looking);
         Self { routes: routes(&state), store, metrics, _published, feed, stop, _dir: dir }
     }
 
@@ -264,12 +266,16 @@ async fn how_things_stand_is_said_as_documented() {
 #[tokio::test]
 async fn who_is_elsewhere_or_asks_nonsense_is_refused() {
     let looked = Looked::at(&[]).await;
-    for path in ["events", "events/1.1", "live", "incidents", "destinations", "feed", "noise"] {
+    let me = looked.get("/api/v1/me").await;
+    let proof = me["csrf"].as_str().unwrap();
+    for path in ["me", "events", "events/1.1", "live", "incidents", "destinations", "feed", "noise"] {
         let path = format!("/api/v1/{path}");
         assert_eq!(looked.ask("GET", &path, afar(), &[]).await.0, 403, "{path}");
         assert_eq!(looked.ask("GET", &path, here(), &[("host", "evil.example.net")]).await.0, 403, "{path}");
         assert_eq!(looked.ask("GET", &path, here(), &[("x-forwarded-for", "1.2.3.4")]).await.0, 403, "{path}");
-        let (status, body, headers) = looked.ask("POST", &path, here(), &[]).await;
+        assert_eq!(looked.ask("POST", &path, here(), &[]).await.0, 403, "{path}: no page of ours");
+        assert_eq!(looked.ask("POST", &path, here(), &[("x-csrf-token", "guessed")]).await.0, 403, "{path}");
+        let (status, body, headers) = looked.ask("POST", &path, here(), &[("x-csrf-token", proof)]).await;
         assert_eq!((status, headers["allow"].to_str().unwrap()), (405, "GET, HEAD"), "{body}");
     }
     for query in

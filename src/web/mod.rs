@@ -18,6 +18,8 @@ use crate::source::SourceSettings;
 use crate::store::Store;
 
 pub mod access;
+mod api;
+mod door;
 pub mod events;
 mod framing;
 mod ingest;
@@ -29,6 +31,7 @@ mod silence_page;
 mod silences;
 mod state_api;
 
+pub use door::Door;
 pub use silences::Silencing;
 
 pub use serve::{Limits, Peer, serve};
@@ -59,6 +62,7 @@ pub struct State<S> {
     current: Arc<RwLock<Arc<Current>>>,
     bytes: Arc<Semaphore>,
     silencing: Option<Arc<Silencing>>,
+    door: Arc<Door>,
     /// More routes, of what only some stores can answer.
     more: Option<BoxedFilter<(Response,)>>,
 }
@@ -75,6 +79,7 @@ impl<S: Store> State<S> {
             current: Arc::new(RwLock::new(Arc::new(current))),
             bytes,
             silencing: None,
+            door: Arc::default(),
             more: None,
         }
     }
@@ -85,13 +90,19 @@ impl<S: Store> State<S> {
         Self { silencing: Some(Arc::new(silencing)), ..self }
     }
 
+    /// Lets people in by this door; without one they look from this machine and do nothing.
+    #[must_use]
+    pub fn with_door(self, door: Door) -> Self {
+        Self { door: Arc::new(door), ..self }
+    }
+
     /// Adds what shows the past and how things stand; without this there is nothing at those addresses.
     #[must_use]
     pub fn with_looking(self, looking: events::Looking) -> Self
     where
         S: crate::store::Past,
     {
-        let more = events::routes(&self, looking);
+        let more = api::routes(&self, looking);
         Self { more: Some(more), ..self }
     }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::events::{Api, Asked, bad, unreadable};
+use super::api::{Api, Asked, bad, unreadable};
 use super::live::counts;
 use super::silences::Problem;
 use crate::engine::IncidentState;
