@@ -1,5 +1,4 @@
-//! What operators and machines look at: `/healthz` for anyone; `/readyz`, `/metrics` and the page for this machine only,
-//! until there are passwords.
+//! What operators and machines look at: `/healthz` for anyone; `/readyz` and `/metrics` for this machine only.
 
 use warp::filters::BoxedFilter;
 use warp::http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -8,9 +7,6 @@ use warp::{Filter, Rejection};
 
 use super::{Peer, Refused, State, from_this_machine, plain, reading};
 use crate::store::Store;
-
-const PAGE: &str = include_str!("page.html");
-const PAGE_POLICY: &str = "default-src 'none'; style-src 'sha256-bSTOIbgLBUdtj0isHDolXtdWQJbYvKW6E+TQUtEEjQY='; frame-ancestors 'none'; base-uri 'none'; form-action 'none'";
 
 /// The routes.
 pub(super) fn routes<S: Store>(state: &State<S>) -> BoxedFilter<(Response,)> {
@@ -31,9 +27,7 @@ pub(super) fn routes<S: Store>(state: &State<S>) -> BoxedFilter<(Response,)> {
         response.headers_mut().insert(header::CONTENT_TYPE, kind);
         response
     });
-    let page =
-        warp::path::end().and(warp::method()).and_then(reading).untuple_one().and(local()).untuple_one().map(page);
-    healthz.or(readyz).unify().or(metrics).unify().or(page).unify().boxed()
+    healthz.or(readyz).unify().or(metrics).unify().boxed()
 }
 
 /// GET or HEAD of exactly this path.
@@ -64,18 +58,4 @@ pub(super) fn names_this_machine(headers: &HeaderMap) -> bool {
     };
     let name = name.trim_end_matches('.').to_ascii_lowercase();
     name == "localhost" || name.ends_with(".localhost") || name.parse::<std::net::IpAddr>().is_ok()
-}
-
-fn page() -> Response {
-    let mut response = Response::new(PAGE.into());
-    let headers = response.headers_mut();
-    for (name, value) in [
-        (header::CONTENT_TYPE, "text/html; charset=utf-8"),
-        (header::CONTENT_SECURITY_POLICY, PAGE_POLICY),
-        (header::REFERRER_POLICY, "no-referrer"),
-        (header::CACHE_CONTROL, "no-store"),
-    ] {
-        headers.insert(name, HeaderValue::from_static(value));
-    }
-    response
 }

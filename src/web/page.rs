@@ -52,10 +52,10 @@ struct Asset {
     tag: HeaderValue,
 }
 
-/// The routes: the page at `/live`, what it is made of below `/page`.
+/// The routes: the page at `/`, what it is made of below `/page`.
 pub(super) fn routes<S: Store>(_: &State<S>) -> BoxedFilter<(Response,)> {
     let assets: std::sync::Arc<[Asset]> = FILES.iter().filter_map(asset).collect();
-    let page = warp::path("live").and(warp::path::end()).map(|| "index.html".to_owned());
+    let page = warp::path::end().map(|| "index.html".to_owned());
     let part = warp::path("page").and(warp::path::param::<String>()).and(warp::path::end());
     page.or(part)
         .unify()

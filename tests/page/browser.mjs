@@ -17,20 +17,26 @@ export async function launch() {
     return chromium.launch({ executablePath, args: ["--no-sandbox"] });
 }
 
+/** Notes what goes wrong on a page of this server. */
+export function mind(page, url) {
+    const wrong = [];
+    page.on("console", (message) => ["error", "warning"].includes(message.type()) && wrong.push(`${message.type()}: ${message.text()}`));
+    page.on("pageerror", (error) => wrong.push(`threw: ${error.stack}`));
+    page.on("request", (request) => {
+        const asked = request.url();
+        if (!asked.startsWith(`${url}/`) && !asked.startsWith("data:")) wrong.push(`asked elsewhere: ${asked}`);
+    });
+    return wrong;
+}
+
 /** Opens the page at `hash` with a server of its own. What went wrong is in `wrong`. */
 export async function open(browser, hash, { server = {}, ...options } = {}) {
     const mock = await start(server);
     if (server.evil) mock.world.evil = true;
     const context = await browser.newContext({ viewport: { width: 1280, height: 900 }, ...options });
     const page = await context.newPage();
-    const wrong = [];
-    page.on("console", (message) => ["error", "warning"].includes(message.type()) && wrong.push(`${message.type()}: ${message.text()}`));
-    page.on("pageerror", (error) => wrong.push(`threw: ${error.stack}`));
-    page.on("request", (request) => {
-        const url = request.url();
-        if (!url.startsWith(`${mock.url}/`) && !url.startsWith("data:")) wrong.push(`asked elsewhere: ${url}`);
-    });
-    await page.goto(`${mock.url}/live${hash}`);
+    const wrong = mind(page, mock.url);
+    await page.goto(`${mock.url}/${hash}`);
     const close = async () => {
         await context.close();
         await mock.close();

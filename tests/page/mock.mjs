@@ -61,7 +61,7 @@ function answer(world, request, response) {
     const url = new URL(request.url, "http://x");
     const path = url.pathname;
     world.asked.push(`${request.method} ${path}${url.search}`);
-    if (path === "/live" || path === "/") return file(response, "index.html");
+    if (path === "/") return file(response, "index.html");
     if (path.startsWith("/page/")) return file(response, path.slice(6));
     if (path === "/api/v1/live") return live(world, request, response);
     if (path.startsWith("/api/v1/")) {

@@ -39,4 +39,4 @@ if ! CHROMIUM="$(found)"; then
 fi
 export CHROMIUM
 
-exec node --test --test-reporter=spec "$@" tests/page/page.test.mjs
+exec node --test --test-reporter=spec "$@" tests/page/*.test.mjs
