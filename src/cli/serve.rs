@@ -7,6 +7,7 @@ use crate::app;
 use crate::config::{Config, Log};
 
 pub(super) fn run(named: Option<PathBuf>, args: ServeArgs) -> Result<(), Failure> {
+    begin_again_with_one_arena();
     let config = super::load(named, Config::load)?;
     if let Some(listen) = args.listen
         && let Some(what) = config.exposed(listen)
@@ -20,7 +21,7 @@ pub(super) fn run(named: Option<PathBuf>, args: ServeArgs) -> Result<(), Failure
     let templates = config.load_templates().map_err(|problems| Failure::config(&problems))?;
     log_to_stderr(config.server.log, "info");
     let runtime =
-        tokio::runtime::Builder::new_multi_thread().enable_all().worker_threads(2).max_blocking_threads(8).build();
+        tokio::runtime::Builder::new_multi_thread().enable_all().worker_threads(2).max_blocking_threads(4).build();
     let runtime = runtime.map_err(Failure::start)?;
     let ended = runtime.block_on(app::run(config, templates, instead));
     runtime.shutdown_timeout(std::time::Duration::from_secs(1));
@@ -29,6 +30,25 @@ pub(super) fn run(named: Option<PathBuf>, args: ServeArgs) -> Result<(), Failure
         app::Error::Failed(text) => Failure::unexpected(text),
     })
 }
+
+/// glibc gives each of our threads an arena to allocate from, and keeps in each what its thread took most at any time: in a
+/// storm that was half as much memory again as all threads need together. It reads how many there may be before `main`, so
+/// the process begins once more. Where that fails it only takes more memory.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+fn begin_again_with_one_arena() {
+    use std::os::unix::process::CommandExt as _;
+    const ARENAS: &str = "MALLOC_ARENA_MAX";
+    if std::env::var_os(ARENAS).is_some() {
+        return;
+    }
+    if let Ok(me) = std::env::current_exe() {
+        let _ = std::process::Command::new(me).args(std::env::args_os().skip(1)).env(ARENAS, "1").exec();
+    }
+}
+
+/// Other allocators do without.
+#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
+fn begin_again_with_one_arena() {}
 
 /// Logs to standard error, from this level on; FOGHORN_LOG filters (`info`, `foghorn=debug`). HTTP crates never speak below info: their
 /// debug lines hold request paths, which are secrets here.
