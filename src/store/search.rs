@@ -112,24 +112,29 @@ impl Search {
     }
 
     /// The numbers of events with all these words, before `before` and after `after`, newest first: calls `found` for each
-    /// until that says no.
+    /// until that says no. Between two indexes asks whether it took `enough` time; then says before which event to go on.
     pub(super) fn find(
         &self,
         terms: &[Term],
-        before: EventId,
-        after: EventId,
+        (before, after): (EventId, EventId),
+        enough: &dyn Fn() -> bool,
         found: &mut dyn FnMut(EventId) -> rusqlite::Result<bool>,
-    ) -> rusqlite::Result<()> {
+    ) -> rusqlite::Result<Option<EventId>> {
         let question = question(terms);
         if question.is_empty() {
-            return Ok(());
+            return Ok(None);
         }
         let reader: MutexGuard<'_, Connection> = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
         let parts: Vec<i64> = reader
             .prepare_cached("SELECT first FROM parts WHERE first < ?1 AND last > ?2 ORDER BY first DESC")?
             .query_map((before.0, after.0), |row| row.get(0))?
             .collect::<rusqlite::Result<_>>()?;
+        let mut asked = None;
         for part in parts {
+            if asked.is_some() && enough() {
+                return Ok(asked);
+            }
+            asked = Some(EventId(part));
             let sql = format!(
                 "SELECT rowid FROM e{part} WHERE e{part} MATCH ?1 AND rowid < ?2 AND rowid > ?3 ORDER BY rowid DESC"
             );
@@ -137,11 +142,11 @@ impl Search {
             let mut rows = statement.query((&question, before.0, after.0))?;
             while let Some(row) = rows.next()? {
                 if !found(EventId(row.get(0)?))? {
-                    return Ok(());
+                    return Ok(None);
                 }
             }
         }
-        Ok(())
+        Ok(None)
     }
 }
 

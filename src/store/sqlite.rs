@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Sender, channel, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use rusqlite::Connection;
 use tokio::sync::watch;
@@ -22,6 +23,8 @@ use crate::model::{Journaled, Message, Name, Record, Seq, Timestamp};
 
 /// The file of the search, beside the database.
 const SEARCH: &str = "search.db";
+/// A search that took so long gives what it has found: who asks may go on from there.
+const ENOUGH: Duration = Duration::from_millis(80);
 /// Rows of events written at once.
 const ROWS: usize = 1_000;
 
@@ -269,13 +272,17 @@ impl Store for Sqlite {
 
 impl Past for Sqlite {
     async fn rows(&self, query: RowQuery) -> Result<Rows> {
+        let clock = self.inner.clock.clock();
         self.look_back(move |connection, search| {
             if query.terms.is_empty() {
                 return past::by_fate(connection, &query).map_err(|e| problem(&e));
             }
+            let begun = clock.elapsed();
+            let enough = || clock.elapsed().saturating_sub(begun) >= ENOUGH;
             let (mut page, mut looked, mut last) = (Rows::default(), 0, None);
             let mut take = |id: EventId| {
-                if page.rows.len() >= query.limit || looked >= EVENTS_LOOKED_AT {
+                let is_long = looked >= EVENTS_LOOKED_AT || (looked % 256 == 255 && enough());
+                if page.rows.len() >= query.limit || is_long {
                     page.next = last;
                     return Ok(false);
                 }
@@ -285,7 +292,9 @@ impl Past for Sqlite {
                 page.rows.extend(row.filter(|row| query.fate.as_ref().is_none_or(|wanted| wanted.is(&row.fate))));
                 Ok(true)
             };
-            search.find(&query.terms, query.before, query.after, &mut take).map_err(|e| problem(&e))?;
+            let span = (query.before, query.after);
+            let rest = search.find(&query.terms, span, &enough, &mut take).map_err(|e| problem(&e))?;
+            page.next = page.next.or(rest);
             Ok(page)
         })
         .await

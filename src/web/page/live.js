@@ -13,6 +13,8 @@ const ROWS = 300;
 const BATCH = 20;
 const BETWEEN_MS = 250;
 const PAGE = 50;
+/** Empty pages asked for on the way back, before one must ask again. */
+const TRIES = 20;
 /** The stream tells of so many a second at most, whatever one filters by; beyond, a filtered view asks for what it misses. */
 const SAMPLE = 20;
 const ASK_MS = 2_000;
@@ -181,11 +183,16 @@ class Live {
         this.more.hidden = !this.#older;
     }
 
-    #page(before) {
+    /** A page. The server looks for a moment only: a page may be empty and yet not the last. */
+    async #page(before) {
         const params = new URLSearchParams(this.params);
         params.set("limit", String(PAGE));
-        if (before) params.set("before", before);
-        return ask("events", { params, signal: this.#ending.signal });
+        for (let tries = 0; ; tries += 1) {
+            if (before) params.set("before", before);
+            const page = await ask("events", { params, signal: this.#ending.signal });
+            if (page.events?.length || !page.next || tries >= TRIES) return page;
+            before = page.next;
+        }
     }
 
     // What comes
