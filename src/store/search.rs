@@ -16,7 +16,7 @@ use super::events::{Doc, EventId, Term};
 /// The form of the file this release writes; any other is made again.
 const VERSION: i64 = 1;
 /// Events in one index.
-const EVENTS: i64 = 100_000;
+const EVENTS: i64 = if cfg!(test) { 50 } else { 100_000 };
 
 /// The indexes.
 pub(super) struct Search {
@@ -168,4 +168,34 @@ fn question(terms: &[Term]) -> String {
         Term::Begins(word) => format!("\"{}\"*", word.replace('"', "")),
     };
     terms.iter().map(one).collect::<Vec<_>>().join(" AND ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_search_that_takes_long_goes_on_where_it_stopped() {
+        let dir = tempfile::tempdir().unwrap();
+        let search = Search::open(&dir.path().join("search.db"), EventId(200)).unwrap();
+        for n in 0..4 {
+            let docs = (n * 50 + 1..=n * 50 + 50).map(|id| Doc { id: EventId(id), words: vec!["word".to_owned()] });
+            let docs: Vec<Doc> = docs.collect();
+            search.add(&docs, EventId(n * 50 + 50), EventId(1)).unwrap();
+        }
+        let terms = [Term::Begins("wo".to_owned())];
+        let (mut before, mut found, mut questions) = (EventId::LAST, Vec::new(), 0);
+        loop {
+            let mut take = |id: EventId| {
+                found.push(id.0);
+                Ok(true)
+            };
+            questions += 1;
+            match search.find(&terms, (before, EventId(0)), &|| true, &mut take).unwrap() {
+                Some(next) => before = next,
+                None => break,
+            }
+        }
+        assert_eq!((found, questions), ((1..=200).rev().collect(), 4));
+    }
 }
