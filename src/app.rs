@@ -104,7 +104,9 @@ pub async fn run_by(
     .await
     .map_err(|e| Error::Start(e.to_string()))?;
     let published = processor.published();
-    let silencing = web::Silencing::new(token, published.clone(), public_url);
+    let silencing = web::Silencing::new(&token, published.clone(), public_url);
+    let door = web::Door::for_this_machine().map_err(|e| Error::Start(format!("no randomness: {e}")))?;
+    let door = door.opened(access(&config), token, public_url);
     let feed = Feed::default();
     let processor = on_own_thread("processor", processor.with_feed(feed.clone()).run(stop.clone()));
     let indexed = on_own_thread("indexer", history::keep_indexed(store.clone(), stop.clone()));
@@ -126,7 +128,7 @@ pub async fn run_by(
     let dispatching = sender.start(config.destinations.clone());
     let state = web::State::new(store.clone(), metrics.clone(), readiness, current(&config))
         .with_silencing(silencing)
-        .with_door(web::Door::for_this_machine().map_err(|e| Error::Start(format!("no randomness: {e}")))?)
+        .with_door(door)
         .with_looking(looking);
     let limits = web::Limits { connections: config.server.max_connections, ..web::Limits::default() };
     let server = tokio::spawn(web::serve(listener, web::routes(&state), limits, stop.clone()));
@@ -164,6 +166,14 @@ fn kinds(config: &Config) -> Vec<(Name, &'static str)> {
 fn current(config: &Config) -> web::Current {
     let max_body = usize::try_from(config.server.max_body).unwrap_or(usize::MAX);
     web::Current { sources: config.sources.clone(), rules: Arc::clone(&config.rules), max_body }
+}
+
+/// Who may see the page.
+fn access(config: &Config) -> web::Access {
+    let config::Access { password, trusted_proxies, user_header, hosts } = config.server.access.clone();
+    // Checked when it was read.
+    let user_header = user_header.and_then(|name| name.parse().ok());
+    web::Access { password, trusted_proxies, user_header, hosts }
 }
 
 /// Starts dispatchers.
@@ -277,11 +287,13 @@ impl Live {
         for warning in &fresh.warnings {
             warn!("{warning}");
         }
-        if fresh.server != config.server {
-            warn!("settings under `server:` take effect at the next start");
+        let server = config::Server { access: fresh.server.access.clone(), ..config.server.clone() };
+        if fresh.server != server {
+            warn!("settings under `server:` take effect at the next start, but for who may see the page");
         }
-        let server = std::mem::replace(config, fresh).server;
+        *config = fresh;
         config.server = server;
+        self.state.replace_access(access(config));
         self.state.replace(current(config));
         self.metrics.reload(true);
         info!(rules = config.rules.rules().len(), "the changed config is in force");

@@ -36,6 +36,8 @@ struct Counts {
     pings: u64,
     reloads: BTreeMap<&'static str, u64>,
     silences: BTreeMap<(&'static str, u16), u64>,
+    refusals: BTreeMap<&'static str, u64>,
+    logins: BTreeMap<&'static str, u64>,
     attempts: BTreeMap<(Name, &'static str), u64>,
     heard: BTreeMap<Name, Minute>,
 }
@@ -123,6 +125,16 @@ impl Metrics {
     /// A request about silences, by the `api` or by a `link`, was answered with this status.
     pub fn silence(&self, door: &'static str, answer: u16) {
         add(&mut self.counts().silences, (door, answer), 1);
+    }
+
+    /// Someone was not let in to the page, or may not do what they asked for.
+    pub fn page_refused(&self, reason: &'static str) {
+        add(&mut self.counts().refusals, reason, 1);
+    }
+
+    /// A login ended so: `ok`, `wrong`, `limited`, `busy`.
+    pub fn login(&self, outcome: &'static str) {
+        add(&mut self.counts().logins, outcome, 1);
     }
 
     /// A changed rules.yaml was taken, or refused.
@@ -217,6 +229,10 @@ impl Collector for Scrape {
         let rows =
             asked.iter().map(|(door, answer, count)| (vec![("door", *door), ("answer", answer.as_str())], *count));
         family(&mut encoder, "foghorn_silence_requests", "Requests about silences", MetricType::Counter, rows)?;
+        let rows = counts.refusals.iter().map(|(reason, count)| (vec![("reason", *reason)], *count));
+        family(&mut encoder, "foghorn_page_refusals", "Requests not let in", MetricType::Counter, rows)?;
+        let rows = counts.logins.iter().map(|(outcome, count)| (vec![("outcome", *outcome)], *count));
+        family(&mut encoder, "foghorn_logins", "Logins, by how they ended", MetricType::Counter, rows)?;
         let rows = counts.not_stored.iter().map(|(topic, count)| (vec![("topic", topic.as_str())], *count));
         family(&mut encoder, "foghorn_not_stored", "Events of chatty topics, not stored", MetricType::Counter, rows)?;
         let rows = counts.malformed.iter().map(|(name, count)| (vec![("source", name.as_str())], *count));

@@ -13,6 +13,7 @@ mod dead_letters;
 mod demo;
 mod explain;
 mod export;
+mod hash_password;
 mod replay;
 mod send_test;
 mod serve;
@@ -130,6 +131,8 @@ enum Command {
     /// Silence a running server for a while: add, list, expire
     #[command(subcommand)]
     Silence(silence::SilenceCommand),
+    /// Ask for a password, and print what to write into `server.password`
+    HashPassword,
     /// Print the JSON Schema of the config, for editors
     Schema,
     /// Simulate a home network that posts real webhooks to this process, and see what is told of it
@@ -232,6 +235,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
             demo::run(load(at, how)?, &args)
         }
         Command::Silence(command) => silence::run(at, command),
+        Command::HashPassword => hash_password::run(),
         Command::Schema => {
             out(&crate::config::schema());
             Ok(())

@@ -17,6 +17,12 @@ pub(super) fn run(named: Option<PathBuf>, args: ServeArgs) -> Result<(), Failure
             code: 3,
         });
     }
+    if let Some(listen) = args.listen
+        && config.server.unseen(config.server.listen).is_none()
+        && let Some((what, help)) = config.server.unseen(listen)
+    {
+        eprintln!("foghorn: --listen: {what}; {help}");
+    }
     let instead = app::Instead { listen: args.listen, data: args.data };
     let templates = config.load_templates().map_err(|problems| Failure::config(&problems))?;
     log_to_stderr(config.server.log, "info");

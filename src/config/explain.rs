@@ -5,7 +5,7 @@ use std::time::Duration;
 
 mod around;
 
-use super::{Config, Log};
+use super::{Access, Config, Log};
 use crate::destination::{DestinationSettings, Overflow};
 use crate::model::Field;
 use crate::rules::{Resolve, Rule};
@@ -26,6 +26,7 @@ fn write_all(config: &Config, out: &mut String) -> std::fmt::Result {
     writeln!(out, "server:")?;
     writeln!(out, "  listen: {}", server.listen)?;
     writeln!(out, "  public_url: {}", server.public_url.as_deref().unwrap_or("none: messages link to Mist only"))?;
+    write_access(&server.access, out)?;
     writeln!(out, "  data: {}", server.data.display())?;
     match &server.templates {
         Some(folder) => writeln!(out, "  templates: {}", folder.display())?,
@@ -62,6 +63,17 @@ fn write_all(config: &Config, out: &mut String) -> std::fmt::Result {
         write_rule(rule, config, out)?;
     }
     Ok(())
+}
+
+fn write_access(access: &Access, out: &mut String) -> std::fmt::Result {
+    let password = if access.password.is_some() { "set: everyone logs in" } else { "none" };
+    writeln!(out, "  password: {password}")?;
+    let list = |items: Vec<String>| format!("[{}]", items.join(", "));
+    let proxies = list(access.trusted_proxies.iter().map(ToString::to_string).collect());
+    writeln!(out, "  trusted_proxies: {proxies}")?;
+    let header = access.user_header.as_deref().unwrap_or("none: a proxy is not asked who it is, only whether it was https");
+    writeln!(out, "  user_header: {header}")?;
+    writeln!(out, "  hosts: {}", list(access.hosts.clone()))
 }
 
 fn write_destination(d: &DestinationSettings, out: &mut String) -> std::fmt::Result {

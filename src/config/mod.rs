@@ -1,7 +1,7 @@
 //! rules.yaml: read whole, or refused with every problem at once.
 //!
 //! `raw` is the file as written, every node with its place; `read` and `keys` say what may stand where; `settings`,
-//! `rules`, `matching`, `calendar`, `around` and `cases` turn it into what cannot be wrong any more; `problem` prints
+//! `access`, `rules`, `matching`, `calendar`, `around` and `cases` turn it into what cannot be wrong any more; `problem` prints
 //! what is.
 
 use std::collections::BTreeMap;
@@ -11,12 +11,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::destination::DestinationSettings;
-use crate::model::{Name, RulesRecord};
+use crate::model::{Name, Network, RulesRecord, Secret};
 use crate::render::Templates;
 use crate::rules::RuleSet;
 use crate::source::SourceSettings;
 use crate::store::Retention;
 
+mod access;
 mod around;
 mod calendar;
 mod cases;
@@ -82,6 +83,8 @@ pub struct Server {
     pub listen: SocketAddr,
     /// How people reach this server, without a slash at the end.
     pub public_url: Option<String>,
+    /// Who may see the page from elsewhere.
+    pub access: Access,
     /// The folder of the journal.
     pub data: PathBuf,
     /// A folder of templates that override the built-in ones.
@@ -94,6 +97,19 @@ pub struct Server {
     pub max_connections: usize,
     /// How log lines look.
     pub log: Log,
+}
+
+/// What of `server:` says who may see the page. It may change while Foghorn runs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Access {
+    /// The Argon2id hash of the password people log in with.
+    pub password: Option<Secret>,
+    /// Proxies that are believed.
+    pub trusted_proxies: Vec<Network>,
+    /// In which header they say who asks; `None`: they are not asked.
+    pub user_header: Option<String>,
+    /// More names people reach this server by, in lower case.
+    pub hosts: Vec<String>,
 }
 
 /// `server.log`.
@@ -111,6 +127,7 @@ impl Server {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
             public_url: None,
+            access: Access::default(),
             data: dir.join("data"),
             templates: None,
             retention: Retention::default(),
@@ -289,6 +306,9 @@ fn resolve(text: &str, path: Option<&Path>, reader: &mut Reader<'_>) -> Option<C
     let sources = settings::sources(reader, &file);
     if let Some(what) = exposed(server.listen, &sources) {
         reader.problems.error(listen, what, "give it `secrets`, or say `allow_unsigned: true`, or listen on 127.0.0.1");
+    }
+    if let Some((what, help)) = server.unseen(server.listen) {
+        reader.problems.warn(listen, what, help);
     }
     let (destinations, all) = settings::destinations(reader, &file);
     let names: Vec<_> =

@@ -3,11 +3,10 @@
 use std::time::Duration;
 
 use super::around::is_digest;
-use super::keys;
 use super::problem::nearest;
 use super::raw::{At, Node, Tree};
 use super::read::{Reader, Section};
-use super::{Log, Server};
+use super::{Log, Server, access, keys};
 use crate::destination::http::is_local;
 use crate::destination::{DestinationSettings, Kind, Overflow, RateLimit, slack, teams};
 use crate::model::{Name, Secret, Severity};
@@ -41,6 +40,7 @@ pub(super) fn server(reader: &mut Reader<'_>, file: &Section<'_>) -> (Server, At
             reader.problems.error(node.at, "`public_url` is not a URL", "write it as in https://foghorn.example.net");
         }
     }
+    server.access = access::read(reader, &section);
     let path = |key: &str, reader: &mut Reader<'_>| {
         let text = section.get(key).and_then(|node| reader.text(node, key))?;
         Some(reader.path(text))

@@ -4,6 +4,7 @@
 
 mod event;
 mod fates;
+mod network;
 mod notification;
 mod record;
 mod secret;
@@ -14,5 +15,6 @@ pub use event::{Cause, Clues, Condition, Device, Event, Field, Identity, Path, P
 pub use fates::{EventFates, MessageFates};
 pub use notification::{Collected, DigestOf, Insight, Link, Message, Notification, Reason, Subject};
 pub use record::{Journaled, Name, Record, RulesRecord, Seq, Silence, Until};
+pub use network::Network;
 pub use secret::Secret;
 pub use time::{Timestamp, human_duration, parse_duration, plural};

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use bytes::{Buf, Bytes};
 use futures_util::stream::{BoxStream, StreamExt, TryStreamExt};
-use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 use warp::Filter;
 use warp::filters::BoxedFilter;
@@ -20,7 +19,7 @@ use crate::history::Past;
 use crate::store;
 
 /// What comes first below `/api/v1/`.
-const KNOWN: [&str; 7] = ["me", "events", "live", "incidents", "destinations", "feed", "noise"];
+const KNOWN: [&str; 6] = ["events", "live", "incidents", "destinations", "feed", "noise"];
 
 /// What answers: the state of the server, and what looking needs.
 pub(super) struct Api<S> {
@@ -93,10 +92,9 @@ async fn answer<S: store::Past>(api: &Arc<Api<S>>, path: &[&str], request: Reque
     let reads = matches!(*method, Method::GET | Method::HEAD);
     let value = match path {
         _ if !reads => return Err(Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method not allowed", "GET, HEAD")),
-        ["me"] => me(api, &request.guest),
         ["events"] => events::page(api, asked).await?,
         ["events", id] => events::one(api, id, asked).await?,
-        ["live"] => return Ok(live::answer(api, headers)),
+        ["live"] => return Ok(live::answer(api, headers, &request.guest)),
         ["incidents"] => state_api::incidents(api),
         ["destinations"] => state_api::destinations(api).await?,
         ["feed"] => state_api::feed(api),
@@ -106,12 +104,6 @@ async fn answer<S: store::Past>(api: &Arc<Api<S>>, path: &[&str], request: Reque
         }
     };
     Ok(reply(StatusCode::OK, &value))
-}
-
-/// Who asks, and what they may do.
-fn me<S: store::Past>(api: &Api<S>, guest: &Guest) -> Value {
-    let proof = api.state.door.proof();
-    json!({"name": guest.name, "csrf": proof, "can_see": true, "can_act": proof.is_some()})
 }
 
 /// What stands after the `?`.

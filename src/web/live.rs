@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use futures_util::stream;
+use futures_util::stream::{self, StreamExt};
 use serde_json::{Value, json};
 use tokio::sync::broadcast::{self, error::RecvError};
 use tokio_util::sync::CancellationToken;
@@ -14,6 +14,7 @@ use warp::http::{HeaderMap, HeaderValue, StatusCode, header};
 use warp::reply::{Reply, Response};
 
 use super::api::Api;
+use super::door::Guest;
 use super::silences::{Problem, refusal};
 use crate::history::{Feed, Frame};
 use crate::model::EventFates;
@@ -56,8 +57,8 @@ impl Live {
     }
 }
 
-/// A stream that ends with the server, and when its client is too slow.
-pub(super) fn answer<S: store::Past>(api: &Arc<Api<S>>, headers: &HeaderMap) -> Response {
+/// A stream that ends with the server, with the right to look, and when its client is too slow.
+pub(super) fn answer<S: store::Past>(api: &Arc<Api<S>>, headers: &HeaderMap, guest: &Guest) -> Response {
     let Some(place) = api.live.place() else {
         let help = "close some of the pages that are open";
         return refusal(&Problem::new(StatusCode::SERVICE_UNAVAILABLE, format!("{MOST} pages are open"), help));
@@ -76,6 +77,8 @@ pub(super) fn answer<S: store::Past>(api: &Arc<Api<S>>, headers: &HeaderMap) -> 
             watcher.next().await.map(|event| (Ok::<_, Infallible>(event), watcher))
         }
     });
+    // Who may look no longer must ask again.
+    let stream = stream.take_until(guest.over());
     // The stream is polled by one connection only; warp asks for more.
     let stream = sync_wrapper(stream);
     let kept = warp::sse::keep_alive().interval(HEARTBEAT).text("").stream(stream);

@@ -31,7 +31,7 @@ mod silence_page;
 mod silences;
 mod state_api;
 
-pub use door::Door;
+pub use door::{Access, Door};
 pub use silences::Silencing;
 
 pub use serve::{Limits, Peer, serve};
@@ -93,7 +93,8 @@ impl<S: Store> State<S> {
     /// Lets people in by this door; without one they look from this machine and do nothing.
     #[must_use]
     pub fn with_door(self, door: Door) -> Self {
-        Self { door: Arc::new(door), ..self }
+        let door = Arc::new(door.counting(self.metrics.clone()));
+        Self { door, ..self }
     }
 
     /// Adds what shows the past and how things stand; without this there is nothing at those addresses.
@@ -121,6 +122,11 @@ impl<S: Store> State<S> {
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(current);
     }
 
+    /// From now on others may see the page; whom that leaves out is let in no more.
+    pub fn replace_access(&self, access: Access) {
+        self.door.replace(access);
+    }
+
     fn current(&self) -> Arc<Current> {
         Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
     }
@@ -130,6 +136,7 @@ impl<S: Store> State<S> {
 #[must_use]
 pub fn routes<S: Store>(state: &State<S>) -> BoxedFilter<(Response,)> {
     let routes = ingest::route(state).or(ops::routes(state)).unify().or(page::routes(state)).unify();
+    let routes = routes.or(door::login::routes(state)).unify();
     let routes = routes.or(silences::routes(state)).unify().or(silence_page::routes(state)).unify();
     // Not a refusal of ours: that would hide why another route refused.
     let nothing = || warp::any().and_then(async || Err::<Response, _>(warp::reject::not_found())).boxed();

@@ -1,18 +1,23 @@
-//! What operators and machines look at: `/healthz` for anyone; `/readyz` and `/metrics` for this machine only.
+//! What operators and machines look at: `/healthz` for anyone; `/readyz` and `/metrics` for this machine, for whoever has
+//! the token, and for whom the door lets in.
+
+use std::sync::Arc;
 
 use warp::filters::BoxedFilter;
 use warp::http::{HeaderMap, HeaderValue, StatusCode, header};
 use warp::reply::Response;
 use warp::{Filter, Rejection};
 
-use super::{Peer, Refused, State, from_this_machine, plain, reading};
+use super::door::Door;
+use super::silences::Problem;
+use super::{Peer, Refused, State, plain, reading};
 use crate::store::Store;
 
 /// The routes.
 pub(super) fn routes<S: Store>(state: &State<S>) -> BoxedFilter<(Response,)> {
     let healthz = get("healthz").map(|| plain(StatusCode::OK, "ok"));
     let ready = state.ready.clone();
-    let readyz = get("readyz").and(local()).untuple_one().map(move || {
+    let readyz = get("readyz").and(watcher(state)).untuple_one().map(move || {
         if *ready.borrow() {
             plain(StatusCode::OK, "ready")
         } else {
@@ -20,7 +25,7 @@ pub(super) fn routes<S: Store>(state: &State<S>) -> BoxedFilter<(Response,)> {
         }
     });
     let shared = state.clone();
-    let metrics = get("metrics").and(local()).untuple_one().map(move || {
+    let metrics = get("metrics").and(watcher(state)).untuple_one().map(move || {
         let text = shared.metrics.encode(shared.store.last(), &shared.store.fates());
         let mut response = Response::new(text.into());
         let kind = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
@@ -35,27 +40,33 @@ fn get(path: &'static str) -> impl Filter<Extract = (), Error = Rejection> + Clo
     warp::path(path).and(warp::path::end()).and(warp::method()).and_then(reading).untuple_one()
 }
 
-/// Requests of this machine only, under its own name: a page elsewhere whose name was made to mean loopback is not.
-pub(super) fn local() -> impl Filter<Extract = ((),), Error = Rejection> + Clone {
-    warp::ext::optional::<Peer>().and(warp::header::headers_cloned()).and_then(
-        async |peer: Option<Peer>, headers: HeaderMap| {
-            if from_this_machine(peer.as_ref(), &headers) && names_this_machine(&headers) {
-                Ok(())
-            } else {
-                Err(Rejection::from(Refused::new(StatusCode::FORBIDDEN, "for this machine only")))
-            }
-        },
-    )
+/// Requests for what is no secret: by a name of ours, so that no page elsewhere can pass for us.
+pub(super) fn named<S: Store>(state: &State<S>) -> BoxedFilter<((),)> {
+    checked(state, Door::check_host)
 }
 
-/// Whether `Host` is localhost or an address, which no one else's DNS can hand out.
-pub(super) fn names_this_machine(headers: &HeaderMap) -> bool {
-    let Some(host) = headers.get(header::HOST) else { return true };
-    let Ok(host) = host.to_str() else { return false };
-    let name = match host.strip_prefix('[') {
-        Some(v6) => v6.split(']').next().unwrap_or_default(),
-        None => host.split(':').next().unwrap_or_default(),
-    };
-    let name = name.trim_end_matches('.').to_ascii_lowercase();
-    name == "localhost" || name.ends_with(".localhost") || name.parse::<std::net::IpAddr>().is_ok()
+fn watcher<S: Store>(state: &State<S>) -> BoxedFilter<((),)> {
+    checked(state, Door::check_watcher)
+}
+
+fn checked<S: Store>(
+    state: &State<S>,
+    check: fn(&Door, &HeaderMap, Option<&Peer>) -> Result<(), Problem>,
+) -> BoxedFilter<((),)> {
+    let door = Arc::clone(&state.door);
+    let seen = warp::ext::optional::<Peer>().and(warp::header::headers_cloned());
+    seen.and_then(move |peer: Option<Peer>, headers: HeaderMap| {
+        let checked = check(&door, &headers, peer.as_ref());
+        async move {
+            checked.map_err(|problem| {
+                let why = match problem.status {
+                    StatusCode::MISDIRECTED_REQUEST => "this server does not go by that name",
+                    StatusCode::UNAUTHORIZED => "not authorized",
+                    _ => "for this machine only",
+                };
+                Rejection::from(Refused::new(problem.status, why))
+            })
+        }
+    })
+    .boxed()
 }

@@ -1,4 +1,5 @@
-//! The live page: its files, built in, under a policy that lets nothing else run. What it shows it asks of `/api/v1`.
+//! The live page: its files, built in, under a policy that lets nothing else run. What it shows it asks of `/api/v1`,
+//! so that whoever may not look sees an empty page, and how to log in.
 
 use base64::Engine as _;
 use sha2::{Digest, Sha256};
@@ -7,7 +8,7 @@ use warp::filters::BoxedFilter;
 use warp::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use warp::reply::Response;
 
-use super::ops::local;
+use super::ops::named;
 use super::{Refused, State, reading};
 use crate::store::Store;
 
@@ -53,14 +54,14 @@ struct Asset {
 }
 
 /// The routes: the page at `/`, what it is made of below `/page`.
-pub(super) fn routes<S: Store>(_: &State<S>) -> BoxedFilter<(Response,)> {
+pub(super) fn routes<S: Store>(state: &State<S>) -> BoxedFilter<(Response,)> {
     let assets: std::sync::Arc<[Asset]> = FILES.iter().filter_map(asset).collect();
     let page = warp::path::end().map(|| "index.html".to_owned());
     let part = warp::path("page").and(warp::path::param::<String>()).and(warp::path::end());
     page.or(part)
         .unify()
         .and(warp::method().and_then(reading))
-        .and(local())
+        .and(named(state))
         .and(warp::header::headers_cloned())
         .and_then(move |name: String, (), (), headers: HeaderMap| {
             let found = assets.iter().find(|asset| asset.name == name).cloned();

@@ -72,7 +72,13 @@ impl Peer {
     /// Whether it is this machine, or a proxy on it.
     #[must_use]
     pub fn is_loopback(&self) -> bool {
-        self.address.ip().to_canonical().is_loopback()
+        self.ip().is_loopback()
+    }
+
+    /// Its address; an IPv4 address in the clothes of IPv6 as itself.
+    #[must_use]
+    pub fn ip(&self) -> std::net::IpAddr {
+        self.address.ip().to_canonical()
     }
 
     /// The request is here in full: from here to the answer, the connection is not closed to make room.

@@ -27,8 +27,10 @@ impl Silenced {
         let mut world = World::new(Fake::default());
         let (published, seen) = watch::channel(Published { folded: Seq(u64::MAX), ..Published::default() });
         let token = Secret::new(TOKEN);
-        let silencing = Silencing::new(token.clone(), seen, Some("https://foghorn.example.net"));
-        world.state = world.state.with_silencing(silencing);
+        let public = Some("https://foghorn.example.net");
+        let silencing = Silencing::new(&token, seen, public);
+        let door = Door::for_this_machine().unwrap().opened(Access::default(), token.clone(), public);
+        world.state = world.state.with_silencing(silencing).with_door(door);
         Self { world, published, key: LinkKey::of(&token) }
     }
 
@@ -88,23 +90,60 @@ async fn without_the_token_nothing_is_said_and_nothing_done() {
     let silenced = Silenced::new();
     let body = json!({"match": {"condition": "ap_offline"}, "for": "1h"}).to_string();
     let long = format!("Bearer {TOKEN}0");
-    for given in
-        ["", "Bearer", "Bearer ", "Bearer x", "Digest 0123456789abcdef0123456789abcdef", TOKEN, &long, "Bearer é"]
-    {
+    for (given, status) in [
+        ("", 403),
+        ("Bearer", 401),
+        ("Bearer ", 401),
+        ("Bearer x", 401),
+        ("Digest 0123456789abcdef0123456789abcdef", 403),
+        (TOKEN, 403),
+        (&long, 401),
+        ("Bearer é", 401),
+    ] {
         for (method, path) in [("GET", API), ("POST", API), ("DELETE", "/api/v1/silences/abc"), ("PUT", API)] {
             let headers = [("authorization", given), ("content-type", "application/json")];
-            let (status, text, _) = request(&silenced.world, method, path, here(), &headers, &body).await;
-            assert_eq!((status, text.as_str()), (401, "{\"error\":\"not authorized\",\"help\":\"\"}\n"), "{given}");
+            let (said, text, _) = request(&silenced.world, method, path, afar(), &headers, &body).await;
+            assert_eq!(said, status, "{given}: {text}");
+            assert!(status == 403 || text == "{\"error\":\"not authorized\",\"help\":\"\"}\n", "{given}: {text}");
         }
     }
     let twice = [("authorization", &*format!("Bearer {TOKEN}")), ("authorization", "Bearer x")];
     assert_eq!(request(&silenced.world, "GET", API, here(), &twice, "").await.0, 401);
-    assert_eq!(request(&silenced.world, "GET", API, here(), &[], "").await.0, 401);
     assert_eq!(silenced.journal(), []);
-    assert_eq!(silenced.world.scrape()["foghorn_silence_requests_total{door=\"api\",answer=\"401\"}"], 34);
+    assert_eq!(silenced.world.scrape()["foghorn_silence_requests_total{door=\"api\",answer=\"401\"}"], 21);
+    assert_eq!(silenced.world.scrape()["foghorn_page_refusals_total{reason=\"token\"}"], 21);
     // Where silencing is not set up, there is nothing.
     let bare = World::new(Fake::default());
     assert_eq!(request(&bare, "GET", API, here(), &[], "").await.0, 404);
+}
+
+#[tokio::test]
+async fn who_is_let_in_silences_without_the_token_and_by_their_name() {
+    let silenced = Silenced::new();
+    let access = Access {
+        trusted_proxies: vec![crate::model::Network::parse("192.0.2.0/24").unwrap()],
+        user_header: Some("x-forwarded-user".parse().unwrap()),
+        ..Access::default()
+    };
+    silenced.world.state.replace_access(access);
+    let body = json!({"match": {"condition": "ap_offline"}, "for": "1h"}).to_string();
+    let name = "ann".repeat(40);
+    for (peer, name, author) in [(here(), None, "api"), (afar(), Some("anna"), "anna"), (afar(), Some(name.as_str()), &name[..80])] {
+        let mut headers = vec![("content-type", "application/json")];
+        headers.extend(name.map(|name| ("x-forwarded-user", name)));
+        let world = &silenced.world;
+        assert_eq!(request(world, "GET", API, peer.clone(), &headers, "").await.0, 200);
+        assert_eq!(request(world, "POST", API, peer.clone(), &headers, &body).await.0, 403, "no proof");
+        let (_, me, _) = request(world, "GET", "/api/v1/me", peer.clone(), &headers, "").await;
+        let me: Value = serde_json::from_str(&me).unwrap();
+        headers.push(("x-csrf-token", me["csrf"].as_str().unwrap()));
+        assert_eq!(request(world, "POST", API, peer, &headers, &body).await.0, 201);
+        assert!(matches!(silenced.journal().last(), Some(Record::Silence(silence)) if silence.author == author));
+        silenced.world.store.records.lock().unwrap().clear();
+    }
+    silenced.world.state.replace_access(Access::default());
+    let headers = [("x-forwarded-user", "anna")];
+    assert_eq!(request(&silenced.world, "GET", API, afar(), &headers, "").await.0, 403, "no longer");
 }
 
 #[tokio::test]
@@ -122,7 +161,8 @@ async fn only_our_own_names_are_answered() {
         ("", 403),
     ] {
         let headers = [("host", host), ("authorization", bearer.as_str())];
-        assert_eq!(request(&silenced.world, "GET", API, here(), &headers, "").await.0, status, "{host}");
+        let by_door = if status == 200 { 200 } else { 421 };
+        assert_eq!(request(&silenced.world, "GET", API, here(), &headers, "").await.0, by_door, "{host}");
         assert_eq!(request(&silenced.world, "GET", &silenced.link(), here(), &headers, "").await.0, status, "{host}");
     }
 }

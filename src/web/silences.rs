@@ -1,4 +1,4 @@
-//! `/api/v1/silences`: what is silenced, for those who have the token. Making and ending one, for the pages too.
+//! `/api/v1/silences`: what is silenced, for those whom the door lets in. Making and ending one, for the pages too.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -14,11 +14,12 @@ use warp::filters::BoxedFilter;
 use warp::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use warp::reply::Response;
 
-use super::ops::names_this_machine;
-use super::{BODY_DEADLINE, Refused, State, ingest};
+use super::door::access::{Public, host, is_own, knows_origin};
+use super::door::Guest;
+use super::{BODY_DEADLINE, Peer, Refused, State, ingest};
 use crate::clock;
 use crate::engine::SilenceState;
-use crate::links::{LinkKey, id_of, same};
+use crate::links::{LinkKey, id_of};
 use crate::model::{Field, Record, Secret, Silence, Timestamp, Until, parse_duration};
 use crate::processor::Published;
 use crate::render::one_line;
@@ -41,38 +42,30 @@ const FOLDED_WITHIN: Duration = Duration::from_secs(5);
 /// What silencing needs beside the store.
 #[derive(Clone, Debug)]
 pub struct Silencing {
-    token: Secret,
     pub(super) key: LinkKey,
     published: watch::Receiver<Published>,
-    /// The host of the public URL, and its origin.
-    public: Option<(String, String)>,
+    public: Option<Public>,
 }
 
 impl Silencing {
     /// Puts it together: the token, what the processor says, and the URL people reach this server by.
     #[must_use]
-    pub fn new(token: Secret, published: watch::Receiver<Published>, public_url: Option<&str>) -> Self {
-        let url = public_url.and_then(|url| reqwest::Url::parse(url).ok());
-        let public =
-            url.and_then(|url| Some((url.host_str()?.to_ascii_lowercase(), url.origin().ascii_serialization())));
-        Self { key: LinkKey::of(&token), token, published, public }
+    pub fn new(token: &Secret, published: watch::Receiver<Published>, public_url: Option<&str>) -> Self {
+        Self { key: LinkKey::of(token), published, public: public_url.and_then(Public::of) }
     }
 
     /// Whether `Host` is ours: no page whose name was made to mean this machine gets past it.
     pub(super) fn knows_host(&self, headers: &HeaderMap) -> bool {
-        let named = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
-        let name = named.rsplit_once(':').filter(|(_, port)| port.bytes().all(|b| b.is_ascii_digit()));
-        let name = name.map_or(named, |(name, _)| name).trim_end_matches('.').to_ascii_lowercase();
-        names_this_machine(headers) || self.public.as_ref().is_some_and(|(host, _)| *host == name)
+        if !headers.contains_key(header::HOST) {
+            return true;
+        }
+        let is_public = |name: &str| self.public.as_ref().is_some_and(|public| public.is_named(name));
+        host(headers).is_some_and(|(name, _)| is_own(&name) || is_public(&name))
     }
 
     /// Whether the page that sends this, if one does, is ours.
     pub(super) fn knows_origin(&self, headers: &HeaderMap) -> bool {
-        let Some(origin) = headers.get(header::ORIGIN) else { return true };
-        let Ok(origin) = origin.to_str() else { return false };
-        let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
-        let is_host = origin.split_once("://").is_some_and(|(_, named)| !host.is_empty() && named == host);
-        is_host || self.public.as_ref().is_some_and(|(_, public)| public == origin)
+        knows_origin(self.public.as_ref(), headers)
     }
 
     pub(super) fn find(&self, id: &str) -> Option<SilenceState> {
@@ -114,12 +107,19 @@ pub(super) fn routes<S: Store>(state: &State<S>) -> BoxedFilter<(Response,)> {
         .and(warp::method())
         .and(warp::query::raw().or(warp::any().map(String::new)).unify())
         .and(warp::header::headers_cloned())
+        .and(warp::ext::optional::<Peer>())
         .and(warp::body::stream())
-        .and_then(move |id: Option<String>, method, query: String, headers, body| {
+        .and_then(move |id: Option<String>, method, query: String, headers, peer: Option<Peer>, body| {
             let state = state.clone();
             async move {
                 let Some(silencing) = state.silencing.clone() else { return Err(Refused::NOT_FOUND.into()) };
-                let answer = answer(&state, &silencing, id.as_deref(), method, &query, &headers, body).await;
+                let answer = match state.door.enter(&method, &headers, peer.as_ref()) {
+                    Ok(guest) => {
+                        let asked = (&method, id.as_deref(), query.as_str());
+                        answer(&state, &silencing, &guest, asked, &headers, body).await
+                    }
+                    Err(problem) => Err(problem),
+                };
                 let answer = answer.unwrap_or_else(|problem| refusal(&problem));
                 state.metrics.silence("api", answer.status().as_u16());
                 Ok::<_, warp::Rejection>(answer)
@@ -131,20 +131,12 @@ pub(super) fn routes<S: Store>(state: &State<S>) -> BoxedFilter<(Response,)> {
 async fn answer<S: Store>(
     state: &State<S>,
     silencing: &Silencing,
-    id: Option<&str>,
-    method: Method,
-    query: &str,
+    guest: &Guest,
+    (method, id, query): (&Method, Option<&str>, &str),
     headers: &HeaderMap,
     body: impl Stream<Item = Result<impl Buf, warp::Error>> + Send,
 ) -> Result<Response, Problem> {
-    if !silencing.knows_host(headers) {
-        let help = "ask by localhost, by an address or by the name in `server.public_url`";
-        return Err(Problem::new(StatusCode::FORBIDDEN, "this server does not go by that name", help));
-    }
-    if !is_authorized(headers, &silencing.token) {
-        return Err(Problem::new(StatusCode::UNAUTHORIZED, "not authorized", ""));
-    }
-    match (&method, id) {
+    match (method, id) {
         (&Method::GET | &Method::HEAD, None) => {
             check_ready(state)?;
             let silences = Arc::clone(&silencing.published.borrow().silences);
@@ -157,7 +149,7 @@ async fn answer<S: Store>(
                 .and_then(|asked| serde_json::from_value(asked.into()))
                 .map_err(|e| Problem::bad(format!("the body does not read: {e}"), "docs/api.md shows one"))?;
             let now = state.wall();
-            let silence = silence(asked, now)?;
+            let silence = silence(asked, guest, now)?;
             check_room(silencing, &silence.id)?;
             let (made, heeded) = make(state, silencing, silence).await?;
             let mut answer = json_of(&made);
@@ -170,20 +162,12 @@ async fn answer<S: Store>(
             check_ready(state)?;
             let author = form_urlencoded::parse(query.as_bytes()).find(|(key, _)| key == "author");
             let author = text(author.as_ref().map(|(_, value)| value.as_ref()), "author", MAX_AUTHOR)?;
-            let found = expire(state, silencing, id, or_api(author)).await?;
+            let found = expire(state, silencing, id, or_guest(author, guest)).await?;
             Ok(reply(StatusCode::OK, &json_of(&found)))
         }
         (_, None) => Err(Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method not allowed", "GET, HEAD, POST")),
         (_, Some(_)) => Err(Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method not allowed", "DELETE")),
     }
-}
-
-/// Exactly one `Authorization: Bearer <token>`.
-fn is_authorized(headers: &HeaderMap, token: &Secret) -> bool {
-    let mut values = headers.get_all(header::AUTHORIZATION).iter();
-    let (Some(value), None) = (values.next(), values.next()) else { return false };
-    let Some((scheme, given)) = value.as_bytes().split_at_checked(7) else { return false };
-    scheme.eq_ignore_ascii_case(b"bearer ") && same(token, given.trim_ascii())
 }
 
 /// What is silenced is known once everything journaled before the start is judged.
@@ -228,7 +212,7 @@ struct Asked {
     comment: Option<String>,
 }
 
-fn silence(asked: Asked, now: Timestamp) -> Result<Silence, Problem> {
+fn silence(asked: Asked, guest: &Guest, now: Timestamp) -> Result<Silence, Problem> {
     let matches = asked.matches.unwrap_or_else(|| json!({}));
     check_match(&matches, asked.all)?;
     let bytes = clock::unguessable()
@@ -237,14 +221,17 @@ fn silence(asked: Asked, now: Timestamp) -> Result<Silence, Problem> {
         id: id_of(&bytes),
         matches,
         until: until(asked.lasts.as_deref(), asked.until.as_deref(), now)?,
-        author: or_api(text(asked.author.as_deref(), "author", MAX_AUTHOR)?),
+        author: or_guest(text(asked.author.as_deref(), "author", MAX_AUTHOR)?, guest),
         comment: text(asked.comment.as_deref(), "comment", MAX_COMMENT)?,
         created: now,
     })
 }
 
-fn or_api(author: String) -> String {
-    if author.is_empty() { "api".to_owned() } else { author }
+/// Who it was: as they say, else as the door knows them.
+fn or_guest(author: String, guest: &Guest) -> String {
+    let known = || text(Some(&guest.name.chars().take(MAX_AUTHOR).collect::<String>()), "author", MAX_AUTHOR);
+    let known = if author.is_empty() { known().unwrap_or_default() } else { author };
+    if known.is_empty() { "api".to_owned() } else { known }
 }
 
 fn check_match(matches: &Value, all: bool) -> Result<(), Problem> {

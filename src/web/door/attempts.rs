@@ -1,0 +1,102 @@
+//! How often a password may be guessed: few times, from anywhere.
+
+use std::collections::VecDeque;
+use std::net::{IpAddr, Ipv6Addr};
+use std::time::Duration;
+
+/// A guess counts for so long.
+const MINUTE: Duration = Duration::from_secs(60);
+/// Wrong ones of one address in that time …
+const OF_ONE: usize = 5;
+/// … and of all together. So few that a list holds them.
+const OF_ALL: usize = 30;
+
+/// The guesses of the last minute that were wrong, or are not known to be right.
+#[derive(Debug, Default)]
+pub(super) struct Attempts {
+    made: VecDeque<Attempt>,
+    next: u64,
+}
+
+#[derive(Debug)]
+struct Attempt {
+    number: u64,
+    at: Duration,
+    from: IpAddr,
+}
+
+impl Attempts {
+    /// One more guess. It counts as wrong until [`Attempts::forgive`]: who hangs up before the answer has guessed too.
+    ///
+    /// # Errors
+    /// How long to wait.
+    pub(super) fn begin(&mut self, from: IpAddr, now: Duration) -> Result<u64, Duration> {
+        while self.made.front().is_some_and(|first| first.at + MINUTE <= now) {
+            self.made.pop_front();
+        }
+        let from = household(from);
+        // The oldest that must be forgotten before there is room.
+        let all = self.made.len().checked_sub(OF_ALL).and_then(|n| self.made.get(n));
+        let mine: Vec<&Attempt> = self.made.iter().filter(|attempt| attempt.from == from).collect();
+        let one = mine.len().checked_sub(OF_ONE).and_then(|n| mine.get(n).copied());
+        if let Some(until) = all.into_iter().chain(one).map(|attempt| attempt.at + MINUTE).max() {
+            return Err(until.saturating_sub(now));
+        }
+        self.next += 1;
+        self.made.push_back(Attempt { number: self.next, at: now, from });
+        Ok(self.next)
+    }
+
+    /// It was right, or never tried: it costs nothing.
+    pub(super) fn forgive(&mut self, number: u64) {
+        self.made.retain(|attempt| attempt.number != number);
+    }
+}
+
+/// Of IPv6 a customer has a /64 at least.
+fn household(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX)).into(),
+        v4 @ IpAddr::V4(_) => v4,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn guess(attempts: &mut Attempts, from: &str, at: u64) -> Result<u64, u64> {
+        attempts.begin(from.parse().unwrap(), Duration::from_secs(at)).map_err(|wait| wait.as_secs())
+    }
+
+    #[test]
+    fn five_wrong_ones_a_minute_and_right_ones_cost_nothing() {
+        let mut attempts = Attempts::default();
+        for n in 0..40 {
+            let right = guess(&mut attempts, "192.0.2.1", n / 4).unwrap();
+            attempts.forgive(right);
+        }
+        for second in 10..15 {
+            assert!(guess(&mut attempts, "192.0.2.1", second).is_ok());
+        }
+        assert_eq!(guess(&mut attempts, "192.0.2.1", 15), Err(55));
+        assert_eq!(guess(&mut attempts, "::ffff:192.0.2.1", 69), Err(1), "the same in other clothes");
+        assert!(guess(&mut attempts, "192.0.2.2", 15).is_ok(), "another");
+        assert!(guess(&mut attempts, "192.0.2.1", 70).is_ok());
+        assert_eq!(guess(&mut attempts, "192.0.2.1", 70), Err(1));
+    }
+
+    #[test]
+    fn a_whole_network_is_one_and_all_together_have_thirty() {
+        let mut attempts = Attempts::default();
+        for n in 0..5 {
+            assert!(guess(&mut attempts, &format!("2001:db8::{n}"), 0).is_ok());
+        }
+        assert_eq!(guess(&mut attempts, "2001:db8::ffff:1", 0), Err(60));
+        for n in 0..25 {
+            assert!(guess(&mut attempts, &format!("2001:db8:0:{}::1", n + 1), n).is_ok(), "{n}");
+        }
+        assert_eq!(guess(&mut attempts, "192.0.2.1", 24), Err(36));
+        assert!(guess(&mut attempts, "192.0.2.1", 60).is_ok());
+    }
+}

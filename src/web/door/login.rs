@@ -1,0 +1,207 @@
+//! `/api/v1/me`, `login` and `logout`: for whoever asks by a name of ours, let in or not.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+use warp::Filter;
+use warp::filters::BoxedFilter;
+use warp::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use warp::reply::Response;
+
+use super::access::Access;
+use super::sessions::LONGEST;
+use super::{Door, How, Guest, Reason, guest_of};
+use crate::model::Secret;
+use crate::password;
+use crate::store::Store;
+use crate::web::silences::{Problem, read_body, refusal, reply};
+use crate::web::{Peer, State};
+
+/// So many may wait while one password is checked.
+pub(super) const MOST_WAITING: usize = 8;
+/// How long those are told to wait who find no place.
+const BUSY: Duration = Duration::from_secs(2);
+
+/// What a browser knows the session by. `__Host-`: no other host, and nothing without https, can have set it.
+pub(super) fn cookie_name(https: bool) -> &'static str {
+    if https { "__Host-foghorn" } else { "foghorn" }
+}
+
+/// The routes.
+pub(in crate::web) fn routes<S: Store>(state: &State<S>) -> BoxedFilter<(Response,)> {
+    let state = state.clone();
+    let path = |name: &'static str| warp::path(name).and(warp::path::end()).map(move || name);
+    warp::path!("api" / "v1" / ..)
+        .and(path("me").or(path("login")).unify().or(path("logout")).unify())
+        .and(warp::method())
+        .and(warp::header::headers_cloned())
+        .and(warp::ext::optional::<Peer>())
+        .and(warp::body::stream())
+        .then(move |name, method: Method, headers: HeaderMap, peer: Option<Peer>, body| {
+            let state = state.clone();
+            async move {
+                let (door, peer) = (&state.door, peer.as_ref());
+                let answer = match (name, &method) {
+                    ("me", &Method::GET | &Method::HEAD) => door.me(&headers, peer),
+                    ("logout", &Method::POST) => door.log_out(&headers, peer),
+                    ("login", &Method::POST) => match door.check_login(&headers, peer) {
+                        Ok(hash) => match read_body(&state, &headers, "application/json", body).await {
+                            Ok(body) => door.log_in(hash, &body, &headers, peer).await,
+                            Err(problem) => Err(problem),
+                        },
+                        Err(problem) => Err(problem),
+                    },
+                    ("me", _) => Err(Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method not allowed", "GET, HEAD")),
+                    _ => Err(Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method not allowed", "POST")),
+                };
+                answer.unwrap_or_else(|problem| refusal(&problem))
+            }
+        })
+        .boxed()
+}
+
+/// What a login says.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Asked {
+    password: String,
+}
+
+impl Door {
+    /// Who asks, and what they may do.
+    fn me(&self, headers: &HeaderMap, peer: Option<&Peer>) -> Result<Response, Problem> {
+        self.check_host(headers, peer)?;
+        let access = self.access();
+        Ok(reply(StatusCode::OK, &shown(self.who(&access, headers, peer).as_ref())))
+    }
+
+    /// Whether a login may be tried at all: the hash to try it by.
+    fn check_login(&self, headers: &HeaderMap, peer: Option<&Peer>) -> Result<Secret, Problem> {
+        self.check_host(headers, peer)?;
+        self.check_page(headers).map_err(|reason| self.refuse(reason, peer))?;
+        self.access().password.clone().ok_or_else(|| {
+            let help = "`server.password` sets one: docs/api.md, Who may";
+            Problem::new(StatusCode::CONFLICT, "there is no password to log in with", help)
+        })
+    }
+
+    async fn log_in(
+        &self,
+        hash: Secret,
+        body: &[u8],
+        headers: &HeaderMap,
+        peer: Option<&Peer>,
+    ) -> Result<Response, Problem> {
+        // What does not read may be a password all the same: it is not repeated.
+        let given = serde_json::from_slice::<Asked>(body).map(|asked| Secret::new(asked.password)).map_err(|_| {
+            Problem::new(StatusCode::BAD_REQUEST, "the body does not read", "as in {\"password\": \"…\"}")
+        })?;
+        let access = self.access();
+        let client = access.client(headers, peer).unwrap_or_else(|| super::from(peer));
+        let begun = self.inside().attempts.begin(client, self.clock.elapsed());
+        let attempt = match begun {
+            Ok(attempt) => attempt,
+            Err(wait) => return Ok(self.try_later("limited", "too many wrong passwords", wait, peer)),
+        };
+        let Some(right) = self.is_right(hash.clone(), given).await else {
+            self.inside().attempts.forgive(attempt);
+            return Ok(self.try_later("busy", "others are logging in", BUSY, peer));
+        };
+        if !right {
+            self.metrics.login("wrong");
+            if self.speaks("wrong password") {
+                tracing::warn!(from = %client, "a wrong password");
+            }
+            return Err(Problem::new(StatusCode::UNAUTHORIZED, "that is not the password", ""));
+        }
+        let begun = {
+            let mut inside = self.inside();
+            inside.attempts.forgive(attempt);
+            // It may have been changed meanwhile; who had the old one is not let in.
+            if self.access().password.as_ref() != Some(&hash) {
+                return Err(Reason::Session.problem());
+            }
+            inside.sessions.begin(self.clock.elapsed())
+        };
+        let Ok((cookie, found)) = begun else {
+            return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "no randomness for a session", ""));
+        };
+        self.metrics.login("ok");
+        tracing::info!(from = %client, "logged in");
+        let mut response = reply(StatusCode::OK, &shown(Ok(&guest_of(found))));
+        self.set_cookie(&mut response, &access, headers, peer, cookie.expose(), LONGEST);
+        Ok(response)
+    }
+
+    /// Whether the password is right; `None` when too many ask.
+    async fn is_right(&self, hash: Secret, given: Secret) -> Option<bool> {
+        let place = Arc::clone(&self.waiting).try_acquire_owned().ok()?;
+        let turn = Arc::clone(&self.checking).acquire_owned().await.ok()?;
+        // The thread has the place and the turn: who hangs up does not make room for one more at once.
+        let check = tokio::task::spawn_blocking(move || {
+            let right = password::verify(&hash, &given);
+            drop((turn, place));
+            right
+        });
+        check.await.ok()
+    }
+
+    fn try_later(&self, outcome: &'static str, error: &str, wait: Duration, peer: Option<&Peer>) -> Response {
+        self.metrics.login(outcome);
+        if self.speaks(outcome) {
+            tracing::warn!(outcome, from = %super::from(peer), "a login was put off");
+        }
+        let seconds = wait.as_secs() + 1;
+        let help = format!("try again in {seconds} s");
+        let mut response = refusal(&Problem::new(StatusCode::TOO_MANY_REQUESTS, error, help));
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        response
+    }
+
+    fn log_out(&self, headers: &HeaderMap, peer: Option<&Peer>) -> Result<Response, Problem> {
+        self.enter(&Method::POST, headers, peer)?;
+        let access = self.access();
+        if let Some(cookie) = self.cookie(&access, headers, peer) {
+            self.inside().sessions.end(cookie.expose());
+        }
+        let mut response = reply(StatusCode::OK, &shown(self.who(&access, headers, peer).as_ref()));
+        self.set_cookie(&mut response, &access, headers, peer, "", Duration::ZERO);
+        Ok(response)
+    }
+
+    fn set_cookie(
+        &self,
+        response: &mut Response,
+        access: &Access,
+        headers: &HeaderMap,
+        peer: Option<&Peer>,
+        value: &str,
+        lasts: Duration,
+    ) {
+        let https = access.is_https(self.public.as_ref(), headers, peer);
+        let (name, secure) = (cookie_name(https), if https { "; Secure" } else { "" });
+        let age = lasts.as_secs();
+        let cookie = format!("{name}={value}; Path=/; Max-Age={age}; HttpOnly; SameSite=Strict{secure}");
+        if let Ok(mut cookie) = HeaderValue::from_str(&cookie) {
+            cookie.set_sensitive(true);
+            response.headers_mut().insert(header::SET_COOKIE, cookie);
+        }
+    }
+}
+
+/// Who someone is, as the API says it.
+fn shown(who: Result<&Guest, &Reason>) -> Value {
+    match who {
+        Ok(guest) => json!({
+            "name": guest.name, "how": guest.how.word(),
+            "csrf": guest.proof.as_ref().filter(|_| guest.how != How::Token).map(Secret::expose),
+            "can_see": true, "can_act": guest.may_act(), "login": false, "help": "",
+        }),
+        Err(reason) => json!({
+            "name": "", "how": null, "csrf": null, "can_see": false, "can_act": false,
+            "login": matches!(reason, Reason::Login | Reason::Session), "help": reason.problem().help,
+        }),
+    }
+}
