@@ -306,8 +306,7 @@ fn resolve(text: &str, path: Option<&Path>, reader: &mut Reader<'_>) -> Option<C
     let sources = settings::sources(reader, &file);
     if let Some(what) = exposed(server.listen, &sources) {
         reader.problems.error(listen, what, "give it `secrets`, or say `allow_unsigned: true`, or listen on 127.0.0.1");
-    }
-    if let Some((what, help)) = server.unseen(server.listen) {
+    } else if let Some((what, help)) = server.unseen(server.listen) {
         reader.problems.warn(listen, what, help);
     }
     let (destinations, all) = settings::destinations(reader, &file);

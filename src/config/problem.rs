@@ -165,22 +165,23 @@ impl<'a> Collector<'a> {
         found
     }
 
-    /// The whole text with its secrets masked, every other character in its place: what the journal may keep.
+    /// The whole text with its secrets masked, every other character in its place: what the journal may keep. It still
+    /// reads as YAML: a bare `***` would be an alias.
     pub(super) fn masked_text(&self) -> String {
         let mut text = String::new();
         for (line, number) in self.lines.iter().zip(1..) {
             let mut masked: Vec<char> = line.chars().collect();
-            self.mask_secrets(number, &mut masked);
+            self.mask_secrets(number, 'x', &mut masked);
             text.extend(masked);
             text.push('\n');
         }
         text
     }
 
-    fn mask_secrets(&self, line: u64, text: &mut [char]) {
+    fn mask_secrets(&self, line: u64, mask: char, text: &mut [char]) {
         for at in self.secret.iter().filter(|at| at.line == line) {
             let from = usize::try_from(at.column.saturating_sub(1)).unwrap_or_default();
-            text.iter_mut().skip(from).take(at.width).for_each(mask_char);
+            text.iter_mut().skip(from).take(at.width).for_each(|c| mask_char(c, mask));
         }
     }
 
@@ -192,7 +193,7 @@ impl<'a> Collector<'a> {
         if self.guess && in_secret_place(self.lines.get(..=index)?) {
             mask_values(&mut masked);
         }
-        self.mask_secrets(line, &mut masked);
+        self.mask_secrets(line, '*', &mut masked);
         // A tab is one column for us and several on a terminal.
         masked.iter_mut().filter(|c| c.is_control()).for_each(|c| *c = ' ');
         let left = masked.len().saturating_sub(usize::try_from(column.saturating_sub(1)).unwrap_or_default());
@@ -201,9 +202,9 @@ impl<'a> Collector<'a> {
     }
 }
 
-fn mask_char(c: &mut char) {
+fn mask_char(c: &mut char, mask: char) {
     if !matches!(c, '"' | '\'' | ' ' | ',' | '[' | ']' | '{' | '}') {
-        *c = '*';
+        *c = mask;
     }
 }
 
@@ -260,7 +261,7 @@ fn mask_values(line: &mut [char]) {
             || bare.starts_with("file:")
             || bare == "-";
         if !keep && (bare.len() >= 6 || word.contains("://")) {
-            line.iter_mut().skip(from).take(len).for_each(mask_char);
+            line.iter_mut().skip(from).take(len).for_each(|c| mask_char(c, '*'));
         }
         from += len;
     }

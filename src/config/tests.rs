@@ -81,6 +81,11 @@ fn everything_documented_is_read() {
     assert_eq!(config.server.max_body, 2 << 20);
     assert_eq!(config.server.retention.size, 1 << 30);
     assert_eq!(config.server.log, Log::Json);
+    let access = &config.server.access;
+    assert!(access.password.as_ref().unwrap().expose().starts_with("$argon2id$"));
+    assert_eq!((access.trusted_proxies.len(), access.user_header.as_deref()), (3, Some("Remote-User")));
+    assert_eq!(access.hosts, ["foghorn.lan", "noc"]);
+    assert!(!config.record().text.contains("argon2"), "the journal has no hash");
     assert_eq!(config.sources[0].max_event_age, None);
     assert!(config.sources[1].store_all);
     assert_eq!(config.destinations.len(), 4);
@@ -127,7 +132,8 @@ fn everything_documented_is_read() {
         assert!(explained.contains(line), "no {line} in\n{explained}");
     }
     assert!(explained.contains("group_wait: 20s") && explained.contains("DISCONNECTED"), "{explained}");
-    assert!(!explained.contains("canary"), "{explained}");
+    assert!(explained.contains("  trusted_proxies: [127.0.0.1, 10.0.0.0/8, fd00::/8]\n"), "{explained}");
+    assert!(!explained.contains("canary") && !explained.contains("argon2"), "{explained}");
 }
 
 #[test]

@@ -1,7 +1,6 @@
 //! The door from outside: who is let in by what is configured, what a page elsewhere cannot do, logins and their end.
 
 use std::net::SocketAddr;
-use std::sync::Mutex as StdMutex;
 
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
@@ -101,7 +100,6 @@ async fn who_is_let_in() {
         (proxied(), PROXY, vec![("x-forwarded-user", " zoë@example.net ")], "proxy zoë@example.net"),
         (proxied(), PROXY, vec![], "403 the proxy does not say who asks"),
         (proxied(), PROXY, vec![("x-forwarded-user", " ")], "403 the proxy does not say who asks"),
-        (proxied(), PROXY, vec![anna, ("x-forwarded-user", "root")], "403 the proxy does not say who asks"),
         (proxied(), PROXY, vec![("x-forwarded-user", &long)], "403 the proxy does not say who asks"),
         (proxied(), PROXY, vec![("x-forwarded-user", "a\tb")], "403 the proxy does not say who asks"),
         (proxied(), PROXY, vec![anna, ("authorization", "Bearer of-the-proxy")], "proxy anna"),
@@ -181,8 +179,29 @@ async fn only_names_of_ours_are_answered() {
         assert_eq!(login, if known { 409 } else { 421 }, "{host}");
         assert_eq!(request(&world, "GET", "/healthz", at(AFAR), &headers, "").await.0, 200, "{host}");
     }
-    let twice = [("host", "localhost"), ("host", "localhost")];
-    assert_eq!(request(&world, "GET", ASK, at(HERE), &twice, "").await.0, 421);
+}
+
+/// `warp::test` sends each header once.
+#[tokio::test]
+async fn what_is_said_twice_is_believed_neither_time() {
+    let world = world(access(false, &[PROXY], Some("x-forwarded-user")));
+    let bearer = format!("Bearer {TOKEN}");
+    for (method, ip, twice, more, status) in [
+        (Method::GET, HERE, ["host", "localhost", "localhost"], vec![], 421),
+        (Method::GET, PROXY, ["x-forwarded-user", "anna", "anna"], vec![], 403),
+        (Method::GET, AFAR, ["authorization", &bearer, "Bearer x"], vec![], 401),
+        (Method::GET, AFAR, ["authorization", "Basic eDp5", &bearer], vec![], 401),
+        (Method::PUT, AFAR, ["sec-fetch-site", "same-origin", "cross-site"], vec![("authorization", &bearer)], 403),
+        (Method::PUT, AFAR, ["origin", PUBLIC, "http://evil.example.net"], vec![("authorization", &bearer)], 403),
+    ] {
+        let mut headers = HeaderMap::new();
+        let [name, one, another] = twice;
+        for (name, value) in [(name, one), (name, another)].into_iter().chain(more.iter().map(|(n, v)| (*n, v.as_str()))) {
+            headers.append(name.parse::<warp::http::HeaderName>().unwrap(), value.parse().unwrap());
+        }
+        let refused = world.state.door.enter(&method, &headers, Some(&at(ip))).unwrap_err();
+        assert_eq!(refused.status.as_u16(), status, "{twice:?}");
+    }
 }
 
 #[tokio::test]
@@ -204,7 +223,6 @@ async fn no_other_page_acts_in_anyones_name() {
         (vec![host, with, ("origin", "http://localhost:9090")], "another page"),
         (vec![host, with, ("origin", "http://evil.example.net")], "another page"),
         (vec![host, with, ("origin", "null")], "another page"),
-        (vec![host, with, ("origin", "http://localhost:8080"), ("origin", "http://evil.example.net")], "another page"),
         (vec![host, with, ("sec-fetch-site", "cross-site")], "another page"),
         (vec![host, with, ("sec-fetch-site", "same-site")], "another page"),
         (vec![host, ("authorization", &bearer), ("origin", "http://evil.example.net")], "another page"),
@@ -217,7 +235,7 @@ async fn no_other_page_acts_in_anyones_name() {
         assert!(!text.contains(&proof) && !text.contains(TOKEN));
     }
     let scrape = world.scrape();
-    assert_eq!(scrape["foghorn_page_refusals_total{reason=\"origin\"}"], 7);
+    assert_eq!(scrape["foghorn_page_refusals_total{reason=\"origin\"}"], 6);
     assert_eq!(scrape["foghorn_page_refusals_total{reason=\"csrf\"}"], 3);
     // One person's proof is not another's.
     let proxied = super::tests::world(access(false, &[PROXY], Some("remote-user")));
@@ -311,10 +329,9 @@ async fn logging_out_and_another_password_end_a_session_and_what_goes_on_for_it(
 
 #[tokio::test(start_paused = true)]
 async fn guessing_is_bounded_and_what_was_guessed_is_said_nowhere() {
-    let heard = Heard::default();
-    let _listening = tracing::subscriber::set_default(
-        tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_writer(heard.clone()).finish(),
-    );
+    // Of the whole process: what a line's place is known by is remembered for all threads.
+    let listener = tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_ansi(false);
+    tracing::subscriber::set_global_default(listener.with_writer(|| Heard).finish()).unwrap();
     let world = world(access(true, &[PROXY], None));
     for n in 0..5 {
         assert_eq!(log_in(&world, AFAR, &[], &format!("canary {n}")).await.0, 401);
@@ -352,7 +369,7 @@ async fn guessing_is_bounded_and_what_was_guessed_is_said_nowhere() {
     let secret = cookie.split_once(';').unwrap().0.split_once('=').unwrap().1;
     request(&world, "GET", ASK, at(AFAR), &[("cookie", "foghorn=altered-canary")], "").await;
     request(&world, "GET", ASK, at(AFAR), &[("authorization", "Bearer canary")], "").await;
-    let log = heard.text();
+    let log = HEARD.take();
     assert_eq!(log.matches("a wrong password").count(), 1, "{log}");
     assert!(log.contains("logged in") && log.contains("why=\"session\"") && log.contains("why=\"token\""), "{log}");
     for hidden in ["canary", "argon2", secret, TOKEN] {
@@ -386,29 +403,19 @@ async fn few_wait_while_a_password_is_checked() {
     assert_eq!(world.scrape()["foghorn_logins_total{outcome=\"busy\"}"], 1);
 }
 
-/// What was logged.
-#[derive(Clone, Default)]
-struct Heard(Arc<StdMutex<Vec<u8>>>);
-
-impl Heard {
-    fn text(&self) -> String {
-        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
-    }
+thread_local! {
+    /// What was logged on this thread.
+    static HEARD: std::cell::Cell<String> = const { std::cell::Cell::new(String::new()) };
 }
+
+struct Heard;
 
 impl std::io::Write for Heard {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
+        HEARD.set(HEARD.take() + &String::from_utf8_lossy(bytes));
         Ok(bytes.len())
     }
     fn flush(&mut self) -> std::io::Result<()> {
         Ok(())
-    }
-}
-
-impl<'a> tracing_subscriber::fmt::MakeWriter<'a> for Heard {
-    type Writer = Self;
-    fn make_writer(&'a self) -> Self {
-        self.clone()
     }
 }
