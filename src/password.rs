@@ -70,7 +70,10 @@ mod tests {
             ("hunter2canary", "not the hash"),
             ("", "not the hash"),
             ("$2b$12$abcdefghijklmnopqrstuuMlfPMVm5nJkPqYpWu7f9Yv7p4vJ0e1G", "is not "),
-            ("$argon2i$v=19$m=64,t=2,p=1$c29tZXNhbHRzYWx0$2CSmVDrwyLMWxq9vYpYwCSDOcKPHoqZEnVtBRxRCb2k", "not an Argon2id"),
+            (
+                "$argon2i$v=19$m=64,t=2,p=1$c29tZXNhbHRzYWx0$2CSmVDrwyLMWxq9vYpYwCSDOcKPHoqZEnVtBRxRCb2k",
+                "not an Argon2id",
+            ),
             ("$argon2id$v=19$m=19456,t=2,p=1$c29tZXNhbHRzYWx0", "not an Argon2id"),
             ("$argon2id$v=19$m=2097152,t=1,p=4$c29tZXNhbHRzYWx0$2CSmVDrwyLMWxq9vYpYwCSDOcKPHoqZEnVtBRxRCb2k", "64 MiB"),
         ] {

@@ -182,3 +182,35 @@ fn rules_are_tested_and_replayed_where_the_secrets_are_not() {
     let said = String::from_utf8(check.stderr).unwrap();
     assert!(said.contains("NOT_SET_HERE") && said.contains("missing"), "{said}");
 }
+
+#[test]
+fn a_password_is_hashed_and_said_nowhere() {
+    let folder = tempfile::tempdir().unwrap();
+    let hash = |input: &str| run(folder.path(), None, &["hash-password"], input);
+    let (code, made, said) = hash("correct canary\n");
+    assert_eq!((code, said.as_str(), made.lines().count()), (0, "", 1), "{made}");
+    assert!(made.starts_with("$argon2id$v=19$m=19456,t=2,p=1$") && !made.contains("canary"), "{made}");
+    assert_ne!(hash("correct canary\n").1, made, "each has its own salt");
+    for (input, part) in
+        [("canary\n", "at least 8 characters"), ("", "this has 0"), ("canary one\ncanary two\n", "one line")]
+    {
+        let (code, out, said) = hash(input);
+        assert!(code == 2 && out.is_empty() && said.contains(part) && !said.contains("canary"), "{input:?}: {said}");
+    }
+    for (value, code, part) in [
+        (format!("'{}'", made.trim()), 0, "no problems"),
+        (made.trim().to_owned(), 0, "no problems"),
+        ("correct canary".to_owned(), 3, "foghorn hash-password"),
+    ] {
+        let rules = format!("server:\n  password: {value}\n{RULE}");
+        let (exit, out, said) = run(folder.path(), Some(&rules), &["check"], "");
+        assert!(exit == code && (out.clone() + &said).contains(part), "{out}{said}");
+        assert!(!(out + &said).contains("canary"), "{said}");
+    }
+    std::fs::write(folder.path().join("hash"), made).unwrap();
+    let rules = format!("server: {{password: \"file:hash\"}}\n{RULE}");
+    assert_eq!(run(folder.path(), Some(&rules), &["check"], "").0, 0);
+    let rules = format!("server: {{password: \"env:NOT_HERE\"}}\n{RULE}");
+    assert_eq!(run(folder.path(), Some(&rules), &["test"], "").0, 0, "nobody logs in to a test");
+    assert_eq!(run(folder.path(), Some(&rules), &["check"], "").0, 3);
+}

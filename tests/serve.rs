@@ -111,6 +111,56 @@ async fn a_changed_file_is_in_force_and_a_broken_one_is_not() {
     foghorn.stop().await;
 }
 
+/// The hash of a password, as the command prints it.
+fn hashed(password: &str) -> String {
+    let mut asking = binary();
+    asking.arg("hash-password").stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped());
+    let mut asking = asking.spawn().unwrap();
+    std::io::Write::write_all(&mut asking.stdin.take().unwrap(), password.as_bytes()).unwrap();
+    String::from_utf8(asking.wait_with_output().unwrap().stdout).unwrap().trim().to_owned()
+}
+
+#[tokio::test]
+async fn a_password_is_in_force_by_a_reload_and_ends_with_the_next() {
+    let chat = Chat::start().await;
+    let foghorn = Foghorn::start(&rules(&chat, "")).await;
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let events = format!("{}/api/v1/events", foghorn.address);
+    let seen =
+        async |cookie: &str| client.get(&events).header("cookie", cookie).send().await.unwrap().status().as_u16();
+    assert_eq!(seen("").await, 200, "this machine");
+    let reload = async |password: &str, time: usize| {
+        let text = format!("server: {{password: '{}'}}\n{}", hashed(password), rules(&chat, ""));
+        std::fs::write(foghorn.dir.join("rules.yaml"), text).unwrap();
+        foghorn.signal("HUP");
+        eventually("the reload", || (foghorn.logged().matches("is in force").count() >= time).then_some(())).await;
+    };
+    reload("first canary", 1).await;
+    assert_eq!(seen("").await, 401);
+    let login = |password: &str| {
+        let body = json!({ "password": password }).to_string();
+        let request = client.post(format!("{}/api/v1/login", foghorn.address)).body(body);
+        request.header("content-type", "application/json").send()
+    };
+    assert_eq!(login("wrong canary").await.unwrap().status(), 401);
+    let let_in = login("first canary").await.unwrap();
+    assert_eq!(let_in.status(), 200);
+    let cookie = let_in.headers()["set-cookie"].to_str().unwrap().split(';').next().unwrap().to_owned();
+    assert_eq!(seen(&cookie).await, 200);
+    foghorn.post("device-events", json!([device_event("AP_DISCONNECTED", 1)])).await;
+    chat.wait_for(1).await;
+    reload("second canary", 2).await;
+    assert_eq!(seen(&cookie).await, 401, "the password it came by is no more");
+    let (_, metrics) = foghorn.get("/metrics").await;
+    assert!(metrics.contains("foghorn_logins_total{outcome=\"wrong\"} 1"), "{metrics}");
+    let logged = foghorn.logged();
+    assert!(logged.contains("a wrong password") && logged.contains("logged in"), "{logged}");
+    for hidden in ["canary", "argon2", cookie.split('=').nth(1).unwrap()] {
+        assert!(!logged.contains(hidden), "{hidden} is in {logged}");
+    }
+    foghorn.stop().await;
+}
+
 #[tokio::test]
 async fn a_second_process_on_the_same_folder_is_refused() {
     let chat = Chat::start().await;

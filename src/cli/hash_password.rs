@@ -102,7 +102,8 @@ mod tests {
 
     #[test]
     fn a_line_is_edited_as_it_is_typed() {
-        let typed = |keys: &[u8]| edited(keys.iter().map(|key| Ok(*key))).unwrap().map(|l| String::from_utf8(l).unwrap());
+        let typed =
+            |keys: &[u8]| edited(keys.iter().map(|key| Ok(*key))).unwrap().map(|l| String::from_utf8(l).unwrap());
         assert_eq!(typed(b"abc\n").as_deref(), Some("abc"));
         assert_eq!(typed("xé\x7fy\r".as_bytes()).as_deref(), Some("xy"));
         assert_eq!(typed(b"\x7fwrong\x15right\n").as_deref(), Some("right"));

@@ -71,7 +71,8 @@ fn write_access(access: &Access, out: &mut String) -> std::fmt::Result {
     let list = |items: Vec<String>| format!("[{}]", items.join(", "));
     let proxies = list(access.trusted_proxies.iter().map(ToString::to_string).collect());
     writeln!(out, "  trusted_proxies: {proxies}")?;
-    let header = access.user_header.as_deref().unwrap_or("none: a proxy is not asked who it is, only whether it was https");
+    let header =
+        access.user_header.as_deref().unwrap_or("none: a proxy is not asked who it is, only whether it was https");
     writeln!(out, "  user_header: {header}")?;
     writeln!(out, "  hosts: {}", list(access.hosts.clone()))
 }

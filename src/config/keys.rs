@@ -77,7 +77,11 @@ pub(super) const FILE: &[Key] = &[
 pub(super) const SERVER: &[Key] = &[
     key("listen", Shape::Text, "Address and port. Default 127.0.0.1:8080."),
     key("public_url", Shape::Text, "How people reach this server, for links in messages."),
-    key("password", Shape::Text, "With it people log in: a hash that `foghorn hash-password` makes, env:NAME or file:PATH."),
+    key(
+        "password",
+        Shape::Text,
+        "With it people log in: a hash that `foghorn hash-password` makes, env:NAME or file:PATH.",
+    ),
     key("trusted_proxies", Shape::Texts, "Addresses, or networks as in 10.0.0.0/8, of proxies that say who asks."),
     key("user_header", Shape::Text, "In which header they say it. Default X-Forwarded-User, with `password` none."),
     key("hosts", Shape::Texts, "More names people reach this server by, beside localhost, addresses and public_url's."),

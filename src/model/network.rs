@@ -81,7 +81,9 @@ mod tests {
             assert!(!network.contains(outside.parse().unwrap()), "{network} does not hold {outside}");
             assert_eq!(Network::parse(&network.to_string()), Some(network));
         }
-        for text in ["", "10.0.0.0/", "10.0.0.0/33", "10.0.0.1/8", "10/8", "10.0.0.0/+8", "::/129", "proxy", "1.2.3.4:80"] {
+        for text in
+            ["", "10.0.0.0/", "10.0.0.0/33", "10.0.0.1/8", "10/8", "10.0.0.0/+8", "::/129", "proxy", "1.2.3.4:80"]
+        {
             assert_eq!(Network::parse(text), None, "{text}");
         }
     }

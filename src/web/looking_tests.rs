@@ -295,7 +295,8 @@ async fn every_documented_path_is_there_and_no_other() {
     let spec: Value = serde_json::from_str(SPEC).unwrap();
     let looked = Looked::at(&[noise(1)]).await;
     let read = |item: &Value| item["get"].is_object();
-    let paths = spec["paths"].as_object().unwrap().iter().filter(|(path, item)| !path.contains("silences") && read(item));
+    let paths =
+        spec["paths"].as_object().unwrap().iter().filter(|(path, item)| !path.contains("silences") && read(item));
     for (path, _) in paths {
         if path.ends_with("live") {
             continue;

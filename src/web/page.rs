@@ -22,7 +22,7 @@ const SCRIPT: &str = "text/javascript; charset=utf-8";
 const IMAGE: &str = "image/svg+xml";
 
 /// Every file: its name below `/page/`, what it is, what is in it.
-const FILES: [(&str, &str, &str); 19] = [
+const FILES: [(&str, &str, &str); 20] = [
     ("api.js", SCRIPT, include_str!("page/api.js")),
     ("app.js", SCRIPT, include_str!("page/app.js")),
     ("chart.js", SCRIPT, include_str!("page/chart.js")),
@@ -33,6 +33,7 @@ const FILES: [(&str, &str, &str); 19] = [
     ("index.html", HTML, include_str!("page/index.html")),
     ("json.js", SCRIPT, include_str!("page/json.js")),
     ("live.js", SCRIPT, include_str!("page/live.js")),
+    ("login.js", SCRIPT, include_str!("page/login.js")),
     ("markup.js", SCRIPT, include_str!("page/markup.js")),
     ("message.js", SCRIPT, include_str!("page/message.js")),
     ("noise.js", SCRIPT, include_str!("page/noise.js")),

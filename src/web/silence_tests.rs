@@ -128,7 +128,9 @@ async fn who_is_let_in_silences_without_the_token_and_by_their_name() {
     silenced.world.state.replace_access(access);
     let body = json!({"match": {"condition": "ap_offline"}, "for": "1h"}).to_string();
     let name = "ann".repeat(40);
-    for (peer, name, author) in [(here(), None, "api"), (afar(), Some("anna"), "anna"), (afar(), Some(name.as_str()), &name[..80])] {
+    for (peer, name, author) in
+        [(here(), None, "api"), (afar(), Some("anna"), "anna"), (afar(), Some(name.as_str()), &name[..80])]
+    {
         let mut headers = vec![("content-type", "application/json")];
         headers.extend(name.map(|name| ("x-forwarded-user", name)));
         let world = &silenced.world;

@@ -14,8 +14,8 @@ use warp::filters::BoxedFilter;
 use warp::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use warp::reply::Response;
 
-use super::door::access::{Public, host, is_own, knows_origin};
 use super::door::Guest;
+use super::door::access::{Public, host, is_own, knows_origin};
 use super::{BODY_DEADLINE, Peer, Refused, State, ingest};
 use crate::clock;
 use crate::engine::SilenceState;

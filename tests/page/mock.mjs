@@ -14,11 +14,11 @@ const POLICY = /POLICY: &str = "([^"]+)"/.exec(readFileSync(`${SRC}page.rs`, "ut
 const STORED = 5_000;
 
 /**
- * Starts it. `rate`: events a second; `canAct`: whether the page may make silences; `empty`: nothing came yet;
+ * Starts it. `rate`: events a second; `canAct`: whether the page may make silences; `password`: everyone logs in; `closed`: nobody may see it; `empty`: nothing came yet;
  * `slow`: no event can be explained in time.
  */
-export async function start({ port = 0, rate = 0, canAct = false, empty = false, slow = false } = {}) {
-    const world = { rate, canAct, empty, slow, silences: structuredClone(SILENCES), streams: new Set(), asked: [], next: STORED, total: 1_204_332, fail: new Set() };
+export async function start({ port = 0, rate = 0, canAct = false, empty = false, slow = false, password = null, closed = false } = {}) {
+    const world = { rate, canAct, empty, slow, password, closed, sessions: new Set(),  silences: structuredClone(SILENCES), streams: new Set(), asked: [], next: STORED, total: 1_204_332, fail: new Set() };
     const server = createServer((request, response) => answer(world, request, response));
     await new Promise((ready) => server.listen(port, "127.0.0.1", ready));
     const beat = setInterval(() => pulse(world), 50);
@@ -63,6 +63,7 @@ function answer(world, request, response) {
     world.asked.push(`${request.method} ${path}${url.search}`);
     if (path === "/") return file(response, "index.html");
     if (path.startsWith("/page/")) return file(response, path.slice(6));
+    if (path.startsWith("/api/v1/") && door(world, request, response, path.slice(8))) return;
     if (path === "/api/v1/live") return live(world, request, response);
     if (path.startsWith("/api/v1/")) {
         const part = path.slice(8);
@@ -70,6 +71,36 @@ function answer(world, request, response) {
         return api(world, request, response, part, url.searchParams);
     }
     json(response, { error: "nothing here", help: "" }, 404);
+}
+
+const HELP = "to see it from elsewhere set `server.password` (`foghorn hash-password` makes it)";
+
+/** Who may: as the real one, with proofs. Whether it was answered here. */
+function door(world, request, response, part) {
+    const session = /(?:^|; )foghorn=([^;]+)/.exec(request.headers.cookie ?? "")?.[1];
+    const known = world.sessions.has(session);
+    const inside = !world.closed && (!world.password || known);
+    const who = (may, csrf) => ({ name: "", how: may ? (world.password ? "password" : "this machine") : null, csrf: may ? csrf : null, can_see: may, can_act: may && (world.canAct || Boolean(world.password)), login: !may && !world.closed, help: may ? "" : HELP });
+    if (part === "me") json(response, who(inside, `proof-of-${session}`));
+    else if (part === "login") logIn(world, request, response, who);
+    else if (!inside) json(response, { error: "not logged in", help: "log in at /live" }, world.closed ? 403 : 401);
+    else if (request.method !== "GET" && world.password && request.headers["x-csrf-token"] !== `proof-of-${session}`) json(response, { error: "only Foghorn's own page may do that", help: "" }, 403);
+    else if (part === "logout") {
+        world.sessions.delete(session);
+        json(response, who(false));
+    } else return false;
+    return true;
+}
+
+async function logIn(world, request, response, who) {
+    let body = "";
+    for await (const piece of request) body += piece;
+    if (world.limited) return json(response, { error: "too many wrong passwords", help: "try again in 42 s" }, 429);
+    if (JSON.parse(body).password !== world.password) return json(response, { error: "that is not the password", help: "" }, 401);
+    const session = `s${world.sessions.size + 1}-${Math.random()}`;
+    world.sessions.add(session);
+    response.setHeader("set-cookie", `foghorn=${session}; Path=/; HttpOnly; SameSite=Strict`);
+    json(response, who(true, `proof-of-${session}`));
 }
 
 function file(response, name) {
@@ -102,7 +133,6 @@ function api(world, request, response, part, query) {
     const known = { events: id ? ["decisions"] : ["limit", "before", "q", "topic", "type", "site", "device", "rule", "fate", "why"], noise: ["since"] }[name] ?? [];
     if ([...query.keys()].some((key) => !known.includes(key))) return json(response, { error: "that is not asked for here" }, 400);
     const said = {
-        me: () => ({ can_act: world.canAct, can_see: true }),
         events: () => (id ? without(one(world, id), world.slow || query.get("decisions") === "no") : page(world, query)),
         incidents: () => (world.empty ? { incidents: [] } : incidents()),
         destinations: () => (world.empty ? { destinations: [], dead_letters: [] } : DESTINATIONS),
@@ -147,7 +177,7 @@ function page(world, query) {
 
 async function silences(world, request, response, id) {
     if (request.method === "GET") return json(response, world.empty ? [] : world.silences);
-    if (!world.canAct) return json(response, { error: "not authorized", help: "" }, 401);
+    if (!world.canAct && !world.password) return json(response, { error: "not authorized", help: "" }, 401);
     if (request.method === "DELETE") {
         const found = world.silences.find((s) => s.id === id);
         world.silences = world.silences.filter((s) => s.id !== id);

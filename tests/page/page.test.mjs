@@ -177,7 +177,7 @@ describe("live", () => {
         const { page, mock, close } = await open(browser, "#/live");
         await rows(page).first().waitFor();
         mock.world.next = 5_100;
-        for (const stream of mock.world.streams) stream.destroy();
+        for (const stream of mock.world.streams) stream.end();
         await page.getByText("connection lost").waitFor();
         await page.getByText("connected", { exact: true }).waitFor({ timeout: 15_000 });
         await page.locator("li[data-id='5100.0']").waitFor();
@@ -378,6 +378,80 @@ describe("what means harm", () => {
         assert.ok(!mock.world.asked.includes("GET /api/v1/silences"));
         // The browser itself says so of an event that is not there.
         wrong.splice(0, wrong.length, ...wrong.filter((text) => !text.includes("status of 404")));
+    });
+});
+
+describe("who may see it", () => {
+    const SECRET = "correct horse";
+    const field = (page) => page.getByLabel("Password");
+    /** What a browser says of a refusal that is meant. */
+    const meant = (wrong) => wrong.splice(0, wrong.length, ...wrong.filter((text) => !/status of (401|403|429)/.test(text)));
+
+    on("#/live?site=Home", { server: { password: SECRET } }, "logs in, goes on where one was when the session ends, and logs out", async ({ page, mock, wrong }) => {
+        await field(page).waitFor();
+        assert.equal(await page.evaluate(() => document.activeElement.autocomplete), "current-password");
+        assert.equal(await page.locator("input[autocomplete=username]").inputValue(), "foghorn");
+        assert.ok(!mock.world.asked.some((asked) => asked.includes("events") || asked.includes("v1/live")), "nothing is asked for before");
+        assert.deepEqual(await faults(page), []);
+        await shot(page, "login");
+        await page.keyboard.press("Escape");
+        assert.ok(await field(page).isVisible());
+
+        await field(page).fill("wrong one");
+        await page.keyboard.press("Enter");
+        await page.getByText("That is not the password.").waitFor();
+        mock.world.limited = true;
+        await field(page).fill("wrong one");
+        await page.keyboard.press("Enter");
+        await page.getByText("try again in 42 s").waitFor();
+        mock.world.limited = false;
+        await field(page).fill(SECRET);
+        await page.keyboard.press("Enter");
+        await rows(page).first().waitFor();
+        await page.locator("#link.open").waitFor();
+        assert.ok(page.url().endsWith("#/live?site=Home"));
+        assert.ok(!page.url().includes("password") && !mock.world.asked.some((asked) => asked.includes("correct")));
+
+        // The session ends while a silence is being written: what was typed is still there, and is sent.
+        await page.goto(`${mock.url}/live#/now`);
+        await page.getByText("Make a silence").click();
+        await page.getByLabel("Site", { exact: true }).fill("Home");
+        mock.world.sessions.clear();
+        await page.getByRole("button", { name: "Silence", exact: true }).click();
+        await field(page).fill(SECRET);
+        await page.keyboard.press("Enter");
+        await page.getByText("It is in force.").waitFor();
+        assert.deepEqual(mock.world.posted.match, { site: "Home" });
+
+        await page.getByRole("button", { name: "Log out" }).click();
+        await field(page).waitFor();
+        assert.equal(mock.world.sessions.size, 0);
+        assert.equal(await page.locator("main .view").count(), 0, "nothing is left to see");
+        meant(wrong);
+    });
+
+    on("#/live", { server: { password: SECRET } }, "a stream that is cut because the session ended brings the form", async ({ page, mock, wrong }) => {
+        await field(page).fill(SECRET);
+        await page.keyboard.press("Enter");
+        await page.locator("#link.open").waitFor();
+        mock.world.sessions.clear();
+        for (const stream of mock.world.streams) stream.end();
+        await field(page).waitFor();
+        await field(page).fill(SECRET);
+        await page.keyboard.press("Enter");
+        await page.locator("#link.open").waitFor();
+        meant(wrong);
+    });
+
+    on("#/live", { server: { closed: true }, viewport: { width: 360, height: 740 } }, "says what to do where no password would help", async ({ page, mock, wrong }) => {
+        await page.getByRole("heading", { name: "You may not see this page" }).waitFor();
+        await page.getByText("server.password").waitFor();
+        assert.equal(await field(page).count(), 0);
+        assert.deepEqual(await faults(page), []);
+        mock.world.closed = false;
+        await page.getByRole("button", { name: "Try again" }).click();
+        await rows(page).first().waitFor();
+        meant(wrong);
     });
 });
 

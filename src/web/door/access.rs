@@ -90,10 +90,10 @@ impl Access {
     /// Whether the person's browser came by https.
     pub(super) fn is_https(&self, public: Option<&Public>, headers: &HeaderMap, peer: Option<&Peer>) -> bool {
         let (name, port) = host(headers).unwrap_or_default();
-        let publicly = public.is_some_and(|public| {
-            public.https && public.host == name && (port.is_none() || port == public.port)
-        });
-        let said = headers.get("x-forwarded-proto").is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"https"));
+        let publicly =
+            public.is_some_and(|public| public.https && public.host == name && (port.is_none() || port == public.port));
+        let said =
+            headers.get("x-forwarded-proto").is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"https"));
         publicly || (said && self.is_proxy(peer))
     }
 

@@ -12,7 +12,7 @@ use warp::reply::Response;
 
 use super::access::Access;
 use super::sessions::LONGEST;
-use super::{Door, How, Guest, Reason, guest_of};
+use super::{Door, Guest, How, Reason, guest_of};
 use crate::model::Secret;
 use crate::password;
 use crate::store::Store;

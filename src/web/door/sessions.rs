@@ -126,7 +126,11 @@ mod tests {
         assert_eq!(found.left, IDLE);
         let cookie = cookie.expose().to_owned();
         for hour in (11..168).step_by(11) {
-            assert_eq!(sessions.find(&cookie, hours(hour)).map(|found| found.proof), Some(found.proof.clone()), "{hour}");
+            assert_eq!(
+                sessions.find(&cookie, hours(hour)).map(|found| found.proof),
+                Some(found.proof.clone()),
+                "{hour}"
+            );
         }
         assert_eq!(sessions.find(&cookie, hours(167)).map(|found| found.left), Some(hours(1)));
         assert!(!found.over.is_cancelled());
@@ -162,11 +166,12 @@ mod tests {
     #[test]
     fn a_thousand_sessions_and_the_oldest_makes_room() {
         let mut sessions = Sessions::default();
-        let cookies: Vec<Secret> =
-            (0..1_001_u64).map(|n| sessions.begin(Duration::from_secs(n)).unwrap().0).collect();
+        let cookies: Vec<Secret> = (0..1_001_u64).map(|n| sessions.begin(Duration::from_secs(n)).unwrap().0).collect();
         let now = Duration::from_secs(2_000);
         assert!(sessions.find(cookies[0].expose(), now).is_none());
-        assert!(sessions.find(cookies[1].expose(), now).is_some() && sessions.find(cookies[1_000].expose(), now).is_some());
+        assert!(
+            sessions.find(cookies[1].expose(), now).is_some() && sessions.find(cookies[1_000].expose(), now).is_some()
+        );
         assert_eq!(sessions.0.len(), MOST);
         let over = sessions.find(cookies[1].expose(), now).unwrap().over;
         sessions.interrupt();

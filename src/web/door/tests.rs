@@ -138,7 +138,8 @@ async fn who_is_let_in() {
             assert_eq!((&me["can_see"], &me["csrf"], &me["how"]), (&json!(false), &Value::Null, &Value::Null));
             assert_eq!(me["login"], verdict.contains("not logged in"), "{verdict}");
         }
-        let refused: u64 = world.scrape().iter().filter(|(name, _)| name.contains("page_refusals")).map(|(_, n)| n).sum();
+        let refused: u64 =
+            world.scrape().iter().filter(|(name, _)| name.contains("page_refusals")).map(|(_, n)| n).sum();
         assert_eq!(refused, u64::from(status != 200), "counted once");
     }
 }
@@ -196,7 +197,9 @@ async fn what_is_said_twice_is_believed_neither_time() {
     ] {
         let mut headers = HeaderMap::new();
         let [name, one, another] = twice;
-        for (name, value) in [(name, one), (name, another)].into_iter().chain(more.iter().map(|(n, v)| (*n, v.as_str()))) {
+        for (name, value) in
+            [(name, one), (name, another)].into_iter().chain(more.iter().map(|(n, v)| (*n, v.as_str())))
+        {
             headers.append(name.parse::<warp::http::HeaderName>().unwrap(), value.parse().unwrap());
         }
         let refused = world.state.door.enter(&method, &headers, Some(&at(ip))).unwrap_err();
@@ -314,11 +317,15 @@ async fn logging_out_and_another_password_end_a_session_and_what_goes_on_for_it(
 
     // Other proxies: the session stays, and what goes on is asked for again.
     let over = enter(&stays).unwrap();
-    world.state.replace_access(Access { trusted_proxies: vec![Network::parse(PROXY).unwrap()], ..access(true, &[], None) });
+    world
+        .state
+        .replace_access(Access { trusted_proxies: vec![Network::parse(PROXY).unwrap()], ..access(true, &[], None) });
     assert!(over.is_cancelled() && enter(&stays).is_ok_and(|over| !over.is_cancelled()));
     // The same again changes nothing.
     let over = enter(&stays).unwrap();
-    world.state.replace_access(Access { trusted_proxies: vec![Network::parse(PROXY).unwrap()], ..access(true, &[], None) });
+    world
+        .state
+        .replace_access(Access { trusted_proxies: vec![Network::parse(PROXY).unwrap()], ..access(true, &[], None) });
     assert!(!over.is_cancelled());
     // Another password: all are out.
     world.state.replace_access(Access { password: Some(hash_of("another one")), ..access(true, &[], None) });
@@ -336,8 +343,15 @@ async fn guessing_is_bounded_and_what_was_guessed_is_said_nowhere() {
     for n in 0..5 {
         assert_eq!(log_in(&world, AFAR, &[], &format!("canary {n}")).await.0, 401);
     }
-    let (_, text, answered) =
-        request(&world, "POST", "/api/v1/login", at(AFAR), &[("content-type", "application/json")], "{\"password\":\"canary\"}").await;
+    let (_, text, answered) = request(
+        &world,
+        "POST",
+        "/api/v1/login",
+        at(AFAR),
+        &[("content-type", "application/json")],
+        "{\"password\":\"canary\"}",
+    )
+    .await;
     assert_eq!((answered["retry-after"].to_str().unwrap(), text.contains("too many")), ("61", true), "{text}");
     assert_eq!(log_in(&world, AFAR, &[], PASSWORD).await.0, 429, "even the right one");
     assert_eq!(log_in(&world, "192.0.2.2", &[], PASSWORD).await.0, 200, "another address");

@@ -11,8 +11,20 @@ export class Problem extends Error {
     }
 }
 
-/** Asks the server. */
-export async function ask(path, { method = "GET", body, params, signal } = {}) {
+/**
+ * Asks the server. Where it wants to know first who asks, they are asked, and then it goes on; unless it is `open` to all.
+ */
+export async function ask(path, { open = false, ...how } = {}) {
+    try {
+        return await send(path, how);
+    } catch (error) {
+        if (error.status !== 401 || open) throw error;
+        await admit();
+        return send(path, how);
+    }
+}
+
+async function send(path, { method = "GET", body, params, signal } = {}) {
     const query = params ? `?${params}` : "";
     const headers = { accept: "application/json" };
     if (body !== undefined) headers["content-type"] = "application/json";
@@ -33,16 +45,34 @@ export async function ask(path, { method = "GET", body, params, signal } = {}) {
     return said;
 }
 
-/** What whoever looks may do: `can_see` the silences, `can_act` on them. */
-export const me = { can_act: false, can_see: false };
+/** Who looks, and what they may do: `can_see` anything, `can_act`, and whether a `login` would help. */
+export const me = { can_act: false, can_see: false, login: false };
 
 export async function introduce() {
     try {
-        Object.assign(me, await ask("me"));
+        Object.assign(me, await ask("me", { open: true }));
     } catch {
         // A server that does not say lets nobody do anything.
     }
 }
+
+let admission = null;
+
+/** Waits until whoever looks may see the page: asks them for the password where there is one. */
+export function admit() {
+    admission ??= (async () => {
+        await introduce();
+        // Let in meanwhile, in another tab; or the server does not say.
+        if (me.can_see || me.how === undefined) return;
+        const { letIn } = await import("./login.js");
+        await letIn();
+        gate.dispatchEvent(new Event("in"));
+    })().finally(() => (admission = null));
+    return admission;
+}
+
+/** Says `in` when someone was let in. */
+export const gate = new EventTarget();
 
 /**
  * The stream. One connection for the whole page, and none while nobody looks at it: a browser has only six for one server, and
@@ -78,7 +108,7 @@ export class Stream extends EventTarget {
             if (source.readyState === EventSource.CLOSED) {
                 this.#close();
                 this.#retry = Math.min(30_000, (this.#retry || 1_000) * 2);
-                this.#timer = setTimeout(() => this.#open(), this.#retry);
+                this.#timer = setTimeout(() => this.#again(), this.#retry);
             }
         });
         for (const kind of ["event", "count", "state"]) {
@@ -87,6 +117,12 @@ export class Stream extends EventTarget {
                 if (data !== undefined) this.#tell(kind, data);
             });
         }
+    }
+
+    /** A stream does not say why it was refused. */
+    async #again() {
+        await admit().catch(() => {});
+        if (!document.hidden) this.#open();
     }
 
     #sleep() {

@@ -1,6 +1,7 @@
 // The page: which view is shown, and the line at the top.
 
-import { introduce, Stream } from "./api.js";
+import { admit, ask, gate, me, Stream } from "./api.js";
+import { el, foreign } from "./dom.js";
 
 /** Each is loaded when it is first asked for. */
 const VIEWS = {
@@ -65,8 +66,25 @@ document.querySelector(".skip").addEventListener("click", (e) => {
     document.getElementById("main").focus();
 });
 window.addEventListener("hashchange", () => route(true));
+
+/** Who looks, at the top, and how they leave: where the page would be empty for others, it is emptied. */
+function named() {
+    const node = document.getElementById("who");
+    node.replaceChildren();
+    if (me.name) node.append(foreign(me.name, { max: 40 }));
+    if (me.how !== "password") return;
+    const leave = el("button", { type: "button", class: "small" }, "Log out");
+    leave.addEventListener("click", async () => {
+        await ask("logout", { method: "POST", open: true }).catch(() => {});
+        location.reload();
+    });
+    node.append(leave);
+}
+
+gate.addEventListener("in", named);
 // Who may do what is known a moment later; views ask for it when they draw.
-introduce().finally(() => {
+admit().catch(() => {}).finally(() => {
+    named();
     route(false);
     stream.start();
 });

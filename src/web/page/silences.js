@@ -51,7 +51,7 @@ function silence(one, again) {
         }
         end.disabled = true;
         try {
-            await ask(`silences/${encodeURIComponent(one.id)}`, { method: "DELETE", params: new URLSearchParams({ author: "page" }) });
+            await ask(`silences/${encodeURIComponent(one.id)}`, { method: "DELETE", params: new URLSearchParams({ author: me.name || "page" }) });
             say("The silence is over");
             end.blur();
             again();
@@ -146,5 +146,5 @@ export function request(data) {
         asked.until = until.toISOString();
     } else if (["morning", "resolved"].includes(lasts)) asked.until = lasts;
     else asked.for = lasts;
-    return { ...asked, author: said("author") || "page", comment: said("comment") };
+    return { ...asked, author: said("author") || me.name || "page", comment: said("comment") };
 }
