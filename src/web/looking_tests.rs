@@ -25,6 +25,7 @@ use crate::store::{Retention, Sqlite, Store};
 const SPEC: &str = include_str!("../../docs/openapi.json");
 
 struct Looked {
+    state: State<Sqlite>,
     store: Sqlite,
     metrics: Metrics,
     routes: BoxedFilter<(Response,)>,
@@ -83,7 +84,7 @@ impl Looked {
         let state = State::new(store.clone(), metrics.clone(), readiness, current)
             .with_door(Door::for_this_machine().unwrap())
             .with_looking(looking);
-        Self { routes: routes(&state), store, metrics, _published, feed, stop, _dir: dir }
+        Self { routes: routes(&state), state, store, metrics, _published, feed, stop, _dir: dir }
     }
 
     async fn ask(&self, method: &str, path: &str, peer: Peer, headers: &[(&str, &str)]) -> (u16, Value, HeaderMap) {
@@ -328,4 +329,21 @@ async fn who_watches_is_told_what_comes_and_what_was_missed() {
     let ids: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("id:")).map(str::trim).collect();
     assert_eq!(ids, ["2.1", "2.2", "7.1"], "{text}");
     assert_eq!(looked.feed.watchers(), 0, "who went away is not told any more");
+}
+
+#[tokio::test]
+async fn a_stream_ends_with_the_right_to_look() {
+    let looked = Looked::at(&[noise(1)]).await;
+    let request = warp::test::request().path("/api/v1/live").extension(here());
+    let shutting = async {
+        while looked.feed.watchers() == 0 {
+            tokio::task::yield_now().await;
+        }
+        let hash = crate::password::hash(&crate::model::Secret::new("canary"), &[1; 16]).unwrap();
+        looked.state.replace_access(super::Access { password: Some(hash), ..Default::default() });
+    };
+    let (response, ()) = tokio::join!(request.reply(&looked.routes), shutting);
+    assert_eq!(response.status(), 200);
+    assert_eq!(looked.feed.watchers(), 0);
+    assert_eq!(looked.ask("GET", "/api/v1/live", here(), &[]).await.0, 401);
 }

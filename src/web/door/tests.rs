@@ -172,7 +172,7 @@ async fn only_names_of_ours_are_answered() {
         ("", false),
     ] {
         let headers = [("host", host)];
-        for path in [ASK, "/api/v1/me", "/live", "/page/app.js", "/", "/metrics", "/readyz"] {
+        for path in [ASK, "/api/v1/me", "/page/app.js", "/", "/metrics", "/readyz"] {
             let status = request(&world, "GET", path, at(HERE), &headers, "").await.0;
             assert_eq!(status, if known { 200 } else { 421 }, "{host} {path}");
         }
@@ -401,7 +401,7 @@ async fn machines_that_watch_need_no_login() {
         assert_eq!(request(&world, "GET", path, at(HERE), &[("x-forwarded-for", AFAR)], "").await.0, 401, "{path}");
         assert_eq!(request(&world, "GET", path, at(AFAR), &[("authorization", &bearer)], "").await.0, 200, "{path}");
     }
-    assert_eq!(request(&world, "GET", "/live", at(AFAR), &[], "").await.0, 200, "the page's files hold no data");
+    assert_eq!(request(&world, "GET", "/", at(AFAR), &[], "").await.0, 200, "the page's files hold no data");
 }
 
 #[tokio::test]
