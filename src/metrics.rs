@@ -208,6 +208,7 @@ impl Collector for Scrape {
                 ("delivered", fates.delivered),
                 ("digested", fates.digested),
                 ("dead", fates.dead),
+                ("discarded", fates.discarded),
                 ("queued", fates.queued),
             ];
             of.map(|(fate, count)| (vec![("destination", name.as_str()), ("fate", fate)], count))
@@ -320,14 +321,15 @@ mod tests {
         metrics.reload(false);
         metrics.attempt(&slack, "retry");
         metrics.set_events(fates([1, 2, 3, 4, 5, 6]), Seq(41));
-        let sent = MessageFates { total: 10, delivered: 4, digested: 3, dead: 2, queued: 1 };
+        let sent = MessageFates { total: 15, delivered: 4, digested: 3, dead: 2, discarded: 5, queued: 1 };
         let text = metrics.encode(Seq(42), &[(slack, sent)]);
         for line in [
             "foghorn_events_total 28",
             "foghorn_event_fates{fate=\"not_stored\"} 7",
             "foghorn_event_fates{fate=\"suppressed\",reason=\"muted\"} 6",
-            "foghorn_messages_total{destination=\"slack\"} 10",
+            "foghorn_messages_total{destination=\"slack\"} 15",
             "foghorn_message_fates{destination=\"slack\",fate=\"dead\"} 2",
+            "foghorn_message_fates{destination=\"slack\",fate=\"discarded\"} 5",
             "foghorn_attempts_total{destination=\"slack\",outcome=\"retry\"} 1",
             "foghorn_posts_total{source=\"mist\",answer=\"200\"} 2",
             "foghorn_posts_total{source=\"mist\",answer=\"401\"} 1",
@@ -362,7 +364,7 @@ mod tests {
         fn the_sums_hold(
             counts in any::<[u32; 6]>(),
             not_stored in prop::collection::vec(("[a-z]{1,3}", 0_u32..9), 0..9),
-            sent in prop::collection::vec(any::<[u32; 4]>(), 0..4),
+            sent in prop::collection::vec(any::<[u32; 5]>(), 0..4),
         ) {
             let metrics = Metrics::default();
             for (topic, events) in not_stored {
@@ -370,9 +372,9 @@ mod tests {
             }
             metrics.set_events(fates(counts.map(u64::from)), Seq(1));
             let messages: Vec<_> = sent.iter().enumerate().map(|(n, counts)| {
-                let [delivered, digested, dead, queued] = counts.map(u64::from);
-                let total = delivered + digested + dead + queued;
-                (Name::new(&format!("d{n}")), MessageFates { total, delivered, digested, dead, queued })
+                let [delivered, digested, dead, discarded, queued] = counts.map(u64::from);
+                let total = delivered + digested + dead + discarded + queued;
+                (Name::new(&format!("d{n}")), MessageFates { total, delivered, digested, dead, discarded, queued })
             }).collect();
             let text = metrics.encode(Seq(2), &messages);
             prop_assert_eq!(sum(&text, "foghorn_events_total", ""), sum(&text, "foghorn_event_fates", ""));

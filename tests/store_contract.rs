@@ -9,7 +9,9 @@ use foghorn::clock::Clock;
 use foghorn::model::{
     Message, Name, Notification, Reason, Record, RulesRecord, Seq, Severity, Silence, Timestamp, Until,
 };
-use foghorn::store::{DeliveryId, Error, MessageFates, Reader, Retention, Settlement, Sqlite, Step, Store};
+use foghorn::store::{
+    Act, Acted, Acts, DeliveryId, Error, MessageFates, Reader, Retention, Settlement, Sqlite, Step, Store,
+};
 use foghorn::store::{Doc, EventFate, EventId, EventRow, FateChange, Past, RowQuery, Term, WaitsWith, Wanted};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
@@ -31,7 +33,7 @@ fn post(body: impl Into<String>) -> Record {
 
 fn message(incident: &str, to: &[&str]) -> Message {
     let about = Notification {
-        id: String::new(),
+        id: incident.to_owned(),
         at: Timestamp::EPOCH,
         to: to.iter().copied().map(Name::new).collect(),
         source: "mist".into(),
@@ -393,12 +395,18 @@ async fn settling_and_folding_move_each_message_once() {
     }
     store.enqueue(message("own", &["ops"]), at).await.unwrap();
     assert_eq!(titles(&store, "ops").await, ["digest", "own"]);
-    assert_eq!(store.fates_of(&ops), MessageFates { total: 6, delivered: 1, digested: 2, dead: 1, queued: 2 });
+    assert_eq!(
+        store.fates_of(&ops),
+        MessageFates { total: 6, delivered: 1, digested: 2, dead: 1, queued: 2, ..MessageFates::default() }
+    );
     drop(store);
     let store = open(dir.path());
     let dead = store.dead_letters(9).await.unwrap();
     assert_eq!((dead.len(), dead[0].why.as_str(), dead[0].delivery.message.title.as_str()), (1, "gone", "a"));
-    assert_eq!(store.fates_of(&ops), MessageFates { total: 6, delivered: 1, digested: 2, dead: 1, queued: 2 });
+    assert_eq!(
+        store.fates_of(&ops),
+        MessageFates { total: 6, delivered: 1, digested: 2, dead: 1, queued: 2, ..MessageFates::default() }
+    );
 }
 
 #[tokio::test]
@@ -440,12 +448,75 @@ async fn retention_removes_what_is_old_or_too_much_and_nothing_else() {
     assert!(size < (5 << 20) + 8 * 8_192, "the file shrank to its 4 MiB reserve: {size}");
 }
 
+#[tokio::test]
+async fn a_dead_letter_is_sent_again_or_put_away_once_and_a_message_any_time() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = open(dir.path());
+    let (ops, at) = (Name::new("ops"), Timestamp::from_millis(5));
+    let told = Step {
+        alerts: vec![vec![7], vec![7], vec![8]],
+        ..step(1, ["a", "b", "c"].map(|t| message(t, &["ops"])).to_vec())
+    };
+    store.commit(told).await.unwrap();
+    for id in 1..=3 {
+        let why = "gone".to_owned();
+        store.settle(DeliveryId(id), at, Settlement::Again { due: at, plain: true, why: why.clone() }).await.unwrap();
+        store.settle(DeliveryId(id), at, Settlement::Dead { why }).await.unwrap();
+    }
+    let mut outbox = store.outbox();
+    outbox.mark_unchanged();
+    let done = |id| Acted::Done(vec![(ops.clone(), DeliveryId(id))]);
+    assert_eq!(store.act(Act::Resend, DeliveryId(1)).await.unwrap(), done(4));
+    assert!(outbox.has_changed().unwrap(), "who sends wakes");
+    assert_eq!(store.act(Act::Discard, DeliveryId(2)).await.unwrap(), done(2));
+    for reopened in [false, true] {
+        if reopened {
+            drop(store);
+            store = open(dir.path());
+        }
+        assert_eq!(store.act(Act::Resend, DeliveryId(1)).await.unwrap(), Acted::Missing);
+        assert_eq!(store.act(Act::Resend, DeliveryId(4)).await.unwrap(), Acted::Stands("queued"));
+        assert_eq!(store.act(Act::Resend, DeliveryId(2)).await.unwrap(), Acted::Stands("discarded"));
+        assert_eq!(store.act(Act::Discard, DeliveryId(99)).await.unwrap(), Acted::Missing);
+        let fates = MessageFates { total: 3, queued: 1, dead: 1, discarded: 1, ..MessageFates::default() };
+        assert_eq!(store.fates_of(&ops), fates);
+    }
+    let queued = store.queued(&ops, DeliveryId(3), 9).await.unwrap().remove(0);
+    assert_eq!(
+        (queued.attempts, queued.first_try, queued.plain),
+        (2, None, false),
+        "its tries stay, its time begins anew"
+    );
+    let sent = store.sent(vec![7]).await.unwrap();
+    let states: Vec<_> = sent.iter().map(|s| (s.state, s.message.title.as_str(), s.attempts.len())).collect();
+    assert_eq!(states, [("discarded", "b", 2), ("queued", "a", 2)], "it is found with its tries");
+
+    let again =
+        async |name: &str, to: &[&str]| store.again(name, to.iter().map(|to| Name::new(to)).collect()).await.unwrap();
+    assert_eq!(again("a", &["ops"]).await, Acted::Stands("queued"));
+    assert_eq!(again("z", &["ops"]).await, Acted::Missing);
+    assert_eq!(again("b", &["boss"]).await, Acted::Elsewhere);
+    assert_eq!(again("b", &["ops", "boss"]).await, done(5));
+    assert_eq!(again("b", &["ops"]).await, Acted::Stands("queued"));
+    let sent = store.sent(vec![7]).await.unwrap();
+    assert_eq!(
+        sent.iter().map(|s| (s.state, s.attempts.len())).collect::<Vec<_>>(),
+        [("discarded", 2), ("queued", 2), ("queued", 0)]
+    );
+    assert_eq!(store.act_on_all(Act::Resend, &"boss".into()).await.unwrap(), 0);
+    assert_eq!(store.act_on_all(Act::Resend, &ops).await.unwrap(), 1);
+    let fates = MessageFates { total: 4, queued: 3, discarded: 1, ..MessageFates::default() };
+    assert_eq!(store.fates_of(&ops), fates);
+}
+
 #[derive(Clone, Debug)]
 enum Move {
     Append(u8),
     Commit { ahead: u8, messages: Vec<bool> },
     Settle { which: u8, how: u8 },
     Fold { upto: u8 },
+    Act { discard: bool, which: u8 },
+    Again { which: u8 },
     Crash,
 }
 
@@ -455,6 +526,8 @@ fn moves() -> impl Strategy<Value = Vec<Move>> {
         4 => (0..3_u8, prop::collection::vec(any::<bool>(), 0..4)).prop_map(|(ahead, messages)| Move::Commit { ahead, messages }),
         4 => (any::<u8>(), 0..3_u8).prop_map(|(which, how)| Move::Settle { which, how }),
         1 => (0..6_u8).prop_map(|upto| Move::Fold { upto }),
+        2 => (any::<bool>(), any::<u8>()).prop_map(|(discard, which)| Move::Act { discard, which }),
+        1 => any::<u8>().prop_map(|which| Move::Again { which }),
         1 => Just(Move::Crash),
     ];
     prop::collection::vec(one, 1..40)
@@ -467,6 +540,7 @@ struct Model {
     cursor: u64,
     made: i64,
     queued: BTreeMap<i64, (Name, String)>,
+    dead: BTreeMap<i64, (Name, String)>,
     fates: BTreeMap<Name, MessageFates>,
 }
 
@@ -484,6 +558,22 @@ impl Model {
             fates.queued -= 1;
             *fate(fates) += 1;
         }
+    }
+    fn die(&mut self, id: i64) {
+        self.dead.extend(self.queued.get(&id).map(|message| (id, message.clone())));
+        self.leave(id, |f| &mut f.dead);
+    }
+    fn act(&mut self, discard: bool, id: i64) -> bool {
+        let Some((to, title)) = self.dead.remove(&id) else { return false };
+        let fates = self.fates.get_mut(&to).unwrap();
+        fates.dead -= 1;
+        if discard {
+            fates.discarded += 1;
+        } else {
+            fates.total -= 1;
+            self.queue(&to, &title);
+        }
+        true
     }
 }
 
@@ -518,7 +608,7 @@ async fn agrees(moves: Vec<Move>) {
                 };
                 match how {
                     0 => model.leave(id, |f| &mut f.delivered),
-                    1 => model.leave(id, |f| &mut f.dead),
+                    1 => model.die(id),
                     _ => {}
                 }
                 store.settle(DeliveryId(id), at, next).await.unwrap();
@@ -539,6 +629,22 @@ async fn agrees(moves: Vec<Move>) {
                 let ids = ids.into_iter().map(DeliveryId).collect();
                 store.fold(&ops, ids, vec![message("digest", &["ops"])], at).await.unwrap();
             }
+            Move::Act { discard, which } => {
+                let id = i64::from(which) % (model.made + 1);
+                let act = if discard { Act::Discard } else { Act::Resend };
+                let done = matches!(store.act(act, DeliveryId(id)).await.unwrap(), Acted::Done(_));
+                assert_eq!(done, model.act(discard, id));
+            }
+            Move::Again { which } => {
+                let id = i64::from(which) % (model.made + 1);
+                let Some((to, title)) = model.queued.get(&id).or(model.dead.get(&id)).cloned() else { continue };
+                let queued = model.queued.values().any(|other| *other == (to.clone(), title.clone()));
+                let done = store.again(&title, vec![to.clone()]).await.unwrap();
+                assert_eq!(done == Acted::Stands("queued"), queued, "{done:?}");
+                if !queued {
+                    model.queue(&to, &title);
+                }
+            }
             Move::Crash => {
                 drop(store);
                 store = open(dir.path());
@@ -546,7 +652,7 @@ async fn agrees(moves: Vec<Move>) {
         }
         let fates = store.fates();
         for (to, f) in &fates {
-            assert_eq!(f.total, f.delivered + f.digested + f.dead + f.queued, "{to}");
+            assert_eq!(f.total, f.delivered + f.digested + f.dead + f.discarded + f.queued, "{to}");
         }
         assert_eq!(fates, model.fates.clone().into_iter().collect::<Vec<_>>());
     }

@@ -149,6 +149,7 @@ fn state(sent: &Sent) -> String {
         Fate::Delivered => format!("delivered{at}{tries}"),
         Fate::Digested => format!("told in a digest{at}"),
         Fate::Dead => format!("given up{at}{tries}{why}"),
+        Fate::Discarded => format!("given up and discarded{at}{tries}{why}"),
     }
 }
 

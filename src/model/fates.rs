@@ -33,6 +33,8 @@ pub struct MessageFates {
     pub digested: u64,
     /// Given up.
     pub dead: u64,
+    /// Given up, and put away by a person.
+    pub discarded: u64,
     /// On their way.
     pub queued: u64,
 }

@@ -208,7 +208,7 @@ pub struct SentMessage {
     pub id: super::DeliveryId,
     /// Whom it tells.
     pub to: crate::model::Name,
-    /// `queued`, `delivered`, `digested` or `dead`.
+    /// `queued`, `delivered`, `digested`, `dead` or `discarded`.
     pub state: &'static str,
     /// What it says.
     pub message: crate::model::Message,

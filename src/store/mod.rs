@@ -13,6 +13,7 @@ use crate::clock::JournalClock;
 pub use crate::model::MessageFates;
 use crate::model::{Journaled, Message, Name, Record, Seq, Timestamp};
 
+mod acts;
 mod events;
 mod files;
 mod past;
@@ -22,6 +23,7 @@ mod search;
 mod sqlite;
 mod writer;
 
+pub use acts::{Act, Acted, Acts};
 pub use events::{
     Attempt, Doc, EventFate, EventId, EventRow, FateChange, Noise, Past, RowQuery, Rows, SentMessage, Term, WaitsWith,
     Wanted,
@@ -162,6 +164,8 @@ pub enum Fate {
     Digested,
     /// Given up.
     Dead,
+    /// Given up, and put away by a person.
+    Discarded,
 }
 
 /// How much of the past is kept. Undelivered messages, the newest snapshot, entries after it and the memory of duplicates

@@ -193,11 +193,12 @@ pub(super) fn sent(connection: &Connection, alerts: &[u64]) -> rusqlite::Result<
     Ok(found)
 }
 
-fn state_word(state: i64) -> &'static str {
+pub(super) fn state_word(state: i64) -> &'static str {
     match state {
         rows::DELIVERED => "delivered",
         rows::DIGESTED => "digested",
         rows::DEAD => "dead",
+        rows::DISCARDED => "discarded",
         _ => "queued",
     }
 }

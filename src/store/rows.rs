@@ -8,19 +8,20 @@ use bytes::Bytes;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Row};
 use serde::{Deserialize, Serialize};
 
-use super::{DeadLetter, Delivery, DeliveryId, Error, Fate, MessageFates, Result, Sent, past};
+use super::{DeadLetter, Delivery, DeliveryId, Error, Fate, MessageFates, Result, Sent, acts, past};
 use crate::model::{Journaled, Message, Name, Record, Seq, Timestamp};
 
 /// The schema this release writes.
-const VERSION: i64 = 2;
+const VERSION: i64 = 3;
 /// Tells our database from any other: "FOGH".
 const APPLICATION: i64 = 0x464f_4748;
 
-/// A queued, delivered, digested, dead message: `outbox.state`.
+/// A queued, delivered, digested, dead, discarded message: `outbox.state`.
 pub(super) const QUEUED: i64 = 0;
 pub(super) const DELIVERED: i64 = 1;
 pub(super) const DIGESTED: i64 = 2;
 pub(super) const DEAD: i64 = 3;
+pub(super) const DISCARDED: i64 = 4;
 
 const SCHEMA: &str = "
 CREATE TABLE journal (
@@ -103,15 +104,19 @@ pub(super) fn open(path: &Path) -> Result<Connection> {
             let transaction = connection.transaction().map_err(fatal)?;
             transaction.execute_batch(SCHEMA).map_err(fatal)?;
             transaction.execute_batch(past::SCHEMA).map_err(fatal)?;
+            transaction.execute_batch(acts::SCHEMA).map_err(fatal)?;
             transaction.pragma_update(None, "application_id", APPLICATION).map_err(fatal)?;
             transaction.pragma_update(None, "user_version", VERSION).map_err(fatal)?;
             transaction.commit().map_err(fatal)?;
         }
         (_, APPLICATION, VERSION) => {}
-        (_, APPLICATION, 1) => {
-            // What became of events was not kept before: their history begins now.
+        (_, APPLICATION, older @ (1 | 2)) => {
             let transaction = connection.transaction().map_err(fatal)?;
-            transaction.execute_batch(past::SCHEMA).map_err(fatal)?;
+            if older == 1 {
+                // What became of events was not kept before: their history begins now.
+                transaction.execute_batch(past::SCHEMA).map_err(fatal)?;
+            }
+            transaction.execute_batch(acts::SCHEMA).map_err(fatal)?;
             transaction.pragma_update(None, "user_version", VERSION).map_err(fatal)?;
             transaction.commit().map_err(fatal)?;
         }
@@ -156,7 +161,7 @@ pub(super) fn connect_read_only(path: &Path) -> rusqlite::Result<Connection> {
 pub(super) fn check_readable(connection: &Connection, path: &Path) -> Result<()> {
     let version: i64 =
         connection.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(|e| problem(&e))?;
-    // Schema 2 adds what is not read here.
+    // Schemas 2 and 3 add what is not read here.
     if (1..=VERSION).contains(&version) {
         return Ok(());
     }
@@ -191,7 +196,8 @@ pub(super) fn heads(connection: &Connection) -> Result<Heads> {
 
 /// The fates of every destination's messages.
 pub(super) fn fates(connection: &Connection) -> rusqlite::Result<Fates> {
-    let mut statement = connection.prepare("SELECT dest, total, delivered, digested, dead, queued FROM fates")?;
+    let mut statement =
+        connection.prepare("SELECT dest, total, delivered, digested, dead, queued, discarded FROM fates")?;
     let rows = statement.query_map([], |row| {
         let count = |column| row.get(column).map(uint);
         Ok((
@@ -202,6 +208,7 @@ pub(super) fn fates(connection: &Connection) -> rusqlite::Result<Fates> {
                 digested: count(3)?,
                 dead: count(4)?,
                 queued: count(5)?,
+                discarded: count(6)?,
             },
         ))
     })?;
@@ -410,6 +417,7 @@ pub(super) fn deliveries(connection: &Connection, wanted: impl Fn(&Message) -> b
                 DELIVERED => Fate::Delivered,
                 DIGESTED => Fate::Digested,
                 DEAD => Fate::Dead,
+                DISCARDED => Fate::Discarded,
                 _ => Fate::Queued,
             };
             let at = row.get::<_, Option<i64>>(8)?.map(Timestamp::from_millis);

@@ -9,6 +9,7 @@ use std::time::Duration;
 use rusqlite::Connection;
 use tokio::sync::watch;
 
+use super::acts::{Act, Acted, Acts};
 use super::events::{Doc, EventId, EventRow, Noise, Past, RowQuery, Rows, SentMessage};
 use super::files::Folder;
 use super::rows::{self, Entry, problem};
@@ -163,7 +164,7 @@ fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<(
 
 fn new_message(message: &Message, to: Vec<Name>) -> Result<NewMessage> {
     let body = serde_json::to_vec(message).map_err(|e| Error::Fatal(format!("cannot write a message: {e}")))?;
-    Ok(NewMessage { to, body })
+    Ok(NewMessage { to, id: message.about.id.clone(), body })
 }
 
 impl Store for Sqlite {
@@ -267,6 +268,31 @@ impl Store for Sqlite {
 
     fn clock(&self) -> JournalClock {
         self.inner.clock
+    }
+}
+
+impl Acts for Sqlite {
+    async fn act(&self, act: Act, id: DeliveryId) -> Result<Acted> {
+        let at = self.inner.clock.now();
+        self.write(0, move |group| group.act(act, id, at)).await
+    }
+
+    async fn act_on_all(&self, act: Act, to: &Name) -> Result<u64> {
+        let at = self.inner.clock.now();
+        let (mut done, upto) = (0, *self.inner.shared.outbox.borrow());
+        loop {
+            let to = to.clone();
+            let some = self.write(0, move |group| group.act_on_some(act, &to, upto, at)).await?;
+            done += some;
+            if some == 0 {
+                return Ok(done);
+            }
+        }
+    }
+
+    async fn again(&self, message: &str, to: Vec<Name>) -> Result<Acted> {
+        let (at, message) = (self.inner.clock.now(), message.to_owned());
+        self.write(0, move |group| group.again(&message, &to, at)).await
     }
 }
 

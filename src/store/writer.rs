@@ -63,8 +63,8 @@ pub(super) struct Shared {
 
 /// A transaction under way, and where everything will stand once it is durable.
 pub(super) struct Group<'c> {
-    connection: &'c Connection,
-    heads: Heads,
+    pub(super) connection: &'c Connection,
+    pub(super) heads: Heads,
     fates: Fates,
     touched: BTreeSet<Name>,
 }
@@ -72,6 +72,8 @@ pub(super) struct Group<'c> {
 /// A message as the outbox keeps it.
 pub(super) struct NewMessage {
     pub(super) to: Vec<Name>,
+    /// The short name people ask about it by.
+    pub(super) id: String,
     pub(super) body: Vec<u8>,
 }
 
@@ -91,7 +93,7 @@ pub(super) struct NewStep {
 }
 
 impl Group<'_> {
-    fn execute(&self, sql: &str, params: impl rusqlite::Params) -> Result<usize> {
+    pub(super) fn execute(&self, sql: &str, params: impl rusqlite::Params) -> Result<usize> {
         self.connection.prepare_cached(sql).and_then(|mut s| s.execute(params)).map_err(|e| problem(&e))
     }
 
@@ -163,8 +165,9 @@ impl Group<'_> {
         for to in &message.to {
             self.heads.id += 1;
             self.execute(
-                "INSERT INTO outbox (id, dest, state, attempts, due, plain, body, crc) VALUES (?1, ?2, 0, 0, ?3, 0, ?4, ?5)",
-                (self.heads.id, to.as_str(), at.millis(), &message.body, crc),
+                "INSERT INTO outbox (id, dest, state, attempts, due, plain, body, crc, message)
+                     VALUES (?1, ?2, 0, 0, ?3, 0, ?4, ?5, nullif(?6, ''))",
+                (self.heads.id, to.as_str(), at.millis(), &message.body, crc, &message.id),
             )?;
             self.count(to, |fates| {
                 fates.total += 1;
@@ -230,7 +233,7 @@ impl Group<'_> {
         });
     }
 
-    fn count(&mut self, to: &Name, change: impl FnOnce(&mut super::MessageFates)) {
+    pub(super) fn count(&mut self, to: &Name, change: impl FnOnce(&mut super::MessageFates)) {
         change(self.fates.entry(to.clone()).or_default());
         self.touched.insert(to.clone());
     }
@@ -246,7 +249,8 @@ impl Group<'_> {
         }
         for (to, fates) in self.touched.iter().filter_map(|to| self.fates.get_key_value(to)) {
             self.execute(
-                "INSERT OR REPLACE INTO fates (dest, total, delivered, digested, dead, queued) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+                "INSERT OR REPLACE INTO fates (dest, total, delivered, digested, dead, queued, discarded)
+                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
                 (
                     to.as_str(),
                     int(fates.total),
@@ -254,6 +258,7 @@ impl Group<'_> {
                     int(fates.digested),
                     int(fates.dead),
                     int(fates.queued),
+                    int(fates.discarded),
                 ),
             )?;
         }
@@ -279,7 +284,7 @@ impl Group<'_> {
         let upto = upto.min(first.saturating_add(RETAIN_ROWS - 1));
         let mut gone = removed(self.execute("DELETE FROM journal WHERE seq <= ?1 AND at < ?2", (upto, horizon))?);
         gone += removed(self.execute(
-            "DELETE FROM outbox WHERE id IN (SELECT id FROM outbox WHERE state IN (1, 2, 3) AND settled_at < ?1 LIMIT ?2)",
+            "DELETE FROM outbox WHERE id IN (SELECT id FROM outbox WHERE state IN (1, 2, 3, 4) AND settled_at < ?1 LIMIT ?2)",
             (horizon, RETAIN_ROWS),
         )?);
         let used = (pages("page_count")? - pages("freelist_count")?) * pages("page_size")?;
@@ -288,7 +293,7 @@ impl Group<'_> {
             let by = number("SELECT max(at) FROM journal WHERE seq <= ?1", upto)?;
             gone += removed(self.execute("DELETE FROM journal WHERE seq <= ?1", [upto])?);
             gone += removed(self.execute(
-                "DELETE FROM outbox WHERE id IN (SELECT id FROM outbox WHERE state IN (1, 2) AND settled_at <= ?1
+                "DELETE FROM outbox WHERE id IN (SELECT id FROM outbox WHERE state IN (1, 2, 4) AND settled_at <= ?1
                      ORDER BY settled_at LIMIT ?2)",
                 (by.unwrap_or(i64::MAX), RETAIN_ROWS),
             )?);
