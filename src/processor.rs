@@ -277,6 +277,7 @@ impl<S: Store> Processor<S> {
         }
         self.metrics.set_events(self.fold.fates().clone(), self.folded);
         self.feed.tell(&shown);
+        self.feed.follow(&step.events, &step.fates);
         Ok(())
     }
 

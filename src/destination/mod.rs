@@ -190,6 +190,13 @@ pub enum Size {
     Plain,
 }
 
+/// What each chat is posted for a message, by the key in rules.yaml: to be looked at, so without any URL it goes to.
+#[must_use]
+pub fn shown(message: &Message) -> Value {
+    let (slack, teams) = (slack::encode(message, Size::Full), teams::encode(message, Size::Full));
+    serde_json::json!({"slack": slack, "teams": teams})
+}
+
 impl DestinationSettings {
     /// The request that says this, within every limit of the other side.
     #[must_use]

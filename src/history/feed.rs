@@ -1,22 +1,26 @@
 //! What comes, told to whoever watches: one channel for all of them, so that many cost no more than one.
 
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use serde_json::json;
 use tokio::sync::broadcast;
 
 use crate::model::{Event, Timestamp};
-use crate::store::EventRow;
+use crate::store::{EventFate, EventId, EventRow, FateChange, WaitsWith};
 
 /// Events told a second at most: more than anyone reads.
 const A_SECOND: usize = 20;
 /// What a watcher may be behind before it is let go: some ten seconds.
 const BEHIND: usize = 256;
+/// Events that wait whose fate is followed: those that came last.
+const FOLLOWED: usize = 300;
 
 /// One thing told, made once for all who watch.
 #[derive(Clone, Debug)]
 pub struct Frame {
-    /// `event`, `count` or `state`.
+    /// `event`, `fate`, `count` or `state`.
     pub kind: &'static str,
     /// Of an event: its id.
     pub id: Option<String>,
@@ -30,11 +34,21 @@ pub struct Feed {
     frames: broadcast::Sender<Arc<Frame>>,
     /// Since when, and how many events since then.
     paced: Arc<Mutex<(Timestamp, usize)>>,
+    followed: Arc<Mutex<Followed>>,
+}
+
+/// The newest events that wait, and those whose fate is to be told.
+#[derive(Debug, Default)]
+struct Followed {
+    waiting: VecDeque<(EventId, WaitsWith)>,
+    due: VecDeque<(EventId, EventFate)>,
+    /// Fates told in this second.
+    told: usize,
 }
 
 impl Default for Feed {
     fn default() -> Self {
-        Self { frames: broadcast::Sender::new(BEHIND), paced: Arc::default() }
+        Self { frames: broadcast::Sender::new(BEHIND), paced: Arc::default(), followed: Arc::default() }
     }
 }
 
@@ -76,6 +90,51 @@ impl Feed {
         }
     }
 
+    /// Follows what was judged, and tells what became of what waited. What there is no room for now is told by
+    /// [`Feed::catch_up`].
+    pub fn follow(&self, judged: &[EventRow], changes: &[FateChange]) {
+        let mut followed = self.followed.lock().unwrap_or_else(PoisonError::into_inner);
+        let Followed { waiting, due, .. } = &mut *followed;
+        let new = judged.iter().rev().filter_map(|row| row.waits.map(|waits| (row.id, waits))).take(FOLLOWED);
+        let new: Vec<_> = new.collect();
+        waiting.extend(new.into_iter().rev());
+        for change in changes {
+            waiting.retain(|(id, waits)| {
+                let changed = *waits == change.waits && *id <= change.upto;
+                if changed {
+                    due.push_back((*id, change.fate.clone()));
+                }
+                !changed
+            });
+        }
+        let old = waiting.len().saturating_sub(FOLLOWED);
+        waiting.drain(..old);
+        let old = due.len().saturating_sub(FOLLOWED);
+        due.drain(..old);
+        self.tell_fates(&mut followed);
+    }
+
+    /// Tells the fates there was no room for; called each second while anyone watches.
+    pub fn catch_up(&self) {
+        let mut followed = self.followed.lock().unwrap_or_else(PoisonError::into_inner);
+        followed.told = 0;
+        self.tell_fates(&mut followed);
+    }
+
+    fn tell_fates(&self, followed: &mut Followed) {
+        if self.watchers() == 0 {
+            // Who comes later asks for what there is.
+            return followed.due.clear();
+        }
+        let room = A_SECOND - followed.told.min(A_SECOND);
+        for (id, fate) in followed.due.drain(..room.min(followed.due.len())) {
+            followed.told += 1;
+            let data = json!({"id": id.to_string(), "fate": fate.word(), "why": fate.why()}).to_string();
+            // No id of the stream: it is no event, and asks for nothing that was missed.
+            self.send(Frame { kind: "fate", id: None, data });
+        }
+    }
+
     /// Tells anything.
     pub fn send(&self, frame: Frame) {
         // Nobody watching is fine.
@@ -107,5 +166,49 @@ mod tests {
         let event = Arc::new(Event::nothing(Name::new("mist"), at(0)));
         feed.tell(&vec![(row, event); 15]);
         assert_eq!((feed.room(at(999)), feed.room(at(1_000))), (5, 20));
+    }
+
+    #[test]
+    fn what_became_of_what_waited_is_told_once_and_twenty_a_second() {
+        let feed = Feed::default();
+        let row = |seq: u64, waits| EventRow {
+            id: EventId::new(Seq(seq), 1),
+            received: Timestamp::EPOCH,
+            fate: EventFate::Pending,
+            waits,
+            rules: vec![],
+            alerts: vec![],
+        };
+        let alert = |n| Some(WaitsWith::Alert(n));
+        let change =
+            |n, upto: u64, fate| FateChange { waits: WaitsWith::Alert(n), upto: EventId::new(Seq(upto), 9), fate };
+        let told = |frames: &mut broadcast::Receiver<Arc<Frame>>| {
+            std::iter::from_fn(|| frames.try_recv().ok()).map(|frame| frame.data.clone()).collect::<Vec<_>>()
+        };
+        feed.follow(&[row(1, alert(7))], &[change(7, 1, EventFate::Told)]);
+        let mut frames = feed.watch();
+        feed.catch_up();
+        assert_eq!(told(&mut frames), Vec::<String>::new(), "nobody watched then");
+
+        feed.follow(&[row(2, alert(7)), row(3, None), row(4, alert(8)), row(5, alert(7))], &[]);
+        let suppressed = EventFate::Suppressed("ended_untold".into());
+        feed.follow(&[], &[change(7, 4, EventFate::Told), change(8, 9, suppressed), change(8, 9, EventFate::Told)]);
+        assert_eq!(
+            told(&mut frames),
+            [r#"{"fate":"told","id":"2.1","why":null}"#, r#"{"fate":"suppressed","id":"4.1","why":"ended_untold"}"#],
+        );
+
+        let flood: Vec<EventRow> = (10..1_000).map(|seq| row(seq, alert(9))).collect();
+        feed.follow(&flood, &[change(9, 2_000, EventFate::Told)]);
+        assert_eq!(told(&mut frames).len(), 18);
+        let mut all = 18;
+        for _ in 0..20 {
+            feed.catch_up();
+            let some = told(&mut frames).len();
+            assert!(some <= 20);
+            all += some;
+        }
+        // The one that still waited went when the flood came.
+        assert_eq!(all, 300);
     }
 }

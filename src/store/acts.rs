@@ -47,6 +47,9 @@ pub enum Acted {
 
 /// What people do with messages. Each is one transaction, durable on return.
 pub trait Acts: super::Store {
+    /// Whom a delivery tells.
+    fn destination(&self, id: DeliveryId) -> impl Future<Output = Result<Option<Name>>> + Send;
+
     /// Does something with one dead letter. Done once, it is no dead letter any more.
     fn act(&self, act: Act, id: DeliveryId) -> impl Future<Output = Result<Acted>> + Send;
 

@@ -382,6 +382,12 @@ pub(super) fn queued(connection: &Connection, to: &Name, after: DeliveryId, limi
     Ok(found)
 }
 
+/// Whom a delivery tells.
+pub(super) fn destination(connection: &Connection, id: DeliveryId) -> rusqlite::Result<Option<Name>> {
+    let mut statement = connection.prepare_cached("SELECT dest FROM outbox WHERE id = ?1")?;
+    statement.query_row([id.0], |row| Ok(Name::new(row.get_ref(0)?.as_str()?))).optional()
+}
+
 /// The newest dead letters, as far as they can be read: one that died of damage was logged then, and is counted.
 pub(super) fn delivered_since(connection: &Connection, to: &Name, since: Timestamp) -> rusqlite::Result<u32> {
     let sql = "SELECT count(*) FROM outbox WHERE state = 1 AND settled_at >= ?1 AND dest = ?2";

@@ -272,6 +272,10 @@ impl Store for Sqlite {
 }
 
 impl Acts for Sqlite {
+    async fn destination(&self, id: DeliveryId) -> Result<Option<Name>> {
+        self.look(move |connection| rows::destination(connection, id).map_err(|e| problem(&e))).await
+    }
+
     async fn act(&self, act: Act, id: DeliveryId) -> Result<Acted> {
         let at = self.inner.clock.now();
         self.write(0, move |group| group.act(act, id, at)).await

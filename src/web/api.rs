@@ -14,12 +14,12 @@ use warp::reply::Response;
 use super::door::Guest;
 use super::events::{self, Looking};
 use super::silences::{Problem, refusal, reply};
-use super::{Peer, Refused, State, live, state_api};
+use super::{Peer, Refused, State, acts, live, state_api};
 use crate::history::Past;
 use crate::store;
 
 /// What comes first below `/api/v1/`.
-const KNOWN: [&str; 6] = ["events", "live", "incidents", "destinations", "feed", "noise"];
+const KNOWN: [&str; 8] = ["events", "live", "incidents", "destinations", "feed", "noise", "dead-letters", "messages"];
 
 /// What answers: the state of the server, and what looking needs.
 pub(super) struct Api<S> {
@@ -38,13 +38,12 @@ pub(super) struct Request {
     pub(super) headers: HeaderMap,
     pub(super) guest: Guest,
     /// Not read yet.
-    #[expect(dead_code, reason = "no handler takes one yet")]
     pub(super) body: BoxStream<'static, Result<Bytes, warp::Error>>,
 }
 
 /// The routes.
 #[must_use]
-pub(super) fn routes<S: store::Past>(state: &State<S>, looking: Looking) -> BoxedFilter<(Response,)> {
+pub(super) fn routes<S: store::Past + store::Acts>(state: &State<S>, looking: Looking) -> BoxedFilter<(Response,)> {
     let api = Arc::new(Api {
         past: Past::new(state.store.clone()),
         live: live::Live::new(looking.feed.clone(), looking.stop.clone()),
@@ -87,14 +86,25 @@ fn whole_chunks(
     body.map_ok(|mut chunk| chunk.copy_to_bytes(chunk.remaining()))
 }
 
-async fn answer<S: store::Past>(api: &Arc<Api<S>>, path: &[&str], request: Request) -> Result<Response, Problem> {
-    let Request { method, asked, headers, .. } = &request;
-    let reads = matches!(*method, Method::GET | Method::HEAD);
+async fn answer<S: store::Past + store::Acts>(
+    api: &Arc<Api<S>>,
+    path: &[&str],
+    request: Request,
+) -> Result<Response, Problem> {
+    let Request { method, asked, headers, guest, body } = request;
+    let (asked, headers) = (&asked, &headers);
+    let reads = matches!(method, Method::GET | Method::HEAD);
     let value = match path {
+        _ if acts::is_act(path) => {
+            if method != Method::POST {
+                return Err(Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method not allowed", "POST"));
+            }
+            acts::answer(api, path, (headers, &guest, body)).await?
+        }
         _ if !reads => return Err(Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method not allowed", "GET, HEAD")),
         ["events"] => events::page(api, asked).await?,
         ["events", id] => events::one(api, id, asked).await?,
-        ["live"] => return Ok(live::answer(api, headers, &request.guest)),
+        ["live"] => return Ok(live::answer(api, headers, &guest)),
         ["incidents"] => state_api::incidents(api),
         ["destinations"] => state_api::destinations(api).await?,
         ["feed"] => state_api::feed(api),

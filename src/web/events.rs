@@ -11,6 +11,7 @@ use warp::http::StatusCode;
 
 use super::api::{Api, Asked, bad, unreadable};
 use super::silences::Problem;
+use crate::destination;
 use crate::dispatcher::Statuses;
 use crate::explain::{self, Story};
 use crate::fold::Compile;
@@ -142,11 +143,12 @@ fn messages(sent: &[SentMessage], offset_ms: i64) -> Value {
     for one in sent {
         let attempt = |a: &store::Attempt| json!({"at": wall(a.at), "status": a.outcome, "reply": a.why});
         let attempts: Vec<Value> = one.attempts.iter().map(attempt).collect();
-        let destination = json!({"name": one.to.as_str(), "state": one.state, "attempts": attempts});
+        let sent =
+            json!({"id": one.id.0.to_string(), "name": one.to.as_str(), "state": one.state, "attempts": attempts});
         let same = |other: &SentMessage| other.message.about == one.message.about;
         match found.iter_mut().find(|(known, _)| same(known)) {
-            Some((_, destinations)) => destinations.push(destination),
-            None => found.push((one, vec![destination])),
+            Some((_, destinations)) => destinations.push(sent),
+            None => found.push((one, vec![sent])),
         }
     }
     let one = |(sent, destinations): (&SentMessage, Vec<Value>)| {
@@ -154,7 +156,7 @@ fn messages(sent: &[SentMessage], offset_ms: i64) -> Value {
         json!({
             "id": message.about.id, "at": message.about.at.rfc3339(), "reason": message.about.reason.word(),
             "rule": message.about.rule, "incident": message.about.incident, "title": message.title,
-            "text": message.text, "destinations": destinations,
+            "text": message.text, "destinations": destinations, "shown": destination::shown(message),
         })
     };
     found.into_iter().map(one).collect()

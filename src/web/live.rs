@@ -155,6 +155,7 @@ fn count<S: store::Past>(api: &Arc<Api<S>>) {
             if api.live.feed.watchers() == 0 {
                 return;
             }
+            api.live.feed.catch_up();
             let fates = api.state.metrics.events();
             let counts = counts(&fates, fates.total - before.min(fates.total));
             before = fates.total;

@@ -18,6 +18,7 @@ use crate::source::SourceSettings;
 use crate::store::Store;
 
 pub mod access;
+mod acts;
 mod api;
 mod door;
 pub mod events;
@@ -101,7 +102,7 @@ impl<S: Store> State<S> {
     #[must_use]
     pub fn with_looking(self, looking: events::Looking) -> Self
     where
-        S: crate::store::Past,
+        S: crate::store::Past + crate::store::Acts,
     {
         let more = api::routes(&self, looking);
         Self { more: Some(more), ..self }

@@ -22,10 +22,12 @@ const SCRIPT: &str = "text/javascript; charset=utf-8";
 const IMAGE: &str = "image/svg+xml";
 
 /// Every file: its name below `/page/`, what it is, what is in it.
-const FILES: [(&str, &str, &str); 20] = [
+const FILES: [(&str, &str, &str); 22] = [
+    ("acts.js", SCRIPT, include_str!("page/acts.js")),
     ("api.js", SCRIPT, include_str!("page/api.js")),
     ("app.js", SCRIPT, include_str!("page/app.js")),
     ("chart.js", SCRIPT, include_str!("page/chart.js")),
+    ("chat.js", SCRIPT, include_str!("page/chat.js")),
     ("dom.js", SCRIPT, include_str!("page/dom.js")),
     ("event.js", SCRIPT, include_str!("page/event.js")),
     ("fates.js", SCRIPT, include_str!("page/fates.js")),

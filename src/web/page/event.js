@@ -4,7 +4,7 @@ import { ask } from "./api.js";
 import { copyButton, el, fact, foreign, trouble } from "./dom.js";
 import { fate, severity } from "./fates.js";
 import { tree } from "./json.js";
-import { deliveries, slack, teams } from "./message.js";
+import { again, deliveries, previews } from "./message.js";
 import { plain } from "./markup.js";
 import { asText } from "./text.js";
 import { time } from "./time.js";
@@ -49,7 +49,7 @@ async function explain(path, box, id, signal) {
 const find = (key, value, label = value) =>
     value ? el("a", { href: `#/live?${new URLSearchParams({ [key]: value })}` }, foreign(label)) : null;
 
-function page(event, decided, again) {
+function page(event, decided, load) {
     const name = event.device ?? event.device_mac ?? event.site ?? "";
     return [
         el("p", { class: "crumb" }, el("a", { href: "#/live" }, "Live"), " › ", el("span", { class: "quiet" }, `event ${event.id}`)),
@@ -58,13 +58,13 @@ function page(event, decided, again) {
         event.text ? el("blockquote", {}, foreign(event.text, { max: 1000, tag: "p" })) : null,
         about(event),
         el("section", { "aria-labelledby": "h-decisions" }, el("h2", { id: "h-decisions" }, "What was decided"), decided),
-        el("section", { "aria-labelledby": "h-messages" }, el("h2", { id: "h-messages" }, "What was said"), messages(event)),
+        el("section", { "aria-labelledby": "h-messages" }, el("h2", { id: "h-messages" }, "What was said"), messages(event, load)),
         el("section", { "aria-labelledby": "h-rule" }, el("h2", { id: "h-rule" }, "Make a rule and a test from this"), maker(event)),
         el("section", { "aria-labelledby": "h-raw" },
             el("div", { class: "with-button" }, el("h2", { id: "h-raw" }, "What came"), copyButton("Copy JSON", () => JSON.stringify(event.raw, null, 2))),
             event.raw === undefined ? el("p", { class: "quiet" }, "Its body is not kept.") : tree(event.raw)),
         el("p", { class: "quiet" }, "The same in a terminal: ", el("code", {}, `foghorn explain ${event.id}`), ". ",
-            el("button", { type: "button", class: "small", on: { click: again } }, "Look again")),
+            el("button", { type: "button", class: "small", on: { click: load } }, "Look again")),
     ].filter(Boolean);
 }
 
@@ -95,15 +95,15 @@ function decisions(event, id) {
                 el("p", {}, foreign(d.text, { max: 2000 }))))));
 }
 
-function messages(event) {
+function messages(event, load) {
     const list = event.messages ?? [];
     if (!list.length) return el("p", { class: "quiet" }, "No message tells of it.");
     return list.map((message, i) => {
-        const whole = { severity: event.severity, ...message };
         return el("article", { class: "message", "aria-label": `Message ${i + 1}: ${plain(asText(message.title))}` },
             el("h3", {}, foreign(message.reason ?? "message"), el("span", { class: "quiet" }, " ", time(message.at))),
-            el("div", { class: "previews" }, slack(whole), teams(whole)),
-            deliveries(message));
+            previews(message),
+            deliveries(message),
+            again(message, load));
     });
 }
 

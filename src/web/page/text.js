@@ -50,6 +50,6 @@ export function number(value) {
 }
 
 /** "1 event", "2 events". */
-export function plural(count, noun) {
-    return `${number(count)} ${noun}${count === 1 ? "" : "s"}`;
+export function plural(count, noun, many = `${noun}s`) {
+    return `${number(count)} ${count === 1 ? noun : many}`;
 }

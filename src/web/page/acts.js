@@ -1,0 +1,47 @@
+// A button for what cannot be taken back: the first press asks, the second does it.
+
+import { ask, me } from "./api.js";
+import { el, say, trouble } from "./dom.js";
+
+/** How long the question stands. */
+const SURE_MS = 4_000;
+
+/**
+ * The button, and where it says what went wrong. `path` is posted `body`; `done` is told the answer, `says` makes a sentence
+ * of it. `label` names it for those who do not see what it stands beside.
+ */
+export function act(text, { label, sure, path, body, says, done, allowed = true, why = null }) {
+    const may = me.can_act && allowed;
+    const title = me.can_act ? (allowed ? null : why) : "This page may not change anything";
+    const button = el("button", { type: "button", class: "small", "aria-label": label, disabled: !may, title }, text);
+    const note = el("span", { class: "act-note" });
+    const whole = [...button.childNodes];
+    let timer = 0;
+    const calm = () => {
+        clearTimeout(timer);
+        timer = 0;
+        button.replaceChildren(...whole);
+        button.setAttribute("aria-label", label);
+    };
+    button.addEventListener("click", async () => {
+        if (!timer) {
+            button.textContent = sure;
+            button.setAttribute("aria-label", `${sure} ${label}`);
+            timer = setTimeout(calm, SURE_MS);
+            return;
+        }
+        calm();
+        button.disabled = true;
+        try {
+            const said = await ask(path, { method: "POST", body });
+            say(says(said));
+            note.replaceChildren(says(said));
+            button.blur();
+            done(said);
+        } catch (error) {
+            button.disabled = false;
+            note.replaceChildren(trouble(error));
+        }
+    });
+    return el("span", { class: "act" }, button, note);
+}
