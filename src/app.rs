@@ -22,6 +22,9 @@ use crate::render::Templates;
 use crate::store::{Sqlite, Store};
 use crate::web;
 
+pub(crate) mod tuning;
+mod unified;
+
 /// Everything has this long to finish after a signal.
 const DRAIN: Duration = Duration::from_secs(8);
 
@@ -120,6 +123,7 @@ pub async fn run_by(
         file: config.path.as_ref().map_or_else(|| "rules.yaml".to_owned(), |path| path.display().to_string()),
         stop: stop.clone(),
         kinds: web::events::Kinds::default(),
+        tuner: Some(tuning::tuner(config.path.clone(), data.to_owned(), store.clock().clock())),
     };
     looking.kinds.replace(kinds(&config));
     let (statuses, destination_kinds) = (looking.statuses.clone(), looking.kinds.clone());

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::engine::Decision;
 use crate::fold::{Compile, Fold, messages};
-use crate::model::{EventFates, Journaled, Message, Name, Record, Seq, Subject, Timestamp};
+use crate::model::{EventFates, Journaled, Message, Name, Record, Seq, Silence, Subject, Timestamp, Until};
 use crate::render::{Templates, markup};
 use crate::rules::RuleSet;
 
@@ -100,6 +100,45 @@ fn read_post(text: &str) -> Result<Post, String> {
         source: Name::new(line.source.as_deref().unwrap_or("mist")),
         body: body.get().to_owned().into(),
     })
+}
+
+/// Journal entries as what was heard: posts with the wall time they were received at, and the silences people made
+/// meanwhile. Those that were in force at the beginning come first.
+#[derive(Debug)]
+pub struct Stored {
+    from: Option<Timestamp>,
+    offset_ms: i64,
+    in_force: Vec<Silence>,
+}
+
+impl Stored {
+    /// From this wall time on; `None`: all of it.
+    #[must_use]
+    pub fn since(from: Option<Timestamp>) -> Self {
+        Self { from, offset_ms: 0, in_force: Vec::new() }
+    }
+
+    /// Takes the next entry; they come in order, from the first.
+    pub fn take(&mut self, entry: Journaled, mut each: impl FnMut(Heard)) {
+        let at: Timestamp = entry.at.shifted(self.offset_ms);
+        let early = self.from.is_some_and(|from| at < from);
+        if !early && !self.in_force.is_empty() {
+            let lasts = |silence: &Silence| !matches!(silence.until, Until::At(end) if end <= at);
+            let in_force = self.in_force.drain(..).filter(lasts);
+            in_force.for_each(|silence| each(Heard::Said { at, record: Record::Silence(silence) }));
+        }
+        match entry.record {
+            Record::Clock { offset_ms } => self.offset_ms = offset_ms,
+            Record::Post { source, body } if !early => each(Heard::Post(Post { received_at: Some(at), source, body })),
+            Record::Silence(silence) if early => {
+                self.in_force.retain(|known| known.id != silence.id);
+                self.in_force.push(silence);
+            }
+            Record::Expire { id, .. } if early => self.in_force.retain(|silence| silence.id != id),
+            record @ (Record::Silence(_) | Record::Expire { .. }) => each(Heard::Said { at, record }),
+            Record::Post { .. } | Record::Tick | Record::Rules(_) => {}
+        }
+    }
 }
 
 /// One line of a traffic file.

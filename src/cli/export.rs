@@ -7,8 +7,8 @@ use std::time::Duration;
 use super::{Failure, duration};
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::model::{Record, Seq, Silence, Timestamp, Until};
-use crate::replay::{Heard, Post, write_post};
+use crate::model::Seq;
+use crate::replay::{Heard, Stored, write_post};
 use crate::store;
 
 pub(super) fn run(config: &Config, since: Option<&str>, data: Option<PathBuf>) -> Result<(), Failure> {
@@ -34,32 +34,11 @@ pub(super) fn stored(
 ) -> Result<(), Failure> {
     let folder = data.unwrap_or_else(|| config.server.data.clone());
     let from = since.map(|since| Clock::system().wall() - since);
-    let mut offset_ms = 0;
-    let mut in_force: Vec<Silence> = Vec::new();
     let failed = |e| Failure::unexpected(format!("{}: {e}", folder.display()));
     let reader = store::Reader::open(&folder).map_err(failed)?;
+    let mut stored = Stored::since(from);
     for entry in reader.entries(Seq::default()) {
-        let entry = entry.map_err(failed)?;
-        let at: Timestamp = entry.at.shifted(offset_ms);
-        let early = from.is_some_and(|from| at < from);
-        if !early && !in_force.is_empty() {
-            let lasts = |silence: &Silence| !matches!(silence.until, Until::At(end) if end <= at);
-            in_force
-                .drain(..)
-                .filter(lasts)
-                .for_each(|silence| each(Heard::Said { at, record: Record::Silence(silence) }));
-        }
-        match entry.record {
-            Record::Clock { offset_ms: now } => offset_ms = now,
-            Record::Post { source, body } if !early => each(Heard::Post(Post { received_at: Some(at), source, body })),
-            Record::Silence(silence) if early => {
-                in_force.retain(|known| known.id != silence.id);
-                in_force.push(silence);
-            }
-            Record::Expire { id, .. } if early => in_force.retain(|silence| silence.id != id),
-            record @ (Record::Silence(_) | Record::Expire { .. }) => each(Heard::Said { at, record }),
-            Record::Post { .. } | Record::Tick | Record::Rules(_) => {}
-        }
+        stored.take(entry.map_err(failed)?, &mut each);
     }
     Ok(())
 }

@@ -20,7 +20,6 @@ mod serve;
 mod silence;
 mod test;
 mod tune;
-mod unified;
 
 /// What ends a command early: a text for people, and the exit code.
 #[derive(Debug)]

@@ -14,12 +14,13 @@ use warp::reply::Response;
 use super::door::Guest;
 use super::events::{self, Looking};
 use super::silences::{Problem, refusal, reply};
-use super::{Peer, Refused, State, acts, live, state_api};
+use super::{Peer, Refused, State, acts, live, state_api, tune_api};
 use crate::history::Past;
 use crate::store;
 
 /// What comes first below `/api/v1/`.
-const KNOWN: [&str; 8] = ["events", "live", "incidents", "destinations", "feed", "noise", "dead-letters", "messages"];
+const KNOWN: [&str; 9] =
+    ["events", "live", "incidents", "destinations", "feed", "noise", "dead-letters", "messages", "tune"];
 
 /// What answers: the state of the server, and what looking needs.
 pub(super) struct Api<S> {
@@ -29,6 +30,7 @@ pub(super) struct Api<S> {
     pub(super) live: live::Live,
     pub(super) noise: state_api::Kept,
     pub(super) explaining: Semaphore,
+    pub(super) tuning: tune_api::Tuning,
 }
 
 /// A request that was let in.
@@ -51,6 +53,7 @@ pub(super) fn routes<S: store::Past + store::Acts>(state: &State<S>, looking: Lo
         state: state.clone(),
         looking,
         explaining: Semaphore::new(1),
+        tuning: tune_api::Tuning::default(),
     });
     let ours = warp::path::tail().and_then(async |tail: warp::path::Tail| {
         let path: Vec<String> = tail.as_str().split('/').map(str::to_owned).collect();
@@ -101,6 +104,7 @@ async fn answer<S: store::Past + store::Acts>(
             }
             acts::answer(api, path, (headers, &guest, body)).await?
         }
+        ["tune"] => return tune_api::answer(api, &method, asked),
         _ if !reads => return Err(Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method not allowed", "GET, HEAD")),
         ["events"] => events::page(api, asked).await?,
         ["events", id] => events::one(api, id, asked).await?,

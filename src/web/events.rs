@@ -47,6 +47,8 @@ pub struct Looking {
     pub stop: CancellationToken,
     /// The kind of each destination.
     pub kinds: Kinds,
+    /// Finds changes to the rules that help; without it there is nothing at that address.
+    pub tuner: Option<super::Tuner>,
 }
 
 /// The kind of each destination; replaced when they change. Clones share it.

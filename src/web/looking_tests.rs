@@ -33,6 +33,8 @@ struct Looked {
     feed: Feed,
     kinds: Kinds,
     stop: CancellationToken,
+    /// Nothing is found as long as this is held.
+    tuning: Arc<std::sync::Mutex<u32>>,
     _dir: tempfile::TempDir,
 }
 
@@ -70,6 +72,7 @@ impl Looked {
         assert!(bodies.is_empty() || held.try_recv().is_ok(), "who watches is told");
         let (_published, following) = watch::channel(known.borrow().clone());
         let stop = CancellationToken::new();
+        let tuning = Arc::default();
         let looking = Looking {
             published: following,
             feed: feed.clone(),
@@ -79,6 +82,7 @@ impl Looked {
             file: "rules.yaml".to_owned(),
             stop: stop.clone(),
             kinds: Kinds::default(),
+            tuner: Some(tuner(&tuning)),
         };
         looking.kinds.replace([(Name::new("ops"), "slack")]);
         let kinds = looking.kinds.clone();
@@ -86,7 +90,7 @@ impl Looked {
         let state = State::new(store.clone(), metrics.clone(), readiness, current)
             .with_door(Door::for_this_machine().unwrap())
             .with_looking(looking);
-        Self { routes: routes(&state), state, store, metrics, _published, feed, kinds, stop, _dir: dir }
+        Self { routes: routes(&state), state, store, metrics, _published, feed, kinds, stop, tuning, _dir: dir }
     }
 
     async fn ask(&self, method: &str, path: &str, peer: Peer, headers: &[(&str, &str)]) -> (u16, Value, HeaderMap) {
@@ -133,6 +137,22 @@ fn down(device: &str, text: &str) -> Value {
         {"type": "AP_DISCONNECTED", "device_name": device, "mac": format!("5c5b35{:06x}", device.len()), "device_type": "ap",
          "site_name": "Main Office", "site_id": "s-1", "text": text},
     ]})
+}
+
+/// Finds something once it may, and counts how often it was asked. Of the last day it finds nothing.
+fn tuner(tuning: &Arc<std::sync::Mutex<u32>>) -> crate::web::Tuner {
+    let tuning = Arc::clone(tuning);
+    Arc::new(move |span| {
+        *tuning.lock().unwrap() += 1;
+        if span == std::time::Duration::from_secs(86_400) {
+            return Err("the rules have problems".to_owned());
+        }
+        assert_ne!(span, std::time::Duration::from_secs(2 * 86_400), "a fault");
+        Ok(json!({
+            "from": null, "until": null, "cut": false, "file": "rules.yaml", "messages": 9, "after": 3, "lost": 0,
+            "rules": [], "suggestions": [], "helpless": [], "patch": null,
+        }))
+    })
 }
 
 fn noise(n: usize) -> Value {
@@ -428,4 +448,41 @@ async fn what_is_done_with_messages_is_done_once_and_counted() {
     assert_eq!(looked.post(&again, "").await.0, 409, "what nobody sends is not queued");
     let metrics = looked.metrics.encode(looked.store.last(), &looked.store.fates());
     assert!(metrics.contains("fate=\"discarded\"} 1"), "{metrics}");
+}
+
+#[tokio::test]
+async fn what_helps_is_found_one_at_a_time_and_kept() {
+    let looked = Looked::at(&[]).await;
+    let ask = async |since: &str| {
+        let path = format!("/api/v1/tune?since={since}");
+        loop {
+            let (status, body, _) = looked.ask("GET", &path, here(), &[]).await;
+            if status != 202 {
+                return (status, body);
+            }
+            conforms_to("get", "202", &path, &body);
+            std::thread::yield_now();
+        }
+    };
+    {
+        let _held = looked.tuning.lock().unwrap();
+        for since in ["7d", "7d", "1d"] {
+            assert_eq!(looked.ask("GET", &format!("/api/v1/tune?since={since}"), here(), &[]).await.0, 202);
+        }
+        assert_eq!(looked.post("/api/v1/tune?since=7d", "").await.0, 202);
+    }
+    let (status, found) = ask("7d").await;
+    assert_eq!((status, &found["after"]), (200, &json!(3)));
+    conforms_to("get", "200", "/api/v1/tune", &found);
+    assert_eq!((ask("7d").await.1, *looked.tuning.lock().unwrap()), (found, 1), "found once, and kept");
+    assert_eq!(looked.post("/api/v1/tune?since=7d", "").await.0, 202);
+    assert_eq!((ask("7d").await.0, *looked.tuning.lock().unwrap()), (200, 2), "asked for, found anew");
+    for (since, why) in [("1d", "have problems"), ("2d", "the log says why")] {
+        let (status, said) = ask(since).await;
+        assert_eq!(status, 503, "{said}");
+        assert!(said["error"].as_str().unwrap().contains(why), "{said}");
+    }
+    for query in ["since=soon", "since=32d", "fresh=1"] {
+        assert_eq!(looked.ask("GET", &format!("/api/v1/tune?{query}"), here(), &[]).await.0, 400, "{query}");
+    }
 }

@@ -31,9 +31,11 @@ mod serve;
 mod silence_page;
 mod silences;
 mod state_api;
+mod tune_api;
 
 pub use door::{Access, Door};
 pub use silences::Silencing;
+pub use tune_api::Tuner;
 
 pub use serve::{Limits, Peer, serve};
 
