@@ -17,8 +17,8 @@ use crate::store::Reader;
 use crate::tune::{self, Change, Noise, Suggestion, Traffic, Tuning};
 use crate::web::Tuner;
 
-/// Bytes of traffic a server looks at, the newest: parsed they are several times as large.
-const MOST_BYTES: usize = 6 << 20;
+/// Bytes of traffic a server looks at, the newest: parsed they are some eight times as large, and memory is bounded.
+const MOST_BYTES: usize = 4 << 20;
 /// Rules and talkers listed, and things that would be lost named.
 const RULES: usize = 20;
 const TALKERS: usize = 10;

@@ -44,6 +44,7 @@ const FILES: [(&str, &str, &str); 22] = [
     ("style.css", CSS, include_str!("page/style.css")),
     ("text.js", SCRIPT, include_str!("page/text.js")),
     ("time.js", SCRIPT, include_str!("page/time.js")),
+    ("tune.js", SCRIPT, include_str!("page/tune.js")),
     ("yaml.js", SCRIPT, include_str!("page/yaml.js")),
 ];
 

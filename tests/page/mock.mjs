@@ -4,7 +4,7 @@
 import { readFileSync } from "node:fs";
 import { createServer } from "node:http";
 import { fileURLToPath } from "node:url";
-import { DESTINATIONS, EVIL, event, FEED, incidents, noise, SILENCES, whole } from "./world.mjs";
+import { DESTINATIONS, EVIL, event, FEED, incidents, noise, SILENCES, TUNING, whole } from "./world.mjs";
 
 const SRC = fileURLToPath(new URL("../../src/web/", import.meta.url));
 const TYPES = { js: "text/javascript; charset=utf-8", css: "text/css; charset=utf-8", svg: "image/svg+xml", html: "text/html; charset=utf-8" };
@@ -18,7 +18,7 @@ const STORED = 5_000;
  * `slow`: no event can be explained in time.
  */
 export async function start({ port = 0, rate = 0, canAct = false, empty = false, slow = false, password = null, closed = false } = {}) {
-    const world = { rate, canAct, empty, slow, password, closed, sessions: new Set(),  silences: structuredClone(SILENCES), streams: new Set(), asked: [], next: STORED, total: 1_204_332, fail: new Set() };
+    const world = { rate, canAct, empty, slow, password, closed, sessions: new Set(), silences: structuredClone(SILENCES), destinations: structuredClone(DESTINATIONS), acts: [], tuned: 0, streams: new Set(), asked: [], next: STORED, total: 1_204_332, fail: new Set() };
     const server = createServer((request, response) => answer(world, request, response));
     await new Promise((ready) => server.listen(port, "127.0.0.1", ready));
     const beat = setInterval(() => pulse(world), 50);
@@ -129,16 +129,22 @@ function live(world, request, response) {
 function api(world, request, response, part, query) {
     const [name, id] = part.split("/").map(decodeURIComponent);
     if (name === "silences") return silences(world, request, response, id);
+    if (name === "dead-letters" || name === "messages") return acts(world, request, response, part.split("/"));
     // As the real one: a word that means nothing here is refused.
-    const known = { events: id ? ["decisions"] : ["limit", "before", "q", "topic", "type", "site", "device", "rule", "fate", "why"], noise: ["since"] }[name] ?? [];
+    const known = { events: id ? ["decisions"] : ["limit", "before", "q", "topic", "type", "site", "device", "rule", "fate", "why"], noise: ["since"], tune: ["since"] }[name] ?? [];
     if ([...query.keys()].some((key) => !known.includes(key))) return json(response, { error: "that is not asked for here" }, 400);
     const said = {
         events: () => (id ? without(one(world, id), world.slow || query.get("decisions") === "no") : page(world, query)),
         incidents: () => (world.empty ? { incidents: [] } : incidents()),
-        destinations: () => (world.empty ? { destinations: [], dead_letters: [] } : DESTINATIONS),
+        destinations: () => (world.empty ? { destinations: [], dead_letters: [] } : world.destinations),
         feed: () => (world.empty ? { sources: [], totals: {} } : FEED),
         noise: () => (world.empty ? { buckets: [], rules: [], devices: [] } : noise(query.get("since"))),
     }[name]?.();
+    if (name === "tune") {
+        if (request.method === "POST") world.tuned = 0;
+        world.tuned += 1;
+        return world.tuned > 1 ? json(response, TUNING) : json(response, { busy: true, since_ms: 12_000 }, 202);
+    }
     if (said) json(response, said);
     else json(response, { error: "nothing here", help: "" }, 404);
 }
@@ -173,6 +179,26 @@ function page(world, query) {
     }
     const last = Number.parseInt(found.at(-1)?.id ?? "0", 10);
     return { events: found, next: found.length === limit && last > 1 ? String(last) : null, total_estimate: world.total };
+}
+
+/** As the real one: by our page only, each dead letter once. */
+async function acts(world, request, response, [what, id, act]) {
+    if (request.method !== "POST") return json(response, { error: "method not allowed", help: "POST" }, 405);
+    if (request.headers["x-csrf-token"] !== "proof") return json(response, { error: "only Foghorn's own page may do that", help: "" }, 403);
+    let body = "";
+    for await (const piece of request) body += piece;
+    const { to } = JSON.parse(body || "{}");
+    world.acts.push([what, id, act, to ?? null].join(" "));
+    if (what === "messages") {
+        if (world.refuse) return json(response, { error: "it is queued already", help: "it goes out at the destination's pace" }, 409);
+        return json(response, { deliveries: [{ destination: to ?? "slack", id: "99" }] });
+    }
+    const letters = world.destinations.dead_letters;
+    const wanted = letters.filter((one) => (id === "all" ? one.destination === to : one.id === id));
+    world.destinations.dead_letters = letters.filter((one) => !wanted.includes(one));
+    if (id === "all") return json(response, { count: wanted.length });
+    if (!wanted.length) return json(response, { error: "there is no such dead letter", help: "look again" }, 404);
+    json(response, { deliveries: [{ destination: wanted[0].destination, id: "99" }] });
 }
 
 async function silences(world, request, response, id) {

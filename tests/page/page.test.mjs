@@ -44,6 +44,17 @@ describe("live", () => {
         assert.equal(await page.locator("li[data-id='9002.0']").count(), 1);
     });
 
+    on("#/live", {}, "a fate that changes is said where its row stands, and under a keyboard too", async ({ page, mock }) => {
+        const first = rows(page).first();
+        await first.locator("a").focus();
+        const id = await first.getAttribute("data-id");
+        mock.send("fate", { id: "1.0", fate: "told", why: null });
+        mock.send("fate", { id, fate: "suppressed", why: "ended_untold" });
+        await first.getByText("over before it was told").waitFor();
+        assert.match(await first.getAttribute("class"), /^row suppressed$/);
+        assert.ok(await first.locator("a").evaluate((link) => link === document.activeElement), "it keeps the focus");
+    });
+
     on("#/live", {}, "pauses, says how much came meanwhile, and goes on", async ({ page, mock }) => {
         await rows(page).first().waitFor();
         await page.getByRole("button", { name: "Pause" }).click();
@@ -197,25 +208,57 @@ describe("one event", () => {
         await page.getByText("rules.yaml, line 12").first().waitFor();
         await page.getByText("notify: first, to slack and netops").waitFor();
         const tries = page.getByRole("table", { name: "Deliveries" }).first();
-        assert.deepEqual(await tries.locator("tbody tr").first().locator("td").allTextContents().then((t) => [t[0], ...t.slice(2)]), ["delivered", "503", "service unavailable"]);
+        assert.deepEqual(await tries.locator("tbody tr").first().locator("td").allTextContents().then((t) => [t[0], ...t.slice(2)]), ["delivered", "again", "the server answered 503"]);
         await tries.getByText("not tried yet").waitFor();
         assert.match(await page.locator(".json").textContent(), /"device_name": "ap-kitchen"/);
         await page.locator(".json summary", { hasText: "ports" }).click();
         assert.match(await page.locator(".json").textContent(), /"eth1"/);
     });
 
-    on("#/event/4920.0", {}, "shows the message as Slack and as Teams would", async ({ page }) => {
+    on("#/event/4920.0", {}, "shows what Slack and Teams are posted as they would show it", async ({ page }) => {
         const slack = page.locator(".preview.slack").first();
         const teams = page.locator(".preview.teams").first();
         await slack.waitFor();
-        assert.match(await slack.textContent(), /🟠 ap-kitchen is offline \| Home/);
-        assert.deepEqual(await slack.locator("p strong").allTextContents(), ["ap-kitchen is offline", "ap-kitchen", "Home"]);
-        assert.equal(await slack.locator("code").first().textContent(), "AP45");
-        assert.match(await teams.textContent(), /warning · Home · \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC/);
-        const link = slack.getByRole("link", { name: "the runbook" });
-        assert.equal(await link.getAttribute("href"), "https://example.net/runbook");
+        assert.deepEqual(await slack.locator(".headline").textContent(), "🔴 AP kitchen is offline | Home");
+        assert.deepEqual((await slack.locator("p strong").allTextContents()).slice(0, 3), ["AP kitchen is offline", "AP kitchen", "Home"]);
+        assert.equal(await slack.locator(".fields-2 code").first().textContent(), "5c:5b:35:00:00:01");
+        assert.equal(await slack.locator(".bar").evaluate((node) => getComputedStyle(node).borderLeftColor), "rgb(215, 38, 49)");
+        assert.match(await slack.locator("time").first().getAttribute("datetime"), /^2026-09-2\dT/);
+        assert.match(await teams.textContent(), /critical · Home · \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC/);
+        const link = slack.getByRole("link", { name: "Open in Mist" });
+        assert.match(await link.getAttribute("href"), /^https:\/\/manage\.mist\.com\//);
         assert.match(await link.getAttribute("rel"), /noopener/);
+        assert.equal(await page.locator(".preview.teams").nth(2).locator(".buttons a").count(), 4);
         assert.match(await page.locator(".preview.slack").nth(1).textContent(), /🟢.*Stateresolved/);
+        assert.equal(await page.locator(".preview .strange").count(), 0, "the page knows every element our encoders use");
+    });
+
+    on("#/event/4920.0", { server: { canAct: true } }, "sends a message again on the second press, but not where it is queued", async ({ page, mock, wrong }) => {
+        const article = page.locator("article.message").first();
+        const again = article.getByRole("button", { name: "Send again to slack" });
+        await again.click();
+        assert.deepEqual(mock.world.acts, []);
+        await article.getByRole("button", { name: "Really send it again? Send again to slack" }).click();
+        await page.waitForFunction(() => document.getElementById("said").textContent === "Queued: 1 delivery");
+        assert.deepEqual(mock.world.acts, ["messages k3f9x2 again slack"]);
+        assert.ok(await article.getByRole("button", { name: "Send again to netops" }).isDisabled());
+        assert.ok(await article.getByRole("button", { name: "Send again to all" }).isDisabled());
+        mock.world.refuse = true;
+        await again.click();
+        await article.getByRole("button", { name: /^Really/ }).click();
+        await article.getByText("it is queued already").waitFor();
+        wrong.splice(0, wrong.length, ...wrong.filter((text) => !text.includes("status of 409")));
+    });
+
+    on("#/event/4920.0", {}, "who may only look sends nothing", async ({ page }) => {
+        assert.ok(await page.getByRole("button", { name: "Send again to slack" }).first().isDisabled());
+    });
+
+    on("#/event/4920.0", {}, "says so when its fate changes", async ({ page, mock }) => {
+        await page.locator(".sum .fate.told").waitFor();
+        mock.send("fate", { id: "4919.0", fate: "pending", why: null });
+        mock.send("fate", { id: "4920.0", fate: "suppressed", why: "silenced" });
+        await page.locator(".sum .fate.suppressed").getByText("silenced").waitFor();
     });
 
     on("#/event/4920.0", {}, "makes a rule and a test to copy", async ({ page, mock }) => {
@@ -260,7 +303,7 @@ describe("now", () => {
         await page.getByRole("button", { name: "Show 9 more" }).click();
         await page.getByText("ap-floor-14").waitFor();
         await page.getByText("the server answered 429: too many requests").waitFor();
-        await page.getByText("not delivered within 72 h").waitFor();
+        await page.getByText("not delivered within 72 h").first().waitFor();
         await page.getByRole("region", { name: "Sources" }).getByText("38.5").waitFor();
         mock.world.empty = true;
         await page.locator("h1").click();
@@ -300,6 +343,23 @@ describe("now", () => {
         assert.match(mock.world.posted.until, /^2099-01-05T/);
     });
 
+    on("#/now", { server: { canAct: true } }, "sends dead letters again or discards them, one or all, on the second press", async ({ page, mock }) => {
+        const table = page.getByRole("table", { name: "Dead letters" });
+        const press = async (name) => {
+            await page.getByRole("button", { name, exact: true }).click();
+            await page.getByRole("button", { name: new RegExp(`^Really .*\\? ${name}$`) }).click();
+        };
+        await page.getByRole("button", { name: "Send again: ap-lobby-2 is offline, to netops" }).click();
+        assert.deepEqual(mock.world.acts, [], "one press alone does nothing");
+        assert.ok(await page.getByRole("button", { name: "Send again: ap-roof is offline, to old" }).isDisabled(), "nobody sends there");
+        await press("Discard: ap-roof is offline, to old");
+        await page.waitForFunction(() => document.querySelectorAll("table[aria-label='Dead letters'] tbody tr").length === 2);
+        await press("Send all again to netops");
+        await table.waitFor({ state: "detached" });
+        await page.getByText("Every message was delivered, or still may be.").waitFor();
+        assert.deepEqual(mock.world.acts, ["dead-letters 12 discard ", "dead-letters all resend netops"]);
+    });
+
     on("#/now", {}, "who may only look is told why, and what to do", async ({ page }) => {
         await page.getByText("Make a silence").click();
         await page.getByText("This page may only look.").waitFor();
@@ -323,6 +383,25 @@ describe("noise", () => {
         await page.getByRole("link", { name: "ap-kitchen" }).click();
         await page.getByLabel("Device").waitFor();
         assert.equal(new URL(page.url()).hash, "#/live?device=ap-kitchen");
+    });
+});
+
+describe("what would help", () => {
+    on("#/noise", { server: { canAct: true } }, "is looked for when asked, and comes with a patch to copy", async ({ page, mock }) => {
+        await page.context().grantPermissions(["clipboard-read", "clipboard-write"], { origin: mock.url });
+        assert.ok(!mock.world.asked.some((path) => path.includes("/tune")), "looking is work: not by itself");
+        await page.getByRole("button", { name: "Look for changes that help" }).click();
+        await page.getByText("12 s so far.").waitFor();
+        await page.getByText("152 of the 160 it told of were over within 3 min").waitFor();
+        await page.getByText("1 would be missed that may matter").waitFor();
+        await page.getByText("rules.yaml, by hand").waitFor();
+        await page.getByText("All of it as a patch").click();
+        await page.getByRole("button", { name: "Copy the patch" }).click();
+        await page.getByRole("button", { name: "Copied" }).waitFor();
+        assert.match(await page.evaluate(() => navigator.clipboard.readText()), /^--- rules\.yaml\n[^]*\+    for: 5m\n/);
+        await page.getByRole("button", { name: "Find it anew" }).click();
+        await page.getByText("12 s so far.").waitFor();
+        assert.ok(mock.world.asked.includes("POST /api/v1/tune?since=7d"));
     });
 });
 
@@ -350,9 +429,14 @@ describe("what means harm", () => {
         on("#/event/666.0", { viewport }, `is text in an event, whole and in bounds (${width} px)`, async ({ page }) => {
             await page.locator(".json").waitFor();
             await unhurt(page);
-            assert.equal(await page.locator(".preview a").count(), 0, "a javascript: link is no link");
-            const slack = await page.locator(".preview.slack").textContent();
-            assert.ok(slack.includes(SCRIPT) && slack.includes("[click](javascript:alert(1))"), slack);
+            const links = await page.locator(".preview a").evaluateAll((all) => all.map((a) => a.href).filter((href) => !href.startsWith("https://manage.mist.com/")));
+            assert.deepEqual(links, [], "a javascript: link is no link");
+            for (const chat of ["slack", "teams"]) {
+                const shown = await page.locator(`.preview.${chat}`).nth(1).textContent();
+                assert.ok(shown.includes(SCRIPT) && shown.includes("click"), shown);
+                const strange = await page.locator(`.preview.${chat}`).nth(1).locator(".strange").count();
+                assert.equal(strange, { slack: 3, teams: 4 }[chat], "what it does not know is named");
+            }
             const began = Date.now();
             await page.getByRole("button", { name: "Show all 1,048,576 characters" }).click();
             await page.waitForFunction(() => document.querySelector(".json .long")?.textContent.length === 1024 * 1024);
@@ -468,6 +552,50 @@ describe("the parts", () => {
         for (const odd of ["**", "`", "``", "[x](javascript:alert(1))", "[x](", "<time:x>", "<!channel>", "a\\"]) {
             assert.deepEqual(await read(odd), [{ what: "text", text: odd, bold: false }], odd);
         }
+    });
+
+    on("#/now", { timezoneId: "UTC", locale: "en-US" }, "marks mean in a preview what they mean in the chat", async ({ page }) => {
+        const drawn = (kind, text) => inside(page, "chat.js", `(m, [kind, text]) => { const box = document.createElement("div"); box.append(...m[kind](text)); return box.innerHTML; }`, [kind, text]);
+        const link = (href, text) => `<a href="${href}" target="_blank" rel="noopener noreferrer">${text}</a>`;
+        const slack = {
+            "*b* _i_ ~s~ `*c*`": "<strong>b</strong> <em>i</em> <s>s</s> <code>*c*</code>",
+            "*b _i_*": "<strong>b <em>i</em></strong>",
+            "a*b*c 2 * 3 * 4 my_ap_1": "a*b*c 2 * 3 * 4 my_ap_1",
+            "&lt;x&gt; &amp;amp;": "&lt;x&gt; &amp;amp;",
+            "a\n&gt; q": 'a<br><q class="quoted">q</q>',
+            "<https://a.example/?x=1&amp;y=2|l &amp; m>": link("https://a.example/?x=1&amp;y=2", "l &amp; m"),
+            "see https://a.example now": `see ${link("https://a.example", "https://a.example")} now`,
+            "http\u200b://a.example": "http://a.example",
+            "<javascript:alert(1)|x>": "<span>x</span>",
+            "<!here>": '<strong class="mention" title="this would call people">!here</strong>',
+            "<!date^x^{time}|then>": "<span>then</span>",
+        };
+        for (const [text, html] of Object.entries(slack)) assert.equal(await drawn("mrkdwn", text), html, text);
+        const teams = {
+            "**b** *i* _i_ \\*n\\*": "<p><strong>b</strong> <em>i</em> <em>i</em> *n*</p>",
+            "a\nb\n\nc": "<p>a b</p><p>c</p>",
+            "- a\n- **b**": "<ul><li>a</li><li><strong>b</strong></li></ul>",
+            "[l \\] m](https://a.example/x)": `<p>${link("https://a.example/x", "l ] m")}</p>`,
+            "[x](javascript:alert(1)) \\&lt; &lt;": "<p>[x](javascript:alert(1)) &amp;lt; &lt;</p>",
+            "{{DATE(nonsense, SHORT)}} `c` ~~s~~": "<p>{{DATE(nonsense, SHORT)}} `c` ~~s~~</p>",
+        };
+        for (const [text, html] of Object.entries(teams)) assert.equal(await drawn("markdown", text), html, text);
+        assert.match(await drawn("markdown", "{{DATE(2026-01-05T12:00:00Z, SHORT)}}"), /^<p><time datetime="2026-01-05T12:00:00.000Z" title="[^"]+">[^<]*2026<\/time><\/p>$/);
+        assert.match(await drawn("mrkdwn", "<!date^0^{date_num} {time_secs}|x>"), /^<time datetime="1970-01-01T00:00:00.000Z"[^>]*>1\/1\/70 12:00:00 AM/);
+    });
+
+    on("#/now", { timezoneId: "Europe/Berlin", locale: "en-GB" }, "an axis names each day once, where it begins, and hours where they do", async ({ page }) => {
+        const marks = (from, count, step, room) => inside(page, "chart.js",
+            `(m, [from, count, step, room]) => m.marks(Array.from({ length: count }, (_, i) => ({ at: new Date(Date.parse(from) + i * step * 60_000).toISOString() })), room)`, [from, count, step, room]);
+        // The last Sunday of March has 23 hours there.
+        const week = await marks("2026-03-27T05:00:00Z", 168, 60, 8);
+        assert.deepEqual(week.map(([, text]) => text), ["27 Mar", "28 Mar", "29 Mar", "30 Mar", "31 Mar", "1 Apr", "2 Apr", "3 Apr"]);
+        assert.deepEqual(week.slice(0, 4).map(([i]) => i), [0, 18, 42, 65]);
+        const month = await marks("2026-03-01T00:00:00Z", 180, 240, 9);
+        assert.ok(month.length <= 9 && new Set(month.map(([, text]) => text)).size === month.length, JSON.stringify(month));
+        const hours = await marks("2026-03-27T05:00:00Z", 96, 15, 9);
+        assert.deepEqual(hours.map(([, text]) => text), ["06:00", "09:00", "12:00", "15:00", "18:00", "21:00", "28 Mar", "03:00"]);
+        assert.deepEqual(await marks("2026-03-27T05:10:00Z", 0, 15, 9), []);
     });
 
     on("#/now", {}, "YAML scalars stay text", async ({ page }) => {

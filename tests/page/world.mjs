@@ -1,5 +1,16 @@
 // What the mock serves: a small network, made the same way each time.
 
+import { readFileSync } from "node:fs";
+
+/** What the real encoders make of a message, as their own tests hold it. */
+function posted(name) {
+    const read = (kind) => {
+        const text = readFileSync(new URL(`../../src/destination/snapshots/foghorn__destination__tests__${kind}-${name}.snap`, import.meta.url), "utf8");
+        return JSON.parse(text.slice(text.indexOf("\n---\n") + 5));
+    };
+    return { slack: read("slack"), teams: read("teams") };
+}
+
 const NOW = Date.now();
 const at = (ago) => new Date(NOW - ago).toISOString();
 const MIN = 60_000;
@@ -54,14 +65,12 @@ const RAW = {
 };
 
 const MESSAGE = {
-    id: "k3f9x2", at: at(20 * MIN), reason: "first", severity: "warning", rule: "AP unreachable",
-    title: "ap-kitchen is offline",
-    text: "**ap-kitchen** at **Home** lost the connection to the Mist cloud. Just before: an upgrade began. See [the runbook](https://example.net/runbook).\n\nModel `AP45`.",
-    facts: [["Site", "Home"], ["Model", "AP45"], ["MAC", "`02:ab:00:00:00:10`"], ["Since", `<time:${Math.floor((NOW - 23 * MIN) / 1000)}>`]],
-    links: [{ label: "Open in Mist", url: "https://manage.mist.com/admin" }, { label: "Silence 1 h", url: "https://foghorn.example.net/silence/x" }],
+    id: "k3f9x2", at: at(20 * MIN), reason: "first", rule: "AP unreachable", incident: "7f3a",
+    title: "ap-kitchen is offline", text: "**ap-kitchen** at **Home** lost the connection to the Mist cloud.",
+    shown: posted("offline"),
     destinations: [
-        { name: "slack", state: "delivered", attempts: [{ at: at(20 * MIN), status: 503, reply: "service unavailable" }, { at: at(19 * MIN), status: 200, reply: "ok" }] },
-        { name: "netops", state: "queued", attempts: [] },
+        { id: "11", name: "slack", state: "delivered", attempts: [{ at: at(20 * MIN), status: "again", reply: "the server answered 503" }, { at: at(19 * MIN), status: "delivered", reply: null }] },
+        { id: "12", name: "netops", state: "queued", attempts: [] },
     ],
 };
 
@@ -69,7 +78,8 @@ const MESSAGE = {
 export function whole(one) {
     if (one.id === EVIL.id) return { ...one, ...evilWhole() };
     const told = one.fate === "told";
-    const resolved = { ...MESSAGE, id: "k3f9x3", reason: "resolved", at: at(5 * MIN), title: "ap-kitchen is back after 15 min", text: "**ap-kitchen** at **Home** is back.", links: [] };
+    const resolved = { ...MESSAGE, id: "k3f9x3", reason: "resolved", at: at(5 * MIN), title: "ap-kitchen is back after 15 min", text: "**ap-kitchen** at **Home** is back.", shown: posted("back") };
+    const behind = { ...MESSAGE, id: "k3f9x4", at: at(4 * MIN), title: "Switch sw-garage is offline", shown: posted("behind") };
     return {
         ...one, raw: { ...RAW, type: one.type, device_name: one.device },
         decisions: [
@@ -77,7 +87,7 @@ export function whole(one) {
             { at: at(20 * MIN), rule: "AP unreachable", line: 12, text: "notify: first, to slack and netops" },
             { at: one.at, rule: "DHCP fails", line: 40, text: "does not match: `condition` is ap_offline, not dhcp_failure" },
         ],
-        messages: told ? [MESSAGE, resolved] : [],
+        messages: told ? [MESSAGE, resolved, behind] : [],
     };
 }
 
@@ -88,7 +98,23 @@ function evilWhole() {
     return {
         raw: { [SCRIPT]: SCRIPT, rtl: `${RLO}abc مرحبا`, zero: `a${ZERO}b\u0000c\ud800`, big: "x".repeat(1024 * 1024), bigRtl: "م".repeat(400_000), wide: Array.from({ length: 20_000 }, (_, i) => i), deep, reason: `a"b\\${RLO}` },
         decisions: [{ at: at(0), rule: SCRIPT, line: 7, text: SCRIPT + ZERO }],
-        messages: [{ ...MESSAGE, title: SCRIPT, text: `${SCRIPT} [click](javascript:alert(1)) **bold** \`${SCRIPT}\``, facts: [[SCRIPT, SCRIPT]], links: [{ label: SCRIPT, url: "javascript:alert(1)" }], destinations: [{ name: SCRIPT, state: SCRIPT, attempts: [{ at: at(0), status: 200, reply: SCRIPT.repeat(50) }] }] }],
+        messages: [
+            { ...MESSAGE, title: SCRIPT, shown: posted("hostile"), destinations: [{ id: "1", name: SCRIPT, state: SCRIPT, attempts: [{ at: at(0), status: SCRIPT, reply: SCRIPT.repeat(50) }] }] },
+            { ...MESSAGE, title: SCRIPT, shown: broken(), destinations: [] },
+        ],
+    };
+}
+
+/** What no encoder of ours makes: unknown elements, live marks, links that are none. */
+function broken() {
+    const text = `${SCRIPT} <javascript:alert(1)|click> <!channel> [click](javascript:alert(1)) *b _i ~s \`${SCRIPT}\` {{DATE(x)}} ${"*_~`".repeat(500)}`;
+    const mrkdwn = { type: "mrkdwn", text };
+    return {
+        slack: { text, attachments: [{ color: "red;background:url(//evil.example)", blocks: [{ type: "section", text: mrkdwn, fields: [mrkdwn, { type: SCRIPT }] }, { type: "image", image_url: "https://evil.example/x.png" }, null] }] },
+        teams: { type: "message", attachments: [{ contentType: "text/html", content: SCRIPT }, { contentType: "application/vnd.microsoft.card.adaptive", content: {
+            body: [{ type: "TextBlock", text, color: SCRIPT }, { type: "Image", url: "https://evil.example/x.png" }, { type: "Container", style: SCRIPT, items: [{ type: SCRIPT }] }, { type: "FactSet", facts: [{ title: SCRIPT, value: text }] }],
+            actions: [{ type: "Action.OpenUrl", title: SCRIPT, url: "javascript:alert(1)" }, { type: "Action.Submit" }],
+        } }] },
     };
 }
 
@@ -113,11 +139,16 @@ export const SILENCES = [
 
 export const DESTINATIONS = {
     destinations: [
-        { name: "slack", kind: "slack", queued: 0, oldest: null, last_success: at(2 * MIN), last_error: null, paused_until: null, state: "ok", dead: 0 },
-        { name: "netops", kind: "teams", queued: 14, oldest: at(18 * MIN), last_success: at(31 * MIN), last_error: { at: at(4 * MIN), why: "the server answered 429: too many requests" }, paused_until: at(-90_000), state: "paused", dead: 1 },
-        { name: "oncall", kind: "webhook", queued: 2, oldest: at(3 * HOUR), last_success: null, last_error: { at: at(8 * MIN), why: "Slack no longer knows this webhook (no_service): make a new one and set its URL" }, paused_until: null, state: "refuses", dead: 0 },
+        { name: "slack", kind: "slack", queued: 0, oldest: null, last_success: at(2 * MIN), last_error: null, paused_until: null, state: "ok", delivered: 612, digested: 3, dead: 0, discarded: 1 },
+        { name: "netops", kind: "teams", queued: 14, oldest: at(18 * MIN), last_success: at(31 * MIN), last_error: { at: at(4 * MIN), why: "the server answered 429: too many requests" }, paused_until: at(-90_000), state: "paused", delivered: 120, digested: 0, dead: 2, discarded: 0 },
+        { name: "oncall", kind: "webhook", queued: 2, oldest: at(3 * HOUR), last_success: null, last_error: { at: at(8 * MIN), why: "Slack no longer knows this webhook (no_service): make a new one and set its URL" }, paused_until: null, state: "refuses", delivered: 0, digested: 0, dead: 0, discarded: 0 },
+        { name: "old", kind: null, queued: 0, oldest: null, last_success: null, last_error: null, paused_until: null, state: "gone", delivered: 4, digested: 0, dead: 1, discarded: 0 },
     ],
-    dead_letters: [{ id: "q8rr21", destination: "netops", title: "ap-lobby-2 is offline", at: at(80 * HOUR), why: "not delivered within 72 h" }],
+    dead_letters: [
+        { id: "31", destination: "netops", title: "**ap-lobby-2** is offline", at: at(80 * HOUR), why: "not delivered within 72 h", attempts: 312, rule: "AP unreachable" },
+        { id: "30", destination: "netops", title: "ap-roof is offline", at: at(81 * HOUR), why: "not delivered within 72 h", attempts: 310, rule: "AP unreachable" },
+        { id: "12", destination: "old", title: "ap-roof is offline", at: at(90 * HOUR), why: "the flow refused the card", attempts: 2, rule: "AP unreachable" },
+    ],
 };
 
 export const FEED = {
@@ -139,3 +170,24 @@ export function noise(since) {
         devices: Array.from({ length: 26 }, (_, i) => ({ device: DEVICES[i] ?? `ap-floor-${i}`, events: Math.round(9_000 / (i + 1)), told: Math.max(0, 30 - i * 2) })),
     };
 }
+
+const PATCH = `--- rules.yaml
++++ rules.yaml
+@@ -10,5 +10,5 @@
+   - name: Port down
+     match: {condition: switch_port_down}
+-    for: 30s
++    for: 5m
+     notify: [slack]
+`;
+
+export const TUNING = {
+    since: "7 d", made_at: at(3 * MIN), took_ms: 41_200, from: at(168 * HOUR), until: at(0), cut: true, file: "rules.yaml", messages: 212, after: 41, lost: 1,
+    rules: [{ rule: "Port down", line: 10, messages: 160, talkers: [{ name: "sw-garage", messages: 120 }, { name: "sw-roof", messages: 40 }] }, { rule: "DHCP fails", line: 40, messages: 30, talkers: [] }],
+    suggestions: [
+        { rule: "Port down", line: 12, key: "for", value: "5m", before: 160, after: 8, saved: 152, why: "152 of the 160 it told of were over within 3 min: this removes them; it delays 8 real ones by 4 min 30 s.", quiet: 152, lost: [], lost_count: 0, delayed: 8, longest_delay_ms: 270_000 },
+        { rule: "DHCP fails", line: null, key: "cooldown", value: "6h", before: 30, after: 11, saved: 19, why: "19 of the 30 it told of repeat what was told before: counted for the next message.", quiet: 18, lost: ["Lab on Monday"], lost_count: 1, delayed: 0, longest_delay_ms: 0 },
+    ],
+    helpless: [{ rule: "AP unreachable", messages: 22 }],
+    patch: PATCH,
+};

@@ -76,7 +76,7 @@ export const gate = new EventTarget();
 
 /**
  * The stream. One connection for the whole page, and none while nobody looks at it: a browser has only six for one server, and
- * people keep tabs. Says `event`, `count`, `state`, and `link` with "open", "lost" or "asleep".
+ * people keep tabs. Says `event`, `fate`, `count`, `state`, and `link` with "open", "lost" or "asleep".
  */
 export class Stream extends EventTarget {
     #source = null;
@@ -111,7 +111,7 @@ export class Stream extends EventTarget {
                 this.#timer = setTimeout(() => this.#again(), this.#retry);
             }
         });
-        for (const kind of ["event", "count", "state"]) {
+        for (const kind of ["event", "fate", "count", "state"]) {
             source.addEventListener(kind, (message) => {
                 const data = read(message.data);
                 if (data !== undefined) this.#tell(kind, data);

@@ -47,27 +47,43 @@ export function bars(points, { label, kind, width }) {
         const bar = svg("rect", { class: kind, x: LEFT + i * each + gap / 2, y: height - h, width: Math.max(0.6, each - gap), height: h, rx: Math.min(1.5, each / 4) });
         return svg("g", { class: "bar" }, svg("title", {}, `${when(point.at)}: ${number(point.value)}`), hover, bar);
     });
-    const ticks = marks(points, Math.max(2, Math.floor(width / 110))).map(([i, text]) =>
-        svg("text", { class: "axis", x: LEFT + (i + 0.5) * each, y: HEIGHT - 3, "text-anchor": i < points.length * 0.05 ? "start" : i > points.length * 0.95 ? "end" : "middle" }, text));
+    const ticks = marks(points, Math.max(2, Math.floor(inner / 70))).map(([i, text]) => {
+        const x = LEFT + i * each;
+        return [svg("line", { class: "tick", x1: x, x2: x, y1: height, y2: height + 4 }),
+            svg("text", { class: "axis", x: Math.min(x, width - 6), y: HEIGHT - 2, "text-anchor": x > width - 40 ? "end" : i ? "middle" : "start" }, text)];
+    });
     return svg("svg", { class: "chart", width, height: HEIGHT, viewBox: `0 0 ${width} ${HEIGHT}`, role: "img", "aria-label": label }, grid, shapes, ticks);
 }
 
-/** Moments to write below an axis, about as many as there is room for. */
-function marks(points, room) {
-    if (points.length < 2) return points.map((p, i) => [i, when(p.at)]);
-    const days = Date.parse(points.at(-1).at) - Date.parse(points[0].at) > 36 * 3_600_000;
-    const show = (at) => {
-        const date = moment(at);
-        if (!date) return "";
-        return days ? date.toLocaleDateString(undefined, { day: "numeric", month: "short" }) : date.toLocaleTimeString(undefined, { hour: "2-digit", minute: "2-digit" });
-    };
-    const step = Math.max(1, Math.ceil(points.length / room));
-    const found = [];
-    for (let i = 0; i < points.length; i += step) {
-        const text = show(points[i].at);
-        if (found.at(-1)?.[1] !== text) found.push([i, text]);
+/** Hours between two marks, where days are too long. */
+const HOURS = [1, 2, 3, 4, 6, 8, 12];
+
+/**
+ * Moments to write below an axis, not more than there is room for: where a day begins, at its first bar, every so many days; or
+ * where an hour does. `[index, text]`.
+ */
+export function marks(points, room) {
+    const dates = points.map((p) => moment(p.at));
+    if (dates.length < 2 || dates.includes(null)) return points.slice(0, 1).map((p, i) => [i, when(p.at)]);
+    const hours = (dates.at(-1) - dates[0]) / 3_600_000;
+    const day = (date) => date.toLocaleDateString(undefined, { day: "numeric", month: "short" });
+    const hour = (date) => date.toLocaleTimeString(undefined, { hour: "2-digit", minute: "2-digit" });
+    // By the reader's own days: their number since the first, which a clock that is set does not disturb.
+    const midnight = (date) => new Date(date).setHours(0, 0, 0, 0);
+    const days = (date) => Math.round((midnight(date) - midnight(dates[0])) / 86_400_000);
+    if (hours > 36) {
+        const every = Math.max(1, Math.ceil(hours / 24 / room));
+        return begins(dates, days, (date) => date.getHours() === 0).filter(([, date]) => days(date) % every === 0).map(([i, date]) => [i, day(date)]);
     }
-    return found;
+    const every = HOURS.find((step) => hours / step <= room) ?? 24;
+    const within = begins(dates, (date) => days(date) * 24 + date.getHours(), (date) => date.getMinutes() === 0);
+    return within.filter(([, date]) => date.getHours() % every === 0).map(([i, date]) => [i, date.getHours() ? hour(date) : day(date)]);
+}
+
+/** The first of each run of what counts the same. What was cut off and is so short that the next mark would touch it has none. */
+function begins(dates, count, whole) {
+    const found = dates.flatMap((date, i) => (i && count(date) === count(dates[i - 1]) ? [] : [[i, date]]));
+    return found.length > 1 && !whole(dates[0]) && found[1][0] < dates.length / 20 ? found.slice(1) : found;
 }
 
 export function when(at) {

@@ -134,7 +134,7 @@ function cutAt(text, mark) {
 const PIECES = {
     date: { dateStyle: "long" }, date_num: { dateStyle: "short" }, date_short: { day: "numeric", month: "short", year: "numeric" },
     date_long: { dateStyle: "full" }, date_pretty: { dateStyle: "long" }, date_short_pretty: { day: "numeric", month: "short", year: "numeric" },
-    date_long_pretty: { dateStyle: "full" }, time: { hour: "2-digit", minute: "2-digit" }, time_secs: { hour: "2-digit", minute: "2-digit", second: "2-digit" },
+    date_long_pretty: { dateStyle: "full" }, time: { hour: "numeric", minute: "2-digit" }, time_secs: { hour: "numeric", minute: "2-digit", second: "2-digit" },
 };
 
 /** `!date^SECONDS^FORMAT`, in the reader's zone. */

@@ -1,7 +1,7 @@
 // One event: what came, what was decided and why, what was said, how that went, and how to make a rule of it.
 
 import { ask } from "./api.js";
-import { copyButton, el, fact, foreign, trouble } from "./dom.js";
+import { copyButton, el, fact, foreign, say, trouble } from "./dom.js";
 import { fate, severity } from "./fates.js";
 import { tree } from "./json.js";
 import { again, deliveries, previews } from "./message.js";
@@ -10,12 +10,13 @@ import { asText } from "./text.js";
 import { time } from "./time.js";
 import { ruleAndTest, telling } from "./yaml.js";
 
-export function show(root, params, { id }) {
+export function show(root, params, { id, stream }) {
     const ending = new AbortController();
     const box = el("div", { class: "event", "aria-busy": "true" }, el("p", { class: "quiet" }, "Looking …"));
     root.append(box);
     const load = async () => {
         try {
+            if (!id) throw Object.assign(new Error("no id"), { status: 404 });
             const path = `events/${encodeURIComponent(id)}`;
             const { signal } = ending;
             // Decisions come by folding the journal again, which may take a while: the rest is shown before.
@@ -32,6 +33,11 @@ export function show(root, params, { id }) {
         }
         box.setAttribute("aria-busy", "false");
     };
+    stream.addEventListener("fate", ({ detail }) => {
+        if (detail.id !== id) return;
+        box.querySelector(".sum .fate")?.replaceWith(fate(detail.fate, detail.why));
+        say(`This event is ${detail.fate} now`);
+    }, { signal: ending.signal });
     load();
     return { title: `Event ${id}`, leave: () => ending.abort() };
 }

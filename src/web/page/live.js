@@ -75,6 +75,7 @@ class Live {
         this.root.append(el("h1", { class: "hidden" }, "Live"), this.#bar(), this.#counts(), this.#list());
         const on = { signal: this.#ending.signal };
         this.stream.addEventListener("event", (e) => this.#take(e.detail), on);
+        this.stream.addEventListener("fate", (e) => this.#became(e.detail), on);
         this.stream.addEventListener("count", (e) => this.#count(e.detail), on);
         this.stream.addEventListener("link", (e) => this.#linked(e.detail), on);
         document.addEventListener("scroll", () => this.#flushSoon(), { passive: true, ...on });
@@ -209,6 +210,16 @@ class Live {
         this.#waiting.unshift(event);
         if (this.#waiting.length > ROWS) this.#missed += this.#waiting.splice(ROWS).length;
         this.#flushSoon();
+    }
+
+    /** What became of an event since: its row says so where it stands. It stays, whatever one filters by. */
+    #became({ id, fate: name, why }) {
+        const waits = this.#waiting.find((event) => event.id === id);
+        if (waits) Object.assign(waits, { fate: name, why });
+        const node = this.#rows.get(id);
+        if (!node) return;
+        node.className = `row ${FATES.includes(name) ? name : ""}`;
+        node.querySelector(".fate").replaceWith(fate(name, why));
     }
 
     #flushSoon() {

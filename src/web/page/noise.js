@@ -4,6 +4,7 @@ import { ask } from "./api.js";
 import { amount, bars, fitted, when } from "./chart.js";
 import { el, foreign, table, trouble } from "./dom.js";
 import { number } from "./text.js";
+import { tuning } from "./tune.js";
 
 const SPANS = [["1d", "1 day"], ["7d", "7 days"], ["30d", "30 days"]];
 const MOST_ROWS = 20;
@@ -14,7 +15,7 @@ export function show(root, params) {
     const spans = el("nav", { class: "spans", "aria-label": "Time span" },
         SPANS.map(([span, text]) => el("a", { href: `#/noise?since=${span}`, "aria-current": span === chosen ? "true" : null }, text)));
     const box = el("div", { "aria-busy": "true" }, el("p", { class: "quiet" }, "Counting …"));
-    root.append(el("div", { class: "with-button" }, el("h1", {}, "Noise"), spans), box);
+    root.append(el("div", { class: "with-button" }, el("h1", {}, "Noise"), spans), box, tuning(chosen, ending.signal));
     const load = async () => {
         try {
             const said = await ask("noise", { params: new URLSearchParams({ since: chosen }), signal: ending.signal });

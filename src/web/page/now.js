@@ -1,5 +1,6 @@
 // Now: what lasts, who is affected, what is silenced, how the destinations and the feed do.
 
+import { act } from "./acts.js";
 import { ask, me } from "./api.js";
 import { el, fact, foreign, icon, spell, table, trouble } from "./dom.js";
 import { severity } from "./fates.js";
@@ -47,8 +48,8 @@ function section(path, name, draw, signal) {
             const text = JSON.stringify(said, (key, value) => (key === "duration_ms" ? undefined : value));
             if (text === shown) return;
             if (body.contains(document.activeElement) && shown) return;
-            const drawn = draw(said);
-            body.replaceChildren(...[drawn.nodes ?? drawn].flat().filter(Boolean));
+            const drawn = draw(said, () => { shown = ""; load(); });
+            body.replaceChildren(...[drawn.nodes ?? drawn].flat(Infinity).filter(Boolean));
             count.textContent = drawn.count === undefined ? "" : number(drawn.count);
             shown = text;
         } catch (error) {
@@ -127,7 +128,7 @@ function about(one) {
 
 const HEALTH = { ok: "fine", paused: "pause", refuses: "bad", gone: "off" };
 
-function destinations(said) {
+function destinations(said, again) {
     const list = said.destinations ?? [];
     const dead = said.dead_letters ?? [];
     const rows = list.map((to) => {
@@ -148,8 +149,8 @@ function destinations(said) {
         count: list.length,
         nodes: [
             list.length ? table("Destinations", heads, rows, { stack: true }) : el("p", { class: "quiet" }, "None are configured."),
-            el("h3", {}, "Dead letters ", el("span", { class: "count" }, number(dead.length))),
-            dead.length ? table("Dead letters", ["Message", "Destination", "When", "Why"], dead.map(letter), { stack: true })
+            el("h3", {}, "Dead letters ", el("span", { class: "count" }, number(Math.max(dead.length, list.reduce((sum, to) => sum + (to.dead ?? 0), 0))))),
+            dead.length ? [forAll(list, dead, again), table("Dead letters", ["Message", "Destination", "When", "Why", "What now"], dead.map((one) => letter(one, list, again)), { stack: true })]
                 : allWell("Every message was delivered, or still may be."),
         ],
     };
@@ -162,8 +163,30 @@ function lastError(error) {
     return [foreign(why, { max: 300 }), at ? el("span", { class: "quiet" }, " ", since(at)) : null];
 }
 
-function letter(one) {
-    return [foreign(plain(asText(one.title ?? one.id)), { max: 120 }), foreign(one.destination ?? one.name ?? ""), time(one.at), foreign(one.why ?? one.error ?? one.reason ?? "", { max: 300 })];
+const GONE = "Its destination is not in rules.yaml any more";
+const there = (list, name) => list.some((to) => to.name === name && to.state !== "gone");
+
+function letter(one, list, again) {
+    const title = plain(asText(one.title)) || asText(one.id);
+    const path = (what) => `dead-letters/${encodeURIComponent(one.id)}/${what}`;
+    const named = `${title.slice(0, 80)}, to ${asText(one.destination)}`;
+    return [
+        foreign(title, { max: 120 }), foreign(one.destination), time(one.at), foreign(one.why ?? "", { max: 300 }),
+        el("span", { class: "acts" },
+            act("Send again", { label: `Send again: ${named}`, sure: "Really send it?", path: path("resend"), says: () => "Queued", done: again,
+                allowed: there(list, one.destination), why: GONE }),
+            act("Discard", { label: `Discard: ${named}`, sure: "Really discard it?", path: path("discard"), says: () => "Discarded", done: again })),
+    ];
+}
+
+/** For each destination with several: all of them at once. */
+function forAll(list, dead, again) {
+    const names = [...new Set(dead.map((one) => one.destination))].filter((name) => dead.filter((one) => one.destination === name).length > 1);
+    const says = ({ count }) => plural(count, "message");
+    return names.map((name) => el("p", { class: "acts" }, foreign(name, { max: 60 }), ": ",
+        act("Send all again", { label: `Send all again to ${name}`, sure: "Really send all of them?", path: "dead-letters/all/resend", body: { to: name }, says, done: again,
+            allowed: there(list, name), why: GONE }),
+        act("Discard all", { label: `Discard all to ${name}`, sure: "Really discard all of them?", path: "dead-letters/all/discard", body: { to: name }, says, done: again })));
 }
 
 function feed(said) {
