@@ -272,5 +272,63 @@ async fn what_a_chat_never_takes_is_given_up_and_listed() {
     let said = String::from_utf8_lossy(&list.stdout).into_owned();
     assert_eq!(list.status.code(), Some(0));
     assert!(said.contains("ap-1") && said.contains("after 2 tries") && said.contains("invalid_payload"), "{said}");
+
+    let id = said.split_once("id ").unwrap().1.split(',').next().unwrap().to_owned();
+    let run = |args: &[&str]| {
+        let done = binary().arg("dead-letters").args(args).current_dir(&foghorn.dir).output().unwrap();
+        let said = if done.status.success() { done.stdout } else { done.stderr };
+        (done.status.code(), String::from_utf8_lossy(&said).into_owned())
+    };
+    assert_eq!(run(&["resend", &id]), (Some(0), format!("queued again: {id}\n")));
+    let (code, gone) = run(&["resend", &id]);
+    assert!(code == Some(2) && gone.contains("no such dead letter"), "{gone}");
+    while dead().await < 1.0 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(chat.all().len(), 4, "it was tried again, as a new one is");
+    chat.up();
+    assert_eq!(run(&["resend", "--all", "--to", "slack"]), (Some(0), "queued again: 1 message\n".to_owned()));
+    chat.wait_for(1).await;
+    assert_eq!(run(&["discard", "--all"]), (Some(0), "discarded: 0 messages\n".to_owned()));
+    for args in [&["resend"][..], &["resend", "1", "--all"], &["discard", "1", "--to", "slack"], &["resend", "x"]] {
+        assert_eq!(run(args).0, Some(2), "{args:?}");
+    }
+    foghorn.stop().await;
+}
+
+#[tokio::test]
+async fn what_would_help_is_found_by_the_server_as_documented() {
+    let chat = Chat::start().await;
+    let more = "  - name: Restarts\n    match: {type: AP_RESTARTED}\n    group_wait: 0s\n    group_interval: 0s\n    cooldown: 0s\n";
+    let foghorn = Foghorn::start(&rules(&chat, more)).await;
+    for _ in 0..14 {
+        foghorn.post("device-events", json!([device_event("AP_RESTARTED", 1)])).await;
+    }
+    chat.wait_for(14).await;
+    let found = loop {
+        let (status, text) = foghorn.get("/api/v1/tune").await;
+        let said: Value = serde_json::from_str(&text).unwrap();
+        match status {
+            202 => assert_eq!(said["busy"], true),
+            _ => break (status, said),
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    };
+    let (status, found) = found;
+    assert_eq!((status, &found["messages"]), (200, &json!(14)), "{found}");
+    let first = &found["suggestions"][0];
+    assert_eq!(first["rule"], "Restarts", "{found}");
+    assert!(first["saved"].as_u64().unwrap() > 5 && first["why"].as_str().unwrap().ends_with('.'), "{found}");
+    assert!(found["patch"].as_str().unwrap().starts_with("--- "), "{found}");
+
+    let spec: Value = serde_json::from_str(include_str!("../docs/openapi.json")).unwrap();
+    let documented = |schema: &Value, value: &Value| {
+        let keys = |of: &Value| of.as_object().unwrap().keys().cloned().collect::<std::collections::BTreeSet<_>>();
+        assert_eq!(keys(&schema["properties"]), keys(value));
+    };
+    let tuning = &spec["components"]["schemas"]["Tuning"];
+    documented(tuning, &found);
+    documented(&tuning["properties"]["suggestions"]["items"], first);
+    documented(&tuning["properties"]["rules"]["items"], &found["rules"][0]);
     foghorn.stop().await;
 }

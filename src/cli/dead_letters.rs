@@ -1,17 +1,82 @@
-//! `dead-letters`: the messages that were given up, newest first. Reads beside a running `serve`.
+//! `dead-letters`: the messages that were given up, newest first. Reads beside a running `serve`; what is done with them, the
+//! server does.
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
-use super::{Failure, out};
+use clap::Subcommand;
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use super::door::{Door, ServerArgs};
+use super::{Failure, load, out};
 use crate::config::Config;
+use crate::model::plural;
 use crate::render::{markup, one_line};
 use crate::store::Reader;
 
 /// How many are listed.
 const MOST: usize = 1_000;
 
-pub(super) fn run(config: &Config, data: Option<PathBuf>) -> Result<(), Failure> {
+/// What to list, or to do.
+#[derive(Debug, clap::Args)]
+pub(super) struct DeadLettersArgs {
+    /// The data folder, instead of `server.data`
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    #[command(subcommand)]
+    act: Option<Act>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Act {
+    /// Queue them anew, at the running server
+    Resend(Which),
+    /// Put them away, at the running server: counted, and no longer listed
+    Discard(Which),
+}
+
+/// Which of them.
+#[derive(Debug, clap::Args)]
+struct Which {
+    /// Their numbers, as `dead-letters` prints them
+    #[arg(value_name = "ID", required_unless_present = "all", conflicts_with = "all")]
+    ids: Vec<u64>,
+    /// All of them
+    #[arg(long)]
+    all: bool,
+    /// With --all: only those of this destination
+    #[arg(long, value_name = "NAME", requires = "all")]
+    to: Option<String>,
+    #[command(flatten)]
+    server: ServerArgs,
+}
+
+pub(super) fn run(config: Option<PathBuf>, args: DeadLettersArgs) -> Result<(), Failure> {
+    let (which, word, done) = match args.act {
+        None => return list(&load(config, Config::load_offline)?, args.data),
+        Some(Act::Resend(which)) => (which, "resend", "queued again"),
+        Some(Act::Discard(which)) => (which, "discard", "discarded"),
+    };
+    let Which { ids, to, mut server, .. } = which;
+    // It may stand before the word or after it.
+    server.data = server.data.or(args.data);
+    let door = Door::open(config, &server)?.introduced()?;
+    if ids.is_empty() {
+        let body = to.map_or_else(|| json!({}), |to| json!({"to": to}));
+        let said = door.ask(&Method::POST, &format!("dead-letters/all/{word}"), Some(&body))?;
+        let count = said.get("count").and_then(Value::as_u64).unwrap_or_default();
+        out(&format!("{done}: {}\n", plural(count, "message")));
+        return Ok(());
+    }
+    for id in ids {
+        door.ask(&Method::POST, &format!("dead-letters/{id}/{word}"), None)?;
+        out(&format!("{done}: {id}\n"));
+    }
+    Ok(())
+}
+
+fn list(config: &Config, data: Option<PathBuf>) -> Result<(), Failure> {
     let folder = data.unwrap_or_else(|| config.server.data.clone());
     let reader = Reader::open(&folder).map_err(Failure::unexpected)?;
     let letters = reader.dead_letters(MOST).map_err(Failure::unexpected)?;
@@ -19,15 +84,19 @@ pub(super) fn run(config: &Config, data: Option<PathBuf>) -> Result<(), Failure>
     for letter in &letters {
         let delivery = &letter.delivery;
         let title = one_line(&markup::plain(&delivery.message.title));
-        let tries = delivery.attempts;
-        let plural = if tries == 1 { "try" } else { "tries" };
+        let tries = plural_tries(delivery.attempts);
+        let id = delivery.id.0;
         // Writing to a String cannot fail.
         let _ = writeln!(text, "{}  {}  {title}", delivery.message.about.at, delivery.to);
-        let _ = writeln!(text, "    given up after {tries} {plural}: {}", one_line(&letter.why));
+        let _ = writeln!(text, "    id {id}, given up after {tries}: {}", one_line(&letter.why));
     }
     if letters.is_empty() {
         text.push_str("no message was given up\n");
     }
     out(&text);
     Ok(())
+}
+
+fn plural_tries(tries: u32) -> String {
+    format!("{tries} {}", if tries == 1 { "try" } else { "tries" })
 }

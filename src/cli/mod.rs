@@ -11,6 +11,7 @@ use crate::config::{Config, Problems};
 mod check;
 mod dead_letters;
 mod demo;
+mod door;
 mod explain;
 mod export;
 mod hash_password;
@@ -116,12 +117,8 @@ enum Command {
         #[arg(long, value_name = "DIR")]
         data: Option<PathBuf>,
     },
-    /// List the messages that were given up, and why
-    DeadLetters {
-        /// The data folder, instead of `server.data`
-        #[arg(long, value_name = "DIR")]
-        data: Option<PathBuf>,
-    },
+    /// List the messages that were given up, and why; send them again, or discard them
+    DeadLetters(dead_letters::DeadLettersArgs),
     /// Send a sample message to a destination and report what the other side said
     SendTest {
         /// Its name in the config
@@ -227,7 +224,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Explain(args) => explain::run(&load(at, Config::load_offline)?, &args),
         Command::Tune(args) => tune::run(&load(at, Config::load_offline)?, args),
         Command::Export { since, data } => export::run(&load(at, Config::load_offline)?, since.as_deref(), data),
-        Command::DeadLetters { data } => dead_letters::run(&load(at, Config::load_offline)?, data),
+        Command::DeadLetters(args) => dead_letters::run(at, args),
         Command::SendTest { destination } => send_test::run(&load(at, Config::load)?, &destination),
         Command::Demo(args) => {
             let how: Load = if args.send { Config::load } else { Config::load_offline };

@@ -1,26 +1,17 @@
 //! `silence add, list, expire`: speaks to the running server, by the address and the token in its data folder.
 
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Subcommand;
-use reqwest::{Method, StatusCode, Url};
+use reqwest::Method;
 use serde_json::{Map, Value, json};
 
-use super::{Failure, Format, load, out};
+use super::door::{Door, ServerArgs, word};
+use super::{Failure, Format, out};
 use crate::clock::{Clock, local};
-use crate::config::Config;
-use crate::destination::http;
 use crate::model::{Timestamp, human_duration};
-use crate::web::access;
-
-/// The server answers within 5 s, even when the engine is busy.
-const TIMEOUT: Duration = Duration::from_secs(15);
-/// A server that is not ready yet is asked again so often …
-const TRIES: u32 = 50;
-/// … after this pause.
-const PAUSE: Duration = Duration::from_millis(200);
 
 /// What to do about silences.
 #[derive(Debug, Subcommand)]
@@ -75,17 +66,6 @@ pub(super) struct AddArgs {
     server: ServerArgs,
 }
 
-/// Which server.
-#[derive(Debug, clap::Args)]
-pub(super) struct ServerArgs {
-    /// The server's data folder, instead of `server.data`
-    #[arg(long, value_name = "DIR")]
-    data: Option<PathBuf>,
-    /// Where the server is, instead of where its data folder says
-    #[arg(long, value_name = "URL")]
-    server: Option<String>,
-}
-
 pub(super) fn run(config: Option<PathBuf>, command: SilenceCommand) -> Result<(), Failure> {
     match command {
         SilenceCommand::Add(args) => add(config, args),
@@ -93,7 +73,8 @@ pub(super) fn run(config: Option<PathBuf>, command: SilenceCommand) -> Result<()
         SilenceCommand::Expire { id, author, server } => {
             let author = form_urlencoded::byte_serialize(author.unwrap_or_else(user).as_bytes()).collect::<String>();
             let id = form_urlencoded::byte_serialize(id.as_bytes()).collect::<String>();
-            let ended = Door::open(config, &server)?.ask(&Method::DELETE, &format!("/{id}?author={author}"), None)?;
+            let ended =
+                Door::open(config, &server)?.ask(&Method::DELETE, &format!("silences/{id}?author={author}"), None)?;
             out(&format!("ended {}: {}\n", word(&ended, "id"), matcher(&ended)));
             Ok(())
         }
@@ -115,7 +96,7 @@ fn add(config: Option<PathBuf>, args: AddArgs) -> Result<(), Failure> {
             asked.insert(key.to_owned(), value.into());
         }
     }
-    let made = Door::open(config, &args.server)?.ask(&Method::POST, "", Some(&asked.into()))?;
+    let made = Door::open(config, &args.server)?.ask(&Method::POST, "silences", Some(&asked.into()))?;
     if made.get("over").is_some() {
         out(&format!("nothing that {} matches is open now, so the silence is over already\n", matcher(&made)));
         return Ok(());
@@ -155,7 +136,7 @@ fn read_match(fields: &[String], whole: Option<&str>) -> Result<Map<String, Valu
 }
 
 fn list(config: Option<PathBuf>, format: Format, server: &ServerArgs) -> Result<(), Failure> {
-    let silences = Door::open(config, server)?.ask(&Method::GET, "", None)?;
+    let silences = Door::open(config, server)?.ask(&Method::GET, "silences", None)?;
     let silences = silences.as_array().map(Vec::as_slice).unwrap_or_default();
     let mut text = String::new();
     for silence in silences {
@@ -184,97 +165,6 @@ fn list(config: Option<PathBuf>, format: Format, server: &ServerArgs) -> Result<
     Ok(())
 }
 
-/// A running server, and what it takes to be heard.
-struct Door {
-    base: Url,
-    token: crate::model::Secret,
-    folder: PathBuf,
-}
-
-impl Door {
-    fn open(config: Option<PathBuf>, server: &ServerArgs) -> Result<Self, Failure> {
-        // A config that is being edited must not be in the way of who names the folder.
-        let folder = match &server.data {
-            Some(folder) => folder.clone(),
-            None => load(config, Config::load_offline)?.server.data,
-        };
-        let base = match &server.server {
-            Some(url) => url.clone(),
-            None => {
-                // A server that was killed leaves its address behind, and another may listen there: no token for it.
-                let address = access::Address::read(&folder).filter(|_| crate::store::is_held(&folder));
-                format!("http://{}", address.ok_or_else(|| not_running(&folder))?)
-            }
-        };
-        let base = Url::parse(base.trim_end_matches('/')).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
-        let base = base.ok_or_else(|| Failure::usage("--server: write a URL, as in http://127.0.0.1:8080"))?;
-        let token = access::read_token(&folder)
-            .map_err(|e| Failure::unexpected(format!("cannot read the server's token: {e}\n{}", hint(&folder))))?;
-        Ok(Self { base, token, folder })
-    }
-
-    /// One request, and the JSON of its answer.
-    fn ask(&self, method: &Method, more: &str, body: Option<&Value>) -> Result<Value, Failure> {
-        let url = format!("{}/api/v1/silences{more}", self.base.as_str().trim_end_matches('/'));
-        let runtime =
-            tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::unexpected)?;
-        let client = http::direct().map_err(Failure::unexpected)?;
-        let answer = runtime.block_on(async {
-            let mut tries = 0;
-            loop {
-                let mut request =
-                    client.request(method.clone(), &url).timeout(TIMEOUT).bearer_auth(self.token.expose());
-                if let Some(body) = body {
-                    request = request.json(body);
-                }
-                let response = request.send().await?;
-                // A server that has just started judges first what came before.
-                if response.status() != StatusCode::SERVICE_UNAVAILABLE || tries == TRIES {
-                    return Ok::<_, reqwest::Error>((response.status().as_u16(), response.text().await?));
-                }
-                tries += 1;
-                tokio::time::sleep(PAUSE).await;
-            }
-        });
-        let (status, text) = match answer {
-            Ok(answer) => answer,
-            Err(error) if error.is_connect() => return Err(not_running(&self.folder)),
-            Err(error) => {
-                return Err(Failure::unexpected(format!("the server did not answer: {}", error.without_url())));
-            }
-        };
-        let answer = serde_json::from_str::<Value>(&text).unwrap_or_default();
-        match status {
-            200..=299 if !answer.is_null() => Ok(answer),
-            401 => Err(Failure::unexpected(format!(
-                "the server does not know the token in {}: is --data another server's folder?",
-                self.folder.display()
-            ))),
-            _ if answer.get("error").is_none() => {
-                Err(Failure::unexpected(format!("{} does not answer like Foghorn (status {status})", self.base)))
-            }
-            _ => {
-                let help = word(&answer, "help");
-                let help = if help.is_empty() { help } else { format!("\n{help}") };
-                let text = format!("{}{help}", word(&answer, "error"));
-                Err(if matches!(status, 400 | 404 | 409) { Failure::usage(text) } else { Failure::unexpected(text) })
-            }
-        }
-    }
-}
-
-fn not_running(folder: &Path) -> Failure {
-    Failure::unexpected(format!("no server is running on the data folder {}\n{}", folder.display(), hint(folder)))
-}
-
-fn hint(folder: &Path) -> String {
-    if folder.join("foghorn.db").exists() {
-        "start `foghorn serve`; or run this as the user that does".to_owned()
-    } else {
-        "start `foghorn serve`, or name its data folder with --data".to_owned()
-    }
-}
-
 /// Who runs this.
 fn user() -> String {
     ["SUDO_USER", "USER", "LOGNAME"]
@@ -282,10 +172,6 @@ fn user() -> String {
         .filter_map(crate::config::environment)
         .find(|name| !name.is_empty())
         .unwrap_or_else(|| "the command line".to_owned())
-}
-
-fn word(answer: &Value, key: &str) -> String {
-    answer.get(key).and_then(Value::as_str).unwrap_or_default().to_owned()
 }
 
 /// `condition=ap_offline site=Home`.

@@ -1,0 +1,138 @@
+//! The running server, for commands that speak to it: by the address and the token in its data folder.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use reqwest::{Method, StatusCode, Url};
+use serde_json::Value;
+
+use super::{Failure, load};
+use crate::config::Config;
+use crate::destination::http;
+use crate::web::access;
+
+/// The server answers within 5 s, even when the engine is busy.
+const TIMEOUT: Duration = Duration::from_secs(15);
+/// A server that is not ready yet is asked again so often …
+const TRIES: u32 = 50;
+/// … after this pause.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// Which server.
+#[derive(Debug, clap::Args)]
+pub(super) struct ServerArgs {
+    /// The server's data folder, instead of `server.data`
+    #[arg(long, value_name = "DIR")]
+    pub(super) data: Option<PathBuf>,
+    /// Where the server is, instead of where its data folder says
+    #[arg(long, value_name = "URL")]
+    server: Option<String>,
+}
+
+/// A running server, and what it takes to be heard.
+pub(super) struct Door {
+    base: Url,
+    token: crate::model::Secret,
+    folder: PathBuf,
+    /// What the server asks of who acts, where it does.
+    proof: Option<String>,
+}
+
+impl Door {
+    pub(super) fn open(config: Option<PathBuf>, server: &ServerArgs) -> Result<Self, Failure> {
+        // A config that is being edited must not be in the way of who names the folder.
+        let folder = match &server.data {
+            Some(folder) => folder.clone(),
+            None => load(config, Config::load_offline)?.server.data,
+        };
+        let base = match &server.server {
+            Some(url) => url.clone(),
+            None => {
+                // A server that was killed leaves its address behind, and another may listen there: no token for it.
+                let address = access::Address::read(&folder).filter(|_| crate::store::is_held(&folder));
+                format!("http://{}", address.ok_or_else(|| not_running(&folder))?)
+            }
+        };
+        let base = Url::parse(base.trim_end_matches('/')).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
+        let base = base.ok_or_else(|| Failure::usage("--server: write a URL, as in http://127.0.0.1:8080"))?;
+        let token = access::read_token(&folder)
+            .map_err(|e| Failure::unexpected(format!("cannot read the server's token: {e}\n{}", hint(&folder))))?;
+        Ok(Self { base, token, folder, proof: None })
+    }
+
+    /// Asks who we are to the server, and takes what acting needs.
+    pub(super) fn introduced(mut self) -> Result<Self, Failure> {
+        let me = self.ask(&Method::GET, "me", None)?;
+        self.proof = me.get("csrf").and_then(Value::as_str).map(str::to_owned);
+        Ok(self)
+    }
+
+    /// One request below `/api/v1/`, and the JSON of its answer.
+    pub(super) fn ask(&self, method: &Method, path: &str, body: Option<&Value>) -> Result<Value, Failure> {
+        let url = format!("{}/api/v1/{path}", self.base.as_str().trim_end_matches('/'));
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::unexpected)?;
+        let client = http::direct().map_err(Failure::unexpected)?;
+        let answer = runtime.block_on(async {
+            let mut tries = 0;
+            loop {
+                let mut request =
+                    client.request(method.clone(), &url).timeout(TIMEOUT).bearer_auth(self.token.expose());
+                if let Some(body) = body {
+                    request = request.json(body);
+                }
+                if let Some(proof) = &self.proof {
+                    request = request.header("x-csrf-token", proof);
+                }
+                let response = request.send().await?;
+                // A server that has just started judges first what came before.
+                if response.status() != StatusCode::SERVICE_UNAVAILABLE || tries == TRIES {
+                    return Ok::<_, reqwest::Error>((response.status().as_u16(), response.text().await?));
+                }
+                tries += 1;
+                tokio::time::sleep(PAUSE).await;
+            }
+        });
+        let (status, text) = match answer {
+            Ok(answer) => answer,
+            Err(error) if error.is_connect() => return Err(not_running(&self.folder)),
+            Err(error) => {
+                return Err(Failure::unexpected(format!("the server did not answer: {}", error.without_url())));
+            }
+        };
+        let answer = serde_json::from_str::<Value>(&text).unwrap_or_default();
+        match status {
+            200..=299 if !answer.is_null() => Ok(answer),
+            401 => Err(Failure::unexpected(format!(
+                "the server does not know the token in {}: is --data another server's folder?",
+                self.folder.display()
+            ))),
+            _ if answer.get("error").is_none() => {
+                Err(Failure::unexpected(format!("{} does not answer like Foghorn (status {status})", self.base)))
+            }
+            _ => {
+                let help = word(&answer, "help");
+                let help = if help.is_empty() { help } else { format!("\n{help}") };
+                let text = format!("{}{help}", word(&answer, "error"));
+                Err(if matches!(status, 400 | 404 | 409) { Failure::usage(text) } else { Failure::unexpected(text) })
+            }
+        }
+    }
+}
+
+fn not_running(folder: &Path) -> Failure {
+    Failure::unexpected(format!("no server is running on the data folder {}\n{}", folder.display(), hint(folder)))
+}
+
+fn hint(folder: &Path) -> String {
+    if folder.join("foghorn.db").exists() {
+        "start `foghorn serve`; or run this as the user that does".to_owned()
+    } else {
+        "start `foghorn serve`, or name its data folder with --data".to_owned()
+    }
+}
+
+/// A field of an answer, as text.
+pub(super) fn word(answer: &Value, key: &str) -> String {
+    answer.get(key).and_then(Value::as_str).unwrap_or_default().to_owned()
+}
