@@ -79,12 +79,13 @@ const HELP = "to see it from elsewhere set `server.password` (`foghorn hash-pass
 function door(world, request, response, part) {
     const session = /(?:^|; )foghorn=([^;]+)/.exec(request.headers.cookie ?? "")?.[1];
     const known = world.sessions.has(session);
+    const proof = session ? `proof-of-${session}` : "proof";
     const inside = !world.closed && (!world.password || known);
     const who = (may, csrf) => ({ name: "", how: may ? (world.password ? "password" : "this machine") : null, csrf: may ? csrf : null, can_see: may, can_act: may && (world.canAct || Boolean(world.password)), login: !may && !world.closed, help: may ? "" : HELP });
-    if (part === "me") json(response, who(inside, `proof-of-${session}`));
+    if (part === "me") json(response, who(inside, proof));
     else if (part === "login") logIn(world, request, response, who);
-    else if (!inside) json(response, { error: "not logged in", help: "log in at /live" }, world.closed ? 403 : 401);
-    else if (request.method !== "GET" && world.password && request.headers["x-csrf-token"] !== `proof-of-${session}`) json(response, { error: "only Foghorn's own page may do that", help: "" }, 403);
+    else if (!inside) json(response, { error: "not logged in", help: "log in" }, world.closed ? 403 : 401);
+    else if (request.method !== "GET" && world.password && request.headers["x-csrf-token"] !== proof) json(response, { error: "only Foghorn's own page may do that", help: "" }, 403);
     else if (part === "logout") {
         world.sessions.delete(session);
         json(response, who(false));
