@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
@@ -22,8 +22,13 @@ use crate::render::Templates;
 use crate::store::{Sqlite, Store};
 use crate::web;
 
+mod compare;
+mod rewrite;
+mod rulebook;
 pub(crate) mod tuning;
 mod unified;
+
+use rulebook::{Book, Loaded, Reload};
 
 /// Everything has this long to finish after a signal.
 const DRAIN: Duration = Duration::from_secs(8);
@@ -89,6 +94,8 @@ pub async fn run_by(
 
     let stop = CancellationToken::new();
     let metrics = Metrics::default();
+    let (loaded, in_force) = watch::channel(Loaded::now(&config, &store));
+    let (reload, asked) = mpsc::channel(1);
     let (templates, template_updates) = watch::channel(Arc::new(templates.with_silences(links.clone())));
     let (ready, readiness) = watch::channel(false);
 
@@ -133,6 +140,7 @@ pub async fn run_by(
     let state = web::State::new(store.clone(), metrics.clone(), readiness, current(&config))
         .with_silencing(silencing)
         .with_door(door)
+        .with_rulebook(Arc::new(Book::new(&config, store.clone(), in_force, reload)))
         .with_looking(looking);
     let limits = web::Limits { connections: config.server.max_connections, ..web::Limits::default() };
     let server = tokio::spawn(web::serve(listener, web::routes(&state), limits, stop.clone()));
@@ -141,7 +149,8 @@ pub async fn run_by(
     started(&config, Running { address, store: store.clone(), stop: stop.clone() });
 
     let kinds = destination_kinds;
-    let mut live = Live { store, templates, links, state, kinds, sender, dispatching: Some(dispatching), metrics };
+    let mut live =
+        Live { store, templates, links, state, kinds, sender, dispatching: Some(dispatching), metrics, loaded, asked };
     let outcome = live.until_stopped(config, processor, &stop).await;
     let drained = async {
         let _ = server.await;
@@ -215,6 +224,9 @@ struct Live {
     sender: Sender,
     dispatching: Option<Dispatching>,
     metrics: Metrics,
+    loaded: watch::Sender<Arc<Loaded>>,
+    /// Who asks for a reload and waits for how it goes.
+    asked: mpsc::Receiver<Reload>,
 }
 
 impl Live {
@@ -248,13 +260,18 @@ impl Live {
                 }
                 _ = hangup.recv() => {
                     seen = text(&config).or(seen);
-                    self.reload(&mut config).await;
+                    let _ = self.reload(&mut config).await;
+                }
+                Some(waiting) = self.asked.recv() => {
+                    seen = text(&config).or(seen);
+                    // Who went away meanwhile sees it in the log.
+                    let _ = waiting.send(self.reload(&mut config).await);
                 }
                 _ = poll.tick() => {
                     let now = text(&config);
                     if now.is_some() && now != seen {
                         seen = now;
-                        self.reload(&mut config).await;
+                        let _ = self.reload(&mut config).await;
                     }
                 }
             }
@@ -264,8 +281,8 @@ impl Live {
         judged(tokio::time::timeout(DRAIN, processor).await.unwrap_or(Ok(Ok(()))))
     }
 
-    /// Puts a changed file into force, whole or not at all.
-    async fn reload(&mut self, config: &mut Config) {
+    /// Puts a changed file into force, whole or not at all; says why not.
+    async fn reload(&mut self, config: &mut Config) -> Result<(), String> {
         let loaded = Config::load(config.path.as_deref(), &config::environment)
             .and_then(|fresh| fresh.load_templates().map(|templates| (fresh, templates)));
         let (fresh, templates) = match loaded {
@@ -274,13 +291,13 @@ impl Live {
                 self.metrics.reload(false);
                 error!("the changed config has problems; the rules before stay in force");
                 problems.0.iter().for_each(|problem| error!("{problem}"));
-                return;
+                return Err("the file has problems".to_owned());
             }
         };
         if let Err(e) = self.store.append(Record::Rules(fresh.record())).await {
             self.metrics.reload(false);
             error!("the changed config could not be journaled; the rules before stay in force: {e}");
-            return;
+            return Err("the change could not be journaled".to_owned());
         }
         self.templates.send_replace(Arc::new(templates.with_silences(self.links.clone())));
         if fresh.destinations != config.destinations {
@@ -299,8 +316,10 @@ impl Live {
         config.server = server;
         self.state.replace_access(access(config));
         self.state.replace(current(config));
+        self.loaded.send_replace(Loaded::now(config, &self.store));
         self.metrics.reload(true);
         info!(rules = config.rules.rules().len(), "the changed config is in force");
+        Ok(())
     }
 
     /// What is under way is finished; the rest stays in the outbox.

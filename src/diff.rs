@@ -11,8 +11,8 @@ use crate::model::{Notification, Reason, Severity, Subject, Timestamp};
 
 mod print;
 
-pub(crate) use print::{brief, day_and_time, name};
-pub use print::{json, text};
+pub(crate) use print::{brief, day_and_time, name, worst_first};
+pub use print::{headline, json, last, text};
 
 /// What has no end counts as told when it was told this long before …
 const BEFORE: Duration = Duration::from_secs(24 * 3_600);

@@ -96,12 +96,7 @@ pub(super) fn place(config: &Config) -> String {
 /// What was replayed: `last 7 days`, else from when to when.
 pub(super) fn period(traffic: &Traffic, from: Option<Timestamp>, until: Option<Timestamp>) -> String {
     if let Some(Ok(since)) = traffic.since.as_deref().map(crate::model::parse_duration) {
-        let days = since.as_secs() / 86_400;
-        return match (since.as_secs() % 86_400, days) {
-            (0, 1) => "last day".to_owned(),
-            (0, 2..) => format!("last {days} days"),
-            _ => format!("last {}", crate::model::human_duration(since)),
-        };
+        return diff::last(since);
     }
     match from.zip(until) {
         Some((from, until)) => format!("{} to {} UTC", diff::day_and_time(from), diff::day_and_time(until)),

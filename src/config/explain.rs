@@ -36,6 +36,7 @@ fn write_all(config: &Config, out: &mut String) -> std::fmt::Result {
     writeln!(out, "  max_body: {}", bytes(server.max_body))?;
     writeln!(out, "  max_connections: {}", server.max_connections)?;
     writeln!(out, "  log: {log}")?;
+    writeln!(out, "  edit_rules: {}", server.edit_rules)?;
     writeln!(out, "sources:")?;
     for source in &config.sources {
         let path = if source.name.as_str() == "mist" { String::new() } else { format!("/{}", source.name) };

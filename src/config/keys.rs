@@ -91,6 +91,7 @@ pub(super) const SERVER: &[Key] = &[
     key("max_body", Shape::Size, "The largest POST taken. Default 1MiB."),
     key("max_connections", Shape::Count, "How many connections at once. Default 512."),
     key("log", Shape::Word(&["text", "json"]), "How log lines look. Default text."),
+    key("edit_rules", Shape::Flag, "Let the page change this file. Default false."),
 ];
 
 pub(super) const RETENTION: &[Key] = &[

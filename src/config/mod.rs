@@ -23,7 +23,9 @@ mod calendar;
 mod cases;
 mod edit;
 mod explain;
+mod fences;
 mod keys;
+mod masks;
 mod matching;
 mod problem;
 mod raw;
@@ -35,6 +37,7 @@ mod settings;
 pub use cases::{Expectation, TestCase, TestEvent, TestInput, TestSilence};
 pub use edit::{Edited, flow, set, value};
 pub use explain::explain;
+pub use masks::{Hidden, Restored};
 pub use problem::{Level, Problem, Problems};
 pub use schema::schema;
 
@@ -97,6 +100,8 @@ pub struct Server {
     pub max_connections: usize,
     /// How log lines look.
     pub log: Log,
+    /// Whether the page may change the file.
+    pub edit_rules: bool,
 }
 
 /// What of `server:` says who may see the page. It may change while Foghorn runs.
@@ -134,6 +139,7 @@ impl Server {
             max_body: 1 << 20,
             max_connections: 512,
             log: Log::Text,
+            edit_rules: false,
         }
     }
 }
@@ -179,6 +185,14 @@ impl Config {
                 Err(Problems(problems.finish()))
             }
         }
+    }
+
+    /// As [`Config::load`], with this text in place of what stands in the file.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it.
+    pub fn load_text(text: &str, path: &Path, env: &impl Fn(&str) -> Option<String>) -> Result<Self, Problems> {
+        Self::read(text, Some(path), env, Use::Serve)
     }
 
     /// Reads this text as if it stood in this file; without a path it is the built-in rules.

@@ -21,6 +21,8 @@ pub(super) struct At {
 #[derive(Clone, Debug)]
 pub(super) struct Node {
     pub(super) at: At,
+    /// Its bytes in the text; empty where they are not known.
+    pub(super) span: std::ops::Range<usize>,
     pub(super) tree: Tree,
 }
 
@@ -239,11 +241,13 @@ impl<'de> Visitor<'de> for ParsedVisitor {
 /// Puts back the source text of what YAML read as a number or a boolean.
 fn place(spanned: Spanned<Parsed>, text: &str) -> Node {
     let location = spanned.defined;
-    let source = || {
+    let span = || {
         let span = location.span();
         let from = usize::try_from(span.byte_offset()?).ok()?;
-        text.get(from..from.checked_add(usize::try_from(span.byte_len()?).ok()?)?)
+        Some(from..from.checked_add(usize::try_from(span.byte_len()?).ok()?)?)
     };
+    let span = span().unwrap_or_default();
+    let source = || text.get(span.clone()).filter(|source| !source.is_empty());
     let width = source().and_then(|s| s.lines().next()).map_or(1, |s| s.trim_end().chars().count());
     let tree = match spanned.value {
         Parsed::Null => Tree::Null,
@@ -256,5 +260,5 @@ fn place(spanned: Spanned<Parsed>, text: &str) -> Node {
             Tree::Map(entries.into_iter().map(|(key, value)| (place(key, text), place(value, text))).collect())
         }
     };
-    Node { at: At { line: location.line(), column: location.column(), width }, tree }
+    Node { at: At { line: location.line(), column: location.column(), width }, span, tree }
 }

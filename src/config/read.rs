@@ -9,7 +9,7 @@ use super::raw::{At, Node, Tree};
 use crate::model::{Field, Secret, parse_duration};
 
 /// Headers whose values nobody keeps secret.
-const PUBLIC_HEADERS: &[&str] = &["accept", "content-type", "user-agent"];
+pub(super) const PUBLIC_HEADERS: &[&str] = &["accept", "content-type", "user-agent"];
 
 /// What reading needs: where problems go, the environment, and the folder relative paths start from.
 pub(super) struct Reader<'a> {

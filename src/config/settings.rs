@@ -59,6 +59,7 @@ pub(super) fn server(reader: &mut Reader<'_>, file: &Section<'_>) -> (Server, At
     if section.get("log").and_then(|n| reader.word(n, "log", &["text", "json"])) == Some("json") {
         server.log = Log::Json;
     }
+    set(&mut server.edit_rules, section.get("edit_rules").and_then(|n| reader.flag(n, "edit_rules")));
     (server, section.get("listen").map_or(section.at, |node| node.at))
 }
 

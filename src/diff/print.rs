@@ -37,8 +37,20 @@ pub fn text(diff: &Diff, period: &str, names: (&str, &str)) -> String {
     text
 }
 
+/// `last 7 days`.
+#[must_use]
+pub fn last(since: std::time::Duration) -> String {
+    let days = since.as_secs() / 86_400;
+    match (since.as_secs() % 86_400, days) {
+        (0, 1) => "last day".to_owned(),
+        (0, 2..) => format!("last {days} days"),
+        _ => format!("last {}", human_duration(since)),
+    }
+}
+
 /// `last 7 days: 212 -> 41 messages; would have missed: sw-garage 19 Nov 03:12 (4 min)`.
-fn headline(diff: &Diff, period: &str) -> String {
+#[must_use]
+pub fn headline(diff: &Diff, period: &str) -> String {
     let mut text = format!("{period}: {} -> {}; ", diff.before, plural(diff.after, "message"));
     if diff.missed.is_empty() {
         text.push_str("would have missed nothing\n");
@@ -54,7 +66,7 @@ fn headline(diff: &Diff, period: &str) -> String {
 }
 
 /// By severity, then by how long it lasted: what was missed without harm comes last.
-fn worst_first(list: &[Told]) -> Vec<&Told> {
+pub(crate) fn worst_first(list: &[Told]) -> Vec<&Told> {
     let mut list: Vec<&Told> = list.iter().collect();
     let length = |told: &Told| match told.subject.ends_at {
         None if told.lasting => std::time::Duration::MAX,

@@ -14,13 +14,24 @@ use warp::reply::Response;
 use super::door::Guest;
 use super::events::{self, Looking};
 use super::silences::{Problem, refusal, reply};
-use super::{Peer, Refused, State, acts, live, state_api, tune_api};
+use super::{Peer, Refused, State, acts, live, rules_api, state_api, tune_api};
 use crate::history::Past;
 use crate::store;
 
 /// What comes first below `/api/v1/`.
-const KNOWN: [&str; 9] =
-    ["events", "live", "incidents", "destinations", "feed", "noise", "dead-letters", "messages", "tune"];
+const KNOWN: [&str; 11] = [
+    "events",
+    "live",
+    "incidents",
+    "destinations",
+    "feed",
+    "noise",
+    "dead-letters",
+    "messages",
+    "tune",
+    "rules",
+    "replay-diff",
+];
 
 /// What answers: the state of the server, and what looking needs.
 pub(super) struct Api<S> {
@@ -94,6 +105,9 @@ async fn answer<S: store::Past + store::Acts>(
     path: &[&str],
     request: Request,
 ) -> Result<Response, Problem> {
+    if matches!(path, ["rules", ..] | ["replay-diff"]) {
+        return rules_api::answer(&api.state, path, request).await;
+    }
     let Request { method, asked, headers, guest, body } = request;
     let (asked, headers) = (&asked, &headers);
     let reads = matches!(method, Method::GET | Method::HEAD);

@@ -27,6 +27,7 @@ mod ingest;
 mod live;
 mod ops;
 mod page;
+pub mod rules_api;
 mod serve;
 mod silence_page;
 mod silences;
@@ -66,6 +67,7 @@ pub struct State<S> {
     bytes: Arc<Semaphore>,
     silencing: Option<Arc<Silencing>>,
     door: Arc<Door>,
+    rulebook: Option<Arc<dyn rules_api::Rulebook>>,
     /// More routes, of what only some stores can answer.
     more: Option<BoxedFilter<(Response,)>>,
 }
@@ -83,6 +85,7 @@ impl<S: Store> State<S> {
             bytes,
             silencing: None,
             door: Arc::default(),
+            rulebook: None,
             more: None,
         }
     }
@@ -98,6 +101,13 @@ impl<S: Store> State<S> {
     pub fn with_door(self, door: Door) -> Self {
         let door = Arc::new(door.counting(self.metrics.clone()));
         Self { door, ..self }
+    }
+
+    /// Shows the rules, and lets people change them; without this there is nothing at those addresses. Comes before
+    /// [`Self::with_looking`].
+    #[must_use]
+    pub fn with_rulebook(self, rulebook: Arc<dyn rules_api::Rulebook>) -> Self {
+        Self { rulebook: Some(rulebook), ..self }
     }
 
     /// Adds what shows the past and how things stand; without this there is nothing at those addresses.

@@ -185,6 +185,16 @@ pub(super) async fn read_body<S: Store>(
     media: &str,
     body: impl Stream<Item = Result<impl Buf, warp::Error>> + Send,
 ) -> Result<bytes::Bytes, Problem> {
+    read_body_of(state, headers, (media, MAX_BODY), body).await
+}
+
+/// As [`read_body`], with a bound of its own.
+pub(super) async fn read_body_of<S: Store>(
+    state: &State<S>,
+    headers: &HeaderMap,
+    (media, most): (&str, usize),
+    body: impl Stream<Item = Result<impl Buf, warp::Error>> + Send,
+) -> Result<bytes::Bytes, Problem> {
     let mut types = headers.get_all(header::CONTENT_TYPE).iter();
     let said = types.next().and_then(|value| value.to_str().ok()).unwrap_or_default();
     let is_it = said.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case(media);
@@ -193,7 +203,7 @@ pub(super) async fn read_body<S: Store>(
         return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, error, format!("Content-Type: {media}")));
     }
     let body = pin!(body);
-    let read = tokio::time::timeout(BODY_DEADLINE, ingest::read(headers, MAX_BODY, &state.bytes, body));
+    let read = tokio::time::timeout(BODY_DEADLINE, ingest::read(headers, most, &state.bytes, body));
     let read = read.await.map_err(|_| Problem::new(StatusCode::REQUEST_TIMEOUT, "body took too long", ""))?;
     Ok(read?.0)
 }

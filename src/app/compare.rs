@@ -1,0 +1,79 @@
+//! What two sets of rules make of the stored traffic, beside everything else that runs.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use super::rulebook::off;
+use crate::diff;
+use crate::fold::notifications;
+use crate::model::{Notification, Seq, Timestamp};
+use crate::replay::{Refold, Stored};
+use crate::rules::RuleSet;
+use crate::store::{Sqlite, Store};
+use crate::web::rules_api::Declined;
+
+/// More messages than this are noise whatever they say, and would have to be kept at once.
+const MOST_MESSAGES: usize = 20_000;
+/// Of each list, the worst are named.
+const MOST_NAMED: usize = 200;
+/// Journal entries at a time.
+const AT_ONCE: usize = 500;
+
+/// The traffic received since then, under the rules in force and under the others. `period` is what people call that.
+pub(super) async fn compare(
+    store: Sqlite,
+    rules: [Arc<RuleSet>; 2],
+    from: Timestamp,
+    period: String,
+) -> Result<Value, Declined> {
+    let mut sides = rules.map(|rules| (Refold::new(rules), Vec::<Notification>::new()));
+    let (mut stored, mut after, mut began) = (Stored::since(Some(from)), Seq::default(), None);
+    loop {
+        let entries = store.read(after, AT_ONCE).await.map_err(|error| {
+            tracing::warn!(%error, "the past cannot be read");
+            Declined::Failed("the store cannot be read now".to_owned(), "try again; the log says why")
+        })?;
+        let Some(last) = entries.last() else { break };
+        after = last.seq;
+        for entry in entries {
+            stored.take(entry, |heard| {
+                for (refold, said) in &mut sides {
+                    said.extend(notifications(refold.hear(&heard)));
+                    began = began.or(refold.at());
+                }
+            });
+        }
+        if sides.iter().any(|(_, said)| said.len() > MOST_MESSAGES) {
+            return off("one side sends more than 20,000 messages", "compare a shorter time");
+        }
+        // Here it can be stopped.
+        tokio::task::yield_now().await;
+    }
+    let last = sides.iter().filter_map(|(refold, _)| refold.at()).max();
+    let [before, after] = sides.map(|(mut refold, mut said)| {
+        said.extend(notifications(refold.finish(None)));
+        said
+    });
+    let mut found = diff::diff(&before, &after);
+    let headline = diff::headline(&found, &period).trim_end().to_owned();
+    let more = json!({
+        "missed": cut(&mut found.missed), "new": cut(&mut found.new),
+        "later": found.later.len().saturating_sub(MOST_NAMED), "earlier": found.earlier.len().saturating_sub(MOST_NAMED),
+    });
+    found.later.truncate(MOST_NAMED);
+    found.earlier.truncate(MOST_NAMED);
+    let mut value = diff::json(&found, began, last, ("the rules in force", "this text"));
+    if let Some(map) = value.as_object_mut() {
+        map.insert("headline".to_owned(), headline.into());
+        map.insert("more".to_owned(), more);
+    }
+    Ok(value)
+}
+
+/// Keeps the worst, and says how many are not named.
+fn cut(list: &mut Vec<diff::Told>) -> usize {
+    let all = list.len();
+    *list = diff::worst_first(list).into_iter().take(MOST_NAMED).cloned().collect();
+    all - list.len()
+}

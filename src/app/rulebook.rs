@@ -1,0 +1,381 @@
+//! The rules file for the page: shown, checked, compared, and changed. All that is long runs where it holds up nobody.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use futures_util::future::{BoxFuture, FutureExt as _};
+use serde_json::Value;
+use sha2::{Digest as _, Sha256};
+use tokio::sync::{Mutex, OnceCell, Semaphore, mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::compare::compare;
+use super::rewrite::{NotWritten, rewrite};
+use crate::clock::Clock;
+use crate::config::{self, BUILT_IN, Config, Hidden, Level, Problem, environment};
+use crate::model::Timestamp;
+use crate::render::Templates;
+use crate::store::{Sqlite, Store};
+use crate::trial;
+use crate::web::rules_api::{Applied, Change, Declined, Finding, Findings, MAX_TEXT, Rulebook, Sheet, Tested};
+
+/// How long a text may be checked, and traffic compared.
+const CHECKED_WITHIN: Duration = Duration::from_secs(10);
+const COMPARED_WITHIN: Duration = Duration::from_secs(60);
+/// How long a reload may take: messages under way are finished first.
+const RELOADED_WITHIN: Duration = Duration::from_secs(30);
+
+/// Somebody waits to hear how a reload went.
+pub(super) type Reload = oneshot::Sender<Result<(), String>>;
+
+/// What is in force.
+pub(super) struct Loaded {
+    config: Config,
+    at: Timestamp,
+    tests: OnceCell<Arc<(Vec<Tested>, u64)>>,
+}
+
+impl Loaded {
+    pub(super) fn now(config: &Config, store: &Sqlite) -> Arc<Self> {
+        Arc::new(Self { config: config.clone(), at: store.clock().clock().wall(), tests: OnceCell::new() })
+    }
+}
+
+/// The file and what is in force. Cheap to clone.
+#[derive(Clone)]
+pub(super) struct Book(Arc<Inner>);
+
+struct Inner {
+    /// None: the built-in rules.
+    path: Option<PathBuf>,
+    may_edit: bool,
+    loaded: watch::Receiver<Arc<Loaded>>,
+    reload: mpsc::Sender<Reload>,
+    store: Sqlite,
+    checking: Arc<Semaphore>,
+    comparing: Arc<Semaphore>,
+    applying: Mutex<()>,
+}
+
+/// The file as it stands.
+struct Page {
+    bytes: Vec<u8>,
+    hidden: Arc<Hidden>,
+    /// What is shown is the file, and not what is loaded because the file is no YAML.
+    is_file: bool,
+}
+
+/// Declines for this reason.
+pub(super) fn off<T>(what: &str, help: &'static str) -> Result<T, Declined> {
+    Err(Declined::Failed(what.to_owned(), help))
+}
+
+impl Book {
+    pub(super) fn new(
+        config: &Config,
+        store: Sqlite,
+        loaded: watch::Receiver<Arc<Loaded>>,
+        reload: mpsc::Sender<Reload>,
+    ) -> Self {
+        let (checking, comparing) = (Arc::new(Semaphore::new(1)), Arc::new(Semaphore::new(1)));
+        let (path, may_edit) = (config.path.clone(), config.server.edit_rules);
+        Self(Arc::new(Inner { path, may_edit, loaded, reload, store, checking, comparing, applying: Mutex::new(()) }))
+    }
+
+    fn loaded(&self) -> Arc<Loaded> {
+        Arc::clone(&self.0.loaded.borrow())
+    }
+
+    fn file(&self) -> String {
+        self.0.path.as_ref().map_or_else(|| "the built-in rules".to_owned(), |path| path.display().to_string())
+    }
+
+    /// What stands in the file.
+    fn page(&self) -> Result<Page, Declined> {
+        let loaded = self.loaded();
+        let bytes = match &self.0.path {
+            None => BUILT_IN.as_bytes().to_vec(),
+            Some(path) => match std::fs::read(path) {
+                Ok(bytes) => bytes,
+                Err(error) => {
+                    return Err(Declined::Failed(format!("{} cannot be read: {error}", self.file()), ""));
+                }
+            },
+        };
+        let file = self.file();
+        let hidden = std::str::from_utf8(&bytes).ok().and_then(|text| Hidden::of(text, &file));
+        let is_file = hidden.is_some();
+        let Some(hidden) = hidden.or_else(|| Hidden::of(&loaded.config.text, &file)) else {
+            return off("the rules cannot be shown without their secrets", "look at the file itself");
+        };
+        Ok(Page { bytes, hidden: Arc::new(hidden), is_file })
+    }
+
+    fn why_not(&self, page: &Page) -> Option<String> {
+        match &self.0.path {
+            None => {
+                Some("the built-in rules apply: put a rules.yaml where Foghorn runs, and start it again".to_owned())
+            }
+            Some(path) if !self.0.may_edit => Some(format!(
+                "to change the rules here, set `edit_rules: true` under `server:` in {} and start Foghorn again",
+                path.display()
+            )),
+            Some(_) if page.bytes.len() > MAX_TEXT => {
+                Some("the file is larger than 256 KiB: edit it itself".to_owned())
+            }
+            Some(_) => None,
+        }
+    }
+
+    async fn look(&self) -> Result<Sheet, Declined> {
+        let (loaded, book) = (self.loaded(), self.clone());
+        let file = self.file();
+        let (page, problems, differs) = blocking(CHECKED_WITHIN, move |_| {
+            let page = book.page()?;
+            let differs = page.bytes != loaded.config.text.as_bytes();
+            let problems = if differs {
+                let path = book.0.path.as_deref();
+                Config::load(path, &environment).map_or_else(|problems| problems.0, |config| config.warnings)
+            } else {
+                loaded.config.warnings.clone()
+            };
+            Ok((page, problems, differs))
+        })
+        .await?;
+        let place = |line: &mut u64, column: &mut u64| {
+            if page.is_file {
+                page.hidden.place(line, column)
+            }
+        };
+        let mut problems = findings(&problems, place);
+        if !page.is_file {
+            // The lines are not those of the text that is shown.
+            for problem in &mut problems {
+                problem.message = format!("in the file, line {}: {}", problem.line, problem.message);
+                problem.line = 0;
+            }
+        }
+        let loaded = self.loaded();
+        let (mut tests, tests_ms) = (*self.own_tests(&loaded, file.clone()).await?).clone();
+        if !differs {
+            tests.iter_mut().for_each(|test| page.hidden.place(&mut test.line, &mut 1));
+        }
+        Ok(Sheet {
+            file,
+            text: page.hidden.text().to_owned(),
+            version: version(&page.bytes),
+            loaded_at: loaded.at,
+            differs,
+            why_not: self.why_not(&page),
+            findings: Findings { problems, tests, tests_ms },
+        })
+    }
+
+    /// The tests of the rules in force: run once.
+    async fn own_tests(&self, loaded: &Arc<Loaded>, file: String) -> Result<Arc<(Vec<Tested>, u64)>, Declined> {
+        let run = || async {
+            let kept = Arc::clone(loaded);
+            let run = move |stop: &AtomicBool| match kept.config.load_templates() {
+                Ok(templates) => Ok(tested(&kept.config, &templates, &file, stop)),
+                Err(_) => off("the templates do not load any more", "`foghorn check` says why"),
+            };
+            blocking(CHECKED_WITHIN, run).await.map(Arc::new)
+        };
+        loaded.tests.get_or_try_init(run).await.cloned()
+    }
+
+    /// Checks a text; gives it with its secrets where it has no errors.
+    async fn judged(&self, page: &Page, text: String) -> Result<(Findings, Option<String>), Declined> {
+        let turn = tokio::time::timeout(CHECKED_WITHIN, Arc::clone(&self.0.checking).acquire_owned()).await;
+        let Ok(Ok(turn)) = turn else { return Err(Declined::Busy) };
+        let (hidden, file) = (Arc::clone(&page.hidden), self.file());
+        let path = self.0.path.clone().unwrap_or_else(|| PathBuf::from("rules.yaml"));
+        blocking(CHECKED_WITHIN, move |stop| {
+            // Kept until the work has ended, whoever still waits for it.
+            let _turn = turn;
+            Ok(judge(&hidden, &path, &file, &text, stop))
+        })
+        .await
+    }
+
+    async fn compared(&self, text: Option<String>, since: Duration) -> Result<Value, Declined> {
+        let Ok(turn) = Arc::clone(&self.0.comparing).try_acquire_owned() else { return Err(Declined::Busy) };
+        let (book, loaded) = (self.clone(), self.loaded());
+        let other = blocking(CHECKED_WITHIN, move |_| book.other_rules(text)).await?;
+        let rules = [Arc::clone(&loaded.config.rules), other.rules];
+        let from = self.0.store.clock().clock().wall() - since;
+        let work = compare(self.0.store.clone(), rules, from, crate::diff::last(since));
+        let stop = CancellationToken::new();
+        let _when_nobody_waits = stop.clone().drop_guard();
+        let done = super::on_own_thread("compare", async move {
+            let _turn = turn;
+            stop.run_until_cancelled(work).await
+        });
+        match tokio::time::timeout(COMPARED_WITHIN, done).await {
+            Ok(Ok(Some(found))) => found,
+            Ok(_) => off("the comparison ended unexpectedly", "the log says why"),
+            Err(_) => Err(Declined::Slow("compare a shorter time, or run `foghorn replay --stored --diff`")),
+        }
+    }
+
+    fn other_rules(&self, text: Option<String>) -> Result<Config, Declined> {
+        let wrong = |problems| Declined::Wrong(Findings { problems, ..Findings::default() });
+        let page = self.page()?;
+        let path = self.0.path.as_deref();
+        match text {
+            None => Config::load_offline(path, &environment).map_err(|found| wrong(findings(&found.0, |_, _| ()))),
+            Some(text) => {
+                let restored = page.hidden.restore(&text).map_err(|found| wrong(findings(&found, |_, _| ())))?;
+                let place = |line: &mut u64, column: &mut u64| restored.place(line, column);
+                Config::parse_offline(&restored.text, path, &environment)
+                    .map_err(|found| wrong(findings(&found.0, place)))
+            }
+        }
+    }
+
+    async fn applied(&self, change: Change) -> Result<Applied, Declined> {
+        let _one_at_a_time = self.0.applying.lock().await;
+        let page = self.page()?;
+        let Some(path) = self.0.path.clone().filter(|_| self.why_not(&page).is_none()) else {
+            return Err(Declined::Off(self.why_not(&page).unwrap_or_default()));
+        };
+        if version(&page.bytes) != change.version {
+            return Err(Declined::Changed(version(&page.bytes)));
+        }
+        let (findings, text) = self.judged(&page, change.text).await?;
+        let Some(text) = text else { return Err(Declined::Wrong(findings)) };
+        if !change.despite_tests && findings.tests.iter().any(|test| test.failure.is_some()) {
+            return Err(Declined::Fails(findings));
+        }
+        let written = text.as_bytes() != page.bytes;
+        if written {
+            self.write(&path, &page.bytes, text.as_bytes()).await?;
+        }
+        if let Err(why) = self.reload().await {
+            if written && self.write(&path, text.as_bytes(), &page.bytes).await.is_ok() {
+                return Err(Declined::Failed(
+                    format!("the rules before stay in force: {why}"),
+                    "the file is as it was",
+                ));
+            }
+            return Err(Declined::Failed(format!("the file is written, but: {why}"), "the log says how it went on"));
+        }
+        tracing::info!(who = %change.who, "the rules were changed on the page");
+        Ok(Applied { version: version(text.as_bytes()), findings })
+    }
+
+    async fn write(&self, path: &Path, before: &[u8], after: &[u8]) -> Result<(), Declined> {
+        let (path, before, after) = (path.to_owned(), before.to_vec(), after.to_vec());
+        let written = tokio::task::spawn_blocking(move || rewrite(&path, &before, &after)).await;
+        match written {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(NotWritten::Changed)) => Err(Declined::Changed(version(&self.page()?.bytes))),
+            Ok(Err(NotWritten::Failed(error))) => {
+                let help = "nothing was changed. Foghorn needs to write in the file's folder; of a mounted file, mount the folder";
+                Err(Declined::Failed(format!("{} cannot be written: {error}", self.file()), help))
+            }
+            Err(_) => off("writing ended unexpectedly", "the log says why"),
+        }
+    }
+
+    async fn reload(&self) -> Result<(), String> {
+        let (told, heard) = oneshot::channel();
+        let asked = async {
+            self.0.reload.send(told).await.map_err(|_| "Foghorn is stopping".to_owned())?;
+            heard.await.unwrap_or_else(|_| Err("Foghorn is stopping".to_owned()))
+        };
+        tokio::time::timeout(RELOADED_WITHIN, asked).await.unwrap_or_else(|_| Err("the reload takes long".to_owned()))
+    }
+}
+
+impl Rulebook for Book {
+    fn sheet(&self) -> BoxFuture<'_, Result<Sheet, Declined>> {
+        self.look().boxed()
+    }
+
+    fn check(&self, text: String) -> BoxFuture<'_, Result<Findings, Declined>> {
+        async move {
+            let page = self.page()?;
+            self.judged(&page, text).await.map(|(findings, _)| findings)
+        }
+        .boxed()
+    }
+
+    fn compare(&self, text: Option<String>, since: Duration) -> BoxFuture<'_, Result<Value, Declined>> {
+        self.compared(text, since).boxed()
+    }
+
+    fn apply(&self, change: Change) -> BoxFuture<'_, Result<Applied, Declined>> {
+        let book = self.clone();
+        // A browser that goes away must not leave a file written and not loaded.
+        let applying = tokio::spawn(async move { book.applied(change).await });
+        async move { applying.await.unwrap_or_else(|_| off("applying ended unexpectedly", "the log says why")) }.boxed()
+    }
+}
+
+/// Runs this on a thread that may block; told to stop when it takes too long.
+async fn blocking<T: Send + 'static>(
+    within: Duration,
+    work: impl FnOnce(&AtomicBool) -> Result<T, Declined> + Send + 'static,
+) -> Result<T, Declined> {
+    struct Stop(Arc<AtomicBool>);
+    impl Drop for Stop {
+        fn drop(&mut self) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
+    let stop = Arc::new(AtomicBool::new(false));
+    let _when_nobody_waits = Stop(Arc::clone(&stop));
+    match tokio::time::timeout(within, tokio::task::spawn_blocking(move || work(&stop))).await {
+        Ok(Ok(done)) => done,
+        Ok(Err(_)) => off("the check ended unexpectedly", "the log says why"),
+        Err(_) => Err(Declined::Slow("make its tests shorter, or run `foghorn check` and `foghorn test`")),
+    }
+}
+
+fn judge(hidden: &Hidden, path: &Path, file: &str, text: &str, stop: &AtomicBool) -> (Findings, Option<String>) {
+    let wrong = |problems| (Findings { problems, ..Findings::default() }, None);
+    let restored = match hidden.restore(text) {
+        Ok(restored) => restored,
+        Err(problems) => return wrong(findings(&problems, |_, _| ())),
+    };
+    let place = |line: &mut u64, column: &mut u64| restored.place(line, column);
+    let loaded = Config::load_text(&restored.text, path, &environment)
+        .and_then(|config| config.load_templates().map(|templates| (config, templates)));
+    let (config, templates) = match loaded {
+        Ok(loaded) => loaded,
+        Err(problems) => return wrong(findings(&problems.0, place)),
+    };
+    let (mut tests, tests_ms) = tested(&config, &templates, file, stop);
+    tests.iter_mut().for_each(|test| place(&mut test.line, &mut 1));
+    (Findings { problems: findings(&config.warnings, place), tests, tests_ms }, Some(restored.text))
+}
+
+fn tested(config: &Config, templates: &Templates, file: &str, stop: &AtomicBool) -> (Vec<Tested>, u64) {
+    let clock = Clock::system();
+    let began = clock.elapsed();
+    let one = |case: &config::TestCase| {
+        let outcome = trial::run(case, &config.rules, templates, file);
+        Tested { name: outcome.name, line: outcome.line, failure: outcome.failure }
+    };
+    let tests = config.tests.iter().take_while(|_| !stop.load(Ordering::Relaxed)).map(one).collect();
+    (tests, u64::try_from((clock.elapsed() - began).as_millis()).unwrap_or(u64::MAX))
+}
+
+/// Problems with their places as `place` moves them.
+fn findings(problems: &[Problem], place: impl Fn(&mut u64, &mut u64)) -> Vec<Finding> {
+    let one = |problem: &Problem| {
+        let (mut line, mut column) = (problem.line, problem.column);
+        place(&mut line, &mut column);
+        let is_error = problem.level == Level::Error;
+        Finding { line, column, is_error, message: problem.what.clone(), help: problem.help.clone() }
+    };
+    problems.iter().map(one).collect()
+}
+
+/// Two texts of one version are the same.
+fn version(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,272 @@
+//! `/api/v1/rules` and `/api/v1/replay-diff`: the rules as they are, what a changed text would do, and putting it in force.
+//! What a rules file is, `app` knows; here is who may ask what, and how the answers look.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use warp::http::{Method, StatusCode};
+use warp::reply::Response;
+
+use super::State;
+use super::api::{Request, bad};
+use super::silences::{Problem, read_body_of, refusal, reply};
+use crate::model::{Timestamp, parse_duration};
+use crate::store::Store;
+
+/// The largest text taken, and the largest request: JSON spells a text longer than it is.
+pub const MAX_TEXT: usize = 256 * 1024;
+const MAX_REQUEST: usize = 4 * MAX_TEXT;
+/// How far back a comparison may go.
+const LONGEST: Duration = Duration::from_secs(366 * 86_400);
+
+/// The rules and their file.
+pub trait Rulebook: Send + Sync {
+    /// How they are now.
+    fn sheet(&self) -> BoxFuture<'_, Result<Sheet, Declined>>;
+    /// What is wrong with this text, and what its tests say.
+    fn check(&self, text: String) -> BoxFuture<'_, Result<Findings, Declined>>;
+    /// What the rules in force and this text (without one: the file as it stands) make of the stored traffic. Dropped, it
+    /// stops.
+    fn compare(&self, text: Option<String>, since: Duration) -> BoxFuture<'_, Result<Value, Declined>>;
+    /// Writes this text into the file and puts it in force.
+    fn apply(&self, change: Change) -> BoxFuture<'_, Result<Applied, Declined>>;
+}
+
+/// The rules as people see them.
+#[derive(Clone, Debug)]
+pub struct Sheet {
+    /// The file, as the operator named it.
+    pub file: String,
+    /// Its text, secrets hidden.
+    pub text: String,
+    /// What a change must name: it differs where the file differs.
+    pub version: String,
+    /// When the rules in force were loaded, wall time.
+    pub loaded_at: Timestamp,
+    /// The file is not what is loaded.
+    pub differs: bool,
+    /// Why it cannot be changed here, where it cannot.
+    pub why_not: Option<String>,
+    /// The problems of the file, and the tests of the rules in force.
+    pub findings: Findings,
+}
+
+/// What `foghorn check` and `foghorn test` say.
+#[derive(Clone, Debug, Default)]
+pub struct Findings {
+    /// Errors and warnings, by line.
+    pub problems: Vec<Finding>,
+    /// Each test; none where there are errors.
+    pub tests: Vec<Tested>,
+    /// How long the tests took.
+    pub tests_ms: u64,
+}
+
+/// One problem.
+#[derive(Clone, Debug)]
+pub struct Finding {
+    /// From 1; 0 when it is about no line.
+    pub line: u64,
+    /// In characters, from 1.
+    pub column: u64,
+    /// Whether it keeps the text from being applied.
+    pub is_error: bool,
+    /// What is wrong.
+    pub message: String,
+    /// What to do.
+    pub help: Option<String>,
+}
+
+/// One test.
+#[derive(Clone, Debug)]
+pub struct Tested {
+    /// What it shows.
+    pub name: String,
+    /// Where it stands.
+    pub line: u64,
+    /// What went wrong; `None` when it passed.
+    pub failure: Option<String>,
+}
+
+/// A change somebody asks for.
+#[derive(Clone, Debug)]
+pub struct Change {
+    /// The new text, secrets hidden.
+    pub text: String,
+    /// The version it was made from.
+    pub version: String,
+    /// Also when tests fail.
+    pub despite_tests: bool,
+    /// Who asks.
+    pub who: String,
+}
+
+/// A change that is in force.
+#[derive(Clone, Debug)]
+pub struct Applied {
+    /// The version of the file now.
+    pub version: String,
+    /// The warnings of its text.
+    pub findings: Findings,
+}
+
+/// Why not.
+#[derive(Clone, Debug)]
+pub enum Declined {
+    /// It may not be changed here.
+    Off(String),
+    /// The file is another by now; its version.
+    Changed(String),
+    /// The text has errors.
+    Wrong(Findings),
+    /// Tests of the text fail.
+    Fails(Findings),
+    /// Somebody else's is under way.
+    Busy,
+    /// It takes too long; what could be done.
+    Slow(&'static str),
+    /// Something else: what, and what to do.
+    Failed(String, &'static str),
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Checked {
+    text: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Compared {
+    text: Option<String>,
+    since: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Put {
+    text: String,
+    version: String,
+    #[serde(default)]
+    despite_tests: bool,
+}
+
+/// Answers what is asked of the rules.
+pub(super) async fn answer<S: Store>(state: &State<S>, path: &[&str], request: Request) -> Result<Response, Problem> {
+    let nothing = || Problem::new(StatusCode::NOT_FOUND, "nothing here", "docs/api.md lists what there is");
+    let Some(rulebook) = state.rulebook.clone() else { return Err(nothing()) };
+    request.asked.only(&[])?;
+    let no_method = |allow| Err(Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method not allowed", allow));
+    let found = match (path, &request.method) {
+        (["rules"], &Method::GET | &Method::HEAD) => rulebook.sheet().await.map(|sheet| sheet_json(&sheet)),
+        (["rules"], &Method::PUT) => put(state, &rulebook, request).await?,
+        (["rules"], _) => return no_method("GET, HEAD, PUT"),
+        (["rules", "check"], &Method::POST) => {
+            let Checked { text } = body(state, request).await?;
+            bounded(Some(&text))?;
+            rulebook.check(text).await.map(|findings| findings_json(&findings))
+        }
+        (["replay-diff"], &Method::POST) => {
+            let Compared { text, since } = body(state, request).await?;
+            bounded(text.as_deref())?;
+            let since = parse_duration(&since).map_err(|why| bad(format!("`since`: {why}"), "as in 7d"))?;
+            if since.is_zero() || since > LONGEST {
+                return Err(bad("`since` is too short or longer than a year", "as in 7d"));
+            }
+            rulebook.compare(text, since).await
+        }
+        (["rules", "check"] | ["replay-diff"], _) => return no_method("POST"),
+        _ => return Err(nothing()),
+    };
+    Ok(found.map_or_else(|declined| declined_reply(&declined), |value| reply(StatusCode::OK, &value)))
+}
+
+async fn put<S: Store>(
+    state: &State<S>,
+    rulebook: &Arc<dyn Rulebook>,
+    request: Request,
+) -> Result<Result<Value, Declined>, Problem> {
+    let who = if request.guest.name.is_empty() { "the page".to_owned() } else { request.guest.name.clone() };
+    let Put { text, version, despite_tests } = body(state, request).await?;
+    bounded(Some(&text))?;
+    let applied = rulebook.apply(Change { text, version, despite_tests, who }).await;
+    Ok(applied.map(|applied| {
+        let problems = problems_json(&applied.findings);
+        json!({"version": applied.version, "reloaded": true, "problems": problems})
+    }))
+}
+
+async fn body<S: Store, T: DeserializeOwned>(state: &State<S>, request: Request) -> Result<T, Problem> {
+    let media = ("application/json", MAX_REQUEST);
+    let body = read_body_of(state, &request.headers, media, request.body).await?;
+    // What went wrong may repeat a part of the text: its place is enough.
+    serde_json::from_slice::<serde_json::Map<String, Value>>(&body)
+        .and_then(|asked| serde_json::from_value(asked.into()))
+        .map_err(|e| {
+            let at = if e.line() > 0 { format!(" at line {}, column {}", e.line(), e.column()) } else { String::new() };
+            bad(format!("the body does not read{at}"), "docs/openapi.json says what it must hold")
+        })
+}
+
+fn bounded(text: Option<&str>) -> Result<(), Problem> {
+    if text.is_none_or(|text| text.len() <= MAX_TEXT) {
+        return Ok(());
+    }
+    let help = "change the file itself";
+    Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "the text is longer than 256 KiB", help))
+}
+
+fn sheet_json(sheet: &Sheet) -> Value {
+    json!({
+        "file": sheet.file, "text": sheet.text, "version": sheet.version, "loaded_at": sheet.loaded_at.rfc3339(),
+        "differs": sheet.differs, "edit": sheet.why_not.is_none(), "why_not": sheet.why_not,
+        "problems": problems_json(&sheet.findings), "tests": tests_json(&sheet.findings),
+        "tests_ms": sheet.findings.tests_ms,
+    })
+}
+
+fn findings_json(findings: &Findings) -> Value {
+    json!({"problems": problems_json(findings), "tests": tests_json(findings), "tests_ms": findings.tests_ms})
+}
+
+fn problems_json(findings: &Findings) -> Vec<Value> {
+    let one = |found: &Finding| {
+        json!({
+            "line": found.line, "column": found.column, "severity": if found.is_error { "error" } else { "warning" },
+            "message": found.message, "help": found.help,
+        })
+    };
+    findings.problems.iter().map(one).collect()
+}
+
+fn tests_json(findings: &Findings) -> Vec<Value> {
+    let one = |test: &Tested| json!({"name": test.name, "line": test.line, "passed": test.failure.is_none(), "text": test.failure});
+    findings.tests.iter().map(one).collect()
+}
+
+fn declined_reply(declined: &Declined) -> Response {
+    let plain = |status, error: &str, help: &str| refusal(&Problem::new(status, error, help));
+    let judged = |error: &str, help: &str, findings: &Findings| {
+        let (problems, tests) = (problems_json(findings), tests_json(findings));
+        let body = json!({"error": error, "help": help, "problems": problems, "tests": tests});
+        reply(StatusCode::UNPROCESSABLE_ENTITY, &body)
+    };
+    match declined {
+        Declined::Off(why) => plain(StatusCode::FORBIDDEN, "the rules are not changed here", why),
+        Declined::Changed(version) => {
+            let error = "the file has changed meanwhile";
+            let body =
+                json!({"error": error, "help": "load it again and make your change to that", "version": version});
+            reply(StatusCode::CONFLICT, &body)
+        }
+        Declined::Wrong(findings) => judged("the text has errors", "nothing was changed", findings),
+        Declined::Fails(findings) => judged("tests of the text fail", "nothing was changed", findings),
+        Declined::Busy => plain(StatusCode::SERVICE_UNAVAILABLE, "another one is under way", "try again soon"),
+        Declined::Slow(help) => plain(StatusCode::SERVICE_UNAVAILABLE, "it takes too long", help),
+        Declined::Failed(error, help) => plain(StatusCode::INTERNAL_SERVER_ERROR, error, help),
+    }
+}
