@@ -390,3 +390,6 @@ fn announce(config: &Config, address: std::net::SocketAddr) {
         );
     }
 }
+
+#[cfg(test)]
+mod rulebook_tests;

@@ -249,7 +249,7 @@ fn is_forwarding(name: &str) -> bool {
 }
 
 #[cfg(test)]
-mod looking_tests;
+pub(crate) mod looking_tests;
 #[cfg(test)]
 mod silence_tests;
 #[cfg(test)]
