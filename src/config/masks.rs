@@ -73,8 +73,7 @@ impl Hidden {
         let mut found: BTreeMap<usize, (Range<usize>, Mark)> = BTreeMap::new();
         let leaves = leaves(&root);
         for leaf in leaves.iter().filter(|leaf| leaf.is_secret()) {
-            let Some(source) = text.get(leaf.node.span.clone()) else { return None };
-            let source = source.trim_end();
+            let source = text.get(leaf.node.span.clone())?.trim_end();
             let start = leaf.node.span.start;
             let fresh =
                 || Mark { paths: BTreeSet::new(), source: source.to_owned(), text: leaf.text.trim_end().to_owned() };

@@ -121,7 +121,7 @@ impl Looked {
         let response = request.reply(&self.routes).await;
         let (status, body) = (response.status().as_u16(), serde_json::from_slice(response.body()).unwrap());
         if status < 300 {
-            conforms_to("post", &status.to_string(), path, &body);
+            conforms_as("post", path, &status.to_string(), &body);
         }
         (status, body)
     }

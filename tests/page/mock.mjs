@@ -4,6 +4,7 @@
 import { readFileSync } from "node:fs";
 import { createServer } from "node:http";
 import { fileURLToPath } from "node:url";
+import * as rulebook from "./rulebook.mjs";
 import { DESTINATIONS, EVIL, event, FEED, incidents, noise, SILENCES, TUNING, whole } from "./world.mjs";
 
 const SRC = fileURLToPath(new URL("../../src/web/", import.meta.url));
@@ -17,8 +18,8 @@ const STORED = 5_000;
  * Starts it. `rate`: events a second; `canAct`: whether the page may make silences; `password`: everyone logs in; `closed`: nobody may see it; `empty`: nothing came yet;
  * `slow`: no event can be explained in time.
  */
-export async function start({ port = 0, rate = 0, canAct = false, empty = false, slow = false, password = null, closed = false } = {}) {
-    const world = { rate, canAct, empty, slow, password, closed, sessions: new Set(), silences: structuredClone(SILENCES), destinations: structuredClone(DESTINATIONS), acts: [], tuned: 0, streams: new Set(), asked: [], next: STORED, total: 1_204_332, fail: new Set() };
+export async function start({ port = 0, rate = 0, canAct = false, empty = false, slow = false, password = null, closed = false, edit = false } = {}) {
+    const world = { rate, canAct, empty, slow, password, closed, sessions: new Set(), silences: structuredClone(SILENCES), destinations: structuredClone(DESTINATIONS), acts: [], tuned: 0, streams: new Set(), asked: [], next: STORED, total: 1_204_332, fail: new Set(), book: rulebook.book(edit) };
     const server = createServer((request, response) => answer(world, request, response));
     await new Promise((ready) => server.listen(port, "127.0.0.1", ready));
     const beat = setInterval(() => pulse(world), 50);
@@ -129,6 +130,7 @@ function live(world, request, response) {
 
 function api(world, request, response, part, query) {
     const [name, id] = part.split("/").map(decodeURIComponent);
+    if (["rules", "replay-diff"].includes(name)) return rulebook.answer(world, request, part, (data, status) => json(response, data, status));
     if (name === "silences") return silences(world, request, response, id);
     if (name === "dead-letters" || name === "messages") return acts(world, request, response, part.split("/"));
     // As the real one: a word that means nothing here is refused.

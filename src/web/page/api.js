@@ -4,10 +4,11 @@ const BASE = "api/v1/";
 
 /** What the server said was wrong. */
 export class Problem extends Error {
-    constructor(status, error, help) {
+    constructor(status, error, help, said = null) {
         super(error);
         this.status = status;
         this.help = help;
+        this.said = said;
     }
 }
 
@@ -40,7 +41,7 @@ async function send(path, { method = "GET", body, params, signal } = {}) {
     }
     const said = await answer.json().catch(() => null);
     if (!answer.ok) {
-        throw new Problem(answer.status, said?.error || `the server answered ${answer.status}`, said?.help || "");
+        throw new Problem(answer.status, said?.error || `the server answered ${answer.status}`, said?.help || "", said);
     }
     return said;
 }

@@ -9,6 +9,7 @@ const VIEWS = {
     event: () => import("./event.js"),
     now: () => import("./now.js"),
     noise: () => import("./noise.js"),
+    rules: () => import("./rules.js"),
 };
 const stream = new Stream();
 let current = null;

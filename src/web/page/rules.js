@@ -1,0 +1,306 @@
+// Rules: the file as it stands, what is wrong with it, what its tests say; and a change to it, tried before it is applied.
+
+import { ask, me } from "./api.js";
+import { when } from "./chart.js";
+import { unified } from "./diff.js";
+import { copyButton, el, foreign, icon, say, spell, table, trouble } from "./dom.js";
+import { number, plural } from "./text.js";
+import { time } from "./time.js";
+
+const MOST_ROWS = 20;
+
+/** What somebody wrote and did not apply: kept while this page is open, whichever view is shown. */
+let draft = null;
+
+window.addEventListener("beforeunload", (event) => {
+    if (draft !== null) event.preventDefault();
+});
+
+export function show(root, params) {
+    const view = new Rules(root, params);
+    view.load();
+    return { title: "Rules", leave: () => view.leave() };
+}
+
+class Rules {
+    constructor(root, params) {
+        this.root = root;
+        this.params = params;
+        this.ending = new AbortController();
+        this.box = el("div", { "aria-busy": "true" }, el("p", { class: "quiet" }, "Reading …"));
+        root.append(el("h1", {}, "Rules"), this.box);
+    }
+
+    leave() {
+        this.ending.abort();
+    }
+
+    async load({ after = null } = {}) {
+        try {
+            this.sheet = await ask("rules", { signal: this.ending.signal });
+        } catch (error) {
+            if (error.name !== "AbortError") this.box.replaceChildren(trouble(error, () => this.load()));
+            this.box.setAttribute("aria-busy", "false");
+            return;
+        }
+        // A text made from another version is not silently put on top of this one.
+        this.version = draft?.version ?? this.sheet.version;
+        this.checked = null;
+        this.box.replaceChildren(...this.#page().filter(Boolean));
+        this.box.setAttribute("aria-busy", "false");
+        if (after) this.outcome.replaceChildren(after);
+        this.#findings(this.sheet);
+        this.#changed();
+        const line = Number(this.params.get("line"));
+        if (line > 0) this.#go(line);
+    }
+
+    get may() {
+        return this.sheet.edit && Boolean(me.can_act);
+    }
+
+    #page() {
+        const { sheet } = this;
+        this.area = el("textarea", {
+            id: "rules-text", spellcheck: "false", autocomplete: "off", autocapitalize: "off", wrap: "off", rows: 24,
+            readonly: !this.may, "aria-describedby": "rules-hint", value: draft?.text ?? sheet.text,
+        });
+        this.gutter = el("pre", { class: "gutter", "aria-hidden": "true" });
+        this.area.addEventListener("input", () => this.#changed());
+        this.area.addEventListener("scroll", () => (this.gutter.scrollTop = this.area.scrollTop));
+        this.area.addEventListener("keydown", (event) => {
+            if (event.key !== "Enter" || !(event.ctrlKey || event.metaKey)) return;
+            event.preventDefault();
+            if (!this.check.disabled) this.#check();
+        });
+        this.problems = el("section", { "aria-labelledby": "h-problems" });
+        this.tests = el("section", { "aria-labelledby": "h-tests" });
+        this.past = el("section", { "aria-labelledby": "h-past", "aria-live": "polite" });
+        this.change = el("section", { "aria-labelledby": "h-change" });
+        this.outcome = el("div", { role: "status" });
+        return [
+            el("dl", { class: "facts" },
+                el("div", {}, el("dt", {}, "File"), el("dd", {}, foreign(sheet.file))),
+                el("div", {}, el("dt", {}, "In force since"), el("dd", {}, time(sheet.loaded_at, { whole: true })))),
+            sheet.differs ? el("p", { class: "explain" }, icon("bad"), el("span", {}, "The file is not what is in force: it has changed since it was loaded, or it has problems.")) : null,
+            this.may ? null : el("p", { class: "explain" }, icon("off"), el("span", {}, this.#why())),
+            this.outcome,
+            el("label", { for: "rules-text", class: "text-label" }, this.may ? "The rules, to edit" : "The rules"),
+            el("div", { class: "editor" }, this.gutter, this.area),
+            el("p", { class: "quiet", id: "rules-hint" }, "Secrets are hidden: leave each <hidden …> where it is and it stays what it is.",
+                this.may ? " Ctrl+Enter checks." : ""),
+            this.may ? this.#buttons() : null,
+            this.problems, this.tests, this.past, this.change,
+        ];
+    }
+
+    #why() {
+        if (!this.sheet.edit) return ["Only to look at: ", foreign(this.sheet.why_not, { max: 600 })];
+        return "Only to look at: whoever you are here may not change anything.";
+    }
+
+    #buttons() {
+        this.check = el("button", { type: "button", on: { click: () => this.#check() } }, "Check");
+        this.apply = el("button", { type: "button", disabled: true, "aria-describedby": "apply-why", on: { click: () => this.#apply() } }, "Apply");
+        this.undo = el("button", { type: "button", class: "small", on: { click: () => this.#undo() } }, "Undo my changes");
+        this.despite = el("input", { type: "checkbox", on: { change: () => this.#allow() } });
+        this.despiteLabel = el("label", { class: "check", hidden: true }, this.despite, " Apply although tests fail");
+        this.why = el("p", { class: "quiet", id: "apply-why", role: "status" });
+        return el("div", { class: "acts" }, this.check, this.apply, this.undo, this.despiteLabel, this.why);
+    }
+
+    /** Whether there is anything to apply. */
+    get differs() {
+        return this.area.value !== this.sheet.text || this.sheet.differs;
+    }
+
+    #changed() {
+        const text = this.area.value;
+        draft = this.may && text !== this.sheet.text ? { text, version: this.version } : null;
+        this.#number();
+        if (this.may) {
+            this.undo.hidden = draft === null;
+            this.#allow();
+        }
+        if (!this.checked || this.checked.text !== text) this.change.replaceChildren();
+    }
+
+    #number() {
+        const marked = new Set((this.shown?.problems ?? []).map((p) => p.line));
+        const count = this.area.value.split("\n").length;
+        this.gutter.textContent = Array.from({ length: count }, (_, i) => `${marked.has(i + 1) ? "! " : ""}${i + 1}`).join("\n");
+        this.gutter.scrollTop = this.area.scrollTop;
+    }
+
+    /** Apply is for exactly the text that was checked. */
+    #allow() {
+        const { checked } = this;
+        const same = checked?.text === this.area.value;
+        const errors = same && checked.problems.some((p) => p.severity === "error");
+        const failing = same ? checked.tests.filter((t) => !t.passed).length : 0;
+        this.despiteLabel.hidden = !(same && failing && !errors);
+        const why = this.busy ? "" : !this.differs ? "Nothing is changed." : !same ? "Check it first." : errors ? "It has errors."
+            : failing && !this.despite.checked ? `${plural(failing, "test")} would fail.` : "";
+        this.apply.disabled = Boolean(this.busy || why);
+        if (this.why.textContent !== why) this.why.textContent = why;
+    }
+
+    #undo() {
+        if (!window.confirm("Drop what you changed?")) return;
+        draft = null;
+        this.load();
+    }
+
+    #go(line) {
+        const lines = this.area.value.split("\n");
+        const start = lines.slice(0, line - 1).reduce((sum, one) => sum + one.length + 1, 0);
+        this.area.focus();
+        this.area.setSelectionRange(start, start + (lines[line - 1]?.length ?? 0));
+        const height = this.area.scrollHeight / Math.max(1, lines.length);
+        this.area.scrollTop = Math.max(0, (line - 4) * height);
+        this.area.scrollIntoView({ block: "nearest" });
+    }
+
+    async #check() {
+        const text = this.area.value;
+        this.#busy("Checking …");
+        this.outcome.replaceChildren();
+        this.past.replaceChildren();
+        try {
+            const said = await ask("rules/check", { method: "POST", body: { text }, signal: this.ending.signal });
+            this.checked = { text, ...said };
+            this.despite.checked = false;
+            this.#findings(said);
+            const errors = said.problems.filter((p) => p.severity === "error").length;
+            say(errors ? plural(errors, "error") : `No errors; ${passed(said.tests)}`);
+            this.#what(text);
+            if (!errors) this.#compare(text);
+        } catch (error) {
+            if (error.name !== "AbortError") this.outcome.replaceChildren(trouble(error, () => this.#check()));
+        }
+        this.#busy(null);
+    }
+
+    #busy(text) {
+        this.busy = text;
+        this.check.disabled = Boolean(text);
+        this.check.textContent = text ?? "Check";
+        this.#allow();
+    }
+
+    async #compare(text) {
+        this.past.replaceChildren(heading("h-past", "The last 7 days"), el("p", { class: "quiet" }, "Trying it on what came …"));
+        try {
+            const said = await ask("replay-diff", { method: "POST", body: { text, since: "7d" }, signal: this.ending.signal });
+            this.past.replaceChildren(heading("h-past", "The last 7 days"), ...past(said).filter(Boolean));
+        } catch (error) {
+            if (error.name !== "AbortError") this.past.replaceChildren(heading("h-past", "The last 7 days"), trouble(error, () => this.#compare(text)));
+        }
+    }
+
+    async #apply() {
+        const text = this.area.value;
+        this.#busy("Applying …");
+        try {
+            const said = await ask("rules", { method: "PUT", body: { text, version: this.version, despite_tests: this.despite.checked }, signal: this.ending.signal });
+            draft = null;
+            const warned = said.problems.length ? ` ${plural(said.problems.length, "warning")}.` : "";
+            say("Applied");
+            const well = el("p", { class: "well" }, icon("fine"), el("span", {}, "Applied: the rules are in force.", warned, " What stood there before is in ", foreign(`${this.sheet.file}.previous`), "."));
+            return await this.load({ after: well });
+        } catch (error) {
+            if (error.name === "AbortError") return;
+            this.#refused(error);
+        }
+        this.#busy(null);
+    }
+
+    #refused(error) {
+        const said = error.said ?? {};
+        if (said.problems) {
+            this.checked = { text: this.area.value, problems: said.problems, tests: said.tests ?? [] };
+            this.#findings(this.checked);
+        }
+        const again = () => {
+            draft = null;
+            this.load();
+        };
+        const more = error.status === 409
+            ? el("p", {}, copyButton("Copy my text", this.area.value), " ", el("button", { type: "button", class: "small", on: { click: again } }, "Load the file anew, without my changes"))
+            : null;
+        this.outcome.replaceChildren(trouble(error), more ?? "");
+        this.outcome.scrollIntoView({ block: "nearest" });
+    }
+
+    #findings(found) {
+        this.shown = found;
+        this.#number();
+        const worst = [...found.problems].sort((a, b) => (a.severity === "error" ? 0 : 1) - (b.severity === "error" ? 0 : 1) || a.line - b.line);
+        const one = (p) => el("li", {},
+            el("span", { class: `severity ${p.severity === "error" ? "critical" : "warning"}` }, icon("bad"), p.severity), " ",
+            p.line > 0 ? el("button", { type: "button", class: "small", on: { click: () => this.#go(p.line) } }, `Line ${p.line}`) : null, " ",
+            foreign(p.message, { max: 500 }), p.help ? el("span", { class: "quiet" }, " (", foreign(p.help, { max: 500 }), ")") : null);
+        this.problems.replaceChildren(heading("h-problems", "Problems"),
+            worst.length ? el("ul", { class: "findings" }, worst.map(one)) : el("p", { class: "well" }, icon("fine"), "None."));
+        const failing = found.tests.filter((t) => !t.passed);
+        const fine = found.tests.filter((t) => t.passed);
+        const test = (t) => el("li", {},
+            el("span", { class: `state ${t.passed ? "fine" : "bad"}` }, icon(t.passed ? "fine" : "off"), t.passed ? "passed" : "failed"), " ",
+            el("button", { type: "button", class: "small", on: { click: () => this.#go(t.line) } }, `Line ${t.line}`), " ", foreign(t.name),
+            t.text ? el("pre", { tabindex: "0", role: "region", "aria-label": `What went wrong in line ${t.line}` }, lines(t.text)) : null);
+        this.tests.replaceChildren(heading("h-tests", "Tests"),
+            el("p", {}, passed(found.tests), found.tests.length ? el("span", { class: "quiet" }, `, in ${number(found.tests_ms ?? 0)} ms`) : ""),
+            failing.length ? el("ul", { class: "findings" }, failing.map(test)) : "",
+            fine.length ? el("details", {}, el("summary", {}, `Those that pass: ${number(fine.length)}`), el("ul", { class: "findings" }, fine.map(test))) : "");
+    }
+
+    /** What applying would change in the file. */
+    #what(text) {
+        const hunks = unified(this.sheet.text, text);
+        if (!hunks.length) return this.change.replaceChildren();
+        const line = ({ sign, text: said }) => {
+            const tag = { "+": "ins", "-": "del" }[sign] ?? "span";
+            return [el(tag, {}, sign, " ", spell(said)), "\n"];
+        };
+        const hunk = ({ from, to, lines: all }) => [el("span", { class: "at" }, `@@ line ${from}, now ${to} @@`), "\n", all.map(line)];
+        this.change.replaceChildren(heading("h-change", "What changes"),
+            el("pre", { class: "diff", tabindex: "0", role: "region", "aria-label": "What changes, line by line" }, hunks.map(hunk)));
+    }
+}
+
+const heading = (id, text) => el("h2", { id }, text);
+
+function passed(tests) {
+    if (!tests.length) return "There are no tests.";
+    return `${number(tests.filter((t) => t.passed).length)} of ${plural(tests.length, "test")} passed`;
+}
+
+/** A text of several lines, what cannot be seen spelt out. */
+function lines(text) {
+    return text.trimEnd().split("\n").map((line) => [spell(line), "\n"]);
+}
+
+/** What a change would have told. */
+function past(said) {
+    const changed = said.rules.filter((r) => r.before !== r.after);
+    const rows = changed.slice(0, MOST_ROWS).map((r) => [foreign(r.rule, { max: 80 }), number(r.before), number(r.after)]);
+    const heads = ["Rule", { name: "In force", right: true }, { name: "This text", right: true }];
+    return [
+        el("p", { class: "lead" }, foreign(said.headline, { max: 600 })),
+        rows.length ? table("Messages by rule", heads, rows, { stack: true }) : el("p", { class: "quiet" }, "Every rule sends as many messages as now."),
+        changed.length > MOST_ROWS ? el("p", { class: "quiet" }, `The first ${MOST_ROWS} of ${number(changed.length)}.`) : null,
+        told("Would have missed", said.missed, said.more?.missed),
+        told("Told in addition", said.new, said.more?.new),
+        told("Told later", said.later, said.more?.later),
+        told("Told earlier", said.earlier, said.more?.earlier),
+    ];
+}
+
+function told(name, list, more = 0) {
+    if (!list.length) return null;
+    const one = (t) => el("li", {}, el("strong", {}, foreign(t.device ?? t.device_mac ?? t.site ?? "?", { max: 80 })), " ", foreign(t.what, { max: 80 }),
+        el("span", { class: "quiet" }, `, ${when(t.starts_at ?? t.told_at)}, by `, foreign(t.rule, { max: 80 })));
+    return el("details", {}, el("summary", {}, `${name}: ${number(list.length + more)}`),
+        el("ul", { class: "findings" }, list.slice(0, MOST_ROWS).map(one)),
+        list.length + more > MOST_ROWS ? el("p", { class: "quiet" }, `The worst ${MOST_ROWS} of ${number(list.length + more)}.`) : null);
+}
