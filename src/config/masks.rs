@@ -72,6 +72,10 @@ impl Hidden {
         }
         let mut found: BTreeMap<usize, (Range<usize>, Mark)> = BTreeMap::new();
         let leaves = leaves(&root);
+        // A secret where a key should be: the file is wrong, and cannot be shown.
+        if leaves.iter().any(Leaf::is_misplaced) {
+            return None;
+        }
         for leaf in leaves.iter().filter(|leaf| leaf.is_secret()) {
             let source = text.get(leaf.node.span.clone())?.trim_end();
             let start = leaf.node.span.start;
@@ -238,11 +242,24 @@ impl Leaf<'_> {
         if self.is_key || self.text.trim().is_empty() || is_reference(self.text) {
             return false;
         }
-        let outward = matches!(self.path.first().map(String::as_str), Some("destinations" | "sources"));
+        let outward = self.is_outward();
         let is_public = |key: &String| PUBLIC_HEADERS.iter().any(|name| name.eq_ignore_ascii_case(key));
         let private = |key: &String| sounds_secret(key) || (outward && key.to_ascii_lowercase().contains("key"));
         !self.path.last().is_some_and(is_public)
             && (self.path.iter().any(private) || (outward && self.text.contains("://")))
+    }
+
+    /// Whether it is a key that may be a secret.
+    fn is_misplaced(&self) -> bool {
+        let Some((_, above)) = self.path.split_last().filter(|_| self.is_key && self.is_outward()) else {
+            return false;
+        };
+        let secret = above.last().is_some_and(|key| sounds_secret(key) && !key.eq_ignore_ascii_case("headers"));
+        secret || self.text.contains("://")
+    }
+
+    fn is_outward(&self) -> bool {
+        matches!(self.path.first().map(String::as_str), Some("destinations" | "sources"))
     }
 
     fn holds(&self, range: &Range<usize>) -> bool {

@@ -135,6 +135,8 @@ fn anchors_are_hidden_once_and_what_is_no_yaml_is_not_shown() {
     assert_eq!(hidden.restore(hidden.text()).unwrap().text, text);
     assert!(Hidden::of("secrets: [canary", "rules.yaml").is_none());
     assert!(Hidden::of("a: 1\na: 2\n", "rules.yaml").is_none());
+    assert!(Hidden::of("destinations: {ops: {slack: {\"https://a/canary\": }}}\n", "rules.yaml").is_none());
+    assert!(Hidden::of("sources: {mist: {secrets: {canary: }}}\n", "rules.yaml").is_none());
     let odd = "# a <hidden 1> thing\nsources: {m: {secrets: canary}}\n";
     assert!(Hidden::of(odd, "rules.yaml").unwrap().text().contains("secrets: <hidden_ 1>"));
 }
