@@ -17,7 +17,7 @@ const TABS: usize = 20;
 
 /// The page open 20 times while 1,000 events/s come, then while as much comes as can.
 pub(crate) async fn tabs() {
-    const ROUNDS: usize = 7;
+    const ROUNDS: usize = 8;
     let chat = Chat::start().await;
     let foghorn = Foghorn::start(&shipped_rules(&chat)).await;
     let mut made = Made::default();
@@ -37,13 +37,20 @@ pub(crate) async fn tabs() {
     let (events, counts) = open.close().await;
     report("  told to each tab", &format!("{events} events, {counts} counts"), "");
     let (mut without, mut with, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
-    for _ in 0..ROUNDS {
-        let alone = load(&foghorn.address, 64, None, &Arc::new(made.posts(30_000, 1))).await.rate();
-        judged(&foghorn).await;
-        let open = Tabs::open(&foghorn.address).await;
-        let watched = load(&foghorn.address, 64, None, &Arc::new(made.posts(30_000, 1))).await.rate();
-        judged(&foghorn).await;
-        open.close().await;
+    for round in 0..ROUNDS {
+        let (mut alone, mut watched) = (0.0, 0.0);
+        // In turns which comes first.
+        for is_watched in [round % 2 == 0, round % 2 == 1] {
+            let posts = Arc::new(made.posts(40_000, 1));
+            let open = if is_watched { Some(Tabs::open(&foghorn.address).await) } else { None };
+            let rate = load(&foghorn.address, 64, None, &posts).await.rate();
+            *(if is_watched { &mut watched } else { &mut alone }) = rate;
+            judged(&foghorn).await;
+            if let Some(open) = open {
+                open.close().await;
+            }
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
         without.push(alone);
         with.push(watched);
         ratios.push(watched / alone);
@@ -179,7 +186,7 @@ pub(crate) async fn history() {
         let figure = format!("median {:.0} ms, most {:.0} ms ({})", median(&mut times), worst.0, worst.1);
         report(&format!("  {what}"), &figure, "< 200 ms");
     }
-    report("  memory", &format!("{:.1} MiB RSS", memory_of(foghorn.pid(), "VmRSS")), "< 96 MiB");
+    report("  memory", &format!("{:.1} MiB RSS", memory_of(foghorn.pid(), "VmRSS")), "");
     foghorn.stop().await;
 }
 

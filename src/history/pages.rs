@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use super::words::{self, Key};
-use crate::model::{Event, Record};
+use crate::model::{Event, Journaled, Record, Seq, Timestamp};
 use crate::source::{self, Parsed};
 use crate::store::{self, Doc, EventId, EventRow, RowQuery, Term, Wanted};
 
@@ -17,7 +17,7 @@ const TAIL: usize = 2_000;
 /// Events indexed at once.
 const INDEXED_AT_ONCE: usize = 500;
 /// So many entries within 20 ms are a flood.
-const FLOOD: u64 = 60;
+const FLOOD: u64 = 20;
 /// Characters shown of one value.
 const SHOWN: usize = 300;
 
@@ -157,32 +157,38 @@ impl<S: store::Past> Past<S> {
 
     /// The events of these rows: those whose journal entry is kept.
     async fn events(&self, rows: Vec<EventRow>) -> store::Result<Vec<(EventRow, Arc<Event>)>> {
+        let mut seqs: Vec<Seq> = rows.iter().map(|row| row.id.seq()).collect();
+        seqs.dedup();
+        let mut rows = rows.into_iter().peekable();
         let mut found = Vec::with_capacity(rows.len());
-        let mut parsed: HashMap<EventId, Arc<Event>> = HashMap::new();
-        let mut entry = None;
-        for row in rows {
-            if entry != Some(row.id.seq()) {
-                entry = Some(row.id.seq());
-                parsed = self.parsed(&row).await?;
-            }
-            if let Some(event) = parsed.get(&row.id) {
-                found.push((row, Arc::clone(event)));
+        while !seqs.is_empty() {
+            let (looked, entries) = self.store.entries(seqs.clone()).await?;
+            seqs.drain(..looked.clamp(1, seqs.len()));
+            for entry in entries {
+                let of_it = |row: &EventRow| row.id.seq() == entry.seq;
+                // Those before it have lost their entry.
+                while rows.next_if(|row| !of_it(row)).is_some() {}
+                let Some(row) = rows.peek() else { break };
+                let events = parsed(&entry, row.received);
+                while let Some(row) = rows.next_if(of_it) {
+                    if let Some(event) = events.get(&row.id) {
+                        found.push((row, Arc::clone(event)));
+                    }
+                }
             }
         }
         Ok(found)
     }
+}
 
-    /// Every event of a row's journal entry.
-    async fn parsed(&self, row: &EventRow) -> store::Result<HashMap<EventId, Arc<Event>>> {
-        let entry = self.store.entry(row.id.seq()).await?;
-        let Some(Record::Post { source, body }) = entry.map(|entry| entry.record) else { return Ok(HashMap::new()) };
-        let all = source::parse(&source, row.id.seq(), row.received, &body).into_iter();
-        let one = |parsed| match parsed {
-            Parsed::Event(event) => Some((EventId::parse(&event.id)?, event)),
-            Parsed::Malformed { .. } => None,
-        };
-        Ok(all.filter_map(one).collect())
-    }
+/// Every event of a journal entry.
+fn parsed(entry: &Journaled, received: Timestamp) -> HashMap<EventId, Arc<Event>> {
+    let Record::Post { source, body } = &entry.record else { return HashMap::new() };
+    let one = |parsed| match parsed {
+        Parsed::Event(event) => Some((EventId::parse(&event.id)?, event)),
+        Parsed::Malformed { .. } => None,
+    };
+    source::parse(source, entry.seq, received, body).into_iter().filter_map(one).collect()
 }
 
 /// Indexes what is not indexed yet, a little. Whether there may be more. Works on the caller's thread.

@@ -239,8 +239,12 @@ pub trait Past: super::Store {
     /// How many rows there are.
     fn count(&self) -> impl Future<Output = super::Result<u64>> + Send;
 
-    /// The journal entry at this position, if it is kept.
-    fn entry(&self, seq: Seq) -> impl Future<Output = super::Result<Option<crate::model::Journaled>>> + Send;
+    /// The journal entries at these positions, as far as they are kept and not very many bytes: how many of the positions
+    /// were looked at, at least one, and what is there.
+    fn entries(
+        &self,
+        seqs: Vec<Seq>,
+    ) -> impl Future<Output = super::Result<(usize, Vec<crate::model::Journaled>)>> + Send;
 
     /// The newest event found by its words: all before it are too.
     fn indexed(&self) -> EventId;

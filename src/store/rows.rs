@@ -328,6 +328,26 @@ pub(super) fn entries(connection: &Connection, after: Seq, limit: usize) -> Resu
     Ok(found)
 }
 
+/// Those of these entries that are kept, up to about [`BATCH_BYTES`], and how many were looked at.
+pub(super) fn entries_at(connection: &Connection, seqs: &[Seq]) -> Result<(usize, Vec<Journaled>)> {
+    let sql = "SELECT seq, at, kind, source, body, crc FROM journal WHERE seq = ?1";
+    let mut statement = connection.prepare_cached(sql).map_err(|e| problem(&e))?;
+    let (mut found, mut bytes, mut looked) = (Vec::<Journaled>::new(), 0, 0);
+    for seq in seqs {
+        if bytes > BATCH_BYTES {
+            break;
+        }
+        looked += 1;
+        let read = statement.query_row([int(seq.0)], |row| entry(row, *seq)).optional().map_err(|e| problem(&e))?;
+        let Some(read) = read else { continue };
+        let (entry, size) =
+            read.map_err(|what| Error::Fatal(format!("the database is damaged: journal entry {seq} {what}")))?;
+        bytes += size;
+        found.push(entry);
+    }
+    Ok((looked, found))
+}
+
 fn entry(row: &Row<'_>, seq: Seq) -> rusqlite::Result<std::result::Result<(Journaled, usize), String>> {
     let at = Timestamp::from_millis(row.get(1)?);
     let kind: i64 = row.get(2)?;

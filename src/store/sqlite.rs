@@ -342,10 +342,8 @@ impl Past for Sqlite {
         self.look_back(|connection, _| past::count(connection).map_err(|e| problem(&e))).await
     }
 
-    async fn entry(&self, seq: Seq) -> Result<Option<Journaled>> {
-        let before = Seq(seq.0.saturating_sub(1));
-        let found = self.look_back(move |connection, _| rows::entries(connection, before, 1)).await?;
-        Ok(found.into_iter().find(|entry| entry.seq == seq))
+    async fn entries(&self, seqs: Vec<Seq>) -> Result<(usize, Vec<Journaled>)> {
+        self.look_back(move |connection, _| rows::entries_at(connection, &seqs)).await
     }
 
     fn indexed(&self) -> EventId {

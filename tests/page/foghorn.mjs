@@ -1,6 +1,6 @@
 // The real thing: the built binary in a folder of its own, a chat that answers as it is told, and signed posts.
 
-import { spawn } from "node:child_process";
+import { execFileSync, spawn } from "node:child_process";
 import { createHmac } from "node:crypto";
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:http";
@@ -71,4 +71,9 @@ export function device(type, name, more = {}, ago = 0) {
         site_id: "978c48e6-6ef6-11e6-8bbf-02e208b2d34f", site_name: "Home", org_id: "1688605f-916a-47a1-8c68-f19618300a08",
         timestamp: Date.now() / 1000 - ago, ...more,
     };
+}
+
+/** What `server.password` holds for a password. */
+export function hashed(password) {
+    return execFileSync(BINARY, ["hash-password"], { input: `${password}\n`, encoding: "utf8" }).match(/\$argon2id\S+?(?=['"\s]|$)/)[0];
 }

@@ -497,7 +497,7 @@ describe("who may see it", () => {
         assert.ok(!page.url().includes("password") && !mock.world.asked.some((asked) => asked.includes("correct")));
 
         // The session ends while a silence is being written: what was typed is still there, and is sent.
-        await page.goto(`${mock.url}/live#/now`);
+        await page.goto(`${mock.url}/#/now`);
         await page.getByText("Make a silence").click();
         await page.getByLabel("Site", { exact: true }).fill("Home");
         mock.world.sessions.clear();

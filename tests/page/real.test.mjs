@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import { faults, launch, mind, shot } from "./browser.mjs";
-import { device, serve } from "./foghorn.mjs";
+import { device, hashed, serve } from "./foghorn.mjs";
 
 const RULES = (chat) => `destinations:
   slack:
@@ -55,6 +55,11 @@ function on(name, options, body) {
 
 const rows = (page) => page.locator("ol.events > li");
 const row = (page, type, name) => rows(page).filter({ hasText: type }).filter({ hasText: name }).first();
+
+const field = (page) => page.getByLabel("Password");
+const button = (page, name) => page.getByRole("button", { name, exact: true });
+const editor = (page) => page.getByLabel("The rules, to edit");
+const edit = (rules) => (chat) => `server: {edit_rules: true}\n${rules(chat)}`;
 
 describe("the real page", () => {
     on("shows what comes as it comes, with what became of it, and finds it again", {}, async ({ foghorn, page, go }) => {
@@ -135,6 +140,106 @@ describe("the real page", () => {
         await page.getByRole("region", { name: "Sources" }).getByText("mist").waitFor();
     });
 
+    on("a message that was refused is a dead letter: sent again, and discarded", {}, async ({ foghorn, page, go }) => {
+        foghorn.chat.answers.set("/services/T0/B0/x", [400, "invalid_blocks"]);
+        await foghorn.post("device-events", [device("AP_DISCONNECTED", "ap-kitchen")]);
+        await go("#/now");
+        const letters = page.getByRole("table", { name: "Dead letters" });
+        const again = letters.getByRole("button", { name: /Send again: / });
+        await again.waitFor({ timeout: 30_000 });
+        await again.click();
+        await again.click();
+        // The chat still refuses it: it is one again, under another number.
+        await page.waitForFunction(() => document.activeElement.blur() || true);
+        const discard = letters.getByRole("button", { name: /Discard: / });
+        await discard.waitFor({ timeout: 30_000 });
+        await discard.click();
+        await discard.click();
+        await page.getByText("Every message was delivered, or still may be.").waitFor({ timeout: 30_000 });
+        assert.equal(foghorn.chat.taken.filter(({ path }) => path.startsWith("/services")).length, 0);
+    });
+
+    on("a message is sent again, to one of whom it went to", {}, async ({ foghorn, page, go }) => {
+        await foghorn.post("device-events", [device("AP_DISCONNECTED", "ap-kitchen")]);
+        await go("#/live");
+        await row(page, "AP_DISCONNECTED", "ap-kitchen").locator(".fate.told").waitFor();
+        await row(page, "AP_DISCONNECTED", "ap-kitchen").getByRole("link").first().click();
+        await page.getByRole("table", { name: "Deliveries" }).getByRole("row", { name: /netops.*delivered/ }).waitFor();
+        const again = page.getByRole("button", { name: /Send again to netops$/ });
+        await again.click();
+        await again.click();
+        const sent = () => foghorn.chat.taken.filter(({ path }) => path === "/teams/netops");
+        for (const until = Date.now() + 20_000; sent().length < 2 && Date.now() < until;) await page.waitForTimeout(50);
+        assert.deepEqual(sent()[0].body, sent()[1].body);
+        assert.equal(foghorn.chat.taken.length, 3, "to no other");
+    });
+
+    on("a rule and a test made from an event hold when they are put into the file", { rules: edit(RULES) }, async ({ foghorn, page, go }) => {
+        await foghorn.post("device-events", [device("SW_PORT_DOWN", "sw-garage", { port_id: "ge-0/0/1" })]);
+        await go("#/live");
+        await row(page, "SW_PORT_DOWN", "sw-garage").getByRole("link").first().click();
+        const yaml = await page.getByRole("region", { name: "Rule and test, as YAML" }).textContent();
+        const [, rule, made] = /^rules:\n(.*)\n+tests:\n(.*)$/s.exec(yaml);
+        await page.getByRole("link", { name: "Rules" }).click();
+        await editor(page).waitFor();
+        const before = await editor(page).inputValue();
+        assert.ok(!before.includes("/services/T0"), "a webhook's URL is a secret");
+        await editor(page).fill(before.replace("tests:\n", `${rule.trimEnd()}\ntests:\n${made.trimEnd()}\n`));
+        await button(page, "Check").click();
+        await page.getByText("2 of 2 tests passed").first().waitFor();
+        await page.getByText(/0 -> \d messages?/).waitFor();
+        await button(page, "Apply").click();
+        await page.getByText("Applied: the rules are in force.").waitFor();
+        assert.ok(foghorn.rules().includes("/services/T0/B0/x"), "the secret is where it was");
+        assert.equal(foghorn.previous(), edit(RULES)(foghorn.chat.url));
+        await foghorn.post("device-events", [device("SW_PORT_DOWN", "sw-garage", { port_id: "ge-0/0/2" })]);
+        await go("#/live?fate=pending");
+        await row(page, "SW_PORT_DOWN", "sw-garage").waitFor();
+    });
+
+    on("rules that are wrong say where, and change nothing", { rules: edit(RULES) }, async ({ foghorn, page, go }) => {
+        await go("#/rules");
+        const before = await editor(page).inputValue();
+        await editor(page).fill(before.replace("group_wait: 0s", "grupo_wait: 0s"));
+        await button(page, "Check").click();
+        await page.getByText(/did you mean .?group_wait/).first().waitFor();
+        assert.ok(await button(page, "Apply").isDisabled());
+        assert.equal(foghorn.rules(), edit(RULES)(foghorn.chat.url));
+    });
+
+    const password = (chat) => `server: {password: "env:FOGHORN_HASH"}\n${RULES(chat)}`;
+    on("with a password one logs in, and out", { rules: password, env: { FOGHORN_HASH: hashed("a long enough one") } }, async ({ foghorn, page, go, wrong, context }) => {
+        await foghorn.post("device-events", [device("AP_DISCONNECTED", "ap-kitchen")]);
+        await page.goto(foghorn.url);
+        await field(page).fill("a wrong one");
+        await page.keyboard.press("Enter");
+        await page.getByText("That is not the password.").waitFor();
+        assert.deepEqual(wrong.splice(0).filter((text) => !text.includes("401")), [], "the browser says so itself");
+        assert.equal(await rows(page).count(), 0);
+        await field(page).fill("a long enough one");
+        await page.keyboard.press("Enter");
+        await row(page, "AP_DISCONNECTED", "ap-kitchen").waitFor();
+        const [cookie] = await context.cookies();
+        assert.deepEqual([cookie.httpOnly, cookie.sameSite], [true, "Strict"]);
+        await go("#/now");
+        await page.getByText("Make a silence").click();
+        await page.getByLabel("Site", { exact: true }).fill("Home");
+        await button(page, "Silence").click();
+        await page.getByText("It is in force.").waitFor();
+        await button(page, "Log out").click();
+        await field(page).waitFor();
+        assert.equal((await fetch(`${foghorn.url}/api/v1/events`, { headers: { cookie: `${cookie.name}=${cookie.value}` } })).status, 401);
+        assert.ok(!foghorn.log.some((line) => line.includes("long enough") || line.includes(cookie.value)));
+        wrong.splice(0, wrong.length, ...wrong.filter((text) => !text.includes("401")));
+    });
+
+    on("what would help is looked for when asked", {}, async ({ foghorn, page, go }) => {
+        await foghorn.post("device-events", [device("AP_DISCONNECTED", "ap-kitchen"), device("AP_CONNECTED", "ap-kitchen")]);
+        await go("#/noise");
+        await button(page, "Look for changes that help").click();
+        await page.getByText(/nothing|no change|suggest/i).first().waitFor({ timeout: 60_000 });
+    });
+
     on("noise: what was told and kept quiet", {}, async ({ foghorn, page, go }) => {
         await foghorn.post("device-events", [device("AP_DISCONNECTED", "ap-kitchen"), device("AP_CONFIGURED", "ap-attic")]);
         await go("#/noise");
@@ -147,7 +252,7 @@ describe("the real page", () => {
 for (const [look, context] of Object.entries({ light: {}, dark: { colorScheme: "dark" }, phone: { viewport: { width: 360, height: 740 } } })) {
     on(`every view is whole and accessible, ${look}`, { context }, async ({ foghorn, page, go }) => {
         await foghorn.post("device-events", [device("AP_DISCONNECTED", "ap-kitchen"), device("AP_CONFIGURED", "ap-attic", { text: "<script>alert(1)</script>" })]);
-        for (const hash of ["#/live", "#/event/2.1", "#/now", "#/noise"]) {
+        for (const hash of ["#/live", "#/event/2.1", "#/now", "#/noise", "#/rules"]) {
             await go(hash);
             await page.waitForFunction(() => !document.querySelector("[aria-busy=true]"));
             assert.deepEqual(await faults(page), [], hash);

@@ -10,20 +10,26 @@ import { asText } from "./text.js";
 import { time } from "./time.js";
 import { ruleAndTest, telling } from "./yaml.js";
 
+/** How often what is not settled is looked at again. */
+const AGAIN_MS = 3_000;
+
 export function show(root, params, { id, stream }) {
     const ending = new AbortController();
     const box = el("div", { class: "event", "aria-busy": "true" }, el("p", { class: "quiet" }, "Looking …"));
     root.append(box);
+    const path = `events/${encodeURIComponent(id)}`;
+    const { signal } = ending;
+    const whole = () => ask(path, { signal, params: new URLSearchParams({ decisions: "no" }) });
+    let event = null;
     const load = async () => {
         try {
             if (!id) throw Object.assign(new Error("no id"), { status: 404 });
-            const path = `events/${encodeURIComponent(id)}`;
-            const { signal } = ending;
             // Decisions come by folding the journal again, which may take a while: the rest is shown before.
             const decided = el("div", { "aria-busy": "true" }, el("p", { class: "quiet" }, "Folding the journal again …"));
-            const event = await ask(path, { signal, params: new URLSearchParams({ decisions: "no" }) });
+            event = await whole();
             box.replaceChildren(...page(event, decided, load));
             explain(path, decided, id, signal);
+            lookSoon(AGAIN_MS);
         } catch (error) {
             if (error.name === "AbortError") return;
             const gone = error.status === 404;
@@ -33,11 +39,31 @@ export function show(root, params, { id, stream }) {
         }
         box.setAttribute("aria-busy", "false");
     };
+    // What is to be said may have yet to be, and what was said may still be on its way.
+    let soon = 0;
+    const settled = () => event?.fate !== "pending" && (event?.messages ?? []).every((m) => (m.destinations ?? []).every((to) => to.state !== "queued"));
+    const look = async () => {
+        if (!event || settled()) return;
+        const said = box.querySelector(".said");
+        if (!document.hidden && !said?.contains(document.activeElement)) {
+            const fresh = await whole().catch(() => event);
+            if (JSON.stringify(fresh.messages) !== JSON.stringify(event.messages)) said?.replaceChildren(...[messages(fresh, load)].flat());
+            event = fresh;
+        }
+        lookSoon(AGAIN_MS);
+    };
+    const lookSoon = (wait = 300) => {
+        clearTimeout(soon);
+        if (!signal.aborted) soon = setTimeout(look, wait);
+    };
+    signal.addEventListener("abort", () => clearTimeout(soon));
+    stream.addEventListener("state", () => lookSoon(), { signal });
     stream.addEventListener("fate", ({ detail }) => {
         if (detail.id !== id) return;
+        lookSoon();
         box.querySelector(".sum .fate")?.replaceWith(fate(detail.fate, detail.why));
         say(`This event is ${detail.fate} now`);
-    }, { signal: ending.signal });
+    }, { signal });
     load();
     return { title: `Event ${id}`, leave: () => ending.abort() };
 }
@@ -64,7 +90,7 @@ function page(event, decided, load) {
         event.text ? el("blockquote", {}, foreign(event.text, { max: 1000, tag: "p" })) : null,
         about(event),
         el("section", { "aria-labelledby": "h-decisions" }, el("h2", { id: "h-decisions" }, "What was decided"), decided),
-        el("section", { "aria-labelledby": "h-messages" }, el("h2", { id: "h-messages" }, "What was said"), messages(event, load)),
+        el("section", { "aria-labelledby": "h-messages" }, el("h2", { id: "h-messages" }, "What was said"), el("div", { class: "said" }, messages(event, load))),
         el("section", { "aria-labelledby": "h-rule" }, el("h2", { id: "h-rule" }, "Make a rule and a test from this"), maker(event)),
         el("section", { "aria-labelledby": "h-raw" },
             el("div", { class: "with-button" }, el("h2", { id: "h-raw" }, "What came"), copyButton("Copy JSON", () => JSON.stringify(event.raw, null, 2))),
