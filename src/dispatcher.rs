@@ -323,7 +323,7 @@ impl<S: Store, P: Post> Lane<S, P> {
             let outcome = (hub.classify)(&settings, &reply);
             if outcome == Outcome::Delivered {
                 // Here, so that many settle in one sync; until it is, the delivery is under way and not sent again.
-                settle(&hub.store, id, at, Settlement::Delivered).await;
+                settle(&hub.store, id, at, Settlement::Delivered { reply: reply.summary() }).await;
             }
             Some(outcome)
         };

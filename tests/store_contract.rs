@@ -386,7 +386,7 @@ async fn settling_and_folding_move_each_message_once() {
     let tried = store.queued(&ops, DeliveryId(0), 1).await.unwrap().remove(0);
     assert_eq!((tried.attempts, tried.first_try, tried.due.millis(), tried.plain), (1, Some(at), 9, true));
     for _ in 0..2 {
-        store.settle(DeliveryId(2), at, Settlement::Delivered).await.unwrap();
+        store.settle(DeliveryId(2), at, Settlement::Delivered { reply: String::new() }).await.unwrap();
         store.settle(DeliveryId(1), at, Settlement::Dead { why: "gone".into() }).await.unwrap();
         store
             .fold(&ops, vec![DeliveryId(2), DeliveryId(3), DeliveryId(4)], vec![message("digest", &["ops"])], at)
@@ -419,7 +419,7 @@ async fn retention_removes_what_is_old_or_too_much_and_nothing_else() {
         store.append(post("x".repeat(2_000))).await.unwrap();
     }
     store.commit(step(10, ["a", "b", "c"].map(|title| message(title, &["ops"])).to_vec())).await.unwrap();
-    store.settle(DeliveryId(1), start, Settlement::Delivered).await.unwrap();
+    store.settle(DeliveryId(1), start, Settlement::Delivered { reply: String::new() }).await.unwrap();
     store.settle(DeliveryId(2), start, Settlement::Dead { why: "gone".into() }).await.unwrap();
     let later = start + age + age;
     let first = async |store: &Sqlite| store.read(Seq(0), 1).await.unwrap()[0].seq;
@@ -602,7 +602,7 @@ async fn agrees(moves: Vec<Move>) {
                 let id = i64::from(which) % (model.made + 1);
                 let why = "why".to_owned();
                 let next = match how {
-                    0 => Settlement::Delivered,
+                    0 => Settlement::Delivered { reply: String::new() },
                     1 => Settlement::Dead { why },
                     _ => Settlement::Again { due: at, plain: false, why },
                 };

@@ -9,7 +9,7 @@ use serde_json::Value;
 pub use crate::pacing::{RateLimit, Retry};
 
 use crate::model::{Message, Name, Secret, Severity};
-use crate::render::Body;
+use crate::render::{Body, one_line};
 
 mod console;
 pub mod http;
@@ -152,6 +152,24 @@ pub enum Reply {
     },
     /// It was printed.
     Printed,
+}
+
+/// Characters of an answer that are kept.
+const SUMMARY: usize = 120;
+
+impl Reply {
+    /// What was answered, in one short line.
+    #[must_use]
+    pub fn summary(&self) -> String {
+        match self {
+            Self::Http { status, body, .. } => {
+                let said: String = one_line(body).chars().take(SUMMARY).collect();
+                format!("{status} {said}").trim_end().to_owned()
+            }
+            Self::Failed { why } => why.clone(),
+            Self::Printed => "printed".to_owned(),
+        }
+    }
 }
 
 /// How one try went: retry or not.

@@ -197,7 +197,7 @@ pub struct Attempt {
     pub at: Timestamp,
     /// `delivered`, `again` or `dead`.
     pub outcome: &'static str,
-    /// What went wrong.
+    /// What went wrong, or what was answered.
     pub why: Option<String>,
 }
 

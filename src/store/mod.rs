@@ -112,7 +112,10 @@ pub struct DeliveryId(pub i64);
 #[derive(Clone, Debug)]
 pub enum Settlement {
     /// The other side has it.
-    Delivered,
+    Delivered {
+        /// What it answered.
+        reply: String,
+    },
     /// Again at `due` (journal time).
     Again {
         /// When.

@@ -179,7 +179,7 @@ impl Group<'_> {
 
     pub(super) fn settle(&mut self, id: DeliveryId, at: Timestamp, next: &Settlement) -> Result<()> {
         let (state, due, plain, why) = match next {
-            Settlement::Delivered => (DELIVERED, None, false, None),
+            Settlement::Delivered { .. } => (DELIVERED, None, false, None),
             Settlement::Again { due, plain, why } => (QUEUED, Some(due.millis()), *plain, Some(why)),
             Settlement::Dead { why } => (DEAD, None, false, Some(why)),
         };
@@ -195,7 +195,8 @@ impl Group<'_> {
         if let Some(to) = to {
             let nth = "(SELECT coalesce(max(nth), 0) + 1 FROM attempts WHERE delivery = ?1)";
             let sql = format!("INSERT INTO attempts (delivery, nth, at, state, why) VALUES (?1, {nth}, ?2, ?3, ?4)");
-            self.execute(&sql, (id.0, at.millis(), state, why))?;
+            let said = if let Settlement::Delivered { reply } = next { Some(reply) } else { why };
+            self.execute(&sql, (id.0, at.millis(), state, said))?;
             self.leave(&Name::new(&to), state);
         }
         Ok(())

@@ -147,17 +147,42 @@ pub(super) async fn noise<S: store::Past>(api: &Api<S>, asked: &Asked) -> Result
     let from = now - span;
     let sums = api.state.store.noise(from, width).await.map_err(|e| unreadable(&e))?;
     let (devices, sampled) = devices(api, from).await?;
-    let value = Arc::new(noise_json(&sums, width, devices, sampled));
+    let spans = every_span(&sums.spans, (from, now), width);
+    let value = Arc::new(noise_json(&sums, (&spans, width), devices, sampled));
     *api.noise.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((now, since, Arc::clone(&value)));
     Ok((*value).clone())
 }
 
-fn noise_json(sums: &Noise, width: i64, devices: Vec<Value>, sampled: bool) -> Value {
+/// Every span of that time, also those in which nothing came: an axis without gaps. Of a very long time from the first in which
+/// something did.
+fn every_span(
+    found: &[(Timestamp, u64, u64)],
+    (from, now): (Timestamp, Timestamp),
+    width: i64,
+) -> Vec<(Timestamp, u64, u64)> {
+    let last = now.millis().div_euclid(width);
+    let is_long = last - from.millis().div_euclid(width) > SPANS * 2;
+    let begin = if is_long { found.first().map_or(now, |(at, ..)| *at) } else { from };
+    let mut found = found.iter().peekable();
+    let span = |at: i64| {
+        let at = Timestamp::from_millis(at * width);
+        while found.next_if(|(found, ..)| *found < at).is_some() {}
+        found.next_if(|(found, ..)| *found == at).copied().unwrap_or((at, 0, 0))
+    };
+    (begin.millis().div_euclid(width)..=last).map(span).collect()
+}
+
+fn noise_json(
+    sums: &Noise,
+    (spans, width): (&[(Timestamp, u64, u64)], i64),
+    devices: Vec<Value>,
+    sampled: bool,
+) -> Value {
     let span = |(at, told, quiet): &(Timestamp, u64, u64)| json!({"at": at.rfc3339(), "told": told, "quiet": quiet});
     let rule = |(rule, told, quiet): &(String, u64, u64)| json!({"rule": rule, "events": told + quiet, "told": told, "quiet": quiet});
     json!({
         "width_ms": width,
-        "buckets": sums.spans.iter().map(span).collect::<Vec<_>>(),
+        "buckets": spans.iter().map(span).collect::<Vec<_>>(),
         "rules": sums.rules.iter().map(rule).collect::<Vec<_>>(),
         "devices": devices,
         "devices_sampled": sampled,

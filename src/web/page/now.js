@@ -204,7 +204,7 @@ function feed(said) {
     const heads = ["Source", "Last POST", { name: "A minute", right: true }, { name: "Bad signatures", right: true }];
     return {
         nodes: [
-            sources.length ? table("Sources", heads, rows) : el("p", { class: "quiet" }, "No source is configured."),
+            sources.length ? table("Sources", heads, rows, { stack: true }) : el("p", { class: "quiet" }, "No source is configured."),
             totals.length ? el("dl", { class: "totals" }, totals.map(([name, value]) => el("div", {}, el("dt", {}, name.replaceAll("_", " ")), el("dd", {}, number(value))))) : null,
         ],
     };
