@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Builds Foghorn and runs every test. Needs Rust and a C compiler, nothing else. Arguments go to `cargo test`.
+# Builds Foghorn and runs every test, those of the page in a real browser too. Needs Rust, a C compiler and Node, and gets the rest:
+# two npm packages into target/page, and Chromium where there is none. With arguments: `cargo test` with them, and no browser.
 set -euo pipefail
 cd "$(dirname "$0")"
 
@@ -11,4 +12,7 @@ for tool in cargo cc; do
 done
 
 echo "test.sh: cargo test --locked $* (a first build takes a few minutes)"
-exec cargo test --locked "$@"
+cargo test --locked "$@"
+if [ $# -eq 0 ]; then
+    FOGHORN="${FOGHORN:-$(cd "${CARGO_TARGET_DIR:-target}" && pwd)/debug/foghorn}" exec tests/page/run.sh
+fi
