@@ -114,7 +114,7 @@ pub async fn run_by(
     .await
     .map_err(|e| Error::Start(e.to_string()))?;
     let published = processor.published();
-    let silencing = web::Silencing::new(&token, published.clone(), public_url);
+    let silencing = web::Silencing::new(&token, published.clone());
     let door = web::Door::for_this_machine().map_err(|e| Error::Start(format!("no randomness: {e}")))?;
     let door = door.opened(access(&config), token, public_url);
     let feed = Feed::default();

@@ -176,6 +176,23 @@ impl Refold {
         }
     }
 
+    /// As [`Refold::hear`], one thing at a time; gives up when more than so many decisions come of the time before it.
+    pub fn hear_within(&mut self, heard: &Heard, most: usize) -> Option<Vec<Decision>> {
+        let at = match heard {
+            Heard::Post(post) => post.received_at,
+            Heard::Said { at, .. } => Some(*at),
+        };
+        let mut made = Vec::new();
+        while let Some(due) = at.and_then(|at| self.fold.next_wakeup().filter(|due| *due <= at)) {
+            made.extend(self.fold.tick(due));
+            if made.len() > most {
+                return None;
+            }
+        }
+        made.extend(self.hear(heard));
+        Some(made)
+    }
+
     /// Folds one POST; time never goes back.
     pub fn post(&mut self, post: &Post) -> Vec<Decision> {
         let received = post.received_at.unwrap_or_else(|| self.newest_event(post));

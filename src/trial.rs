@@ -30,10 +30,25 @@ pub struct Outcome {
     pub rules: Vec<String>,
 }
 
-/// Runs one case. `file` is what the file of the rules is called.
+/// More decisions than this are no test: something in it repeats without end.
+const MOST_DECISIONS: usize = 20_000;
+
+/// Runs one case, unless told to `stop`. `file` is what the file of the rules is called.
 #[must_use]
-pub fn run(case: &TestCase, rules: &Arc<RuleSet>, templates: &Templates, file: &str) -> Outcome {
-    let course = fold(case, rules);
+pub fn run(
+    case: &TestCase,
+    rules: &Arc<RuleSet>,
+    templates: &Templates,
+    file: &str,
+    stop: &dyn Fn() -> bool,
+) -> Outcome {
+    let course = match fold(case, rules, stop) {
+        Ok(course) => course,
+        Err(why) => {
+            let failure = Some(format!("    {why}\n"));
+            return Outcome { name: case.name.clone(), line: case.line, failure, rules: Vec::new() };
+        }
+    };
     let start = course.start;
     let said = messages(course.decisions.clone(), templates);
     let mut spoke: Vec<String> = said.iter().map(|message| message.about.rule.clone()).collect();
@@ -57,7 +72,25 @@ struct Course {
     events: Vec<Arc<Event>>,
 }
 
-fn fold(case: &TestCase, rules: &Arc<RuleSet>) -> Course {
+/// Lets time run on, one thing at a time.
+fn run_on(fold: &mut Fold, course: &mut Course, until: Timestamp, stop: &dyn Fn() -> bool) -> Result<(), String> {
+    while let Some(due) = fold.next_wakeup().filter(|due| *due <= until) {
+        course.decisions.extend(fold.tick(due));
+        if course.decisions.len() > MOST_DECISIONS {
+            let so_far = crate::model::human_duration(due.since(course.start));
+            return Err(format!(
+                "after {so_far} it made more than 20,000 decisions: make `until` shorter, or what repeats rarer"
+            ));
+        }
+        if stop() {
+            return Err("it took too long and was stopped".to_owned());
+        }
+    }
+    course.decisions.extend(fold.tick(until));
+    Ok(())
+}
+
+fn fold(case: &TestCase, rules: &Arc<RuleSet>, stop: &dyn Fn() -> bool) -> Result<Course, String> {
     const NEVER: Compile = |_| None;
     let source = Name::new("mist");
     let start = case.start.unwrap_or(BEGINNING);
@@ -67,6 +100,7 @@ fn fold(case: &TestCase, rules: &Arc<RuleSet>) -> Course {
     events.sort_by_key(|event| event.at);
     for (index, event) in events.into_iter().enumerate() {
         let at = start + event.at;
+        run_on(&mut fold, &mut course, at, stop)?;
         let seq = Seq(index as u64 + 1);
         let record = match &event.what {
             TestInput::Event(fields) => {
@@ -92,11 +126,11 @@ fn fold(case: &TestCase, rules: &Arc<RuleSet>) -> Course {
         };
         course.decisions.extend(fold.apply(&Journaled { seq, at, record }).decisions);
     }
-    course.decisions.extend(match case.until {
-        Some(until) => fold.tick(start + until),
-        None => fold.wind_down(),
-    });
-    course
+    match case.until {
+        Some(until) => run_on(&mut fold, &mut course, start + until, stop)?,
+        None => course.decisions.extend(fold.wind_down()),
+    }
+    Ok(course)
 }
 
 /// The keys in which a message is not what was expected, each with what it is.

@@ -29,6 +29,7 @@ pub(super) async fn compare(
 ) -> Result<Value, Declined> {
     let mut sides = rules.map(|rules| (Refold::new(rules), Vec::<Notification>::new()));
     let (mut stored, mut after, mut began) = (Stored::since(Some(from)), Seq::default(), None);
+    let mut is_too_much = false;
     loop {
         let entries = store.read(after, AT_ONCE).await.map_err(|error| {
             tracing::warn!(%error, "the past cannot be read");
@@ -39,12 +40,16 @@ pub(super) async fn compare(
         for entry in entries {
             stored.take(entry, |heard| {
                 for (refold, said) in &mut sides {
-                    said.extend(notifications(refold.hear(&heard)));
+                    match refold.hear_within(&heard, MOST_MESSAGES).filter(|_| !is_too_much) {
+                        Some(made) => said.extend(notifications(made)),
+                        None => is_too_much = true,
+                    }
+                    is_too_much |= said.len() > MOST_MESSAGES;
                     began = began.or(refold.at());
                 }
             });
         }
-        if sides.iter().any(|(_, said)| said.len() > MOST_MESSAGES) {
+        if is_too_much {
             return off("one side sends more than 20,000 messages", "compare a shorter time");
         }
         // Here it can be stopped.

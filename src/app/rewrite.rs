@@ -22,13 +22,14 @@ impl From<io::Error> for NotWritten {
     }
 }
 
-/// Writes `after` where `before` stands, keeping `before` beside it as `<file>.previous`. Of a link, what it leads to is
-/// replaced.
-pub(super) fn rewrite(path: &Path, before: &[u8], after: &[u8]) -> Result<(), NotWritten> {
+/// Writes `after` where `before` stands, and `kept` beside it as `<file>.previous`; gives what that was. Of a link, what it
+/// leads to is replaced.
+pub(super) fn rewrite(path: &Path, before: &[u8], after: &[u8], kept: &[u8]) -> Result<Option<Vec<u8>>, NotWritten> {
     let target = fs::canonicalize(path)?;
     let meta = fs::metadata(&target)?;
     let previous = beside(&target, ".previous");
-    let (fresh, kept) = (Draft::write(&target, &meta, after)?, Draft::write(&previous, &meta, before)?);
+    let (fresh, kept) = (Draft::write(&target, &meta, after)?, Draft::write(&previous, &meta, kept)?);
+    let earlier = fs::read(&previous).ok();
     if fs::read(&target)? != before {
         return Err(NotWritten::Changed);
     }
@@ -38,7 +39,7 @@ pub(super) fn rewrite(path: &Path, before: &[u8], after: &[u8]) -> Result<(), No
     if let Some(folder) = target.parent() {
         let _ = File::open(folder).and_then(|folder| folder.sync_all());
     }
-    Ok(())
+    Ok(earlier)
 }
 
 /// A file of this name with something at its end.
@@ -105,8 +106,8 @@ mod tests {
         fs::write(&real, "one").unwrap();
         fs::set_permissions(&real, Permissions::from_mode(0o640)).unwrap();
         std::os::unix::fs::symlink("real.yaml", &link).unwrap();
-        rewrite(&link, b"one", b"two").unwrap();
-        rewrite(&link, b"two", b"three").unwrap();
+        assert_eq!(rewrite(&link, b"one", b"two", b"one").unwrap(), None);
+        assert_eq!(rewrite(&link, b"two", b"three", b"two").unwrap().as_deref(), Some(&b"one"[..]));
         assert_eq!(fs::read_to_string(&real).unwrap(), "three");
         assert_eq!(fs::read_to_string(dir.path().join("real.yaml.previous")).unwrap(), "two");
         assert_eq!(names(dir.path()), ["real.yaml", "real.yaml.previous", "rules.yaml"]);
@@ -121,11 +122,11 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("rules.yaml");
         fs::write(&file, "one").unwrap();
-        assert!(matches!(rewrite(&file, b"another", b"two"), Err(NotWritten::Changed)));
+        assert!(matches!(rewrite(&file, b"another", b"two", b"another"), Err(NotWritten::Changed)));
         fs::create_dir(dir.path().join("rules.yaml.previous")).unwrap();
-        assert!(matches!(rewrite(&file, b"one", b"two"), Err(NotWritten::Failed(_))));
+        assert!(matches!(rewrite(&file, b"one", b"two", b"one"), Err(NotWritten::Failed(_))));
         assert_eq!(fs::read_to_string(&file).unwrap(), "one");
         assert_eq!(names(dir.path()), ["rules.yaml", "rules.yaml.previous"]);
-        assert!(matches!(rewrite(&dir.path().join("none"), b"", b""), Err(NotWritten::Failed(_))));
+        assert!(matches!(rewrite(&dir.path().join("none"), b"", b"", b""), Err(NotWritten::Failed(_))));
     }
 }

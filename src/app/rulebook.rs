@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::compare::compare;
 use super::rewrite::{NotWritten, rewrite};
-use crate::clock::Clock;
+use crate::clock::{self, Clock};
 use crate::config::{self, BUILT_IN, Config, Hidden, Level, Problem, environment};
 use crate::model::Timestamp;
 use crate::render::Templates;
@@ -57,6 +57,8 @@ struct Inner {
     checking: Arc<Semaphore>,
     comparing: Arc<Semaphore>,
     applying: Mutex<()>,
+    /// Versions are made with it: who sees them cannot try out what is hidden in the text.
+    key: [u8; 16],
 }
 
 /// The file as it stands.
@@ -81,7 +83,14 @@ impl Book {
     ) -> Self {
         let (checking, comparing) = (Arc::new(Semaphore::new(1)), Arc::new(Semaphore::new(1)));
         let (path, may_edit) = (config.path.clone(), config.server.edit_rules);
-        Self(Arc::new(Inner { path, may_edit, loaded, reload, store, checking, comparing, applying: Mutex::new(()) }))
+        let (applying, key) = (Mutex::new(()), clock::unguessable().unwrap_or_default());
+        Self(Arc::new(Inner { path, may_edit, loaded, reload, store, checking, comparing, applying, key }))
+    }
+
+    /// Two texts of one version are the same, as long as this process lives.
+    fn version(&self, bytes: &[u8]) -> String {
+        let hash = Sha256::new().chain_update(self.0.key).chain_update(bytes).finalize();
+        hash.iter().take(16).map(|byte| format!("{byte:02x}")).collect()
     }
 
     fn loaded(&self) -> Arc<Loaded> {
@@ -165,7 +174,7 @@ impl Book {
         Ok(Sheet {
             file,
             text: page.hidden.text().to_owned(),
-            version: version(&page.bytes),
+            version: self.version(&page.bytes),
             loaded_at: loaded.at,
             differs,
             why_not: self.why_not(&page),
@@ -241,8 +250,8 @@ impl Book {
         let Some(path) = self.0.path.clone().filter(|_| self.why_not(&page).is_none()) else {
             return Err(Declined::Off(self.why_not(&page).unwrap_or_default()));
         };
-        if version(&page.bytes) != change.version {
-            return Err(Declined::Changed(version(&page.bytes)));
+        if self.version(&page.bytes) != change.version {
+            return Err(Declined::Changed(self.version(&page.bytes)));
         }
         let (findings, text) = self.judged(&page, change.text).await?;
         let Some(text) = text else { return Err(Declined::Wrong(findings)) };
@@ -250,11 +259,14 @@ impl Book {
             return Err(Declined::Fails(findings));
         }
         let written = text.as_bytes() != page.bytes;
+        let mut kept = None;
         if written {
-            self.write(&path, &page.bytes, text.as_bytes()).await?;
+            kept = self.write(&path, &page.bytes, text.as_bytes(), page.bytes.clone()).await?;
         }
         if let Err(why) = self.reload().await {
-            if written && self.write(&path, text.as_bytes(), &page.bytes).await.is_ok() {
+            // What was kept before this is kept again: the text that goes was never in force.
+            let kept = kept.unwrap_or_else(|| page.bytes.clone());
+            if written && self.write(&path, text.as_bytes(), &page.bytes, kept).await.is_ok() {
                 return Err(Declined::Failed(
                     format!("the rules before stay in force: {why}"),
                     "the file is as it was",
@@ -263,15 +275,22 @@ impl Book {
             return Err(Declined::Failed(format!("the file is written, but: {why}"), "the log says how it went on"));
         }
         tracing::info!(who = %change.who, "the rules were changed on the page");
-        Ok(Applied { version: version(text.as_bytes()), findings })
+        Ok(Applied { version: self.version(text.as_bytes()), findings })
     }
 
-    async fn write(&self, path: &Path, before: &[u8], after: &[u8]) -> Result<(), Declined> {
+    /// Writes the file and what is kept beside it; gives what was kept there.
+    async fn write(
+        &self,
+        path: &Path,
+        before: &[u8],
+        after: &[u8],
+        kept: Vec<u8>,
+    ) -> Result<Option<Vec<u8>>, Declined> {
         let (path, before, after) = (path.to_owned(), before.to_vec(), after.to_vec());
-        let written = tokio::task::spawn_blocking(move || rewrite(&path, &before, &after)).await;
+        let written = tokio::task::spawn_blocking(move || rewrite(&path, &before, &after, &kept)).await;
         match written {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(NotWritten::Changed)) => Err(Declined::Changed(version(&self.page()?.bytes))),
+            Ok(Ok(kept)) => Ok(kept),
+            Ok(Err(NotWritten::Changed)) => Err(Declined::Changed(self.version(&self.page()?.bytes))),
             Ok(Err(NotWritten::Failed(error))) => {
                 let help = "nothing was changed. Foghorn needs to write in the file's folder; of a mounted file, mount the folder";
                 Err(Declined::Failed(format!("{} cannot be written: {error}", self.file()), help))
@@ -357,7 +376,8 @@ fn tested(config: &Config, templates: &Templates, file: &str, stop: &AtomicBool)
     let clock = Clock::system();
     let began = clock.elapsed();
     let one = |case: &config::TestCase| {
-        let outcome = trial::run(case, &config.rules, templates, file);
+        let stop = || stop.load(Ordering::Relaxed);
+        let outcome = trial::run(case, &config.rules, templates, file, &stop);
         Tested { name: outcome.name, line: outcome.line, failure: outcome.failure }
     };
     let tests = config.tests.iter().take_while(|_| !stop.load(Ordering::Relaxed)).map(one).collect();
@@ -373,9 +393,4 @@ fn findings(problems: &[Problem], place: impl Fn(&mut u64, &mut u64)) -> Vec<Fin
         Finding { line, column, is_error, message: problem.what.clone(), help: problem.help.clone() }
     };
     problems.iter().map(one).collect()
-}
-
-/// Two texts of one version are the same.
-fn version(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().take(16).map(|byte| format!("{byte:02x}")).collect()
 }

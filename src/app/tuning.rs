@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::unified::unified;
 use crate::clock::Clock;
-use crate::config::{self, Config, Edited};
+use crate::config::{self, Config, Edited, Hidden};
 use crate::diff;
 use crate::model::{Record, Seq, Timestamp, human_duration};
 use crate::replay::Stored;
@@ -32,8 +32,13 @@ pub(crate) struct Advice {
     pub(crate) measured: diff::Diff,
     /// Each suggestion's line of the present file; `None` where it has to be written by hand.
     pub(crate) lines: Vec<Option<usize>>,
-    /// The changes as a patch; `None` where there is no file.
-    pub(crate) patch: Option<String>,
+    /// The text with all of them.
+    pub(crate) text: String,
+}
+
+/// The changes as a patch, of the texts as they are to be shown; `None` where there is no file.
+pub(crate) fn patch(config: &Config, before: &str, after: &str) -> Option<String> {
+    config.path.as_deref().map(|path| unified(&shown(path), before, after))
 }
 
 /// Looks for changes to this config that help. What cannot be made in the text is left to the operator.
@@ -53,8 +58,7 @@ pub(crate) fn advise(config: &Config, posts: &Traffic) -> Advice {
     }
     let after = parse(config, &text).map_or_else(|| Arc::clone(&config.rules), |changed| changed.rules);
     let measured = diff::diff(&posts.fold(&config.rules), &posts.fold(&after));
-    let patch = config.path.as_deref().map(|path| unified(&shown(path), &config.text, &text));
-    Advice { found, measured, lines, patch }
+    Advice { found, measured, lines, text }
 }
 
 /// The file as `patch` can find it from here.
@@ -174,7 +178,11 @@ fn newest(data: &Path, from: Timestamp) -> Result<(Timestamp, bool), crate::stor
 
 /// As the API says it.
 fn shown_as_json(config: &Config, posts: &Traffic, advice: &Advice, cut: bool) -> Value {
-    let Advice { found, measured, lines, patch } = advice;
+    let Advice { found, measured, lines, text } = advice;
+    // A page shows no secret; what cannot be hidden line by line is left to the command.
+    let file = config.path.as_ref().map(|path| path.display().to_string()).unwrap_or_default();
+    let hidden = |text: &str| Hidden::of(text, &file).map(|hidden| hidden.text().to_owned());
+    let patch = hidden(&config.text).zip(hidden(text)).and_then(|(before, after)| patch(config, &before, &after));
     let talker = |(name, messages): &(String, u64)| json!({"name": name, "messages": messages});
     let noise = |noise: &Noise| {
         let talkers: Vec<Value> = noise.talkers.iter().take(TALKERS).map(talker).collect();

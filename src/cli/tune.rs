@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use super::{Failure, Traffic, out, replay};
-use crate::app::tuning::{Advice, advise, why, written};
+use crate::app::tuning::{Advice, advise, patch, why, written};
 use crate::config::Config;
 use crate::diff;
 use crate::model::{human_duration, plural};
@@ -37,7 +37,7 @@ pub(super) fn run(config: &Config, args: TuneArgs) -> Result<(), Failure> {
     replay::each_heard(config, &traffic, |heard| posts.push(&heard))?;
     let advice = advise(config, &posts);
     if args.patch {
-        let Some(patch) = &advice.patch else {
+        let Some(patch) = &patch(config, &config.text, &advice.text) else {
             return Err(Failure::unexpected("there are no built-in rules to patch: copy them to rules.yaml first"));
         };
         out(patch);
@@ -83,7 +83,7 @@ fn report(config: &Config, advice: &Advice, period: &str) -> String {
         format!("{lost} are missed that may matter: see above")
     };
     let _ = writeln!(text, "\nAll of it: {before} -> {after} messages; {lost}.");
-    match &advice.patch {
+    match &patch(config, &config.text, &advice.text) {
         Some(patch) if patch.is_empty() => {}
         Some(patch) => {
             let _ = writeln!(text, "To apply it: foghorn tune … --patch | patch -p0\n\n{patch}");

@@ -42,6 +42,8 @@ struct Inner {
     reader: Arc<Mutex<Connection>>,
     /// Of its own, so that a long question holds up neither judging nor sending.
     past: Arc<Mutex<Connection>>,
+    /// Of its own as well: sums go over all rows, and pages do not wait for them.
+    sums: Arc<Mutex<Connection>>,
     search: Arc<Search>,
     /// `None` only while dropping: the threads end when their senders are gone.
     jobs: Option<Sender<Job>>,
@@ -83,6 +85,7 @@ impl Sqlite {
         let fates = rows::fates(&connection).map_err(|e| named(problem(&e)))?;
         let reader = rows::connect_read_only(&path).map_err(|e| named(problem(&e)))?;
         let past = rows::connect_read_only(&path).map_err(|e| named(problem(&e)))?;
+        let sums = rows::connect_read_only(&path).map_err(|e| named(problem(&e)))?;
         let newest = past::newest(&past).map_err(|e| named(problem(&e)))?;
         let search = Search::open(&path.with_file_name(SEARCH), newest).map_err(|e| named(problem(&e)))?;
         let clock = JournalClock::resume(clock, (heads.seq > Seq(0)).then_some((heads.at, heads.wall)));
@@ -113,8 +116,9 @@ impl Sqlite {
         ];
         let reader = Arc::new(Mutex::new(reader));
         let (jobs, stop) = (Some(jobs), Some(stop));
-        let (past, search) = (Arc::new(Mutex::new(past)), Arc::new(search));
-        let inner = Inner { clock, retention, shared, reader, past, search, jobs, stop, threads, _folder: folder };
+        let (past, sums, search) = (Arc::new(Mutex::new(past)), Arc::new(Mutex::new(sums)), Arc::new(search));
+        let inner =
+            Inner { clock, retention, shared, reader, past, sums, search, jobs, stop, threads, _folder: folder };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -364,6 +368,9 @@ impl Past for Sqlite {
     }
 
     async fn noise(&self, since: Timestamp, span_ms: i64) -> Result<Noise> {
-        self.look_back(move |connection, _| past::noise(connection, since, span_ms).map_err(|e| problem(&e))).await
+        let sums = Arc::clone(&self.inner.sums);
+        let work = move || past::noise(&sums.lock().unwrap_or_else(PoisonError::into_inner), since, span_ms);
+        let done = tokio::task::spawn_blocking(work).await;
+        done.map_err(|e| Error::Transient(format!("a read was interrupted: {e}")))?.map_err(|e| problem(&e))
     }
 }

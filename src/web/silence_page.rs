@@ -70,7 +70,7 @@ impl<S: Store> Visit<'_, S> {
         query: &str,
         body: impl Stream<Item = Result<impl Buf, warp::Error>> + Send,
     ) -> Result<Response, Problem> {
-        if !self.silencing.knows_host(self.headers) {
+        if !self.state.door.knows_host(self.headers) {
             return Err(Problem::new(StatusCode::FORBIDDEN, "This server does not go by that name.", ""));
         }
         let says = self.silencing.key.verify(link, self.now).map_err(refused)?;
@@ -79,7 +79,7 @@ impl<S: Store> Visit<'_, S> {
             Method::POST => true,
             _ => return Err(Problem::new(StatusCode::METHOD_NOT_ALLOWED, "Look at it, or press its button.", "")),
         };
-        if acts && !self.silencing.knows_origin(self.headers) {
+        if acts && !self.state.door.knows_origin(self.headers) {
             tracing::info!("a silence link was used from a page that is not ours");
             return Err(Problem::new(StatusCode::FORBIDDEN, "Another page sent this.", "Open the link itself."));
         }

@@ -28,7 +28,7 @@ impl Silenced {
         let (published, seen) = watch::channel(Published { folded: Seq(u64::MAX), ..Published::default() });
         let token = Secret::new(TOKEN);
         let public = Some("https://foghorn.example.net");
-        let silencing = Silencing::new(&token, seen, public);
+        let silencing = Silencing::new(&token, seen);
         let door = Door::for_this_machine().unwrap().opened(Access::default(), token.clone(), public);
         world.state = world.state.with_silencing(silencing).with_door(door);
         Self { world, published, key: LinkKey::of(&token) }

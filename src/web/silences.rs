@@ -15,7 +15,6 @@ use warp::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use warp::reply::Response;
 
 use super::door::Guest;
-use super::door::access::{Public, host, is_own, knows_origin};
 use super::{BODY_DEADLINE, Peer, Refused, State, ingest};
 use crate::clock;
 use crate::engine::SilenceState;
@@ -44,28 +43,13 @@ const FOLDED_WITHIN: Duration = Duration::from_secs(5);
 pub struct Silencing {
     pub(super) key: LinkKey,
     published: watch::Receiver<Published>,
-    public: Option<Public>,
 }
 
 impl Silencing {
-    /// Puts it together: the token, what the processor says, and the URL people reach this server by.
+    /// Puts it together: the token, and what the processor says.
     #[must_use]
-    pub fn new(token: &Secret, published: watch::Receiver<Published>, public_url: Option<&str>) -> Self {
-        Self { key: LinkKey::of(token), published, public: public_url.and_then(Public::of) }
-    }
-
-    /// Whether `Host` is ours: no page whose name was made to mean this machine gets past it.
-    pub(super) fn knows_host(&self, headers: &HeaderMap) -> bool {
-        if !headers.contains_key(header::HOST) {
-            return true;
-        }
-        let is_public = |name: &str| self.public.as_ref().is_some_and(|public| public.is_named(name));
-        host(headers).is_some_and(|(name, _)| is_own(&name) || is_public(&name))
-    }
-
-    /// Whether the page that sends this, if one does, is ours.
-    pub(super) fn knows_origin(&self, headers: &HeaderMap) -> bool {
-        knows_origin(self.public.as_ref(), headers)
+    pub fn new(token: &Secret, published: watch::Receiver<Published>) -> Self {
+        Self { key: LinkKey::of(token), published }
     }
 
     pub(super) fn find(&self, id: &str) -> Option<SilenceState> {

@@ -25,9 +25,9 @@ const SPANS: i64 = 200;
 const SAMPLE: usize = 10_000;
 const TOP: usize = 50;
 
-/// The last sums of the past, and when they were made.
+/// The last sums of the past by how far back they go, and when they were made.
 #[derive(Default)]
-pub(super) struct Kept(Mutex<Option<(Timestamp, String, Arc<Value>)>>);
+pub(super) struct Kept(Mutex<BTreeMap<Duration, (Timestamp, Arc<Value>)>>);
 
 /// What lasts.
 pub(super) fn incidents<S: store::Past>(api: &Api<S>) -> Value {
@@ -134,10 +134,9 @@ pub(super) async fn noise<S: store::Past>(api: &Api<S>, asked: &Asked) -> Result
     let since = asked.text("since").unwrap_or_else(|| "7d".to_owned());
     let span = parse_duration(&since).map_err(|why| bad(format!("`since`: {why}"), "as in since=7d"))?;
     let now = api.state.wall();
-    if let Some((at, known, value)) = &*api.noise.0.lock().unwrap_or_else(PoisonError::into_inner)
-        && *known == since
-        && now.since(*at) < KEPT
-    {
+    let kept = || api.noise.0.lock().unwrap_or_else(PoisonError::into_inner);
+    kept().retain(|_, (at, _)| now.since(*at) < KEPT);
+    if let Some((_, value)) = kept().get(&span) {
         return Ok((**value).clone());
     }
     // Whole minutes, and not more spans than a plot has room for.
@@ -149,7 +148,7 @@ pub(super) async fn noise<S: store::Past>(api: &Api<S>, asked: &Asked) -> Result
     let (devices, sampled) = devices(api, from).await?;
     let spans = every_span(&sums.spans, (from, now), width);
     let value = Arc::new(noise_json(&sums, (&spans, width), devices, sampled));
-    *api.noise.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((now, since, Arc::clone(&value)));
+    kept().insert(span, (now, Arc::clone(&value)));
     Ok((*value).clone())
 }
 

@@ -21,11 +21,27 @@ const KEPT: Duration = Duration::from_secs(3_600);
 /// How far back one may look.
 const LONGEST: Duration = Duration::from_secs(31 * 86_400);
 
-/// What was found last, and since when something is being found.
+/// For how many spans of time what was found is kept.
+const SPANS: usize = 4;
+
+/// What was found last, by how far back it looked, and since when something is being found.
 #[derive(Default)]
 struct Slot {
     since: Option<Timestamp>,
-    made: Option<(Duration, Timestamp, Result<Value, String>)>,
+    made: Vec<(Duration, Timestamp, Result<Value, String>)>,
+}
+
+impl Slot {
+    fn keep(&mut self, span: Duration, at: Timestamp, found: Result<Value, String>) {
+        self.forget(span);
+        self.made.push((span, at, found));
+        let over = self.made.len().saturating_sub(SPANS);
+        self.made.drain(..over);
+    }
+
+    fn forget(&mut self, span: Duration) {
+        self.made.retain(|(known, ..)| *known != span);
+    }
 }
 
 /// Shared by the thread that finds and those who ask.
@@ -42,7 +58,7 @@ impl Drop for Busy {
         if std::thread::panicking() {
             // Else whoever asks would have it tried again and again.
             let why = "it could not be found: the log says why".to_owned();
-            slot.made = Some((self.1, self.2.wall(), Err(why)));
+            slot.keep(self.1, self.2.wall(), Err(why));
         }
     }
 }
@@ -62,7 +78,7 @@ impl Tuning {
         let work = move || {
             let busy = Busy(mine, span, clock);
             let found = tuner(span).map(|found| dressed(found, span, began, clock.wall()));
-            busy.0.slot().made = Some((span, clock.wall(), found));
+            busy.0.slot().keep(span, clock.wall(), found);
         };
         let thread = std::thread::Builder::new().name("tuner".to_owned()).spawn(work);
         if let Err(error) = thread {
@@ -107,22 +123,22 @@ pub(super) fn answer<S: store::Past>(api: &Api<S>, method: &Method, asked: &Aske
     match *method {
         Method::GET | Method::HEAD => {
             let mut slot = api.tuning.slot();
-            let known =
-                slot.made.take_if(|(known, at, found)| *known != span || now.since(*at) >= KEPT || found.is_err());
-            if let Some((_, _, Ok(found))) = &slot.made {
-                return Ok(reply(StatusCode::OK, found));
-            }
-            drop(slot);
-            match known {
+            slot.made.retain(|(_, at, _)| now.since(*at) < KEPT);
+            match slot.made.iter().find(|(known, ..)| *known == span).map(|(.., found)| found.clone()) {
+                Some(Ok(found)) => Ok(reply(StatusCode::OK, &found)),
                 // Said once; who asks again has it tried again.
-                Some((known, at, Err(why))) if known == span && now.since(at) < KEPT => {
+                Some(Err(why)) => {
+                    slot.forget(span);
                     Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, why, "mend that, then look again"))
                 }
-                _ => begin(),
+                None => {
+                    drop(slot);
+                    begin()
+                }
             }
         }
         Method::POST => {
-            api.tuning.slot().made = None;
+            api.tuning.slot().forget(span);
             begin()
         }
         _ => Err(Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method not allowed", "GET, HEAD, POST")),

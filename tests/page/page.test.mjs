@@ -65,6 +65,27 @@ describe("live", () => {
         await page.locator("ol.events > li:first-child[data-id='8006.0']").waitFor();
     });
 
+    on("#/live", {}, "leaves no gap behind a long pause", async ({ page, mock }) => {
+        await rows(page).first().waitFor();
+        await page.getByRole("button", { name: "Pause" }).click();
+        // As the real server, which has stored what it tells of.
+        mock.world.next = 5_040;
+        for (let n = 5_001; n <= 5_040; n += 1) mock.send("event", event(n));
+        await page.getByRole("button", { name: "40 new events while paused: show the newest" }).waitFor();
+        await page.getByRole("button", { name: "Go on" }).click();
+        await page.locator("ol.events > li:first-child[data-id='5040.0']").waitFor();
+        const ids = await rows(page).evaluateAll((list) => list.map((li) => Number.parseInt(li.dataset.id, 10)));
+        assert.deepEqual(ids, ids.map((_, i) => 5_040 - i));
+    });
+
+    on("#/live?q=5c:5b:35", {}, "asks the server which of what comes has the words", async ({ page, mock }) => {
+        await page.waitForFunction(() => !document.querySelector("[aria-busy=true]"));
+        const before = mock.world.asked.filter((path) => path.includes("/v1/events")).length;
+        mock.send("event", event(5_001));
+        for (const until = Date.now() + 10_000; mock.world.asked.filter((path) => path.includes("/v1/events")).length === before && Date.now() < until;) await page.waitForTimeout(50);
+        assert.ok(mock.world.asked.filter((path) => path.includes("/v1/events")).length > before);
+    });
+
     on("#/live", {}, "does not move rows under someone who reads", async ({ page, mock }) => {
         await rows(page).nth(30).scrollIntoViewIfNeeded();
         mock.send("event", event(8_100));
@@ -389,7 +410,7 @@ describe("noise", () => {
 describe("what would help", () => {
     on("#/noise", { server: { canAct: true } }, "is looked for when asked, and comes with a patch to copy", async ({ page, mock }) => {
         await page.context().grantPermissions(["clipboard-read", "clipboard-write"], { origin: mock.url });
-        assert.ok(!mock.world.asked.some((path) => path.includes("/tune")), "looking is work: not by itself");
+        assert.ok(!mock.world.asked.some((path) => path.includes("/v1/tune")), "looking is work: not by itself");
         await page.getByRole("button", { name: "Look for changes that help" }).click();
         await page.getByText("12 s so far.").waitFor();
         await page.getByText("152 of the 160 it told of were over within 3 min").waitFor();

@@ -92,6 +92,8 @@ describe("the real page", () => {
         for (let n = 0; n < 12; n += 1) {
             await foghorn.post("device-events", Array.from({ length: 10 }, (_, i) => device("AP_CONFIGURED", `ap-${n * 10 + i}`, { n: n * 10 + i }, 120 - n)));
         }
+        const stored = async () => (await (await fetch(`${foghorn.url}/api/v1/events?limit=200`)).json()).events.length;
+        for (const until = Date.now() + 30_000; (await stored()) < 120 && Date.now() < until;) await page.waitForTimeout(50);
         await go("#/live");
         await rows(page).nth(49).waitFor();
         for (const count of [100, 120]) {

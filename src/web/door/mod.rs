@@ -261,18 +261,29 @@ impl Door {
             return Err(Reason::Host);
         }
         let guest = self.who(&access, headers, peer)?;
+        // Reading too: what another page makes a browser ask for it cannot read, but we would work for it.
+        self.check_page(headers)?;
         if matches!(*method, Method::GET | Method::HEAD) {
             return Ok(guest);
         }
-        self.check_page(headers)?;
         let given = headers.get(PROOF).map(|given| given.as_bytes());
         let proven = guest.proof.as_ref().zip(given).is_some_and(|(proof, given)| same(proof, given));
         if proven || guest.how == How::Token { Ok(guest) } else { Err(Reason::Proof) }
     }
 
+    /// Whether the request asks for us by a name of ours.
+    pub(super) fn knows_host(&self, headers: &HeaderMap) -> bool {
+        self.access().knows_host(self.public.as_ref(), headers)
+    }
+
+    /// Whether the page that sends this, if one does, is ours.
+    pub(super) fn knows_origin(&self, headers: &HeaderMap) -> bool {
+        knows_origin(self.public.as_ref(), headers)
+    }
+
     /// Whether the request asks for us by a name of ours: enough for what is no secret.
     pub(super) fn check_host(&self, headers: &HeaderMap, peer: Option<&Peer>) -> Result<(), Problem> {
-        let known = self.access().knows_host(self.public.as_ref(), headers);
+        let known = self.knows_host(headers);
         if known { Ok(()) } else { Err(self.refuse(Reason::Host, peer)) }
     }
 
@@ -286,9 +297,9 @@ impl Door {
         self.who(&access, headers, peer).map(|_| ()).map_err(|reason| self.refuse(reason, peer))
     }
 
-    /// What is no reading comes from no other page.
+    /// Nothing comes from another page.
     fn check_page(&self, headers: &HeaderMap) -> Result<(), Reason> {
-        let ours = knows_origin(self.public.as_ref(), headers) && is_same_site(headers);
+        let ours = self.knows_origin(headers) && is_same_site(headers);
         if ours { Ok(()) } else { Err(Reason::Origin) }
     }
 
@@ -312,11 +323,14 @@ impl Door {
             let found = self.inside().sessions.find(cookie.expose(), self.clock.elapsed()).ok_or(Reason::Session)?;
             return Ok(guest_of(found));
         }
+        // Before this machine: a proxy on it that names nobody is no user of it.
+        if said == Said::Unclear {
+            return Err(Reason::NoUser);
+        }
         if access.is_here(headers, peer) {
             return Ok(self.without_session(How::ThisMachine, String::new()));
         }
         Err(match said {
-            Said::Unclear => Reason::NoUser,
             _ if access.trusted_proxies.is_empty() => Reason::Elsewhere,
             _ => Reason::NotByProxy,
         })

@@ -37,7 +37,7 @@ fn world(access: Access) -> World {
     let (published, seen) = tokio::sync::watch::channel(crate::processor::Published::default());
     std::mem::forget(published);
     let door = Door::for_this_machine().unwrap().opened(access, Secret::new(TOKEN), Some(PUBLIC));
-    let silencing = Silencing::new(&Secret::new(TOKEN), seen, Some(PUBLIC));
+    let silencing = Silencing::new(&Secret::new(TOKEN), seen);
     let state: State<Fake> = world.state.with_door(door).with_silencing(silencing);
     world.state = state;
     world
@@ -92,6 +92,11 @@ async fn who_is_let_in() {
         (nothing(), AFAR, vec![token], "token"),
         (nothing(), HERE, vec![("authorization", "Bearer x")], "401 not authorized"),
         (nothing(), HERE, vec![("authorization", "Basic eDp5")], "this machine"),
+        (nothing(), HERE, vec![("sec-fetch-site", "same-origin")], "this machine"),
+        (nothing(), HERE, vec![("sec-fetch-site", "none")], "this machine"),
+        (nothing(), HERE, vec![("sec-fetch-site", "cross-site")], "403 another page sent this"),
+        (nothing(), HERE, vec![("sec-fetch-site", "same-site")], "403 another page sent this"),
+        (nothing(), HERE, vec![("origin", "http://evil.example")], "403 another page sent this"),
         (nothing(), HERE, vec![("host", "evil.example.net")], "421 this server does not go by that name"),
         // a proxy
         (proxied(), PROXY, vec![anna], "proxy anna"),
@@ -106,7 +111,8 @@ async fn who_is_let_in() {
         (proxied(), AFAR, vec![anna], "403 only by the proxy"),
         (proxied(), HERE, vec![], "this machine"),
         (proxied(), HERE, vec![anna], "403 only by the proxy"),
-        (local_proxy(), HERE, vec![], "this machine"),
+        (local_proxy(), HERE, vec![], "403 the proxy does not say who asks"),
+        (local_proxy(), HERE, vec![token], "token"),
         (local_proxy(), HERE, vec![forwarded], "403 the proxy does not say who asks"),
         (local_proxy(), HERE, vec![forwarded, anna], "proxy anna"),
         (local_proxy(), "::1", vec![anna], "proxy anna"),

@@ -23,14 +23,13 @@ const ASK_MS = 2_000;
 const FILTERS = [["topic", "Topic"], ["type", "Type"], ["site", "Site"], ["device", "Device"], ["rule", "Rule"]];
 const KEYS = ["q", "fate", ...FILTERS.map(([key]) => key)];
 
-/** Whether an event is one of those asked for. The server filters too; this holds for what comes beside it. */
+/** Whether an event is one of those asked for, but for its words: those only the server knows how to look for. */
 export function fits(event, params) {
     const has = (value, wanted) => String(value ?? "").toLowerCase() === wanted;
-    for (const key of KEYS) {
+    for (const key of KEYS.filter((key) => key !== "q")) {
         const wanted = params.get(key)?.trim().toLowerCase();
         if (!wanted) continue;
         const found = {
-            q: () => words(wanted).every((word) => text(event).some((w) => w.startsWith(word))),
             rule: () => (event.rules ?? []).some((rule) => has(rule, wanted)),
             site: () => has(event.site, wanted) || has(event.site_id, wanted),
             device: () => has(event.device, wanted) || mac(event.device_mac) === (mac(wanted) || "-"),
@@ -40,9 +39,6 @@ export function fits(event, params) {
     return true;
 }
 
-const words = (value) => String(value ?? "").toLowerCase().split(/[^\p{L}\p{N}]+/u).filter(Boolean);
-const text = (e) =>
-    words([e.topic, e.type, e.condition, e.site, e.device, e.device_mac, ...(e.rules ?? []), e.text].join(" "));
 const mac = (value) => String(value ?? "").toLowerCase().replace(/[:.-]/g, "");
 
 export function show(root, params, { stream }) {
@@ -61,6 +57,9 @@ class Live {
     #turn = 0;
     #asked = 0;
     #missed = 0;
+    /** Events waited because somebody was reading. */
+    #kept = false;
+    #later = 0;
     #shown = 0;
     #frame = 0;
     #last = 0;
@@ -88,6 +87,7 @@ class Live {
         this.#ending.abort();
         cancelAnimationFrame(this.#frame);
         clearTimeout(this.#timer);
+        clearTimeout(this.#later);
     }
 
     // What one sees
@@ -200,6 +200,8 @@ class Live {
 
     #take(event) {
         if (!event?.id || !fits(event, this.params)) return;
+        // By its words the server finds it, in what the stream does not tell as well.
+        if (this.params.get("q") && !this.#rows.has(event.id)) return void this.#catchUp();
         const there = this.#rows.get(event.id);
         if (there) {
             const fresh = row(event);
@@ -242,8 +244,20 @@ class Live {
     }
 
     #flush() {
-        if (this.#waiting.length === 0 || this.#held) return this.#news();
+        if (this.#waiting.length === 0) return this.#news();
+        if (this.#held) {
+            this.#kept = true;
+            return this.#news();
+        }
+        // More than goes in at a time has piled up meanwhile: no gap is left in the middle of the list.
+        const piled = this.#kept && this.#waiting.length + this.#missed > BATCH;
+        this.#kept = false;
         this.#missed = 0;
+        if (piled) {
+            this.#waiting.length = 0;
+            this.#load();
+            return this.#news();
+        }
         const batch = this.#waiting.slice(0, BATCH);
         this.#waiting.length = 0;
         this.#shown += batch.length;
@@ -319,7 +333,12 @@ class Live {
 
     /** What fits the filter and was not among what the stream told. */
     async #catchUp() {
-        if (this.#held || performance.now() - this.#asked < ASK_MS) return;
+        if (this.#held || this.#ending.signal.aborted) return;
+        const wait = ASK_MS - (performance.now() - this.#asked);
+        if (wait > 0) {
+            this.#later ||= setTimeout(() => { this.#later = 0; this.#catchUp(); }, wait);
+            return;
+        }
         this.#asked = performance.now();
         const turn = this.#turn;
         try {
