@@ -261,8 +261,6 @@ impl Door {
             return Err(Reason::Host);
         }
         let guest = self.who(&access, headers, peer)?;
-        // Reading too: what another page makes a browser ask for it cannot read, but we would work for it.
-        self.check_page(headers)?;
         if matches!(*method, Method::GET | Method::HEAD) {
             return Ok(guest);
         }
@@ -304,6 +302,12 @@ impl Door {
     }
 
     fn who(&self, access: &Access, headers: &HeaderMap, peer: Option<&Peer>) -> Result<Guest, Reason> {
+        let guest = self.whoever(access, headers, peer)?;
+        // For reading too: what another page makes a browser ask for it cannot read, but we would work for it.
+        self.check_page(headers).map(|()| guest)
+    }
+
+    fn whoever(&self, access: &Access, headers: &HeaderMap, peer: Option<&Peer>) -> Result<Guest, Reason> {
         let bearer = bearer(headers);
         if let (Some(Bearer::One(given)), Some(token)) = (&bearer, &self.token)
             && same(token, given)
