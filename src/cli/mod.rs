@@ -11,6 +11,7 @@ use crate::config::{Config, Problems};
 mod check;
 mod dead_letters;
 mod demo;
+mod doctor;
 mod door;
 mod explain;
 mod export;
@@ -119,6 +120,8 @@ enum Command {
     },
     /// List the messages that were given up, and why; send them again, or discard them
     DeadLetters(dead_letters::DeadLettersArgs),
+    /// Look at the machine, the config, the data and the other sides; say what to do about each finding
+    Doctor(doctor::DoctorArgs),
     /// Send a sample message to a destination and report what the other side said
     SendTest {
         /// Its name in the config
@@ -225,6 +228,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Tune(args) => tune::run(&load(at, Config::load_offline)?, args),
         Command::Export { since, data } => export::run(&load(at, Config::load_offline)?, since.as_deref(), data),
         Command::DeadLetters(args) => dead_letters::run(at, args),
+        Command::Doctor(args) => doctor::run(at, args),
         Command::SendTest { destination } => send_test::run(&load(at, Config::load)?, &destination),
         Command::Demo(args) => {
             let how: Load = if args.send { Config::load } else { Config::load_offline };

@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use reqwest::redirect::Policy;
-use reqwest::{Certificate, Client, ClientBuilder, Response, Url, header};
+use reqwest::{Certificate, Client, ClientBuilder, Method, Response, Url, header};
 
 use super::{DestinationSettings, Kind, Reply, Request};
 
@@ -66,6 +66,22 @@ impl Http {
                 let client = build(with)?;
                 Ok(made.get_or_init(|| client))
             }
+        }
+    }
+
+    /// Asks for what is at a URL, and posts nothing: for looking whether the other side is there.
+    pub(crate) async fn look(&self, method: Method, url: Url, timeout: Duration) -> Reply {
+        let local = is_local(&url);
+        if url.scheme() != "https" && !(url.scheme() == "http" && (local || self.plain_http_anywhere)) {
+            return Reply::Failed { why: "the URL must begin with https://".to_owned() };
+        }
+        let client = match self.client(local) {
+            Ok(client) => client,
+            Err(error) => return Reply::Failed { why: error.to_string() },
+        };
+        match client.request(method, url).timeout(timeout).send().await {
+            Ok(response) => read(response).await,
+            Err(error) => Reply::Failed { why: short(error) },
         }
     }
 

@@ -5,7 +5,10 @@ use std::path::{Path, PathBuf};
 use rusqlite::Connection;
 
 use super::{DeadLetter, Error, Result, Sent, files, rows};
-use crate::model::{Journaled, Message, Seq};
+use crate::model::{Journaled, Message, Name, Seq, Timestamp};
+
+/// A question about the newest entries looks at so many at most.
+const LOOKED_BACK: u64 = 200_000;
 
 /// The stored journal, read only. Sees what was durable at each batch, also while another process writes.
 #[derive(Debug)]
@@ -27,6 +30,26 @@ impl Reader {
         let connection = rows::connect_read_only(&path).map_err(|e| cannot(&e))?;
         rows::check_readable(&connection, &path)?;
         Ok(Self { connection })
+    }
+
+    /// The newest entry's position and its wall time; `None` while there is none.
+    ///
+    /// # Errors
+    /// When the database cannot be read, or its journal does not end where it should.
+    pub fn newest(&self) -> Result<Option<(Seq, Timestamp)>> {
+        let heads = rows::heads(&self.connection)?;
+        Ok((heads.seq.0 > 0).then_some((heads.seq, heads.wall)))
+    }
+
+    /// Wall time of a source's newest post among the last 200,000 entries.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn heard(&self, source: &Name) -> Result<Option<Timestamp>> {
+        let heads = rows::heads(&self.connection)?;
+        let after = Seq(heads.seq.0.saturating_sub(LOOKED_BACK));
+        let at = rows::newest_post(&self.connection, source, after).map_err(|e| rows::problem(&e))?;
+        Ok(at.map(|at| at.shifted(heads.wall.millis().saturating_sub(heads.at.millis()))))
     }
 
     /// Up to `limit` entries after `after`, in order; stops early past 4 MiB of bodies. Empty only at the end.

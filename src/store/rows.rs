@@ -328,6 +328,13 @@ pub(super) fn entries(connection: &Connection, after: Seq, limit: usize) -> Resu
     Ok(found)
 }
 
+/// Journal time of the newest post of a source after `after`.
+pub(super) fn newest_post(connection: &Connection, source: &Name, after: Seq) -> rusqlite::Result<Option<Timestamp>> {
+    let sql = "SELECT at FROM journal WHERE kind = 0 AND source = ?1 AND seq > ?2 ORDER BY seq DESC LIMIT 1";
+    let row = |row: &Row<'_>| Ok(Timestamp::from_millis(row.get(0)?));
+    connection.query_row(sql, (source.as_str(), int(after.0)), row).optional()
+}
+
 /// Those of these entries that are kept, up to about [`BATCH_BYTES`], and how many were looked at.
 pub(super) fn entries_at(connection: &Connection, seqs: &[Seq]) -> Result<(usize, Vec<Journaled>)> {
     let sql = "SELECT seq, at, kind, source, body, crc FROM journal WHERE seq = ?1";

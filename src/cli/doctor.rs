@@ -1,0 +1,179 @@
+//! `doctor`: looks at the machine, the config, the data folder and the other sides, and says what to do about each finding.
+//! Posts nothing, and prints no secret and no part of a URL that may hold one.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{Failure, config_path, out};
+use crate::clock::Clock;
+use crate::config::{self, Config, Level, Problems};
+use crate::model::plural;
+
+mod away;
+mod machine;
+mod report;
+mod server;
+
+use report::{Finding, Mark};
+
+/// Each check has this long.
+const LIMIT: Duration = Duration::from_secs(5);
+
+/// What to look at.
+#[derive(Debug, clap::Args)]
+pub(super) struct DoctorArgs {
+    /// The data folder, instead of `server.data`
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// Read variables from this file too, as the service does (lines NAME=VALUE)
+    #[arg(long, value_name = "FILE")]
+    env_file: Option<PathBuf>,
+    /// Only ask the running server whether it is well: for health checks
+    #[arg(long)]
+    quick: bool,
+}
+
+/// A variable's value, by its name.
+type Lookup = Box<dyn Fn(&str) -> Option<String>>;
+
+pub(super) fn run(named: Option<PathBuf>, args: DoctorArgs) -> Result<(), Failure> {
+    let from_file = args.env_file.as_deref().map(variables).transpose()?.unwrap_or_default();
+    let env: Lookup = Box::new(move |name| from_file.get(name).cloned().or_else(|| config::environment(name)));
+    let path = config_path(named.or_else(|| env("FOGHORN_CONFIG").map(PathBuf::from)));
+    // Files on a disk that hangs are looked at beside the rest; nothing waits for them at the end.
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let runtime = runtime.map_err(Failure::unexpected)?;
+    let findings = if args.quick {
+        let folder = match args.data {
+            Some(folder) => folder,
+            None => Config::load_offline(path.as_deref(), &env).map_err(|found| Failure::config(&found))?.server.data,
+        };
+        vec![runtime.block_on(within("server", server::alive(folder)))]
+    } else {
+        let (config, mut findings) = read_config(path.as_deref(), &env);
+        if let Some(file) = &args.env_file {
+            findings.extend(machine::private("the file of variables", file));
+        }
+        findings.extend(runtime.block_on(look(config, args.data)));
+        findings
+    };
+    runtime.shutdown_background();
+    out(&report::print(&findings));
+    match report::worst(&findings) {
+        Mark::Problem => Err(Failure { text: String::new(), code: 3 }),
+        Mark::Ok | Mark::Warning => Ok(()),
+    }
+}
+
+/// Everything but the config, at once; printed in the order of a message's way through Foghorn.
+async fn look(config: Option<Config>, data: Option<PathBuf>) -> Vec<Finding> {
+    let clock = Clock::system();
+    let config = config.map(Arc::new);
+    let folder = data.or_else(|| config.as_ref().map(|config| config.server.data.clone()));
+    let mut under_way = Vec::new();
+    let mut start = |check: &str, work: Work| {
+        let check = check.to_owned();
+        under_way.push(tokio::spawn(async move { within_all(&check, work).await }));
+    };
+    if let Some(folder) = folder.clone() {
+        let size = config.as_ref().map_or(0, |config| config.server.retention.size);
+        if let Some(config) = &config {
+            let (listen, folder) = (config.server.listen, folder.clone());
+            start("port", blocking(move || vec![machine::port(listen, &folder)]));
+        }
+        let (dir, also) = (folder.clone(), config.clone());
+        start("data folder", blocking(move || machine::folder(&dir, size)));
+        let sources = also.map(|c| c.sources.iter().map(|s| s.name.clone()).collect()).unwrap_or_default();
+        let dir = folder.clone();
+        start("journal", blocking(move || server::journal(&dir, sources, clock.wall())));
+        start("server", Box::pin(server::running(folder.clone())));
+    }
+    let mut skews = Vec::new();
+    let mut findings = Vec::new();
+    if let Some(config) = &config {
+        findings.extend(machine::secrets(config));
+        if let Some(url) = config.server.public_url.clone() {
+            let runs = folder.is_some_and(|folder| crate::store::is_held(&folder));
+            start("public_url", Box::pin(async move { vec![away::public_url(&url, runs).await] }));
+        }
+        let asked: Vec<_> = config.destinations.iter().cloned().map(|d| tokio::spawn(away::destination(d))).collect();
+        for (settings, asked) in config.destinations.iter().zip(asked) {
+            let failed = |_| (Finding::problem(&away::name(settings), "the check broke off", ""), None);
+            let (finding, skew) = asked.await.unwrap_or_else(failed);
+            findings.push(finding);
+            skews.extend(skew);
+        }
+    }
+    let mut first = vec![machine::clock(clock.wall(), machine::zone(), &skews)];
+    for one in under_way {
+        first.extend(one.await.unwrap_or_default());
+    }
+    first.extend(findings);
+    first
+}
+
+type Work = std::pin::Pin<Box<dyn Future<Output = Vec<Finding>> + Send>>;
+
+/// Work on files, off the threads that wait for the network.
+fn blocking(work: impl FnOnce() -> Vec<Finding> + Send + 'static) -> Work {
+    Box::pin(async move { tokio::task::spawn_blocking(work).await.unwrap_or_default() })
+}
+
+async fn within_all(check: &str, work: Work) -> Vec<Finding> {
+    let late = |_| vec![Finding::problem(check, "no answer within 5 s", "look at the disk, the network, or the load")];
+    tokio::time::timeout(LIMIT, work).await.unwrap_or_else(late)
+}
+
+async fn within(check: &str, work: impl Future<Output = Finding>) -> Finding {
+    let late = |_| Finding::problem(check, "no answer within 5 s", "");
+    tokio::time::timeout(LIMIT, work).await.unwrap_or_else(late)
+}
+
+/// The config, as far as it can be used, and what is wrong with it.
+fn read_config(path: Option<&Path>, env: &Lookup) -> (Option<Config>, Vec<Finding>) {
+    let said = |Problems(found): Problems| -> Vec<Finding> {
+        let finding = |problem: &config::Problem| {
+            let place = if problem.line == 0 { String::new() } else { format!(":{}", problem.line) };
+            let what = format!("{}{place}: {}", problem.file, problem.what);
+            let help = problem.help.clone().unwrap_or_default();
+            match problem.level {
+                Level::Warning => Finding::warning("config", what, help),
+                Level::Error => Finding::problem("config", what, help),
+            }
+        };
+        found.iter().map(finding).collect()
+    };
+    match Config::load(path, env) {
+        Ok(config) => {
+            let rules = plural(config.rules.rules().len() as u64, "rule");
+            let told: Vec<&str> = config.destinations.iter().map(|d| d.name.as_str()).collect();
+            let what = match path {
+                Some(path) => format!("{}: {rules}; tells {}", path.display(), told.join(", ")),
+                None => format!("no ./rules.yaml here, so the built-in rules apply; tells {}", told.join(", ")),
+            };
+            let mut findings = vec![Finding::ok("config", what)];
+            findings.extend(said(Problems(config.warnings.clone())));
+            (Some(config), findings)
+        }
+        // What does not need the missing secrets is still looked at.
+        Err(problems) => (Config::load_offline(path, env).ok(), said(problems)),
+    }
+}
+
+/// The lines NAME=VALUE of a file, as systemd reads them.
+fn variables(path: &Path) -> Result<BTreeMap<String, String>, Failure> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|e| Failure::usage(format!("--env-file: cannot read {}: {e}", path.display())))?;
+    let one = |line: &str| {
+        let (name, value) = line.trim().split_once('=').filter(|_| !line.trim_start().starts_with(['#', ';']))?;
+        let value = value.trim();
+        let bare = ['"', '\''].iter().find_map(|quote| value.strip_prefix(*quote)?.strip_suffix(*quote));
+        Some((name.trim().to_owned(), bare.unwrap_or(value).to_owned()))
+    };
+    Ok(text.lines().filter_map(one).collect())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,132 @@
+//! The other sides: each destination, and our own address as the world sees it. Nothing is posted.
+
+use std::time::Duration;
+
+use reqwest::{Method, Url};
+use tokio::net::TcpStream;
+
+use super::LIMIT;
+use super::report::Finding;
+use crate::clock::Clock;
+use crate::destination::http::{Http, is_local};
+use crate::destination::{DestinationSettings, Kind, Reply};
+use crate::model::Secret;
+
+/// How a destination is called in findings.
+pub(super) fn name(settings: &DestinationSettings) -> String {
+    format!("destination {}", settings.name)
+}
+
+/// Name, connection and certificate of a destination; and by how many seconds its clock is ahead of ours. It is asked for
+/// the head of its first page: the path, which is the secret, is not sent, and the host, which may be one, not printed.
+pub(super) async fn destination(settings: DestinationSettings) -> (Finding, Option<(String, i64)>) {
+    let check = name(&settings);
+    let url = match &settings.kind {
+        Kind::Slack { url } | Kind::Teams { url } | Kind::Webhook { url, .. } => url,
+        Kind::Console => return (Finding::ok(&check, "prints here; nobody else is told"), None),
+    };
+    let Some(origin) = origin(url) else {
+        return (Finding::problem(&check, "its URL is not a URL", ""), None);
+    };
+    // What stands for a secret that is missing; the config's findings say which.
+    if origin.host_str() == Some("missing.invalid") {
+        return (Finding::warning(&check, "not asked: its URL is missing", ""), None);
+    }
+    let clock = Clock::system();
+    let left = || LIMIT.saturating_sub(clock.elapsed());
+    let through_proxy = !is_local(&origin) && proxied();
+    if !through_proxy && let Err((what, help)) = connect(&origin, left()).await {
+        return (Finding::problem(&check, what, help), None);
+    }
+    match Http::new(false).look(Method::HEAD, origin.clone(), left()).await {
+        Reply::Http { date, .. } => {
+            let way = match (through_proxy, origin.scheme()) {
+                (true, _) => "through the proxy of the environment",
+                (_, "https") => "by name, connection and certificate",
+                _ => "by name and connection, without TLS",
+            };
+            let took = clock.elapsed().as_millis();
+            let date = date.and_then(|date| jiff::fmt::rfc2822::parse(date.trim()).ok());
+            let ahead = date.map(|date| date.timestamp().as_second() - clock.wall().seconds());
+            let what = format!("reachable, {way}, in {took} ms. Try it: foghorn send-test {}", settings.name);
+            (Finding::ok(&check, what), ahead.map(|ahead| (settings.name.to_string(), ahead)))
+        }
+        Reply::Failed { why } => {
+            let help = if why.contains("certificate") {
+                "a proxy that opens TLS? Add its CA to this machine: update-ca-certificates. Is the clock right?"
+            } else {
+                "it was connected to, but did not answer: is it the right host, or something in between?"
+            };
+            (Finding::problem(&check, format!("TLS or HTTP: {why}"), help), None)
+        }
+        Reply::Printed => (Finding::ok(&check, "prints here"), None),
+    }
+}
+
+/// Looks the host up, and connects to one of its addresses.
+async fn connect(origin: &Url, within: Duration) -> Result<(), (String, &'static str)> {
+    const DNS: &str = "look at the URL and at /etc/resolv.conf";
+    const TCP: &str = "is it up? Does a firewall let this machine out to it? Behind a proxy, set HTTPS_PROXY";
+    let clock = Clock::system();
+    let host = origin.host_str().unwrap_or_default().trim_start_matches('[').trim_end_matches(']').to_owned();
+    let port = origin.port_or_known_default().unwrap_or(443);
+    let found = tokio::time::timeout(within, tokio::net::lookup_host((host, port))).await;
+    let addresses: Vec<_> = match found {
+        Ok(Ok(addresses)) => addresses.collect(),
+        Ok(Err(_)) => return Err(("DNS: the host in its URL is not found".to_owned(), DNS)),
+        Err(_) => return Err(("DNS: no answer within 5 s".to_owned(), DNS)),
+    };
+    let left = within.saturating_sub(clock.elapsed());
+    match tokio::time::timeout(left, TcpStream::connect(addresses.as_slice())).await {
+        Ok(Ok(_)) => Ok(()),
+        Ok(Err(error)) => Err((format!("TCP: {}", plain(&error)), TCP)),
+        Err(_) => Err(("TCP: no connection within 5 s".to_owned(), TCP)),
+    }
+}
+
+/// An error of the system without its number.
+fn plain(error: &std::io::Error) -> String {
+    let text = error.to_string().to_lowercase();
+    text.split(" (os error").next().unwrap_or_default().to_owned()
+}
+
+/// Scheme, host and port of a URL.
+fn origin(url: &Secret) -> Option<Url> {
+    let mut origin = Url::parse(url.expose()).ok().filter(Url::has_host)?;
+    origin.set_path("/");
+    origin.set_query(None);
+    origin.set_fragment(None);
+    origin.set_username("").ok()?;
+    origin.set_password(None).ok()?;
+    Some(origin)
+}
+
+fn proxied() -> bool {
+    let names = ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"];
+    names.iter().any(|name| crate::config::environment(name).is_some_and(|value| !value.is_empty()))
+}
+
+/// Whether our own public address leads to a Foghorn.
+pub(super) async fn public_url(url: &str, runs: bool) -> Finding {
+    const CHECK: &str = "public_url";
+    const REACH: &str = "look at its DNS name, the proxy before Foghorn, and the firewall. From within a network its own \
+                         public address may not be reachable: then ask from elsewhere";
+    let Ok(healthz) = Url::parse(&format!("{url}/healthz")) else {
+        return Finding::problem(CHECK, "not a URL", "write it as in https://foghorn.example.net");
+    };
+    match Http::new(true).look(Method::GET, healthz, LIMIT).await {
+        Reply::Http { status: 200, body, .. } if body.trim() == "ok" => {
+            Finding::ok(CHECK, format!("{url} leads to a Foghorn"))
+        }
+        Reply::Http { status, .. } if !runs => {
+            let what = format!("{url} answers {status}; no server runs here that it could lead to");
+            Finding::warning(CHECK, what, "start the server, and ask again")
+        }
+        Reply::Http { status, .. } => {
+            let what = format!("{url}/healthz answers {status}, and not as Foghorn does");
+            Finding::warning(CHECK, what, "have the proxy hand on /healthz, /mist and /silence/ to this server")
+        }
+        Reply::Failed { why } => Finding::problem(CHECK, format!("{url}: {why}"), REACH),
+        Reply::Printed => Finding::ok(CHECK, url),
+    }
+}

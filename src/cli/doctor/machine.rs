@@ -1,0 +1,193 @@
+//! This machine: its clock, the port, the data folder, and who may read the secrets.
+
+use std::fs::{self, OpenOptions};
+use std::io::{ErrorKind, Write as _};
+use std::net::SocketAddr;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::path::Path;
+
+use super::report::Finding;
+use crate::config::Config;
+use crate::model::{Timestamp, human_duration};
+use crate::store;
+use crate::web::access::Address;
+
+/// No clock of a machine that this was built for shows less: 1 January 2026, …
+const BUILT: Timestamp = Timestamp::from_millis(1_767_225_600_000);
+/// … nor more: 1 January 2100.
+const FAR: Timestamp = Timestamp::from_millis(4_102_444_800_000);
+/// A clock may be off by this much.
+const SKEW_SECONDS: i64 = 5;
+/// Less free space than this will not do.
+const LEAST_FREE: u64 = 64 << 20;
+/// A secret shorter than this can be guessed.
+const LEAST_SECRET: usize = 16;
+
+/// The zone of this machine by its name, or why there is none.
+pub(super) fn zone() -> Result<String, String> {
+    let zone = jiff::tz::TimeZone::try_system().map_err(|e| e.to_string())?;
+    Ok(zone.iana_name().unwrap_or("of no name").to_owned())
+}
+
+/// `skews`: how many seconds each destination's clock is ahead of ours, by its name.
+pub(super) fn clock(now: Timestamp, zone: Result<String, String>, skews: &[(String, i64)]) -> Finding {
+    const SET: &str = "switch on NTP: timedatectl set-ntp true";
+    let said = now.rfc3339();
+    if !(BUILT..FAR).contains(&now) {
+        return Finding::problem("clock", format!("this machine says it is {said}"), SET);
+    }
+    let zone = match zone {
+        Ok(zone) => zone,
+        Err(why) => {
+            let what = format!("{said}; the time zone of this machine cannot be told, so times are UTC: {why}");
+            return Finding::warning("clock", what, "set one: timedatectl set-timezone Europe/Berlin");
+        }
+    };
+    // Where destinations differ, one of them is wrong; the nearest is believed.
+    match skews.iter().min_by_key(|(_, seconds)| seconds.abs()) {
+        Some((name, off)) if off.abs() > SKEW_SECONDS => {
+            let way = if *off > 0 { "behind" } else { "ahead of" };
+            let span = human_duration(std::time::Duration::from_secs(off.unsigned_abs()));
+            Finding::warning("clock", format!("{said}: {span} {way} the clock of {name}"), SET)
+        }
+        Some((name, _)) => Finding::ok("clock", format!("{said}, zone {zone}; agrees with {name}")),
+        None => Finding::ok("clock", format!("{said}, zone {zone}; no other clock to compare with")),
+    }
+}
+
+pub(super) fn port(listen: SocketAddr, folder: &Path) -> Finding {
+    if store::is_held(folder) {
+        return match Address::read(folder) {
+            Some(address) if address.port() == listen.port() || listen.port() == 0 => {
+                Finding::ok("port", format!("the server listens on {address}"))
+            }
+            Some(address) => {
+                let what = format!("the server listens on {address}, the config says {listen}");
+                Finding::warning(
+                    "port",
+                    what,
+                    "`server.listen` takes effect at the next start, and --listen overrides it",
+                )
+            }
+            None => Finding::warning("port", "the server does not listen yet", "ask again in a few seconds"),
+        };
+    }
+    match std::net::TcpListener::bind(listen) {
+        Ok(_) => Finding::ok("port", format!("{listen} is free")),
+        Err(error) => {
+            let help = match error.kind() {
+                ErrorKind::AddrInUse => format!(
+                    "see who has it: ss -ltnp 'sport = :{}'. Stop that, or choose another in `server.listen`",
+                    listen.port()
+                ),
+                ErrorKind::PermissionDenied => "ports below 1024 are for root: take 8080, and a proxy before it".into(),
+                ErrorKind::AddrNotAvailable => "this machine has no such address: see `ip address`".into(),
+                _ => String::new(),
+            };
+            Finding::problem("port", format!("cannot listen on {listen}: {error}"), help)
+        }
+    }
+}
+
+/// The data folder: whose it is, whether it can be written, and how much room it has for `kept` bytes of database.
+pub(super) fn folder(dir: &Path, kept: u64) -> Vec<Finding> {
+    let at = dir.display();
+    let problem = |what: String, help: String| vec![Finding::problem("data folder", what, help)];
+    let meta = match fs::metadata(dir) {
+        Ok(meta) if meta.is_dir() => meta,
+        Ok(_) => return problem(format!("{at} is not a folder"), "name another with `server.data` or --data".into()),
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            let help = "`foghorn serve` makes it at its first start; is it the folder that your service names?";
+            return vec![Finding::warning("data folder", format!("{at} is not there yet"), help)];
+        }
+        Err(error) => return problem(format!("{at}: {error}"), AS_USER.into()),
+    };
+    let me = rustix::process::geteuid().as_raw();
+    let mut findings = Vec::new();
+    if meta.uid() != me {
+        let what = format!("{at} belongs to user {}, and this runs as user {me}: writing was not tried", meta.uid());
+        findings.push(Finding::warning("data folder", what, AS_USER));
+    } else if let Err(error) = try_writing(dir) {
+        return problem(format!("cannot write into {at}: {error}"), writing_help(&error));
+    } else if meta.permissions().mode() & 0o007 != 0 {
+        let what = format!("{at}: everyone on this machine may look into it");
+        findings.push(Finding::warning("data folder", what, format!("chmod 700 {at}")));
+    } else {
+        findings.push(Finding::ok("data folder", format!("{at} can be written")));
+    }
+    findings.extend(room(dir, kept));
+    findings
+}
+
+pub(super) const AS_USER: &str = "run this as the user that serves: sudo -u foghorn foghorn doctor …";
+
+fn writing_help(error: &std::io::Error) -> String {
+    match error.kind() {
+        ErrorKind::StorageFull => "the disk is full: make room".to_owned(),
+        ErrorKind::ReadOnlyFilesystem => "mounted read only: look at `mount` and the kernel's log".to_owned(),
+        _ => "give it to the user that serves: chown -R foghorn: DIR".to_owned(),
+    }
+}
+
+fn try_writing(dir: &Path) -> std::io::Result<()> {
+    let path = dir.join(format!(".doctor-{}", std::process::id()));
+    let written = OpenOptions::new().write(true).create_new(true).open(&path).and_then(|mut file| {
+        file.write_all(&[0; 4_096])?;
+        file.sync_all()
+    });
+    let _ = fs::remove_file(&path);
+    written
+}
+
+fn room(dir: &Path, kept: u64) -> Option<Finding> {
+    let disk = rustix::fs::statvfs(dir).ok()?;
+    let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+    let used = fs::metadata(dir.join("foghorn.db")).map_or(0, |meta| meta.len());
+    Some(judge_room(free, kept.saturating_sub(used)))
+}
+
+/// `grows`: how many bytes the database may still become bigger.
+pub(super) fn judge_room(free: u64, grows: u64) -> Finding {
+    let (mib, more) = (free >> 20, grows >> 20);
+    let what = format!("{mib} MiB free; the database may grow by {more} MiB");
+    let help =
+        "make room, or lower `server.retention.size`. A full disk is answered 503, and Mist's events are lost then";
+    if free < LEAST_FREE {
+        Finding::problem("disk", what, help)
+    } else if free < grows {
+        Finding::warning("disk", what, help)
+    } else {
+        Finding::ok("disk", what)
+    }
+}
+
+/// The secrets of the sources, and who may read the files that hold some.
+pub(super) fn secrets(config: &Config) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for source in &config.sources {
+        let check = format!("secret of `{}`", source.name);
+        let short = source.secrets.iter().any(|secret| secret.expose().len() < LEAST_SECRET);
+        findings.push(if source.secrets.is_empty() {
+            let help = "set MIST_WEBHOOK_SECRET, or `secrets` of the source, to the secret that Mist has";
+            let who = if source.allow_unsigned { "anyone" } else { "this machine" };
+            Finding::warning(&check, format!("there is none: unsigned posts are taken from {who}"), help)
+        } else if short {
+            let what = format!("shorter than {LEAST_SECRET} characters: it can be guessed");
+            Finding::warning(&check, what, "take a better one, here and in Mist: openssl rand -hex 32")
+        } else {
+            Finding::ok(&check, "posts must be signed")
+        });
+    }
+    findings.extend(private("the token", &config.server.data.join("token")));
+    findings
+}
+
+/// A file that holds secrets and that everyone may read.
+pub(super) fn private(what: &str, path: &Path) -> Option<Finding> {
+    let mode = fs::metadata(path).ok()?.permissions().mode() & 0o7777;
+    let at = path.display();
+    (mode & 0o007 != 0).then(|| {
+        let what = format!("{what}, {at}, can be read by everyone on this machine (mode {mode:04o})");
+        Finding::warning("secrets", what, format!("chmod o= {at}"))
+    })
+}

@@ -1,0 +1,73 @@
+//! What was found, and how it reads.
+
+use std::fmt::Write as _;
+
+/// How grave a finding is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Mark {
+    /// As it should be.
+    Ok,
+    /// Works, and is worth a look.
+    Warning,
+    /// Does not work.
+    Problem,
+}
+
+/// One thing that was looked at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Finding {
+    pub(super) mark: Mark,
+    check: String,
+    what: String,
+    /// What to do; empty where there is nothing to do.
+    help: String,
+}
+
+impl Finding {
+    pub(super) fn ok(check: &str, what: impl Into<String>) -> Self {
+        Self::new(Mark::Ok, check, what, "")
+    }
+
+    pub(super) fn warning(check: &str, what: impl Into<String>, help: impl Into<String>) -> Self {
+        Self::new(Mark::Warning, check, what, help)
+    }
+
+    pub(super) fn problem(check: &str, what: impl Into<String>, help: impl Into<String>) -> Self {
+        Self::new(Mark::Problem, check, what, help)
+    }
+
+    pub(super) fn new(mark: Mark, check: &str, what: impl Into<String>, help: impl Into<String>) -> Self {
+        Self { mark, check: check.to_owned(), what: what.into(), help: help.into() }
+    }
+}
+
+/// The gravest of them.
+pub(super) fn worst(findings: &[Finding]) -> Mark {
+    findings.iter().map(|finding| finding.mark).max().unwrap_or(Mark::Ok)
+}
+
+/// One line each, with what to do below it, and the sum at the end.
+pub(super) fn print(findings: &[Finding]) -> String {
+    let mut text = String::new();
+    for Finding { mark, check, what, help } in findings {
+        let mark = match mark {
+            Mark::Ok => "ok",
+            Mark::Warning => "warning",
+            Mark::Problem => "PROBLEM",
+        };
+        let _ = writeln!(text, "{mark:<8} {check}: {what}");
+        for line in help.lines() {
+            let _ = writeln!(text, "         = {line}");
+        }
+    }
+    let count = |mark| findings.iter().filter(|finding| finding.mark == mark).count() as u64;
+    let (problems, warnings) = (count(Mark::Problem), count(Mark::Warning));
+    let plural = crate::model::plural;
+    let _ = match (problems, warnings) {
+        (0, 0) => writeln!(text, "all is well"),
+        (0, _) => writeln!(text, "{}", plural(warnings, "warning")),
+        (_, 0) => writeln!(text, "{}", plural(problems, "problem")),
+        _ => writeln!(text, "{}, {}", plural(problems, "problem"), plural(warnings, "warning")),
+    };
+    text
+}

@@ -1,0 +1,154 @@
+//! The journal, and the server that may be running on it.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use reqwest::StatusCode;
+
+use super::report::Finding;
+use crate::destination::http;
+use crate::model::{Name, Secret, Timestamp, human_duration, plural};
+use crate::store::{self, Reader};
+use crate::web::access::{self, Address};
+
+/// A network that sends nothing for longer is unusual.
+const QUIET: Duration = Duration::from_secs(86_400);
+const PORTAL: &str =
+    "in Mist's portal, look at the webhook: its URL, its topics, whether it is enabled; and press its test";
+
+/// Whether the database can be read, how new it is, and when each source was heard last.
+pub(super) fn journal(dir: &Path, sources: Vec<Name>, now: Timestamp) -> Vec<Finding> {
+    let (database, marker) = (dir.join("foghorn.db"), dir.join("foghorn.marker"));
+    if !database.exists() && !marker.exists() {
+        return vec![Finding::ok("journal", "none yet: the first start makes it")];
+    }
+    let damaged = |what: String| {
+        let help = "stop the server, keep a copy of the folder, and restore a backup (docs/install.md); a newer \
+                    database wants a newer Foghorn";
+        vec![Finding::problem("journal", what, help)]
+    };
+    let reader = match Reader::open(dir) {
+        Ok(reader) => reader,
+        Err(error) => return damaged(error.to_string()),
+    };
+    let newest = match reader.newest() {
+        Ok(newest) => newest,
+        Err(error) => return damaged(error.to_string()),
+    };
+    let mut findings = vec![match newest {
+        Some((seq, at)) => Finding::ok("journal", format!("its newest entry, {seq}, is {}", ago(now, at))),
+        None => Finding::ok("journal", "empty"),
+    }];
+    for source in sources {
+        let check = format!("heard of `{source}`");
+        findings.push(match reader.heard(&source) {
+            Ok(Some(at)) if now.since(at) > QUIET => Finding::warning(&check, ago(now, at), PORTAL),
+            Ok(Some(at)) => Finding::ok(&check, ago(now, at)),
+            Ok(None) => Finding::warning(&check, "nothing that is still kept", PORTAL),
+            Err(error) => Finding::problem(&check, error.to_string(), ""),
+        });
+    }
+    findings
+}
+
+fn ago(now: Timestamp, then: Timestamp) -> String {
+    if then > now.shifted(5_000) {
+        return format!("{} in the future: was the clock set back?", human_duration(then.since(now)));
+    }
+    match now.since(then) {
+        span if span < Duration::from_secs(1) => "new".to_owned(),
+        span => format!("{} old", human_duration(Duration::from_secs(span.as_secs()))),
+    }
+}
+
+/// Where the server of this folder listens, where one runs.
+fn address(dir: &Path) -> Option<SocketAddr> {
+    Address::read(dir).filter(|_| store::is_held(dir))
+}
+
+/// For health checks: the server is there and answers.
+pub(super) async fn alive(dir: PathBuf) -> Finding {
+    let Some(address) = address(&dir) else {
+        return Finding::problem("server", format!("none runs on {}", dir.display()), "");
+    };
+    match ask(address, "healthz", None).await {
+        Ok((StatusCode::OK, _)) => Finding::ok("server", format!("{address} answers")),
+        Ok((status, _)) => Finding::problem("server", format!("{address} answers {status}"), ""),
+        Err(why) => Finding::problem("server", format!("{address}: {why}"), ""),
+    }
+}
+
+/// The running server: whether it keeps up, and what it counted.
+pub(super) async fn running(dir: PathBuf) -> Vec<Finding> {
+    const RESTART: &str = "restart it: systemctl restart foghorn; its log may say why: journalctl -u foghorn";
+    let Some(address) = address(&dir) else {
+        let what = format!("none runs on {}", dir.display());
+        return vec![Finding::warning("server", what, "start it: systemctl start foghorn")];
+    };
+    let token = match access::read_token(&dir) {
+        Ok(token) => token,
+        Err(error) => return vec![Finding::warning("server", format!("not asked: {error}"), super::machine::AS_USER)],
+    };
+    let mut findings = match ask(address, "readyz", Some(&token)).await {
+        Ok((StatusCode::OK, _)) => vec![Finding::ok("server", format!("{address} is ready"))],
+        Ok((StatusCode::SERVICE_UNAVAILABLE, _)) => {
+            let help = "wait: it takes posts meanwhile";
+            vec![Finding::warning("server", "it still judges what came before its start", help)]
+        }
+        Ok((status, _)) => return vec![Finding::problem("server", format!("{address} answers {status}"), RESTART)],
+        Err(why) => return vec![Finding::problem("server", format!("{address}: {why}"), RESTART)],
+    };
+    if let Ok((StatusCode::OK, text)) = ask(address, "metrics", Some(&token)).await {
+        findings.extend(counted(&text));
+    }
+    findings
+}
+
+/// What the metrics say: the version that runs, posts that were refused, messages that were given up.
+pub(super) fn counted(text: &str) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let mine = format!("version=\"{}\"", env!("CARGO_PKG_VERSION"));
+    if sum(text, "foghorn_build_info", &mine) == 0 {
+        let what = "another version runs than this one";
+        findings.push(Finding::warning("server", what, "after an upgrade: systemctl restart foghorn"));
+    }
+    let (refused, taken) =
+        (sum(text, "foghorn_posts_total", "answer=\"401\""), sum(text, "foghorn_posts_total", "answer=\"200\""));
+    const SECRETS: &str = "the secret here and the one in Mist must be the same: set MIST_WEBHOOK_SECRET, or list both \
+                           under `secrets` while you change it";
+    findings.push(match (refused, taken) {
+        (0, _) => Finding::ok("signatures", format!("none refused since the start; {} taken", plural(taken, "post"))),
+        (_, 0) => Finding::problem(
+            "signatures",
+            format!("all of {} since the start were refused", plural(refused, "post")),
+            SECRETS,
+        ),
+        _ => {
+            let what = format!("{} refused since the start, {taken} taken", plural(refused, "post"));
+            Finding::warning("signatures", what, SECRETS)
+        }
+    });
+    let dead = sum(text, "foghorn_message_fates", "fate=\"dead\"");
+    if dead > 0 {
+        let help = "see why: foghorn dead-letters; then send them again, or discard them";
+        findings.push(Finding::warning("dead letters", format!("{} given up", plural(dead, "message")), help));
+    }
+    findings
+}
+
+/// The sum of a metric over its rows that hold this label.
+fn sum(text: &str, name: &str, label: &str) -> u64 {
+    let rows = text.lines().filter(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with('{')));
+    rows.filter(|line| line.contains(label)).filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum()
+}
+
+async fn ask(address: SocketAddr, path: &str, token: Option<&Secret>) -> Result<(StatusCode, String), String> {
+    let mut request = http::direct().map_err(|e| e.to_string())?.get(format!("http://{address}/{path}"));
+    if let Some(token) = token {
+        request = request.bearer_auth(token.expose());
+    }
+    let failed = |error: reqwest::Error| format!("it does not answer ({})", error.without_url());
+    let response = request.timeout(super::LIMIT).send().await.map_err(failed)?;
+    Ok((response.status(), response.text().await.map_err(failed)?))
+}

@@ -1,0 +1,48 @@
+use super::*;
+use crate::model::Timestamp;
+
+fn at(text: &str) -> Timestamp {
+    Timestamp::parse_rfc3339(text).unwrap()
+}
+
+#[test]
+fn findings_read_so() {
+    let now = at("2026-11-24T04:00:00Z");
+    let zone = || Ok("Europe/Berlin".to_owned());
+    let findings = [
+        machine::clock(now, zone(), &[]),
+        machine::clock(now, zone(), &[("slack".into(), -1), ("teams".into(), 90)]),
+        machine::clock(now, zone(), &[("slack".into(), 90)]),
+        machine::clock(now, zone(), &[("slack".into(), -3_600)]),
+        machine::clock(now, Err("no /etc/localtime".into()), &[]),
+        machine::clock(at("1970-01-01T00:00:09Z"), zone(), &[]),
+        machine::judge_room(1 << 20, 1 << 30),
+        machine::judge_room(1 << 29, 1 << 30),
+        machine::judge_room(1 << 33, 1 << 30),
+    ];
+    insta::assert_snapshot!(report::print(&findings));
+    assert_eq!(report::worst(&findings), Mark::Problem);
+}
+
+#[test]
+fn what_the_server_counted_reads_so() {
+    let metrics = |refused: u64, taken: u64, dead: u64, version: &str| {
+        let text = format!(
+            "foghorn_posts_total{{source=\"mist\",answer=\"200\"}} {taken}\nfoghorn_posts_total{{source=\"mist\",answer=\"401\"}} {refused}\n\
+             foghorn_message_fates{{destination=\"slack\",fate=\"dead\"}} {dead}\nfoghorn_build_info{{version=\"{version}\"}} 1\n"
+        );
+        report::print(&server::counted(&text))
+    };
+    let mine = env!("CARGO_PKG_VERSION");
+    let said = [metrics(0, 12, 0, mine), metrics(3, 12, 1, mine), metrics(3, 0, 0, mine), metrics(0, 0, 0, "0.0.1")];
+    insta::assert_snapshot!(said.join("--\n"));
+}
+
+#[test]
+fn variables_are_read_as_systemd_does() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), "# a=1\n; b=2\nC = 3\nD=\"four = 4\"\n  E='5'\nnothing\nF=\n").unwrap();
+    let read: Vec<_> = variables(file.path()).unwrap().into_iter().collect();
+    let expected = [("C", "3"), ("D", "four = 4"), ("E", "5"), ("F", "")];
+    assert_eq!(read, expected.map(|(name, value)| (name.to_owned(), value.to_owned())));
+}

@@ -1,0 +1,115 @@
+//! `foghorn doctor` from outside: what it finds, and that it posts and shows nothing.
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod support;
+
+use std::net::TcpListener;
+use std::path::Path;
+
+use serde_json::json;
+use support::{Chat, Foghorn, SECRET, binary, device_event, eventually};
+
+/// `foghorn doctor ARGS` in this folder: exit code, and what it printed.
+async fn doctor(folder: &Path, args: &[&str]) -> (i32, String) {
+    let mut command = binary();
+    command.arg("doctor").args(args).current_dir(folder).env("MIST_WEBHOOK_SECRET", SECRET.repeat(2));
+    let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+    let said = [output.stdout, output.stderr].concat();
+    (output.status.code().unwrap(), String::from_utf8(said).unwrap())
+}
+
+fn rules(port: u16, destinations: &str) -> String {
+    format!(
+        "server: {{listen: \"127.0.0.1:{port}\"}}\nsources: {{mist: {{secrets: [\"env:MIST_WEBHOOK_SECRET\"]}}}}\n\
+         destinations:\n{destinations}rules:\n  - {{name: down, match: {{condition: ap_offline}}}}\n"
+    )
+}
+
+/// A port that nobody listens on.
+fn free() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+fn has(said: &str, mark: &str, text: &str) {
+    let found = said.lines().any(|line| line.starts_with(mark) && line.contains(text));
+    assert!(found, "no `{mark}` with {text:?} in\n{said}");
+}
+
+#[tokio::test]
+async fn what_is_alive_is_told_from_what_is_dead_and_nothing_is_posted() {
+    let chat = Chat::start().await;
+    let (dead, folder) = (free(), tempfile::tempdir().unwrap());
+    let destinations = format!(
+        "  alive: {{webhook: {{url: \"{}\"}}}}\n  dead: {{webhook: {{url: \"http://127.0.0.1:{dead}/canary\"}}}}\n\
+         \x20 nowhere: {{webhook: {{url: \"https://canary.invalid/canary\"}}}}\n  untrusted: {{webhook: {{url: \"https://{}/canary\"}}}}\n",
+        chat.url("/canary/canary"),
+        chat.address,
+    );
+    std::fs::write(folder.path().join("rules.yaml"), rules(free(), &destinations)).unwrap();
+    let (code, said) = doctor(folder.path(), &[]).await;
+    assert_eq!(code, 3, "{said}");
+    has(&said, "ok", "destination alive: reachable");
+    has(&said, "PROBLEM", "destination dead: TCP: connection refused");
+    has(&said, "PROBLEM", "destination nowhere: DNS: ");
+    has(&said, "PROBLEM", "destination untrusted: TLS or HTTP: ");
+    has(&said, "warning", "data folder: data is not there yet");
+    has(&said, "warning", "server: none runs");
+    assert!(!said.contains("canary"), "{said}");
+    assert!(!folder.path().join("data").exists(), "it looks, and makes nothing");
+    let asked = chat.all();
+    assert!(asked.iter().all(|one| one.body.is_null() && !one.path.contains("canary")), "{asked:?}");
+}
+
+#[tokio::test]
+async fn a_server_that_does_well_is_said_to_and_its_refusals_are_counted() {
+    let chat = Chat::start().await;
+    let destination = format!("  chat: {{webhook: {{url: \"{}\"}}}}\n", chat.url("/x"));
+    let foghorn = Foghorn::start(&rules(0, &destination)).await;
+    foghorn.post("device-events", json!([device_event("AP_DISCONNECTED", 1)])).await;
+    let dir = foghorn.dir.clone();
+    let (code, said) = doctor(&dir, &[]).await;
+    assert_eq!(code, 0, "{said}");
+    has(&said, "ok", "server: 127.0.0.1:");
+    has(&said, "ok", "signatures: none refused since the start; 1 post taken");
+    has(&said, "ok", "heard of `mist`: ");
+    has(&said, "ok", "port: the server listens");
+
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let forged = client.post(format!("{}/mist", foghorn.address)).header("x-mist-signature-v2", "00").body("{}");
+    assert_eq!(forged.send().await.unwrap().status(), 401);
+    has(&doctor(&dir, &[]).await.1, "warning", "signatures: 1 post refused since the start, 1 taken");
+
+    assert_eq!(doctor(&dir, &["--quick"]).await.0, 0);
+    let keep = foghorn.kill();
+    // The lock goes with the process.
+    eventually("the lock to go", || (!foghorn::store::is_held(&dir.join("data"))).then_some(())).await;
+    let (code, said) = doctor(&dir, &["--quick"]).await;
+    assert_eq!(code, 3, "{said}");
+    has(&said, "PROBLEM", "server: none runs");
+    drop(keep);
+}
+
+#[tokio::test]
+async fn each_thing_that_is_wrong_is_found() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port();
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+    write("rules.yaml", &rules(port, "  c: {webhook: {url: \"env:CANARY\"}}\n"));
+    std::fs::create_dir(folder.path().join("data")).unwrap();
+    write("data/foghorn.marker", "");
+    let (code, said) = doctor(folder.path(), &[]).await;
+    assert_eq!(code, 3, "{said}");
+    has(&said, "PROBLEM", "the environment variable CANARY, which is not set");
+    has(&said, "PROBLEM", &format!("port: cannot listen on 127.0.0.1:{port}"));
+    has(&said, "PROBLEM", "journal: ");
+    has(&said, "warning", "destination c: not asked: its URL is missing");
+
+    // As the service has it, with a file of variables.
+    write("env", &format!("CANARY=\"http://127.0.0.1:{}/canary\"\n", free()));
+    let (_, said) = doctor(folder.path(), &["--env-file", "env"]).await;
+    has(&said, "PROBLEM", "destination c: TCP: connection refused");
+    has(&said, "warning", "the file of variables, env, can be read by everyone");
+    assert!(!said.contains("/canary"), "{said}");
+    assert_eq!(doctor(folder.path(), &["--env-file", "gone"]).await.0, 2);
+}
