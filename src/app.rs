@@ -17,6 +17,7 @@ use crate::history::{self, Feed};
 use crate::links::{LinkKey, SilenceLinks};
 use crate::metrics::Metrics;
 use crate::model::{Message, Name, Record, RulesRecord, plural};
+use crate::notify::Manager;
 use crate::processor::Processor;
 use crate::render::Templates;
 use crate::store::{Sqlite, Store};
@@ -118,7 +119,10 @@ pub async fn run_by(
     let door = web::Door::for_this_machine().map_err(|e| Error::Start(format!("no randomness: {e}")))?;
     let door = door.opened(access(&config), token, public_url);
     let feed = Feed::default();
-    let processor = on_own_thread("processor", processor.with_feed(feed.clone()).run(stop.clone()));
+    let manager = Manager::from_environment(config::environment);
+    let pulse = manager.pulse();
+    let processor = processor.with_feed(feed.clone()).with_pulse(pulse.clone());
+    let processor = on_own_thread("processor", processor.run(stop.clone()));
     let indexed = on_own_thread("indexer", history::keep_indexed(store.clone(), stop.clone()));
 
     let looking = web::events::Looking {
@@ -146,6 +150,7 @@ pub async fn run_by(
     let server = tokio::spawn(web::serve(listener, web::routes(&state), limits, stop.clone()));
     // Removed at the end: a file that stays behind names a server that was killed.
     let _noted = web::access::Address::note(data, address).map_err(|e| Error::Start(e.to_string()))?;
+    let reported = tokio::spawn(manager.report(format!("listening on {address}"), pulse, stop.clone()));
     started(&config, Running { address, store: store.clone(), stop: stop.clone() });
 
     let kinds = destination_kinds;
@@ -153,6 +158,7 @@ pub async fn run_by(
         Live { store, templates, links, state, kinds, sender, dispatching: Some(dispatching), metrics, loaded, asked };
     let outcome = live.until_stopped(config, processor, &stop).await;
     let drained = async {
+        let _ = reported.await;
         let _ = server.await;
         let _ = indexed.await;
         live.stop_dispatching().await;

@@ -9,7 +9,7 @@
 //!
 //! The floors; a module uses only floors below its own (`tests/architecture.rs` holds them):
 //! * 0: [`model`], the words
-//! * 1: [`clock`], [`rules`], [`render`], [`pacing`], [`metrics`], [`links`], [`password`]: small parts
+//! * 1: [`clock`], [`rules`], [`render`], [`pacing`], [`metrics`], [`links`], [`password`], [`notify`]: small parts
 //! * 2: [`engine`], [`source`], [`destination`], [`store`], [`simulate`]: the core, and one file per outside thing
 //! * 3: [`config`], [`fold`], [`history`], [`processor`], [`dispatcher`], [`replay`], [`diff`], [`tune`], [`explain`], [`trial`], [`web`]: settings, and what runs
 //! * 4, 5: [`app`], [`cli`]: the doors
@@ -28,6 +28,7 @@ pub mod history;
 pub mod links;
 pub mod metrics;
 pub mod model;
+pub mod notify;
 pub mod pacing;
 pub mod password;
 pub mod processor;

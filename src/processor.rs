@@ -12,6 +12,7 @@ use crate::fold::{Applied, Compile, Fold, Remark, messages};
 use crate::history::{Added, Feed, History};
 use crate::metrics::Metrics;
 use crate::model::{Message, Record, Seq, Timestamp};
+use crate::notify::Pulse;
 use crate::render::Templates;
 use crate::rules::RuleSet;
 use crate::store::{Step, Store};
@@ -60,6 +61,7 @@ pub struct Processor<S> {
     fold: Fold,
     history: History,
     feed: Feed,
+    pulse: Pulse,
     /// Everything up to here is folded.
     folded: Seq,
     /// Everything up to here was committed before the restart: its messages exist.
@@ -120,6 +122,7 @@ impl<S: Store> Processor<S> {
             fold,
             history,
             feed: Feed::default(),
+            pulse: Pulse::default(),
             folded,
             committed: recovered.cursor,
             snapshot,
@@ -141,6 +144,12 @@ impl<S: Store> Processor<S> {
         Self { feed, ..self }
     }
 
+    /// Beats with every step, and while there is nothing to do as often as this pulse asks for.
+    #[must_use]
+    pub fn with_pulse(self, pulse: Pulse) -> Self {
+        Self { pulse, ..self }
+    }
+
     /// How far it is, and which silences are in force.
     #[must_use]
     pub fn published(&self) -> watch::Receiver<Published> {
@@ -154,6 +163,7 @@ impl<S: Store> Processor<S> {
     pub async fn run(mut self, stop: CancellationToken) -> Result<(), crate::store::Error> {
         let mut appended = self.store.appended();
         loop {
+            self.pulse.beat();
             let entries = self.store.read(self.folded, BATCH).await?;
             if entries.is_empty() {
                 self.caught_up().await?;
@@ -266,6 +276,8 @@ impl<S: Store> Processor<S> {
             match error {
                 crate::store::Error::Transient(why) => {
                     warn!(why, "the store cannot write; judging waits");
+                    // A new process could not write either.
+                    self.pulse.beat();
                     tokio::time::sleep(wait).await;
                     wait = (wait * 2).min(Duration::from_secs(5));
                 }
@@ -305,7 +317,7 @@ impl<S: Store> Processor<S> {
             return Ok(());
         }
         let now = self.store.clock().now();
-        let idle = if self.looked.1 { LOOK_AFTER } else { SNAPSHOT_AFTER };
+        let idle = if self.looked.1 { LOOK_AFTER } else { SNAPSHOT_AFTER }.min(self.pulse.every());
         let until_due = self.fold.next_wakeup().map(|due| due.since(now));
         if until_due.is_some_and(|wait| wait.is_zero()) {
             return self.append(Record::Tick).await;

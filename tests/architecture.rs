@@ -10,7 +10,7 @@ use std::path::Path;
 /// Every top-level module and its floor. A new module needs a line here.
 const FLOORS: &[(u8, &[&str])] = &[
     (0, &["model"]),
-    (1, &["clock", "rules", "render", "pacing", "metrics", "links", "password"]),
+    (1, &["clock", "rules", "render", "pacing", "metrics", "links", "password", "notify"]),
     (2, &["engine", "source", "destination", "store", "simulate"]),
     (3, &["config", "fold", "history", "processor", "dispatcher", "replay", "diff", "tune", "explain", "trial", "web"]),
     (4, &["app"]),
