@@ -356,19 +356,23 @@ fn exposed(listen: SocketAddr, sources: &[SourceSettings]) -> Option<String> {
 }
 
 /// A file that holds secrets and that others may read.
-#[cfg(unix)]
 fn warn_if_readable(path: &Path, reader: &mut Reader<'_>) {
+    let Some(mode) = mode(path).filter(|mode| mode & 0o044 != 0) else { return };
+    let what = format!("holds secrets in plain text and others may read it (mode {mode:04o})");
+    reader.problems.warn(At::default(), what, format!("chmod 600 {}", path.display()));
+}
+
+/// Who may do what with a file, where the system says.
+#[cfg(unix)]
+fn mode(path: &Path) -> Option<u32> {
     use std::os::unix::fs::PermissionsExt;
-    let Ok(meta) = std::fs::metadata(path) else { return };
-    let mode = meta.permissions().mode() & 0o7777;
-    if mode & 0o044 != 0 {
-        let what = format!("holds secrets in plain text and others may read it (mode {mode:04o})");
-        reader.problems.warn(At::default(), what, format!("chmod 600 {}", path.display()));
-    }
+    std::fs::metadata(path).ok().map(|meta| meta.permissions().mode() & 0o7777)
 }
 
 #[cfg(not(unix))]
-fn warn_if_readable(_: &Path, _: &mut Reader<'_>) {}
+fn mode(_: &Path) -> Option<u32> {
+    None
+}
 
 #[cfg(test)]
 mod tests;

@@ -250,7 +250,14 @@ impl Reader<'_> {
         if let Some(path) = text.strip_prefix("file:") {
             let path = self.path(path);
             return match std::fs::read_to_string(&path) {
-                Ok(value) if !value.trim().is_empty() => Some(Secret::new(value.trim())),
+                Ok(value) if !value.trim().is_empty() => {
+                    if let Some(mode) = super::mode(&path).filter(|mode| mode & 0o004 != 0) {
+                        let path = path.display();
+                        let what = format!("`{key}`: everyone on this machine may read {path} (mode {mode:04o})");
+                        self.problems.warn(node.at, what, format!("chmod o= {path}"));
+                    }
+                    Some(Secret::new(value.trim()))
+                }
                 Ok(_) => {
                     self.problems.error(node.at, format!("`{key}`: {} is empty", path.display()), "");
                     None

@@ -212,6 +212,20 @@ fn secrets_in_a_readable_file_are_named() {
     );
     fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
     assert_eq!(Config::load(Some(&path), &none).unwrap().warnings.len(), 1);
+
+    let secret = folder.path().join("secret");
+    fs::write(&secret, "canary").unwrap();
+    fs::write(
+        &path,
+        "sources: {mist: {secrets: [\"file:secret\"]}}\nrules: [{name: a, match: {type: AP_RESTARTED}}]\n",
+    )
+    .unwrap();
+    for (mode, named) in [(0o644, true), (0o604, true), (0o640, false), (0o600, false)] {
+        fs::set_permissions(&secret, fs::Permissions::from_mode(mode)).unwrap();
+        let printed = Problems(Config::load(Some(&path), &none).unwrap().warnings).to_string();
+        assert_eq!(printed.contains("everyone on this machine may read"), named, "{printed}");
+        assert!(!printed.contains("canary"), "{printed}");
+    }
 }
 
 #[test]
