@@ -1,0 +1,89 @@
+//! What a service manager gets: the unit's hardening, the package's files, and the conversation over `NOTIFY_SOCKET`.
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod support;
+
+use std::os::unix::net::UnixDatagram;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use support::{binary, eventually};
+
+const UNIT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/packaging/foghorn.service");
+
+#[test]
+fn the_unit_exposes_little() {
+    let told = Command::new("systemd-analyze").args(["security", "--offline=true", UNIT]).output();
+    let Ok(told) = told else {
+        eprintln!("systemd-analyze is not here: not checked");
+        return;
+    };
+    let text = String::from_utf8_lossy(&told.stdout).into_owned();
+    let level = text.lines().find_map(|line| line.split("exposure level for foghorn.service: ").nth(1));
+    let level: f64 =
+        level.and_then(|level| level.split(' ').next()?.parse().ok()).unwrap_or_else(|| panic!("{told:?}"));
+    assert!(level < 2.0, "{text}");
+}
+
+#[test]
+fn the_unit_starts_what_the_package_installs() {
+    let unit = std::fs::read_to_string(UNIT).unwrap();
+    for line in [
+        "Type=notify",
+        "WatchdogSec=60",
+        "ExecStart=/usr/bin/foghorn serve --config /etc/foghorn/rules.yaml --data /var/lib/foghorn",
+        "EnvironmentFile=-/etc/foghorn/env",
+        "RestartPreventExitStatus=2 3",
+    ] {
+        assert!(unit.lines().any(|found| found == line), "{line}");
+    }
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let manifest = std::fs::read_to_string(root.join("Cargo.toml")).unwrap();
+    let deb = manifest.split("[package.metadata.deb]").nth(1).unwrap();
+    let assets = deb.split("assets = [").nth(1).unwrap().split("\n]").next().unwrap();
+    for (from, to) in assets.lines().filter_map(|line| {
+        let mut parts = line.trim().trim_start_matches('[').split('"').skip(1).step_by(2);
+        Some((parts.next()?, parts.next()?))
+    }) {
+        let made = from.starts_with("target/") || from.contains('*');
+        assert!(made || root.join(from).is_file(), "{from}");
+        if let Some(name) = to.strip_prefix("etc/") {
+            assert!(deb.contains(&format!("\"/etc/{name}\"")), "{to} is no conf-file");
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_service_manager_hears_when_it_is_ready_moves_and_stops() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("notify");
+    let ear = UnixDatagram::bind(&path).unwrap();
+    ear.set_nonblocking(true).unwrap();
+    let mut child = binary()
+        .args(["serve", "--listen", "127.0.0.1:0"])
+        .current_dir(folder.path())
+        .env("NOTIFY_SOCKET", &path)
+        .env("WATCHDOG_USEC", "400000")
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let next = || {
+        let mut text = [0; 256];
+        let size = ear.recv(&mut text).ok()?;
+        Some(String::from_utf8_lossy(&text[..size]).into_owned())
+    };
+    let ready = eventually("READY", next).await;
+    let address = ready.strip_prefix("READY=1\nSTATUS=listening on ").unwrap_or_else(|| panic!("{ready}"));
+    // It takes posts before it says so.
+    std::net::TcpStream::connect(address).unwrap();
+    // Idle, and still moving.
+    for _ in 0..5 {
+        assert_eq!(eventually("the watchdog's tick", next).await, "WATCHDOG=1");
+    }
+    Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();
+    let last = eventually("STOPPING", || next().filter(|said| said != "WATCHDOG=1")).await;
+    assert!(last.starts_with("STOPPING=1"), "{last}");
+    let status = eventually("the process to end", || child.try_wait().unwrap()).await;
+    assert!(status.success());
+}
