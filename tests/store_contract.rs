@@ -229,24 +229,51 @@ async fn events_are_found_by_words_and_an_index_that_is_lost_begins_anew() {
     assert_eq!(store.indexed(), row(3, None).id);
 }
 
+/// A data folder as an older release left it.
+fn left_by_schema(version: u32, dir: &Path) {
+    let old = match version {
+        1 => include_str!("fixtures/store/v1.sql"),
+        _ => include_str!("fixtures/store/v2.sql"),
+    };
+    rusqlite::Connection::open(dir.join("foghorn.db")).unwrap().execute_batch(old).unwrap();
+}
+
 #[tokio::test]
-async fn a_database_of_schema_1_is_taken_over_as_it_is() {
-    let dir = tempfile::tempdir().unwrap();
-    let old = rusqlite::Connection::open(dir.path().join("foghorn.db")).unwrap();
-    old.execute_batch(include_str!("fixtures/store/v1.sql")).unwrap();
-    drop(old);
-    let before = Reader::open(dir.path()).unwrap().entries(Seq(0)).collect::<Result<Vec<_>, _>>().unwrap();
-    assert_eq!(before.len(), 5);
-    for round in 0..2 {
-        let store = open(dir.path());
-        assert_eq!(store.read(Seq(0), 100).await.unwrap(), before, "the journal is the same");
-        let recovered = store.recover().await.unwrap();
-        assert_eq!((recovered.cursor, recovered.snapshot.is_some()), (Seq(5 + round), true));
-        assert_eq!(store.fates_of(&"console".into()).delivered, 1);
-        assert_eq!(store.count().await.unwrap(), round, "what became of events is kept from now on");
-        store.commit(Step { events: vec![row(6, None)].into(), ..step(6, vec![]) }).await.unwrap();
-        assert_eq!(store.count().await.unwrap(), 1);
+async fn a_database_of_an_older_schema_is_taken_over_as_it_is() {
+    // Schema; entries of the journal; messages delivered; events whose fate is known.
+    for (version, entries, delivered, events) in [(1, 5, 1, 0), (2, 3, 2, 6)] {
+        let dir = tempfile::tempdir().unwrap();
+        left_by_schema(version, dir.path());
+        let before = Reader::open(dir.path()).unwrap().entries(Seq(0)).collect::<Result<Vec<_>, _>>().unwrap();
+        assert_eq!(before.len() as u64, entries);
+        for round in 0..2 {
+            let store = open(dir.path());
+            assert_eq!(store.read(Seq(0), 100).await.unwrap(), before, "schema {version}: the journal is the same");
+            let recovered = store.recover().await.unwrap();
+            assert_eq!((recovered.cursor, recovered.snapshot.is_some()), (Seq(entries + round), true));
+            assert_eq!(store.fates_of(&"console".into()).delivered, delivered);
+            assert_eq!(store.count().await.unwrap(), events + round, "what became of events is kept from now on");
+            let next = entries + 1;
+            store.commit(Step { events: vec![row(next, None)].into(), ..step(next, vec![]) }).await.unwrap();
+            assert_eq!(store.count().await.unwrap(), events + 1);
+        }
     }
+}
+
+#[tokio::test]
+async fn what_waited_in_an_older_schema_waits_on_and_is_found_by_its_short_name() {
+    let dir = tempfile::tempdir().unwrap();
+    left_by_schema(2, dir.path());
+    let (store, gone) = (open(dir.path()), Name::new("gone"));
+    assert_eq!(titles(&store, "gone").await, ["3 APs are offline at Home"]);
+    assert_eq!(store.again("f2m59x", vec![gone.clone()]).await.unwrap(), Acted::Stands("queued"));
+    let console = Name::new("console");
+    assert_eq!(
+        store.again("f2m59x", vec![console.clone()]).await.unwrap(),
+        Acted::Done(vec![(console, DeliveryId(4))]),
+        "it is sent once more, although the release that made it did not know how"
+    );
+    assert_eq!(store.fates_of(&gone), MessageFates { total: 1, queued: 1, ..MessageFates::default() });
 }
 
 #[tokio::test]

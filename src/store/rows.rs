@@ -120,12 +120,7 @@ pub(super) fn open(path: &Path) -> Result<Connection> {
             transaction.pragma_update(None, "user_version", VERSION).map_err(fatal)?;
             transaction.commit().map_err(fatal)?;
         }
-        (_, APPLICATION, newer) => {
-            return Err(Error::Fatal(format!(
-                "{} was written by a newer Foghorn (schema {newer}; this one knows {VERSION})",
-                path.display()
-            )));
-        }
+        (_, APPLICATION, version) => return Err(newer(path, version)),
         _ => return Err(Error::Fatal(format!("{} is not a Foghorn database", path.display()))),
     }
     Ok(connection)
@@ -165,7 +160,15 @@ pub(super) fn check_readable(connection: &Connection, path: &Path) -> Result<()>
     if (1..=VERSION).contains(&version) {
         return Ok(());
     }
-    Err(Error::Fatal(format!("{} has schema {version}; this Foghorn knows {VERSION}", path.display())))
+    Err(newer(path, version))
+}
+
+fn newer(path: &Path, version: i64) -> Error {
+    Error::Fatal(format!(
+        "{} was written by a newer Foghorn (schema {version}; this one knows {VERSION}). Nothing was changed. Run that version, \
+         or restore a backup from before the upgrade",
+        path.display()
+    ))
 }
 
 /// Where everything stood. Fails where the end of the journal is not the end that was written.
