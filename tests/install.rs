@@ -87,3 +87,68 @@ async fn the_service_manager_hears_when_it_is_ready_moves_and_stops() {
     let status = eventually("the process to end", || child.try_wait().unwrap()).await;
     assert!(status.success());
 }
+
+/// Runs as nobody, who may write nowhere but in the data folder, on a root that is mounted read only: for root, who can arrange that.
+#[tokio::test]
+async fn nobody_serves_on_a_read_only_root() {
+    let may = Command::new("unshare").args(["--mount", "setpriv", "--clear-groups", "true"]).output();
+    if !may.is_ok_and(|output| output.status.success()) {
+        eprintln!("this user cannot mount and become nobody (that is for root): not checked");
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let (program, data) = (folder.path().join("foghorn"), folder.path().join("data"));
+    std::fs::copy(env!("CARGO_BIN_EXE_foghorn"), &program).unwrap();
+    std::fs::create_dir(&data).unwrap();
+    let open = std::os::unix::fs::PermissionsExt::from_mode;
+    std::fs::set_permissions(folder.path(), open(0o755)).unwrap();
+    std::fs::set_permissions(&program, open(0o755)).unwrap();
+    std::os::unix::fs::chown(&data, Some(65_534), Some(65_534)).unwrap();
+    std::fs::set_permissions(&data, open(0o700)).unwrap();
+    // A mount namespace of its own; what is mounted below the root is remounted too, and the data folder is put back.
+    let script = r#"set -e
+        mount --make-rprivate /
+        mount --bind data data
+        awk '$5 != "/" && $5 !~ "^/(proc|sys|dev)" {print $5}' /proc/self/mountinfo | while read -r at; do
+            case "$at" in "$PWD"/data) ;; *) mount -o remount,bind,ro "$at" ;; esac
+        done
+        mount -o remount,bind,ro /
+        if touch "$PWD/written" 2>/dev/null; then echo "the root can be written" >&2; exit 9; fi
+        exec setpriv --reuid=65534 --regid=65534 --clear-groups --no-new-privs --inh-caps=-all --bounding-set=-all \
+            ./foghorn serve --listen 127.0.0.1:0 --data data"#;
+    let mut child = Command::new("unshare")
+        .args(["--mount", "sh", "-c", script])
+        .current_dir(folder.path())
+        .env_clear()
+        .env("PATH", std::env::var("PATH").unwrap())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut said = std::io::BufReader::new(child.stdout.take().unwrap());
+    let line = tokio::task::spawn_blocking(move || {
+        let mut line = String::new();
+        std::io::BufRead::read_line(&mut said, &mut line).unwrap();
+        line
+    })
+    .await
+    .unwrap();
+    let Some(address) = line.trim().strip_prefix("listening on ") else {
+        let _ = child.kill();
+        let output = child.wait_with_output().unwrap();
+        panic!("{line}{}", String::from_utf8_lossy(&output.stderr));
+    };
+    let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap();
+    assert!(
+        status.contains("\nUid:\t65534\t65534\t65534\t65534\n") && status.contains("\nCapEff:\t0000000000000000\n"),
+        "{status}"
+    );
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let body = serde_json::json!({"topic": "device-events", "events": [support::device_event("AP_DISCONNECTED", 1)]});
+    let answer = client.post(format!("{address}/mist")).json(&body).send().await.unwrap();
+    assert_eq!(answer.status(), 200, "{:?}", answer.text().await);
+    Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();
+    let status = eventually("the process to end", || child.try_wait().unwrap()).await;
+    assert!(status.success());
+    assert!(data.join("foghorn.db").exists());
+}
