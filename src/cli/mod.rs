@@ -16,6 +16,7 @@ mod door;
 mod explain;
 mod export;
 mod hash_password;
+mod repair;
 mod replay;
 mod send_test;
 mod serve;
@@ -122,6 +123,8 @@ enum Command {
     DeadLetters(dead_letters::DeadLettersArgs),
     /// Look at the machine, the config, the data and the other sides; say what to do about each finding
     Doctor(doctor::DoctorArgs),
+    /// Save what is whole in a damaged data folder: writes a new database, keeps the old one
+    Repair(repair::RepairArgs),
     /// Send a sample message to a destination and report what the other side said
     SendTest {
         /// Its name in the config
@@ -229,6 +232,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Export { since, data } => export::run(&load(at, Config::load_offline)?, since.as_deref(), data),
         Command::DeadLetters(args) => dead_letters::run(at, args),
         Command::Doctor(args) => doctor::run(at, args),
+        Command::Repair(args) => repair::run(at, args),
         Command::SendTest { destination } => send_test::run(&load(at, Config::load)?, &destination),
         Command::Demo(args) => {
             let how: Load = if args.send { Config::load } else { Config::load_offline };

@@ -23,6 +23,7 @@ pub(super) fn run(named: Option<PathBuf>, args: ServeArgs) -> Result<(), Failure
     {
         eprintln!("foghorn: --listen: {what}; {help}");
     }
+    let folder = args.data.clone().unwrap_or_else(|| config.server.data.clone());
     let instead = app::Instead { listen: args.listen, data: args.data };
     let templates = config.load_templates().map_err(|problems| Failure::config(&problems))?;
     log_to_stderr(config.server.log, "info");
@@ -32,9 +33,17 @@ pub(super) fn run(named: Option<PathBuf>, args: ServeArgs) -> Result<(), Failure
     let ended = runtime.block_on(app::run(config, templates, instead));
     runtime.shutdown_timeout(std::time::Duration::from_secs(1));
     ended.map_err(|error| match error {
-        app::Error::Start(text) => Failure::start(text),
-        app::Error::Failed(text) => Failure::unexpected(text),
+        app::Error::Start(text) => Failure::start(with_way_out(text, &folder)),
+        app::Error::Failed(text) => Failure::unexpected(with_way_out(text, &folder)),
     })
+}
+
+/// What to do about a database that is damaged.
+fn with_way_out(text: String, folder: &std::path::Path) -> String {
+    if text.contains("damaged") {
+        return format!("{text}; `foghorn repair --data {}` saves what is whole", folder.display());
+    }
+    text
 }
 
 /// glibc gives each of our threads an arena to allocate from, and keeps in each what its thread took most at any time: in a

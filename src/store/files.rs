@@ -76,7 +76,7 @@ fn make(dir: &Path) -> std::io::Result<()> {
 }
 
 /// File names are durable only once their folder is.
-fn sync_folder(dir: &Path) -> std::io::Result<()> {
+pub(super) fn sync_folder(dir: &Path) -> std::io::Result<()> {
     if cfg!(unix) { File::open(dir)?.sync_all() } else { Ok(()) }
 }
 
@@ -89,7 +89,7 @@ pub fn is_held(dir: &Path) -> bool {
     }
 }
 
-fn lock(dir: &Path) -> Result<File> {
+pub(super) fn lock(dir: &Path) -> Result<File> {
     let cannot = |e: std::io::Error| Error::Fatal(format!("data folder {}: cannot write {LOCK}: {e}", dir.display()));
     let path = dir.join(LOCK);
     let mut file =

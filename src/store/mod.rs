@@ -18,6 +18,7 @@ mod events;
 mod files;
 mod past;
 mod reader;
+mod repair;
 mod rows;
 mod search;
 mod sqlite;
@@ -30,6 +31,7 @@ pub use events::{
 };
 pub use files::is_held;
 pub use reader::Reader;
+pub use repair::{Repaired, repair};
 pub use sqlite::Sqlite;
 
 /// What went wrong with the store.

@@ -300,7 +300,7 @@ impl Entry {
     }
 }
 
-fn entry_checksum(seq: Seq, at: Timestamp, kind: i64, source: &str, body: &[u8]) -> i64 {
+pub(super) fn entry_checksum(seq: Seq, at: Timestamp, kind: i64, source: &str, body: &[u8]) -> i64 {
     let (seq, at, kind) = (seq.0.to_le_bytes(), at.millis().to_le_bytes(), kind.to_le_bytes());
     let length = source.len().to_le_bytes();
     checksum(&[&seq, &at, &kind, &length, source.as_bytes(), body])

@@ -1,0 +1,66 @@
+//! `repair`: what is whole in a damaged data folder, made into one that serves.
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+
+use super::{Failure, load, out};
+use crate::config::Config;
+use crate::model::plural;
+use crate::store::{Repaired, repair};
+
+/// Which folder, and where to.
+#[derive(Debug, clap::Args)]
+pub(super) struct RepairArgs {
+    /// The data folder, instead of `server.data`
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// Write what was saved into this folder; otherwise the damaged database is set aside beside its repaired copy
+    #[arg(long, value_name = "DIR")]
+    to: Option<PathBuf>,
+}
+
+pub(super) fn run(config: Option<PathBuf>, args: RepairArgs) -> Result<(), Failure> {
+    let folder = match args.data {
+        Some(folder) => folder,
+        None => load(config, Config::load_offline)?.server.data,
+    };
+    let failed = |e: crate::store::Error| {
+        let text = e.to_string();
+        let code = if text.contains("is in use by") { 5 } else { 1 };
+        Failure { text: format!("foghorn: {text}"), code }
+    };
+    let repaired = repair(&folder, args.to.as_deref()).map_err(failed)?;
+    out(&report(&repaired));
+    Ok(())
+}
+
+fn report(repaired: &Repaired) -> String {
+    let Repaired { entries, lost, messages, damaged_messages, .. } = repaired;
+    let [queued, delivered, digested, dead, discarded] = messages;
+    let mut text = format!("repaired: {}\n", repaired.database.display());
+    let _ = writeln!(text, "kept: {entries} journal entries (posts, silences, rules)");
+    let _ = writeln!(
+        text,
+        "kept: {} (queued {queued}, delivered {delivered}, digested {digested}, dead {dead}, discarded {discarded})",
+        plural(messages.iter().sum(), "message")
+    );
+    match repaired.snapshot {
+        Some(seq) => {
+            let _ =
+                writeln!(text, "kept: the state of all alerts as of entry {seq}; what came after it is judged again");
+            text.push_str("the live page lists the events from there on; `export` and `replay --stored` have all\n");
+        }
+        None => text.push_str("the state of all alerts was not whole: it is made again from the journal\n"),
+    }
+    let _ = writeln!(text, "lost: {lost} journal entries, {damaged_messages} stored messages");
+    if *lost == 0 && *damaged_messages == 0 {
+        text.push_str("messages in pages of which nothing is left are not counted\n");
+    }
+    if repaired.cursor_guessed {
+        text.push_str("how far it was judged could not be read: some messages may be told again\n");
+    }
+    if let Some(aside) = &repaired.set_aside {
+        let _ = writeln!(text, "the damaged database is {}: delete it when you miss nothing", aside.display());
+    }
+    text
+}

@@ -1,0 +1,313 @@
+//! What is whole in a damaged database, in a new one. The old one is never written to.
+//!
+//! Rows are taken from wherever they stand, without the damaged file's own order. Journal entries, the snapshot and messages
+//! prove themselves by their checksums. What else there is can be made again: the processor folds the journal anew.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use rusqlite::{Connection, OptionalExtension};
+
+use super::files::{self, Folder};
+use super::rows::{self, Entry, QUEUED, problem, uint};
+use super::{Error, Result};
+use crate::clock::Clock;
+use crate::model::{Record, Seq, Timestamp};
+
+mod pages;
+
+use pages::{Found, Pages, Value};
+
+/// Entries may lack for so long: what is older than a longer gap was taken by retention and is no part of the journal.
+const GAP: i64 = 100_000;
+/// Rows in one transaction.
+const AT_ONCE: usize = 5_000;
+
+/// What was kept and what was lost.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Repaired {
+    /// Where the repaired database is.
+    pub database: PathBuf,
+    /// Where the damaged one was put; `None` where it stays.
+    pub set_aside: Option<PathBuf>,
+    /// Journal entries kept, and of how many nothing was found.
+    pub entries: u64,
+    /// Entries that are lost. Ticks stand in their place, so that all others keep their numbers.
+    pub lost: u64,
+    /// Messages kept, by state: queued, delivered, digested, dead, discarded.
+    pub messages: [u64; 5],
+    /// Messages found whose text is damaged.
+    pub damaged_messages: u64,
+    /// Where the engine goes on from: the snapshot's position. `None`: from the oldest entry kept.
+    pub snapshot: Option<Seq>,
+    /// How far the journal was judged was not to be read: it was taken from what had been judged at least.
+    pub cursor_guessed: bool,
+}
+
+/// Makes a sound database of what is whole in `from`'s: in `to`, or in `from` itself, where the damaged one is set aside.
+///
+/// # Errors
+/// One line that names the folder: in use, nothing to be found in it, or not writable. Then nothing was changed.
+pub fn repair(from: &Path, to: Option<&Path>) -> Result<Repaired> {
+    let named = |e: &dyn std::fmt::Display| Error::Fatal(format!("data folder {}: {e}", from.display()));
+    if !from.is_dir() {
+        return Err(named(&"there is no such folder"));
+    }
+    let _held = files::lock(from)?;
+    let damaged = files::database(from);
+    if !damaged.exists() && !beside(&damaged, "-wal").exists() {
+        return Err(named(&"it has no database"));
+    }
+    let claimed = to.map(Folder::claim).transpose()?;
+    let target = files::database(to.unwrap_or(from));
+    if to.is_some() && target.exists() {
+        return Err(Error::Fatal(format!("{} is there already: name a folder without one", target.display())));
+    }
+    let new = beside(&target, ".repairing");
+    remove(&new);
+    let made = salvage(&damaged, &new);
+    if made.as_ref().map_or(true, |repaired| repaired.entries == 0 && repaired.messages.iter().sum::<u64>() == 0) {
+        remove(&new);
+        made?;
+        return Err(named(&"nothing of a Foghorn database was found in it, so nothing was changed"));
+    }
+    let mut repaired = made?;
+    let placed = || -> std::io::Result<Option<PathBuf>> {
+        fs::File::open(&new)?.sync_all()?;
+        let aside = if to.is_some() { None } else { Some(set_aside(&damaged)?) };
+        fs::rename(&new, &target)?;
+        files::sync_folder(to.unwrap_or(from))?;
+        Ok(aside)
+    };
+    repaired.set_aside = placed().map_err(|e| named(&e))?;
+    if let Some(folder) = claimed {
+        folder.mark()?;
+    }
+    repaired.database = target;
+    Ok(repaired)
+}
+
+fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    PathBuf::from(name)
+}
+
+/// A database of ours that nobody needs, with its log.
+fn remove(database: &Path) {
+    for suffix in ["", "-wal", "-shm"] {
+        let _ = fs::remove_file(beside(database, suffix));
+    }
+}
+
+/// Moves the damaged database and its log to a name that is free. The index of the search goes: it is made anew.
+fn set_aside(database: &Path) -> std::io::Result<PathBuf> {
+    let free = |n: u32| if n == 1 { ".damaged".to_owned() } else { format!(".damaged{n}") };
+    let taken = |name: &str| beside(database, name).exists() || beside(database, &format!("{name}-wal")).exists();
+    let name = (1..=u32::MAX).map(free).find(|name| !taken(name)).unwrap_or_default();
+    let aside = beside(database, &name);
+    for suffix in ["", "-wal"] {
+        if beside(database, suffix).exists() {
+            fs::rename(beside(database, suffix), beside(&aside, suffix))?;
+        }
+    }
+    let _ = fs::remove_file(beside(database, "-shm"));
+    remove(&database.with_file_name("search.db"));
+    Ok(aside)
+}
+
+/// Writes what is whole in `damaged` to `new`.
+fn salvage(damaged: &Path, new: &Path) -> Result<Repaired> {
+    let pages = Pages::open(damaged, &beside(damaged, "-wal"))?;
+    let connection = rows::open(new)?;
+    let failed = |e: rusqlite::Error| Error::Fatal(format!("cannot write {}: {e}", new.display()));
+    let mut sieve = Sieve { connection: &connection, waiting: 0, heads: None, judged: 0, damaged_messages: 0 };
+    connection.execute_batch("BEGIN").map_err(failed)?;
+    pages.rows(|found| sieve.take(found).map_err(failed))?;
+    let (heads, judged, damaged_messages) = (sieve.heads, sieve.judged, sieve.damaged_messages);
+    connection.execute_batch("COMMIT; BEGIN").map_err(failed)?;
+    let mut repaired = Repaired { damaged_messages, ..Repaired::default() };
+    join(&connection, heads, judged, &mut repaired)?;
+    connection.execute_batch("COMMIT; PRAGMA wal_checkpoint(TRUNCATE)").map_err(failed)?;
+    connection.close().map_err(|(_, e)| failed(e))?;
+    Ok(repaired)
+}
+
+/// Where everything stood: position, time, wall time, cursor, last delivery.
+type Stood = (i64, i64, i64, i64, i64);
+
+/// Tells rows of ours from everything else, and keeps the best of each.
+struct Sieve<'c> {
+    connection: &'c Connection,
+    waiting: usize,
+    heads: Option<Stood>,
+    /// So far was judged at least.
+    judged: i64,
+    damaged_messages: u64,
+}
+
+impl Sieve<'_> {
+    fn take(&mut self, (id, columns): Found) -> rusqlite::Result<()> {
+        use Value::{Blob, Int, Null, Text};
+        match columns.as_slice() {
+            [Null, Int(at), Int(kind), Text(source), Blob(body), Int(crc)] => {
+                self.entry((id, *at, *kind, source, body, *crc))?;
+            }
+            [Null, Text(_), Int(0..=4), Int(_), _, Int(_), Int(0 | 1), _, _, Blob(body), Int(crc), ..]
+                if id > 0 && matches!(columns.len(), 11 | 12) =>
+            {
+                if *crc == rows::checksum(&[body]) {
+                    self.message(id, &columns)?;
+                } else {
+                    self.damaged_messages += 1;
+                }
+            }
+            [Null, Blob(body), Int(crc)] if *crc == rows::checksum(&[body]) => {
+                self.judged = self.judged.max(id);
+                self.put("INSERT OR IGNORE INTO snapshot (seq, body, crc) VALUES (?1, ?2, ?3)", (id, body, crc))?;
+            }
+            [Null, Int(at), Blob(body), Int(crc)] if *crc == rows::checksum(&[body]) => {
+                self.judged = self.judged.max(id);
+                let sql = "INSERT OR IGNORE INTO seen (seq, at, body, crc) VALUES (?1, ?2, ?3, ?4)";
+                self.put(sql, (id, at, body, crc))?;
+            }
+            [Null, Int(seq), Int(at), Int(wall), Int(cursor), Int(last)] if id == 1 && cursor <= seq && *seq > 0 => {
+                let heads = (*seq, *at, *wall, *cursor, *last);
+                // It only ever moves on.
+                let is_newer = |old: &Stood| (heads.0, heads.3, heads.4) >= (old.0, old.3, old.4);
+                if self.heads.as_ref().is_none_or(is_newer) {
+                    self.heads = Some(heads);
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn entry(&mut self, (seq, at, kind, source, body, crc): (i64, i64, i64, &str, &[u8], i64)) -> rusqlite::Result<()> {
+        if seq < 1 || crc != rows::entry_checksum(Seq(uint(seq)), Timestamp::from_millis(at), kind, source, body) {
+            return Ok(());
+        }
+        let sql = "INSERT OR IGNORE INTO journal (seq, at, kind, source, body, crc) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+        self.put(sql, (seq, at, kind, source, body, crc))
+    }
+
+    /// Of two states of one message the later counts: what was settled stays settled, so that nothing is sent again.
+    fn message(&mut self, id: i64, columns: &[Value]) -> rusqlite::Result<()> {
+        let columns: Vec<_> = (1..12).map(|n| columns.get(n).cloned().unwrap_or(Value::Null)).collect();
+        let sql = format!(
+            "INSERT INTO outbox (id, dest, state, attempts, first_try, due, plain, why, settled_at, body, crc, message)
+                 VALUES ({id}, ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)
+             ON CONFLICT (id) DO UPDATE SET dest = excluded.dest, state = excluded.state, attempts = excluded.attempts,
+                 first_try = excluded.first_try, due = excluded.due, plain = excluded.plain, why = excluded.why,
+                 settled_at = excluded.settled_at, body = excluded.body, crc = excluded.crc, message = excluded.message
+             WHERE (excluded.state > 0, excluded.attempts) > (state > 0, attempts)"
+        );
+        self.put(&sql, rusqlite::params_from_iter(columns))
+    }
+
+    fn put(&mut self, sql: &str, params: impl rusqlite::Params) -> rusqlite::Result<()> {
+        self.connection.execute(sql, params)?;
+        self.waiting += 1;
+        if self.waiting >= AT_ONCE {
+            self.waiting = 0;
+            self.connection.execute_batch("COMMIT; BEGIN")?;
+        }
+        Ok(())
+    }
+}
+
+impl rusqlite::ToSql for Value {
+    fn to_sql(&self) -> rusqlite::Result<rusqlite::types::ToSqlOutput<'_>> {
+        match self {
+            Self::Null | Self::Other => rusqlite::types::Null.to_sql(),
+            Self::Int(n) => n.to_sql(),
+            Self::Text(text) => text.to_sql(),
+            Self::Blob(bytes) => bytes.to_sql(),
+        }
+    }
+}
+
+/// Makes one database of the rows that were found: no gap in the journal, nothing beyond its end, counts that agree.
+fn join(connection: &Connection, heads: Option<Stood>, judged: i64, repaired: &mut Repaired) -> Result<()> {
+    let failed = |e: rusqlite::Error| problem(&e);
+    let number = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, Option<i64>>(0)).map_err(failed);
+    let run = |sql: &str, n: i64| connection.execute(sql, [n]).map_err(failed);
+    let newest = number("SELECT max(seq) FROM journal")?.unwrap_or(0);
+    let last = heads.map_or(newest, |heads| heads.0).clamp(newest, newest.saturating_add(GAP));
+    let first = oldest(connection, last).map_err(failed)?;
+    run("DELETE FROM journal WHERE seq < ?1", first)?;
+    repaired.entries = uint(number("SELECT count(*) FROM journal")?.unwrap_or(0));
+    let at = fill(connection, first, last, heads.map_or(0, |heads| heads.1), &mut repaired.lost)?;
+
+    repaired.cursor_guessed = heads.is_none();
+    let cursor = heads.map_or(0, |heads| heads.3).max(judged).min(last);
+    // One that was judged from entries beyond what is known, or from before the oldest kept, is of no use.
+    connection.execute("DELETE FROM snapshot WHERE seq > ?1 OR seq < ?2", (cursor, first - 1)).map_err(failed)?;
+    let snapshot = number("SELECT max(seq) FROM snapshot")?;
+    run("DELETE FROM snapshot WHERE seq <> ?1", snapshot.unwrap_or(0))?;
+    run("DELETE FROM seen WHERE seq > ?1", snapshot.unwrap_or(0))?;
+    repaired.snapshot = snapshot.map(|seq| Seq(uint(seq)));
+
+    let ids = number("SELECT max(id) FROM outbox")?.unwrap_or(0).max(heads.map_or(0, |heads| heads.4));
+    let wall = heads.map_or_else(|| Clock::system().wall().millis(), |heads| heads.2);
+    let sql = "UPDATE heads SET seq = ?1, at = ?2, wall = ?3, cursor = ?4, id = ?5";
+    connection.execute(sql, (last, at, wall, cursor, ids)).map_err(failed)?;
+    let counts = "INSERT INTO fates (dest, total, delivered, digested, dead, queued, discarded)
+        SELECT dest, count(*), sum(state = 1), sum(state = 2), sum(state = 3), sum(state = 0), sum(state = 4)
+        FROM outbox GROUP BY dest";
+    connection.execute(counts, []).map_err(failed)?;
+    for (state, kept) in (QUEUED..).zip(repaired.messages.iter_mut()) {
+        *kept = uint(number(&format!("SELECT count(*) FROM outbox WHERE state = {state}"))?.unwrap_or(0));
+    }
+    Ok(())
+}
+
+/// Where the journal begins: at the oldest entry that no long gap parts from the end.
+fn oldest(connection: &Connection, last: i64) -> rusqlite::Result<i64> {
+    let mut statement = connection.prepare("SELECT seq FROM journal ORDER BY seq DESC")?;
+    let mut first = last + 1;
+    for seq in statement.query_map([], |row| row.get::<_, i64>(0))? {
+        let seq = seq?;
+        if first - seq > GAP {
+            break;
+        }
+        first = seq;
+    }
+    Ok(first)
+}
+
+/// Puts ticks where entries are missing, at the time of the entry before. Gives the time of the last entry.
+fn fill(connection: &Connection, first: i64, last: i64, at: i64, lost: &mut u64) -> Result<i64> {
+    let failed = |e: rusqlite::Error| problem(&e);
+    let sql = "SELECT at FROM journal WHERE seq = ?1";
+    let mut known = connection.prepare(sql).map_err(failed)?;
+    let sql = "INSERT INTO journal (seq, at, kind, source, body, crc) VALUES (?1, ?2, 1, '', x'', ?3)";
+    let mut put = connection.prepare(sql).map_err(failed)?;
+    let tick = Entry::new(Record::Tick)?;
+    let mut before = None;
+    for seq in first..=last {
+        let found = known.query_row([seq], |row| row.get::<_, i64>(0)).optional().map_err(failed)?;
+        before = match (found, before) {
+            (Some(found), _) => Some(found),
+            (None, before) => {
+                let at = before.unwrap_or(at);
+                let crc = tick.checksum(Seq(uint(seq)), Timestamp::from_millis(at));
+                put.execute((seq, at, crc)).map_err(failed)?;
+                *lost += 1;
+                Some(at)
+            }
+        };
+    }
+    Ok(before.unwrap_or(at).max(at))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_found_beside() {
+        assert_eq!(beside(Path::new("a/foghorn.db"), "-wal"), Path::new("a/foghorn.db-wal"));
+    }
+}
