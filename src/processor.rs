@@ -35,6 +35,9 @@ const SNAPSHOT_ENTRIES_PER_KIB: u64 = 2;
 const SNAPSHOT_AFTER: Duration = Duration::from_secs(30);
 /// What silences match is looked at again after so long.
 const LOOK_AFTER: Duration = Duration::from_secs(1);
+/// The wall clock is looked at again after so long, though nothing happens: what comes then is not judged by a clock that was
+/// put right meanwhile.
+const CLOCK_AFTER: Duration = Duration::from_secs(2);
 /// A wall clock further off than this is journaled.
 const CLOCK_TOLERANCE_MS: u64 = 5_000;
 
@@ -326,9 +329,8 @@ impl<S: Store> Processor<S> {
         tokio::select! {
             _ = appended.changed() => {}
             () = stop.cancelled() => {}
-            () = clock.sleep(until_due.unwrap_or(idle).min(idle)) => {
-                self.commit(Vec::new(), false, false).await?;
-            }
+            () = tokio::time::sleep(CLOCK_AFTER) => self.commit(Vec::new(), false, false).await?,
+            () = clock.sleep(until_due.unwrap_or(idle).min(idle)) => self.commit(Vec::new(), false, false).await?,
         }
         Ok(())
     }
