@@ -154,8 +154,10 @@ pub struct Foghorn {
     keep: Option<tempfile::TempDir>,
 }
 
+/// The one that was just built, or that which FOGHORN_BIN names.
 pub fn binary() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_foghorn"));
+    let named = std::env::var_os("FOGHORN_BIN").unwrap_or_else(|| env!("CARGO_BIN_EXE_foghorn").into());
+    let mut command = Command::new(named);
     command.env_clear().env("PATH", std::env::var("PATH").unwrap_or_default());
     command
 }
@@ -172,8 +174,14 @@ impl Foghorn {
 
     /// Serves in a folder that holds a rules.yaml.
     pub async fn start_in(dir: &Path) -> Self {
-        let mut child = binary()
-            .args(["serve", "--listen", "127.0.0.1:0"])
+        let mut serve = binary();
+        serve.args(["serve", "--listen", "127.0.0.1:0"]);
+        Self::start_by(serve, dir).await
+    }
+
+    /// Serves by a command of the test's own making, which must come to `serve` on a free port.
+    pub async fn start_by(mut serve: Command, dir: &Path) -> Self {
+        let mut child = serve
             .current_dir(dir)
             .env("MIST_WEBHOOK_SECRET", SECRET)
             .stdout(Stdio::piped())

@@ -1,0 +1,69 @@
+//! Killed at any moment, under load and while it starts.
+
+use std::collections::BTreeSet;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::load::{downs, judged, load};
+use crate::support::{Chat, Foghorn, SECRET, binary};
+use crate::world::{Chance, accepted, rules, told, until_sent, until_told};
+
+/// Posts for each life: more than any can take.
+const POSTS: usize = 120;
+
+async fn kills(lives: usize) {
+    let mut chance = Chance::new("kill -9 at random moments");
+    let chat = Chat::start().await;
+    let dir = tempfile::tempdir().unwrap();
+    // A message every 10 ms and each is taken at once: one in flight, as at Slack's pace.
+    std::fs::write(dir.path().join("rules.yaml"), rules(&chat, 100)).unwrap();
+    let (mut next, mut kept, mut kills) = (0, BTreeSet::new(), lives);
+    for life in 0..lives {
+        if life % 4 == 3 {
+            killed_while_starting(dir.path(), Duration::from_millis(chance.below(150)));
+            kills += 1;
+        }
+        let foghorn = Foghorn::start_in(dir.path()).await;
+        let posts = Arc::new(downs(next..next + POSTS, 1));
+        let (address, life) = (foghorn.address.clone(), Duration::from_millis(10 + chance.below(400)));
+        let killing = async {
+            // The moment is the point: nothing could be polled for it.
+            tokio::time::sleep(life).await;
+            foghorn.kill();
+        };
+        let (run, ()) = tokio::join!(load(&address, 4, Some(200.0), &posts), killing);
+        kept.extend(accepted(&run, next));
+        next += POSTS;
+    }
+    let foghorn = Foghorn::start_in(dir.path()).await;
+    judged(&foghorn).await;
+    let lost = until_told(&chat, &kept, Duration::from_secs(60)).await;
+    until_sent(&foghorn, Duration::from_secs(60)).await;
+    let repeats: usize = told(&chat).values().map(|times| times - 1).sum();
+    println!("{kills} kills: {} events accepted, {} lost, {repeats} told twice", kept.len(), lost.len());
+    assert!(!kept.is_empty() && lost.is_empty(), "accepted and never told: {lost:?}");
+    assert!(repeats <= kills, "{repeats} repeats in {kills} kills");
+    foghorn.stop().await;
+}
+
+/// Kills it before it may have said that it listens.
+fn killed_while_starting(dir: &std::path::Path, after: Duration) {
+    let mut serve = binary();
+    serve.args(["serve", "--listen", "127.0.0.1:0"]).current_dir(dir).env("MIST_WEBHOOK_SECRET", SECRET);
+    let mut child = serve.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    std::thread::sleep(after);
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_accepted_is_lost_by_20_kills_and_one_message_repeats_at_most() {
+    kills(20).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "the long form: minutes"]
+async fn nothing_accepted_is_lost_by_500_kills_and_one_message_repeats_at_most() {
+    kills(500).await;
+}
