@@ -156,7 +156,9 @@ pub struct Foghorn {
 
 /// The one that was just built, or that which FOGHORN_BIN names.
 pub fn binary() -> Command {
-    let named = std::env::var_os("FOGHORN_BIN").unwrap_or_else(|| env!("CARGO_BIN_EXE_foghorn").into());
+    let built = || PathBuf::from(env!("CARGO_BIN_EXE_foghorn"));
+    // It runs in another folder than the one the name is relative to.
+    let named = std::env::var_os("FOGHORN_BIN").map_or_else(built, |name| std::fs::canonicalize(name).unwrap());
     let mut command = Command::new(named);
     command.env_clear().env("PATH", std::env::var("PATH").unwrap_or_default());
     command
