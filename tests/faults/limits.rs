@@ -105,9 +105,9 @@ async fn ten_thousand_strangers_fit_into_256_mib() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "the long form: minutes"]
+#[ignore = "not reached yet: docs/faults.md"]
 async fn two_hundred_thousand_strangers_fit_into_256_mib() {
-    strangers(200_000).await;
+    strangers(std::env::var("FOGHORN_STRANGERS").ok().map_or(200_000, |n| n.parse().unwrap())).await;
 }
 
 /// What a folder's files take together, in MiB.
