@@ -100,8 +100,8 @@ async fn strangers(devices: usize) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn ten_thousand_strangers_fit_into_256_mib() {
-    strangers(10_000).await;
+async fn five_thousand_strangers_fit_into_256_mib() {
+    strangers(5_000).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
