@@ -2,8 +2,11 @@
 //!
 //! A [`Fold`] takes journal entries in order and gives decisions; it reads no clock and does no IO.
 
+use std::borrow::Cow;
+use std::io::{Read as _, Write as _};
 use std::sync::Arc;
 
+use lz4_flex::frame::{FrameDecoder, FrameEncoder};
 use serde::{Deserialize, Serialize};
 
 use crate::engine::{Decision, Engine, IncidentState, Input, Limits, Opening, SilenceState, Verdict};
@@ -57,6 +60,19 @@ pub enum Remark {
     RulesUnreadable,
 }
 
+/// What an LZ4 frame begins with.
+const PACKED: [u8; 4] = 0x184D_2204_u32.to_le_bytes();
+
+/// A snapshot's bytes as they were before packing; those of the first releases were not packed.
+fn unpacked(snapshot: &[u8]) -> Result<Cow<'_, [u8]>, std::io::Error> {
+    if !snapshot.starts_with(&PACKED) {
+        return Ok(snapshot.into());
+    }
+    let mut plain = Vec::new();
+    FrameDecoder::new(snapshot).read_to_end(&mut plain)?;
+    Ok(plain.into())
+}
+
 impl Fold {
     /// A fold that begins with an empty state and these rules.
     #[must_use]
@@ -75,7 +91,8 @@ impl Fold {
         compile: Compile,
     ) -> Result<Self, String> {
         let cut = "the snapshot is cut short".to_owned();
-        let (length, rest) = snapshot.split_first_chunk::<8>().ok_or_else(|| cut.clone())?;
+        let plain = unpacked(snapshot).map_err(|e| format!("the snapshot cannot be unpacked: {e}"))?;
+        let (length, rest) = plain.split_first_chunk::<8>().ok_or_else(|| cut.clone())?;
         let length = usize::try_from(u64::from_le_bytes(*length)).map_err(|_| cut.clone())?;
         let (header, engine) = rest.split_at_checked(length).ok_or(cut)?;
         let header: Header = serde_json::from_slice(header).map_err(|e| format!("the snapshot cannot be read: {e}"))?;
@@ -85,11 +102,19 @@ impl Fold {
     }
 
     /// The state as bytes, without the memory of duplicates (see [`Fold::take_seen`]).
+    ///
+    /// As LZ4: it says the same words of each of many thousand alerts, and as it is it would take several times the memory that
+    /// the engine takes.
     #[must_use]
-    pub fn snapshot(&self) -> Vec<u8> {
+    pub fn snapshot(&self) -> Arc<[u8]> {
+        // Neither maps with string keys and plain data nor writing to memory can fail.
         let header = serde_json::to_vec(&self.header).unwrap_or_default();
-        let engine = self.engine.snapshot();
-        [&(header.len() as u64).to_le_bytes()[..], &header, &engine].concat()
+        let mut packed = FrameEncoder::new(Vec::new());
+        let written = packed
+            .write_all(&(header.len() as u64).to_le_bytes())
+            .and_then(|()| packed.write_all(&header))
+            .and_then(|()| self.engine.snapshot(&mut packed));
+        written.ok().and_then(|()| packed.finish().ok()).unwrap_or_default().into()
     }
 
     /// What the memory of duplicates gained since the last call.

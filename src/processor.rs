@@ -29,8 +29,9 @@ const GATHER_MOST: Duration = Duration::from_secs(2);
 const SNAPSHOT_ENTRIES: u64 = 1_000;
 /// … after so many times more while catching up, …
 const SNAPSHOT_BEHIND: u64 = 20;
-/// … but not before there are so many entries for each KiB of it: writing snapshots must not cost more than judging, …
-const SNAPSHOT_ENTRIES_PER_KIB: u64 = 2;
+/// … but not before there are so many entries for each KiB of it, which is some 10 KiB unpacked: writing snapshots must not cost
+/// more than judging, …
+const SNAPSHOT_ENTRIES_PER_KIB: u64 = 20;
 /// … and after so long in any case, when anything happened.
 const SNAPSHOT_AFTER: Duration = Duration::from_secs(30);
 /// What silences match is looked at again after so long.

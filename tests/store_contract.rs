@@ -364,7 +364,7 @@ async fn a_step_is_all_or_nothing_and_makes_its_messages_once() {
             "CREATE TRIGGER t BEFORE INSERT ON outbox WHEN new.dest = 'bad' BEGIN SELECT RAISE(ABORT, 'no'); END",
         )
         .unwrap();
-    let bad = Step { snapshot: Some(vec![1]), ..step(4, vec![message("c", &["ops"]), message("d", &["bad"])]) };
+    let bad = Step { snapshot: Some([1].into()), ..step(4, vec![message("c", &["ops"]), message("d", &["bad"])]) };
     let (failed, kept) = tokio::join!(store.commit(bad), store.append(post("{}")));
     assert!(matches!(failed, Err(Error::Transient(_))));
     assert_eq!(kept.unwrap(), Seq(1), "another caller is not made to fail");
@@ -382,7 +382,7 @@ async fn recovery_gives_the_memory_the_snapshot_had() {
     let block = |seq: u64, snapshot: Option<&[u8]>, until: Option<i64>| Step {
         seen: vec![seq as u8],
         seen_until: until.map(at),
-        snapshot: snapshot.map(<[u8]>::to_vec),
+        snapshot: snapshot.map(Into::into),
         at: at(seq as i64 * 10),
         ..step(seq, vec![])
     };
@@ -456,14 +456,14 @@ async fn retention_removes_what_is_old_or_too_much_and_nothing_else() {
     store.retain(later).await.unwrap();
     assert_eq!(first(&store).await, Seq(1), "without a snapshot every entry is needed");
     assert_eq!((titles(&store, "ops").await, store.dead_letters(9).await.unwrap().len()), (vec!["c".to_owned()], 0));
-    store.commit(Step { snapshot: Some(vec![]), seen: vec![1], ..step(2_000, vec![]) }).await.unwrap();
+    store.commit(Step { snapshot: Some([].into()), seen: vec![1], ..step(2_000, vec![]) }).await.unwrap();
     store.retain(later).await.unwrap();
     assert_eq!(first(&store).await, Seq(2_001));
     drop(store);
 
     let small = Retention { age, size: 1 };
     let store = Sqlite::open(dir.path(), Clock::pinned(start), small).unwrap();
-    store.commit(Step { snapshot: Some(vec![]), ..step(2_500, vec![message("d", &["ops"])]) }).await.unwrap();
+    store.commit(Step { snapshot: Some([].into()), ..step(2_500, vec![message("d", &["ops"])]) }).await.unwrap();
     store.settle(DeliveryId(3), start, Settlement::Dead { why: "gone".into() }).await.unwrap();
     store.retain(start).await.unwrap();
     assert_eq!(first(&store).await, Seq(2_500), "the newest entry stays");

@@ -48,7 +48,8 @@ fn with_way_out(text: String, folder: &std::path::Path) -> String {
 
 /// glibc gives each of our threads an arena to allocate from, and keeps in each what its thread took most at any time: in a
 /// storm that was half as much memory again as all threads need together. It reads how many there may be before `main`, so
-/// the process begins once more. Where that fails it only takes more memory.
+/// the process begins once more. Where that fails it only takes more memory. Big buffers are mapped and given back: by itself glibc
+/// soon takes them from the heap, where what is small and stays lies behind them.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 fn begin_again_with_one_arena() {
     use std::os::unix::process::CommandExt as _;
@@ -57,7 +58,10 @@ fn begin_again_with_one_arena() {
         return;
     }
     if let Ok(me) = std::env::current_exe() {
-        let _ = std::process::Command::new(me).args(std::env::args_os().skip(1)).env(ARENAS, "1").exec();
+        let _ = std::process::Command::new(me)
+            .args(std::env::args_os().skip(1))
+            .envs([(ARENAS, "1"), ("MALLOC_MMAP_THRESHOLD_", "262144")])
+            .exec();
     }
 }
 

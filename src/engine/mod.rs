@@ -83,7 +83,8 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { alerts: 110_000, closes: 50_000, windows: 20_000 }
+        // An alert takes some 3 KiB: all together they stay well below the 256 MiB of a small machine.
+        Self { alerts: 10_000, closes: 50_000, windows: 20_000 }
     }
 }
 
@@ -235,11 +236,12 @@ impl Engine {
         Ok(engine)
     }
 
-    /// The state as bytes, without the memory of duplicates (see [`Engine::take_seen`]).
-    #[must_use]
-    pub fn snapshot(&self) -> Vec<u8> {
-        // Serialising maps with string keys and plain data cannot fail.
-        serde_json::to_vec(&self.state).unwrap_or_default()
+    /// Writes the state, without the memory of duplicates (see [`Engine::take_seen`]).
+    ///
+    /// # Errors
+    /// As the writer fails.
+    pub fn snapshot(&self, to: impl std::io::Write) -> std::io::Result<()> {
+        Ok(serde_json::to_writer(to, &self.state)?)
     }
 
     /// What the memory of duplicates gained since the last call: to be kept with the step, and given to `restore`.

@@ -12,6 +12,8 @@ use crate::model::{Insight, Name, Notification, Reason, Severity, Subject, Times
 
 /// Of so many alerts the cause is looked for.
 const EXPLAINED: usize = 50;
+/// So many subjects a message holds; what is beyond is counted.
+const NAMED: usize = 2_000;
 
 impl Engine {
     /// What a part of an incident is to say.
@@ -19,7 +21,8 @@ impl Engine {
         let incident = self.state.incidents.get(&id)?;
         let reason = part.reason;
         let alerts = || part.alerts().filter_map(|id| self.state.alerts.get(&id));
-        let subjects: Vec<Subject> = alerts().flat_map(Alert::subjects).collect();
+        let subjects: Vec<Subject> = alerts().flat_map(Alert::subjects).take(NAMED).collect();
+        let beyond = alerts().flat_map(Alert::subjects).skip(NAMED).count() as u64;
         let lasting =
             self.members(id).filter(|a| a.lasting && a.is_alive()).map(|a| a.open_count() as u64).sum::<u64>();
         let firing = lasting + alerts().map(|a| a.left).sum::<u64>();
@@ -27,7 +30,7 @@ impl Engine {
         let ended = alerts().filter_map(Alert::ends_at).max();
         let duration_ms = match reason {
             Reason::Resolved | Reason::Recovered => {
-                let first = subjects.iter().filter_map(|s| s.starts_at).min().unwrap_or(started);
+                let first = alerts().flat_map(|a| &a.members).map(|m| m.starts_at).min().unwrap_or(started);
                 ended.map(|ended| ended.since(first))
             }
             Reason::Repeat | Reason::Stale | Reason::Absent => Some(self.wall().since(started)),
@@ -46,7 +49,7 @@ impl Engine {
             group: incident.group.clone(),
             subjects,
             firing,
-            more: alerts().map(|a| a.more).sum(),
+            more: alerts().map(|a| a.more).sum::<u64>() + beyond,
             more_since: self.members(id).map(|a| a.more_since).sum::<u64>(),
             started,
             duration_ms: duration_ms.map(|d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX)),

@@ -353,7 +353,9 @@ proptest! {
         let mut first = engine();
         let mut decisions = fold(&mut first, before);
         let seen = first.take_seen();
-        let mut second = Engine::restore(rules_at(before), openings, Limits::default(), &first.snapshot(), [seen.as_slice()]).expect("a snapshot");
+        let mut snapshot = Vec::new();
+        first.snapshot(&mut snapshot).expect("memory takes everything");
+        let mut second = Engine::restore(rules_at(before), openings, Limits::default(), &snapshot, [seen.as_slice()]).expect("a snapshot");
         prop_assert_eq!(first.next_wakeup(), second.next_wakeup());
         decisions.extend(fold(&mut second, after));
         prop_assert_eq!(plain, decisions);

@@ -71,7 +71,7 @@ pub struct Step {
     /// that a refold from the snapshot meets the memory it had.
     pub seen_until: Option<Timestamp>,
     /// A snapshot of the engine as of `seq`, when one is due.
-    pub snapshot: Option<Vec<u8>>,
+    pub snapshot: Option<Arc<[u8]>>,
     /// Journal time of the step, for retention.
     pub at: Timestamp,
 }

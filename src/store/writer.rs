@@ -89,7 +89,7 @@ pub(super) struct NewStep {
     pub(super) fates: Vec<FateChange>,
     pub(super) seen: Vec<u8>,
     pub(super) seen_until: Option<Timestamp>,
-    pub(super) snapshot: Option<Vec<u8>>,
+    pub(super) snapshot: Option<Arc<[u8]>>,
 }
 
 impl Group<'_> {

@@ -105,7 +105,7 @@ async fn five_thousand_strangers_fit_into_256_mib() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "not reached yet: docs/faults.md"]
+#[ignore = "the long form"]
 async fn two_hundred_thousand_strangers_fit_into_256_mib() {
     strangers(std::env::var("FOGHORN_STRANGERS").ok().map_or(200_000, |n| n.parse().unwrap())).await;
 }
