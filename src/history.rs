@@ -9,7 +9,8 @@ use std::sync::Arc;
 
 mod feed;
 mod pages;
-mod words;
+#[doc(hidden)]
+pub mod words;
 
 pub use feed::{Feed, Frame};
 pub use pages::{Found, Past, Question, catch_up, keep_indexed, shown};

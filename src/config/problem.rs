@@ -132,7 +132,7 @@ impl<'a> Collector<'a> {
             line: at.line,
             column: at.column,
             width: at.width,
-            what: mask_urls(&what),
+            what: visible(&mask_urls(&what)),
             help: (!help.is_empty()).then_some(help),
             level,
             shown: None,
@@ -200,6 +200,11 @@ impl<'a> Collector<'a> {
         *width = (*width).clamp(1, left.max(1));
         Some(masked.into_iter().collect::<String>().trim_end().to_owned())
     }
+}
+
+/// What of the file is repeated goes to terminals and logs.
+fn visible(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() && c != '\n' { ' ' } else { c }).collect()
 }
 
 fn mask_char(c: &mut char, mask: char) {

@@ -16,7 +16,7 @@ const TEXT: usize = 2_000;
 
 /// The values an event can be filtered by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Key {
+pub enum Key {
     Topic,
     Type,
     Site,
@@ -26,7 +26,7 @@ pub(super) enum Key {
 
 impl Key {
     /// One word for a value: it begins with a character no text has, so that no word people look for is meant.
-    pub(super) fn word(self, value: &str) -> String {
+    pub fn word(self, value: &str) -> String {
         let letter = match self {
             Self::Topic => 'o',
             Self::Type => 't',
@@ -57,7 +57,7 @@ fn is_part(c: char) -> bool {
 }
 
 /// The words an event is found by.
-pub(super) fn of(event: &Event, rules: &[Arc<str>]) -> Vec<String> {
+pub fn of(event: &Event, rules: &[Arc<str>]) -> Vec<String> {
     let device = event.device.as_ref();
     let named: Vec<(Key, &str)> = [
         (Key::Topic, Some(&*event.topic)),
@@ -88,7 +88,7 @@ pub(super) fn of(event: &Event, rules: &[Arc<str>]) -> Vec<String> {
 }
 
 /// What a search for these words asks: each begins a word. A MAC in any spelling is one word.
-pub(super) fn terms(text: &str) -> Vec<Term> {
+pub fn terms(text: &str) -> Vec<Term> {
     let mut found = Vec::new();
     for part in text.split_whitespace().take(16) {
         let bare: String = part.chars().filter(|c| !matches!(c, ':' | '-' | '.')).collect();
@@ -104,7 +104,7 @@ pub(super) fn terms(text: &str) -> Vec<Term> {
 }
 
 /// Whether an event with these words is found.
-pub(super) fn fits(words: &[String], terms: &[Term]) -> bool {
+pub fn fits(words: &[String], terms: &[Term]) -> bool {
     terms.iter().all(|term| match term {
         Term::Is(wanted) => words.iter().any(|word| word == wanted),
         Term::Begins(wanted) => words.iter().any(|word| word.starts_with(wanted.as_str())),

@@ -132,6 +132,15 @@ impl Templates {
         }
     }
 
+    /// These texts alone, by name: for the fuzzer.
+    ///
+    /// # Errors
+    /// As [`Templates::load`].
+    #[doc(hidden)]
+    pub fn of(texts: impl IntoIterator<Item = (String, String)>) -> Result<Self, Vec<TemplateProblem>> {
+        Self::compile(texts.into_iter().map(|(name, text)| (name.clone(), (format!("{name}.hbs"), text))).collect())
+    }
+
     /// The portal's host for each source, for links to devices.
     #[must_use]
     pub fn with_portals(mut self, portals: impl IntoIterator<Item = (Name, String)>) -> Self {

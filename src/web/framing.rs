@@ -19,11 +19,13 @@ pub(super) struct Framing {
     expects_head: AtomicBool,
     /// The last head had both a length and a transfer encoding.
     both: AtomicBool,
+    /// The last head was seen whole and had a transfer encoding.
+    chunked: AtomicBool,
 }
 
 impl Default for Framing {
     fn default() -> Self {
-        Self { expects_head: AtomicBool::new(true), both: AtomicBool::new(false) }
+        Self { expects_head: AtomicBool::new(true), both: AtomicBool::new(false), chunked: AtomicBool::new(false) }
     }
 }
 
@@ -31,6 +33,7 @@ impl Framing {
     /// A request was answered.
     pub(super) fn answered(&self) {
         self.both.store(false, Ordering::Relaxed);
+        self.chunked.store(false, Ordering::Relaxed);
         self.expects_head.store(true, Ordering::Relaxed);
     }
 
@@ -42,7 +45,9 @@ impl Framing {
         let lengths = headers.get_all(header::CONTENT_LENGTH).iter().count();
         let hosts = headers.get_all(header::HOST).iter().count();
         let one_host = hosts == 1 || (hosts == 0 && version < Version::HTTP_11);
-        self.both.load(Ordering::Relaxed) || !one_encoding || lengths > 1 || !one_host
+        // A head that came behind another request, in one read, was not looked at.
+        let unseen = headers.contains_key(header::TRANSFER_ENCODING) && !self.chunked.load(Ordering::Relaxed);
+        self.both.load(Ordering::Relaxed) || unseen || !one_encoding || lengths > 1 || !one_host
     }
 }
 
@@ -70,14 +75,15 @@ impl<S> Watched<S> {
             return;
         }
         let whole = if self.head.is_empty() {
-            end_of_head(read).and_then(|end| read.get(..end)).map(has_both)
+            head_of(read).map(ends_of)
         } else {
             self.head.extend_from_slice(read);
-            end_of_head(&self.head).and_then(|end| self.head.get(..end)).map(has_both)
+            head_of(&self.head).map(ends_of)
         };
         match whole {
-            Some(both) => {
-                self.framing.both.store(both, Ordering::Relaxed);
+            Some((length, chunked)) => {
+                self.framing.both.store(length && chunked, Ordering::Relaxed);
+                self.framing.chunked.store(chunked, Ordering::Relaxed);
                 self.in_head = false;
                 self.head = Vec::new();
             }
@@ -88,18 +94,34 @@ impl<S> Watched<S> {
     }
 }
 
-/// Where the blank line is that ends a head; with bare line feeds too, which hyper takes.
-fn end_of_head(bytes: &[u8]) -> Option<usize> {
-    let crlf = bytes.windows(4).position(|four| four == b"\r\n\r\n");
-    crlf.or_else(|| bytes.windows(2).position(|two| two == b"\n\n"))
+/// A whole head, as hyper takes one: blank lines may come before it, and each line may end in a bare line feed.
+fn head_of(bytes: &[u8]) -> Option<&[u8]> {
+    let start = bytes.iter().position(|byte| !matches!(byte, b'\r' | b'\n'))?;
+    let head = bytes.get(start..)?;
+    let blank = |rest: &[u8]| rest.starts_with(b"\n\n") || rest.starts_with(b"\n\r\n");
+    let end = (0..head.len()).find(|at| head.get(*at..).is_some_and(blank))?;
+    head.get(..end)
 }
 
-fn has_both(head: &[u8]) -> bool {
+/// Whether a connection that brings this head in parts of this size is found to have both: for the fuzzer.
+#[doc(hidden)]
+#[must_use]
+pub fn has_two_ends(head: &[u8], size: usize) -> bool {
+    let framing = Arc::new(Framing::default());
+    let mut watched = Watched::new((), Arc::clone(&framing), head.len().max(1));
+    head.chunks(size.max(1)).for_each(|part| watched.look(part));
+    framing.both.load(Ordering::Relaxed)
+}
+
+/// Whether a head, that begins as one does, has a length, and whether it has a transfer encoding.
+fn ends_of(head: &[u8]) -> (bool, bool) {
     let named = |name: &[u8]| {
         let is_it = |line: &[u8]| line.get(..name.len()).is_some_and(|start| start.eq_ignore_ascii_case(name));
         head.split(|byte| *byte == b'\n').any(is_it)
     };
-    named(b"transfer-encoding") && named(b"content-length")
+    let first = head.split(|byte| *byte == b'\n').next().unwrap_or_default().trim_ascii_end();
+    let whole = first.ends_with(b" HTTP/1.1") || first.ends_with(b" HTTP/1.0");
+    (named(b"content-length"), whole && named(b"transfer-encoding"))
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
@@ -156,5 +178,38 @@ mod tests {
             watched.look(b"POST /mist HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\ntransfer-encoding: x\r\n\r\n");
             assert!(!framing.both.load(Ordering::Relaxed), "the body is no head");
         }
+    }
+
+    #[test]
+    fn a_head_ends_where_hyper_says_it_does() {
+        let lines = ["POST /mist HTTP/1.1", "Host: x", "Content-Length: 5", "Transfer-Encoding: chunked"];
+        for (between, end) in [("\r\n", "\r\n\r\n"), ("\n", "\n\n"), ("\r\n", "\n\r\n"), ("\n", "\r\n\n")] {
+            for before in ["", "\r\n", "\r\n\r\n", "\n\n"] {
+                let head = format!("{before}{}{end}", lines.join(between));
+                assert!([1, 9, head.len()].iter().all(|size| has_two_ends(head.as_bytes(), *size)), "{head:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn chunks_of_a_head_that_nobody_looked_at_are_refused() {
+        let framing = Arc::new(Framing::default());
+        let mut watched = Watched::new((), Arc::clone(&framing), 1024);
+        let headers = |names: &[(&'static str, &'static str)]| {
+            let named = names.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()));
+            HeaderMap::from_iter(named)
+        };
+        let (plain, chunked) = (headers(&[("host", "x")]), headers(&[("host", "x"), ("transfer-encoding", "chunked")]));
+        let behind = b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n";
+        watched.look(&[b"GET / HTTP/1.1\r\nHost: x\r\n\r\nPOST /mist HTTP/1.1\r\nHost: x\r\n", &behind[..]].concat());
+        assert!(!framing.is_ambiguous(Version::HTTP_11, &plain), "the first of the two is fine");
+        framing.answered();
+        assert!(framing.is_ambiguous(Version::HTTP_11, &chunked), "the second was never looked at");
+        framing.answered();
+        watched.look(&behind[19..]);
+        assert!(framing.is_ambiguous(Version::HTTP_11, &chunked), "half a head is none");
+        framing.answered();
+        watched.look(b"POST /mist HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n");
+        assert!(!framing.is_ambiguous(Version::HTTP_11, &chunked));
     }
 }

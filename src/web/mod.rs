@@ -35,6 +35,8 @@ mod state_api;
 mod tune_api;
 
 pub use door::{Access, Door};
+#[doc(hidden)]
+pub use framing::has_two_ends;
 pub use silences::Silencing;
 pub use tune_api::Tuner;
 
