@@ -9,7 +9,11 @@ use foghorn::render::Templates;
 pub fn run(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     let path = Path::new("rules.yaml");
-    match Config::parse(text, Some(path), &|name| name.ends_with("SECRET").then(|| "sesame".to_owned())) {
+    match Config::parse(text, Some(path), &|name| match name {
+        "MIST_SECRET" => Some("sesame".to_owned()),
+        "SLACK_URL" => Some("https://hooks.slack.example/services/sesame".to_owned()),
+        _ => None,
+    }) {
         Ok(config) => fine(&config, text),
         Err(problems) => {
             assert!(problems.0.iter().any(|problem| problem.level == Level::Error), "refused for nothing");
@@ -26,7 +30,8 @@ pub fn run(data: &[u8]) {
 
 /// A problem is at a place the text has, and can be printed on a terminal.
 fn placed(problem: &Problem, text: &str) {
-    let lines: Vec<&str> = text.lines().collect();
+    let text = text.replace("\r\n", "\n");
+    let lines: Vec<&str> = text.split_terminator(['\n', '\r']).collect();
     assert!(!problem.what.is_empty());
     if problem.line > 0 {
         // the place after the last line is one, too

@@ -109,13 +109,7 @@ pub(super) struct Collector<'a> {
 
 impl<'a> Collector<'a> {
     pub(super) fn new(file: &str, text: &'a str) -> Self {
-        Self {
-            file: file.to_owned(),
-            lines: text.lines().collect(),
-            secret: Vec::new(),
-            guess: false,
-            found: Vec::new(),
-        }
+        Self { file: file.to_owned(), lines: lines(text), secret: Vec::new(), guess: false, found: Vec::new() }
     }
 
     pub(super) fn error(&mut self, at: At, what: impl Into<String>, help: impl Into<String>) {
@@ -200,6 +194,17 @@ impl<'a> Collector<'a> {
         *width = (*width).clamp(1, left.max(1));
         Some(masked.into_iter().collect::<String>().trim_end().to_owned())
     }
+}
+
+/// The lines as YAML counts them: a carriage return ends one by itself, too. Secrets are masked by these numbers.
+fn lines(text: &str) -> Vec<&str> {
+    let whole = text.lines().flat_map(|line| line.split('\r'));
+    let mut lines: Vec<&str> = whole.collect();
+    // one that ends the text begins no line
+    if text.ends_with('\r') {
+        lines.pop();
+    }
+    lines
 }
 
 /// What of the file is repeated goes to terminals and logs.
