@@ -1,6 +1,6 @@
 //! The one door for time and randomness. Everything above it takes time as an argument.
 
-use std::hash::{BuildHasher, Hasher};
+use std::hash::{BuildHasher, Hash, Hasher};
 use std::time::Duration;
 
 use crate::model::Timestamp;
@@ -43,6 +43,17 @@ impl Clock {
     #[must_use]
     pub fn stretch(&self, real: Duration) -> Duration {
         real.saturating_mul(self.speed)
+    }
+
+    /// A number in `0.0..1.0`, good enough to spread retries: random, but decided by the time where time is a test's.
+    #[must_use]
+    pub fn spread(&self) -> f64 {
+        let bits = match self.pinned {
+            Some(_) => hashed(self.elapsed()),
+            // std's RandomState is seeded by the operating system and differs at each call.
+            None => std::hash::RandomState::new().build_hasher().finish(),
+        };
+        (bits >> 11) as f64 / (1_u64 << 53) as f64
     }
 
     /// Wall time, for people and calendars; may jump.
@@ -123,12 +134,10 @@ pub fn local(at: Timestamp) -> String {
         .map_or_else(|_| at.rfc3339(), |at| at.to_zoned(zone).strftime("%a %-d %b, %H:%M %Z").to_string())
 }
 
-/// A random number in `0.0..1.0`, good enough to spread retries.
-#[must_use]
-pub fn random() -> f64 {
-    // std's RandomState is seeded by the operating system and differs at each call.
-    let bits = std::hash::RandomState::new().build_hasher().finish();
-    (bits >> 11) as f64 / (1_u64 << 53) as f64
+fn hashed(time: Duration) -> u64 {
+    let mut hasher = std::hash::DefaultHasher::new();
+    time.hash(&mut hasher);
+    hasher.finish()
 }
 
 /// Bytes no one can guess, from the operating system: for keys.
@@ -155,5 +164,19 @@ mod tests {
         clock.sleep(Duration::from_secs(90)).await;
         assert_eq!((clock.wall(), journal.now()), (start + Duration::from_secs(270), start + Duration::from_secs(270)));
         assert_eq!(journal.offset_ms(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn retries_are_spread_by_chance_and_in_tests_by_the_time() {
+        let (test, real) = (Clock::pinned(Timestamp::EPOCH), Clock::system());
+        assert_eq!(test.spread().to_bits(), test.spread().to_bits());
+        let mut spread = Vec::new();
+        for _ in 0..50 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            spread.extend([test.spread(), real.spread()]);
+        }
+        assert!(spread.iter().all(|number| (0.0..1.0).contains(number)));
+        let all: std::collections::BTreeSet<u64> = spread.iter().map(|number| number.to_bits()).collect();
+        assert_eq!(all.len(), 100);
     }
 }

@@ -14,7 +14,6 @@ use tokio::task::{Id, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use crate::clock;
 use crate::destination::http::Http;
 use crate::destination::{DestinationSettings, Kind, Outcome, Overflow, Reply, Request, Size};
 use crate::metrics::Metrics;
@@ -382,7 +381,8 @@ impl<S: Store, P: Post> Lane<S, P> {
                 return;
             }
             Outcome::Retry { why } => {
-                let wait = backoff(retry.first, retry.max, attempts.saturating_add(1), clock::random());
+                let jitter = self.hub.store.clock().clock().spread();
+                let wait = backoff(retry.first, retry.max, attempts.saturating_add(1), jitter);
                 let next = if over { dead(why.clone()) } else { again(now + wait, plain, why.clone()) };
                 if flight.epoch == self.epoch {
                     (self.failures, self.epoch) = (self.failures.saturating_add(1), self.epoch + 1);
