@@ -5,7 +5,8 @@
 //! test that needs a floor above belongs in `tests/`.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::fs;
+use std::path::{Path, PathBuf};
 
 /// Every top-level module and its floor. A new module needs a line here.
 const FLOORS: &[(u8, &[&str])] = &[
@@ -290,5 +291,34 @@ fn what_is_allowed_passes() {
         ("app.rs", "use crate::{clock, config, store, web};"),
     ] {
         assert_eq!(objections(file, text), Vec::<String>::new(), "{file}: {text}");
+    }
+}
+
+#[test]
+fn security_md_names_tests_that_exist() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut files = Vec::new();
+    ["src", "tests"].iter().for_each(|folder| gather(&root.join(folder), &mut files));
+    let code: String = files.iter().map(|file| fs::read_to_string(file).unwrap()).collect();
+    let text = fs::read_to_string(root.join("SECURITY.md")).unwrap();
+    let named: Vec<&str> = text.split('`').skip(1).step_by(2).filter_map(|word| word.strip_prefix("test:")).collect();
+    assert!(named.len() > 40, "only {} tests are named", named.len());
+    let rows = text.lines().filter(|line| line.starts_with("| ") && line.matches(" | ").count() == 2);
+    let held = rows.filter(|row| !row.starts_with("| threat")).inspect(|row| assert!(row.contains("`test:"), "{row}"));
+    assert!(held.count() > 20, "the tables are not read");
+    for name in named.into_iter().filter(|name| *name != "name") {
+        let exists = code.contains(&format!("fn {name}(")) || code.contains(&format!("describe(\"{name}\""));
+        assert!(exists, "SECURITY.md names `{name}`: there is no such test");
+    }
+}
+
+/// Every file of Rust and of the page's tests below a folder.
+fn gather(folder: &Path, files: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+        if entry.is_dir() && !entry.ends_with("node_modules") {
+            gather(&entry, files);
+        } else if entry.extension().is_some_and(|kind| kind == "rs" || kind == "mjs") {
+            files.push(entry);
+        }
     }
 }
