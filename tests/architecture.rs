@@ -312,9 +312,9 @@ fn security_md_names_tests_that_exist() {
     }
 }
 
-/// Every file of Rust and of the page's tests below a folder.
+/// Adds every file of Rust and of the page's tests below a folder.
 fn gather(folder: &Path, files: &mut Vec<PathBuf>) {
-    for entry in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()) {
         if entry.is_dir() && !entry.ends_with("node_modules") {
             gather(&entry, files);
         } else if entry.extension().is_some_and(|kind| kind == "rs" || kind == "mjs") {
