@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Builds Foghorn and runs every test, those of the page in a real browser too. Needs Rust, a C compiler and Node, and gets the rest:
-# two npm packages into target/page, Chromium where there is none, and as root on Debian faketime and fiu-utils. With arguments: `cargo test` with them, and no browser.
+# two npm packages into target/page, Chromium where there is none, and as root on Debian what lies to programs about the clock and the
+# disk, and what rates the systemd unit. With arguments: `cargo test` with them, and no browser.
 set -euo pipefail
 cd "$(dirname "$0")"
 
@@ -11,12 +12,12 @@ for tool in cargo cc; do
     fi
 done
 
-# The fault suite lies to Foghorn about the clock and the disk. Without these it says which of its tests it skips.
+# Without these, tests say that they are skipped.
 if [ $# -eq 0 ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
-    if ! { command -v faketime && command -v fiu-run; } >/dev/null; then
-        apt-get install -y --no-install-recommends faketime fiu-utils >/dev/null 2>&1 ||
-            { apt-get update && apt-get install -y --no-install-recommends faketime fiu-utils; } >/dev/null 2>&1 ||
-            echo "test.sh: faketime and fiu-utils could not be installed; tests that need them are skipped" >&2
+    get() { apt-get install -y --no-install-recommends faketime fiu-utils systemd >/dev/null 2>&1; }
+    if ! { command -v faketime && command -v fiu-run && command -v systemd-analyze; } >/dev/null; then
+        get || { apt-get update >/dev/null 2>&1 && get; } ||
+            echo "test.sh: faketime, fiu-utils and systemd could not be installed; tests that need them are skipped" >&2
     fi
 fi
 
