@@ -71,7 +71,8 @@ fn verify(body: &Bytes) -> Option<Verified> {
 
 /// How many events there are; never more than the body has room for, each with a name of its own.
 fn understood(data: &[u8], verified: Option<&Verified>, parsed: &[Parsed]) -> u64 {
-    let room = serde_json::from_slice::<Value>(data).map_or(1, |value| nodes(&value));
+    // A number beyond all (1e400) is JSON that can be skipped but not read.
+    let room = serde_json::from_slice::<Value>(data).map_or(data.len().max(1), |value| nodes(&value));
     assert!((1..=room.max(1)).contains(&parsed.len()), "{} of {room}", parsed.len());
     let mut events = 0;
     for (item, number) in parsed.iter().zip(1..) {

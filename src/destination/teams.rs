@@ -130,8 +130,21 @@ fn encode_spans(spans: &[Span]) -> String {
         .collect()
 }
 
+/// A link, with nothing in its address that would end it or that the card's own templates would read.
 fn linked(label: &str, url: &str) -> String {
-    format!("[{}]({})", text(label), url.replace('(', "%28").replace(')', "%29"))
+    let url = url.chars().fold(String::with_capacity(url.len()), |mut url, c| {
+        match c {
+            '(' => url.push_str("%28"),
+            ')' => url.push_str("%29"),
+            '{' => url.push_str("%7B"),
+            '}' => url.push_str("%7D"),
+            '<' => url.push_str("%3C"),
+            '>' => url.push_str("%3E"),
+            c => url.push(c),
+        }
+        url
+    });
+    format!("[{}]({url})", text(label))
 }
 
 /// Plain text that Teams formats nowhere. A line break needs an empty line; `{{DATE(` and bare URLs would come alive.
@@ -209,6 +222,14 @@ mod tests {
                 escaped = c == '\\' && !escaped;
             }
         }
+    }
+
+    #[test]
+    fn an_address_cannot_come_alive() {
+        assert_eq!(
+            linked("a]", "https://b.example/{{c}}/(d)<e>"),
+            "[a\\]](https://b.example/%7B%7Bc%7D%7D/%28d%29%3Ce%3E)"
+        );
     }
 
     #[test]

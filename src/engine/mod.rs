@@ -84,7 +84,7 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         // An alert takes some 3 KiB: all together they stay well below the 256 MiB of a small machine.
-        Self { alerts: 10_000, closes: 50_000, windows: 20_000 }
+        Self { alerts: 30_000, closes: 50_000, windows: 20_000 }
     }
 }
 
