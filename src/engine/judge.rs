@@ -91,7 +91,7 @@ impl Engine {
     /// Books the event's one fate.
     fn settle(&mut self, event: &Event, effects: Effects) {
         let waits: BTreeSet<AlertId> =
-            effects.waits_with.iter().copied().filter(|id| self.state.alerts.contains_key(id)).collect();
+            effects.waits_with.iter().copied().filter(|id| self.state.alerts.get(id).is_some()).collect();
         if effects.told {
             self.state.ledger.told();
         } else if !waits.is_empty() {

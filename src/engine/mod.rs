@@ -38,7 +38,7 @@ pub use seen::MEMORY as DUPLICATE_MEMORY;
 pub use silence::SilenceState;
 pub use view::{Deed, IncidentState, Look, Standing, Waiting};
 
-use alert::{Alert, AlertId};
+use alert::{AlertId, Alerts};
 use fates::Ledger;
 use incident::Incident;
 use seen::Seen;
@@ -125,7 +125,7 @@ struct State {
     now: Timestamp,
     offset_ms: i64,
     next_id: u64,
-    alerts: BTreeMap<AlertId, Alert>,
+    alerts: Alerts,
     incidents: BTreeMap<u64, Incident>,
     closes: close::Closes,
     windows: Windows,
@@ -367,7 +367,7 @@ impl Engine {
         self.state.notes.reindex();
         self.state.absences.reindex();
         self.recompile_silences();
-        for (&id, alert) in &self.state.alerts {
+        for (&id, alert) in self.state.alerts.iter() {
             self.index.by_fingerprint.insert((Arc::clone(&alert.rule), alert.fingerprint.clone()), id);
             alert.members.iter().for_each(|member| self.index.note(id, member));
             if alert.told_to.is_empty() {

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::alert::{Alert, AlertId, Member, State};
+use super::alert::{Alert, AlertId, Member, Names, State};
 use super::decision::Verdict;
 use super::fates::Effects;
 use super::{Engine, Timer};
@@ -286,7 +286,7 @@ impl Engine {
             severity: severity(rule, event),
             last_event: self.state.now,
             incident: None,
-            told_to: BTreeSet::new(),
+            told_to: Names::default(),
             settled: false,
             left: 0,
             stale: false,

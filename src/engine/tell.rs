@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
-use super::alert::{Alert, AlertId, Member, State};
+use super::alert::{Alert, AlertId, Member, Names, State};
 use super::decision::Verdict;
 use super::incident::{Incident, Sample};
 use super::{Engine, Timer};
@@ -274,7 +274,7 @@ impl Engine {
             state: State::Collecting,
             members,
             incident: None,
-            told_to: BTreeSet::new(),
+            told_to: Names::default(),
             settled: false,
             left: 0,
             more: 0,
@@ -343,7 +343,7 @@ impl Engine {
         let Some(incident) = self.state.incidents.get(&id) else { return };
         let rule = Arc::clone(&incident.rule);
         let mut destinations: Vec<(Name, Severity)> = incident.notify.clone();
-        for name in self.members(id).flat_map(|a| &a.told_to) {
+        for name in self.members(id).flat_map(|a| a.told_to.iter()) {
             if !destinations.iter().any(|(known, _)| known == name) {
                 destinations.push((name.clone(), Severity::Critical)); // only what it knows of is told back
             }
@@ -364,7 +364,7 @@ impl Engine {
         for (part, to) in &parts {
             for alert in &part.news {
                 if let Some(alert) = self.state.alerts.get_mut(alert) {
-                    alert.told_to.extend(to.iter().cloned());
+                    alert.told_to.add(to);
                     if let (Reason::Flapping, Some(flap)) = (part.reason, &mut alert.flap) {
                         flap.told.extend(to.iter().cloned());
                     }

@@ -207,7 +207,7 @@ impl Engine {
             rule: Arc::clone(&alert.rule),
             severity: alert.severity,
             started: alert.began(),
-            told: alert.told_to.clone(),
+            told: alert.told_to.iter().cloned().collect(),
             more: total - subjects.len(),
             subjects,
             standing,
