@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::Engine;
-use super::alert::Alert;
+use super::alert::{Alert, AlertId, State};
 use super::decision::Verdict;
 use super::fates::Effects;
 use super::open::subject_key;
@@ -144,9 +144,23 @@ impl Engine {
     /// Whether a device is away on purpose may be another matter now: so is when it is told.
     fn plan_changed(&mut self, device: &str) {
         for condition in ["ap_offline", "switch_offline", "gateway_offline", "edge_offline"] {
-            let alerts = self.index.by_key.get(&format!("{condition}|{device}")).cloned().unwrap_or_default();
-            alerts.into_iter().for_each(|id| self.arm_alert(id));
+            for id in self.index.by_key.get(&format!("{condition}|{device}")).cloned().unwrap_or_default() {
+                self.postpone(id);
+                self.arm_alert(id);
+            }
         }
+    }
+
+    /// An alert that is about to be told waits longer: its device turns out to be away on purpose.
+    fn postpone(&mut self, id: AlertId) {
+        let planned = |a: &&Alert| a.state == State::Firing && a.told_to.is_empty() && !a.settled && self.is_planned(a);
+        let Some((rule, since)) = self.state.alerts.get(&id).filter(planned).map(|a| (Arc::clone(&a.rule), a.opened()))
+        else {
+            return;
+        };
+        let until = (since + PLANNED).shifted(self.state.offset_ms);
+        self.pend(id, since);
+        self.decide(&[id], None, Some(&rule), Verdict::Planned { until });
     }
 
     /// Only a connected device sends this: what says that it is gone is over, whether or not an event said so.

@@ -74,7 +74,9 @@ impl Engine {
             return shut(By::Source(source), None);
         }
         let policy = self.policy(&alert.rule);
-        let held_until = alert.opened() + self.hold(&alert.event);
+        // What flaps opens again and again: what may explain it had since its first change to come.
+        let began = alert.flap.as_ref().filter(|_| alert.state == State::Flapping).map_or(alert.opened(), |flap| flap.since);
+        let held_until = began + self.hold(&alert.event);
         if held_until > self.state.now && alert.told_to.is_empty() {
             return shut(By::Hold, Some(held_until));
         }
@@ -173,6 +175,16 @@ impl Engine {
     pub(super) fn pending_until(&self, alert: &Alert, since: Timestamp, policy: &Policy) -> Timestamp {
         let plain = since + policy.r#for;
         if self.is_planned(alert) { plain.max(since + super::clues::PLANNED) } else { plain }
+    }
+
+    /// An alert that was not told yet waits again, as if it had opened then.
+    pub(super) fn pend(&mut self, id: AlertId, since: Timestamp) {
+        let Some(alert) = self.state.alerts.get_mut(&id) else { return };
+        alert.state = State::Pending { since };
+        alert.quiet = None;
+        let incident = alert.incident.take();
+        self.index.held.remove(&id);
+        self.leave(id, incident);
     }
 
     /// A pending alert lasted long enough.

@@ -136,15 +136,11 @@ impl Engine {
     /// What explained it is over, and it is not.
     fn restart(&mut self, id: AlertId) {
         let now = self.state.now;
-        let Some(alert) = self.state.alerts.get_mut(&id) else { return };
+        let Some(alert) = self.state.alerts.get(&id) else { return };
         let rule = Arc::clone(&alert.rule);
         match alert.state {
             State::Pending { .. } | State::Firing => {
-                alert.state = State::Pending { since: now };
-                alert.quiet = None;
-                let incident = alert.incident.take();
-                self.index.held.remove(&id);
-                self.leave(id, incident);
+                self.pend(id, now);
                 let until = now + self.policy(&rule).r#for;
                 self.decide(&[id], None, Some(&rule), Verdict::Pending { until });
                 self.arm_alert(id);

@@ -1,12 +1,13 @@
 //! From what an incident is to say to the notification that says it.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use serde_json::Value;
 
 use super::Engine;
 use super::alert::{Alert, AlertId};
-use super::incident::Sample;
+use super::incident::{Incident, Sample};
 use super::tell::{Part, short};
 use crate::model::{Insight, Name, Notification, Reason, Severity, Subject, Timestamp};
 
@@ -54,8 +55,21 @@ impl Engine {
             started,
             duration_ms: duration_ms.map(|d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX)),
             insight: self.insight(part),
-            ..self.blank(&incident.rule, &incident.sample)
+            ..self.blank(&incident.rule, &self.sample(incident, part))
         })
+    }
+
+    /// What the incident's latest event brought; of what the part speaks of, where that event is of another condition.
+    fn sample(&self, incident: &Incident, part: &Part) -> Sample {
+        let alerts = || part.alerts().filter_map(|id| self.state.alerts.get(&id));
+        let condition = |alert: &Alert| alert.event.condition.as_ref().map(|c| Arc::clone(&c.name));
+        let told = &incident.sample;
+        match alerts().next() {
+            Some(first) if told.condition.is_some() && !alerts().any(|a| condition(a) == told.condition) => {
+                Sample::of(&first.event)
+            }
+            _ => told.clone(),
+        }
     }
 
     /// An alert on its own, as a report lists it.
@@ -75,7 +89,7 @@ impl Engine {
         }
     }
 
-    fn blank(&self, rule: &std::sync::Arc<str>, sample: &Sample) -> Notification {
+    fn blank(&self, rule: &Arc<str>, sample: &Sample) -> Notification {
         Notification {
             id: String::new(),
             at: self.wall(),

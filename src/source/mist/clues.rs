@@ -1,6 +1,6 @@
 //! What an event tells about other events of its device: that it is connected after all, and what may have taken it down.
 
-use super::catalogue::Entry;
+use super::catalogue::{Entry, Role};
 use super::fields::{Item, first};
 use crate::model::{Cause, Clues, Event, Phase};
 
@@ -78,9 +78,12 @@ pub(super) fn of(event: &Event, entry: Option<&Entry>, item: &Item) -> Clues {
         };
     }
     if !of_device {
-        // A link that the sender counts several times went down and up in between. Of services it counts clients.
-        let link = entry
-            .is_some_and(|e| !e.sub_id.is_empty() || e.condition.contains("vpn") || e.condition.contains("tunnel"));
+        // A link that the sender counts several times went down and up in between. Of services it counts clients, and of a
+        // Marvis action, which says by its status when it is over, what it found.
+        let link = entry.is_some_and(|e| {
+            e.role != Some(Role::Status)
+                && (!e.sub_id.is_empty() || e.condition.contains("vpn") || e.condition.contains("tunnel"))
+        });
         let one = event.phase == Phase::Open && event.device.is_some() && link;
         return Clues { times: if one { event.count } else { 0 }, ..Clues::default() };
     }
