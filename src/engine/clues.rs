@@ -36,6 +36,9 @@ struct Note {
     text: String,
     planned: bool,
     audit_id: Option<String>,
+    /// It is told by the device itself, once it is back.
+    #[serde(default)]
+    told_after: bool,
 }
 
 /// The same of what hangs on another device.
@@ -122,6 +125,7 @@ impl Engine {
             text: cause.text.clone(),
             planned: cause.planned,
             audit_id: clues.audit_id.clone(),
+            told_after: cause.told_after,
         };
         if !cause.elsewhere {
             self.state.notes.add(device.clone(), note, self.limits.closes);
@@ -199,14 +203,19 @@ impl Engine {
         self.state.notes.of.get(&alert.event.identity(&Field::Device))
     }
 
-    /// What happened just before an alert began and may explain it, in half a sentence. `over`: it ended, so that what
-    /// brought the device back counts too.
+    /// What happened just before an alert began and may explain it, in half a sentence. `over`: it ended, so that what its
+    /// device says of it once it is back counts too.
     pub(super) fn cause_of(&self, alert: &Alert, over: bool) -> Option<String> {
-        alert.event.condition.as_ref().filter(|c| c.name.ends_with("_offline"))?;
+        let restart = alert.event.kind.to_ascii_uppercase().ends_with("_RESTARTED");
+        let offline = alert.event.condition.as_ref().is_some_and(|c| c.name.ends_with("_offline"));
+        if !restart && !offline {
+            return None;
+        }
         let began = alert.began();
         let fits = |note: &Note| {
             let before = if note.planned { ANNOUNCED } else { BEFORE };
-            began.since(note.time) <= before && (over || note.time <= began + AFTER)
+            let after = if over && note.told_after { Duration::MAX } else { AFTER };
+            began.since(note.time) <= before && note.time.since(began) <= after && !(restart && note.told_after)
         };
         let own = self.notes_of(alert).into_iter().flatten().filter(|note| fits(note));
         let planned = own.clone().find(|note| note.planned);
@@ -214,14 +223,23 @@ impl Engine {
         if let Some(note) = best {
             return Some(self.by_whom(note, &note.text));
         }
+        self.cause_elsewhere(alert, &fits).or_else(|| {
+            let admin = alert.event.clues.audit_id.as_ref().and_then(|id| self.state.notes.admins.get(id))?;
+            Some(format!("a change was made, by {admin}"))
+        })
+    }
+
+    /// What happened to the port that a device hangs on, or to one of its own.
+    fn cause_elsewhere(&self, alert: &Alert, fits: &impl Fn(&Note) -> bool) -> Option<String> {
         let site = alert.event.identity(&Field::Site);
         let topology = self.rules.surroundings().topology.above(&alert.event);
         let device = alert.event.device.as_ref()?;
+        let names = || device.name.iter().chain(&device.mac);
         let hangs_on = |e: &&Elsewhere| {
-            let named =
-                device.name.iter().chain(&device.mac).any(|n| n.len() > 2 && e.mentions.contains(&n.to_lowercase()));
+            let named = names().any(|n| n.len() > 2 && e.mentions.contains(&n.to_lowercase()));
             let drawn = || e.names.iter().any(|name| topology.iter().any(|t| t.eq_ignore_ascii_case(name)));
-            e.site == site && fits(&e.note) && (named || drawn())
+            let own = || names().any(|n| e.names.contains(n));
+            e.site == site && fits(&e.note) && (named || drawn() || own())
         };
         let found = self.state.notes.elsewhere.iter().rev().find(hangs_on)?;
         Some(self.by_whom(&found.note, &format!("on {}, {}", found.device, found.note.text)))

@@ -32,11 +32,11 @@ impl Changes {
             self.order.remove(&(last, key.clone()));
         }
         times.retain(|time| now.since(*time) <= flapping.window);
-        let n = usize::try_from(n).unwrap_or(MOST).min(MOST);
-        times.extend(std::iter::repeat_n(now, n));
+        let kept = usize::try_from(n).unwrap_or(MOST).min(MOST);
+        times.extend(std::iter::repeat_n(now, kept));
         let excess = times.len().saturating_sub(MOST.max(flapping.changes as usize));
         times.drain(..excess);
-        let found = (times.len() as u64, times.first().copied().unwrap_or(now));
+        let found = (n.max(times.len() as u64), times.first().copied().unwrap_or(now));
         self.order.insert((now, key));
         while self.latest.len() > limit {
             match self.order.pop_first() {
@@ -87,10 +87,11 @@ impl Engine {
         if self.is_absence(&rule) {
             return false;
         }
-        let Some(alert) = self.state.alerts.get_mut(&id) else { return false };
-        if alert.explained && alert.state != State::Flapping {
-            return false; // another's doing
+        let Some(alert) = self.state.alerts.get(&id) else { return false };
+        if alert.state != State::Flapping && (alert.explained || self.is_planned(alert)) {
+            return false; // another's doing, or on purpose
         }
+        let Some(alert) = self.state.alerts.get_mut(&id) else { return false };
         if let (State::Flapping, Some(flap)) = (alert.state, &mut alert.flap) {
             flap.changes += n;
             flap.last = now;

@@ -1,5 +1,6 @@
 //! One outage, one conversation: what explains what. A link between two alerts lasts as long as both do.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -74,6 +75,7 @@ impl Engine {
         let apart = above.began().since(below.began()).max(below.began().since(above.began()));
         let fits = source != target
             && !mutual
+            && !self.explains(target, source)
             && above.is_active()
             && (below.is_active() || !below.lasting && !below.settled)
             && below.told_to.is_empty()
@@ -98,6 +100,16 @@ impl Engine {
             let verdict = self.inhibited_by(source);
             self.decide(&[target], None, Some(&name), verdict);
         }
+    }
+
+    /// Whether an alert explains another, itself or by way of others: two may not explain each other, or neither is told.
+    fn explains(&self, source: AlertId, target: AlertId) -> bool {
+        let (mut known, mut next) = (BTreeSet::from([target]), vec![target]);
+        while let Some(below) = next.pop() {
+            let above = self.state.alerts.get(&below).into_iter().flat_map(|alert| &alert.sources);
+            next.extend(above.filter(|id| known.insert(**id)));
+        }
+        known.contains(&source)
     }
 
     /// An alert is over: what it alone explained is told after its own `for`, and what explained it knows that it is back.

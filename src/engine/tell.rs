@@ -230,26 +230,37 @@ impl Engine {
         }
         let Some(incident) = incident else { return };
         let now = self.state.now;
-        let alerts = |engine: &Self| {
-            engine.members(incident).filter(|a| a.lasting).map(|a| (a.state, a.stale)).collect::<Vec<_>>()
-        };
-        let lasting = alerts(self);
-        let ended = lasting.iter().any(|(state, _)| *state == State::Ended);
-        let over = lasting.iter().all(|(state, _)| *state == State::Ended);
-        let stale = lasting.iter().any(|(state, stale)| *state == State::Ended && *stale);
-        let stable = self.members(incident).any(|a| a.state == State::Ended && a.stable);
-        if stale {
-            self.flush(incident, Cause::Stale);
-        } else if stable && !over {
-            self.flush(incident, Cause::Stable);
-        } else if ended && over {
-            self.flush(incident, Cause::Change);
-        } else if ended {
-            if let Some(known) = self.state.incidents.get_mut(&incident) {
-                known.change(now);
+        let over = self.is_over(incident);
+        let told = self.state.alerts.get(&id).map(|alert| (alert.stale, alert.stable));
+        match told {
+            Some((true, _)) => self.flush(incident, Cause::Stale),
+            Some((false, true)) if !over => self.flush(incident, Cause::Stable),
+            _ if over => self.flush(incident, Cause::Change),
+            Some(_) => {
+                if let Some(known) = self.state.incidents.get_mut(&incident) {
+                    known.change(now);
+                }
+                self.arm_incident(incident);
             }
-            self.arm_incident(incident);
+            None => {}
         }
+    }
+
+    /// Whether nothing of an incident lasts any more.
+    fn is_over(&self, incident: u64) -> bool {
+        let Some(known) = self.state.incidents.get(&incident) else { return false };
+        let lasts = |id: &AlertId| {
+            self.state.alerts.get(id).filter(|a| a.lasting).map(|alert| alert.state != State::Ended)
+        };
+        // What came first mostly ends first: with thousands, the last one says it soonest.
+        if known.alerts.last().and_then(lasts) == Some(true) {
+            return false;
+        }
+        let mut ended = false;
+        known.alerts.iter().filter_map(lasts).all(|on| {
+            ended |= !on;
+            !on
+        }) && ended
     }
 
     /// A threshold's alert ends while some of what it counted still lasts: these count towards the next one.
@@ -313,12 +324,9 @@ impl Engine {
             self.state.incidents.remove(&id);
             return;
         }
-        let waits = known
-            .alerts
-            .iter()
-            .filter_map(|id| self.state.alerts.get(id))
-            .any(|a| !a.settled || a.state == State::Ended);
-        if !waits {
+        // The newest first: what waits is seldom old, and there may be thousands.
+        let newest = known.alerts.iter().rev().filter_map(|id| self.state.alerts.get(id));
+        if known.changed.is_some() && !newest.into_iter().any(|a| !a.settled || a.state == State::Ended) {
             known.changed = None;
         }
         self.arm_incident(id);

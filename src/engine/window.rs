@@ -38,7 +38,7 @@ impl Windows {
         window.keep = threshold.window;
         window
             .samples
-            .retain(|s| now.since(s.opened) < threshold.window && (sample.value.is_none() || s.value != sample.value));
+            .retain(|s| now.since(s.opened) <= threshold.window && (sample.value.is_none() || s.value != sample.value));
         window.samples.push(sample);
         if window.samples.len() < threshold.count as usize {
             return Err(window.samples.len());
@@ -59,7 +59,7 @@ impl Windows {
             return;
         }
         for windows in self.0.values_mut() {
-            windows.retain(|_, w| w.samples.last().is_some_and(|s| now.since(s.opened) < w.keep));
+            windows.retain(|_, w| w.samples.last().is_some_and(|s| now.since(s.opened) <= w.keep));
         }
         if size(self) >= limit
             && let Some(fullest) = self.0.values_mut().max_by_key(|windows| windows.len())

@@ -137,6 +137,9 @@ pub struct Cause {
     pub planned: bool,
     /// Not of its own device but of what hangs on it.
     pub elsewhere: bool,
+    /// The device says so of itself once it is back: then it counts though it comes after.
+    #[serde(default)]
+    pub told_after: bool,
     /// Text that may name what hangs on it (the description of a port).
     pub mentions: Option<String>,
 }

@@ -38,6 +38,9 @@ const ALIVE: &[&str] = &[
     "SW_BGP_NEIGHBOR_DOWN",
     "SW_LOOP_DETECTED",
     "SW_LOOP_CLEARED",
+    "SW_DOT1XD_USR_AUTHENTICATED",
+    "SW_DOT1XD_USR_SESSION_DISCONNECTED",
+    "SW_DOT1XD_USR_SESSION_HELD",
     "SW_IP_CONFLICT",
     "SW_ZTP_FINISHED",
     "GW_CONFIGURED",
@@ -113,9 +116,15 @@ fn cause(kind: &str, event: &Event) -> Option<Cause> {
         "AP_UPGRADE_BY_USER" | "SW_UPGRADE_BY_USER" | "GW_UPGRADE_BY_USER" => {
             ("an upgrade was started".to_owned(), true)
         }
-        "SW_UPGRADE_PENDING" | "GW_UPGRADE_PENDING" | "GW_UPGRADE_REBOOTING" => {
-            ("an upgrade was about to restart it".to_owned(), true)
-        }
+        "SW_UPGRADE_PENDING"
+        | "SW_UPGRADE_IMAGE_UPLOADED"
+        | "SW_UPGRADE_SOFTWARE_ADD"
+        | "SW_UPGRADE_SOFTWARE_ADD_RETRY"
+        | "GW_UPGRADE_PENDING"
+        | "GW_UPGRADE_IMAGE_UPLOADED"
+        | "GW_UPGRADE_SOFTWARE_ADD"
+        | "GW_UPGRADE_SOFTWARE_ADD_RETRY"
+        | "GW_UPGRADE_REBOOTING" => ("an upgrade was about to restart it".to_owned(), true),
         "AP_RESTART_BY_USER"
         | "SW_RESTART_BY_USER"
         | "GW_RESTART_BY_USER"
@@ -138,7 +147,7 @@ fn cause(kind: &str, event: &Event) -> Option<Cause> {
     };
     let elsewhere = kind.starts_with("SW_") && (kind.contains("PORT") || kind.contains("POE"));
     let mentions = elsewhere.then(|| event.text.clone()).flatten();
-    Some(Cause { text, planned, elsewhere, mentions })
+    Some(Cause { text, planned, elsewhere, told_after: kind.ends_with("_RESTARTED"), mentions })
 }
 
 /// `First Last email` without the address: a name is enough for a chat.

@@ -55,11 +55,14 @@ pub(super) fn id(item: &Item, key: &str) -> Option<String> {
     first(item, &[key]).filter(|id| !id.chars().all(|c| matches!(c, '0' | '-')))
 }
 
+/// A count beyond this is no count.
+const MOST_COUNTED: u64 = 1_000_000;
+
 /// A count, whether number or text; at least 1.
 pub(super) fn count(item: &Item) -> u64 {
     let count = first(item, &["count"]).and_then(|text| text.parse::<f64>().ok());
     // Saturates, and gives 0 for NaN.
-    count.map_or(1, |count| count as u64).max(1)
+    count.map_or(1, |count| count as u64).clamp(1, MOST_COUNTED)
 }
 
 /// A time in any of Mist's forms: seconds, milliseconds, microseconds or nanoseconds since 1970, as number or text, or
