@@ -55,7 +55,7 @@ const SHIPPED: &[(&str, &str)] = shipped![
     "interference",
     "marvis",
     "port",
-    "restart",
+    "reboot",
     "rrm",
     "security",
     "service",
@@ -458,7 +458,7 @@ fn choose(about: &Notification) -> &'static str {
         return "service";
     }
     if is(&["restart", "reboot", "upgrade"]) {
-        return "restart";
+        return "reboot";
     }
     if is(&["config", "commit"]) {
         return "config";
