@@ -56,7 +56,8 @@ fn options_of_serve_are_not_dropped_silently_before_another_command() {
 #[test]
 fn one_rule_is_one_rule_and_a_file_without_tests_says_so() {
     let (code, said) = alone(Some(RULE), &["check"]);
-    assert!(code == 0 && said.contains("no problems. 1 rule, 0 tests; tells console."), "{code}: {said}");
+    assert!(code == 0 && said.contains("no problems, 1 warning. 1 rule, 0 tests; tells console."), "{code}: {said}");
+    assert!(said.contains("rules.yaml: warning: no rule has a test"), "{said}");
     let (code, said) = alone(Some(RULE), &["test"]);
     assert!(code == 0 && said.contains("rules.yaml has no `tests:`"), "{code}: {said}");
 }

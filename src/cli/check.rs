@@ -10,9 +10,17 @@ pub(super) fn run(config: &Config, explain: bool) -> Result<(), Failure> {
         return Ok(());
     }
     let place = super::replay::place(config);
+    let mut warnings = config.warnings.len() as u64;
+    if config.tests.is_empty() {
+        warnings += 1;
+        eprintln!(
+            "{place}: warning: no rule has a test\n   = write `tests:`, as in docs/rules.md; `foghorn test` runs them"
+        );
+    }
+    let warned = if warnings == 0 { String::new() } else { format!(", {}", plural(warnings, "warning")) };
     let (rules, tests) = (config.rules.rules().len() as u64, config.tests.len() as u64);
     let (rules, tests) = (plural(rules, "rule"), plural(tests, "test"));
     let names: Vec<&str> = config.destinations.iter().map(|d| d.name.as_str()).collect();
-    out(&format!("{place}: no problems. {rules}, {tests}; tells {}.\n", names.join(", ")));
+    out(&format!("{place}: no problems{warned}. {rules}, {tests}; tells {}.\n", names.join(", ")));
     Ok(())
 }

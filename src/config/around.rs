@@ -8,7 +8,7 @@ use super::problem::did_you_mean;
 use super::raw::{At, Node, Tree};
 use super::read::{Reader, Section};
 use super::rules::{self, Known};
-use super::{calendar, keys};
+use super::{calendar, keys, loops};
 use crate::model::{Name, Severity};
 use crate::rules::{Cycle, Daily, DigestSchedule, InhibitRule, Matcher, Rule, Surroundings, TimeInterval, Topology};
 
@@ -144,7 +144,10 @@ fn topology(reader: &mut Reader<'_>, file: &Section<'_>) -> Topology {
 
 fn inhibit_rules(reader: &mut Reader<'_>, file: &Section<'_>, rules: &[Rule], topology: &Topology) -> Vec<InhibitRule> {
     let items = file.get("inhibit_rules").map(|node| reader.list(node, "inhibit_rules")).unwrap_or_default();
-    items.iter().filter_map(|item| inhibit_rule(reader, item, rules, topology)).collect()
+    let read = items.iter().filter_map(|item| Some((item.at, inhibit_rule(reader, item, rules, topology)?)));
+    let read: Vec<(At, InhibitRule)> = read.collect();
+    loops::warn(reader, &read);
+    read.into_iter().map(|(_, rule)| rule).collect()
 }
 
 fn inhibit_rule(reader: &mut Reader<'_>, node: &Node, rules: &[Rule], topology: &Topology) -> Option<InhibitRule> {

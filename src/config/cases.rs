@@ -129,8 +129,8 @@ pub(super) fn resolve(reader: &mut Reader<'_>, file: &Section<'_>, rules: &[Rule
     cases
 }
 
-/// One warning for every rule of which no test expects a message; none where there are no tests, or where one does not
-/// say whose message it expects.
+/// One warning for every rule of which no test expects a message; none where there are no tests (then `check` says so in one
+/// line), or where one does not say whose message it expects.
 fn untested(reader: &mut Reader<'_>, file: &Section<'_>, rules: &[Rule], cases: &[TestCase]) {
     let expected = || cases.iter().flat_map(|case| &case.expect);
     if cases.is_empty() || expected().any(|message| message.rule.is_none()) {
@@ -236,7 +236,7 @@ fn event(reader: &mut Reader<'_>, node: &Node) -> Option<TestEvent> {
         if key == "at" {
             at = reader.duration(value, "at");
         } else {
-            fields.insert(key.to_owned(), value.json());
+            fields.insert(key.to_owned(), reader.tree(value, "an event"));
         }
     }
     let Tree::Map(written) = &node.tree else { return None };

@@ -9,6 +9,7 @@ use super::read::Reader;
 use crate::model::{Field, Severity};
 use crate::rules::{Matcher, Pattern, Test};
 use crate::source::mist::catalogue::{self, Entry, Role};
+use crate::source::mist::kind_by_prefix;
 
 /// Topics Mist is known to send.
 const TOPICS: &[&str] = &[
@@ -80,10 +81,18 @@ fn one_test(reader: &mut Reader<'_>, key: &str, at: At, value: &Node) -> Option<
                 reader.problems.error(value.at, format!("`{key}` is an empty list: it can never match"), "");
                 return None;
             }
-            Test::OneOf(patterns(reader, &field, key, items))
+            any_of(reader, &field, key, items)?
         }
     };
     Some((field, test))
+}
+
+fn any_of(reader: &mut Reader<'_>, field: &Field, key: &str, items: &[Node]) -> Option<Test> {
+    let (maps, values): (Vec<&Node>, Vec<&Node>) = items.iter().partition(|item| matches!(item.tree, Tree::Map(_)));
+    let values = patterns(reader, field, key, &values);
+    // What is wrong with each is told, not only with the first.
+    let maps: Vec<Option<Test>> = maps.into_iter().map(|item| bounds(reader, item, key)).collect();
+    Some(Test::any_of(values, maps.into_iter().collect::<Option<_>>()?))
 }
 
 fn bounds(reader: &mut Reader<'_>, node: &Node, key: &str) -> Option<Test> {
@@ -122,7 +131,7 @@ fn bounds(reader: &mut Reader<'_>, node: &Node, key: &str) -> Option<Test> {
     Some(Test::Number { gt, gte, lt, lte })
 }
 
-fn patterns(reader: &mut Reader<'_>, field: &Field, key: &str, items: &[Node]) -> Vec<Pattern> {
+fn patterns(reader: &mut Reader<'_>, field: &Field, key: &str, items: &[&Node]) -> Vec<Pattern> {
     let mut patterns = Vec::new();
     let mut open = false;
     for item in items {
@@ -238,14 +247,11 @@ pub(super) fn endless(matcher: &Matcher) -> Option<String> {
 /// Why no event can match, when that is certain.
 pub(super) fn impossible(matcher: &Matcher) -> Option<String> {
     for (field, test) in &matcher.tests {
-        let Some(mut wanted) = test.literals() else { continue };
-        let excluded: Option<BTreeSet<&str>> =
-            matcher.not.iter().find(|(f, _)| f == field).and_then(|(_, t)| t.literals()).map(Iterator::collect);
+        let Some(wanted) = test.literals() else { continue };
+        let excluded = |value: &str| matcher.not.iter().any(|(f, test)| f == field && test.holds_for(value));
         let one_value = matches!(field, Field::Type | Field::Topic | Field::Condition | Field::Phase | Field::Severity);
-        if let Some(excluded) = excluded
-            && one_value
-            && wanted.all(|w| excluded.contains(w))
-        {
+        let mut wanted = wanted.peekable();
+        if one_value && wanted.peek().is_some() && wanted.all(excluded) {
             return Some(format!("`not` excludes every {field} it asks for"));
         }
     }
@@ -255,18 +261,50 @@ pub(super) fn impossible(matcher: &Matcher) -> Option<String> {
     {
         return Some("none of its types opens or closes its condition".to_owned());
     }
-    let phases = listed(matcher, &Field::Phase)?;
-    let fits = |entry: &&Entry| match entry.role {
-        Some(Role::Opens) => phases.contains("open"),
-        Some(Role::Closes) => phases.contains("close"),
-        Some(Role::Status) => true,
-        None => phases.contains("event"),
+    let without_not = Matcher { tests: matcher.tests.clone(), not: Vec::new() };
+    let possible = |matcher: &Matcher| entries.iter().any(|entry| may_be(matcher, entry));
+    if possible(matcher) {
+        None
+    } else if possible(&without_not) {
+        Some("`not` excludes every event of its types".to_owned())
+    } else if without_not.tests.iter().any(|(field, _)| *field == Field::Phase) {
+        Some("its types never have that phase".to_owned())
+    } else {
+        Some("its types never have that condition".to_owned())
+    }
+}
+
+/// Whether an event of this type may pass the tests on what the catalogue knows of it.
+fn may_be(matcher: &Matcher, entry: &Entry) -> bool {
+    let phases: &[&str] = match entry.role {
+        Some(Role::Opens) => &["open"],
+        Some(Role::Closes) => &["close"],
+        Some(Role::Status) => &["open", "close"],
+        None => &["event"],
     };
-    (!entries.iter().any(fits)).then(|| "its types never have that phase".to_owned())
+    let known = |phase| {
+        let condition = (!entry.condition.is_empty()).then_some((Field::Condition, entry.condition));
+        condition.into_iter().chain([(Field::Type, entry.kind), (Field::Phase, phase)]).collect::<Vec<_>>()
+    };
+    phases.iter().any(|phase| matcher.could_match(&known(phase)))
 }
 
 /// Why hardly any event will match, as far as the catalogue knows.
 pub(super) fn improbable(matcher: &Matcher) -> Option<String> {
+    other_devices(matcher).or_else(|| other_topics(matcher))
+}
+
+/// Its types begin with the kind of device they tell of, and it asks for another.
+fn other_devices(matcher: &Matcher) -> Option<String> {
+    let entries = entries(matcher)?;
+    let of_another = |entry: &Entry| {
+        let kind = kind_by_prefix(entry.kind).filter(|_| entry.family != "alarm");
+        kind.is_some_and(|kind| !matcher.could_match(&[(Field::DeviceType, kind)]))
+    };
+    entries.iter().all(|entry| of_another(entry)).then(|| "its types tell of devices of another type".to_owned())
+}
+
+fn other_topics(matcher: &Matcher) -> Option<String> {
     let topics = listed(matcher, &Field::Topic)?;
     let entries = entries(matcher)?;
     let updown = |entry: &Entry| {

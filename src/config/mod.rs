@@ -25,6 +25,7 @@ mod edit;
 mod explain;
 mod fences;
 mod keys;
+mod loops;
 mod masks;
 mod matching;
 mod problem;
@@ -40,6 +41,7 @@ pub use explain::explain;
 pub use masks::{Hidden, Restored};
 pub use problem::{Level, Problem, Problems};
 pub use schema::schema;
+pub use settings::listen_address;
 
 use problem::{Collector, did_you_mean};
 use raw::At;
@@ -240,6 +242,8 @@ impl Config {
         let journaled = reader.problems.masked_text();
         let mut found = reader.problems.finish();
         found.extend(templates);
+        // What stands in this file by line, then what stands in templates.
+        found.sort_by_key(|problem| (problem.file != file, problem.line, problem.column));
         match config {
             Some(config) if !failed => Ok(Self { warnings: found, journaled, ..config }),
             _ => Err(Problems(found)),
@@ -275,8 +279,14 @@ impl Config {
     /// # Errors
     /// Everything that is wrong with them, and every rule that names one that does not exist.
     pub fn load_templates(&self) -> Result<Templates, Problems> {
-        let loaded = Templates::load(self.server.templates.as_deref());
-        let templates = loaded.map_err(|found| Problems(found.into_iter().map(Problem::from).collect()))?;
+        let folder = self.server.templates.as_deref();
+        let templates = Templates::load(folder).map_err(|found| {
+            let own = folder.map(template_files).unwrap_or_default();
+            let builtin = Templates::builtin();
+            let known: Vec<&str> = builtin.names().into_iter().chain(own.iter().map(String::as_str)).collect();
+            let unknown = self.unknown_templates(&known);
+            Problems(unknown.into_iter().chain(found.into_iter().map(Problem::from)).collect())
+        })?;
         match self.unknown_templates(&templates.names()) {
             unknown if unknown.is_empty() => {
                 Ok(templates.with_portals(self.sources.iter().map(|s| (s.name.clone(), s.portal.clone()))))
@@ -353,6 +363,13 @@ fn exposed(listen: SocketAddr, sources: &[SourceSettings]) -> Option<String> {
     }
     let open = sources.iter().find(|source| source.secrets.is_empty() && !source.allow_unsigned)?;
     Some(format!("{listen} is reachable from elsewhere, and the source `{}` has no secret", open.name))
+}
+
+/// What the files in a folder of templates are called, whether they can be used or not.
+fn template_files(folder: &Path) -> Vec<String> {
+    let files = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+    let templates = files.filter(|path| path.extension().is_some_and(|end| end == "hbs"));
+    templates.filter_map(|path| Some(path.file_stem()?.to_str()?.to_owned())).collect()
 }
 
 /// A file that holds secrets and that others may read.

@@ -83,6 +83,25 @@ impl Reader<'_> {
         Some(named)
     }
 
+    /// A tree of any shape, as JSON.
+    pub(super) fn tree(&mut self, node: &Node, place: &str) -> serde_json::Value {
+        self.keys_are_words(node, place);
+        node.json()
+    }
+
+    fn keys_are_words(&mut self, node: &Node, place: &str) {
+        match &node.tree {
+            Tree::Map(entries) => {
+                if entries.iter().any(|(key, _)| key.scalar().is_none()) {
+                    self.problems.error(node.at, format!("a key of {place} must be a word"), braces(node));
+                }
+                entries.iter().for_each(|(_, value)| self.keys_are_words(value, place));
+            }
+            Tree::List(items) => items.iter().for_each(|item| self.keys_are_words(item, place)),
+            Tree::Null | Tree::Scalar(_) => {}
+        }
+    }
+
     /// A list.
     pub(super) fn list<'n>(&mut self, node: &'n Node, place: &str) -> &'n [Node] {
         if let Tree::List(items) = &node.tree {

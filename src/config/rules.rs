@@ -144,20 +144,21 @@ fn without_an_end(
         Resolve::Never => Some("it never resolves".to_owned()),
         Resolve::Implied => None,
     };
-    let endless = endless(matcher);
-    let help = "say what ends it with `resolve`, or use `threshold`";
+    let Some(why) = endless(matcher).or(why) else { return };
+    let help = match resolve {
+        Resolve::Never => "leave it out, or say what ends it with `resolve`",
+        Resolve::Implied | Resolve::When(_) => "say what ends it with `resolve`, or use `threshold`",
+    };
     for (key, given) in [("for", !own.r#for.is_zero()), ("keep_firing_for", !own.keep_firing_for.is_zero())] {
-        if given && let Some(endless) = &endless {
-            reader.problems.error(section.key_at(key), format!("{called} has `{key}`, but {endless}"), help);
+        if given {
+            reader.problems.error(section.key_at(key), format!("{called} has `{key}`, but {why}"), help);
         }
     }
-    if let Some(why) = endless.or(why) {
-        if section.get("flapping").is_some() && own.flapping.is_some() {
-            let help = "say what ends it with `resolve`, or leave `flapping` out";
-            reader.problems.error(section.key_at("flapping"), format!("{called} has `flapping`, but {why}"), help);
-        }
-        own.flapping = None;
+    if section.get("flapping").is_some() && own.flapping.is_some() {
+        let help = "say what ends it with `resolve`, or leave `flapping` out";
+        reader.problems.error(section.key_at("flapping"), format!("{called} has `flapping`, but {why}"), help);
     }
+    own.flapping = None;
 }
 
 /// An expression, and where in it something is wrong.

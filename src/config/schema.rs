@@ -30,7 +30,7 @@ pub fn schema() -> String {
                 "field": {"anyOf": [{"enum": fields}, {"type": "string", "pattern": r"^event\."}]},
                 "test": {"anyOf": [
                     {"$ref": "#/$defs/scalar"},
-                    {"type": "array", "items": {"$ref": "#/$defs/scalar"}, "minItems": 1},
+                    {"type": "array", "items": {"anyOf": [{"$ref": "#/$defs/scalar"}, map(BOUNDS)]}, "minItems": 1},
                     map(BOUNDS),
                 ]},
                 "match": {

@@ -1,5 +1,6 @@
 //! `server:`, `sources:` and `destinations:`.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::around::is_digest;
@@ -13,6 +14,12 @@ use crate::model::{Name, Secret, Severity};
 use crate::render::Body;
 use crate::source::SourceSettings;
 
+/// An address and a port, as `server.listen` and `--listen` have it.
+#[must_use]
+pub fn listen_address(text: &str) -> Option<SocketAddr> {
+    text.replace("localhost:", "127.0.0.1:").parse().ok()
+}
+
 /// The server, and where its address stands.
 pub(super) fn server(reader: &mut Reader<'_>, file: &Section<'_>) -> (Server, At) {
     let mut server = Server::with_defaults(&reader.dir);
@@ -23,9 +30,9 @@ pub(super) fn server(reader: &mut Reader<'_>, file: &Section<'_>) -> (Server, At
     if let Some(node) = section.get("listen")
         && let Some(text) = reader.text(node, "listen")
     {
-        match text.replace("localhost:", "127.0.0.1:").parse() {
-            Ok(listen) => server.listen = listen,
-            Err(_) => {
+        match listen_address(text) {
+            Some(listen) => server.listen = listen,
+            None => {
                 let help = "write an address and a port, as in 127.0.0.1:8080";
                 reader.problems.error(node.at, format!("`listen`: \"{text}\" is not an address"), help);
             }
@@ -272,7 +279,7 @@ fn headers(reader: &mut Reader<'_>, node: &Node) -> Vec<(String, Secret)> {
 
 /// The tree whose texts are templates.
 fn body(reader: &mut Reader<'_>, node: &Node) -> Option<Body> {
-    match Body::compile(&node.json()) {
+    match Body::compile(&reader.tree(node, "`body`")) {
         Ok(body) => Some(body),
         Err(found) => {
             for problem in found {

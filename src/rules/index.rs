@@ -2,7 +2,8 @@
 
 use std::collections::HashMap;
 
-use super::matcher::{Matcher, fold};
+use super::matcher::Matcher;
+use super::pattern::fold;
 use crate::model::Field;
 
 /// Rules by the most telling literal of their matcher: type, else condition, else topic; the rest meet every event.

@@ -36,12 +36,17 @@ fn one_test(key: &str, value: &Value) -> Result<(Field, Test), String> {
         Value::Array(items) if items.is_empty() => {
             return Err(format!("`{key}` is an empty list: it can never match"));
         }
-        Value::Array(items) => {
-            Test::OneOf(items.iter().map(|item| pattern(&field, key, item)).collect::<Result<_, _>>()?)
-        }
+        Value::Array(items) => any_of(&field, key, items)?,
         one => Test::OneOf(vec![pattern(&field, key, one)?]),
     };
     Ok((field, test))
+}
+
+fn any_of(field: &Field, key: &str, items: &[Value]) -> Result<Test, String> {
+    let (maps, values): (Vec<&Value>, Vec<&Value>) = items.iter().partition(|item| item.is_object());
+    let values = values.into_iter().map(|item| pattern(field, key, item)).collect::<Result<Vec<_>, _>>()?;
+    let maps = maps.into_iter().filter_map(Value::as_object).map(|map| number_or_presence(key, map));
+    Ok(Test::any_of(values, maps.collect::<Result<_, _>>()?))
 }
 
 fn pattern(field: &Field, key: &str, value: &Value) -> Result<Pattern, String> {
@@ -105,6 +110,8 @@ mod tests {
             (json!({"event.channel": {"gt": 35, "lte": "36"}}), true),
             (json!({"event.channel": {"gt": 36}}), false),
             (json!({"event.audit_id": {"exists": false}}), true),
+            (json!({"event.channel": [{"gt": 40}, 36]}), true),
+            (json!({"event.channel": [{"gt": 40}, {"exists": false}, "x"]}), false),
             (json!({"type": "AP_*", "not": {"reason": ["upgrade", "/power.?cycle/"]}}), false),
             (json!({"not": {"event.missing": "*"}}), true),
         ] {
@@ -122,6 +129,7 @@ mod tests {
             json!({"type": ""}),
             json!({"type": []}),
             json!({"type": [["x"]]}),
+            json!({"type": [{"above": 3}, "x"]}),
             json!({"type": {}}),
             json!({"type": {"gt": "x"}}),
             json!({"type": {"above": 3}}),

@@ -2,9 +2,9 @@
 
 use std::fmt;
 
-use regex::{Regex, RegexBuilder};
 use serde_json::Value;
 
+use super::pattern::{Pattern, fold};
 use crate::model::{Event, Field, plain};
 
 /// A map of tests; keys are AND. The empty matcher matches everything.
@@ -34,62 +34,8 @@ pub enum Test {
     },
     /// There (`true`), or not there (`false`).
     Exists(bool),
-}
-
-/// One value to compare with.
-#[derive(Clone, Debug)]
-pub enum Pattern {
-    /// Equal, without regard to case and with `-` = `_`; MACs without separators.
-    Literal(Literal),
-    /// `*` stands for anything; the whole value must fit.
-    Glob(Glob),
-    /// Found anywhere in the value.
-    Regex(Regex),
-}
-
-/// What stands between the `*` of a glob, folded.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Glob(Vec<String>);
-
-impl Glob {
-    fn new(text: &str) -> Self {
-        Self(fold(text).split('*').map(str::to_owned).collect())
-    }
-
-    /// The first part begins the text, the last ends it, and the others follow one another between.
-    fn fits(&self, folded: &str) -> bool {
-        let Some((first, rest)) = self.0.split_first() else { return false };
-        let Some((last, between)) = rest.split_last() else { return first == folded };
-        let Some(mut left) = folded.strip_prefix(first.as_str()).and_then(|left| left.strip_suffix(last.as_str()))
-        else {
-            return false;
-        };
-        between.iter().all(|part| match left.split_once(part.as_str()) {
-            Some((_, after)) => {
-                left = after;
-                true
-            }
-            None => false,
-        })
-    }
-}
-
-/// A literal, folded once so that comparing costs nothing.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Literal {
-    folded: String,
-    mac: Option<String>,
-}
-
-impl fmt::Display for Pattern {
-    /// As in `match`, but for case and hyphens.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Literal(literal) => f.write_str(literal.mac.as_deref().unwrap_or(&literal.folded)),
-            Self::Glob(glob) => f.write_str(&glob.0.join("*")),
-            Self::Regex(regex) => write!(f, "/{regex}/"),
-        }
-    }
+    /// Any of these tests: a list that holds more than values.
+    AnyOf(Vec<Test>),
 }
 
 /// The test an event failed, for explanations.
@@ -154,20 +100,36 @@ impl Matcher {
 }
 
 impl Test {
+    /// What a list means: any of its values, or of the tests in it.
+    #[must_use]
+    pub fn any_of(values: Vec<Pattern>, mut tests: Vec<Self>) -> Self {
+        if tests.is_empty() {
+            return Self::OneOf(values);
+        }
+        if !values.is_empty() {
+            tests.insert(0, Self::OneOf(values));
+        }
+        Self::AnyOf(tests)
+    }
+
     fn holds(&self, event: &Event, field: &Field) -> bool {
         let values = event.values(field);
         match self {
             Self::OneOf(patterns) => values.iter().any(|value| patterns.iter().any(|p| p.fits(value))),
             Self::Exists(wanted) => values.is_empty() != *wanted,
             Self::Number { .. } => values.iter().any(|value| number(value).is_some_and(|n| self.within(n))),
+            Self::AnyOf(tests) => tests.iter().any(|test| test.holds(event, field)),
         }
     }
 
-    fn holds_for(&self, value: &str) -> bool {
+    /// Whether it holds for this value of a field that has one.
+    #[must_use]
+    pub fn holds_for(&self, value: &str) -> bool {
         match self {
             Self::OneOf(patterns) => patterns.iter().any(|p| p.fits_text(value)),
             Self::Exists(wanted) => *wanted,
             Self::Number { .. } => value.trim().parse().is_ok_and(|n| self.within(n)),
+            Self::AnyOf(tests) => tests.iter().any(|test| test.holds_for(value)),
         }
     }
 
@@ -179,101 +141,19 @@ impl Test {
                     && lt.is_none_or(|bound| n < bound)
                     && lte.is_none_or(|bound| n <= bound)
             }
-            Self::OneOf(_) | Self::Exists(_) => false,
+            Self::OneOf(_) | Self::Exists(_) | Self::AnyOf(_) => false,
         }
     }
 
     /// The folded literals, when the test is nothing but literals: what an index can use.
     pub fn literals(&self) -> Option<impl Iterator<Item = &str>> {
         match self {
-            Self::OneOf(patterns) if patterns.iter().all(|p| matches!(p, Pattern::Literal(_))) => {
-                Some(patterns.iter().filter_map(|p| match p {
-                    Pattern::Literal(literal) => Some(literal.folded.as_str()),
-                    Pattern::Glob(_) | Pattern::Regex(_) => None,
-                }))
+            Self::OneOf(patterns) if patterns.iter().all(|p| p.literal().is_some()) => {
+                Some(patterns.iter().filter_map(Pattern::literal))
             }
             _ => None,
         }
     }
-}
-
-impl Pattern {
-    /// Reads a value of `match`: `/…/` is a regular expression, a `*` makes it a glob, else it is literal.
-    ///
-    /// # Errors
-    /// One line that says what is wrong with the regular expression.
-    pub fn parse(text: &str) -> Result<Self, String> {
-        if let Some(inner) = text.strip_prefix('/') {
-            let Some(pattern) = inner.strip_suffix('/').filter(|_| text.len() > 2) else {
-                return Err(format!(
-                    "unfinished regular expression `{text}`: it begins with / and must end with /; quote it"
-                ));
-            };
-            return compile(pattern).map(Self::Regex);
-        }
-        if text.contains('*') {
-            return Ok(Self::Glob(Glob::new(text)));
-        }
-        Ok(Self::Literal(Literal { folded: fold(text), mac: mac(text) }))
-    }
-
-    fn fits(&self, value: &Value) -> bool {
-        match value {
-            Value::String(text) => self.fits_text(text),
-            // 24 and 24.0 are one number.
-            Value::Number(n) if n.is_f64() => {
-                self.fits_text(&n.to_string())
-                    || matches!(self, Self::Literal(literal) if literal.folded.parse().ok() == n.as_f64())
-            }
-            other => self.fits_text(&plain(other)),
-        }
-    }
-
-    fn fits_text(&self, text: &str) -> bool {
-        match self {
-            Self::Literal(literal) => {
-                equal_folded(text, &literal.folded)
-                    || literal.mac.as_ref().is_some_and(|m| mac(text).as_ref() == Some(m))
-            }
-            Self::Glob(glob) => glob.fits(&fold(text)),
-            Self::Regex(regex) => regex.is_match(text),
-        }
-    }
-}
-
-/// Text as it is compared: lower case, `_` for `-`.
-pub(crate) fn fold(text: &str) -> String {
-    text.chars().flat_map(char::to_lowercase).map(|c| if c == '-' { '_' } else { c }).collect()
-}
-
-fn equal_folded(text: &str, folded: &str) -> bool {
-    if text.is_ascii() {
-        return text.len() == folded.len()
-            && text
-                .bytes()
-                .zip(folded.bytes())
-                .all(|(a, b)| (if a == b'-' { b'_' } else { a.to_ascii_lowercase() }) == b);
-    }
-    fold(text) == folded
-}
-
-/// 12 hex digits, lower case, where the text is a MAC in any of its spellings.
-pub(crate) fn mac(text: &str) -> Option<String> {
-    let hex: String = text.chars().filter(|c| !matches!(c, ':' | '-' | '.')).collect();
-    (hex.len() == 12 && hex.bytes().all(|b| b.is_ascii_hexdigit())).then(|| hex.to_ascii_lowercase())
-}
-
-pub(super) fn compile(pattern: &str) -> Result<Regex, String> {
-    RegexBuilder::new(pattern).case_insensitive(true).size_limit(1 << 20).dfa_size_limit(1 << 20).build().map_err(|e| {
-        match e {
-            regex::Error::CompiledTooBig(_) => format!("the regular expression `{pattern}` is too large"),
-            regex::Error::Syntax(text) => {
-                let last = text.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
-                format!("`{pattern}` is not a regular expression: {last}")
-            }
-            other => format!("`{pattern}` is not a regular expression: {other}"),
-        }
-    })
 }
 
 fn number(value: &Value) -> Option<f64> {
@@ -371,8 +251,17 @@ pub(super) mod tests {
             ("device_mac", "5c5b.3500.0001", true),
             ("device_mac", "5c:5b:35:00:00:02", false),
             ("device_mac", "5c5b35*", true),
+            ("device_mac", "5C:5B:35:*", true),
+            ("device_mac", "*-00-00-01", true),
+            ("device_mac", "5c5b.35*01", true),
+            ("device", "5c-5b-35-*", true),
+            ("device_mac", "5c:5b:36:*", false),
+            ("device", "5c:*", false),
             ("reason", "power-cycle", true),
             ("reason", "/power.?cycle/", true),
+            ("reason", "/power-cycle/", true),
+            ("topic", "/^device_ev/", true),
+            ("topic", "/^device[_]ev/", false),
             ("reason", "lost*", true),
             ("reason", "AP is gone", false),
             ("text", "AP is gone", true),
@@ -456,14 +345,6 @@ pub(super) mod tests {
 
     proptest! {
         /// The index may name too many rules, never too few, none twice, and in order.
-        /// A glob is the regular expression one would write for it.
-        #[test]
-        fn a_glob_is_its_regular_expression(glob in "[ab*]{1,6}", text in "[ab]{0,8}") {
-            let parts: Vec<String> = glob.split('*').map(regex::escape).collect();
-            let reference = Regex::new(&format!("^{}$", parts.join(".*"))).unwrap();
-            prop_assert_eq!(Glob::new(&glob).fits(&text), reference.is_match(&text));
-        }
-
         #[test]
         fn the_index_never_loses_a_rule(
             matchers in prop::collection::vec(any_matcher(), 0..12),

@@ -14,13 +14,15 @@ mod calendar;
 mod index;
 mod json;
 mod matcher;
+mod pattern;
 mod topology;
 mod when;
 
 pub use calendar::{Daily, MIDNIGHT, Minute, Part, Period, TimeInterval, moment};
 pub use index::Index;
-pub(crate) use matcher::fold;
-pub use matcher::{Matcher, Mismatch, Pattern, Test};
+pub use matcher::{Matcher, Mismatch, Test};
+pub use pattern::Pattern;
+pub(crate) use pattern::fold;
 pub use topology::{Cycle, Topology};
 pub use when::{When, WhenProblem};
 

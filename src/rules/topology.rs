@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::matcher::{fold, mac};
+use super::pattern::{fold, mac};
 use crate::model::Event;
 
 /// `topology.links`: which devices are reached through which. A device is named by its name or its MAC, in any spelling;

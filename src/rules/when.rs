@@ -13,7 +13,7 @@ use minijinja::{Environment, Error, ErrorKind, Expression, State, UndefinedBehav
 use regex::Regex;
 use serde_json::Value as Json;
 
-use super::matcher::compile;
+use super::pattern::compile;
 use crate::model::{Event, Field};
 
 /// What an expression may cost: about a fuel an instruction, and one for 64 bytes of text looked through. Enough to look

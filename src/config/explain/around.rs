@@ -123,24 +123,27 @@ fn clock(minute: u16) -> String {
 
 /// A match, about as its author wrote it.
 fn matcher(matcher: &Matcher) -> String {
-    let test = |(field, test): &(crate::model::Field, Test)| {
-        let wanted = match test {
-            Test::OneOf(patterns) => {
-                let all: Vec<String> = patterns.iter().map(ToString::to_string).collect();
-                if let [one] = all.as_slice() { one.clone() } else { format!("[{}]", all.join(", ")) }
-            }
-            Test::Exists(there) => format!("{{exists: {there}}}"),
-            Test::Number { gt, gte, lt, lte } => {
-                let bounds = [("gt", gt), ("gte", gte), ("lt", lt), ("lte", lte)];
-                let all = bounds.iter().filter_map(|(word, n)| Some(format!("{word}: {}", n.as_ref()?)));
-                format!("{{{}}}", all.collect::<Vec<_>>().join(", "))
-            }
-        };
-        format!("{field}: {wanted}")
-    };
+    let test = |(field, wanted): &(crate::model::Field, Test)| format!("{field}: {}", test(wanted));
     let mut words: Vec<String> = matcher.tests.iter().map(test).collect();
     if !matcher.not.is_empty() {
         words.push(format!("not: {{{}}}", matcher.not.iter().map(test).collect::<Vec<_>>().join(", ")));
     }
     if words.is_empty() { "everything".to_owned() } else { format!("{{{}}}", words.join(", ")) }
+}
+
+fn test(test: &Test) -> String {
+    let list = |all: Vec<String>| match all.as_slice() {
+        [one] => one.clone(),
+        all => format!("[{}]", all.join(", ")),
+    };
+    match test {
+        Test::OneOf(patterns) => list(patterns.iter().map(ToString::to_string).collect()),
+        Test::AnyOf(tests) => list(tests.iter().map(self::test).collect()),
+        Test::Exists(there) => format!("{{exists: {there}}}"),
+        Test::Number { gt, gte, lt, lte } => {
+            let bounds = [("gt", gt), ("gte", gte), ("lt", lt), ("lte", lte)];
+            let all = bounds.iter().filter_map(|(word, n)| Some(format!("{word}: {}", n.as_ref()?)));
+            format!("{{{}}}", all.collect::<Vec<_>>().join(", "))
+        }
+    }
 }

@@ -18,6 +18,7 @@ mod fields;
 mod normal;
 mod synthesise;
 
+pub(crate) use normal::kind_by_prefix;
 pub use synthesise::synthesise;
 
 use fields::Item;

@@ -132,7 +132,7 @@ impl Origin<'_> {
 }
 
 /// What kind of device a type's first letters tell of.
-pub(super) fn kind_by_prefix(kind: &str) -> Option<&'static str> {
+pub(crate) fn kind_by_prefix(kind: &str) -> Option<&'static str> {
     match kind.split_once('_')?.0 {
         prefix if prefix.eq_ignore_ascii_case("ap") => Some("ap"),
         prefix if prefix.eq_ignore_ascii_case("sw") => Some("switch"),

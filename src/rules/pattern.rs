@@ -1,0 +1,284 @@
+//! One value of `match`: a literal, a glob or a regular expression, and how each compares.
+
+use std::fmt;
+
+use regex::{Regex, RegexBuilder};
+use serde_json::Value;
+
+use crate::model::plain;
+
+/// One value to compare with.
+#[derive(Clone, Debug)]
+pub enum Pattern {
+    /// Equal, without regard to case and with `-` = `_`; MACs without separators.
+    Literal(Literal),
+    /// `*` stands for anything; the whole value must fit.
+    Glob(Glob),
+    /// Found anywhere in the value, without regard to case and with `-` = `_`.
+    Regex(Expression),
+}
+
+/// What stands between the `*` of a glob, folded; and the same without separators, where it may be a part of a MAC.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Glob {
+    parts: Vec<String>,
+    mac: Option<Vec<String>>,
+}
+
+/// With fewer digits, `ab-*` would be a part of a MAC and not of a name.
+const MAC_DIGITS: usize = 4;
+
+impl Glob {
+    fn new(text: &str) -> Self {
+        let split = |text: &str| text.split('*').map(str::to_owned).collect();
+        let digits: String = text.chars().filter(|c| !is_separator(*c)).collect();
+        let is_mac = digits.bytes().all(|b| b.is_ascii_hexdigit() || b == b'*')
+            && digits.bytes().filter(u8::is_ascii_hexdigit).count() >= MAC_DIGITS;
+        Self { parts: split(&fold(text)), mac: is_mac.then(|| split(&digits.to_ascii_lowercase())) }
+    }
+
+    fn fits(&self, text: &str) -> bool {
+        let as_mac = || Some(Self::follow(self.mac.as_ref()?, &mac(text)?));
+        Self::follow(&self.parts, &fold(text)) || as_mac().unwrap_or(false)
+    }
+
+    /// The first part begins the text, the last ends it, and the others follow one another between.
+    fn follow(parts: &[String], folded: &str) -> bool {
+        let Some((first, rest)) = parts.split_first() else { return false };
+        let Some((last, between)) = rest.split_last() else { return first == folded };
+        let Some(mut left) = folded.strip_prefix(first.as_str()).and_then(|left| left.strip_suffix(last.as_str()))
+        else {
+            return false;
+        };
+        between.iter().all(|part| match left.split_once(part.as_str()) {
+            Some((_, after)) => {
+                left = after;
+                true
+            }
+            None => false,
+        })
+    }
+}
+
+/// A regular expression.
+#[derive(Clone, Debug)]
+pub struct Expression {
+    written: String,
+    regex: Regex,
+}
+
+impl Expression {
+    fn new(pattern: &str) -> Result<Self, String> {
+        // What is wrong is said of what was written.
+        let written = compile(pattern)?;
+        let regex = compile(&either_hyphen(pattern)).unwrap_or(written);
+        Ok(Self { written: pattern.to_owned(), regex })
+    }
+}
+
+/// The regular expression with `[-_]` for every `-` and `_` that stands for itself. Classes stay as they are: `[a-z_]` says
+/// exactly what it means.
+fn either_hyphen(pattern: &str) -> String {
+    let mut out = String::with_capacity(pattern.len());
+    let mut rest = pattern.chars().peekable();
+    let mut depth = 0_usize;
+    while let Some(c) = rest.next() {
+        match c {
+            '\\' => {
+                let escaped = rest.next();
+                match escaped {
+                    Some('-' | '_') if depth == 0 => out.push_str("[-_]"),
+                    escaped => out.extend(std::iter::once(c).chain(escaped)),
+                }
+                // `\p{Old_Italic}`, `\b{start-half}`
+                if escaped.is_some_and(char::is_alphabetic) && rest.peek() == Some(&'{') {
+                    copy_until(&mut rest, &mut out, &['}']);
+                }
+            }
+            '[' => {
+                depth += 1;
+                out.push(c);
+                out.extend(rest.next_if_eq(&'^'));
+                out.extend(rest.next_if_eq(&']'));
+            }
+            ']' if depth > 0 => {
+                depth -= 1;
+                out.push(c);
+            }
+            // Flags and the names of groups: `(?-u)`, `(?P<the_name>`
+            '(' if depth == 0 && rest.peek() == Some(&'?') => {
+                out.push(c);
+                copy_until(&mut rest, &mut out, &[':', '>', ')']);
+            }
+            '-' | '_' if depth == 0 => out.push_str("[-_]"),
+            _ => out.push(c),
+        }
+    }
+    out
+}
+
+fn copy_until(from: &mut impl Iterator<Item = char>, to: &mut String, ends: &[char]) {
+    for c in from {
+        to.push(c);
+        if ends.contains(&c) {
+            return;
+        }
+    }
+}
+
+/// A literal, folded once so that comparing costs nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Literal {
+    folded: String,
+    mac: Option<String>,
+}
+
+impl fmt::Display for Pattern {
+    /// As in `match`, but for case and hyphens.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Literal(literal) => f.write_str(literal.mac.as_deref().unwrap_or(&literal.folded)),
+            Self::Glob(glob) => f.write_str(&glob.parts.join("*")),
+            Self::Regex(expression) => write!(f, "/{}/", expression.written),
+        }
+    }
+}
+
+impl Pattern {
+    /// Reads a value of `match`: `/…/` is a regular expression, a `*` makes it a glob, else it is literal.
+    ///
+    /// # Errors
+    /// One line that says what is wrong with the regular expression.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        if let Some(inner) = text.strip_prefix('/') {
+            let Some(pattern) = inner.strip_suffix('/').filter(|_| text.len() > 2) else {
+                return Err(format!(
+                    "unfinished regular expression `{text}`: it begins with / and must end with /; quote it"
+                ));
+            };
+            return Expression::new(pattern).map(Self::Regex);
+        }
+        if text.contains('*') {
+            return Ok(Self::Glob(Glob::new(text)));
+        }
+        Ok(Self::Literal(Literal { folded: fold(text), mac: mac(text) }))
+    }
+
+    /// The folded text, where it is literal.
+    #[must_use]
+    pub fn literal(&self) -> Option<&str> {
+        match self {
+            Self::Literal(literal) => Some(&literal.folded),
+            Self::Glob(_) | Self::Regex(_) => None,
+        }
+    }
+
+    pub(super) fn fits(&self, value: &Value) -> bool {
+        match value {
+            Value::String(text) => self.fits_text(text),
+            // 24 and 24.0 are one number.
+            Value::Number(n) if n.is_f64() => {
+                self.fits_text(&n.to_string())
+                    || matches!(self, Self::Literal(literal) if literal.folded.parse().ok() == n.as_f64())
+            }
+            other => self.fits_text(&plain(other)),
+        }
+    }
+
+    pub(super) fn fits_text(&self, text: &str) -> bool {
+        match self {
+            Self::Literal(literal) => {
+                equal_folded(text, &literal.folded)
+                    || literal.mac.as_ref().is_some_and(|m| mac(text).as_ref() == Some(m))
+            }
+            Self::Glob(glob) => glob.fits(text),
+            Self::Regex(expression) => expression.regex.is_match(text),
+        }
+    }
+}
+
+/// Text as it is compared: lower case, `_` for `-`.
+pub(crate) fn fold(text: &str) -> String {
+    text.chars().flat_map(char::to_lowercase).map(|c| if c == '-' { '_' } else { c }).collect()
+}
+
+fn equal_folded(text: &str, folded: &str) -> bool {
+    if text.is_ascii() {
+        return text.len() == folded.len()
+            && text
+                .bytes()
+                .zip(folded.bytes())
+                .all(|(a, b)| (if a == b'-' { b'_' } else { a.to_ascii_lowercase() }) == b);
+    }
+    fold(text) == folded
+}
+
+/// What may stand between the digits of a MAC.
+const fn is_separator(c: char) -> bool {
+    matches!(c, ':' | '-' | '.')
+}
+
+/// 12 hex digits, lower case, where the text is a MAC in any of its spellings.
+pub(crate) fn mac(text: &str) -> Option<String> {
+    let hex: String = text.chars().filter(|c| !is_separator(*c)).collect();
+    (hex.len() == 12 && hex.bytes().all(|b| b.is_ascii_hexdigit())).then(|| hex.to_ascii_lowercase())
+}
+
+pub(super) fn compile(pattern: &str) -> Result<Regex, String> {
+    RegexBuilder::new(pattern).case_insensitive(true).size_limit(1 << 20).dfa_size_limit(1 << 20).build().map_err(|e| {
+        match e {
+            regex::Error::CompiledTooBig(_) => format!("the regular expression `{pattern}` is too large"),
+            regex::Error::Syntax(text) => {
+                let last = text.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
+                format!("`{pattern}` is not a regular expression: {last}")
+            }
+            other => format!("`{pattern}` is not a regular expression: {other}"),
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn either_hyphen_leaves_alone_what_stands_for_something_else() {
+        for (pattern, becomes) in [
+            ("power-cycle", "power[-_]cycle"),
+            ("power_cycle", "power[-_]cycle"),
+            (r"a\-b\_c", "a[-_]b[-_]c"),
+            ("[a-z_]-[^]_-]_", "[a-z_][-_][^]_-][-_]"),
+            (r"[\]-_]-", r"[\]-_][-_]"),
+            ("[[:alpha:]_]_", "[[:alpha:]_][-_]"),
+            ("[a-z&&[^x-y]]-", "[a-z&&[^x-y]][-_]"),
+            ("(?-i)a-b", "(?-i)a[-_]b"),
+            ("(?P<the_name>x)_(?:a-b)", "(?P<the_name>x)[-_](?:a[-_]b)"),
+            (r"\p{Old_Italic}-\x{5f}\b{start-half}_", r"\p{Old_Italic}[-_]\x{5f}\b{start-half}[-_]"),
+            (r"-{2}\w", r"[-_]{2}\w"),
+        ] {
+            assert_eq!(either_hyphen(pattern), becomes, "{pattern}");
+            assert!(compile(&either_hyphen(pattern)).is_ok(), "{pattern}");
+        }
+    }
+
+    proptest! {
+        /// A glob is the regular expression one would write for it.
+        #[test]
+        fn a_glob_is_its_regular_expression(glob in "[ab*]{1,6}", text in "[ab]{0,8}") {
+            let parts: Vec<String> = glob.split('*').map(regex::escape).collect();
+            let reference = Regex::new(&format!("^{}$", parts.join(".*"))).unwrap();
+            prop_assert_eq!(Glob::new(&glob).fits(&text), reference.is_match(&text));
+        }
+
+        /// What can be compiled can be compiled with either hyphen, too.
+        #[test]
+        fn either_hyphen_keeps_expressions_whole(pattern in r"[a_\-\[\]\\^(){}?:|&.+]{0,12}") {
+            if compile(&pattern).is_ok() {
+                let folded = either_hyphen(&pattern);
+                prop_assert!(compile(&folded).is_ok(), "{} -> {}", pattern, folded);
+            }
+        }
+    }
+}
