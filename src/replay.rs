@@ -12,6 +12,8 @@ use crate::fold::{Compile, Fold, messages};
 use crate::model::{EventFates, Journaled, Message, Name, Record, Seq, Silence, Subject, Timestamp, Until};
 use crate::render::{Templates, markup};
 use crate::rules::RuleSet;
+use crate::source::Parsed;
+use crate::source::mist::envelope::{self, count_events};
 
 /// One POST of the traffic.
 #[derive(Clone, Debug)]
@@ -68,25 +70,36 @@ struct Line<'a> {
 }
 
 /// Reads a traffic file: one POST a line, `{"received_at": …, "body": …}` or a bare body. Empty lines are skipped.
-pub fn read_posts(reader: impl BufRead) -> impl Iterator<Item = Result<Post, Error>> {
+/// Each comes with the number of its line.
+pub fn read_posts(reader: impl BufRead) -> impl Iterator<Item = Result<(usize, Post), Error>> {
     reader.lines().enumerate().filter_map(|(index, line)| {
         let number = index + 1;
         match line {
             Err(why) => Some(Err(Error::Read { line: number, why })),
             Ok(text) if text.trim().is_empty() => None,
-            Ok(text) => Some(read_post(&text).map_err(|why| Error::NotAPost { line: number, why })),
+            Ok(text) => Some(match read_post(&text) {
+                Ok(post) => Ok((number, post)),
+                Err(why) => Err(Error::NotAPost { line: number, why }),
+            }),
         }
     })
+}
+
+/// What is wrong; its line is always the first.
+fn not_json(error: serde_json::Error) -> String {
+    let said = error.to_string();
+    let what = said.split_once(" at line ").map_or(said.as_str(), |(what, _)| what);
+    format!("{what} (column {})", error.column())
 }
 
 fn read_post(text: &str) -> Result<Post, String> {
     let bare = || Post { received_at: None, source: Name::new("mist"), body: text.trim().to_owned().into() };
     let is_object = text.trim_start().starts_with('{');
     if !is_object {
-        serde_json::from_str::<serde::de::IgnoredAny>(text).map_err(|e| e.to_string())?;
+        serde_json::from_str::<serde::de::IgnoredAny>(text).map_err(not_json)?;
         return Ok(bare());
     }
-    let line: Line<'_> = serde_json::from_str(text).map_err(|e| e.to_string())?;
+    let line: Line<'_> = serde_json::from_str(text).map_err(not_json)?;
     let Some(body) = line.body else { return Ok(bare()) };
     let received_at = match line.received_at {
         None => None,
@@ -100,6 +113,31 @@ fn read_post(text: &str) -> Result<Post, String> {
         source: Name::new(line.source.as_deref().unwrap_or("mist")),
         body: body.get().to_owned().into(),
     })
+}
+
+impl Post {
+    /// Why nothing is to be judged in it, where that is so.
+    #[must_use]
+    pub fn empty(&self) -> Option<&'static str> {
+        let whole = count_events(&self.body) > 0 && matches!(envelope::check(&self.body), Ok(Some(_)));
+        let parsed =
+            if whole { Vec::new() } else { crate::source::parse(&self.source, Seq(1), Timestamp::MAX, &self.body) };
+        parsed.iter().find_map(|parsed| match parsed {
+            Parsed::Malformed { why } => Some(*why),
+            Parsed::Event(_) => None,
+        })
+    }
+
+    /// The time of its newest event that has one.
+    #[must_use]
+    pub fn newest_event(&self) -> Option<Timestamp> {
+        let parsed = crate::source::parse(&self.source, Seq(1), Timestamp::MAX, &self.body);
+        let times = parsed.iter().filter_map(|parsed| match parsed {
+            Parsed::Event(event) if event.own_time => Some(event.time),
+            _ => None,
+        });
+        times.filter(|time| *time < Timestamp::MAX).max()
+    }
 }
 
 /// Journal entries as what was heard: posts with the wall time they were received at, and the silences people made
@@ -228,12 +266,7 @@ impl Refold {
 
     /// A bare body is received at its newest event; one without any time, with the last.
     fn newest_event(&self, post: &Post) -> Timestamp {
-        let parsed = crate::source::parse(&post.source, Seq(self.seq.0 + 1), Timestamp::MAX, &post.body);
-        let times = parsed.iter().filter_map(|p| match p {
-            crate::source::Parsed::Event(event) if event.own_time => Some(event.time),
-            _ => None,
-        });
-        times.filter(|time| *time < Timestamp::MAX).max().or(self.at).unwrap_or(Timestamp::EPOCH)
+        post.newest_event().or(self.at).unwrap_or(Timestamp::EPOCH)
     }
 }
 
@@ -269,6 +302,12 @@ impl<'t> Replay<'t> {
     #[must_use]
     pub fn fates(&self) -> &EventFates {
         self.refold.fates()
+    }
+
+    /// When the last was heard.
+    #[must_use]
+    pub fn at(&self) -> Option<Timestamp> {
+        self.refold.at()
     }
 }
 

@@ -79,10 +79,9 @@ fn a_config_with_problems_exits_3_and_names_them_all() {
 
 #[test]
 fn a_template_that_does_not_exist_is_a_problem_of_check() {
-    let (code, said) =
-        alone(Some("rules:\n  - {name: a, match: {type: AP_RESTARTED}, template: restrat}\n"), &["check"]);
+    let (code, said) = alone(Some("rules:\n  - {name: a, match: {type: AP_RESTARTED}, template: rebot}\n"), &["check"]);
     assert_eq!(code, 3, "{said}");
-    assert!(said.contains("there is no template \"restrat\"") && said.contains("did you mean \"restart\"?"), "{said}");
+    assert!(said.contains("there is no template \"rebot\"") && said.contains("did you mean \"reboot\"?"), "{said}");
 }
 
 #[test]
@@ -160,9 +159,75 @@ fn a_line_that_is_no_post_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let (code, _, said) =
         run(folder.path(), Some(RULE), &["replay", "-"], "{\"topic\": \"ping\", \"events\": []}\nnonsense\n");
-    assert!(code == 1 && said.contains("line 2 is not a POST"), "{code}: {said}");
+    assert!(code == 1 && said.contains("line 2 is not a POST: expected ident (column 2)"), "{code}: {said}");
     let (code, _, said) = run(folder.path(), Some(RULE), &["replay", "no-such-file"], "");
     assert!(code == 1 && said.contains("no-such-file"), "{code}: {said}");
+}
+
+#[test]
+fn a_line_with_nothing_to_judge_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let lines = [
+        r#"{"foo": 1}"#,
+        "[1, 2]",
+        r#"{"received_at": "2026-01-05T00:00:00Z"}"#,
+        r#"{"body": "str"}"#,
+        r#"{"topic": "device-events", "events": [{"type": "AP_RESTARTED"}]}"#,
+        r#"[{"topic": "device-events", "events": [{"type": "AP_RESTARTED"}]}]"#,
+        r#"{"events": [{"type": "AP_RESTARTED"}]}"#,
+    ];
+    let (code, _, said) = run(folder.path(), Some(RULE), &["replay", "-"], &lines.join("\n"));
+    assert_eq!(code, 0, "{said}");
+    for part in
+        ["line 1: there is no `events`", "line 2: the body is not", "line 3:", "line 4:", "line 6:", "nor in 1 more"]
+    {
+        assert!(said.contains(part), "{part} is not in {said}");
+    }
+    assert!(!said.contains("line 5"), "{said}");
+}
+
+#[test]
+fn files_are_read_by_the_time_of_their_lines() {
+    let folder = tempfile::tempdir().unwrap();
+    let post = |minute: u64, kind: &str, bare: bool| {
+        let time = 1_767_571_200 + minute * 60;
+        let body = format!(
+            r#"{{"topic": "device-events", "events": [{{"type": "{kind}", "ap": "5c5b35000001", "timestamp": {time}}}]}}"#
+        );
+        if bare { body } else { format!(r#"{{"received_at": "2026-01-05T00:{minute:02}:00Z", "body": {body}}}"#) }
+    };
+    std::fs::write(
+        folder.path().join("a"),
+        post(0, "AP_DISCONNECTED", false) + "\n" + &post(20, "AP_DISCONNECTED", true),
+    )
+    .unwrap();
+    std::fs::write(folder.path().join("b"), post(10, "AP_CONNECTED", false)).unwrap();
+    let replay = |files: &[&str]| run(folder.path(), Some(RULE), &[&["replay"], files].concat(), "");
+    let (code, in_order, said) = replay(&["a", "b"]);
+    assert_eq!((code, in_order.matches("-> console").count()), (0, 3), "{in_order}{said}");
+    assert_eq!(replay(&["b", "a"]).1, in_order);
+    let (_, early, said) = replay(&["a", "b", "--until", "2026-01-05T00:05:00Z"]);
+    assert!(said.contains("is before the last line") && early.contains("3 posts"), "{early}{said}");
+}
+
+#[test]
+fn what_is_missing_on_the_command_line_is_named_whole() {
+    for (args, part) in [
+        (&["replay"][..], "FILE|--stored"),
+        (&["explain"], "--device"),
+        (&["silence", "add", "device=x"], "--until"),
+        (&["send-test", "slack"], "SLACK_WEBHOOK_URL"),
+    ] {
+        let (code, said) = alone(Some(RULE), args);
+        assert!(code == 2 && said.contains(part), "{args:?}: {code}: {said}");
+    }
+    let digest = "destinations: {d: {digest: {at: \"08:00\"}}}\nrules: [{name: a, match: {type: AP_RESTARTED}}]\n";
+    let (code, said) = alone(Some(digest), &["send-test", "d"]);
+    assert!(code == 2 && said.contains("`foghorn send-test console`"), "{code}: {said}");
+    let (code, said) = alone(Some(RULE), &["serve", "--listen", "localhost:x"]);
+    assert!(code == 2 && said.contains("as in 127.0.0.1:8080"), "{code}: {said}");
+    let (code, said) = alone(Some(RULE), &["--data", "/dev/null/no", "serve", "--listen", "localhost:0"]);
+    assert!(code == 5, "{code}: {said}");
 }
 
 #[test]

@@ -110,7 +110,7 @@ async fn without_a_server_the_command_line_says_so() {
     assert_eq!(foghorn(&server.dir, &list).0, Some(3));
     assert_eq!(foghorn(&server.dir, &[&list[..], &["--data", "data"]].concat()).0, Some(0));
     let (code, text) = foghorn(&server.dir, &["silence", "list", "--server", "http://127.0.0.1:1"]);
-    assert!(code == Some(1) && text.contains("no server is running"), "{text}");
+    assert!(code == Some(1) && text.contains("no server answers at http://127.0.0.1:1/"), "{text}");
     let (code, text) = foghorn(&server.dir, &["silence", "list", "--server", &server.address]);
     assert_eq!((code, text.as_str()), (Some(0), "nothing is silenced\n"));
     // Killed, it leaves its address behind: that is no server either.

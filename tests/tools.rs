@@ -272,7 +272,7 @@ async fn explain_says_what_was_decided_and_what_was_lacking() {
     assert_eq!(verdicts, ["pending", "firing", "notify", "ended", "notify"]);
     assert_eq!(found["decisions"][0]["line"], 3);
     assert_eq!(found["decisions"][2]["message"]["id"].as_str(), Some(id.as_str()));
-    for (what, code) in [("99.1", 1), ("zzzzzz", 1), ("what?", 2)] {
+    for (what, code) in [("99.1", 2), ("zzzzzz", 2), ("what?", 2)] {
         assert_eq!(run(folder.path(), &["explain", what]).0, code, "{what}");
     }
 }

@@ -34,6 +34,11 @@ pub(super) fn run(config: Config, args: &DemoArgs) -> Result<(), Failure> {
         return write(file, &story);
     }
     let templates = config.load_templates().map_err(|problems| Failure::config(&problems))?;
+    if args.send && is_only_console(&config) {
+        eprintln!(
+            "foghorn: there is no chat to send to, so messages are printed here: set SLACK_WEBHOOK_URL or TEAMS_WEBHOOK_URL"
+        );
+    }
     let config = for_demo(config, args);
     super::serve::log_to_stderr(Log::Text, "warn");
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().worker_threads(2).build();
@@ -90,6 +95,11 @@ impl Drop for Data {
             let _ = std::fs::remove_dir_all(&self.folder);
         }
     }
+}
+
+/// Whether the console is all there is.
+pub(super) fn is_only_console(config: &Config) -> bool {
+    config.destinations.iter().all(|destination| destination.kind == Kind::Console)
 }
 
 /// The same rules and templates, with one source of our own and, unless it is to be sent, everything printed here.

@@ -1,5 +1,6 @@
 //! The running server, for commands that speak to it: by the address and the token in its data folder.
 
+use std::io::{Error, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -32,6 +33,8 @@ pub(super) struct ServerArgs {
 /// A running server, and what it takes to be heard.
 pub(super) struct Door {
     base: Url,
+    /// Whether the command line says where it is.
+    named: bool,
     token: crate::model::Secret,
     folder: PathBuf,
     /// What the server asks of who acts, where it does.
@@ -49,15 +52,18 @@ impl Door {
             Some(url) => url.clone(),
             None => {
                 // A server that was killed leaves its address behind, and another may listen there: no token for it.
-                let address = access::Address::read(&folder).filter(|_| crate::store::is_held(&folder));
+                let address = access::Address::find(&folder).map_err(|error| not_ours(&error))?;
+                let address = address.filter(|_| crate::store::is_held(&folder));
                 format!("http://{}", address.ok_or_else(|| not_running(&folder))?)
             }
         };
         let base = Url::parse(base.trim_end_matches('/')).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
         let base = base.ok_or_else(|| Failure::usage("--server: write a URL, as in http://127.0.0.1:8080"))?;
-        let token = access::read_token(&folder)
-            .map_err(|e| Failure::unexpected(format!("cannot read the server's token: {e}\n{}", hint(&folder))))?;
-        Ok(Self { base, token, folder, proof: None })
+        let token = access::read_token(&folder).map_err(|error| match error.kind() {
+            ErrorKind::PermissionDenied => not_ours(&error),
+            _ => Failure::unexpected(format!("cannot read the server's token: {error}\n{}", hint(&folder))),
+        })?;
+        Ok(Self { base, named: server.server.is_some(), token, folder, proof: None })
     }
 
     /// Asks who we are to the server, and takes what acting needs.
@@ -95,6 +101,9 @@ impl Door {
         });
         let (status, text) = match answer {
             Ok(answer) => answer,
+            Err(error) if error.is_connect() && self.named => {
+                return Err(Failure::unexpected(format!("no server answers at {}", self.base)));
+            }
             Err(error) if error.is_connect() => return Err(not_running(&self.folder)),
             Err(error) => {
                 return Err(Failure::unexpected(format!("the server did not answer: {}", error.without_url())));
@@ -122,6 +131,11 @@ impl Door {
 
 fn not_running(folder: &Path) -> Failure {
     Failure::unexpected(format!("no server is running on the data folder {}\n{}", folder.display(), hint(folder)))
+}
+
+/// Whether a server runs there is not for this user to know.
+fn not_ours(error: &Error) -> Failure {
+    Failure::unexpected(format!("{error}\nrun this as the user that runs `foghorn serve`"))
 }
 
 fn hint(folder: &Path) -> String {

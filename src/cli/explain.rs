@@ -17,17 +17,18 @@ use crate::store::{Fate, Reader, Sent};
 
 /// What to explain.
 #[derive(Debug, clap::Args)]
+#[command(group(clap::ArgGroup::new("which").required(true).args(["what", "device"])))]
 pub(super) struct ExplainArgs {
     /// An event's id, as in `123.1`, or a message's, as it stands in the message
-    #[arg(value_name = "EVENT or MESSAGE", required_unless_present = "device")]
+    #[arg(value_name = "EVENT or MESSAGE")]
     what: Option<String>,
     /// Everything about this device, by name or MAC
-    #[arg(long, value_name = "DEVICE", conflicts_with = "what")]
+    #[arg(long, value_name = "DEVICE")]
     device: Option<String>,
     /// Of a device, only the last this long
     #[arg(long, value_name = "DURATION", requires = "device", default_value = "1d")]
     since: String,
-    /// How to print
+    /// How to print; as JSON it is one object
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
     /// The data folder, instead of `server.data`
@@ -85,16 +86,16 @@ fn nothing(question: &Question, story: &Story<'_>, folder: &str) -> Failure {
         Some((first, last)) => format!("{folder} holds positions {first} to {last} of the journal"),
         None => format!("nothing is stored in {folder} yet"),
     };
-    Failure::unexpected(match question {
-        Question::Event(id) => format!("there is no event {id}: {kept}"),
-        Question::Message(id) if id.bytes().all(|b| b.is_ascii_digit()) => {
-            format!(
-                "there is no message {id}: {kept}\nan event is its position and its place in the POST, as in {id}.1"
-            )
+    match question {
+        Question::Event(id) => Failure::usage(format!("there is no event {id}: {kept}")),
+        Question::Message(id) if id.bytes().all(|b| b.is_ascii_digit()) => Failure::usage(format!(
+            "there is no message {id}: {kept}\nan event is its position and its place in the POST, as in {id}.1"
+        )),
+        Question::Message(id) => Failure::usage(format!("there is no message {id}: {kept}")),
+        Question::Device(name, since) => {
+            Failure::unexpected(format!("nothing was heard of {name} since {}: {kept}", moment(*since)))
         }
-        Question::Message(id) => format!("there is no message {id}: {kept}"),
-        Question::Device(name, since) => format!("nothing was heard of {name} since {}: {kept}", moment(*since)),
-    })
+    }
 }
 
 /// A message of the refold and one of the outbox. Numbers differ where the journal's beginning was removed.

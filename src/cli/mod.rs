@@ -22,6 +22,7 @@ mod send_test;
 mod serve;
 mod silence;
 mod test;
+mod traffic;
 mod tune;
 
 /// What ends a command early: a text for people, and the exit code.
@@ -72,7 +73,7 @@ pub struct Cli {
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct ServeArgs {
     /// Listen here instead of `server.listen`; port 0 takes a free one
-    #[arg(long, value_name = "ADDR")]
+    #[arg(long, value_name = "ADDR", value_parser = listen)]
     listen: Option<std::net::SocketAddr>,
     /// Keep the data here instead of `server.data`
     #[arg(long, value_name = "DIR")]
@@ -152,19 +153,20 @@ pub struct ReplayArgs {
     /// Let time run on to this moment (RFC 3339) after the last line
     #[arg(long, value_name = "TIME")]
     until: Option<String>,
-    /// How to print
+    /// How to print; as JSON a message is a line, a comparison one object
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
 }
 
 /// Which traffic to judge.
 #[derive(Clone, Debug, clap::Args)]
+#[command(group(clap::ArgGroup::new("traffic").required(true).args(["files", "stored"])))]
 pub struct Traffic {
-    /// Traffic files; `-` is standard input
-    #[arg(value_name = "FILE", required_unless_present = "stored")]
+    /// Traffic files; several are read as one, by the time of their lines; `-` is standard input
+    #[arg(value_name = "FILE")]
     files: Vec<PathBuf>,
     /// Take the stored journal instead
-    #[arg(long, conflicts_with = "files")]
+    #[arg(long)]
     stored: bool,
     /// Of the stored journal, only the last this long (`7d`)
     #[arg(long, value_name = "DURATION", requires = "stored")]
@@ -177,8 +179,8 @@ pub struct Traffic {
 /// How the demo runs.
 #[derive(Debug, clap::Args)]
 pub struct DemoArgs {
-    /// How many times faster than life; an hour and a half are played
-    #[arg(long, value_name = "N", default_value_t = 90, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    /// How many times faster than life, at most 1000; an hour and a half are played
+    #[arg(long, value_name = "N", default_value_t = 90, value_parser = clap::value_parser!(u32).range(1..=1_000))]
     speed: u32,
     /// Which of all such evenings
     #[arg(long, value_name = "N", default_value_t = 1)]
@@ -198,7 +200,7 @@ pub struct DemoArgs {
 enum Format {
     /// For people
     Text,
-    /// One message a line; a comparison is one object
+    /// For machines
     Json,
 }
 
@@ -273,6 +275,11 @@ fn load(named: Option<PathBuf>, how: Load) -> Result<Config, Failure> {
         eprintln!("foghorn: no ./rules.yaml here, so the built-in rules apply");
     }
     Ok(config)
+}
+
+/// Reads an address to listen on.
+fn listen(text: &str) -> Result<std::net::SocketAddr, String> {
+    crate::config::listen_address(text).ok_or_else(|| "write an address and a port, as in 127.0.0.1:8080".to_owned())
 }
 
 /// Reads a duration of the command line.

@@ -1,7 +1,6 @@
 //! `replay`: what these rules would have sent.
 
-use std::fs::File;
-use std::io::{BufRead, BufReader, BufWriter, Write};
+use std::io::{BufWriter, Write};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -11,7 +10,7 @@ use crate::diff;
 use crate::fold::notifications;
 use crate::model::{Message, Timestamp, plural};
 use crate::render::markup;
-use crate::replay::{Heard, Refold, Replay, json_lines, read_posts};
+use crate::replay::{Heard, Refold, Replay, json_lines};
 
 pub(super) fn run(config: &Config, args: ReplayArgs) -> Result<(), Failure> {
     let until = args.until.as_deref().map(|text| {
@@ -27,6 +26,7 @@ pub(super) fn run(config: &Config, args: ReplayArgs) -> Result<(), Failure> {
     let mut printer =
         Printer { format: args.format, out: BufWriter::new(std::io::stdout().lock()), messages: 0, posts: 0 };
     each_heard(config, &args.traffic, |heard| printer.feed(&mut replay, &heard))?;
+    warn_of_early(until, replay.at());
     let rest = replay.finish(until);
     printer.print(&rest);
     printer.summary(&replay);
@@ -39,20 +39,16 @@ pub(super) fn each_heard(config: &Config, traffic: &Traffic, mut each: impl FnMu
         let since = traffic.since.as_deref().map(|text| duration("--since", text)).transpose()?;
         return super::export::stored(config, traffic.data.clone(), since, each);
     }
-    traffic.files.iter().try_for_each(|file| feed_file(file, &mut each))
+    super::traffic::each_post(&traffic.files, |post| each(Heard::Post(post)))
 }
 
-fn feed_file(path: &Path, each: &mut impl FnMut(Heard)) -> Result<(), Failure> {
-    let reader: Box<dyn BufRead> = if path == Path::new("-") {
-        Box::new(std::io::stdin().lock())
-    } else {
-        let file = File::open(path).map_err(|e| Failure::unexpected(format!("cannot open {}: {e}", path.display())))?;
-        Box::new(BufReader::new(file))
-    };
-    for post in read_posts(reader) {
-        each(Heard::Post(post.map_err(|e| Failure::unexpected(format!("{}: {e}", path.display())))?));
+/// Time that is to run on to a moment before the last line runs on no further.
+fn warn_of_early(until: Option<Timestamp>, last: Option<Timestamp>) {
+    if let Some((until, last)) = until.zip(last).filter(|(until, last)| until < last) {
+        eprintln!(
+            "foghorn: --until {until} is before the last line ({last}), so it changes nothing: every line is judged"
+        );
     }
-    Ok(())
 }
 
 /// `--diff`: the same traffic under two sets of rules.
@@ -73,6 +69,7 @@ fn compare(
         }
     })?;
     let last = sides.iter().filter_map(|(refold, _)| refold.at()).max();
+    warn_of_early(until, last);
     let [before, after] = sides.map(|(mut refold, mut said)| {
         said.extend(notifications(refold.finish(until)));
         said

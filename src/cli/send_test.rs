@@ -9,8 +9,7 @@ use crate::model::{Name, Notification, Reason, Severity, Subject};
 
 pub(super) fn run(config: &Config, name: &str) -> Result<(), Failure> {
     let Some(settings) = config.destinations.iter().find(|d| d.name.as_str() == name) else {
-        let known: Vec<&str> = config.destinations.iter().map(|d| d.name.as_str()).collect();
-        return Err(Failure::usage(format!("there is no destination `{name}`; defined: {}", known.join(", "))));
+        return Err(Failure::usage(unknown(config, name)));
     };
     let templates = config.load_templates().map_err(|problems| Failure::config(&problems))?;
     let message = templates.render(sample(&settings.name));
@@ -38,6 +37,24 @@ pub(super) fn run(config: &Config, name: &str) -> Result<(), Failure> {
             Err(Failure::unexpected(format!("{name} refused it: {why} ({said})")))
         }
     }
+}
+
+/// Why nothing can be sent there.
+fn unknown(config: &Config, name: &str) -> String {
+    let digests = &config.rules.surroundings().digests;
+    if let Some(digest) = digests.iter().find(|digest| digest.name.as_str() == name) {
+        let into: Vec<String> = digest.into.iter().map(|name| format!("`foghorn send-test {name}`")).collect();
+        return format!("`{name}` is a digest: it sends nothing itself, but through others; try {}", into.join(", "));
+    }
+    let known: Vec<&str> = config.destinations.iter().map(|d| d.name.as_str()).collect();
+    let variable = match name {
+        "slack" => Some("SLACK_WEBHOOK_URL"),
+        "teams" => Some("TEAMS_WEBHOOK_URL"),
+        _ => None,
+    };
+    let hint = variable.filter(|_| super::demo::is_only_console(config));
+    let hint = hint.map(|variable| format!("\nset {variable}, or define it under `destinations:`"));
+    format!("there is no destination `{name}`; defined: {}{}", known.join(", "), hint.unwrap_or_default())
 }
 
 /// A message that shows everything a real one does.

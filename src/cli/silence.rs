@@ -20,7 +20,7 @@ pub(super) enum SilenceCommand {
     Add(AddArgs),
     /// The silences in force
     List {
-        /// How to print
+        /// How to print; as JSON a silence is a line
         #[arg(long, value_enum, default_value_t = Format::Text)]
         format: Format,
         #[command(flatten)]
@@ -40,6 +40,7 @@ pub(super) enum SilenceCommand {
 
 /// What to silence, and for how long.
 #[derive(Debug, clap::Args)]
+#[command(group(clap::ArgGroup::new("end").required(true).args(["lasts", "until"])))]
 pub(super) struct AddArgs {
     /// As in `match`: `condition=ap_offline site=Home`; the same field twice means either
     #[arg(value_name = "FIELD=VALUE")]
@@ -50,8 +51,8 @@ pub(super) struct AddArgs {
     /// Silence everything
     #[arg(long, conflicts_with_all = ["fields", "matches"])]
     all: bool,
-    /// For so long (`2h`)
-    #[arg(long = "for", value_name = "DURATION", required_unless_present = "until", conflicts_with = "until")]
+    /// For so long (`2h`), at most a year
+    #[arg(long = "for", value_name = "DURATION")]
     lasts: Option<String>,
     /// Until then: a time (RFC 3339), `morning` (08:00), or `resolved`
     #[arg(long, value_name = "TIME")]
@@ -187,13 +188,19 @@ fn matcher(silence: &Value) -> String {
     map.iter().map(one).collect::<Vec<_>>().join(" ")
 }
 
+/// What is left: it was made a moment ago, so not less than it was. A while is told to the minute.
+fn roughly(left: Duration) -> Duration {
+    const A_WHILE: u64 = 600;
+    let seconds = left.as_millis().div_ceil(1_000).try_into().unwrap_or(u64::MAX);
+    let minutes = seconds.saturating_add(30) / 60;
+    Duration::from_secs(if seconds < A_WHILE { seconds } else { minutes * 60 })
+}
+
 fn ends(silence: &Value) -> String {
     let until = word(silence, "until");
     match Timestamp::parse_rfc3339(&until) {
         Some(at) => {
-            // To the minute: it was made a moment ago.
-            let minutes = (at.since(Clock::system().wall()).as_secs() + 30).div_euclid(60);
-            format!("until {} (in {})", local(at), human_duration(Duration::from_secs(minutes * 60)))
+            format!("until {} (in {})", local(at), human_duration(roughly(at.since(Clock::system().wall()))))
         }
         None => "until it is resolved".to_owned(),
     }
@@ -202,6 +209,15 @@ fn ends(silence: &Value) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_left_is_told_as_it_was_asked_for() {
+        for (left, told) in
+            [(4_999, "5 s"), (89_900, "1 min 30 s"), (599_500, "10 min"), (7_199_000, "2 h"), (0, "0 s")]
+        {
+            assert_eq!(human_duration(roughly(Duration::from_millis(left))), told);
+        }
+    }
 
     #[test]
     fn fields_and_a_whole_match_become_one_map() {

@@ -71,7 +71,24 @@ impl Address {
     /// Where the server of this data folder is reached from this machine; `None` when none runs that stopped in order.
     #[must_use]
     pub fn read(dir: &Path) -> Option<SocketAddr> {
-        let mut address: SocketAddr = fs::read_to_string(dir.join(ADDRESS)).ok()?.trim().parse().ok()?;
+        Self::find(dir).ok().flatten()
+    }
+
+    /// As [`Address::read`].
+    ///
+    /// # Errors
+    /// When this user may not know, with the file's name.
+    pub fn find(dir: &Path) -> io::Result<Option<SocketAddr>> {
+        let path = dir.join(ADDRESS);
+        match fs::read_to_string(&path) {
+            Ok(text) => Ok(Self::reached(&text)),
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Err(of(&path, &error)),
+            Err(_) => Ok(None),
+        }
+    }
+
+    fn reached(text: &str) -> Option<SocketAddr> {
+        let mut address: SocketAddr = text.trim().parse().ok()?;
         match address.ip() {
             IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),
             IpAddr::V6(ip) if ip.is_unspecified() => address.set_ip(Ipv6Addr::LOCALHOST.into()),

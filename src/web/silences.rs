@@ -265,7 +265,10 @@ fn meant(word: &str) -> String {
 pub(super) fn until(lasts: Option<&str>, until: Option<&str>, now: Timestamp) -> Result<Until, Problem> {
     let example = "write `for` as in 2h, or `until` as in 2026-01-05T12:00:00Z, morning or resolved";
     let at = match (lasts, until) {
-        (Some(lasts), None) => now + parse_duration(lasts).map_err(|why| Problem::bad(format!("`for`: {why}"), ""))?,
+        (Some(lasts), None) => {
+            now + parse_duration(lasts)
+                .map_err(|why| Problem::bad(format!("`for`: {why}"), "a silence lasts at most a year"))?
+        }
         (None, Some("resolved")) => return Ok(Until::Resolved),
         (None, Some("morning")) => morning(now),
         (None, Some(time)) => Timestamp::parse_rfc3339(time)

@@ -1,0 +1,83 @@
+//! Traffic files, read as one: by the time of their lines, whatever the order they are named in.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+
+use super::Failure;
+use crate::model::Timestamp;
+use crate::replay::{Error, Post, read_posts};
+
+/// So many lines of a file that hold nothing are named.
+const NAMED: usize = 5;
+
+/// Hands over every POST, oldest first. Lines of one file stay in their order.
+pub(super) fn each_post(files: &[PathBuf], mut each: impl FnMut(Post)) -> Result<(), Failure> {
+    let several = files.len() > 1;
+    let mut open = files.iter().map(|file| Lines::open(file, several)).collect::<Result<Vec<_>, _>>()?;
+    loop {
+        // The first of those that are equally old: as the files are named.
+        let waiting = open.iter_mut().filter(|lines| lines.next.is_some());
+        let Some(oldest) = waiting.min_by_key(|lines| lines.at) else { break };
+        if let Some(post) = oldest.step()? {
+            each(post);
+        }
+    }
+    open.iter().for_each(Lines::warn_of_more);
+    Ok(())
+}
+
+/// A file that is being read.
+struct Lines<'f> {
+    file: &'f Path,
+    posts: Box<dyn Iterator<Item = Result<(usize, Post), Error>>>,
+    /// What it hands over next …
+    next: Option<Post>,
+    /// … and when that came, where it matters: never before the line above it.
+    at: Timestamp,
+    timed: bool,
+    empty: usize,
+}
+
+impl<'f> Lines<'f> {
+    fn open(file: &'f Path, timed: bool) -> Result<Self, Failure> {
+        let reader: Box<dyn BufRead> = if file == Path::new("-") {
+            Box::new(BufReader::new(std::io::stdin()))
+        } else {
+            let cannot = |e| Failure::unexpected(format!("cannot open {}: {e}", file.display()));
+            Box::new(BufReader::new(File::open(file).map_err(cannot)?))
+        };
+        let posts = Box::new(read_posts(reader));
+        let mut lines = Self { file, posts, next: None, at: Timestamp::EPOCH, timed, empty: 0 };
+        lines.step()?;
+        Ok(lines)
+    }
+
+    /// Hands over the next and reads the one after it.
+    fn step(&mut self) -> Result<Option<Post>, Failure> {
+        let read = self.posts.next().transpose();
+        let read = read.map_err(|e| Failure::unexpected(format!("{}: {e}", self.file.display())))?;
+        let next = read.map(|(number, post)| {
+            self.warn_of_empty(number, &post);
+            if self.timed {
+                self.at = self.at.max(post.received_at.or_else(|| post.newest_event()).unwrap_or(self.at));
+            }
+            post
+        });
+        Ok(std::mem::replace(&mut self.next, next))
+    }
+
+    fn warn_of_empty(&mut self, number: usize, post: &Post) {
+        let Some(why) = post.empty() else { return };
+        self.empty += 1;
+        if self.empty <= NAMED {
+            eprintln!("{}: warning: nothing to judge in line {number}: {why}", self.file.display());
+        }
+    }
+
+    fn warn_of_more(&self) {
+        if let Some(more) = self.empty.checked_sub(NAMED).filter(|more| *more > 0) {
+            eprintln!("{}: warning: nor in {more} more lines", self.file.display());
+        }
+    }
+}
