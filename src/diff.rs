@@ -157,20 +157,23 @@ fn by_rule(before: &[Notification], after: &[Notification]) -> Vec<RuleMessages>
 pub fn told(notifications: &[Notification]) -> Vec<Told> {
     let mut tellings = Tellings::default();
     for notification in notifications {
-        tellings.note(notification, notification.at, false);
-        // What a digest stands for is told with it.
-        for item in notification.collected.iter().flat_map(|collected| &collected.items) {
-            tellings.note(item, notification.at, true);
+        match &notification.collected {
+            None => tellings.note(notification, notification.at, false),
+            // A digest or a maintenance's report tells what it lists, each as it stands, and nothing of its own.
+            Some(collected) => collected.items.iter().for_each(|item| tellings.note(item, notification.at, true)),
         }
     }
     merge(tellings.all)
 }
 
+/// Incident and subject; of what a report lists also when it began.
+type Key<'n> = (&'n str, String, Option<Option<Timestamp>>);
+
 #[derive(Default)]
 struct Tellings<'n> {
     all: Vec<Told>,
     /// Of each incident, what was told and has not ended.
-    open: HashMap<(&'n str, String), usize>,
+    open: HashMap<Key<'n>, usize>,
 }
 
 impl<'n> Tellings<'n> {
@@ -179,7 +182,9 @@ impl<'n> Tellings<'n> {
         // What cannot be reached because of it is told with it.
         let subjects = notification.subjects.iter().map(|subject| (subject, false));
         for (subject, behind) in subjects.chain(notification.insight.behind.iter().map(|subject| (subject, true))) {
-            let key = (notification.incident.as_str(), identity(subject));
+            // A report lists alerts that were in no incident: each is a thing of its own.
+            let alone = (whole && notification.incident.is_empty()).then_some(subject.starts_at);
+            let key = (notification.incident.as_str(), identity(subject), alone);
             let known = self.open.get(&key).and_then(|&index| self.all.get_mut(index));
             match (known, notification.reason) {
                 (Some(told), _) if subject.ends_at.is_some() => {
@@ -194,7 +199,9 @@ impl<'n> Tellings<'n> {
                 (Some(told), _) if told.lasting || told.behind || told.at == at => {}
                 (None, Reason::Resolved | Reason::Recovered | Reason::Stale | Reason::Repeat) if !whole => {}
                 _ => {
-                    self.open.insert(key, self.all.len());
+                    if subject.ends_at.is_none() {
+                        self.open.insert(key, self.all.len());
+                    }
                     self.all.push(one(notification, subject, at, behind));
                 }
             }

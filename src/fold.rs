@@ -200,6 +200,11 @@ impl Fold {
         self.engine.wind_down()
     }
 
+    /// Tells what waits for a digest, each at its time.
+    pub fn tell_digests(&mut self) -> Vec<Decision> {
+        self.engine.tell_digests()
+    }
+
     /// Journal time at which something will happen by itself, if anything will.
     #[must_use]
     pub fn next_wakeup(&self) -> Option<Timestamp> {

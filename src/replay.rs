@@ -252,6 +252,15 @@ impl Refold {
         }
     }
 
+    /// As [`Refold::finish`], to be compared with other rules: where time runs no further, what waits for a digest is told.
+    pub fn finish_comparing(&mut self, until: Option<Timestamp>) -> Vec<Decision> {
+        let mut made = self.finish(until);
+        if until.is_none() {
+            made.extend(self.fold.tell_digests());
+        }
+        made
+    }
+
     /// Where every event ended.
     #[must_use]
     pub fn fates(&self) -> &EventFates {

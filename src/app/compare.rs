@@ -57,7 +57,7 @@ pub(super) async fn compare(
     }
     let last = sides.iter().filter_map(|(refold, _)| refold.at()).max();
     let [before, after] = sides.map(|(mut refold, mut said)| {
-        said.extend(notifications(refold.finish(None)));
+        said.extend(notifications(refold.finish_comparing(None)));
         said
     });
     let mut found = diff::diff(&before, &after);

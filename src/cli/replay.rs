@@ -71,7 +71,7 @@ fn compare(
     let last = sides.iter().filter_map(|(refold, _)| refold.at()).max();
     warn_of_early(until, last);
     let [before, after] = sides.map(|(mut refold, mut said)| {
-        said.extend(notifications(refold.finish(until)));
+        said.extend(notifications(refold.finish_comparing(until)));
         said
     });
     let found = diff::diff(&before, &after);

@@ -173,7 +173,6 @@ fn what_hangs_behind_or_comes_in_a_digest_is_told() {
     assert!(shown.contains("would have missed: ap-1 1 Jan 00:00\n") && shown.contains("behind ap_offline"), "{shown}");
 
     let mut digest = said("morning", Reason::Digest, 8 * HOUR, "x", 0, None);
-    digest.subjects.clear();
     let items = vec![before[1].clone()];
     let since = Timestamp::EPOCH;
     digest.collected = Some(Box::new(Collected { maintenance: false, since, events: 2, quiet: 0, more: 0, items }));
@@ -181,4 +180,32 @@ fn what_hangs_behind_or_comes_in_a_digest_is_told() {
     ended.collected.as_mut().unwrap().items[0].subjects[0].starts_at = Some(Timestamp::EPOCH);
     let found = diff(&before, &[ended]);
     assert!(found.missed.is_empty() && found.later.len() == 1, "{found:?}");
+}
+
+#[test]
+fn a_digest_and_a_report_tell_what_they_list_each_on_its_own_and_nothing_else() {
+    let [first, second] = [(0, MINUTE), (2 * HOUR, 2 * HOUR + MINUTE)]
+        .map(|(starts, ends)| said("A", Reason::First, ends, "ap-1", starts, Some(ends)));
+    for (maintenance, incident) in [(false, "another"), (true, "")] {
+        let mut items = vec![first.clone(), second.clone()];
+        items[1].incident = incident.to_owned();
+        if maintenance {
+            items[0].incident.clear();
+        }
+        let mut report = said("dg", Reason::Digest, 8 * HOUR, "ap-1", 0, Some(2 * HOUR + MINUTE));
+        (report.condition, report.kind) = (None, String::new());
+        report.subjects.extend(second.subjects.clone());
+        let since = Timestamp::EPOCH;
+        report.collected = Some(Box::new(Collected { maintenance, since, events: 4, quiet: 4, more: 0, items }));
+        let found = diff(std::slice::from_ref(&report), &[]);
+        let all: Vec<_> = found.missed.iter().map(|t| (t.rule.as_str(), t.what.as_str(), lasted(t))).collect();
+        assert_eq!(all, [("A", "ap_offline", MINUTE), ("A", "ap_offline", MINUTE)], "maintenance: {maintenance}");
+        let both = [outage("A", "ap-1", 0, 0, MINUTE), outage("A", "ap-1", 2 * HOUR, 0, 2 * HOUR + MINUTE)].concat();
+        let found = diff(&both, &[report]);
+        assert!(found.missed.is_empty() && found.new.is_empty() && found.later.len() == 2, "{found:?}");
+    }
+}
+
+fn lasted(told: &Told) -> i64 {
+    told.subject.ends_at.unwrap().millis() - told.subject.starts_at.unwrap().millis()
 }

@@ -80,6 +80,17 @@ impl Engine {
         std::mem::take(&mut self.decisions)
     }
 
+    /// What waits for a digest is told, each at its time: what comparing rules does after the last line, where one side would
+    /// else not have told yet what the other has.
+    pub fn tell_digests(&mut self) -> Vec<Decision> {
+        while let Some(&(due, timer)) = self.index.timers.iter().find(|(_, timer)| *timer == Timer::Digests) {
+            self.index.timers.remove(&(due, timer));
+            self.state.now = self.state.now.max(due);
+            self.timer_due(timer);
+        }
+        std::mem::take(&mut self.decisions)
+    }
+
     pub(super) fn arm_all(&mut self) {
         let alerts: Vec<AlertId> = self.state.alerts.keys().copied().collect();
         let incidents: Vec<u64> = self.state.incidents.keys().copied().collect();
