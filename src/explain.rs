@@ -6,16 +6,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::engine::{Decision, Verdict};
-use crate::model::{Event, Timestamp, human_duration};
-use crate::rules::{Matcher, Mismatch, Rule, RuleSet};
+use crate::model::{Event, Field, Timestamp, human_duration};
+use crate::rules::{Rule, RuleSet};
 
+mod nearest;
+mod quiet;
 mod story;
 
+pub(crate) use nearest::near;
+pub use nearest::nearest_text;
 pub(crate) use story::moment;
 pub use story::{Chapter, Question, Story};
-
-/// How many rules are named that an event nearly matched.
-const NEAREST: usize = 3;
 
 /// One decision as people read it.
 #[derive(Clone, Debug, PartialEq)]
@@ -61,9 +62,10 @@ impl Teller {
     /// Says one decision; they come in order. `when` says a time, as people write it there.
     pub fn say(&mut self, decision: &Decision, rules: &RuleSet, when: &dyn Fn(Timestamp) -> String) -> Line {
         let rule = decision.rule.as_ref().and_then(|name| rules.rules().iter().find(|rule| rule.name == *name));
-        let needed = self.needed(decision, rule.map(Arc::as_ref));
-        let said = with_times(&decision.verdict.to_string(), when);
-        let text = said + &needed;
+        let needed =
+            self.needed(decision, rule.map(Arc::as_ref)) + &quiet::by_what(decision, rule.map(Arc::as_ref), rules);
+        let said = counted(decision, rule.map(Arc::as_ref)).unwrap_or_else(|| decision.verdict.to_string());
+        let text = with_times(&(said + &needed), when);
         self.note(decision);
         Line {
             at: decision.at,
@@ -135,10 +137,33 @@ fn lacked(known: &Known, ended: Timestamp, (waits, group_wait): (Duration, Durat
         let wait = human_duration(group_wait);
         return format!(": it fired, but was over while its message waited {wait} for company (`group_wait`)");
     }
-    let more = human_duration(waits.saturating_sub(lasted));
+    // Of what is shown, so that it adds up.
+    let more = human_duration(as_shown(waits).saturating_sub(as_shown(lasted)));
     let (lasted, wait) = (human_duration(lasted), human_duration(waits));
     let after = if known.quiet == Quiet::Before { " after what had kept it quiet" } else { "" };
     format!(": it lasted {lasted}{after}, the rule waits {wait} (`for`): {more} more were needed")
+}
+
+/// A duration without what people are not shown of it.
+fn as_shown(duration: Duration) -> Duration {
+    let seconds = duration.as_secs();
+    let unit = match seconds {
+        0..600 => 1,
+        600..86_400 => 60,
+        _ => 3_600,
+    };
+    Duration::from_secs(seconds - seconds % unit)
+}
+
+/// Of a rule that counts different values: how many there are of them.
+fn counted(decision: &Decision, rule: Option<&Rule>) -> Option<String> {
+    let Verdict::BelowThreshold { seen, need, within } = &decision.verdict else { return None };
+    let what = match rule?.threshold.as_ref()?.distinct.as_ref()? {
+        Field::Device | Field::DeviceMac => "devices".to_owned(),
+        Field::Site => "sites".to_owned(),
+        field => format!("different values of {field}"),
+    };
+    Some(format!("{seen} of {need} {what} within {}", human_duration(*within)))
 }
 
 /// The verdict's name in snake case.
@@ -182,34 +207,6 @@ pub fn describe(event: &Event) -> String {
         (None, Some(site)) => format!("{kind}{status} at {site}"),
         (None, None) => format!("{kind}{status}"),
     }
-}
-
-/// The rules an event comes nearest to without matching, each with what it failed first.
-#[must_use]
-pub fn nearest(rules: &RuleSet, event: &Event) -> Vec<(Arc<Rule>, Mismatch)> {
-    let fits = |test: &(_, _)| Matcher { tests: vec![test.clone()], not: Vec::new() }.matches(event);
-    let mut near: Vec<_> = rules
-        .rules()
-        .iter()
-        .filter_map(|rule| {
-            let mismatch = rule.matcher.mismatch(event)?;
-            let passed = rule.matcher.tests.iter().filter(|test| fits(test)).count();
-            let failed = rule.matcher.tests.len() - passed;
-            (passed > 0).then(|| ((failed, std::cmp::Reverse(passed)), (Arc::clone(rule), mismatch)))
-        })
-        .collect();
-    near.sort_by_key(|(distance, _)| *distance);
-    near.into_iter().map(|(_, near)| near).take(NEAREST).collect()
-}
-
-/// What keeps an event from matching the rules nearest to it: `; nearest is AP unreachable (rules.yaml:4), but its …`.
-#[must_use]
-pub fn nearest_text(rules: &RuleSet, event: &Event, file: &str) -> String {
-    let near: Vec<String> = nearest(rules, event)
-        .iter()
-        .map(|(rule, mismatch)| format!("{} ({file}:{}), but {mismatch}", rule.name, rule.line))
-        .collect();
-    if near.is_empty() { String::new() } else { format!("; nearest: {}", near.join("; ")) }
 }
 
 /// Lines by time, each event with what the rules made of it below. `describe` says an event, `when` a time.
@@ -263,7 +260,7 @@ mod tests {
     #[test]
     fn what_was_kept_quiet_lacked_something_else() {
         let at = |minutes: i64| Timestamp::from_millis(minutes * 60_000);
-        let explained = || Verdict::Inhibited { by: "sw-1".to_owned(), rule: "Switches".into() };
+        let explained = || Verdict::Inhibited { by: "sw-1".to_owned(), rule: "Switches".into(), line: None };
         let pending = |minutes| Verdict::Pending { until: at(minutes) };
         let lacked = |story: Vec<(i64, Verdict)>| {
             let mut teller = Teller::default();
@@ -277,6 +274,20 @@ mod tests {
         assert_eq!(lacked(quiet.clone()), ": it was kept quiet until then");
         let anew = lacked([quiet, vec![(9, pending(12))]].concat());
         assert!(anew.contains("it lasted 1 min after what had kept it quiet") && anew.contains("2 min more"), "{anew}");
+    }
+
+    #[test]
+    fn what_is_shown_adds_up() {
+        let known = Known { since: Timestamp::EPOCH, fired: false, quiet: Quiet::Never };
+        for (lasted, waits, said) in [
+            (2_900, 5, "it lasted 2 s, the rule waits 5 s (`for`): 3 s more"),
+            (128_400, 180, "it lasted 2 min 8 s, the rule waits 3 min (`for`): 52 s more"),
+            (3_661_000, 7_200, "it lasted 1 h 1 min, the rule waits 2 h (`for`): 59 min more"),
+        ] {
+            let text =
+                super::lacked(&known, Timestamp::from_millis(lasted), (Duration::from_secs(waits), Duration::ZERO));
+            assert!(text.contains(said), "{text}");
+        }
     }
 
     #[test]

@@ -86,6 +86,8 @@ pub enum Verdict {
         by: String,
         /// Its rule.
         rule: Arc<str>,
+        /// The line of the one of `inhibit_rules` by which it does, where the rules still say so.
+        line: Option<u64>,
     },
     /// A person silenced it.
     Silenced {
@@ -223,7 +225,7 @@ impl fmt::Display for Verdict {
             Self::RuleRemoved => f.write_str("its rule was removed before it was told"),
             Self::NobodyToTell => f.write_str("no destination of the rule takes this severity"),
             Self::Holding { until } => write!(f, "waits until {until} for an alert that may explain it"),
-            Self::Inhibited { by, rule } => write!(f, "kept quiet: {by} explains it (rule {rule})"),
+            Self::Inhibited { by, rule, .. } => write!(f, "kept quiet: {by} explains it (rule {rule})"),
             Self::Silenced { id, author, until: Some(until) } => {
                 write!(f, "kept quiet: silence {id} by {author} until {until}")
             }

@@ -72,7 +72,7 @@ fn is_same(a: &Subject, b: &Subject) -> bool {
 
 impl Engine {
     /// Takes from a notification those destinations that collect, and lets them.
-    pub(super) fn collect(&mut self, mut about: Notification) -> Option<Notification> {
+    pub(super) fn collect(&mut self, alerts: &[AlertId], mut about: Notification) -> Option<Notification> {
         let rules = Arc::clone(&self.rules);
         let digests = &rules.surroundings().digests;
         let (collect, tell): (Vec<Name>, Vec<Name>) =
@@ -86,7 +86,7 @@ impl Engine {
             let fresh = self.collector(due, schedule.into.iter().cloned().collect());
             let collector = self.state.collectors.digests.entry(name.clone()).or_insert(fresh);
             collector.add(about.incident.clone(), about.clone());
-            self.decide(&[], None, Some(&rule), Verdict::Collected { into: name, until: due });
+            self.decide(alerts, None, Some(&rule), Verdict::Collected { into: name, until: due });
         }
         self.arm_calendar();
         (!about.to.is_empty()).then_some(about)

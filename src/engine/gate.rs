@@ -46,7 +46,7 @@ impl Engine {
         let until = quiet.until.map(|until| until.shifted(self.state.offset_ms));
         let verdict = match &quiet.by {
             By::Hold => Verdict::Holding { until: until.unwrap_or(self.state.now) },
-            By::Source(source) => self.inhibited_by(*source),
+            By::Source(source) => self.inhibited_by(id, *source),
             By::Silence(silence) => self.silenced_by(silence),
             By::Mute | By::Drop => Verdict::Muted { until },
             By::Maintenance(name) => Verdict::Maintenance { name: name.clone(), until },
@@ -75,7 +75,8 @@ impl Engine {
         }
         let policy = self.policy(&alert.rule);
         // What flaps opens again and again: what may explain it had since its first change to come.
-        let began = alert.flap.as_ref().filter(|_| alert.state == State::Flapping).map_or(alert.opened(), |flap| flap.since);
+        let began =
+            alert.flap.as_ref().filter(|_| alert.state == State::Flapping).map_or(alert.opened(), |flap| flap.since);
         let held_until = began + self.hold(&alert.event);
         if held_until > self.state.now && alert.told_to.is_empty() {
             return shut(By::Hold, Some(held_until));

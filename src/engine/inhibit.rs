@@ -97,7 +97,7 @@ impl Engine {
         if held {
             self.release(target);
         } else {
-            let verdict = self.inhibited_by(source);
+            let verdict = self.inhibited_by(target, source);
             self.decide(&[target], None, Some(&name), verdict);
         }
     }
@@ -193,11 +193,16 @@ impl Engine {
         rules.iter().filter(may).map(|rule| rule.hold).max().unwrap_or_default()
     }
 
-    pub(super) fn inhibited_by(&self, source: AlertId) -> Verdict {
-        let source = self.state.alerts.get(&source);
+    pub(super) fn inhibited_by(&self, target: AlertId, source: AlertId) -> Verdict {
+        let (source, target) = (self.state.alerts.get(&source), self.state.alerts.get(&target));
+        let says = |rule: &&InhibitRule| {
+            source.is_some_and(|a| rule.source.matches(&a.event))
+                && target.is_some_and(|a| rule.target.matches(&a.event))
+        };
         Verdict::Inhibited {
             by: source.map(Alert::label).unwrap_or_default(),
             rule: source.map(|a| Arc::clone(&a.rule)).unwrap_or_default(),
+            line: self.rules.surroundings().inhibit_rules.iter().find(says).map(|rule| rule.line),
         }
     }
 

@@ -382,7 +382,7 @@ impl Engine {
         self.settle_incident(id, cause, spoke, parts.into_values().flatten());
         notifications.sort_by(|(_, a), (_, b)| (&a.to, a.reason).cmp(&(&b.to, b.reason)));
         for (alerts, notification) in notifications {
-            if let Some(notification) = self.collect(notification) {
+            if let Some(notification) = self.collect(&alerts, notification) {
                 self.decide(&alerts, None, Some(&rule), Verdict::Notify(Box::new(notification)));
             }
         }

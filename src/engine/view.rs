@@ -1,6 +1,6 @@
 //! The engine seen from outside: what each thing it did moved, and what is open now. Nothing here changes what it decides.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 use super::alert::{Alert, AlertId, By, State as AlertState};
@@ -62,6 +62,10 @@ pub struct IncidentState {
     pub id: String,
     /// The rule.
     pub rule: Arc<str>,
+    /// What it is about: the condition of its latest event.
+    pub condition: Option<String>,
+    /// Mist's type of that event.
+    pub kind: String,
     /// The greatest of its alerts.
     pub severity: Severity,
     /// When it began, by the sender's clock.
@@ -72,6 +76,8 @@ pub struct IncidentState {
     pub subjects: Vec<Subject>,
     /// How many of them are not in the sample.
     pub more: usize,
+    /// How many different devices they are; of what names no device, sites.
+    pub devices: usize,
     /// How far it has come.
     pub standing: Standing,
     /// What keeps it quiet, or what it waits for, as a sentence.
@@ -174,15 +180,17 @@ impl Engine {
             (false, true) => (Standing::Told, None),
             (false, false) => (Standing::Pending, Some("its message waits for company".to_owned())),
         };
-        let total: usize = alerts.iter().map(|a| a.subjects().count()).sum();
-        let subjects: Vec<Subject> = alerts.iter().flat_map(|a| a.subjects()).take(MAX_SUBJECTS).collect();
+        let Concerned { subjects, more, devices } = concerned(alerts.iter().flat_map(|a| a.subjects()));
         Some(IncidentState {
             id: incident.key.clone(),
             rule: Arc::clone(&incident.rule),
+            condition: self.about(&incident.rule, incident.sample.condition.as_ref()),
+            kind: incident.sample.kind.clone(),
             severity: incident.severity,
             started: alerts.iter().map(|a| a.began()).min().unwrap_or(self.state.now),
             told: incident.told.clone(),
-            more: total - subjects.len(),
+            more,
+            devices,
             subjects,
             standing,
             why,
@@ -190,10 +198,9 @@ impl Engine {
     }
 
     fn alert_state(&self, id: AlertId, alert: &Alert) -> IncidentState {
-        let total = alert.subjects().count();
-        let subjects: Vec<Subject> = alert.subjects().take(MAX_SUBJECTS).collect();
+        let Concerned { subjects, more, devices } = concerned(alert.subjects());
         let (standing, why) = match (&alert.quiet, alert.state) {
-            (Some(quiet), _) => (Standing::Held, Some(self.kept_quiet(&quiet.by))),
+            (Some(quiet), _) => (Standing::Held, Some(self.kept_quiet(id, &quiet.by))),
             (None, AlertState::Pending { since }) => {
                 let until = self.pending_until(alert, since, &self.policy(&alert.rule));
                 let wait = crate::model::human_duration(until.since(since));
@@ -205,25 +212,54 @@ impl Engine {
         IncidentState {
             id: format!("alert-{id}"),
             rule: Arc::clone(&alert.rule),
+            condition: self.about(&alert.rule, alert.event.condition.as_ref().map(|c| &c.name)),
+            kind: alert.event.kind.clone(),
             severity: alert.severity,
             started: alert.began(),
             told: alert.told_to.iter().cloned().collect(),
-            more: total - subjects.len(),
+            more,
+            devices,
             subjects,
             standing,
             why,
         }
     }
 
-    fn kept_quiet(&self, by: &By) -> String {
+    /// What a rule's alert is about; an absence is not what the last event told of.
+    fn about(&self, rule: &Arc<str>, condition: Option<&Arc<str>>) -> Option<String> {
+        if self.is_absence(rule) { Some("absent".to_owned()) } else { condition.map(ToString::to_string) }
+    }
+
+    fn kept_quiet(&self, id: AlertId, by: &By) -> String {
         match by {
             By::Hold => "it waits a little for an alert that may explain it".to_owned(),
-            By::Source(source) => self.inhibited_by(*source).to_string(),
+            By::Source(source) => self.inhibited_by(id, *source).to_string(),
             By::Silence(silence) => self.silenced_by(silence).to_string(),
             By::Mute | By::Drop => "it is outside of its rule's hours".to_owned(),
             By::Maintenance(name) => format!("maintenance {name}"),
         }
     }
+}
+
+/// Whom something concerns: a sample, how many are not in it, and how many devices they are.
+struct Concerned {
+    subjects: Vec<Subject>,
+    more: usize,
+    devices: usize,
+}
+
+fn concerned(all: impl Iterator<Item = Subject>) -> Concerned {
+    let (mut subjects, mut more, mut devices) = (Vec::new(), 0, HashSet::new());
+    for subject in all {
+        let named = [&subject.device_mac, &subject.device, &subject.site_id, &subject.site];
+        devices.insert(named.into_iter().find_map(Option::as_ref).map(|name| name.to_lowercase()));
+        if subjects.len() < MAX_SUBJECTS {
+            subjects.push(subject);
+        } else {
+            more += 1;
+        }
+    }
+    Concerned { subjects, more, devices: devices.len() }
 }
 
 fn waiting(alert: &Alert) -> Waiting {

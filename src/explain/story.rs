@@ -118,7 +118,7 @@ impl<'t> Story<'t> {
         let decisions = self.fold.handle_event(at, Arc::clone(event));
         if asked || decisions.iter().any(|d| d.rule.is_some() && d.event.is_some()) {
             let happened = if event.own_time && event.received.since(event.time).as_secs() >= 60 {
-                format!(", of {}", moment(event.time))
+                format!(", of {}", moment_beside(event.time, event.received))
             } else {
                 String::new()
             };
@@ -151,8 +151,11 @@ impl<'t> Story<'t> {
         self.chapters.push(Chapter { line, message: None });
     }
 
-    fn keep(&mut self, decisions: Vec<Decision>, event: Option<&Event>) {
+    fn keep(&mut self, mut decisions: Vec<Decision>, event: Option<&Event>) {
         let offset = self.fold.offset_ms();
+        if let Some(event) = event {
+            event_first(&mut decisions, &event.id);
+        }
         for mut decision in decisions {
             // People read wall time.
             if let Verdict::Pending { until } | Verdict::Closing { until } = &mut decision.verdict {
@@ -164,7 +167,8 @@ impl<'t> Story<'t> {
             if alone && !asked {
                 continue;
             }
-            let mut line = self.teller.say(&decision, &self.rules, &moment);
+            let beside = decision.at.shifted(offset);
+            let mut line = self.teller.say(&decision, &self.rules, &|at| moment_beside(at, beside));
             line.at = line.at.shifted(offset);
             if let Some(event) = event.filter(|event| asked && decision.event.as_ref() == Some(&event.id)) {
                 self.add_to(&mut line, &decision.verdict, event);
@@ -253,6 +257,33 @@ impl<'t> Story<'t> {
         };
         self.chapters.iter().filter(belongs).collect()
     }
+}
+
+/// What an event leads to stands below it: an alert is linked to what explains it before it is said to be there.
+fn event_first(decisions: &mut [Decision], event: &str) {
+    let is_its = |decision: &Decision| decision.event.as_deref() == Some(event);
+    for index in 0..decisions.len() {
+        let Some(first) = decisions.get(index).filter(|first| !is_its(first)) else { continue };
+        let Verdict::Inhibited { .. } = first.verdict else { continue };
+        let shares = |other: &Decision| is_its(other) && other.alerts.iter().any(|alert| first.alerts.contains(alert));
+        let Some(rest) = decisions.get(index + 1..) else { continue };
+        let at = rest.iter().position(shares);
+        if let Some(moved) = at.and_then(|at| decisions.get_mut(index..=index + 1 + at)) {
+            moved.rotate_left(1);
+        }
+    }
+}
+
+/// As [`moment`], with the year where it is not that of the time it is said at.
+fn moment_beside(at: Timestamp, beside: Timestamp) -> String {
+    let year = |at: Timestamp| at.rfc3339().split('-').next().unwrap_or_default().to_owned();
+    if year(at) == year(beside) {
+        return moment(at);
+    }
+    jiff::Timestamp::from_millisecond(at.millis()).map_or_else(
+        |_| at.rfc3339(),
+        |at| at.to_zoned(jiff::tz::TimeZone::UTC).strftime("%-d %b %Y %H:%M:%S").to_string(),
+    )
 }
 
 /// `19 Nov 03:12:10`, in UTC.

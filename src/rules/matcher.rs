@@ -47,14 +47,17 @@ pub struct Mismatch {
     pub negated: bool,
     /// What the event has there.
     pub found: String,
+    /// What it should be; empty where that is long or no value.
+    pub wanted: String,
 }
 
 impl fmt::Display for Mismatch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { field, negated, found } = self;
+        let Self { field, negated, found, wanted } = self;
+        let wanted = if wanted.is_empty() { String::new() } else { format!(", not {wanted}") };
         match (negated, found.is_empty()) {
             (false, true) => write!(f, "it has no {field}"),
-            (false, false) => write!(f, "its {field} is {found}"),
+            (false, false) => write!(f, "its {field} is {found}{wanted}"),
             (true, _) => write!(f, "`not` excludes its {field}, {found}"),
         }
     }
@@ -71,12 +74,14 @@ impl Matcher {
     /// The first test the event fails; `None` when it matches.
     #[must_use]
     pub fn mismatch(&self, event: &Event) -> Option<Mismatch> {
-        let failed = self.tests.iter().find(|(field, test)| !test.holds(event, field)).map(|(field, _)| (field, false));
+        let failed =
+            self.tests.iter().find(|(field, test)| !test.holds(event, field)).map(|(field, test)| (field, Some(test)));
         let excluded =
-            || self.not.iter().find(|(field, test)| test.holds(event, field)).map(|(field, _)| (field, true));
-        let (field, negated) = failed.or_else(excluded)?;
+            || self.not.iter().find(|(field, test)| test.holds(event, field)).map(|(field, _)| (field, None));
+        let (field, failed) = failed.or_else(excluded)?;
         let found: Vec<String> = event.values(field).iter().map(|value| plain(value)).collect();
-        Some(Mismatch { field: field.clone(), negated, found: found.join(", ") })
+        let wanted = failed.map(Test::wanted).unwrap_or_default();
+        Some(Mismatch { field: field.clone(), negated: failed.is_none(), found: found.join(", "), wanted })
     }
 
     /// Whether `match.topic` names this topic literally.
@@ -119,6 +124,16 @@ impl Test {
             Self::Exists(wanted) => values.is_empty() != *wanted,
             Self::Number { .. } => values.iter().any(|value| number(value).is_some_and(|n| self.within(n))),
             Self::AnyOf(tests) => tests.iter().any(|test| test.holds(event, field)),
+        }
+    }
+
+    /// The values it asks for, where they are few.
+    fn wanted(&self) -> String {
+        match self {
+            Self::OneOf(patterns) if patterns.len() <= 3 => {
+                patterns.iter().map(ToString::to_string).collect::<Vec<_>>().join(" or ")
+            }
+            Self::OneOf(_) | Self::Number { .. } | Self::Exists(_) => String::new(),
         }
     }
 

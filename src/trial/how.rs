@@ -82,9 +82,9 @@ pub(super) fn how_it_came(
             continue;
         }
         for event in &course.events {
-            if let Some(mismatch) = rule.matcher.mismatch(event) {
+            if let Some(near) = explain::near(rule, event) {
                 let (name, line, event) = (&rule.name, rule.line, explain::describe(event));
-                printed.push(format!("{name} ({file}:{line}) does not match {event}: {mismatch}"));
+                printed.push(format!("{name} ({file}:{line}) does not match {event}: {near}"));
             }
         }
     }

@@ -1,0 +1,41 @@
+//! What keeps an alert quiet, where it stands in the file, and until when.
+
+use crate::engine::{Decision, Verdict};
+use crate::model::{Name, Timestamp};
+use crate::rules::{DuringMute, Rule, RuleSet};
+
+/// What the verdict does not say of what keeps quiet: its place, its end.
+pub(super) fn by_what(decision: &Decision, rule: Option<&Rule>, rules: &RuleSet) -> String {
+    let around = rules.surroundings();
+    match (&decision.verdict, rule) {
+        (Verdict::Inhibited { line: Some(line), .. }, _) => format!(", by `inhibit_rules`, line {line}"),
+        (Verdict::Maintenance { name, until }, _) => {
+            let Some(window) = around.maintenance.iter().find(|window| window.name == *name) else {
+                return String::new();
+            };
+            let end = window.during.next_change(decision.at).filter(|_| until.is_none());
+            let end = end.map(|end| format!(" until {end}")).unwrap_or_default();
+            format!("{end} (line {})", window.line)
+        }
+        (Verdict::Muted { .. }, Some(rule)) => muted(rule, rules, decision.at),
+        _ => String::new(),
+    }
+}
+
+/// Which intervals make a rule mute, and what becomes of what fires meanwhile.
+fn muted(rule: &Rule, rules: &RuleSet, at: Timestamp) -> String {
+    let (policy, intervals) = (&rule.policy, &rules.surroundings().time_intervals);
+    let within = |name: &&Name| intervals.get(*name).is_some_and(|interval| interval.contains(at));
+    let listed = |names: Vec<&Name>| names.iter().map(|name| name.as_str()).collect::<Vec<_>>().join(", ");
+    let mute: Vec<&Name> = policy.mute_time_intervals.iter().filter(within).collect();
+    let which = if mute.is_empty() {
+        format!("it speaks only within {}", listed(policy.active_time_intervals.iter().collect()))
+    } else {
+        format!("it is mute within {}", listed(mute))
+    };
+    let then = match policy.during_mute {
+        DuringMute::Drop => "dropped (`during_mute: drop`)",
+        DuringMute::Hold | DuringMute::Digest => "held until then",
+    };
+    format!(": {which}; {then}")
+}
