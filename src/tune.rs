@@ -88,6 +88,7 @@ impl Traffic {
             });
         }
         hear(fold.wind_down());
+        hear(fold.tell_digests());
         said
     }
 }
@@ -120,8 +121,8 @@ pub struct Suggestion {
 pub struct Noise {
     /// Its name.
     pub rule: String,
-    /// The line it begins on.
-    pub line: u64,
+    /// The line it begins on; `None` of a digest or a maintenance, whose messages are not a rule's.
+    pub line: Option<u64>,
     /// Its messages, one per destination.
     pub messages: u64,
     /// Whom they name, and how many of them do, the most named first.
@@ -176,7 +177,7 @@ fn noise(rules: &RuleSet, base: &[Notification], rule: &diff::RuleMessages) -> N
     }
     let mut talkers: Vec<(String, u64)> = talkers.into_iter().collect();
     talkers.sort_by_key(|(_, messages)| std::cmp::Reverse(*messages));
-    let line = rules.rules().iter().find(|r| *r.name == *rule.rule).map_or(0, |r| r.line);
+    let line = rules.rules().iter().find(|r| *r.name == *rule.rule).map(|r| r.line);
     Noise { rule: rule.rule.clone(), line, messages: rule.before, talkers }
 }
 

@@ -9,11 +9,12 @@ use serde_json::{Value, json};
 
 use super::unified::unified;
 use crate::clock::Clock;
-use crate::config::{self, Config, Edited, Hidden};
+use crate::config::{self, Config, Edited, Hidden, TestCase};
 use crate::diff;
 use crate::model::{Record, Seq, Timestamp, human_duration};
 use crate::replay::Stored;
 use crate::store::Reader;
+use crate::trial;
 use crate::tune::{self, Change, Noise, Suggestion, Traffic, Tuning};
 use crate::web::Tuner;
 
@@ -34,6 +35,8 @@ pub(crate) struct Advice {
     pub(crate) lines: Vec<Option<usize>>,
     /// The text with all of them.
     pub(crate) text: String,
+    /// The file's tests that pass as it is and fail with all of them.
+    pub(crate) broken: Vec<String>,
 }
 
 /// The changes as a patch, of the texts as they are to be shown; `None` where there is no file.
@@ -56,9 +59,19 @@ pub(crate) fn advise(config: &Config, posts: &Traffic) -> Advice {
         lines.push(line.filter(|_| next.is_some()));
         text = next.map_or(text, |next| next.text);
     }
-    let after = parse(config, &text).map_or_else(|| Arc::clone(&config.rules), |changed| changed.rules);
+    let changed = parse(config, &text);
+    let broken = changed.as_ref().map(|changed| broken(config, changed)).unwrap_or_default();
+    let after = changed.map_or_else(|| Arc::clone(&config.rules), |changed| changed.rules);
     let measured = diff::diff(&posts.fold(&config.rules), &posts.fold(&after));
-    Advice { found, measured, lines, text }
+    Advice { found, measured, lines, text, broken }
+}
+
+/// The tests that pass in the one and fail in the other.
+fn broken(config: &Config, changed: &Config) -> Vec<String> {
+    let Ok(templates) = config.load_templates() else { return Vec::new() };
+    let fails = |rules, case: &TestCase| trial::run(case, rules, &templates, "", &|| false).failure.is_some();
+    let broken = |case: &&TestCase| fails(&changed.rules, case) && !fails(&config.rules, case);
+    changed.tests.iter().filter(broken).map(|case| case.name.clone()).collect()
 }
 
 /// The file as `patch` can find it from here.
@@ -178,7 +191,7 @@ fn newest(data: &Path, from: Timestamp) -> Result<(Timestamp, bool), crate::stor
 
 /// As the API says it.
 fn shown_as_json(config: &Config, posts: &Traffic, advice: &Advice, cut: bool) -> Value {
-    let Advice { found, measured, lines, text } = advice;
+    let Advice { found, measured, lines, text, .. } = advice;
     // A page shows no secret; what cannot be hidden line by line is left to the command.
     let file = config.path.as_ref().map(|path| path.display().to_string()).unwrap_or_default();
     let hidden = |text: &str| Hidden::of(text, &file).map(|hidden| hidden.text().to_owned());

@@ -41,6 +41,9 @@ pub(super) fn run(config: &Config, args: TuneArgs) -> Result<(), Failure> {
             return Err(Failure::unexpected("there are no built-in rules to patch: copy them to rules.yaml first"));
         };
         out(patch);
+        if let Some(broken) = broken(&advice) {
+            eprintln!("foghorn: {broken}");
+        }
         return Ok(());
     }
     let span = posts.span();
@@ -60,9 +63,9 @@ fn report(config: &Config, advice: &Advice, period: &str) -> String {
     text.push_str(" The noisiest rules:\n");
     let width = found.rules.first().map_or(1, |noise| noise.messages.to_string().len());
     for noise in found.rules.iter().take(8) {
+        let place = noise.line.map_or_else(|| "no rule".to_owned(), |line| format!("{file}:{line}"));
         // Writing to a String cannot fail.
-        let _ =
-            writeln!(text, "  {:>width$}  {} ({file}:{}){}", noise.messages, noise.rule, noise.line, talkers(noise));
+        let _ = writeln!(text, "  {:>width$}  {} ({place}){}", noise.messages, noise.rule, talkers(noise));
     }
     if found.suggestions.is_empty() {
         text.push_str("\nNothing to improve: no change would save much without losing something.\n");
@@ -83,6 +86,9 @@ fn report(config: &Config, advice: &Advice, period: &str) -> String {
         format!("{lost} are missed that may matter: see above")
     };
     let _ = writeln!(text, "\nAll of it: {before} -> {after} messages; {lost}.");
+    if let Some(broken) = broken(advice) {
+        let _ = writeln!(text, "Mind: {broken}.");
+    }
     match &patch(config, &config.text, &advice.text) {
         Some(patch) if patch.is_empty() => {}
         Some(patch) => {
@@ -92,6 +98,14 @@ fn report(config: &Config, advice: &Advice, period: &str) -> String {
     }
     text.truncate(text.trim_end().len());
     text + "\n"
+}
+
+/// That tests of the file fail with the changes, where some do.
+fn broken(advice: &Advice) -> Option<String> {
+    let names = advice.broken.iter().map(|name| format!("\"{name}\"")).collect::<Vec<_>>().join(", ");
+    let tests = plural(advice.broken.len() as u64, "test");
+    (!names.is_empty())
+        .then(|| format!("{tests} of the file will fail with these changes: {names}: change what they expect, too"))
 }
 
 fn talkers(noise: &Noise) -> String {
