@@ -131,7 +131,7 @@ pub async fn run_by(
         statuses: Statuses::default(),
         templates: template_updates.clone(),
         compile: config::rules_from_record,
-        file: config.path.as_ref().map_or_else(|| "rules.yaml".to_owned(), |path| path.display().to_string()),
+        file: config.path.as_ref().map_or_else(|| "the built-in rules".to_owned(), |path| path.display().to_string()),
         stop: stop.clone(),
         kinds: web::events::Kinds::default(),
         tuner: Some(tuning::tuner(config.path.clone(), data.to_owned(), store.clock().clock())),

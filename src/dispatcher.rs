@@ -162,7 +162,7 @@ struct Flight {
 }
 
 /// Back from a flight: how the try went, unless it was only being settled.
-type Landed = Option<Outcome>;
+type Landed = Option<(Outcome, Option<u16>)>;
 
 struct Lane<S, P> {
     hub: Arc<Hub<S, P>>,
@@ -324,7 +324,7 @@ impl<S: Store, P: Post> Lane<S, P> {
                 // Here, so that many settle in one sync; until it is, the delivery is under way and not sent again.
                 settle(&hub.store, id, at, Settlement::Delivered { reply: reply.summary() }).await;
             }
-            Some(outcome)
+            Some((outcome, reply.status()))
         };
         let task = self.tasks.spawn(task).id();
         self.flights.insert(task, Flight { waiting, at, epoch: self.epoch, next: None });
@@ -346,12 +346,12 @@ impl<S: Store, P: Post> Lane<S, P> {
             Ok((task, landed)) => (task, landed),
             Err(e) => {
                 error!(destination = %self.settings.name, error = %e, "a message could not be handled");
-                (e.id(), Some(Outcome::BadPayload { why: "it could not be handled".to_owned() }))
+                (e.id(), Some((Outcome::BadPayload { why: "it could not be handled".to_owned() }, None)))
             }
         };
         let Some(mut flight) = self.flights.remove(&task) else { return };
         match (landed, flight.next.take()) {
-            (Some(outcome), None) => self.tried(flight, outcome).await,
+            (Some((outcome, status)), None) => self.tried(flight, outcome, status).await,
             (None, Some(Settlement::Again { due, plain, .. })) => {
                 let delivery = &mut flight.waiting.delivery;
                 delivery.attempts += 1;
@@ -365,15 +365,16 @@ impl<S: Store, P: Post> Lane<S, P> {
     }
 
     /// What a try leads to.
-    async fn tried(&mut self, flight: Flight, outcome: Outcome) {
+    async fn tried(&mut self, flight: Flight, outcome: Outcome, status: Option<u16>) {
         let now = self.now();
         let Delivery { id, attempts, first_try, plain, .. } = flight.waiting.delivery;
         let retry = self.settings.retry;
         let over = now.since(first_try.unwrap_or(flight.at)) >= retry.give_up_after;
-        let again = |due: Timestamp, plain: bool, why: String| Settlement::Again { due, plain, why };
+        let again =
+            |due: Timestamp, plain: bool, why: String| Settlement::Again { due, plain, why: store::noted(why, status) };
         let dead = |why: String| {
             error!(destination = %self.settings.name, delivery = id.0, %why, "a message was given up: a dead letter");
-            Settlement::Dead { why }
+            Settlement::Dead { why: store::noted(why, status) }
         };
         let (word, why, next) = match outcome {
             Outcome::Delivered => {

@@ -158,6 +158,15 @@ pub enum Reply {
 const SUMMARY: usize = 120;
 
 impl Reply {
+    /// The HTTP status, where the other side answered.
+    #[must_use]
+    pub const fn status(&self) -> Option<u16> {
+        match self {
+            Self::Http { status, .. } => Some(*status),
+            Self::Failed { .. } | Self::Printed => None,
+        }
+    }
+
     /// What was answered, in one short line.
     #[must_use]
     pub fn summary(&self) -> String {

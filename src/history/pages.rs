@@ -18,8 +18,9 @@ const TAIL: usize = 2_000;
 const INDEXED_AT_ONCE: usize = 500;
 /// So many entries within 20 ms are a flood.
 const FLOOD: u64 = 20;
-/// Characters shown of one value.
+/// Characters shown of one value, and of its text: what a line of a list has room for.
 const SHOWN: usize = 300;
+const TEXT: usize = 160;
 
 /// What of the past is asked for; what is `None` may be anything.
 #[derive(Clone, Debug, Default)]
@@ -256,6 +257,6 @@ pub fn shown(row: &EventRow, event: &Event) -> Value {
         "fate": row.fate.word(),
         "why": row.fate.why(),
         "rules": row.rules,
-        "text": maybe(text),
+        "text": text.map(|text| text.chars().take(TEXT).collect::<String>()),
     })
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use sha2::{Digest, Sha256};
 
 use crate::model::Event;
+use crate::rules::mac;
 use crate::store::Term;
 
 /// Words of one event at most, and characters of one: enough to find it by, whatever is sent.
@@ -34,7 +35,9 @@ impl Key {
             Self::Device => 'd',
             Self::Rule => 'r',
         };
-        let hash = Sha256::digest(value.trim().to_lowercase().as_bytes());
+        let value = value.trim().to_lowercase();
+        let value = if self == Self::Device { mac(&value).unwrap_or(value) } else { value };
+        let hash = Sha256::digest(value.as_bytes());
         let hex: String = hash.iter().take(6).map(|byte| format!("{byte:02x}")).collect();
         format!("\u{e000}{letter}{hex}")
     }
@@ -94,7 +97,9 @@ pub fn terms(text: &str) -> Vec<Term> {
         let bare: String = part.chars().filter(|c| !matches!(c, ':' | '-' | '.')).collect();
         let is_mac = bare.len() < part.len() && bare.len() <= 12 && bare.chars().all(|c| c.is_ascii_hexdigit());
         let pairs = part.split([':', '-']).rev().skip(1).all(|pair| pair.len() == 2);
-        if is_mac && pairs && part.contains([':', '-']) {
+        if let Some(mac) = mac(part) {
+            found.push(Term::Begins(mac));
+        } else if is_mac && pairs && part.contains([':', '-']) {
             found.push(Term::Begins(bare.to_lowercase()));
         } else {
             found.extend(split(part).map(Term::Begins));
@@ -120,6 +125,10 @@ mod tests {
         let begins = |words: &[&str]| words.iter().map(|w| Term::Begins((*w).to_owned())).collect::<Vec<_>>();
         assert_eq!(terms("AP_Disc  kitchen"), begins(&["ap", "disc", "kitchen"]));
         assert_eq!(terms("5C:5B:35:00:0"), begins(&["5c5b35000"]));
+        for mac in ["5c5b.35E4.fca1", "5c-5b-35-e4-fc-a1", "5C5B35E4FCA1"] {
+            assert_eq!(terms(mac), begins(&["5c5b35e4fca1"]), "{mac}");
+            assert_eq!(Key::Device.word(mac), Key::Device.word("5c5b35e4fca1"), "{mac}");
+        }
         assert_eq!(terms("ge-0/0/12"), begins(&["ge", "0", "0", "12"]));
         assert_eq!(terms("\" OR * \u{e000}t1 <script>"), begins(&["or", "t1", "script"]));
         assert_eq!(terms("Ärger"), begins(&["ärger"]));

@@ -133,7 +133,7 @@ impl Test {
             Self::OneOf(patterns) if patterns.len() <= 3 => {
                 patterns.iter().map(ToString::to_string).collect::<Vec<_>>().join(" or ")
             }
-            Self::OneOf(_) | Self::Number { .. } | Self::Exists(_) => String::new(),
+            Self::OneOf(_) | Self::Number { .. } | Self::Exists(_) | Self::AnyOf(_) => String::new(),
         }
     }
 

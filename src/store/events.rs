@@ -201,6 +201,35 @@ pub struct Attempt {
     pub why: Option<String>,
 }
 
+impl Attempt {
+    /// The HTTP status that was answered, where there was an answer.
+    #[must_use]
+    pub fn http(&self) -> Option<u16> {
+        let why = self.why.as_deref()?;
+        let status = match self.outcome {
+            "delivered" => why.split(' ').next(),
+            _ => match why.rsplit_once(NOTED) {
+                Some((_, after)) => after.strip_suffix(')'),
+                None => why.split_once(ANSWERED).and_then(|(_, after)| after.get(..3)),
+            },
+        };
+        status?.parse().ok().filter(|status| (100..600).contains(status))
+    }
+}
+
+/// What stands before the HTTP status in why a try failed: in the words themselves, or noted behind them.
+const ANSWERED: &str = " answered ";
+const NOTED: &str = " (HTTP ";
+
+/// Why a try failed, with the HTTP status that was answered.
+#[must_use]
+pub fn noted(why: String, status: Option<u16>) -> String {
+    match status {
+        Some(status) if !why.contains(&format!("{ANSWERED}{status}")) => format!("{why}{NOTED}{status})"),
+        _ => why,
+    }
+}
+
 /// A message to one destination, wherever it has come to.
 #[derive(Clone, Debug)]
 pub struct SentMessage {

@@ -27,7 +27,7 @@ mod writer;
 pub use acts::{Act, Acted, Acts};
 pub use events::{
     Attempt, Doc, EventFate, EventId, EventRow, FateChange, Noise, Past, RowQuery, Rows, SentMessage, Term, WaitsWith,
-    Wanted,
+    Wanted, noted,
 };
 pub use files::is_held;
 pub use reader::Reader;

@@ -53,6 +53,10 @@ async fn read<S: store::Store>(api: &Api<S>, headers: &HeaderMap, body: Body) ->
     let wrong = |e: serde_json::Error| bad(format!("the body does not read: {e}"), "as in {\"to\": \"ops\"}");
     // A list would read as the fields in their order.
     let map = serde_json::from_slice::<serde_json::Map<String, Value>>(&body).map_err(wrong)?;
+    // It would mean all of them, which somebody who misses a name does not.
+    if map.get("to").is_some_and(Value::is_null) {
+        return Err(bad("`to` is null", "name a destination, or leave `to` out for all of them"));
+    }
     serde_json::from_value(map.into()).map_err(wrong)
 }
 
@@ -90,7 +94,7 @@ async fn one<S: store::Past + store::Acts>(api: &Api<S>, id: &str, act: Act, by:
     }
     match api.state.store.act(act, number).await.map_err(|e| unwritable(&e))? {
         Acted::Done(made) => {
-            tracing::info!(id, act = word(act), by = %by.name, "a dead letter is taken up");
+            tracing::info!(id, act = word(act), by = by.by(), "a dead letter is taken up");
             Ok(done(made))
         }
         Acted::Stands(state) => {
@@ -121,7 +125,7 @@ async fn all<S: store::Past + store::Acts>(api: &Api<S>, act: Act, said: Said, b
     for to in &to {
         count += api.state.store.act_on_all(act, to).await.map_err(|e| unwritable(&e))?;
     }
-    tracing::info!(count, act = word(act), by = %by.name, "dead letters are taken up");
+    tracing::info!(count, act = word(act), by = by.by(), "dead letters are taken up");
     Ok(json!({"count": count}))
 }
 
@@ -133,7 +137,7 @@ async fn again<S: store::Past + store::Acts>(api: &Api<S>, id: &str, said: Said,
     };
     match api.state.store.again(id, to).await.map_err(|e| unwritable(&e))? {
         Acted::Done(made) => {
-            tracing::info!(message = id, deliveries = made.len(), by = %by.name, "a message is sent again");
+            tracing::info!(message = id, deliveries = made.len(), by = by.by(), "a message is sent again");
             Ok(done(made))
         }
         Acted::Stands(_) => {

@@ -143,7 +143,8 @@ fn messages(sent: &[SentMessage], offset_ms: i64) -> Value {
     let wall = |at: Timestamp| at.shifted(offset_ms).rfc3339();
     let mut found: Vec<(&SentMessage, Vec<Value>)> = Vec::new();
     for one in sent {
-        let attempt = |a: &store::Attempt| json!({"at": wall(a.at), "status": a.outcome, "reply": a.why});
+        let attempt =
+            |a: &store::Attempt| json!({"at": wall(a.at), "status": a.outcome, "http": a.http(), "reply": a.why});
         let attempts: Vec<Value> = one.attempts.iter().map(attempt).collect();
         let sent =
             json!({"id": one.id.0.to_string(), "name": one.to.as_str(), "state": one.state, "attempts": attempts});
@@ -173,7 +174,7 @@ async fn explained<S: store::Past>(api: &Api<S>, row: &EventRow) -> Result<Optio
         let _turn = api.explaining.acquire().await.map_err(|_| busy())?;
         let (rules, file) = (Arc::clone(&api.state.current().rules), api.looking.file.clone());
         let asked = explain::Question::Event(row.id.to_string());
-        let mut story = Story::new(asked, rules, api.looking.compile, &templates, file);
+        let mut story = Story::new(asked, rules, api.looking.compile, &templates, file.clone());
         let mut after = Seq(0);
         loop {
             let entries = store.read(after, 500).await.map_err(|e| unreadable(&e))?;
@@ -188,7 +189,7 @@ async fn explained<S: store::Past>(api: &Api<S>, row: &EventRow) -> Result<Optio
         }
         let line = |chapter: &explain::Chapter| {
             let line = &chapter.line;
-            json!({"at": line.at.rfc3339(), "event": line.event, "rule": line.rule, "line": line.line, "text": line.text})
+            json!({"at": line.at.rfc3339(), "event": line.event, "rule": line.rule, "file": line.line.map(|_| &file), "line": line.line, "text": line.text})
         };
         Ok(Some(story.answer(None).into_iter().map(line).collect()))
     };

@@ -259,6 +259,9 @@ async fn what_came_is_there_newest_first_and_found_by_anything() {
             ("site=s-1", vec!["1.1"]),
             ("device=ap-kitchen", vec!["1.1"]),
             ("device=5c5b35ffffff&q=saved", vec!["3.1", "2.1"]),
+            ("device=5C:5B:35:ff:ff:ff", vec!["3.1", "2.1"]),
+            ("device=5c-5b-35-ff-ff-ff", vec!["3.1", "2.1"]),
+            ("q=5c5b.35ff.fffe", vec!["3.2", "2.2"]),
             ("rule=AP%20down", vec!["1.1"]),
             ("fate=told", vec!["1.1"]),
             ("fate=unmatched&type=SW_PORT_UP", vec!["3.2", "2.2"]),
@@ -287,20 +290,31 @@ async fn one_event_says_what_was_decided_and_where_its_message_went() {
     let looked = Looked::at(&[down("ap-kitchen", "gone"), noise(1)]).await;
     let queued = looked.store.queued(&"ops".into(), crate::store::DeliveryId(0), 9).await.unwrap();
     let at = looked.store.clock().now();
-    let again = crate::store::Settlement::Again { due: at, plain: false, why: "503 <busy>".to_owned() };
+    let again = crate::store::Settlement::Again {
+        due: at,
+        plain: false,
+        why: crate::store::noted("<busy>".to_owned(), Some(503)),
+    };
     looked.store.settle(queued[0].id, at, again).await.unwrap();
-    looked.store.settle(queued[0].id, at, crate::store::Settlement::Delivered { reply: String::new() }).await.unwrap();
+    looked
+        .store
+        .settle(queued[0].id, at, crate::store::Settlement::Delivered { reply: "200 ok".to_owned() })
+        .await
+        .unwrap();
 
     let event = looked.get("/api/v1/events/1.1").await;
     assert_eq!((event["fate"].as_str(), event["raw"]["device_name"].as_str()), (Some("told"), Some("ap-kitchen")));
     let texts: Vec<&str> = event["decisions"].as_array().unwrap().iter().filter_map(|d| d["text"].as_str()).collect();
     assert!(texts.iter().any(|text| text.starts_with("fires")), "{texts:?}");
-    assert_eq!(event["decisions"][0]["rule"], "AP down");
+    let first = &event["decisions"][0];
+    assert_eq!((&first["rule"], &first["file"]), (&json!("AP down"), &json!("rules.yaml")));
     let destination = &event["messages"][0]["destinations"][0];
     assert_eq!((&destination["name"], &destination["state"]), (&json!("ops"), &json!("delivered")));
     let tries: Vec<&Value> = destination["attempts"].as_array().unwrap().iter().map(|a| &a["status"]).collect();
     assert_eq!(tries, ["again", "delivered"]);
-    assert_eq!(destination["attempts"][0]["reply"], "503 <busy>");
+    assert_eq!(destination["attempts"][1]["http"], 200);
+    let first = &destination["attempts"][0];
+    assert_eq!((&first["http"], &first["reply"]), (&json!(503), &json!("<busy> (HTTP 503)")));
     assert_eq!(looked.get("/api/v1/events/2.1?decisions=no").await["decisions"], Value::Null);
     assert_eq!(looked.ask("GET", "/api/v1/events/9.9", here(), &[]).await.0, 404);
 }
@@ -311,6 +325,9 @@ async fn how_things_stand_is_said_as_documented() {
     let incidents = looked.get("/api/v1/incidents").await;
     assert_eq!(incidents["incidents"][0]["state"], "told");
     assert_eq!(incidents["incidents"][0]["subjects"][0]["device"], "ap-kitchen");
+    let first = &incidents["incidents"][0];
+    assert_eq!((&first["condition"], &first["devices"]), (&json!("ap_offline"), &json!(1)));
+    assert_eq!(first["type"], "AP_DISCONNECTED");
     let destinations = looked.get("/api/v1/destinations").await;
     let ops = &destinations["destinations"][0];
     assert_eq!((&ops["name"], &ops["kind"], &ops["queued"]), (&json!("ops"), &json!("slack"), &json!(1)));
@@ -433,6 +450,7 @@ async fn what_is_done_with_messages_is_done_once_and_counted() {
         ("/api/v1/dead-letters/all/resend", r#"{"to": "nobody"}"#, 409, "no destination `nobody`"),
         ("/api/v1/dead-letters/all/resend", "{\"to\": \"ops\\n<b>\"}", 409, "no destination"),
         ("/api/v1/dead-letters/all/resend", r#"["ops"]"#, 400, "does not read"),
+        ("/api/v1/dead-letters/all/discard", r#"{"to": null}"#, 400, "`to` is null"),
         ("/api/v1/dead-letters/all/resend", r#"{"two": "ops"}"#, 400, "unknown field"),
         ("/api/v1/dead-letters/1/shred", "", 405, "method"),
         (&again, r#"{"to": "boss"}"#, 409, "went to none"),

@@ -1,6 +1,7 @@
 //! `/silence/<link>`: the page behind a message's links. Looking changes nothing, for chats open links on their own; only
 //! its button acts. The link is the permission, so what it says is checked before anything else is.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -85,10 +86,10 @@ impl<S: Store> Visit<'_, S> {
         }
         match (says, undo, acts) {
             (Says::Silence(offer), false, false) => {
-                let choice = form_urlencoded::parse(query.as_bytes()).find(|(key, _)| key == "for");
-                Ok(page(StatusCode::OK, "Silence this?", &self.ask(&offer, choice.as_ref().map_or("", |(_, c)| c))))
+                let choice = field(query.as_bytes(), "for").unwrap_or_default();
+                Ok(page(StatusCode::OK, "Silence this?", &self.ask(&offer, &choice)))
             }
-            (Says::Silence(offer), false, true) => self.silence(&offer, body).await,
+            (Says::Silence(offer), false, true) => self.silence(&offer, query, body).await,
             (Says::Undo { id, .. }, true, false) => {
                 let silence = self.silencing.find(&id);
                 let title = if silence.is_some() { "End this silence?" } else { "It is over" };
@@ -140,12 +141,17 @@ impl<S: Store> Visit<'_, S> {
     async fn silence(
         &self,
         offer: &Offer,
+        query: &str,
         body: impl Stream<Item = Result<impl Buf, warp::Error>> + Send,
     ) -> Result<Response, Problem> {
-        let body = read_body(self.state, self.headers, "application/x-www-form-urlencoded", body).await?;
-        let field = |name: &str| form_urlencoded::parse(&body).find(|(key, _)| key == name).map(|(_, value)| value);
-        let (author, comment) = said(field("author").as_deref(), field("comment").as_deref())?;
-        let until = match field("for").as_deref() {
+        let body = match self.headers.contains_key(header::CONTENT_TYPE) {
+            true => read_body(self.state, self.headers, "application/x-www-form-urlencoded", body).await?,
+            false => bytes::Bytes::new(), // what the link says is enough
+        };
+        let (author, comment) = said(field(&body, "author").as_deref(), field(&body, "comment").as_deref())?;
+        // The link of a message says it, too; what was chosen on the page counts more.
+        let choice = field(&body, "for").or_else(|| field(query.as_bytes(), "for"));
+        let until = match choice.as_deref() {
             Some("1h") => until(Some("1h"), None, self.now)?,
             Some(choice @ ("morning" | "resolved")) => until(None, Some(choice), self.now)?,
             _ => {
@@ -195,6 +201,11 @@ impl<S: Store> Visit<'_, S> {
             Err(problem) => Err(problem),
         }
     }
+}
+
+/// A field of a form or a query.
+fn field<'f>(form: &'f [u8], name: &str) -> Option<Cow<'f, str>> {
+    form_urlencoded::parse(form).find(|(key, _)| key == name).map(|(_, value)| value)
 }
 
 fn refused(bad: Bad) -> Problem {

@@ -21,7 +21,7 @@ use crate::engine::SilenceState;
 use crate::links::{LinkKey, id_of};
 use crate::model::{Field, Record, Secret, Silence, Timestamp, Until, parse_duration};
 use crate::processor::Published;
-use crate::render::one_line;
+use crate::render::{markup, one_line};
 use crate::rules::Matcher;
 use crate::store::Store;
 
@@ -303,7 +303,7 @@ pub(super) fn text(said: Option<&str>, what: &str, most: usize) -> Result<String
     if text.chars().count() > most {
         return Err(Problem::bad(format!("`{what}` is longer than {most} characters"), ""));
     }
-    Ok(text.chars().filter(|c| !c.is_control()).collect())
+    Ok(markup::clean(&text))
 }
 
 /// A person's name, and a comment.

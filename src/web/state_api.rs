@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::api::{Api, Asked, bad, unreadable};
 use super::live::counts;
 use super::silences::Problem;
+use crate::dispatcher::DestinationStatus;
 use crate::engine::IncidentState;
 use crate::history::Question;
 use crate::model::{Timestamp, parse_duration};
@@ -21,8 +22,10 @@ const DEAD_LETTERS: usize = 100;
 const KEPT: Duration = Duration::from_secs(10);
 /// Spans on a plot.
 const SPANS: i64 = 200;
-/// Events by which the devices that talk most are found, and how many are named.
+/// Events by which the devices that talk most are found at least, how long is spent on finding more, and how many devices
+/// are named.
 const SAMPLE: usize = 10_000;
+const LOOKS: Duration = Duration::from_secs(2);
 const TOP: usize = 50;
 
 /// The last sums of the past by how far back they go, and when they were made.
@@ -50,6 +53,8 @@ fn incident_json(incident: &IncidentState, now: Timestamp) -> Value {
     json!({
         "id": incident.id,
         "rule": incident.rule,
+        "condition": incident.condition,
+        "type": incident.kind,
         "severity": incident.severity.word(),
         "site": site,
         "started": incident.started.rfc3339(),
@@ -57,6 +62,7 @@ fn incident_json(incident: &IncidentState, now: Timestamp) -> Value {
         "told": incident.told.iter().map(crate::model::Name::as_str).collect::<Vec<_>>(),
         "subjects": incident.subjects.iter().map(subject).collect::<Vec<_>>(),
         "more": incident.more,
+        "devices": incident.devices,
         "state": incident.standing.word(),
         "why": incident.why,
     })
@@ -81,6 +87,7 @@ pub(super) async fn destinations<S: store::Past>(api: &Api<S>) -> Result<Value, 
             (false, ..) => "gone",
             (_, Some(_), _) => "refuses",
             (_, None, Some(_)) => "paused",
+            (_, None, None) if fails(&status) => "fails",
             (_, None, None) => "ok",
         };
         json!({
@@ -107,6 +114,11 @@ pub(super) async fn destinations<S: store::Past>(api: &Api<S>) -> Result<Value, 
     };
     let dead_letters: Vec<Value> = dead.iter().map(letter).collect();
     Ok(json!({"destinations": names.iter().map(one).collect::<Vec<_>>(), "dead_letters": dead_letters}))
+}
+
+/// Whether the last try went wrong.
+fn fails(status: &DestinationStatus) -> bool {
+    status.last_error.as_ref().is_some_and(|(at, _)| status.last_success.is_none_or(|success| success < *at))
 }
 
 /// Who sends, and what became of all of it.
@@ -145,9 +157,9 @@ pub(super) async fn noise<S: store::Past>(api: &Api<S>, asked: &Asked) -> Result
     let width = width.unwrap_or(86_400_000);
     let from = now - span;
     let sums = api.state.store.noise(from, width).await.map_err(|e| unreadable(&e))?;
-    let (devices, sampled) = devices(api, from).await?;
+    let talkers = talkers(api, from).await?;
     let spans = every_span(&sums.spans, (from, now), width);
-    let value = Arc::new(noise_json(&sums, (&spans, width), devices, sampled));
+    let value = Arc::new(noise_json(&sums, (&spans, width), talkers));
     kept().insert(span, (now, Arc::clone(&value)));
     Ok((*value).clone())
 }
@@ -171,25 +183,35 @@ fn every_span(
     (begin.millis().div_euclid(width)..=last).map(span).collect()
 }
 
-fn noise_json(
-    sums: &Noise,
-    (spans, width): (&[(Timestamp, u64, u64)], i64),
-    devices: Vec<Value>,
-    sampled: bool,
-) -> Value {
+fn noise_json(sums: &Noise, (spans, width): (&[(Timestamp, u64, u64)], i64), talkers: Talkers) -> Value {
     let span = |(at, told, quiet): &(Timestamp, u64, u64)| json!({"at": at.rfc3339(), "told": told, "quiet": quiet});
     let rule = |(rule, told, quiet): &(String, u64, u64)| json!({"rule": rule, "events": told + quiet, "told": told, "quiet": quiet});
     json!({
         "width_ms": width,
         "buckets": spans.iter().map(span).collect::<Vec<_>>(),
         "rules": sums.rules.iter().map(rule).collect::<Vec<_>>(),
-        "devices": devices,
-        "devices_sampled": sampled,
+        "devices": talkers.devices,
+        "devices_sampled": talkers.sampled,
+        "devices_events": talkers.events,
+        "devices_since": talkers.since.map(Timestamp::rfc3339),
     })
 }
 
-/// The devices most events are about, among the newest events; whether older ones were left out.
-async fn devices<S: store::Past>(api: &Api<S>, from: Timestamp) -> Result<(Vec<Value>, bool), Problem> {
+/// The devices most events are about.
+struct Talkers {
+    devices: Vec<Value>,
+    /// How many events were looked at, the newest, and when the oldest of them came.
+    events: usize,
+    since: Option<Timestamp>,
+    /// Whether older ones were left out.
+    sampled: bool,
+}
+
+/// What an event says of its device is in the journal alone: as many as there is time for are read, the newest first.
+async fn talkers<S: store::Past>(api: &Api<S>, from: Timestamp) -> Result<Talkers, Problem> {
+    let clock = api.state.store.clock();
+    let begun = clock.clock().elapsed();
+    let mut since = None;
     let mut sums = BTreeMap::<String, (u64, u64)>::new();
     let (mut before, mut looked, mut sampled) = (None, 0, false);
     'pages: loop {
@@ -199,14 +221,16 @@ async fn devices<S: store::Past>(api: &Api<S>, from: Timestamp) -> Result<(Vec<V
             if row.received < from {
                 break 'pages;
             }
+            looked += 1;
+            since = Some(row.received);
             let Some(device) = &event.device else { continue };
             let Some(name) = device.name.as_ref().or(device.mac.as_ref()) else { continue };
             let sum = sums.entry(name.chars().take(100).collect()).or_default();
             *sum = (sum.0 + 1, sum.1 + u64::from(row.fate == store::EventFate::Told));
         }
-        looked += found.events.len();
         before = found.next;
-        sampled = looked >= SAMPLE && before.is_some();
+        let enough = looked >= SAMPLE && clock.clock().elapsed().saturating_sub(begun) >= LOOKS;
+        sampled = enough && before.is_some();
         if before.is_none() || sampled {
             break;
         }
@@ -216,5 +240,6 @@ async fn devices<S: store::Past>(api: &Api<S>, from: Timestamp) -> Result<(Vec<V
     top.sort_by_key(|(_, (events, _))| std::cmp::Reverse(*events));
     let one =
         |(device, (events, told)): (String, (u64, u64))| json!({"device": device, "events": events, "told": told});
-    Ok((top.into_iter().take(TOP).map(one).collect(), sampled))
+    let devices = top.into_iter().take(TOP).map(one).collect();
+    Ok(Talkers { devices, events: looked, since, sampled })
 }

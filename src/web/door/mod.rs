@@ -111,6 +111,11 @@ impl Guest {
         }
     }
 
+    /// Who they are in the log: their name, else how they came in.
+    pub(super) fn by(&self) -> &str {
+        if self.name.is_empty() { self.how.word() } else { &self.name }
+    }
+
     fn may_act(&self) -> bool {
         self.how == How::Token || self.proof.is_some()
     }
@@ -170,11 +175,15 @@ impl Reason {
                 "the proxy does not say who asks",
                 "it must send the header in `server.user_header` (default X-Forwarded-User), once, with a name",
             ),
-            Self::Token => (StatusCode::UNAUTHORIZED, "not authorized", ""),
+            Self::Token => (
+                StatusCode::UNAUTHORIZED,
+                "not authorized",
+                "the token is in the data folder, in `token`: send it once, as `Authorization: Bearer …`",
+            ),
             Self::Login => (
                 StatusCode::UNAUTHORIZED,
                 "not logged in",
-                "log in at /live; a program sends `Authorization: Bearer` and the token in the data folder",
+                "log in at `/`, the page; a program sends `Authorization: Bearer` and the token in the data folder",
             ),
             Self::Session => (StatusCode::UNAUTHORIZED, "not logged in any more", "log in again"),
             Self::Origin => {
