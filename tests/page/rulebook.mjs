@@ -34,7 +34,7 @@ const DIFF = {
 };
 
 export function book(edit) {
-    return { edit, text: TEXT, version: 1, failing: false, asked: [], differs: false };
+    return { edit, text: TEXT, version: 1, failing: false, asked: [], differs: false, slow: 0, busy: 0, stopped: 0, fails: false, empty: false };
 }
 
 /** An error where "oops" stands, a warning where "hmm" does; a test fails where "fails" does. */
@@ -45,6 +45,22 @@ function check(text) {
     ]);
     const errors = problems.some((p) => p.severity === "error");
     return { problems, tests: errors ? [] : text.includes("fails") ? TESTS : TESTS.slice(0, 1), tests_ms: 4 };
+}
+
+/** What a text would have told: one at a time, and nothing where nobody waits any more. `slow`: ms; `busy`: so often it is another's turn. */
+async function tried(book, request, asked, say) {
+    if (book.fails) return say({ error: "it takes too long", help: "compare a shorter time" }, 503);
+    if (book.busy > 0) {
+        book.busy -= 1;
+        return say({ error: "another one is under way", help: "try again soon" }, 503);
+    }
+    const waits = await new Promise((done) => {
+        setTimeout(() => done(true), book.slow);
+        request.socket.once("close", () => done(false));
+    });
+    if (!waits) return book.stopped += 1;
+    if (book.empty) return say({ ...DIFF, from: null, until: null });
+    return say(asked.text.includes("for: 6m") ? { ...DIFF, headline: DIFF.headline.replace("41", "77") } : DIFF);
 }
 
 export async function answer(world, request, part, say) {
@@ -60,7 +76,7 @@ export async function answer(world, request, part, say) {
     book.asked.push([`${request.method} ${part}`, asked]);
     const found = check(asked.text);
     if (part === "rules/check") return say(found);
-    if (part === "replay-diff") return say(DIFF);
+    if (part === "replay-diff") return tried(book, request, asked, say);
     if (asked.version !== String(book.version)) return say({ error: "the file has changed meanwhile", help: "load it again and make your change to that", version: String(book.version) }, 409);
     if (!asked.despite_tests && found.tests.some((t) => !t.passed)) return say({ error: "tests of the text fail", help: "nothing was changed", ...found }, 422);
     book.text = asked.text;

@@ -64,6 +64,17 @@ function spelt({ code, char }) {
     return el("span", { class: "unseen", title: `a character one cannot see: ${codeName(code)}` }, word ?? codeName(code));
 }
 
+/** What the server says in its own words: between backticks stands code; what cannot be seen is spelt out. */
+export function words(said, { max = 600 } = {}) {
+    const text = asText(said);
+    const shown = cut(text, max);
+    const pieces = shown.split("`");
+    // One that has no other is just itself.
+    if (pieces.length % 2 === 0) pieces.push(`\`${pieces.splice(-1)}`);
+    const nodes = pieces.map((piece, i) => (i % 2 && i < pieces.length - 1 ? el("code", {}, spell(piece)) : spell(piece)));
+    return el("bdi", {}, nodes, shown.length < text.length ? "…" : null);
+}
+
 /** A link out of here: to http and https only, and telling nobody where from. Anything else is just its label. */
 export function outward(label, url, props = {}) {
     const safe = webUrl(url);
@@ -94,6 +105,7 @@ const ICONS = {
     fine: "M3 8.5l3.2 3.2L13 4.8",
     bad: "M8 2.2l6.3 11.3H1.7zM8 6.5v3.2M8 11.6v.3",
     off: "M4 4l8 8M12 4l-8 8",
+    look: "M1.5 8C3 5 5.3 3.5 8 3.5S13 5 14.5 8c-1.5 3-3.8 4.5-6.5 4.5S3 11 1.5 8zM8 6a2 2 0 1 1 0 4 2 2 0 0 1 0-4z",
     wait: "M8 1.8a6.2 6.2 0 1 1 0 12.4A6.2 6.2 0 0 1 8 1.8zM8 4.5V8l2.5 1.6",
     site: "M8 14.2C5 11 3.5 8.7 3.5 6.5a4.5 4.5 0 0 1 9 0c0 2.2-1.5 4.5-4.5 7.7zM8 5v3",
 };
@@ -144,7 +156,7 @@ export function trouble(error, again) {
         "div",
         { class: "trouble", role: "alert" },
         icon("bad"),
-        el("p", {}, el("strong", {}, error.message || "Something went wrong"), error.help ? ` (${error.help})` : null),
+        el("p", {}, el("strong", {}, words(error.message || "Something went wrong")), error.help ? [" (", words(error.help), ")"] : null),
         again ? el("button", { type: "button", class: "small", on: { click: again } }, "Try again") : null,
     );
 }
@@ -163,7 +175,7 @@ export function table(name, heads, rows, { stack = false } = {}) {
     const body = rows.map((cells) => el("tr", { role: "row" }, cells.map(cell)));
     return el(
         "div",
-        { class: "scroll", tabindex: "0", role: "region", "aria-label": name },
+        { class: "scroll", tabindex: "0", role: "region", "aria-label": `${name}, as a table` },
         el("table", { role: "table", "aria-label": name, class: stack ? "stack" : null },
             el("thead", { role: "rowgroup" }, head), el("tbody", { role: "rowgroup" }, body)),
     );

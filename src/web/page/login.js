@@ -1,7 +1,7 @@
 // The way in: a password, where there is one; else in plain words what to do. It lies over the page, which stays as it was.
 
 import { ask, introduce, me } from "./api.js";
-import { el, icon } from "./dom.js";
+import { el, icon, words } from "./dom.js";
 
 /** Asks until whoever looks may see the page. */
 export function letIn() {
@@ -39,7 +39,7 @@ function form(into, draw) {
             password.value = "";
             return into();
         } catch (error) {
-            note.replaceChildren(el("p", { class: "trouble" }, icon("bad"), wrong(error)));
+            note.replaceChildren(el("p", { class: "trouble" }, icon("bad"), words(wrong(error))));
         }
         button.disabled = false;
         password.select();
@@ -67,9 +67,4 @@ function closed(into, draw) {
     });
     return [el("h1", { id: "h-gate" }, "You may not see this page"),
         el("p", {}, words(me.help || "Ask whoever runs Foghorn.")), again];
-}
-
-/** What stands between backticks is code. */
-function words(text) {
-    return text.split("`").map((part, i) => (i % 2 ? el("code", {}, part) : part));
 }

@@ -3,11 +3,13 @@
 import { ask, me } from "./api.js";
 import { when } from "./chart.js";
 import { unified } from "./diff.js";
-import { copyButton, el, foreign, icon, say, spell, table, trouble } from "./dom.js";
-import { number, plural } from "./text.js";
+import { copyButton, el, foreign, icon, say, spell, table, trouble, words } from "./dom.js";
+import { asText, number, plural } from "./text.js";
 import { time } from "./time.js";
 
 const MOST_ROWS = 20;
+/** How long it waits where the server tries another text. */
+const BUSY_MS = 1_500;
 
 /** What somebody wrote and did not apply: kept while this page is open, whichever view is shown. */
 let draft = null;
@@ -33,9 +35,11 @@ class Rules {
 
     leave() {
         this.ending.abort();
+        this.trying?.abort();
     }
 
     async load({ after = null } = {}) {
+        this.trying?.abort();
         try {
             this.sheet = await ask("rules", { signal: this.ending.signal });
         } catch (error) {
@@ -83,20 +87,25 @@ class Rules {
                 el("div", {}, el("dt", {}, "File"), el("dd", {}, foreign(sheet.file))),
                 el("div", {}, el("dt", {}, "In force since"), el("dd", {}, time(sheet.loaded_at, { whole: true })))),
             sheet.differs ? el("p", { class: "explain" }, icon("bad"), el("span", {}, "The file is not what is in force: it has changed since it was loaded, or it has problems.")) : null,
-            this.may ? null : el("p", { class: "explain" }, icon("off"), el("span", {}, this.#why())),
+            this.may ? null : el("p", { class: "explain" }, icon("look"), el("span", {}, this.#why())),
             this.outcome,
             el("label", { for: "rules-text", class: "text-label" }, this.may ? "The rules, to edit" : "The rules"),
             el("div", { class: "editor" }, this.gutter, this.area),
-            el("p", { class: "quiet", id: "rules-hint" }, "Secrets are hidden: leave each <hidden …> where it is and it stays what it is.",
-                this.may ? " Ctrl+Enter checks." : ""),
+            el("p", { class: "quiet", id: "rules-hint" }, this.#hint()),
             this.may ? this.#buttons() : null,
             this.problems, this.tests, this.past, this.change,
         ];
     }
 
     #why() {
-        if (!this.sheet.edit) return ["Only to look at: ", foreign(this.sheet.why_not, { max: 600 })];
+        if (!this.sheet.edit) return ["Only to look at: ", words(this.sheet.why_not)];
         return "Only to look at: whoever you are here may not change anything.";
+    }
+
+    #hint() {
+        const hides = /<hidden \d+>/.test(this.sheet.text);
+        if (!this.may) return hides ? "Secrets are hidden." : "";
+        return `${hides ? "Secrets are hidden: leave each <hidden …> where it is and it stays what it is. " : ""}Ctrl+Enter checks.`;
     }
 
     #buttons() {
@@ -105,8 +114,10 @@ class Rules {
         this.undo = el("button", { type: "button", class: "small", on: { click: () => this.#undo() } }, "Undo my changes");
         this.despite = el("input", { type: "checkbox", on: { change: () => this.#allow() } });
         this.despiteLabel = el("label", { class: "check", hidden: true }, this.despite, " Apply although tests fail");
+        this.unseen = el("input", { type: "checkbox", on: { change: () => this.#allow() } });
+        this.unseenLabel = el("label", { class: "check", hidden: true }, this.unseen, " Apply without having seen the last 7 days");
         this.why = el("p", { class: "quiet", id: "apply-why", role: "status" });
-        return el("div", { class: "acts" }, this.check, this.apply, this.undo, this.despiteLabel, this.why);
+        return el("div", { class: "acts" }, this.check, this.apply, this.undo, this.despiteLabel, this.unseenLabel, this.why);
     }
 
     /** Whether there is anything to apply. */
@@ -122,7 +133,14 @@ class Rules {
             this.undo.hidden = draft === null;
             this.#allow();
         }
-        if (!this.checked || this.checked.text !== text) this.change.replaceChildren();
+        if (this.checked?.text === text) return;
+        this.change.replaceChildren();
+        // What is tried is no longer what stands here.
+        if (this.checked?.past === "trying") {
+            this.checked.past = null;
+            this.trying.abort();
+            this.past.replaceChildren();
+        }
     }
 
     #number() {
@@ -132,15 +150,18 @@ class Rules {
         this.gutter.scrollTop = this.area.scrollTop;
     }
 
-    /** Apply is for exactly the text that was checked. */
+    /** Apply is for exactly the text that was checked and tried. */
     #allow() {
         const { checked } = this;
         const same = checked?.text === this.area.value;
         const errors = same && checked.problems.some((p) => p.severity === "error");
         const failing = same ? checked.tests.filter((t) => !t.passed).length : 0;
+        const unseen = same && !errors && checked.past !== "seen";
         this.despiteLabel.hidden = !(same && failing && !errors);
+        this.unseenLabel.hidden = !unseen;
         const why = this.busy ? "" : !this.differs ? "Nothing is changed." : !same ? "Check it first." : errors ? "It has errors."
-            : failing && !this.despite.checked ? `${plural(failing, "test")} would fail.` : "";
+            : failing && !this.despite.checked ? `${plural(failing, "test")} would fail.`
+            : unseen && !this.unseen.checked ? PAST[checked.past] ?? PAST.none : "";
         this.apply.disabled = Boolean(this.busy || why);
         if (this.why.textContent !== why) this.why.textContent = why;
     }
@@ -163,18 +184,20 @@ class Rules {
 
     async #check() {
         const text = this.area.value;
+        this.trying?.abort();
+        this.checked = null;
         this.#busy("Checking …");
         this.outcome.replaceChildren();
         this.past.replaceChildren();
         try {
             const said = await ask("rules/check", { method: "POST", body: { text }, signal: this.ending.signal });
             this.checked = { text, ...said };
-            this.despite.checked = false;
+            this.despite.checked = this.unseen.checked = false;
             this.#findings(said);
             const errors = said.problems.filter((p) => p.severity === "error").length;
             say(errors ? plural(errors, "error") : `No errors; ${passed(said.tests)}`);
             this.#what(text);
-            if (!errors) this.#compare(text);
+            if (!errors && this.area.value === text) this.#compare(this.checked);
         } catch (error) {
             if (error.name !== "AbortError") this.outcome.replaceChildren(trouble(error, () => this.#check()));
         }
@@ -188,13 +211,38 @@ class Rules {
         this.#allow();
     }
 
-    async #compare(text) {
-        this.past.replaceChildren(heading("h-past", "The last 7 days"), el("p", { class: "quiet" }, "Trying it on what came …"));
+    /** What the checked text would have told. One at a time, and nothing of one that is not wanted any more. */
+    async #compare(checked) {
+        this.trying?.abort();
+        const trying = new AbortController();
+        this.trying = trying;
+        const put = (state, ...nodes) => {
+            checked.past = state;
+            this.past.replaceChildren(heading("h-past", "The last 7 days"), ...nodes.filter(Boolean));
+            this.#allow();
+        };
+        put("trying", el("p", { class: "quiet" }, "Trying it on what came …"));
         try {
-            const said = await ask("replay-diff", { method: "POST", body: { text, since: "7d" }, signal: this.ending.signal });
-            this.past.replaceChildren(heading("h-past", "The last 7 days"), ...past(said).filter(Boolean));
+            const said = await this.#tried(checked.text, trying.signal);
+            if (!trying.signal.aborted) put("seen", ...past(said));
         } catch (error) {
-            if (error.name !== "AbortError") this.past.replaceChildren(heading("h-past", "The last 7 days"), trouble(error, () => this.#compare(text)));
+            if (trying.signal.aborted || error.name === "AbortError") return;
+            put("failed", trouble(error, () => this.#compare(checked)));
+        }
+    }
+
+    /** The server tries one text at a time, whoever asks: it is asked again until it is our turn. */
+    async #tried(text, signal) {
+        for (;;) {
+            try {
+                return await ask("replay-diff", { method: "POST", body: { text, since: "7d" }, signal });
+            } catch (error) {
+                if (error.status !== 503 || !/under way/.test(error.message)) throw error;
+            }
+            const quiet = this.past.querySelector(".quiet");
+            if (quiet) quiet.textContent = "Another text is being tried; this one is next …";
+            await new Promise((done) => setTimeout(done, BUSY_MS));
+            signal.throwIfAborted();
         }
     }
 
@@ -218,7 +266,7 @@ class Rules {
     #refused(error) {
         const said = error.said ?? {};
         if (said.problems) {
-            this.checked = { text: this.area.value, problems: said.problems, tests: said.tests ?? [] };
+            Object.assign(this.checked, { problems: said.problems, tests: said.tests ?? [] });
             this.#findings(this.checked);
         }
         const again = () => {
@@ -239,7 +287,7 @@ class Rules {
         const one = (p) => el("li", {},
             el("span", { class: `severity ${p.severity === "error" ? "critical" : "warning"}` }, icon("bad"), p.severity), " ",
             p.line > 0 ? el("button", { type: "button", class: "small", on: { click: () => this.#go(p.line) } }, `Line ${p.line}`) : null, " ",
-            foreign(p.message, { max: 500 }), p.help ? el("span", { class: "quiet" }, " (", foreign(p.help, { max: 500 }), ")") : null);
+            words(p.message), p.help ? el("span", { class: "quiet" }, " (", words(p.help), ")") : null);
         this.problems.replaceChildren(heading("h-problems", "Problems"),
             worst.length ? el("ul", { class: "findings" }, worst.map(one)) : el("p", { class: "well" }, icon("fine"), "None."));
         const failing = found.tests.filter((t) => !t.passed);
@@ -268,6 +316,13 @@ class Rules {
     }
 }
 
+/** Why the past is not seen yet. */
+const PAST = {
+    trying: "It is being tried on the last 7 days.",
+    failed: "It could not be tried on the last 7 days.",
+    none: "It is not tried on the last 7 days yet.",
+};
+
 const heading = (id, text) => el("h2", { id }, text);
 
 function passed(tests) {
@@ -282,11 +337,12 @@ function lines(text) {
 
 /** What a change would have told. */
 function past(said) {
+    if (said.from === null) return [el("p", { class: "quiet" }, "Nothing came in these days: there is nothing to try it on.")];
     const changed = said.rules.filter((r) => r.before !== r.after);
     const rows = changed.slice(0, MOST_ROWS).map((r) => [foreign(r.rule, { max: 80 }), number(r.before), number(r.after)]);
     const heads = ["Rule", { name: "In force", right: true }, { name: "This text", right: true }];
     return [
-        el("p", { class: "lead" }, foreign(said.headline, { max: 600 })),
+        el("p", { class: "lead" }, foreign(headline(said.headline), { max: 600 })),
         rows.length ? table("Messages by rule", heads, rows, { stack: true }) : el("p", { class: "quiet" }, "Every rule sends as many messages as now."),
         changed.length > MOST_ROWS ? el("p", { class: "quiet" }, `The first ${MOST_ROWS} of ${number(changed.length)}.`) : null,
         told("Would have missed", said.missed, said.more?.missed),
@@ -294,6 +350,11 @@ function past(said) {
         told("Told later", said.later, said.more?.later),
         told("Told earlier", said.earlier, said.more?.earlier),
     ];
+}
+
+/** As a terminal says it, without the days: the heading names them. */
+function headline(text) {
+    return asText(text).replace(/^last [^:]{1,40}: /, "").replace(" -> ", " → ");
 }
 
 function told(name, list, more = 0) {
