@@ -19,10 +19,19 @@ export async function ask(path, { open = false, ...how } = {}) {
     try {
         return await send(path, how);
     } catch (error) {
+        if (error.status === 403 && await renewed(how)) return send(path, how);
         if (error.status !== 401 || open) throw error;
         await admit();
         return send(path, how);
     }
+}
+
+/** Whether our proof is another by now: the server began anew, or somebody logged in in another tab. */
+async function renewed({ method = "GET" }) {
+    const before = me.csrf;
+    if (method === "GET") return false;
+    await introduce();
+    return Boolean(me.csrf) && me.csrf !== before;
 }
 
 async function send(path, { method = "GET", body, params, signal } = {}) {
@@ -72,7 +81,7 @@ export function admit() {
     return admission;
 }
 
-/** Says `in` when someone was let in. */
+/** Says `in` when someone was let in, or is known anew. */
 export const gate = new EventTarget();
 
 /**
@@ -83,6 +92,7 @@ export class Stream extends EventTarget {
     #source = null;
     #retry = 0;
     #timer = 0;
+    #was = false;
 
     constructor() {
         super();
@@ -102,6 +112,9 @@ export class Stream extends EventTarget {
         source.addEventListener("open", () => {
             this.#retry = 0;
             this.#tell("link", "open");
+            // The server may be another, and who looks as well.
+            if (this.#was) introduce().then(() => gate.dispatchEvent(new Event("in")));
+            this.#was = true;
         });
         source.addEventListener("error", () => {
             this.#tell("link", "lost");

@@ -71,6 +71,9 @@ window.addEventListener("hashchange", () => route(true));
 /** Who looks, at the top, and how they leave: where the page would be empty for others, it is emptied. */
 function named() {
     const node = document.getElementById("who");
+    const shown = JSON.stringify([me.name, me.how]);
+    if (node.dataset.shown === shown) return;
+    node.dataset.shown = shown;
     node.replaceChildren();
     if (me.name) node.append(foreign(me.name, { max: 40 }));
     if (me.how !== "password") return;
