@@ -19,7 +19,7 @@ const STORED = 5_000;
  * `slow`: no event can be explained in time.
  */
 export async function start({ port = 0, rate = 0, canAct = false, empty = false, slow = false, password = null, closed = false, edit = false } = {}) {
-    const world = { rate, canAct, empty, slow, password, closed, sessions: new Set(), silences: structuredClone(SILENCES), destinations: structuredClone(DESTINATIONS), acts: [], tuned: 0, streams: new Set(), asked: [], next: STORED, total: 1_204_332, fail: new Set(), book: rulebook.book(edit) };
+    const world = { proof: "proof", rate, canAct, empty, slow, password, closed, sessions: new Set(), silences: structuredClone(SILENCES), destinations: structuredClone(DESTINATIONS), acts: [], tuned: 0, streams: new Set(), asked: [], next: STORED, total: 1_204_332, fail: new Set(), book: rulebook.book(edit) };
     const server = createServer((request, response) => answer(world, request, response));
     await new Promise((ready) => server.listen(port, "127.0.0.1", ready));
     const beat = setInterval(() => pulse(world), 50);
@@ -80,13 +80,13 @@ const HELP = "to see it from elsewhere set `server.password` (`foghorn hash-pass
 function door(world, request, response, part) {
     const session = /(?:^|; )foghorn=([^;]+)/.exec(request.headers.cookie ?? "")?.[1];
     const known = world.sessions.has(session);
-    const proof = session ? `proof-of-${session}` : "proof";
+    const proof = session ? `proof-of-${session}` : world.proof;
     const inside = !world.closed && (!world.password || known);
     const who = (may, csrf) => ({ name: "", how: may ? (world.password ? "password" : "this machine") : null, csrf: may ? csrf : null, can_see: may, can_act: may && (world.canAct || Boolean(world.password)), login: !may && !world.closed, help: may ? "" : HELP });
     if (part === "me") json(response, who(inside, proof));
     else if (part === "login") logIn(world, request, response, who);
     else if (!inside) json(response, { error: "not logged in", help: "log in" }, world.closed ? 403 : 401);
-    else if (request.method !== "GET" && world.password && request.headers["x-csrf-token"] !== proof) json(response, { error: "only Foghorn's own page may do that", help: "" }, 403);
+    else if (request.method !== "GET" && (world.password || world.canAct) && request.headers["x-csrf-token"] !== proof) json(response, { error: "only Foghorn's own page may do that", help: "" }, 403);
     else if (part === "logout") {
         world.sessions.delete(session);
         json(response, who(false));
@@ -187,7 +187,7 @@ function page(world, query) {
 /** As the real one: by our page only, each dead letter once. */
 async function acts(world, request, response, [what, id, act]) {
     if (request.method !== "POST") return json(response, { error: "method not allowed", help: "POST" }, 405);
-    if (request.headers["x-csrf-token"] !== "proof") return json(response, { error: "only Foghorn's own page may do that", help: "" }, 403);
+    if (request.headers["x-csrf-token"] !== world.proof) return json(response, { error: "only Foghorn's own page may do that", help: "" }, 403);
     let body = "";
     for await (const piece of request) body += piece;
     const { to } = JSON.parse(body || "{}");

@@ -27,12 +27,12 @@ const rows = (page) => page.locator("ol.events > li");
 
 describe("live", () => {
     on("#/live", {}, "shows what is stored, newest first, each with its fate as a word", async ({ page }) => {
-        await rows(page).nth(49).waitFor({ state: "attached" });
-        assert.equal(await rows(page).count(), 50);
+        await rows(page).nth(24).waitFor({ state: "attached" });
+        assert.equal(await rows(page).count(), 25, "as many as there is room for");
         assert.equal(await rows(page).first().getAttribute("data-id"), "5000.0");
         const fates = await page.locator("ol.events .fate").allTextContents();
         assert.ok(fates.every((text) => /^(told|pending|suppressed|unmatched|duplicate)/.test(text)), String(fates));
-        assert.equal(await page.locator("ol.events .fate svg").count(), 50);
+        assert.equal(await page.locator("ol.events .fate svg").count(), 25);
     });
 
     on("#/live", {}, "puts what comes on top, and changes a row when its fate changes", async ({ page, mock }) => {
@@ -50,7 +50,7 @@ describe("live", () => {
         const id = await first.getAttribute("data-id");
         mock.send("fate", { id: "1.0", fate: "told", why: null });
         mock.send("fate", { id, fate: "suppressed", why: "ended_untold" });
-        await first.getByText("over before it was told").waitFor();
+        await first.getByText("over before told").waitFor();
         assert.match(await first.getAttribute("class"), /^row suppressed$/);
         assert.ok(await first.locator("a").evaluate((link) => link === document.activeElement), "it keeps the focus");
     });
@@ -87,7 +87,7 @@ describe("live", () => {
     });
 
     on("#/live", {}, "does not move rows under someone who reads", async ({ page, mock }) => {
-        await rows(page).nth(30).scrollIntoViewIfNeeded();
+        await rows(page).nth(22).scrollIntoViewIfNeeded();
         mock.send("event", event(8_100));
         await page.getByRole("button", { name: "1 new event: show the newest" }).click();
         await page.waitForFunction(() => window.scrollY === 0);
@@ -137,11 +137,11 @@ describe("live", () => {
         for (let n = 0; n < 8; n += 1) {
             for (const id of await rows(page).evaluateAll((list) => list.map((li) => li.dataset.id))) seen.add(id);
             await older.click();
-            await page.waitForFunction((least) => document.querySelector("ol.events > li:last-child").dataset.id === least, `${5_001 - 50 * (n + 2)}.0`);
+            await page.waitForFunction((least) => document.querySelector("ol.events > li:last-child").dataset.id === least, `${5_001 - 25 - 50 * (n + 1)}.0`);
         }
         assert.ok((await rows(page).count()) <= 300);
-        assert.equal(seen.size, 400);
-        assert.ok([...Array(400).keys()].every((n) => seen.has(`${5_000 - n}.0`)));
+        assert.equal(seen.size, 375);
+        assert.ok([...Array(375).keys()].every((n) => seen.has(`${5_000 - n}.0`)));
         await page.getByRole("button", { name: /show the newest/ }).click();
         await page.locator("li[data-id='5000.0']").waitFor();
     });
@@ -158,23 +158,21 @@ describe("live", () => {
         await page.locator(`li[data-id='${last - 1}.0']`).waitFor();
     });
 
-    on("#/live", { server: { rate: 1_000 } }, "1,000 events a second do not freeze it; they are sampled and counted", async ({ page }) => {
+    on("#/live", { server: { rate: 1_000 } }, "1,000 events a second do not freeze it; they are sampled and counted", async ({ page, mock }) => {
         await page.locator(".rate.sampled").waitFor();
-        await page.waitForTimeout(1_500);
-        const { frames, longest, seconds } = await page.evaluate(() => new Promise((done) => {
+        const drawn = () => page.evaluate(() => new Promise((done) => {
             const began = performance.now();
             let [frames, longest, last] = [0, 0, began];
             const step = (now) => {
                 frames += 1;
                 longest = Math.max(longest, now - last);
                 last = now;
-                if (now - began < 3_000) requestAnimationFrame(step);
+                if (now - began < 2_500) requestAnimationFrame(step);
                 else done({ frames, longest, seconds: (now - began) / 1000 });
             };
             requestAnimationFrame(step);
         }));
-        // Generous: the machine that runs this has other things to do.
-        assert.ok(frames / seconds > 15 && longest < 700, `${frames} frames in ${seconds} s, the longest ${longest} ms`);
+        const { frames, longest, seconds } = await drawn();
         assert.match(await page.locator(".rate").textContent(), /^shown \d+ of 1,000 a second; counted in full$/);
         assert.ok((await rows(page).count()) <= 300);
         const nodes = await page.evaluate(() => document.getElementsByTagName("*").length);
@@ -182,6 +180,11 @@ describe("live", () => {
         await page.getByRole("button", { name: "Pause" }).click({ timeout: 3_000 });
         await page.getByText(/new events while paused/).waitFor({ timeout: 3_000 });
         await shot(page, "burst");
+        // The machine that runs this has other things to do: held against the same page at rest.
+        mock.world.rate = 0;
+        const rest = await drawn();
+        const told = `${frames} frames in ${seconds} s, the longest ${longest} ms; at rest ${rest.frames}, ${rest.longest} ms`;
+        assert.ok(frames > rest.frames / 4 && longest < Math.max(700, rest.longest * 4), told);
     });
 
     on("#/live", {}, "nothing stored says what to do", async ({ page, mock }) => {
@@ -226,10 +229,12 @@ describe("live", () => {
 describe("one event", () => {
     on("#/event/4920.0", {}, "says what came, what was decided by which line, and how each delivery went", async ({ page }) => {
         await page.getByRole("heading", { level: 1, name: "AP_DISCONNECTED · ap-kitchen" }).waitFor();
-        await page.getByText("rules.yaml, line 12").first().waitFor();
+        await page.getByText("the built-in rules, line 12").first().waitFor();
+        await page.getByText("rules.yaml, line 40").first().waitFor();
+        await page.getByRole("heading", { name: /^It is over/ }).waitFor();
         await page.getByText("notify: first, to slack and netops").waitFor();
         const tries = page.getByRole("table", { name: "Deliveries" }).first();
-        assert.deepEqual(await tries.locator("tbody tr").first().locator("td").allTextContents().then((t) => [t[0], ...t.slice(2)]), ["delivered", "again", "the server answered 503"]);
+        assert.deepEqual(await tries.locator("tbody tr").first().locator("td").allTextContents().then((t) => [t[0], ...t.slice(2)]), ["delivered", "failed, tried again", "503", "busy"]);
         await tries.getByText("not tried yet").waitFor();
         assert.match(await page.locator(".json").textContent(), /"device_name": "ap-kitchen"/);
         await page.locator(".json summary", { hasText: "ports" }).click();
@@ -292,7 +297,9 @@ describe("one event", () => {
         await page.getByRole("button", { name: "Copied" }).waitFor();
         const copied = await page.evaluate(() => navigator.clipboard.readText());
         assert.match(copied, /device: ap-kitchen\n/);
-        assert.match(copied, /- \{at: 3m10s, rule: AP offline on ap-kitchen, reason: first\}\n$/);
+        // The rule there is speaks as well, as its message shows later than the new one would.
+        assert.match(copied, /- \{at: 3m10s, rule: AP offline on ap-kitchen, reason: first\}\n {6}- \{rule: AP unreachable, reason: first\}\n$/);
+        await page.getByText("Told of by AP unreachable already").waitFor();
     });
 
     on("#/event/4920.0", { server: { slow: true } }, "is there before its decisions are, and without them where they take too long", async ({ page }) => {
@@ -317,6 +324,13 @@ describe("now", () => {
     on("#/now", { server: { canAct: true } }, "shows incidents, destinations and the feed; durations go on", async ({ page, mock }) => {
         const card = page.locator(".incidents .card").first();
         await card.getByText("ap-roof").waitFor();
+        // Each device once, however often it went; what waits for the same is one card.
+        await card.getByText("3 devices, 2 still").waitFor();
+        assert.equal(await card.locator(".subjects li").count(), 3);
+        await card.getByText("2 times").waitFor();
+        assert.equal(await page.locator(".incidents .card").count(), 4);
+        await page.locator(".incidents .card").last().getByText("8 devices").waitFor();
+        await page.locator(".incidents .card").nth(1).getByText("27 devices").waitFor();
         const lasts = card.locator("[data-from]");
         const first = await lasts.textContent();
         assert.match(first, /^42 min/);
@@ -334,14 +348,21 @@ describe("now", () => {
     });
 
     on("#/now", { server: { canAct: true } }, "makes a silence from an incident, and ends one", async ({ page, mock }) => {
-        await page.getByRole("button", { name: "Silence AP unreachable" }).click();
+        // Too many to name: what is wrong at their site, never the site alone.
+        await page.getByRole("button", { name: "Silence Switch unreachable" }).click();
+        assert.deepEqual(await page.locator(".silences form input").evaluateAll((all) => all.slice(0, 4).map((input) => input.value)), ["Harbour Office", "", "switch_offline", ""]);
+        await page.getByRole("button", { name: "Silence DHCP fails" }).click();
+        await page.getByText("As it stands this silences everything at this site").waitFor();
+        await page.getByRole("button", { name: "Silence AP unreachable" }).first().click();
+        assert.equal(await page.getByText("As it stands this silences").count(), 0);
         assert.equal(await page.getByLabel("Site").inputValue(), "Home");
         assert.equal(await page.getByLabel("Device").inputValue(), "ap-kitchen, ap-roof");
+        assert.equal(await page.getByLabel("Condition").inputValue(), "ap_offline");
         await page.getByLabel("How long").selectOption("resolved");
         await page.getByLabel("Who are you?").fill("anna");
         await page.getByRole("button", { name: "Silence", exact: true }).click();
         await page.getByText("It is in force.").waitFor();
-        assert.deepEqual(mock.world.posted, { match: { site: "Home", device: ["ap-kitchen", "ap-roof"] }, until: "resolved", author: "anna", comment: "AP unreachable" });
+        assert.deepEqual(mock.world.posted, { match: { site: "Home", device: ["ap-kitchen", "ap-roof"], condition: "ap_offline" }, until: "resolved", author: "anna", comment: "AP unreachable" });
         const end = page.getByRole("button", { name: "End silence k3f9x2ab" });
         await end.click();
         assert.ok(mock.world.silences.some((s) => s.id === "k3f9x2ab"), "one press alone ends nothing");
@@ -357,11 +378,18 @@ describe("now", () => {
         assert.equal(mock.world.posted, undefined);
         await page.getByLabel("Everything, whatever it is").check();
         await page.getByLabel("How long").selectOption("own");
-        await page.getByLabel("Until", { exact: true }).fill("2099-01-05T12:00");
+        for (const [time, wrong] of [["2020-01-05T12:00", "That time is past"], ["2099-01-05T12:00", "at most a year"]]) {
+            await page.getByLabel("Until", { exact: true }).fill(time);
+            await page.getByRole("button", { name: "Silence", exact: true }).click();
+            await page.getByText(wrong).waitFor();
+        }
+        const soon = new Date(Date.now() + 40 * 86_400_000).toISOString().slice(0, 10);
+        await page.getByLabel("Until", { exact: true }).fill(`${soon}T12:00`);
         await page.getByRole("button", { name: "Silence", exact: true }).click();
         await page.getByText("It is in force.").waitFor();
         assert.equal(mock.world.posted.all, true);
-        assert.match(mock.world.posted.until, /^2099-01-05T/);
+        assert.ok(mock.world.posted.until.startsWith(soon));
+        assert.equal(mock.world.posted.author, "someone on the page");
     });
 
     on("#/now", { server: { canAct: true } }, "sends dead letters again or discards them, one or all, on the second press", async ({ page, mock }) => {
@@ -386,7 +414,7 @@ describe("now", () => {
         await page.getByText("This page may only look.").waitFor();
         assert.ok(await page.getByRole("button", { name: "Silence", exact: true }).isDisabled());
         assert.ok(await page.getByRole("button", { name: /^End silence/ }).first().isDisabled());
-        assert.ok(await page.getByRole("button", { name: "Silence AP unreachable" }).isDisabled());
+        assert.ok(await page.getByRole("button", { name: "Silence AP unreachable" }).first().isDisabled());
     });
 });
 
@@ -547,6 +575,45 @@ describe("who may see it", () => {
         await page.locator("#link.open").waitFor();
         meant(wrong);
     });
+
+    on("#/now", { server: { canAct: true } }, "a server that began anew is introduced to, and what one does there is done", async ({ page, mock, wrong }) => {
+        await page.getByText("Make a silence").click();
+        mock.world.proof = "another";
+        await page.getByLabel("Site", { exact: true }).fill("Home");
+        await page.getByRole("button", { name: "Silence", exact: true }).click();
+        await page.getByText("It is in force.").waitFor();
+        // Once more and no further: what is not allowed stays so.
+        await page.waitForFunction(() => !document.querySelector("[aria-busy=true]"));
+        const asked = () => mock.world.asked.filter((path) => path === "GET /api/v1/me").length;
+        const before = asked();
+        for (const stream of mock.world.streams) stream.end();
+        await page.getByText("connection lost").waitFor();
+        await page.getByText("connected", { exact: true }).waitFor({ timeout: 15_000 });
+        for (const until = Date.now() + 5_000; asked() === before && Date.now() < until;) await page.waitForTimeout(50);
+        assert.ok(asked() > before, "who looks is asked anew with a new stream");
+        meant(wrong);
+    });
+
+    for (const password of [null, SECRET]) {
+        on("#/live", { server: { password, canAct: true, edit: true } }, `nothing is too wide on a phone, ${password ? "logged in" : "without a password"}`, async ({ page }) => {
+            if (password) {
+                await field(page).fill(password);
+                await page.keyboard.press("Enter");
+            }
+            await rows(page).first().waitFor();
+            await page.locator("#link.open").waitFor();
+            for (const view of ["Live", "Now", "Noise", "Rules"]) {
+                await page.locator("nav").getByRole("link", { name: view, exact: true }).click();
+                await page.waitForFunction((name) => document.title.startsWith(name) && !document.querySelector("[aria-busy=true]"), view);
+                for (const width of [320, 360, 375, 390, 412, 700]) {
+                    await page.setViewportSize({ width, height: 800 });
+                    const wide = () => page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
+                    assert.ok((await wide()) <= 0, `${view} at ${width}: ${await wide()} px too wide`);
+                    if (password) assert.ok((await page.getByRole("button", { name: "Log out" }).boundingBox()).x + 40 < width);
+                }
+            }
+        });
+    }
 
     on("#/live", { server: { closed: true }, viewport: { width: 360, height: 740 } }, "says what to do where no password would help", async ({ page, mock, wrong }) => {
         await page.getByRole("heading", { name: "You may not see this page" }).waitFor();

@@ -69,7 +69,7 @@ const MESSAGE = {
     title: "ap-kitchen is offline", text: "**ap-kitchen** at **Home** lost the connection to the Mist cloud.",
     shown: posted("offline"),
     destinations: [
-        { id: "11", name: "slack", state: "delivered", attempts: [{ at: at(20 * MIN), status: "again", reply: "the server answered 503" }, { at: at(19 * MIN), status: "delivered", reply: null }] },
+        { id: "11", name: "slack", state: "delivered", attempts: [{ at: at(20 * MIN), status: "again", http: 503, reply: "busy (HTTP 503)" }, { at: at(19 * MIN), status: "delivered", http: 200, reply: null }] },
         { id: "12", name: "netops", state: "queued", attempts: [] },
     ],
 };
@@ -83,7 +83,7 @@ export function whole(one) {
     return {
         ...one, raw: { ...RAW, type: one.type, device_name: one.device },
         decisions: [
-            { at: one.at, rule: "AP unreachable", line: 12, text: "pending until 14:03:10: it must last 3 min first" },
+            { at: one.at, rule: "AP unreachable", line: 12, file: "the built-in rules", text: "pending until 14:03:10: it must last 3 min first" },
             { at: at(20 * MIN), rule: "AP unreachable", line: 12, text: "notify: first, to slack and netops" },
             { at: one.at, rule: "DHCP fails", line: 40, text: "does not match: `condition` is ap_offline, not dhcp_failure" },
         ],
@@ -119,15 +119,19 @@ function broken() {
 }
 
 export function incidents() {
-    const subject = (device, ago, ended) => ({ device, device_mac: "02ab00000010", part: null, starts_at: at(ago), ends_at: ended ? at(ended) : null });
+    const mac = (name) => [...name].reduce((sum, c) => (sum * 31 + c.charCodeAt(0)) % 0xffffff, 7).toString(16).padStart(12, "0");
+    const subject = (device, ago, ended) => ({ device, device_mac: mac(device), part: null, starts_at: at(ago), ends_at: ended ? at(ended) : null });
+    const waiting = (n) => ({ id: `alert-${n}`, rule: "AP unreachable", severity: "warning", site: "Lab", condition: "ap_offline", type: "AP_DISCONNECTED", devices: 1, started: at((60 + n) * 1_000), duration_ms: (60 + n) * 1_000,
+        told: [], state: "pending", why: "its rule waits 3 min before it is told", subjects: [{ ...subject(`ap-lab-${n}`, (60 + n) * 1_000), site: "Lab" }] });
     return {
-        total: 3,
+        total: 11,
         incidents: [
-            { id: "i1", rule: "AP unreachable", severity: "warning", site: "Home", started: at(42 * MIN), duration_ms: 42 * MIN, told: ["slack", "netops"], state: "told", why: null,
-                subjects: [subject("ap-kitchen", 42 * MIN), subject("ap-roof", 41 * MIN), subject("ap-attic", 41 * MIN, 3 * MIN)] },
-            { id: "i2", rule: "Switch unreachable", severity: "critical", site: "Harbour Office", started: at(3 * HOUR), duration_ms: 3 * HOUR, told: ["slack"], state: "told", why: null, more: 12,
+            { id: "i1", rule: "AP unreachable", severity: "warning", site: "Home", started: at(42 * MIN), duration_ms: 42 * MIN, told: ["slack", "netops"], state: "told", why: null, condition: "ap_offline", type: "AP_DISCONNECTED", devices: 3,
+                subjects: [subject("ap-kitchen", 42 * MIN), subject("ap-roof", 50 * MIN, 45 * MIN), subject("ap-roof", 41 * MIN), subject("ap-attic", 41 * MIN, 3 * MIN)] },
+            { id: "i2", rule: "Switch unreachable", severity: "critical", site: "Harbour Office", started: at(3 * HOUR), duration_ms: 3 * HOUR, told: ["slack"], state: "told", why: null, more: 12, condition: "switch_offline", type: "SW_DISCONNECTED", devices: 27,
                 subjects: [{ ...subject("sw-garage", 3 * HOUR), part: "ge-0/0/1" }, ...Array.from({ length: 14 }, (_, i) => subject(`ap-floor-${i + 1}`, 3 * HOUR))] },
             { id: "i3", rule: "DHCP fails", severity: "info", site: "Lab", started: at(50_000), duration_ms: 50_000, told: [], state: "pending", why: "it must last 3 min first", subjects: [] },
+            ...[1, 2, 3, 4, 5, 6, 7, 8].map(waiting),
         ],
     };
 }

@@ -13,19 +13,20 @@ const SURE_MS = 4_000;
 export function act(text, { label, sure, path, body, says, done, allowed = true, why = null }) {
     const may = me.can_act && allowed;
     const title = me.can_act ? (allowed ? null : why) : "This page may not change anything";
-    const button = el("button", { type: "button", class: "small", "aria-label": label, disabled: !may, title }, text);
+    // Both stand in it, one unseen: it is as wide before as after, and nothing beside it moves.
+    const button = el("button", { type: "button", class: "small twice", "aria-label": label, disabled: !may, title },
+        el("span", { class: "once" }, text), el("span", { class: "sure", "aria-hidden": "true" }, sure));
     const note = el("span", { class: "act-note" });
-    const whole = [...button.childNodes];
     let timer = 0;
     const calm = () => {
         clearTimeout(timer);
         timer = 0;
-        button.replaceChildren(...whole);
+        button.classList.remove("asks");
         button.setAttribute("aria-label", label);
     };
     button.addEventListener("click", async () => {
         if (!timer) {
-            button.textContent = sure;
+            button.classList.add("asks");
             button.setAttribute("aria-label", `${sure} ${label}`);
             timer = setTimeout(calm, SURE_MS);
             return;

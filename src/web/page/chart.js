@@ -67,7 +67,7 @@ export function marks(points, room) {
     if (dates.length < 2 || dates.includes(null)) return points.slice(0, 1).map((p, i) => [i, when(p.at)]);
     const hours = (dates.at(-1) - dates[0]) / 3_600_000;
     const day = (date) => date.toLocaleDateString(undefined, { day: "numeric", month: "short" });
-    const hour = (date) => date.toLocaleTimeString(undefined, { hour: "2-digit", minute: "2-digit" });
+    const hour = (date) => date.toLocaleTimeString(undefined, { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
     // By the reader's own days: their number since the first, which a clock that is set does not disturb.
     const midnight = (date) => new Date(date).setHours(0, 0, 0, 0);
     const days = (date) => Math.round((midnight(date) - midnight(dates[0])) / 86_400_000);
@@ -88,7 +88,7 @@ function begins(dates, count, whole) {
 
 export function when(at) {
     const date = moment(at);
-    return date ? date.toLocaleString(undefined, { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit" }) : "?";
+    return date ? date.toLocaleString(undefined, { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit", hourCycle: "h23" }) : "?";
 }
 
 function compact(value) {

@@ -8,7 +8,7 @@ import { again, deliveries, previews } from "./message.js";
 import { plain } from "./markup.js";
 import { asText } from "./text.js";
 import { time } from "./time.js";
-import { ruleAndTest, telling } from "./yaml.js";
+import { alsoTold, ruleAndTest, telling } from "./yaml.js";
 
 /** How often what is not settled is looked at again. */
 const AGAIN_MS = 3_000;
@@ -24,8 +24,8 @@ export function show(root, params, { id, stream }) {
     const load = async () => {
         try {
             if (!id) throw Object.assign(new Error("no id"), { status: 404 });
-            // Decisions come by folding the journal again, which may take a while: the rest is shown before.
-            const decided = el("div", { "aria-busy": "true" }, el("p", { class: "quiet" }, "Folding the journal again …"));
+            // The journal is folded again for that, which may take a while: the rest is shown before.
+            const decided = el("div", { "aria-busy": "true" }, el("p", { class: "quiet" }, "Looking up what was decided …"));
             event = await whole();
             box.replaceChildren(...page(event, decided, load));
             explain(path, decided, id, signal);
@@ -123,16 +123,29 @@ function decisions(event, id) {
         el("li", {}, el("span", { class: "at" }, time(d.at)),
             el("div", {},
                 d.rule ? el("b", {}, foreign(d.rule)) : el("b", { class: "quiet" }, "The event"),
-                d.line ? el("span", { class: "quiet" }, ` rules.yaml, line ${d.line}`) : null,
+                d.line ? el("span", { class: "quiet" }, " ", foreign(d.file ?? "rules.yaml"), `, line ${d.line}`) : null,
                 el("p", {}, foreign(d.text, { max: 2000 }))))));
 }
+
+const REASONS = {
+    "first": "First message",
+    "new-events": "More joined",
+    "recovered": "Some are back",
+    "repeat": "Reminder",
+    "resolved": "It is over",
+    "stale": "Not heard of any more",
+    "flapping": "Flapping",
+    "stable": "Stable again",
+    "absent": "Nothing comes",
+    "digest": "Digest",
+};
 
 function messages(event, load) {
     const list = event.messages ?? [];
     if (!list.length) return el("p", { class: "quiet" }, "No message tells of it.");
     return list.map((message, i) => {
         return el("article", { class: "message", "aria-label": `Message ${i + 1}: ${plain(asText(message.title))}` },
-            el("h3", {}, foreign(message.reason ?? "message"), el("span", { class: "quiet" }, " ", time(message.at))),
+            el("h3", {}, foreign(REASONS[message.reason] ?? message.reason ?? "Message"), el("span", { class: "quiet" }, " ", time(message.at))),
             previews(message),
             deliveries(message),
             again(message, load));
@@ -145,8 +158,8 @@ function maker(event) {
     const code = el("code");
     const chosen = new Set(fields.filter(([, , on]) => on).map(([field]) => field));
     const write = () => code.replaceChildren(ruleAndTest(event, [...chosen]));
-    const boxes = fields.map(([field, value, on]) => {
-        const box = el("input", { type: "checkbox", checked: on });
+    const boxes = fields.map(([field, value, on, always]) => {
+        const box = el("input", { type: "checkbox", checked: on, disabled: always });
         box.addEventListener("change", () => {
             if (box.checked) chosen.add(field);
             else chosen.delete(field);
@@ -159,10 +172,13 @@ function maker(event) {
         return el("label", { class: "check" }, box, " ", el("code", {}, field), " ", foreign(value, { max: 60 }));
     });
     write();
+    const others = alsoTold(event).flatMap(({ rule }, i) => [i ? ", " : null, foreign(rule, { max: 80 })]);
     return el("div", { class: "maker" },
         el("fieldset", {}, el("legend", {}, "Look for"), el("div", { class: "checks" }, boxes)),
         el("div", { class: "yaml" }, el("pre", { tabindex: "0", role: "region", "aria-label": "Rule and test, as YAML" }, code),
             copyButton("Copy YAML", () => code.textContent)),
+        fields.some(([, , , always]) => always) ? el("p", { class: "quiet" }, "This event ends something: only by its type a rule tells of it.") : null,
+        others.length ? el("p", { class: "quiet" }, "Told of by ", others, " already: the test expects what that says, too. To change a rule is often better than to add one.") : null,
         el("p", { class: "quiet" }, "Put it into rules.yaml: the rule below your other rules, the test below ", el("code", {}, "tests:"),
             ". Then ", el("code", {}, "foghorn test"), "."));
 }

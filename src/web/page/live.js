@@ -13,6 +13,8 @@ const ROWS = 300;
 const BATCH = 20;
 const BETWEEN_MS = 250;
 const PAGE = 50;
+/** At first no more than there is room for, by the height of a row: the first look is quick. */
+const FIRST = () => Math.min(PAGE, Math.max(20, Math.ceil(innerHeight / 36)));
 /** Empty pages asked for on the way back, before one must ask again. */
 const TRIES = 20;
 /** The stream tells of so many a second at most, whatever one filters by; beyond, a filtered view asks for what it misses. */
@@ -145,7 +147,7 @@ class Live {
         this.list.setAttribute("aria-busy", "true");
         const turn = ++this.#turn;
         try {
-            const page = await this.#page(null);
+            const page = await this.#page(null, FIRST());
             if (turn !== this.#turn) return;
             this.#rows.clear();
             this.list.replaceChildren();
@@ -185,9 +187,9 @@ class Live {
     }
 
     /** A page. The server looks for a moment only: a page may be empty and yet not the last. */
-    async #page(before) {
+    async #page(before, limit = PAGE) {
         const params = new URLSearchParams(this.params);
-        params.set("limit", String(PAGE));
+        params.set("limit", String(limit));
         for (let tries = 0; ; tries += 1) {
             if (before) params.set("before", before);
             const page = await ask("events", { params, signal: this.#ending.signal });

@@ -3,13 +3,20 @@
 import { act } from "./acts.js";
 import { slack, teams } from "./chat.js";
 import { el, foreign, table } from "./dom.js";
-import { asText, plural } from "./text.js";
+import { asText, number, plural } from "./text.js";
 import { time } from "./time.js";
 
 /** As both chats show it, side by side. */
 export function previews(message) {
     const shown = message.shown ?? {};
     return el("div", { class: "previews" }, slack(shown.slack), teams(shown.teams));
+}
+
+const OUTCOMES = { again: "failed, tried again", dead: "given up" };
+
+/** What was answered; the status has a column of its own. */
+function reply({ reply: text, http }) {
+    return asText(text).replace(http ? ` (HTTP ${http})` : /$^/, "");
 }
 
 /** How each delivery went, try by try. */
@@ -20,12 +27,13 @@ export function deliveries(message) {
             foreign(to.name),
             foreign(to.state ?? ""),
             attempt ? time(attempt.at) : "–",
-            attempt ? asText(attempt.status) || "–" : "not tried yet",
-            attempt?.reply ? foreign(attempt.reply, { max: 300 }) : "",
+            attempt ? foreign(OUTCOMES[attempt.status] ?? (asText(attempt.status) || "–")) : "not tried yet",
+            attempt?.http ? number(attempt.http) : "–",
+            attempt?.reply ? foreign(reply(attempt), { max: 300 }) : "",
         ]);
     });
     if (!rows.length) return el("p", { class: "quiet" }, "It went nowhere yet.");
-    return table("Deliveries", ["Destination", "State", "Tried", "Status", "Reply"], rows, { stack: true });
+    return table("Deliveries", ["Destination", "State", "Tried", "Outcome", "HTTP status", "Reply"], rows, { stack: true });
 }
 
 /** Buttons that queue it once more: to one destination each, and to all of them. */

@@ -8,6 +8,7 @@ import { tuning } from "./tune.js";
 
 const SPANS = [["1d", "1 day"], ["7d", "7 days"], ["30d", "30 days"]];
 const MOST_ROWS = 20;
+const FEWEST = 24;
 
 export function show(root, params) {
     const ending = new AbortController();
@@ -31,7 +32,8 @@ export function show(root, params) {
 }
 
 function page(said) {
-    const buckets = whole(said.buckets ?? [], said.width_ms);
+    const all = whole(said.buckets ?? [], said.width_ms);
+    const buckets = begun(all);
     const told = sum(buckets, "told");
     const quiet = sum(buckets, "quiet");
     if (!told && !quiet) return [el("p", { class: "empty" }, "Nothing came in this time.")];
@@ -44,10 +46,12 @@ function page(said) {
         el("details", {}, el("summary", {}, "The same as a table"),
             table("Told and kept quiet over time", ["From", { name: "Told", right: true }, { name: "Kept quiet", right: true }],
                 buckets.map((b) => [when(b.at), number(b.told ?? 0), number(b.quiet ?? 0)]))),
-        el("p", { class: "quiet" }, "Counted in events: one message may tell of many."),
+        el("p", { class: "quiet" }, "Counted in events: one message may tell of many.",
+            buckets.length < all.length ? ` Nothing came before ${when(buckets.find((b) => b.told || b.quiet).at)}.` : null),
         byRule(said.rules ?? []),
         byDevice(said.devices ?? []),
-        said.devices_sampled ? el("p", { class: "quiet" }, "There were very many events: the talkers are of the newest of them.") : null,
+        said.devices_sampled ? el("p", { class: "quiet" }, "There were very many events: the talkers are of the newest",
+            said.devices_events ? ` ${number(said.devices_events)}` : " of them", said.devices_since ? `, since ${when(said.devices_since)}` : null, ".") : null,
     ];
 }
 
@@ -59,6 +63,12 @@ function whole(buckets, width) {
     if (last - first > 2_000) return buckets;
     return Array.from({ length: last - first + 1 }, (_, i) =>
         known.get(first + i) ?? { at: new Date((first + i) * width).toISOString(), told: 0, quiet: 0 });
+}
+
+/** From where something came at first on, but not so few that they say nothing. */
+function begun(buckets) {
+    const first = buckets.findIndex((b) => b.told || b.quiet);
+    return first > buckets.length / 4 ? buckets.slice(Math.min(first, Math.max(0, buckets.length - FEWEST))) : buckets;
 }
 
 const sum = (list, key) => list.reduce((all, one) => all + (one[key] ?? 0), 0);
@@ -97,6 +107,6 @@ function byDevice(devices) {
 function part(name, count, heads, rows) {
     const id = `h-${name.toLowerCase().replaceAll(" ", "-")}`;
     return el("section", { "aria-labelledby": id }, el("h2", { id }, name),
-        rows.length ? table(name, heads, rows) : el("p", { class: "quiet" }, "None."),
+        rows.length ? table(name, heads, rows, { stack: true }) : el("p", { class: "quiet" }, "None."),
         count > MOST_ROWS ? el("p", { class: "quiet" }, `The first ${MOST_ROWS} of ${number(count)}.`) : null);
 }

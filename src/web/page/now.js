@@ -73,19 +73,65 @@ function incidents(list) {
     const all = list.incidents ?? [];
     if (!all.length) return { count: 0, nodes: [allWell("Nothing is open.")] };
     const total = list.total ?? all.length;
+    const cards = together(all).map(incident);
     const rest = total > all.length && el("p", { class: "quiet" }, `The ${number(all.length)} youngest of ${number(total)}.`);
-    return { count: total, nodes: [el("ul", { class: "cards" }, all.map(incident)), rest] };
+    return { count: total, nodes: [el("ul", { class: "cards" }, cards), rest] };
 }
 
 function allWell(text) {
     return el("p", { class: "well" }, icon("fine"), text);
 }
 
+/** What is not told yet has no incident to be in: all of one rule and site that wait for the same are one card. */
+function together(all) {
+    const cards = new Map();
+    for (const one of all) {
+        const waits = ["pending", "held"].includes(one.state) && !one.told?.length;
+        const key = waits ? JSON.stringify([one.rule, one.site, one.severity, one.state, one.why, one.condition]) : one;
+        cards.set(key, [...(cards.get(key) ?? []), one]);
+    }
+    return [...cards.values()].map((some) => (some.length === 1 ? some[0] : {
+        ...some[0],
+        started: some.map((one) => one.started).sort()[0],
+        duration_ms: Math.max(...some.map((one) => one.duration_ms ?? 0)),
+        subjects: some.flatMap((one) => one.subjects ?? []),
+        more: some.reduce((sum, one) => sum + (one.more ?? 0), 0),
+        beyond: some.reduce((sum, one) => sum + beyond(one), 0),
+    }));
+}
+
+/** How many devices it concerns beyond those that are listed. */
+function beyond(one) {
+    const listed = new Set((one.subjects ?? []).map(who).filter(Boolean)).size;
+    return Number.isFinite(one.devices) ? Math.max(0, one.devices - listed) : (one.more ?? 0);
+}
+
+const who = (subject) => subject.device_mac ?? subject.device ?? null;
+
+/** Each device, or part of one, once: as it is now, with how often it was there. */
+function distinct(subjects) {
+    const found = new Map();
+    for (const one of subjects) {
+        const key = JSON.stringify([who(one), one.part ?? null, who(one) ? null : one.site]);
+        const known = found.get(key);
+        const newer = !known || (!one.ends_at && known.ends_at) || (Boolean(one.ends_at) === Boolean(known.ends_at) && String(one.starts_at) > String(known.starts_at));
+        found.set(key, { ...(newer ? one : known), times: (known?.times ?? 0) + 1 });
+    }
+    return [...found.values()];
+}
+
+/** How many devices, and how many of them it still concerns. */
+function affected(subjects, more) {
+    const all = new Set(subjects.map(who).filter(Boolean)).size;
+    if (!all) return more ? plural(more, "site") : null;
+    const still = new Set(subjects.filter((s) => !s.ends_at).map(who).filter(Boolean)).size;
+    const rest = more || still === all ? "" : still ? `, ${number(still)} still` : all === 1 ? ", back again" : ", all back again";
+    return plural(all + more, "device") + rest;
+}
+
 function incident(one) {
     const [sign, word] = STATES[one.state] ?? ["dot", asText(one.state)];
-    const subjects = one.subjects ?? [];
-    const over = subjects.filter((s) => s.ends_at).length;
-    const affected = subjects.length + (one.more ?? 0);
+    const subjects = distinct(one.subjects ?? []);
     const list = el("ul", { class: "subjects" }, subjects.slice(0, SUBJECTS).map(subject));
     const left = subjects.length - SUBJECTS;
     const more = left > 0 && el("button", { type: "button", class: "small" }, `Show ${number(left)} more`);
@@ -106,7 +152,7 @@ function incident(one) {
         el("dl", { class: "facts" },
             fact("Lasts", el("strong", {}, lasting(one.duration_ms ?? 0)), el("span", { class: "quiet" }, " since ", time(one.started))),
             fact("Site", one.site && foreign(one.site)),
-            fact("Affected", affected ? [plural(affected, "device"), over ? `, ${number(affected - over)} still` : ""] : null),
+            fact("Affected", affected(subjects, one.beyond ?? beyond(one))),
             fact("Told", one.told?.length ? one.told.flatMap((name, i) => [i ? ", " : "", foreign(name)]) : el("span", { class: "quiet" }, "nobody yet"))),
         subjects.length ? [list, more, one.more ? el("p", { class: "quiet" }, `and ${number(one.more)} more that are not listed`) : null] : null);
 }
@@ -117,16 +163,27 @@ function subject(one) {
         icon(one.ends_at ? "fine" : "dot"), " ",
         el("a", { href: `#/live?${new URLSearchParams({ device: name })}` }, foreign(name, { max: 80 })),
         one.part ? [" ", el("code", {}, foreign(one.part, { max: 60 }))] : null,
+        one.times > 1 ? el("span", { class: "quiet" }, ` ${number(one.times)} times,`) : null,
         el("span", { class: "quiet" }, one.ends_at ? [" back ", since(one.ends_at)] : one.starts_at ? [" since ", time(one.starts_at)] : null));
 }
 
-/** What a silence of this incident would be about. */
+/** The most devices a silence names where it could name their site. */
+const NAMED = 20;
+
+/** What a silence of this incident would be about: as the links in messages, what is wrong with whom; the site where they are too many. */
 function about(one) {
-    const devices = [...new Set((one.subjects ?? []).filter((s) => !s.ends_at).map((s) => s.device ?? s.device_mac).filter(Boolean))];
-    return { site: one.site ?? "", device: devices.length <= 5 ? devices.join(", ") : "", comment: asText(one.rule) };
+    const subjects = one.subjects ?? [];
+    const lasting = subjects.some((s) => !s.ends_at) ? subjects.filter((s) => !s.ends_at) : subjects;
+    const names = [...new Set(lasting.map((s) => s.device ?? s.device_mac))];
+    const sites = new Set(subjects.map((s) => s.site ?? one.site ?? ""));
+    const kind = { condition: asText(one.condition), type: one.condition ? "" : asText(one.type) };
+    // Without what is wrong, their site alone would be silenced with all it has.
+    const most = kind.condition || kind.type ? NAMED : Infinity;
+    const each = names.length > 0 && !names.includes(null) && !names.includes(undefined) && !one.more && names.length <= most;
+    return { ...kind, site: sites.size <= 1 ? (one.site ?? "") : "", device: each || most === Infinity ? names.filter(Boolean).join(", ") : "", comment: asText(one.rule) };
 }
 
-const HEALTH = { ok: "fine", paused: "pause", refuses: "bad", gone: "off" };
+const HEALTH = { ok: "fine", paused: "pause", refuses: "bad", fails: "bad", gone: "off" };
 
 function destinations(said, again) {
     const list = said.destinations ?? [];
@@ -163,7 +220,7 @@ function lastError(error) {
     return [foreign(why, { max: 300 }), at ? el("span", { class: "quiet" }, " ", since(at)) : null];
 }
 
-const GONE = "Its destination is not in rules.yaml any more";
+const GONE = "Its destination is not in the rules any more";
 const there = (list, name) => list.some((to) => to.name === name && to.state !== "gone");
 
 function letter(one, list, again) {
@@ -173,9 +230,9 @@ function letter(one, list, again) {
     return [
         foreign(title, { max: 120 }), foreign(one.destination), time(one.at), foreign(one.why ?? "", { max: 300 }),
         el("span", { class: "acts" },
-            act("Send again", { label: `Send again: ${named}`, sure: "Really send it?", path: path("resend"), says: () => "Queued", done: again,
+            act("Send again", { label: `Send again: ${named}`, sure: "Really send?", path: path("resend"), says: () => "Queued", done: again,
                 allowed: there(list, one.destination), why: GONE }),
-            act("Discard", { label: `Discard: ${named}`, sure: "Really discard it?", path: path("discard"), says: () => "Discarded", done: again })),
+            act("Discard", { label: `Discard: ${named}`, sure: "Really discard?", path: path("discard"), says: () => "Discarded", done: again })),
     ];
 }
 
@@ -183,10 +240,10 @@ function letter(one, list, again) {
 function forAll(list, dead, again) {
     const names = [...new Set(dead.map((one) => one.destination))].filter((name) => dead.filter((one) => one.destination === name).length > 1);
     const says = ({ count }) => plural(count, "message");
-    return names.map((name) => el("p", { class: "acts" }, foreign(name, { max: 60 }), ": ",
-        act("Send all again", { label: `Send all again to ${name}`, sure: "Really send all of them?", path: "dead-letters/all/resend", body: { to: name }, says, done: again,
+    return names.map((name) => el("p", { class: "acts" }, el("span", {}, foreign(name, { max: 60 }), ":"),
+        act("Send all again", { label: `Send all again to ${name}`, sure: "Really send all?", path: "dead-letters/all/resend", body: { to: name }, says, done: again,
             allowed: there(list, name), why: GONE }),
-        act("Discard all", { label: `Discard all to ${name}`, sure: "Really discard all of them?", path: "dead-letters/all/discard", body: { to: name }, says, done: again })));
+        act("Discard all", { label: `Discard all to ${name}`, sure: "Really discard all?", path: "dead-letters/all/discard", body: { to: name }, says, done: again })));
 }
 
 function feed(said) {

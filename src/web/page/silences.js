@@ -7,6 +7,8 @@ import { since } from "./time.js";
 
 const LASTS = [["1h", "1 hour"], ["4h", "4 hours"], ["1d", "1 day"], ["morning", "until morning (8:00)"], ["resolved", "until resolved"], ["own", "another time …"]];
 
+const MOST_DAYS = 366;
+
 /** The part of the page about silences. */
 export function silences({ signal }) {
     const list = el("div");
@@ -51,7 +53,7 @@ function silence(one, again) {
         }
         end.disabled = true;
         try {
-            await ask(`silences/${encodeURIComponent(one.id)}`, { method: "DELETE", params: new URLSearchParams({ author: me.name || "page" }) });
+            await ask(`silences/${encodeURIComponent(one.id)}`, { method: "DELETE", params: new URLSearchParams({ author: me.name || NAMELESS }) });
             say("The silence is over");
             end.blur();
             again();
@@ -67,14 +69,22 @@ function silence(one, again) {
             end),
         el("p", { class: "quiet" },
             one.until === "resolved" ? "until resolved" : ["ends ", since(one.until)],
-            ` · ${plural(one.matching ?? 0, "open alert")} · by `, foreign(one.author ?? "?"),
+            ` · ${plural(one.matching ?? 0, "open alert")} · `, by(one.author),
             one.comment ? [" · ", foreign(one.comment)] : null),
         note);
 }
 
+/** Who nobody named is called by the way they came. */
+const NAMELESS = "someone on the page";
+
+function by(author) {
+    if (!author || author === "page") return `by ${NAMELESS}`;
+    return author === "api" ? "by the API" : ["by ", foreign(author)];
+}
+
 /** The form that makes one. */
 function maker(done) {
-    const input = (name, label, props = {}) => el("label", {}, label, el("input", { name, autocomplete: "off", ...props }));
+    const input = (name, label, { wide, ...props } = {}) => el("label", { class: wide && "wide" }, label, el("input", { name, autocomplete: "off", ...props }));
     const own = el("label", { hidden: true }, "Until", el("input", { type: "datetime-local", name: "time" }));
     const lasts = el("select", { name: "lasts" }, LASTS.map(([value, text]) => el("option", { value }, text)));
     lasts.addEventListener("change", () => (own.hidden = lasts.value !== "own"));
@@ -84,13 +94,13 @@ function maker(done) {
     const fields = el("fieldset", {},
         el("legend", { class: "hidden" }, "What to silence, and for how long"),
         el("div", { class: "fields" },
-            input("site", "Site"), input("device", "Device", { placeholder: "several: with commas" }),
+            input("site", "Site", { wide: true }), input("device", "Device", { wide: true, placeholder: "several: with commas" }),
             input("condition", "Condition", { placeholder: "ap_offline" }), input("type", "Type", { placeholder: "AP_DISCONNECTED" }),
             el("label", {}, "How long", lasts), own,
-            input("author", "Who are you?", { maxlength: 80 }), input("comment", "Why?", { maxlength: 500 })),
+            input("author", "Who are you?", { maxlength: 80 }), input("comment", "Why?", { wide: true, maxlength: 500 })),
         el("label", { class: "check" }, all, " Everything, whatever it is"),
         button, note);
-    const why = el("p", { class: "explain" }, icon("off"),
+    const why = el("p", { class: "explain" }, icon("look"),
         el("span", {}, "This page may only look. Silence from a terminal (", el("code", {}, "foghorn silence add"), "), or by the links in messages."));
     const form = el("form", { "aria-label": "Make a silence" }, fields);
     const box = el("details", { class: "maker" }, el("summary", {}, "Make a silence"), why, form);
@@ -119,7 +129,8 @@ function maker(done) {
         offer: (about) => {
             box.open = true;
             for (const [name, value] of Object.entries(about)) if (form.elements[name]) form.elements[name].value = value;
-            note.replaceChildren();
+            const whole = about.site && !about.device && !about.condition && !about.type;
+            note.replaceChildren(whole ? el("p", { class: "quiet" }, "As it stands this silences everything at this site: say a condition, a type or devices, too.") : "");
             box.scrollIntoView({ block: "nearest" });
             form.elements.site.focus();
         },
@@ -143,8 +154,10 @@ export function request(data) {
     if (lasts === "own") {
         const until = new Date(said("time"));
         if (Number.isNaN(until.getTime())) return { problem: "Say until when" };
+        if (until.getTime() <= Date.now()) return { problem: "That time is past: choose a later one" };
+        if (until.getTime() > Date.now() + MOST_DAYS * 86_400_000) return { problem: "A silence lasts at most a year" };
         asked.until = until.toISOString();
     } else if (["morning", "resolved"].includes(lasts)) asked.until = lasts;
     else asked.for = lasts;
-    return { ...asked, author: said("author") || me.name || "page", comment: said("comment") };
+    return { ...asked, author: said("author") || me.name || NAMELESS, comment: said("comment") };
 }

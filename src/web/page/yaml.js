@@ -18,9 +18,30 @@ export function scalar(text) {
     return quoted;
 }
 
-/** What of an event tells it from others: `[field, value, chosen at first]`. */
+/** What ends something opens nothing: only by its type a rule tells of it. */
+const ends = (event) => event.phase === "close" && Boolean(event.type);
+
+/** Why nobody could hear of it were it alone. */
+const NOT_ALONE = new Set(["below_threshold", "when_failed", "expected", "nothing_open", "rule_removed", "muted", "nobody_to_tell"]);
+
+/**
+ * The rules there are that would tell of this event as well, were it the only one: `{rule, after}`, the latter in seconds where
+ * their message is known.
+ */
+export function alsoTold(event) {
+    const began = Date.parse(event.received_at ?? event.at);
+    const after = (rule) => {
+        const first = (event.messages ?? []).filter((m) => m.rule === rule && m.reason === "first").map((m) => (Date.parse(m.at) - began) / 1000);
+        const known = first.find((seconds) => seconds > -2);
+        return known === undefined ? null : Math.max(0, known);
+    };
+    if (NOT_ALONE.has(event.why)) return [];
+    return (event.rules ?? []).map((rule) => ({ rule, after: after(rule) })).filter((one) => event.phase !== "close" || one.after !== null);
+}
+
+/** What of an event tells it from others: `[field, value, chosen at first, always]`. */
 export function telling(event) {
-    const first = event.condition && event.phase !== "close" ? ["condition", event.condition, true] : ["type", event.type, true];
+    const first = event.condition && event.phase !== "close" ? ["condition", event.condition, true] : ["type", event.type, true, ends(event)];
     const rest = [
         ["topic", event.topic, !event.type && !event.condition],
         ["site", event.site, false],
@@ -34,7 +55,7 @@ export function telling(event) {
 
 /** What YAML a rule and its test are. `chosen`: the fields to match. */
 export function ruleAndTest(event, chosen) {
-    const fields = telling(event).filter(([field]) => chosen.includes(field));
+    const fields = telling(event).filter(([field, , , always]) => always || chosen.includes(field));
     const lasts = event.phase === "open" && Boolean(event.condition);
     const name = nameOf(event, fields);
     const rule = [
@@ -46,14 +67,20 @@ export function ruleAndTest(event, chosen) {
         `    severity: ${["critical", "warning", "info"].includes(event.severity) ? event.severity : "warning"}`,
     ];
     const sent = [["at", "0s"], ...testFields(event, fields)].map(([k, v]) => `${k}: ${scalarOrTime(k, v)}`).join(", ");
-    const at = lasts ? "3m10s" : "10s";
+    const [at, seconds] = lasts ? ["3m10s", 190] : ["10s", 10];
+    // In the order of their messages; a few seconds are the network's.
+    const others = alsoTold(event).filter((one) => one.rule !== name);
+    const earlier = others.filter((one) => one.after === null || one.after <= seconds + 5).sort((a, b) => (a.after ?? seconds) - (b.after ?? seconds));
+    const expected = ({ rule }) => `      - {rule: ${scalar(rule)}, reason: first}`;
     const test = [
         "tests:",
         `  - name: ${scalar(`${name} is told`)}`,
         "    events:",
         `      - {${sent}}`,
         "    expect:",
+        ...earlier.map(expected),
         `      - {at: ${at}, rule: ${scalar(name)}, reason: first}`,
+        ...others.filter((one) => !earlier.includes(one)).map(expected),
     ];
     return `${[...rule, "", ...test].join("\n")}\n`;
 }
