@@ -53,6 +53,57 @@ fn the_unit_starts_what_the_package_installs() {
     }
 }
 
+/// What the package's script asks of the machine, with these files there: one command a line. A `chown` or `chmod` of what
+/// is not there fails, as it does in life.
+fn configured(version_before: Option<&str>, there: &[&str]) -> (bool, String) {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    for file in there {
+        let path = root.join(file);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, "").unwrap();
+    }
+    let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/packaging/deb/postinst")).unwrap();
+    let here = root.display().to_string();
+    let text = text.replace("/etc/foghorn", &format!("{here}/etc")).replace("/var/lib", &format!("{here}/lib"));
+    std::fs::write(root.join("postinst"), text).unwrap();
+    let bin = root.join("bin");
+    std::fs::create_dir(&bin).unwrap();
+    for name in ["getent", "adduser", "chown", "chmod", "install"] {
+        let path = bin.join(name);
+        let last = "eval file=\\${$#}; case $0 in *ch*) [ -e \"$file\" ] || exit 1 ;; esac";
+        std::fs::write(&path, format!("#!/bin/sh\necho {name} \"$@\" >> {here}/asked\n{last}\n")).unwrap();
+        std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    }
+    let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
+    let mut script = Command::new("sh");
+    script.arg(root.join("postinst")).arg("configure").args(version_before).env("PATH", path);
+    let done = script.status().unwrap().success();
+    let asked = std::fs::read_to_string(root.join("asked")).unwrap_or_default();
+    (done, asked.replace(&here, ""))
+}
+
+#[test]
+fn the_package_sets_owners_once_and_of_what_is_there() {
+    let both = ["etc/rules.yaml", "etc/env"];
+    let (done, asked) = configured(None, &both);
+    assert!(done);
+    for wanted in ["chown root:foghorn /etc/rules.yaml", "chmod 0640 /etc/env", "chmod 0750 /etc\n", "install -d"] {
+        assert!(asked.contains(wanted), "{wanted}: {asked}");
+    }
+    for there in [&both[..1], &both[1..], &[]] {
+        let (done, asked) = configured(None, there);
+        assert!(done, "a file less is no reason to leave the package half configured: {asked}");
+    }
+    // An upgrade: what an operator changed stays.
+    for there in [&both[..], &both[..1], &both[1..], &[]] {
+        let (done, asked) = configured(Some("0.1.0-1"), there);
+        assert!(done && !asked.contains("chown") && !asked.contains("chmod"), "{asked}");
+    }
+    let (_, asked) = configured(Some("0.1.0-1"), &["lib/foghorn/foghorn.db"]);
+    assert!(!asked.contains("install"), "the data folder stays as it is: {asked}");
+}
+
 #[tokio::test]
 async fn the_service_manager_hears_when_it_is_ready_moves_and_stops() {
     let folder = tempfile::tempdir().unwrap();
