@@ -194,3 +194,53 @@ async fn a_link_of_a_message_silences_by_its_button_only() {
     assert!(!server.logged().contains("/silence/"), "{}", server.logged());
     server.stop().await;
 }
+
+#[tokio::test]
+async fn names_that_steer_a_terminal_are_printed_as_harmless_text() {
+    const NAME: &str = "\u{1b}[31mred\u{7}\r\u{9b}1m\u{202e}evil";
+    let chat = Chat::start().await;
+    let server = Foghorn::start(&rules(&chat)).await;
+    for n in 0..2 {
+        let mut event = device_event(if n == 0 { "AP_DISCONNECTED" } else { "AP_CONNECTED" }, 1);
+        event["device_name"] = json!(format!("{NAME}\0"));
+        event["site_name"] = json!(NAME);
+        server.post("device-events", json!([event])).await;
+        chat.wait_for(n + 1).await;
+    }
+    let token = std::fs::read_to_string(server.dir.join("data/token")).unwrap();
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let asked = client.post(format!("{}/api/v1/silences", server.address)).bearer_auth(token.trim());
+    let body = json!({"match": {"device": NAME, "site": NAME}, "for": "1h", "author": NAME, "comment": NAME});
+    assert_eq!(asked.json(&body).send().await.unwrap().status(), 201);
+    let device = format!("device={NAME}");
+    let commands: [&[&str]; 12] = [
+        &["silence", "add", &device, "--for", "1h"],
+        &["silence", "add", NAME, "--for", "1h"],
+        &["silence", "list"],
+        &["silence", "expire", NAME],
+        &["tune"],
+        &["explain", NAME],
+        &["explain", "--device", NAME],
+        &["replay", "--stored"],
+        &["check", "--config", NAME],
+        &["doctor", "--quick", "--data", NAME],
+        &["repair", "--data", NAME],
+        &["export", "--data", NAME],
+    ];
+    let mut met = 0;
+    for args in commands {
+        let done = binary().args(args).current_dir(&server.dir).output().unwrap();
+        let said = String::from_utf8([done.stdout, done.stderr].concat()).unwrap();
+        assert!(!said.is_empty(), "{args:?}");
+        let steers = |c: char| (c.is_control() && c != '\n') || c == '\u{202e}';
+        assert!(!said.contains(steers), "{args:?}: {said:?}");
+        met += usize::from(said.contains("evil"));
+    }
+    assert!(met >= 10, "the name is there, without what steers: {met}");
+    // What programs read stays as it is.
+    let listed = binary().args(["silence", "list", "--format", "json"]).current_dir(&server.dir).output().unwrap();
+    let line = String::from_utf8(listed.stdout).unwrap();
+    let first: Value = line.lines().next().unwrap().parse().unwrap();
+    assert!(line.contains("\\u001b[31m") && first["match"]["device"].as_str().is_some(), "{line}");
+    server.stop().await;
+}

@@ -13,9 +13,9 @@ pub(super) fn run(config: &Config, explain: bool) -> Result<(), Failure> {
     let mut warnings = config.warnings.len() as u64;
     if config.tests.is_empty() {
         warnings += 1;
-        eprintln!(
+        super::err(format!(
             "{place}: warning: no rule has a test\n   = write `tests:`, as in docs/rules.md; `foghorn test` runs them"
-        );
+        ));
     }
     let warned = if warnings == 0 { String::new() } else { format!(", {}", plural(warnings, "warning")) };
     let (rules, tests) = (config.rules.rules().len() as u64, config.tests.len() as u64);

@@ -35,8 +35,8 @@ pub(super) fn run(config: Config, args: &DemoArgs) -> Result<(), Failure> {
     }
     let templates = config.load_templates().map_err(|problems| Failure::config(&problems))?;
     if args.send && is_only_console(&config) {
-        eprintln!(
-            "foghorn: there is no chat to send to, so messages are printed here: set SLACK_WEBHOOK_URL or TEAMS_WEBHOOK_URL"
+        super::err(
+            "foghorn: there is no chat to send to, so messages are printed here: set SLACK_WEBHOOK_URL or TEAMS_WEBHOOK_URL",
         );
     }
     let config = for_demo(config, args);

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::{Failure, Format, duration, out, replay};
+use super::{Failure, Format, duration, out, out_exact, replay};
 use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::explain::{self, Chapter, Question, Story, moment};
@@ -60,7 +60,7 @@ pub(super) fn run(config: &Config, args: &ExplainArgs) -> Result<(), Failure> {
     let same = |message: &Message| told.iter().any(|told| is_same(told, message));
     let sent = reader.deliveries(same).map_err(failed)?;
     match args.format {
-        Format::Json => out(&format!("{}\n", as_json(&story, &chapters, &sent, &file))),
+        Format::Json => out_exact(&format!("{}\n", as_json(&story, &chapters, &sent, &file))),
         Format::Text => out(&as_text(&story, &chapters, &sent, &file, args.device.is_some())),
     }
     Ok(())

@@ -21,9 +21,12 @@ mod replay;
 mod send_test;
 mod serve;
 mod silence;
+mod terminal;
 mod test;
 mod traffic;
 mod tune;
+
+use terminal::{err, out, out_exact};
 
 /// What ends a command early: a text for people, and the exit code.
 #[derive(Debug)]
@@ -212,7 +215,7 @@ pub fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             if !failure.text.is_empty() {
-                eprintln!("{}", failure.text);
+                err(&failure.text);
             }
             ExitCode::from(failure.code)
         }
@@ -243,16 +246,10 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Silence(command) => silence::run(at, command),
         Command::HashPassword => hash_password::run(),
         Command::Schema => {
-            out(&crate::config::schema());
+            out_exact(&crate::config::schema());
             Ok(())
         }
     }
-}
-
-/// Prints to standard output; a reader that went away (`| head`) is no error.
-fn out(text: &str) {
-    use std::io::Write as _;
-    let _ = std::io::stdout().lock().write_all(text.as_bytes());
 }
 
 /// The config file that applies: the one named, else ./rules.yaml where there is one, else none (the built-in rules).
@@ -269,10 +266,10 @@ fn load(named: Option<PathBuf>, how: Load) -> Result<Config, Failure> {
     let environment: fn(&str) -> Option<String> = crate::config::environment;
     let config = how(path.as_deref(), &environment).map_err(|problems| Failure::config(&problems))?;
     for warning in &config.warnings {
-        eprintln!("{warning}");
+        err(warning);
     }
     if config.path.is_none() {
-        eprintln!("foghorn: no ./rules.yaml here, so the built-in rules apply");
+        err("foghorn: no ./rules.yaml here, so the built-in rules apply");
     }
     Ok(config)
 }

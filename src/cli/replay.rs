@@ -4,7 +4,7 @@ use std::io::{BufWriter, Write};
 use std::path::Path;
 use std::sync::Arc;
 
-use super::{Failure, Format, ReplayArgs, Traffic, duration, out};
+use super::{Failure, Format, ReplayArgs, Traffic, duration, out, out_exact};
 use crate::config::Config;
 use crate::diff;
 use crate::fold::notifications;
@@ -45,9 +45,9 @@ pub(super) fn each_heard(config: &Config, traffic: &Traffic, mut each: impl FnMu
 /// Time that is to run on to a moment before the last line runs on no further.
 fn warn_of_early(until: Option<Timestamp>, last: Option<Timestamp>) {
     if let Some((until, last)) = until.zip(last).filter(|(until, last)| until < last) {
-        eprintln!(
+        super::err(format!(
             "foghorn: --until {until} is before the last line ({last}), so it changes nothing: every line is judged"
-        );
+        ));
     }
 }
 
@@ -79,7 +79,7 @@ fn compare(
     let names = (names.0.as_str(), names.1.as_str());
     let last = last.max(until.filter(|_| last.is_some()));
     match format {
-        Format::Json => out(&format!("{}\n", diff::json(&found, from, last, names))),
+        Format::Json => out_exact(&format!("{}\n", diff::json(&found, from, last, names))),
         Format::Text => out(&diff::text(&found, &period(traffic, from, last), names)),
     }
     Ok(())

@@ -21,7 +21,7 @@ pub(super) fn run(named: Option<PathBuf>, args: ServeArgs) -> Result<(), Failure
         && config.server.unseen(config.server.listen).is_none()
         && let Some((what, help)) = config.server.unseen(listen)
     {
-        eprintln!("foghorn: --listen: {what}; {help}");
+        super::err(format!("foghorn: --listen: {what}; {help}"));
     }
     let folder = args.data.clone().unwrap_or_else(|| config.server.data.clone());
     let instead = app::Instead { listen: args.listen, data: args.data };

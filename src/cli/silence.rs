@@ -9,7 +9,7 @@ use reqwest::Method;
 use serde_json::{Map, Value, json};
 
 use super::door::{Door, ServerArgs, word};
-use super::{Failure, Format, out};
+use super::{Failure, Format, out, out_exact};
 use crate::clock::{Clock, local};
 use crate::model::{Timestamp, human_duration};
 
@@ -162,7 +162,10 @@ fn list(config: Option<PathBuf>, format: Format, server: &ServerArgs) -> Result<
     if silences.is_empty() && format == Format::Text {
         text.push_str("nothing is silenced\n");
     }
-    out(&text);
+    match format {
+        Format::Json => out_exact(&text),
+        Format::Text => out(&text),
+    }
     Ok(())
 }
 

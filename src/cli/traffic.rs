@@ -71,13 +71,13 @@ impl<'f> Lines<'f> {
         let Some(why) = post.empty() else { return };
         self.empty += 1;
         if self.empty <= NAMED {
-            eprintln!("{}: warning: nothing to judge in line {number}: {why}", self.file.display());
+            super::err(format!("{}: warning: nothing to judge in line {number}: {why}", self.file.display()));
         }
     }
 
     fn warn_of_more(&self) {
         if let Some(more) = self.empty.checked_sub(NAMED).filter(|more| *more > 0) {
-            eprintln!("{}: warning: nor in {more} more lines", self.file.display());
+            super::err(format!("{}: warning: nor in {more} more lines", self.file.display()));
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
-use super::{Failure, Traffic, out, replay};
+use super::{Failure, Traffic, out, out_exact, replay};
 use crate::app::tuning::{Advice, advise, patch, why, written};
 use crate::config::Config;
 use crate::diff;
@@ -40,9 +40,9 @@ pub(super) fn run(config: &Config, args: TuneArgs) -> Result<(), Failure> {
         let Some(patch) = &patch(config, &config.text, &advice.text) else {
             return Err(Failure::unexpected("there are no built-in rules to patch: copy them to rules.yaml first"));
         };
-        out(patch);
+        out_exact(patch);
         if let Some(broken) = broken(&advice) {
-            eprintln!("foghorn: {broken}");
+            super::err(format!("foghorn: {broken}"));
         }
         return Ok(());
     }

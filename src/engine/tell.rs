@@ -249,9 +249,8 @@ impl Engine {
     /// Whether nothing of an incident lasts any more.
     fn is_over(&self, incident: u64) -> bool {
         let Some(known) = self.state.incidents.get(&incident) else { return false };
-        let lasts = |id: &AlertId| {
-            self.state.alerts.get(id).filter(|a| a.lasting).map(|alert| alert.state != State::Ended)
-        };
+        let lasts =
+            |id: &AlertId| self.state.alerts.get(id).filter(|a| a.lasting).map(|alert| alert.state != State::Ended);
         // What came first mostly ends first: with thousands, the last one says it soonest.
         if known.alerts.last().and_then(lasts) == Some(true) {
             return false;
