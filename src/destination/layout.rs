@@ -218,6 +218,6 @@ pub(super) fn footer(message: &Message, shrink: Shrink) -> Vec<(&'static str, St
     [(rule, &about.rule), ("type", &about.kind), ("incident", incident), ("id", &about.id)]
         .into_iter()
         .filter(|(name, value)| !value.trim().is_empty() && (shrink.footer() || *name == "id"))
-        .map(|(name, value)| (name, markup::cut(&markup::clean(value), 120)))
+        .map(|(name, value)| (name, markup::isolate(&markup::cut(&markup::clean(value), 120))))
         .collect()
 }

@@ -39,9 +39,9 @@ pub fn is_connector(url: &Url) -> bool {
 
 fn card(message: &Message, shrink: Shrink) -> Value {
     let look = Look::of(message);
-    let title = markup::cut(&markup::plain(&message.title), 160);
+    let title = markup::cut(&markup::shown(&message.title), 160);
     let subtle: Vec<String> = std::iter::once(look.word.to_owned())
-        .chain(look.site.as_deref().map(|site| text(&markup::cut(site, 80))))
+        .chain(look.site.as_deref().map(|site| text(&markup::isolate(&markup::cut(site, 80)))))
         .chain([What::Time(message.about.at.seconds()).plain()])
         .chain(id_of(message, shrink))
         .collect();

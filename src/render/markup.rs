@@ -63,6 +63,28 @@ pub fn escape(text: &str) -> String {
     out
 }
 
+/// First strong isolate and its end: what stands between them does not change the order of what stands beside it.
+const ISOLATE: [char; 2] = ['\u{2068}', '\u{2069}'];
+
+/// Text as it is, kept apart from its neighbours where it is written from right to left.
+#[must_use]
+pub fn isolate(text: &str) -> String {
+    let [begin, end] = ISOLATE;
+    if text.chars().any(is_right_to_left) { format!("{begin}{text}{end}") } else { text.to_owned() }
+}
+
+/// A value in a sentence: [`escape`], then [`isolate`].
+#[must_use]
+pub fn embed(text: &str) -> String {
+    isolate(&escape(text))
+}
+
+/// Hebrew, Arabic, and the others whose letters run from right to left.
+fn is_right_to_left(c: char) -> bool {
+    matches!(c, '\u{590}'..='\u{8ff}' | '\u{fb1d}'..='\u{fdff}' | '\u{fe70}'..='\u{fefc}')
+        || matches!(c, '\u{10800}'..='\u{10fff}' | '\u{1e800}'..='\u{1efff}')
+}
+
 /// Reads markup. Never fails: what is not well-formed is text.
 #[must_use]
 pub fn parse(markup: &str) -> Vec<Span> {
@@ -188,6 +210,12 @@ fn token(text: &str) -> Option<(What, &str)> {
 /// The markup without its marks, for logs, push previews and plain-text destinations. Times are UTC.
 #[must_use]
 pub fn plain(markup: &str) -> String {
+    shown(markup).chars().filter(|c| !ISOLATE.contains(c)).collect()
+}
+
+/// As [`plain`], with what keeps values apart that are written from right to left: for chats.
+#[must_use]
+pub fn shown(markup: &str) -> String {
     parse(markup).into_iter().map(|span| span.what.plain()).collect()
 }
 
@@ -214,7 +242,10 @@ pub fn cut(text: &str, max: usize) -> String {
     if text.chars().count() <= max {
         return text.to_owned();
     }
-    text.chars().take(max.saturating_sub(1)).chain(['…']).collect()
+    let cut: String = text.chars().take(max.saturating_sub(1)).chain(['…']).collect();
+    let [begin, end] = ISOLATE;
+    let open = cut.matches(begin).count().saturating_sub(cut.matches(end).count());
+    cut.chars().chain(std::iter::repeat_n(end, open)).collect()
 }
 
 #[cfg(test)]
@@ -241,6 +272,15 @@ mod tests {
         for odd in ["**", "`", "``", "[x](javascript:alert(1))", "[x](", "<time:x>", "<!channel>", "a\\"] {
             assert_eq!(parse(odd), [text(odd)], "{odd}");
         }
+    }
+
+    #[test]
+    fn what_is_written_from_right_to_left_is_kept_apart() {
+        assert_eq!(embed("office"), "office");
+        assert_eq!(embed("מרכז *"), "\u{2068}מרכז \\*\u{2069}");
+        assert_eq!(plain(&format!("{} · 21:00", embed("مكتب"))), "مكتب · 21:00");
+        assert_eq!(cut(&isolate("مكتب كبير"), 4), "\u{2068}مك…\u{2069}");
+        assert_eq!(cut("office", 4), "off…");
     }
 
     proptest! {
