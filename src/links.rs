@@ -2,6 +2,8 @@
 //!
 //! Pure: a key, a notification and a time in, text out. What such a link does is the web's affair.
 
+use std::collections::BTreeSet;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
 use hmac::{Hmac, KeyInit, Mac};
@@ -181,18 +183,30 @@ impl SilenceLinks {
 fn offers(about: &Notification) -> impl Iterator<Item = Offer> {
     let tells =
         matches!(about.reason, Reason::First | Reason::NewEvents | Reason::Repeat | Reason::Flapping | Reason::Absent);
-    let (field, what) = match &about.condition {
-        Some(condition) => ("condition", condition.as_str()),
-        None => ("type", about.kind.as_str()),
-    };
+    let (field, what) = kinds(about);
+    let literal = what.iter().all(|what| is_literal(what));
+    let what = if let [one] = what.as_slice() { json!(one) } else { json!(what) };
     let matches = [devices(about), sites(about)];
-    matches.into_iter().flatten().filter(move |_| tells && is_literal(what)).map(move |(mut matches, whom)| {
+    matches.into_iter().flatten().filter(move |_| tells && literal).map(move |(mut matches, whom)| {
         if let Value::Object(map) = &mut matches {
-            map.insert(field.to_owned(), json!(what));
+            map.insert(field.to_owned(), what.clone());
         }
         let expires = about.at.seconds().saturating_add(GOOD_FOR_SECS);
         Offer { matches, whom: cut(&whom), message: about.id.clone(), expires }
     })
+}
+
+/// The field and the values that name all it tells of: what is silenced is no less than what was told.
+fn kinds(about: &Notification) -> (&'static str, Vec<&str>) {
+    let of = || about.subjects.iter().filter(|_| about.reason != Reason::Absent).filter_map(|s| s.of.as_deref());
+    let conditions: Option<BTreeSet<&str>> = of().map(|of| of.condition.as_deref()).collect();
+    let types: BTreeSet<&str> = of().map(|of| of.kind.as_str()).collect();
+    match (conditions, &about.condition) {
+        (Some(all), _) if all.len() > 1 => ("condition", all.into_iter().collect()),
+        (None, _) if types.len() > 1 => ("type", types.into_iter().collect()),
+        (_, Some(condition)) => ("condition", vec![condition.as_str()]),
+        (_, None) => ("type", vec![about.kind.as_str()]),
+    }
 }
 
 /// The devices, where every subject has one and none is merely counted.
@@ -271,6 +285,7 @@ fn cut(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Happening;
 
     fn key() -> LinkKey {
         LinkKey::of(&Secret::new("0123456789abcdef0123456789abcdef"))
@@ -327,6 +342,15 @@ mod tests {
         let glob = Subject { device: Some("*".to_owned()), ..named };
         assert_eq!(of(vec![glob]).0, site);
         assert_eq!(of(vec![]), (json!({"condition": "ap_offline"}), "everything, at every site".to_owned()));
+        // of several kinds all that was told
+        let kind = |kind: &str, condition: Option<&str>| {
+            let of = Happening { kind: kind.to_owned(), condition: condition.map(str::to_owned), group: None };
+            Subject { of: Some(Box::new(of)), ..ap(1) }
+        };
+        let both = of(vec![kind("AP_DISCONNECTED", Some("ap_offline")), kind("AP_PORT_DOWN", Some("ap_port"))]);
+        assert_eq!(both.0["condition"], json!(["ap_offline", "ap_port"]));
+        let mixed = of(vec![kind("AP_DISCONNECTED", Some("ap_offline")), kind("AP_RESTARTED", None)]);
+        assert_eq!((&mixed.0["type"], mixed.0.get("condition")), (&json!(["AP_DISCONNECTED", "AP_RESTARTED"]), None));
     }
 
     #[test]

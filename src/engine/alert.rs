@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Event, Name, Severity, Subject, Timestamp};
+use crate::model::{Event, Happening, Name, Phase, Severity, Subject, Timestamp};
 use crate::rules::Policy;
 
 /// The number of an alert; higher is younger.
@@ -365,8 +365,11 @@ impl Alert {
 
     /// The subjects as they stand, opening order.
     pub(super) fn subjects(&self) -> impl Iterator<Item = Subject> + '_ {
-        self.members.iter().flat_map(|member| {
-            member.subjects.iter().map(|subject| Subject {
+        let of = happening(&self.event);
+        self.members.iter().flat_map(move |member| {
+            let of = of.clone();
+            member.subjects.iter().map(move |subject| Subject {
+                of: of.clone(),
                 starts_at: Some(member.starts_at),
                 ends_at: if self.lasting { member.ends_at } else { None },
                 events: member.events,
@@ -380,6 +383,14 @@ impl Alert {
             })
         })
     }
+}
+
+/// What an event says happened; nothing where a snapshot did not keep it.
+fn happening(event: &Event) -> Option<Box<Happening>> {
+    let known = !event.kind.is_empty() || event.condition.is_some();
+    // the end of something may be told for its own sake
+    let condition = event.condition.as_ref().filter(|_| event.phase != Phase::Close).map(|c| c.name.to_string());
+    known.then(|| Box::new(Happening { kind: event.kind.clone(), condition, group: event.group.clone() }))
 }
 
 /// Whom an event concerns: its device; the devices it lists; else its site.

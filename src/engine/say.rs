@@ -140,12 +140,21 @@ impl Engine {
         let shown: BTreeSet<AlertId> = part.alerts().collect();
         let mut behind: Vec<Subject> = Vec::new();
         for dark in alerts().flat_map(|a| &a.behind).filter(|dark| !shown.contains(&dark.alert)) {
-            let same = |s: &&mut Subject| s.device_mac == dark.subject.device_mac && s.device == dark.subject.device;
+            let subject = &dark.subject;
+            let same = |s: &&mut Subject| {
+                s.device_mac == subject.device_mac
+                    && s.device == subject.device
+                    && condition_of(s) == condition_of(subject)
+            };
             match behind.iter_mut().find(same) {
-                Some(known) => *known = dark.subject.clone(),
-                None => behind.push(dark.subject.clone()),
+                Some(known) => *known = subject.clone(),
+                None => behind.push(subject.clone()),
             }
         }
         Insight { cause, evidence, behind }
     }
+}
+
+fn condition_of(subject: &Subject) -> Option<&str> {
+    subject.of.as_deref().and_then(|of| of.condition.as_deref())
 }

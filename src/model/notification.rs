@@ -95,6 +95,23 @@ pub struct Subject {
     /// Within how long these changes came, in milliseconds.
     #[serde(skip_serializing_if = "is_zero")]
     pub changing_ms: u64,
+    /// What happened to it, where that is known: one message may speak of several kinds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub of: Option<Box<Happening>>,
+}
+
+/// What happened to a [`Subject`]: that of the event that opened its alert.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Happening {
+    /// Mist's type.
+    pub kind: String,
+    /// The condition, where there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub condition: Option<String>,
+    /// Mist's group.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]

@@ -1,17 +1,16 @@
 //! The documented names a template may use, and their values for one notification. For people: docs/templates.md.
 
-use std::borrow::Cow;
-use std::collections::HashSet;
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
 use super::helpers::{capitalise, humanise, mac};
+use super::kinds::{self, Kinds};
 use super::markup;
-use crate::model::{Collected, Message, Notification, Reason, Subject, human_duration};
+use crate::model::{Collected, Happening, Message, Notification, Reason, Subject, human_duration};
 
 /// Every name a template may use.
-pub(super) const NAMES: [&str; 57] = [
+pub(super) const NAMES: [&str; 61] = [
     "at",
     "destination",
     "rule",
@@ -69,10 +68,14 @@ pub(super) const NAMES: [&str; 57] = [
     "lasting_total",
     "updown",
     "collected",
+    "kinds",
+    "condition_words",
+    "because",
+    "behind_other",
 ];
 
 /// Every name of an item of `subjects`, `ended`, `lasting`, `behind`, `behind_back` and `behind_dark`.
-pub(super) const SUBJECT: [&str; 15] = [
+pub(super) const SUBJECT: [&str; 16] = [
     "site_id",
     "site",
     "device_mac",
@@ -88,6 +91,7 @@ pub(super) const SUBJECT: [&str; 15] = [
     "changing_ms",
     "changing",
     "name",
+    "kinds",
 ];
 
 /// Every name of an item of `group`.
@@ -104,8 +108,9 @@ pub(super) const ITEM: [&str; 11] =
 const MAX_LIST: usize = 100;
 
 /// The names and their values.
-pub(super) fn of(about: &Notification) -> Value {
-    let about = &told_apart(about);
+pub(super) fn of(all: &Notification) -> Value {
+    let kinds = Kinds::of(&all.subjects);
+    let about = &Notification { subjects: kinds::each_once(&all.subjects), ..all.clone() };
     let Value::Object(mut names) = data(about) else { return Value::Null };
     let first = about.subjects.first();
     let total = (about.subjects.len() as u64).saturating_add(about.more);
@@ -117,6 +122,7 @@ pub(super) fn of(about: &Notification) -> Value {
     let site = common_site(about);
     // a word of ours may be capitalised, a device's name may not
     let ours = ["port ", "switch ", "gateway "].iter().any(|word| name.starts_with(word));
+    let what = kinds.words().unwrap_or_else(|| what(about));
     let more = json!({
         "Name": if ours { capitalise(&name) } else { name.clone() },
         "place": site.as_ref().filter(|site| **site != name),
@@ -127,25 +133,29 @@ pub(super) fn of(about: &Notification) -> Value {
         "nouns": nouns,
         "be": if many { "are" } else { "is" },
         "have": if many { "have" } else { "has" },
-        "what": what(about),
+        "condition_words": kinds.conditions().or_else(|| about.condition.as_deref().map(humanise)).unwrap_or_else(|| what.clone()),
+        "what": what,
+        "kinds": kinds.all().len().max(1),
+        "because": because(about).filter(|_| !many && kinds.all().len() < 2),
         "over": over,
         "still": about.reason == Reason::Repeat,
         "part": part,
         "device": first.and_then(device_name),
         "site": site,
-        "updown": is_updown(about),
+        "updown": is_updown(about, &kinds),
         "changing": changing(about.subjects.iter().map(|s| s.changing_ms).max().unwrap_or_default()),
     });
-    let behind = &about.insight.behind;
-    list(&mut names, "subjects", about.subjects.iter().collect());
-    list(&mut names, "behind", behind.iter().collect());
-    for (ended, lasting, subjects) in [("ended", "lasting", &about.subjects), ("behind_back", "behind_dark", behind)] {
-        let (over, not): (Vec<_>, Vec<_>) = subjects.iter().partition(|s| s.ends_at.is_some());
-        list(&mut names, ended, over);
-        list(&mut names, lasting, not);
+    let (behind, other) = behind(all);
+    list(&mut names, "subjects", about.subjects.iter().collect(), &kinds);
+    list(&mut names, "behind", behind.iter().collect(), &Kinds::of(&[]));
+    for (ended, lasting, subjects) in [("ended", "lasting", &all.subjects), ("behind_back", "behind_dark", &behind)] {
+        let (over, not): (Vec<Subject>, Vec<Subject>) = subjects.iter().cloned().partition(|s| s.ends_at.is_some());
+        list(&mut names, ended, kinds::each_once(&over).iter().collect(), &Kinds::of(&over));
+        list(&mut names, lasting, kinds::each_once(&not).iter().collect(), &Kinds::of(&not));
     }
-    let (one, several) = noun_of(behind);
+    let (one, several) = noun_of(&behind);
     names.insert("behind_nouns".to_owned(), if behind.len() == 1 { one } else { several }.into());
+    names.insert("behind_other".to_owned(), other.into());
     if let Value::Object(more) = more {
         names.extend(more);
     }
@@ -154,8 +164,29 @@ pub(super) fn of(about: &Notification) -> Value {
     names
 }
 
+/// The devices that cannot be reached because of it; and in words what else is not told on its own and still lasts.
+fn behind(about: &Notification) -> (Vec<Subject>, Option<String>) {
+    let device = |s: &Subject| s.device_mac.clone().or_else(|| s.device.clone());
+    let itself = |s: &Subject| device(s).is_some() && about.subjects.iter().any(|own| device(own) == device(s));
+    let offline =
+        |s: &Subject| s.of.as_deref().is_none_or(|of| of.condition.as_deref().is_some_and(|c| c.ends_with("_offline")));
+    let (dark, other): (Vec<Subject>, Vec<Subject>) =
+        about.insight.behind.iter().cloned().partition(|s| offline(s) && !itself(s));
+    let lasting: Vec<Subject> = other.into_iter().filter(|s| s.ends_at.is_none() && !offline(s)).collect();
+    // a device's port says nothing of a device that is gone
+    let dark: Vec<Subject> = dark.into_iter().map(|s| Subject { part: None, ..s }).collect();
+    (kinds::each_once(&dark), Kinds::of(&lasting).words())
+}
+
+/// The reason, where the text does not hold it anyway.
+fn because(about: &Notification) -> Option<&str> {
+    let why = about.why.as_deref().filter(|why| !why.trim().is_empty())?;
+    let said = about.detail.as_deref().unwrap_or_default().to_lowercase();
+    (!said.contains(&why.to_lowercase())).then_some(why)
+}
+
 /// A list of subjects as templates see it, and how many they are, since a long one is cut.
-fn list(names: &mut Map<String, Value>, name: &str, subjects: Vec<&Subject>) {
+fn list(names: &mut Map<String, Value>, name: &str, subjects: Vec<&Subject>, kinds: &Kinds) {
     if name != "subjects" {
         names.insert(format!("{name}_total"), subjects.len().into());
     }
@@ -164,6 +195,7 @@ fn list(names: &mut Map<String, Value>, name: &str, subjects: Vec<&Subject>) {
         if let Value::Object(item) = &mut item {
             item.insert("name".to_owned(), subject_name(of).into());
             item.insert("changing".to_owned(), changing(of.changing_ms));
+            item.insert("kinds".to_owned(), kinds.of_one(of).into());
         }
         item
     });
@@ -176,9 +208,14 @@ fn changing(millis: u64) -> Value {
 }
 
 /// Whether it goes up and down, like a device or a port: of DHCP at a site people say otherwise.
-fn is_updown(about: &Notification) -> bool {
-    let condition = about.condition.as_deref().unwrap_or_default();
-    condition.ends_with("_offline") || condition.ends_with("_port") || condition == "tt_port_link"
+fn is_updown(about: &Notification, kinds: &Kinds) -> bool {
+    let goes = |condition: Option<&str>| {
+        condition.is_some_and(|c| c.ends_with("_offline") || c.ends_with("_port") || c == "tt_port_link")
+    };
+    match kinds.all() {
+        [] | [_] => goes(about.condition.as_deref()),
+        all => all.iter().all(|of| goes(of.condition.as_deref())),
+    }
 }
 
 /// The notification as documented JSON: what a webhook sends by default, and the core of every template's names.
@@ -278,25 +315,10 @@ fn subject(subject: &Subject) -> Value {
     })
 }
 
-/// The same device told of with its port (or peer) and without is one thing to people.
-fn told_apart(about: &Notification) -> Cow<'_, Notification> {
-    if about.subjects.len() < 2 {
-        return Cow::Borrowed(about);
-    }
-    let device = |s: &Subject| s.device_mac.clone().or_else(|| s.device.clone());
-    let with_part: HashSet<String> = about.subjects.iter().filter(|s| s.part.is_some()).filter_map(device).collect();
-    let stays = |s: &Subject| s.part.is_some() || device(s).is_none_or(|device| !with_part.contains(&device));
-    if about.subjects.iter().all(stays) {
-        return Cow::Borrowed(about);
-    }
-    let subjects = about.subjects.iter().filter(|s| stays(s)).cloned().collect();
-    Cow::Owned(Notification { subjects, ..about.clone() })
-}
-
-/// The type in words; of a type that is a mere number, that it is an event.
+/// The type in words where the subjects do not say what happened to them.
 fn what(about: &Notification) -> String {
     let kind = if about.kind.is_empty() { &about.topic } else { &about.kind };
-    if kind.bytes().all(|b| b.is_ascii_digit()) { format!("Event {kind}") } else { humanise(kind) }
+    kinds::type_words(&Happening { kind: kind.clone(), ..Happening::default() })
 }
 
 /// Whether what tells a thing apart on its device is a port's name, and does not say so itself.
@@ -325,7 +347,11 @@ fn name(about: &Notification, total: u64, noun: &str, nouns: &str) -> String {
         return about.group.iter().map(|(_, value)| short_id(value)).find(|v| !v.is_empty()).unwrap_or_default();
     };
     if total > 1 {
-        return format!("{total} {nouns}");
+        return match kinds::devices(about) {
+            Some(1) if about.more == 0 && noun != "port" => parts_of(about, first),
+            Some(devices) if noun != "port" => format!("{} {nouns}", (devices as u64).saturating_add(about.more)),
+            _ => format!("{total} {nouns}"),
+        };
     }
     let name = subject_name(first);
     let has_noun = name.to_lowercase().starts_with(&noun.to_lowercase());
@@ -334,6 +360,17 @@ fn name(about: &Notification, total: u64, noun: &str, nouns: &str) -> String {
         (Some(part), Some(device)) => format!("{part} of {device}"),
         (None, Some(_)) if !has_noun && noun != "device" => format!("{noun} {name}"),
         _ => name,
+    }
+}
+
+/// Several things of one device: `a and b of gw-1`, `5 on gw-1`; the device, where not all have a name of their own.
+fn parts_of(about: &Notification, first: &Subject) -> String {
+    let device = device_name(first).unwrap_or_default();
+    let parts: Option<Vec<String>> = about.subjects.iter().map(|s| s.part.clone()).collect();
+    match parts {
+        Some(parts) if parts.len() <= 3 => format!("{} of {device}", kinds::row(&parts)),
+        Some(parts) => format!("{} on {device}", parts.len()),
+        None => device,
     }
 }
 
@@ -380,7 +417,7 @@ fn noun_of(subjects: &[Subject]) -> (&'static str, &'static str) {
     if !subjects.is_empty() && subjects.iter().all(|s| s.device.is_none() && s.device_mac.is_none()) {
         return ("site", "sites");
     }
-    if subjects.iter().any(|s| s.part.as_deref().is_some_and(is_port)) {
+    if !subjects.is_empty() && subjects.iter().all(|s| s.part.as_deref().is_some_and(is_port)) {
         return ("port", "ports");
     }
     let kind = subjects.first().and_then(|s| s.device_type.as_deref());

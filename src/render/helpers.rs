@@ -131,6 +131,7 @@ fn names(
     let says = |key: &str| helper.hash_get(key).map(|p| p.value() == &Value::Bool(true));
     let bold = if is_plain(registry) || says("bold") == Some(false) { "" } else { "**" };
     let (changes, since) = (says("changes") == Some(true), says("since") == Some(true));
+    let escape = registry.get_escape_fn();
     let mut shown: Vec<String> = list
         .iter()
         .map(|item| match item {
@@ -142,7 +143,9 @@ fn names(
         .map(|(name, item)| {
             let since = since.then(|| began(item, is_plain(registry))).flatten().unwrap_or_default();
             let changes = changes.then(|| changed(item)).flatten().unwrap_or_default();
-            format!("{bold}{}{bold}{since}{changes}", registry.get_escape_fn()(&markup::cut(&name, 80)))
+            let kinds = item.get("kinds").and_then(Value::as_str).map(|kinds| format!(" ({})", escape(kinds)));
+            let kinds = kinds.unwrap_or_default();
+            format!("{bold}{}{bold}{kinds}{since}{changes}", escape(&markup::cut(&name, 80)))
         })
         .scan(0, |chars, name| {
             *chars += name.chars().count() + 2;

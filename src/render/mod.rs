@@ -9,16 +9,17 @@ use std::io;
 use std::path::Path;
 
 use handlebars::{Context, Handlebars, Template};
-use serde_json::Value;
 
 use crate::links::SilenceLinks;
 use crate::model::{Link, Message, Name, Notification, Reason, Subject};
 
 mod body;
+mod choice;
 mod collected;
 mod context;
 mod digest;
 mod helpers;
+mod kinds;
 mod lint;
 pub mod markup;
 
@@ -27,9 +28,6 @@ pub(crate) use context::{add_texts, data};
 
 /// The portal where a source names none.
 const PORTAL: &str = "manage.mist.com";
-
-/// The condition of what should keep coming and does not, so that its end reads well too.
-const ABSENT: &str = "absent";
 
 /// A rendered part may be at most this long.
 const MAX_OUTPUT: usize = 64 * 1024;
@@ -51,6 +49,8 @@ const SHIPPED: &[(&str, &str)] = shipped![
     "device-offline",
     "flapping",
     "generic",
+    "generic-title",
+    "generic-text",
     "hardware",
     "interference",
     "marvis",
@@ -203,9 +203,9 @@ impl Templates {
     /// template of its own, which a rule's template `mine` replaces by one named `mine-flapping`.
     fn choose(&self, about: &Notification) -> Cow<'_, str> {
         let named = about.template.as_deref().and_then(|name| self.names.iter().find(|known| *known == name));
-        match (occasion(about), named) {
+        match (choice::occasion(about), named) {
             (None, Some(named)) => named.into(),
-            (None, None) => choose(about).into(),
+            (None, None) => choice::choose(about).into(),
             (Some(occasion), named) => {
                 let own = named.map(|named| format!("{named}-{occasion}")).filter(|own| self.has(own));
                 own.map_or(Cow::Borrowed(occasion), Cow::Owned)
@@ -222,7 +222,8 @@ impl Templates {
 
     /// The one device's page in the portal, where the ids for it are at hand and well-formed.
     fn link(&self, about: &Notification) -> Option<Link> {
-        let [subject] = about.subjects.as_slice() else { return None };
+        let once = kinds::each_once(&about.subjects);
+        let [subject] = once.as_slice() else { return None };
         let id = |text: &Option<String>| {
             let text = text.as_deref()?;
             let fine = text.len() == 36 && text.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-');
@@ -321,7 +322,7 @@ fn compile_problem(file: &str, line: usize, error: &handlebars::TemplateError) -
 
 fn registry() -> Handlebars<'static> {
     let mut registry = Handlebars::new();
-    registry.register_escape_fn(markup::escape);
+    registry.register_escape_fn(markup::embed);
     registry.set_prevent_indent(true);
     helpers::register(&mut registry);
     registry
@@ -416,74 +417,6 @@ fn fallback(about: &Notification) -> [String; 3] {
     let title = format!("{over}{}", helpers::humanise(if about.kind.is_empty() { &about.topic } else { &about.kind }));
     let title = if title.trim().is_empty() { about.rule.clone() } else { title };
     [markup::escape(&title), markup::escape(&names.join(", ")), format!("Rule: {}", markup::escape(&about.rule))]
-}
-
-/// What is told in the same way whatever it is about: the name of its template.
-fn occasion(about: &Notification) -> Option<&'static str> {
-    match about.reason {
-        Reason::Flapping => Some("flapping"),
-        Reason::Stable => Some("stable"),
-        Reason::Absent => Some("absent"),
-        _ if about.condition.as_deref() == Some(ABSENT) => Some("absent"),
-        _ => None,
-    }
-}
-
-/// The template for a notification whose rule names none.
-fn choose(about: &Notification) -> &'static str {
-    let condition = about.condition.as_deref().unwrap_or_default();
-    let kind = about.kind.to_ascii_lowercase();
-    let group = about.event.get("group").and_then(Value::as_str).unwrap_or_default();
-    let is = |words: &[&str]| words.iter().any(|word| kind.contains(word) || condition.contains(word));
-    if about.topic == "audits" {
-        return "audit";
-    }
-    if group == "marvis" {
-        return "marvis";
-    }
-    if matches!(condition, "ap_offline" | "switch_offline" | "gateway_offline" | "edge_offline") {
-        return "device-offline";
-    }
-    if group == "security" || is(&["rogue", "honeypot", "spoof", "secpolicy", "_attack", "idp_attack", "urlfilter"]) {
-        return "security";
-    }
-    let reason = about.why.as_deref().unwrap_or_default().to_ascii_lowercase();
-    if is(&["radar", "interference"]) || (kind.contains("rrm") && reason.contains("interference")) {
-        return "interference";
-    }
-    if kind.contains("rrm") {
-        return "rrm";
-    }
-    if is(&["dhcp", "dns", "arp_", "_arp", "radsec", "radius"]) {
-        return "service";
-    }
-    if is(&["restart", "reboot", "upgrade"]) {
-        return "reboot";
-    }
-    if is(&["config", "commit"]) {
-        return "config";
-    }
-    if is(&[
-        "chassis",
-        "_fan",
-        "_psu",
-        "_pem",
-        "power",
-        "beacon_stuck",
-        "fpc",
-        "optics",
-        "_cpu",
-        "memory",
-        "disk",
-        "_temp",
-    ]) {
-        return "hardware";
-    }
-    let of_ports = condition.ends_with("_port") || condition == "tt_port_link";
-    if of_ports && about.subjects.iter().all(|s| s.part.is_some()) {
-        return "port";
-    }
-    "generic"
 }
 
 /// What tells one subject from another within an incident.

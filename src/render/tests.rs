@@ -1,5 +1,7 @@
 use super::*;
-use crate::model::{Collected, Insight, Severity, Timestamp};
+use serde_json::Value;
+
+use crate::model::{Collected, Happening, Insight, Severity, Timestamp};
 
 const T0: i64 = 1_790_196_720_000;
 
@@ -325,7 +327,7 @@ fn what_is_told_alike_of_everything_has_its_own_template() {
     };
     assert_eq!(title(Reason::First), "mine 7f3a2c");
     assert_eq!(title(Reason::Flapping), "mine flaps 9");
-    assert_eq!(title(Reason::Stable), "AP k stays down");
+    assert_eq!(title(Reason::Stable), "AP k is stable again: down since <clock:1790196720>");
 
     write(
         "mine.hbs",

@@ -1,0 +1,190 @@
+//! What a message speaks of: each kind of happening by its name, and each device, part or site once.
+
+use std::collections::{HashMap, HashSet};
+
+use super::helpers::{capitalise, humanise};
+use super::subject_key;
+use crate::model::{Happening, Notification, Subject};
+
+/// So many kinds a title names.
+const NAMED: usize = 4;
+
+/// The kinds of happenings that a message speaks of, and of which kinds each of its things is.
+pub(super) struct Kinds {
+    all: Vec<Happening>,
+    /// By the thing's key: indices into `all`.
+    of: HashMap<String, Vec<usize>>,
+}
+
+impl Kinds {
+    pub(super) fn of(subjects: &[Subject]) -> Self {
+        let mut kinds = Self { all: Vec::new(), of: HashMap::new() };
+        let mut known: HashMap<String, usize> = HashMap::new();
+        for (subject, of) in subjects.iter().filter_map(|s| Some((s, s.of.as_deref()?))) {
+            let kind = *known.entry(kind_key(of)).or_insert_with(|| {
+                kinds.all.push(of.clone());
+                kinds.all.len() - 1
+            });
+            let own = kinds.of.entry(subject_key(subject)).or_default();
+            if !own.contains(&kind) {
+                own.push(kind);
+            }
+        }
+        kinds
+    }
+
+    pub(super) fn all(&self) -> &[Happening] {
+        &self.all
+    }
+
+    /// `DHCP failure and DNS failure`, `Switch alarm chassis PSU and fan`; `None` where nothing is known.
+    pub(super) fn words(&self) -> Option<String> {
+        let words: Vec<String> = self.all.iter().map(type_words).collect();
+        (!words.is_empty()).then(|| in_a_row(&words))
+    }
+
+    /// The same by conditions, as people call what works again: `DHCP and DNS`.
+    pub(super) fn conditions(&self) -> Option<String> {
+        let words: Vec<String> = self.all.iter().filter_map(|of| of.condition.as_deref()).map(humanise).collect();
+        (!words.is_empty()).then(|| in_a_row(&words))
+    }
+
+    /// Of which kinds a thing is, where not every thing is of all of them: `PSU`, `PSU and fan`.
+    pub(super) fn of_one(&self, subject: &Subject) -> Option<String> {
+        let own = self.of.get(&subject_key(subject)).filter(|own| own.len() < self.all.len())?;
+        let offline = |of: &Happening| of.condition.as_deref().is_some_and(|c| c.ends_with("_offline"));
+        if self.all.iter().all(offline) {
+            return None;
+        }
+        let words: Vec<String> = self.all.iter().map(type_words).collect();
+        let shared = shared_words(&words);
+        let short = |i: &usize| words.get(*i).map(|words| uncapitalised(&without_words(words, shared)));
+        Some(row(&own.iter().filter_map(short).collect::<Vec<_>>()))
+    }
+}
+
+/// What makes two happenings the same kind: the condition, else the type, however it is spelt.
+pub(super) fn kind_key(of: &Happening) -> String {
+    of.condition.as_ref().unwrap_or(&of.kind).to_lowercase()
+}
+
+/// The type in words; of a type that is a mere number, that it is an event.
+pub(super) fn type_words(of: &Happening) -> String {
+    match (of.kind.as_str(), of.condition.as_deref()) {
+        ("", condition) => humanise(condition.unwrap_or_default()),
+        (kind, _) if kind.bytes().all(|b| b.is_ascii_digit()) => format!("Event {kind}"),
+        (kind, _) => humanise(kind),
+    }
+}
+
+/// Each thing once, with the most that is told of it; the same device told of with its port and without is one thing.
+pub(super) fn each_once(subjects: &[Subject]) -> Vec<Subject> {
+    let device = |s: &Subject| s.device_mac.clone().or_else(|| s.device.clone());
+    let place = |s: &Subject| device(s).map(|device| (device, s.of.as_deref().map(kind_key)));
+    let with_part: HashSet<_> = subjects.iter().filter(|s| s.part.is_some()).filter_map(place).collect();
+    let mut found: HashMap<String, usize> = HashMap::new();
+    let mut once: Vec<Subject> = Vec::new();
+    for subject in subjects {
+        if subject.part.is_none() && place(subject).is_some_and(|place| with_part.contains(&place)) {
+            continue;
+        }
+        let at = *found.entry(subject_key(subject)).or_insert(once.len());
+        match once.get_mut(at) {
+            Some(known) => merge(known, subject),
+            None => once.push(subject.clone()),
+        }
+    }
+    once
+}
+
+fn merge(known: &mut Subject, other: &Subject) {
+    known.starts_at = known.starts_at.min(other.starts_at).or(known.starts_at).or(other.starts_at);
+    known.ends_at = known.ends_at.zip(other.ends_at).map(|(a, b)| a.max(b));
+    known.events = known.events.saturating_add(other.events);
+    known.changes = known.changes.max(other.changes);
+    known.changing_ms = known.changing_ms.max(other.changing_ms);
+}
+
+/// How many devices these are; `None` where one is about none.
+pub(super) fn devices(about: &Notification) -> Option<usize> {
+    let device = |s: &Subject| s.device_mac.clone().or_else(|| s.device.clone());
+    let all: Option<HashSet<String>> = about.subjects.iter().map(device).collect();
+    all.map(|all| all.len())
+}
+
+/// `A, b and c`, each once, without the words that all begin with.
+fn in_a_row(words: &[String]) -> String {
+    let mut each: Vec<&String> = Vec::new();
+    for word in words {
+        if !each.iter().any(|known| known.eq_ignore_ascii_case(word)) {
+            each.push(word);
+        }
+    }
+    let each: Vec<String> = each.into_iter().cloned().collect();
+    let shared = shared_words(&each);
+    let mut parts: Vec<String> = each
+        .iter()
+        .enumerate()
+        .map(|(i, word)| if i == 0 { word.clone() } else { uncapitalised(&without_words(word, shared)) })
+        .collect();
+    if parts.len() > NAMED {
+        let more = parts.len() + 1 - NAMED;
+        parts.truncate(NAMED - 1);
+        parts.push(format!("{more} more"));
+    }
+    capitalise(&row(&parts))
+}
+
+/// `a, b and c`.
+pub(super) fn row(parts: &[String]) -> String {
+    match parts.split_last() {
+        None => String::new(),
+        Some((last, [])) => last.clone(),
+        Some((last, others)) => format!("{} and {last}", others.join(", ")),
+    }
+}
+
+/// With how many words all begin; a single one is needed to understand the rest.
+fn shared_words(all: &[String]) -> usize {
+    let Some((first, others)) = all.split_first().filter(|(_, others)| !others.is_empty()) else { return 0 };
+    let first: Vec<&str> = first.split(' ').collect();
+    let alike = |other: &String| {
+        let most = first.len().min(other.split(' ').count()) - 1;
+        first.iter().zip(other.split(' ')).take(most).take_while(|(a, b)| **a == *b).count()
+    };
+    others.iter().map(alike).min().filter(|shared| *shared > 1).unwrap_or_default()
+}
+
+fn without_words(text: &str, count: usize) -> String {
+    text.split(' ').skip(count).collect::<Vec<_>>().join(" ")
+}
+
+/// The first letter lower case, unless its word has others of upper case: `AP`, `Wi-Fi`.
+fn uncapitalised(text: &str) -> String {
+    let word = text.split(' ').next().unwrap_or_default();
+    if word.chars().skip(1).any(char::is_uppercase) || text.starts_with("Mist ") {
+        return text.to_owned();
+    }
+    let mut chars = text.chars();
+    chars.next().map(|first| first.to_lowercase().chain(chars).collect()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kinds_stand_in_a_row() {
+        let row = |words: &[&str]| in_a_row(&words.iter().map(|w| humanise(w)).collect::<Vec<_>>());
+        assert_eq!(row(&["infra_dhcp_failure", "infra_dns_failure"]), "DHCP failure and DNS failure");
+        assert_eq!(
+            row(&["SW_ALARM_CHASSIS_PSU", "sw_alarm_chassis_fan", "sw_alarm_chassis_poe"]),
+            "Switch alarm chassis PSU, fan and POE"
+        );
+        assert_eq!(row(&["rogue_ap", "bssid_spoofing"]), "Rogue AP and BSSID spoofing");
+        assert_eq!(row(&["missing_vlan", "bad_cable", "bad_cable"]), "Missing VLAN and bad cable");
+        assert_eq!(row(&["SW_PORT_DOWN", "SW_RESTARTED"]), "Switch port down and switch restarted");
+        assert_eq!(row(&["a", "b", "c", "d", "e"]), "A, b, c and 2 more");
+        assert_eq!(row(&["GW_TUNNEL_DOWN"]), "Gateway tunnel down");
+    }
+}
