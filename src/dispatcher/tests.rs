@@ -128,6 +128,7 @@ fn digest_of(m: &Message) -> DigestOf {
         subjects: vec![],
         condition: None,
         more: 0,
+        more_since: 0,
     }
 }
 

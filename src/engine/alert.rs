@@ -326,6 +326,11 @@ impl Alert {
         self.lasting && (self.is_alive() || matches!(self.state, State::Pending { .. }))
     }
 
+    /// Of how many events it decides the fate.
+    pub(super) fn waits_with(&self) -> u64 {
+        self.waiting + self.tickets.len() as u64
+    }
+
     /// Whether it should be told, but something keeps it quiet.
     pub(super) fn is_held(&self) -> bool {
         self.quiet.is_some()

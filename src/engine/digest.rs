@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::alert::AlertId;
+use super::alert::{Alert, AlertId, Names};
 use super::decision::Verdict;
 use super::{Engine, Timer};
 use crate::model::{Collected, Insight, Name, Notification, Reason, Severity, Subject, Timestamp};
@@ -42,6 +42,18 @@ impl Collectors {
     pub(super) fn hides(&self) -> bool {
         !self.maintenance.is_empty()
     }
+
+    /// What came silently and belongs to an incident that digests are to tell of; whether nobody else is to hear of it.
+    pub(super) fn add_more(&mut self, incident: &str, more: u64, told: &Names) -> bool {
+        let mut heard = Vec::new();
+        for (name, collector) in &mut self.digests {
+            if let Some((_, about)) = collector.items.iter_mut().find(|(key, _)| key == incident) {
+                about.more_since = about.more_since.saturating_add(more);
+                heard.push(name);
+            }
+        }
+        told.iter().all(|name| heard.contains(&name))
+    }
 }
 
 impl Collector {
@@ -58,7 +70,8 @@ impl Collector {
                         None => subjects.push(subject.clone()),
                     }
                 }
-                *known = Notification { subjects, started: known.started.min(about.started), ..about };
+                let more_since = known.more_since.saturating_add(about.more_since);
+                *known = Notification { subjects, more_since, started: known.started.min(about.started), ..about };
             }
             None if room => self.items.push((key, about)),
             None => self.more += 1,
@@ -67,12 +80,12 @@ impl Collector {
 }
 
 fn is_same(a: &Subject, b: &Subject) -> bool {
-    a.device_mac == b.device_mac && a.device == b.device && a.part == b.part && a.site_id == b.site_id
+    a.device_mac == b.device_mac && a.device == b.device && a.part == b.part && a.site_id == b.site_id && a.of == b.of
 }
 
 impl Engine {
-    /// Takes from a notification those destinations that collect, and lets them.
-    pub(super) fn collect(&mut self, alerts: &[AlertId], mut about: Notification) -> Option<Notification> {
+    /// Takes from a notification of so many events those destinations that collect, and lets them.
+    pub(super) fn collect(&mut self, alerts: &[AlertId], mut about: Notification, events: u64) -> Option<Notification> {
         let rules = Arc::clone(&self.rules);
         let digests = &rules.surroundings().digests;
         let (collect, tell): (Vec<Name>, Vec<Name>) =
@@ -83,7 +96,9 @@ impl Engine {
             let Some(schedule) = digests.iter().find(|d| d.name == name) else { continue };
             let wall = self.wall();
             let Some(due) = schedule.at.next(wall) else { continue };
-            let fresh = self.collector(due, schedule.into.iter().cloned().collect());
+            let mut fresh = self.collector(due, schedule.into.iter().cloned().collect());
+            fresh.total = fresh.total.saturating_sub(events);
+            fresh.told = fresh.told.saturating_sub(events);
             let collector = self.state.collectors.digests.entry(name.clone()).or_insert(fresh);
             collector.add(about.incident.clone(), about.clone());
             self.decide(alerts, None, Some(&rule), Verdict::Collected { into: name, until: due });
@@ -107,7 +122,8 @@ impl Engine {
         let wall = self.wall();
         let window = self.rules.surroundings().maintenance.iter().find(|m| m.name == *name);
         let Some(due) = window.and_then(|m| m.during.next_change(wall)) else { return };
-        let fresh = self.collector(due, BTreeSet::new());
+        let mut fresh = self.collector(due, BTreeSet::new());
+        fresh.total = fresh.total.saturating_sub(self.state.alerts.get(&id).map(Alert::waits_with).unwrap_or_default());
         let collector = self.state.collectors.maintenance.entry(name.clone()).or_insert(fresh);
         collector.to.extend(to);
         collector.add(format!("alert-{id}"), about);
@@ -152,10 +168,29 @@ impl Engine {
         self.arm(Timer::Maintenance, maintenance);
     }
 
+    /// How much came silently since an incident was told that lasts: a digest says so, and whoever hears of it otherwise.
+    fn silent_since(&mut self, incident: &str, digest: &Name) -> u64 {
+        let Some(incident) = self.state.incidents.values().find(|known| known.key == incident) else { return 0 };
+        let mut more = 0;
+        for id in &incident.alerts {
+            if let Some(alert) = self.state.alerts.get_mut(id).filter(|a| a.settled && a.told_to.contains(digest)) {
+                more += alert.more_since;
+                if alert.told_to.iter().all(|told| told == digest) {
+                    alert.more_since = 0;
+                }
+            }
+        }
+        more
+    }
+
     fn report(&mut self, name: &Name, collector: Collector, maintenance: bool) {
         let known = self.rules.destinations();
         let to: Vec<Name> = collector.to.into_iter().filter(|to| known.iter().any(|(k, _)| k == to)).collect();
-        let items: Vec<Notification> = collector.items.into_iter().map(|(_, about)| about).collect();
+        let mut items: Vec<Notification> = Vec::new();
+        for (key, about) in collector.items {
+            let more_since = about.more_since.saturating_add(self.silent_since(&key, name));
+            items.push(Notification { more_since, ..about });
+        }
         let Some(first) = items.first() else { return };
         let fates = self.state.ledger.fates();
         let events = fates.total.saturating_sub(collector.total);

@@ -78,12 +78,17 @@ impl Engine {
 
     /// What has no end was quiet for its cooldown: over, without a word.
     pub(super) fn forget(&mut self, id: AlertId) {
+        let incident = self.state.alerts.get(&id).and_then(|a| self.state.incidents.get(&a.incident?));
+        let incident = incident.map(|incident| incident.key.clone()).unwrap_or_default();
         let Some(mut alert) = self.remove_alert(id) else { return };
         if let Some(quiet) = &alert.quiet {
             let reason = quiet.by.suppression();
             self.state.ledger.alert_dropped(&mut alert, reason);
         }
-        if alert.more_since > 0 && self.state.unsaid.len() < self.limits.windows {
+        if alert.more_since > 0
+            && !self.state.collectors.add_more(&incident, alert.more_since, &alert.told_to)
+            && self.state.unsaid.len() < self.limits.windows
+        {
             self.state.unsaid.insert(format!("{}\u{1f}{}", alert.rule, alert.fingerprint), alert.more_since);
         }
     }
@@ -364,9 +369,13 @@ impl Engine {
             }
         }
         let spoke = !parts.is_empty();
-        let mut notifications: Vec<(Vec<AlertId>, Notification)> = parts
+        let events =
+            |part: &Part| part.alerts().filter_map(|id| self.state.alerts.get(&id)).map(Alert::waits_with).sum::<u64>();
+        let mut notifications: Vec<(Vec<AlertId>, u64, Notification)> = parts
             .iter()
-            .filter_map(|(part, to)| Some((part.alerts().collect(), self.notification(id, part, to.clone())?)))
+            .filter_map(|(part, to)| {
+                Some((part.alerts().collect(), events(part), self.notification(id, part, to.clone())?))
+            })
             .collect();
         for (part, to) in &parts {
             for alert in &part.news {
@@ -379,9 +388,9 @@ impl Engine {
             }
         }
         self.settle_incident(id, cause, spoke, parts.into_values().flatten());
-        notifications.sort_by(|(_, a), (_, b)| (&a.to, a.reason).cmp(&(&b.to, b.reason)));
-        for (alerts, notification) in notifications {
-            if let Some(notification) = self.collect(&alerts, notification) {
+        notifications.sort_by(|(_, _, a), (_, _, b)| (&a.to, a.reason).cmp(&(&b.to, b.reason)));
+        for (alerts, events, notification) in notifications {
+            if let Some(notification) = self.collect(&alerts, notification, events) {
                 self.decide(&alerts, None, Some(&rule), Verdict::Notify(Box::new(notification)));
             }
         }

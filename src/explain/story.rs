@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::{Line, Teller, describe, nearest_text};
 use crate::engine::{Decision, Verdict};
 use crate::fold::{Compile, Fold};
-use crate::model::{Device, Event, Journaled, Message, Name, Phase, Record, Severity, Timestamp};
+use crate::model::{Device, Event, Journaled, Message, Name, Phase, Reason, Record, Severity, Timestamp};
 use crate::render::Templates;
 use crate::rules::{RuleSet, fold as folded};
 use crate::source::{self, Parsed};
@@ -230,10 +230,14 @@ impl<'t> Story<'t> {
     /// it: where the journal's beginning was removed, numbers differ, and it is found by rule and time.
     #[must_use]
     pub fn answer(&self, sent: Option<&Message>) -> Vec<&Chapter> {
+        let of_digest = sent.filter(|sent| sent.about.collected.is_none()).map(|sent| sent.folded.as_slice());
+        let held: HashSet<(&str, Reason, Timestamp)> =
+            of_digest.unwrap_or_default().iter().map(|of| (of.incident.as_str(), of.reason, of.at)).collect();
         let is_message = |chapter: &&Chapter| match (&self.question, &chapter.message) {
             (Question::Message(id), Some(message)) => {
                 let (about, sent) = (&message.about, sent.map(|sent| &sent.about));
                 about.id.eq_ignore_ascii_case(id)
+                    || held.contains(&(about.incident.as_str(), about.reason, about.at))
                     || sent.is_some_and(|s| s.rule == about.rule && s.at == about.at && s.reason == about.reason)
             }
             _ => false,

@@ -253,6 +253,9 @@ pub struct DigestOf {
     /// Things counted beyond its subjects.
     #[serde(default)]
     pub more: u64,
+    /// Events that came silently since the message before.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub more_since: u64,
     /// Its title, in the neutral markup.
     pub title: String,
     /// Whom it concerned.

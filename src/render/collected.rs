@@ -133,10 +133,10 @@ fn block(severity: Severity, rule: &str, group: &Group, max: usize, dated_before
     let all = || [&group.lasting, &group.seen, &group.over].into_iter().flatten().map(|(_, entry)| entry);
     let sites: BTreeSet<&str> = all().map(|entry| entry.site.as_str()).collect();
     let (one, site) = match sites.first() {
-        Some(site) if sites.len() == 1 && !site.is_empty() => (true, format!(" at {}", markup::escape(site))),
+        Some(site) if sites.len() == 1 && !site.is_empty() => (true, format!(" at {}", markup::embed(site))),
         _ => (false, String::new()),
     };
-    let how = How { short: false, dated_before, site: !one };
+    let how = How { short: false, dated_before, site: !one, kinds: group.is_mixed() };
     let mut out = format!("\n\n**{}**{site} ({severity})", markup::escape(&markup::cut(rule, 80)));
     for (label, list) in [("Ongoing", &group.lasting), ("Seen", &group.seen), ("Over", &group.over)] {
         if !list.is_empty() {

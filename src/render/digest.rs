@@ -5,7 +5,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use serde_json::Value;
 
-use super::{context, markup, subject_key};
+use super::{context, kinds, markup, subject_key};
 use crate::model::{DigestOf, Message, Notification, Reason, Severity, Subject, Timestamp};
 
 /// What a digest's text may cost: Slack counts characters, both chats count bytes; what each adds is estimated.
@@ -60,7 +60,7 @@ pub(super) fn fold(waiting: &[Message]) -> Vec<Message> {
                     ("To".to_owned(), time(told.iter().map(|t| t.at).max())),
                 ],
                 links: Vec::new(),
-                about: about(first, &told, severity, &id, &page),
+                about: about(first, &told, severity, (&id, i), &page),
                 folded: page_of(&told, &page),
             }
         })
@@ -71,7 +71,7 @@ pub(super) fn fold(waiting: &[Message]) -> Vec<Message> {
 fn page_of(told: &[DigestOf], page: &Page) -> Vec<DigestOf> {
     let named = |one: &DigestOf, key: String| page.named.contains(&(one.rule.clone(), one.incident.clone(), key));
     let part = |one: &DigestOf| {
-        let subjects: Vec<Subject> = one.subjects.iter().filter(|s| named(one, subject_key(s))).cloned().collect();
+        let subjects: Vec<Subject> = one.subjects.iter().filter(|s| named(one, entry_key(s))).cloned().collect();
         let whole = one.subjects.is_empty() && named(one, String::new());
         let more = if named(one, MORE.to_owned()) { one.more } else { 0 };
         (whole || more > 0 || !subjects.is_empty()).then(|| DigestOf { subjects, more, ..one.clone() })
@@ -99,6 +99,7 @@ pub(super) fn of(about: &Notification, title: String) -> DigestOf {
         severity: about.severity,
         condition: about.condition.clone(),
         more: about.more,
+        more_since: about.more_since,
         title,
         subjects: about.subjects.clone(),
     }
@@ -128,6 +129,10 @@ pub(super) struct Entry {
     lasts: bool,
     /// How often it changed, where it flapped.
     changes: u64,
+    /// Events that came silently since what was told last.
+    more_since: u64,
+    /// What happened to it: its kind, and that in words.
+    of: Option<String>,
 }
 
 /// How an entry is written.
@@ -139,6 +144,8 @@ pub(super) struct How {
     pub(super) dated_before: Timestamp,
     /// With its site.
     pub(super) site: bool,
+    /// With what happened to it, since that is not the same of all.
+    pub(super) kinds: bool,
 }
 
 /// Told in order, so that the last word on each subject counts.
@@ -171,9 +178,11 @@ pub(super) fn incidents(told: &[DigestOf]) -> Vec<Incident> {
                 }
             }
         }
-        for subject in &one.subjects {
-            let entry = entry(one, subject);
-            let key = subject_key(subject);
+        for (n, subject) in one.subjects.iter().enumerate() {
+            // counted for all of them together
+            let more_since = if n == 0 { one.more_since } else { 0 };
+            let entry = Entry { more_since, ..entry(one, subject) };
+            let key = entry.key.clone();
             match keys.get(&key).and_then(|i| incident.subjects.get_mut(*i)) {
                 Some(known) => known.follow(entry),
                 None => {
@@ -191,7 +200,9 @@ fn entry(told: &DigestOf, subject: &Subject) -> Entry {
     let site = subject.site.clone().or_else(|| subject.site_id.clone()).unwrap_or_default();
     let name = markup::cut(&markup::clean(&context::subject_name(subject)), 80);
     Entry {
-        key: subject_key(subject),
+        key: entry_key(subject),
+        of: subject.of.as_deref().map(kinds::type_words),
+        more_since: 0,
         name: if name.is_empty() { titled(told).name } else { name },
         site: markup::cut(&markup::clean(&site), 80),
         began: subject.starts_at,
@@ -201,6 +212,12 @@ fn entry(told: &DigestOf, subject: &Subject) -> Entry {
         lasts: told.condition.is_some() || subject.ends_at.is_some() || told.reason == Reason::Absent,
         changes: subject.changes,
     }
+}
+
+/// What tells one entry of an incident from another: the thing, and what happened to it.
+fn entry_key(subject: &Subject) -> String {
+    let of = subject.of.as_deref().map(kinds::kind_key).unwrap_or_default();
+    format!("{}\n{of}", subject_key(subject))
 }
 
 /// What a notification counted without naming: as its first subject.
@@ -223,6 +240,8 @@ fn titled(told: &DigestOf) -> Entry {
         down: false,
         lasts: told.reason == Reason::Absent,
         changes: 0,
+        more_since: told.more_since,
+        of: None,
     }
 }
 
@@ -232,14 +251,18 @@ impl Entry {
         *self = Self {
             began: if self.ended.is_some() { later.began } else { began },
             began_here: self.began_here || later.began_here,
+            more_since: self.more_since.saturating_add(later.more_since),
             ..later
         };
     }
 
     pub(super) fn text(&self, how: How) -> String {
-        let mut name = markup::escape(&self.name);
+        let mut name = markup::embed(&self.name);
+        if let Some(of) = self.of.as_ref().filter(|_| how.kinds) {
+            name = format!("{name} ({})", markup::embed(of));
+        }
         if how.site && !self.site.is_empty() && self.site != self.name {
-            name = format!("{name} at {}", markup::escape(&self.site));
+            name = format!("{name} at {}", markup::embed(&self.site));
         }
         let was = if self.down { "was down" } else { "lasted" };
         let token = |at| if at < how.dated_before { "time" } else { "clock" };
@@ -253,7 +276,10 @@ impl Entry {
             (Some(at), None) => format!("{name} at {}", time(at)),
             (None, None) => name,
         };
-        if self.changes == 0 { text } else { format!("{text} ({})", counted(self.changes, "change")) }
+        let changes = (self.changes > 0).then(|| counted(self.changes, "change"));
+        let since = (self.more_since > 0).then(|| format!("{} more since", number(self.more_since)));
+        let beside: Vec<String> = changes.into_iter().chain(since).collect();
+        if beside.is_empty() { text } else { format!("{text} ({})", beside.join(", ")) }
     }
 }
 
@@ -269,6 +295,13 @@ impl Group {
     /// `12 ongoing, 3 over`.
     fn counts(&self) -> String {
         counts(self.lasting.len(), self.seen.len(), self.over.len())
+    }
+
+    /// Whether not the same happened to all of them.
+    pub(super) fn is_mixed(&self) -> bool {
+        let mut all = [&self.lasting, &self.seen, &self.over].into_iter().flatten().filter_map(|(_, e)| e.of.as_ref());
+        let first = all.next();
+        all.any(|of| Some(of) != first)
     }
 
     pub(super) fn add(&mut self, entry: Entry, incident: &str) {
@@ -324,15 +357,17 @@ pub(super) fn cost(text: &str) -> (usize, usize) {
 fn pages(groups: &BTreeMap<(std::cmp::Reverse<Severity>, String, String), Group>) -> Vec<Page> {
     let mut pages = vec![Page::default()];
     for ((severity, told_rule, site), group) in groups {
-        let at = if site.is_empty() { String::new() } else { format!(" at {}", markup::escape(site)) };
-        let rule = markup::escape(&markup::cut(told_rule, 80));
+        let at = if site.is_empty() { String::new() } else { format!(" at {}", markup::embed(site)) };
+        let rule = markup::embed(&markup::cut(told_rule, 80));
         let head = format!("**{rule}**{at} ({}): {}", severity.0, group.counts());
+        let kinds = group.is_mixed();
         let mut opened = false;
         for (label, list) in [("Ongoing", &group.lasting), ("Seen", &group.seen), ("Over", &group.over)] {
             let short = list.len() > LONG;
             let mut line_open = false;
             for (incident, entry) in list {
-                let text = entry.text(How { short, dated_before: Timestamp::from_millis(i64::MIN), site: false });
+                let text =
+                    entry.text(How { short, dated_before: Timestamp::from_millis(i64::MIN), site: false, kinds });
                 let full = match (opened, line_open) {
                     (_, true) => format!(", {text}"),
                     (true, false) => format!("\n{label}: {text}"),
@@ -389,10 +424,19 @@ fn digest_id(told: &[DigestOf]) -> String {
     format!("digest-{:016x}", hasher.finish())
 }
 
-fn about(first: &Message, told: &[DigestOf], severity: Severity, id: &str, page: &Page) -> Notification {
+/// What people call one page of a digest: 6 letters and digits, the same for the same contents.
+fn short_id(id: &str, page: usize) -> String {
+    const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
+    let mut hasher = DefaultHasher::new();
+    (id, page).hash(&mut hasher);
+    let letter = |byte: u8| ALPHABET.get(usize::from(byte) % ALPHABET.len()).copied().map_or('0', char::from);
+    hasher.finish().to_le_bytes().into_iter().take(6).map(letter).collect()
+}
+
+fn about(first: &Message, told: &[DigestOf], severity: Severity, (id, n): (&str, usize), page: &Page) -> Notification {
     let at = told.iter().map(|t| t.at).max().unwrap_or(first.about.at);
     Notification {
-        id: String::new(),
+        id: short_id(id, n),
         at,
         to: first.about.to.clone(),
         source: first.about.source.clone(),

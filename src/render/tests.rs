@@ -241,6 +241,81 @@ fn what_the_stream_knows_reads_well() {
 }
 
 #[test]
+fn each_kind_is_named_and_each_thing_once() {
+    let of = |kind: &str, condition: Option<&str>, subject: Subject| {
+        let of = Happening { kind: kind.into(), condition: condition.map(str::to_owned), group: None };
+        Subject { of: Some(Box::new(of)), ..subject }
+    };
+    let sw = |n: u64| Subject { device_type: Some("switch".into()), ..ap(&format!("sw-{n}"), n) };
+    let site = || Subject { device: None, device_mac: None, device_type: None, ..ap("", 0) };
+    let alarm = |part: &str, subject| {
+        of(&format!("SW_ALARM_CHASSIS_{part}"), Some(&format!("sw_alarm_chassis_{}", part.to_lowercase())), subject)
+    };
+    let path = |part: &str, n: u64| {
+        let gateway = Subject { device_type: Some("gateway".into()), part: Some(part.into()), ..ap("gw", n) };
+        of("GW_VPN_PATH_DOWN", Some("gw_vpn_path"), gateway)
+    };
+    let dhcp = || of("infra_dhcp_failure", Some("infra_dhcp"), site());
+    let dns = || of("infra_dns_failure", Some("infra_dns"), site());
+    let dark = |kind: &str, condition: &str, subject| of(kind, Some(condition), subject);
+    let gateway =
+        || dark("GW_DISCONNECTED", "gateway_offline", Subject { device_type: Some("gateway".into()), ..ap("gw", 50) });
+    let behind = || {
+        vec![
+            dark("GW_VPN_PATH_DOWN", "gw_vpn_path", Subject { part: Some("a".into()), ..gateway() }),
+            dark("infra_dhcp_failure", "infra_dhcp", site()),
+            dark("SW_DISCONNECTED", "switch_offline", sw(1)),
+            dark("AP_DISCONNECTED", "ap_offline", Subject { part: Some("xe-0/0/1".into()), ..ap("ap-1", 20) }),
+        ]
+    };
+    let gone = |reason, behind: Vec<Subject>| Notification {
+        insight: insight(None, None, behind),
+        ..about("GW_DISCONNECTED", Some("gateway_offline"), reason, vec![gateway()])
+    };
+    let fan = |reason, subjects| about("SW_ALARM_CHASSIS_FAN", Some("sw_alarm_chassis_fan"), reason, subjects);
+    let restarted = || of("AP_RESTARTED", None, ap("ap-1", 1));
+    let all = [
+        about("infra_dns_failure", Some("infra_dns"), Reason::First, vec![dhcp(), dns()]),
+        about("infra_dns_success", Some("infra_dns"), Reason::Resolved, vec![dhcp(), dns()]),
+        about("infra_dns_success", Some("infra_dns"), Reason::Recovered, vec![dns()]),
+        about(
+            "bssid_spoofing",
+            None,
+            Reason::First,
+            vec![of("rogue_ap", None, site()), of("bssid_spoofing", None, site())],
+        ),
+        fan(Reason::First, vec![alarm("PSU", sw(1)), alarm("FAN", sw(2))]),
+        fan(Reason::First, vec![alarm("PSU", sw(1)), alarm("FAN", sw(1)), alarm("POE", sw(1))]),
+        Notification { kind: "SW_ALARM_CHASSIS_FAN_CLEAR".into(), ..fan(Reason::Resolved, vec![alarm("FAN", sw(1))]) },
+        about("foo_good", None, Reason::Resolved, vec![of("foo_bad", None, ap("ap-1", 1))]),
+        about("GW_VPN_PATH_DOWN", Some("gw_vpn_path"), Reason::First, vec![path("a", 7), path("b", 7)]),
+        about("GW_VPN_PATH_DOWN", Some("gw_vpn_path"), Reason::First, vec![path("a", 7), path("b", 8)]),
+        gone(Reason::First, behind()),
+        gone(Reason::Resolved, behind()),
+        gone(Reason::Resolved, back(behind(), 4)),
+        gone(Reason::First, back(behind(), 4)),
+        gone(Reason::Resolved, behind().split_off(3)),
+        Notification { why: Some("watchdog".into()), ..about("AP_RESTARTED", None, Reason::First, vec![restarted()]) },
+        Notification {
+            why: Some("power cycle".into()),
+            detail: Some("Restarted: power cycle".into()),
+            insight: insight(Some("Ann Lee restarted it"), None, vec![]),
+            ..about("AP_RESTARTED", None, Reason::First, vec![restarted()])
+        },
+    ]
+    .map(say);
+    insta::assert_snapshot!(all.join("\n"));
+    let apart = Templates::builtin().digest(&[
+        Templates::builtin().render(about("infra_dns_failure", Some("infra_dns"), Reason::First, vec![dhcp(), dns()])),
+        Templates::builtin().render(Notification { more_since: 12, ..fan(Reason::First, vec![alarm("PSU", sw(1))]) }),
+    ]);
+    insta::assert_snapshot!(markup::plain(&apart[0].text));
+    let id = |messages: &[Message]| Templates::builtin().digest(messages)[0].about.id.clone();
+    assert_eq!(apart[0].about.id.len(), 6);
+    assert_eq!(id(&apart), apart[0].about.id, "the same contents have the same id");
+}
+
+#[test]
 fn a_scheduled_digest_tells_what_matters_first_and_counts_the_rest() {
     let nothing = digest(true, Vec::new(), 0);
     let storm = || {
