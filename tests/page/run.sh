@@ -39,4 +39,5 @@ if ! CHROMIUM="$(found)"; then
 fi
 export CHROMIUM
 
-exec node --test --test-reporter=spec "$@" tests/page/*.test.mjs
+# They wait more than they work: together they take a third less time.
+exec node --test --test-concurrency=3 --test-reporter=spec "$@" tests/page/*.test.mjs

@@ -1,7 +1,7 @@
 // One event: what came, what was decided and why, what was said, how that went, and how to make a rule of it.
 
 import { ask } from "./api.js";
-import { copyButton, el, fact, foreign, say, trouble } from "./dom.js";
+import { copyButton, el, fact, foreign, say, trouble, words } from "./dom.js";
 import { fate, severity } from "./fates.js";
 import { tree } from "./json.js";
 import { again, deliveries, previews } from "./message.js";
@@ -124,7 +124,7 @@ function decisions(event, id) {
             el("div", {},
                 d.rule ? el("b", {}, foreign(d.rule)) : el("b", { class: "quiet" }, "The event"),
                 d.line ? el("span", { class: "quiet" }, " ", foreign(d.file ?? "rules.yaml"), `, line ${d.line}`) : null,
-                el("p", {}, foreign(d.text, { max: 2000 }))))));
+                el("p", {}, words(d.text, { max: 2000 }))))));
 }
 
 const REASONS = {
@@ -147,7 +147,7 @@ function messages(event, load) {
         return el("article", { class: "message", "aria-label": `Message ${i + 1}: ${plain(asText(message.title))}` },
             el("h3", {}, foreign(REASONS[message.reason] ?? message.reason ?? "Message"), el("span", { class: "quiet" }, " ", time(message.at))),
             previews(message),
-            deliveries(message),
+            deliveries(message, i + 1),
             again(message, load));
     });
 }

@@ -2,7 +2,7 @@
 
 import { act } from "./acts.js";
 import { slack, teams } from "./chat.js";
-import { el, foreign, table } from "./dom.js";
+import { el, foreign, table, words } from "./dom.js";
 import { asText, number, plural } from "./text.js";
 import { time } from "./time.js";
 
@@ -20,7 +20,7 @@ function reply({ reply: text, http }) {
 }
 
 /** How each delivery went, try by try. */
-export function deliveries(message) {
+export function deliveries(message, nth) {
     const rows = (message.destinations ?? []).flatMap((to) => {
         const tries = to.attempts?.length ? to.attempts : [null];
         return tries.map((attempt) => [
@@ -29,11 +29,11 @@ export function deliveries(message) {
             attempt ? time(attempt.at) : "–",
             attempt ? foreign(OUTCOMES[attempt.status] ?? (asText(attempt.status) || "–")) : "not tried yet",
             attempt?.http ? number(attempt.http) : "–",
-            attempt?.reply ? foreign(reply(attempt), { max: 300 }) : "",
+            attempt?.reply ? words(reply(attempt), { max: 300 }) : "",
         ]);
     });
     if (!rows.length) return el("p", { class: "quiet" }, "It went nowhere yet.");
-    return table("Deliveries", ["Destination", "State", "Tried", "Outcome", "HTTP status", "Reply"], rows, { stack: true });
+    return table(`Deliveries of message ${nth}`, ["Destination", "State", "Tried", "Outcome", "HTTP status", "Reply"], rows, { stack: true });
 }
 
 /** Buttons that queue it once more: to one destination each, and to all of them. */

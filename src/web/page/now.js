@@ -2,7 +2,7 @@
 
 import { act } from "./acts.js";
 import { ask, me } from "./api.js";
-import { el, fact, foreign, icon, spell, table, trouble } from "./dom.js";
+import { el, fact, foreign, icon, spell, table, trouble, words } from "./dom.js";
 import { severity } from "./fates.js";
 import { plain } from "./markup.js";
 import { silences } from "./silences.js";
@@ -148,7 +148,7 @@ function incident(one) {
     return el("li", { class: `card ${asText(one.severity)}` },
         el("div", { class: "with-button" }, el("h3", {}, foreign(one.rule)), silence),
         el("p", { class: "sum" }, severity(one.severity), " ", el("span", { class: "state" }, icon(sign), spell(word)),
-            one.why ? [" ", foreign(one.why, { class: "quiet" })] : null),
+            one.why ? [" ", el("span", { class: "quiet" }, words(one.why))] : null),
         el("dl", { class: "facts" },
             fact("Lasts", el("strong", {}, lasting(one.duration_ms ?? 0)), el("span", { class: "quiet" }, " since ", time(one.started))),
             fact("Site", one.site && foreign(one.site)),
@@ -215,9 +215,9 @@ function destinations(said, again) {
 
 function lastError(error) {
     if (!error) return el("span", { class: "quiet" }, "none");
-    if (typeof error === "string") return foreign(error, { max: 300 });
+    if (typeof error === "string") return words(error, { max: 300 });
     const [at, why] = Array.isArray(error) ? error : [error.at, error.error ?? error.why ?? error.text];
-    return [foreign(why, { max: 300 }), at ? el("span", { class: "quiet" }, " ", since(at)) : null];
+    return [words(why, { max: 300 }), at ? el("span", { class: "quiet" }, " ", since(at)) : null];
 }
 
 const GONE = "Its destination is not in the rules any more";
@@ -228,7 +228,7 @@ function letter(one, list, again) {
     const path = (what) => `dead-letters/${encodeURIComponent(one.id)}/${what}`;
     const named = `${title.slice(0, 80)}, to ${asText(one.destination)}`;
     return [
-        foreign(title, { max: 120 }), foreign(one.destination), time(one.at), foreign(one.why ?? "", { max: 300 }),
+        foreign(title, { max: 120 }), foreign(one.destination), time(one.at), words(one.why, { max: 300 }),
         el("span", { class: "acts" },
             act("Send again", { label: `Send again: ${named}`, sure: "Really send?", path: path("resend"), says: () => "Queued", done: again,
                 allowed: there(list, one.destination), why: GONE }),

@@ -1,7 +1,7 @@
 // What would make less noise: changes to the rules, tried on the stored traffic by the server, which may take it minutes.
 
 import { ask, me } from "./api.js";
-import { copyButton, el, foreign, say, table, trouble } from "./dom.js";
+import { copyButton, el, foreign, say, table, trouble, words } from "./dom.js";
 import { asText, number, plural } from "./text.js";
 import { duration, since as ago } from "./time.js";
 
@@ -60,7 +60,7 @@ function suggestion(one, file) {
     return el("li", { class: "card" },
         el("h3", {}, foreign(one.rule, { max: 120 }), el("span", { class: "quiet" }, ` ${number(one.before)} → ${plural(one.after, "message")}`)),
         el("p", {}, el("code", {}, foreign(`${asText(one.key)}: ${asText(one.value)}`)), " ", foreign(place, { class: "quiet" })),
-        el("p", {}, foreign(one.why, { max: 600 })),
+        el("p", {}, words(one.why)),
         one.lost_count ? el("p", { class: "sum" }, el("strong", {}, "It would lose, which may matter: "), el("span", {}, (one.lost ?? []).flatMap((what, i) => [i ? ", " : null, foreign(what, { max: 120 })]),
             one.lost_count > one.lost.length ? ` and ${number(one.lost_count - one.lost.length)} more` : null)) : null);
 }
