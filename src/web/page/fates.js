@@ -19,7 +19,7 @@ const WHY = {
     muted: "outside its hours",
     maintenance: "in a maintenance",
     flapping: "flapping",
-    cooldown: "told a moment ago",
+    cooldown: "told just before",
     planned: "away on purpose",
     ended_untold: "over before told",
     below_threshold: "too few yet",
@@ -30,7 +30,7 @@ const WHY = {
     rule_removed: "its rule is gone",
     nobody_to_tell: "nobody to tell",
     expected: "as expected",
-    when_failed: "`when` failed",
+    when_failed: "its “when” failed",
 };
 
 /** A fate, as a chip. */
