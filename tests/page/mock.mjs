@@ -141,7 +141,7 @@ function api(world, request, response, part, query) {
         incidents: () => (world.empty ? { incidents: [] } : incidents()),
         destinations: () => (world.empty ? { destinations: [], dead_letters: [] } : world.destinations),
         feed: () => (world.empty ? { sources: [], totals: {} } : FEED),
-        noise: () => (world.empty ? { buckets: [], rules: [], devices: [] } : noise(query.get("since"))),
+        noise: () => (world.empty ? { buckets: [], rules: [], devices: [] } : noise(query.get("since"), world.fresh)),
     }[name]?.();
     if (name === "tune") {
         if (request.method === "POST") world.tuned = 0;

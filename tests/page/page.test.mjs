@@ -436,6 +436,15 @@ describe("noise", () => {
     });
 });
 
+describe("noise of a fresh one", () => {
+    on("#/noise", {}, "begins where something came at first", async ({ page, mock }) => {
+        mock.world.fresh = true;
+        await page.getByRole("link", { name: "1 day" }).click();
+        await page.getByText(/^Counted in events.* Nothing came before /).waitFor();
+        assert.equal(await page.locator("svg.chart").first().locator("g.bar").count(), 24);
+    });
+});
+
 describe("what would help", () => {
     on("#/noise", { server: { canAct: true } }, "is looked for when asked, and comes with a patch to copy", async ({ page, mock }) => {
         await page.context().grantPermissions(["clipboard-read", "clipboard-write"], { origin: mock.url });

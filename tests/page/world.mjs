@@ -161,13 +161,14 @@ export const FEED = {
     totals: { total: 1_204_332, per_second: 0, told: 212, pending: 3, suppressed: { inhibited: 8_000, silenced: 410 }, unmatched: 1_190_007, duplicate: 5_700 },
 };
 
-export function noise(since) {
+/** `fresh`: all of it came in the last two spans. */
+export function noise(since, fresh = false) {
     const count = { "1d": 96, "7d": 168, "30d": 120 }[since] ?? 168;
     const step = ({ "1d": 24, "7d": 168, "30d": 720 }[since] ?? 168) * HOUR / count;
     const wave = (i) => Math.round(120 + 80 * Math.sin(i / 4) + (i % 17 === 0 ? 400 : 0));
     return {
         width_ms: step,
-        buckets: Array.from({ length: count }, (_, i) => ({ at: new Date((Math.floor(NOW / step) - count + 1 + i) * step).toISOString(), told: [0, 0, 1, 0, 3, 0, 0, 2, 0, 0, 0, 7][i % 12], quiet: wave(i) })).filter((b, i) => i % 12 !== 1),
+        buckets: Array.from({ length: count }, (_, i) => ({ at: new Date((Math.floor(NOW / step) - count + 1 + i) * step).toISOString(), told: [0, 0, 1, 0, 3, 0, 0, 2, 0, 0, 0, 7][i % 12], quiet: wave(i) })).filter((b, i) => i % 12 !== 1).map((b, i, all) => (fresh && i < all.length - 2 ? { ...b, told: 0, quiet: 0 } : b)),
         rules: [["AP unreachable", 96, 406, 310], ["Switch unreachable", 12, 16, 4], ["Port down", 60, 2_760, 2_700], ["DHCP fails", 8, 40_108, 40_100], ["Rogue AP", 0, 22, 22]]
             .map(([rule, told, events, quiet]) => ({ rule, told, events, quiet })),
         devices_sampled: true,
