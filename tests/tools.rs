@@ -257,7 +257,10 @@ async fn explain_says_what_was_decided_and_what_was_lacking() {
     assert!(explain("7.1").contains("the same event had come before, as 6.1"));
     assert!(explain("8.1").contains("no rule looks for it"));
     let nearly = explain("9.1");
-    assert!(nearly.contains("nearest: Kitchen reboots (rules.yaml:6), but its type is SW_RESTARTED"), "{nearly}");
+    assert!(
+        nearly.contains("nearest: Kitchen reboots (rules.yaml:6), but its type is SW_RESTARTED, not ap_restarted"),
+        "{nearly}"
+    );
     assert!(explain("10.1").contains("it ends something, but no rule had it open"));
     assert!(explain("11.1").contains("nobody is told: it is info, and its destinations take warning or worse"));
 
@@ -275,6 +278,130 @@ async fn explain_says_what_was_decided_and_what_was_lacking() {
     for (what, code) in [("99.1", 2), ("zzzzzz", 2), ("what?", 2)] {
         assert_eq!(run(folder.path(), &["explain", what]).0, code, "{what}");
     }
+}
+
+const QUIET: &str = "\
+destinations:
+  chat: {console: {}}
+  mor: {digest: {at: \"08:00\", zone: UTC, into: [chat]}}
+time_intervals:
+  nights: {times: \"22:00-06:00\", zone: UTC}
+maintenance:
+  - {name: works, match: {device: ap-w}, from: \"2025-12-01T00:00:00Z\", until: \"2030-01-01T00:00:00Z\"}
+inhibit_rules:
+  - {source: {condition: switch_offline}, target: {condition: ap_offline, device: ap-1}, equal: [site]}
+rules:
+  - {name: APs, match: {condition: ap_offline, not: {device: [ap-m]}}, for: 1m, notify: [chat]}
+  - {name: Sleepers, match: {condition: ap_offline, device: ap-m}, mute_time_intervals: [nights], during_mute: drop, notify: [chat]}
+  - {name: Switches, match: {condition: switch_offline}, for: 3m, notify: [chat]}
+  - name: Reboot
+    match: {type: AP_RESTARTED}
+    when: \"event.audit_id is not defined\"
+  - {name: Power, match: {type: AP_RESTARTED, device: ap-7}}
+  - {name: Configs, match: {type: AP_CONFIGURED}, notify: [mor]}
+  - {name: Radars, match: {type: AP_RADAR_DETECTED}, threshold: {count: 3, window: 1h, distinct: device_mac}}
+  - {name: Work only, match: {site: Work}}
+";
+
+#[tokio::test(start_paused = true)]
+async fn explain_says_what_kept_it_quiet_where_that_stands_and_until_when() {
+    let folder = folder(&[("rules.yaml", QUIET)]);
+    let mut planned = event(20, "AP_RESTARTED", "ap-5");
+    planned.1["events"][0]["audit_id"] = json!("a");
+    let mut old = event(60, "AP_CONFIGURED", "ap-old");
+    old.1["events"][0]["timestamp"] = json!(1_000_000_000);
+    let events = vec![
+        event(0, "SW_DISCONNECTED", "sw-hall"),
+        event(10, "AP_DISCONNECTED", "ap-1"),
+        planned,
+        event(30, "AP_DISCONNECTED", "ap-m"),
+        event(40, "AP_CONFIGURED", "ap-2"),
+        event(50, "AP_RADAR_DETECTED", "ap-2"),
+        old,
+        event(70, "SW_SOMETHING", "sw-other"),
+        event(HOUR, "SW_CONNECTED", "sw-hall"),
+        event(HOUR + 60, "AP_DISCONNECTED", "ap-w"),
+    ];
+    store(folder.path(), QUIET, posted(events), 10 * HOUR).await;
+    for (event, parts) in [
+        (
+            "3.1",
+            &[
+                "event 3.1: AP_DISCONNECTED of ap-1",
+                "kept quiet: sw-hall explains it (rule Switches), by `inhibit_rules`, line 9",
+            ][..],
+        ),
+        (
+            "4.1",
+            &[
+                "no rule looks for it; nearest: Reboot (rules.yaml:14) matches, but its `when` says no: event.audit_id is not defined; Power (rules.yaml:17), but its device is ap-5",
+            ],
+        ),
+        ("5.1", &["outside of its rule's hours: it is mute within nights; dropped (`during_mute: drop`)"]),
+        ("6.1", &["kept for mor, which tells at 5 Jan 08:00:00"]),
+        ("7.1", &["1 of 3 devices within 1 h: 2 more would be needed"]),
+        ("8.1", &["of 9 Sep 2001 01:46:40"]),
+        ("9.1", &["nearest: Work only (rules.yaml:20), but its site is Home"]),
+        ("11.1", &["kept quiet until 1 Jan 2030 00:00:00: maintenance works (line 7)"]),
+    ] {
+        let (code, out, err) = run(folder.path(), &["explain", event]);
+        assert_eq!(code, 0, "{event}: {err}");
+        let mut rest = out.as_str();
+        for part in parts {
+            let found = rest.split_once(part);
+            rest = found.unwrap_or_else(|| panic!("{event}: {part:?} is not there, or not below:\n{out}")).1;
+        }
+    }
+}
+
+#[test]
+fn a_diff_lists_what_a_digest_and_a_maintenance_list_and_nothing_else() {
+    let twice = [outage(5 * HOUR, MINUTE, "ap-1", "AP"), outage(7 * HOUR, MINUTE, "ap-1", "AP")].concat();
+    let file = |more: &str| {
+        format!(
+            "destinations:\n  con: {{console: {{}}}}\n  dg: {{digest: {{at: \"08:00\", zone: UTC, into: [con]}}}}\n{more}"
+        )
+    };
+    let digest = file("rules:\n  - {name: A, match: {condition: ap_offline}, notify: [dg]}\n");
+    let maintenance = file(
+        "maintenance:\n  - {name: works, match: {device: \"ap-*\"}, from: \"2026-01-05T04:00:00Z\", until: \"2026-01-05T08:00:00Z\"}\n\
+         rules:\n  - {name: A, match: {condition: ap_offline}, notify: [con]}\n",
+    );
+    let slow = file("rules:\n  - {name: A, match: {condition: ap_offline}, for: 3m, notify: [con]}\n");
+    let at_once = file("rules:\n  - {name: A, match: {condition: ap_offline}, notify: [con]}\n");
+    // Nothing comes after the digest is due: it counts all the same.
+    for rest in [vec![], vec![event(9 * HOUR, "AP_CONFIGURED", "ap-1")]] {
+        for first in [&digest, &maintenance] {
+            let events = traffic(twice.iter().cloned().chain(rest.clone()));
+            let files = [
+                ("rules.yaml", first.as_str()),
+                ("slow.yaml", &slow),
+                ("at-once.yaml", &at_once),
+                ("traffic", &events),
+            ];
+            let folder = folder(&files);
+            let (_, out, err) = run(folder.path(), &["replay", "traffic", "--diff", "slow.yaml"]);
+            let missed = "would have missed: ap-1 5 Jan 05:00 (1 min), ap-1 5 Jan 07:00 (1 min)\n";
+            assert!(out.contains(missed) && !out.contains(", by dg"), "{out}{err}");
+            let (_, out, _) = run(folder.path(), &["replay", "traffic", "--diff", "at-once.yaml"]);
+            assert!(out.contains("would have missed nothing") && !out.contains("Told by"), "{out}");
+            let (_, out, _) =
+                run(folder.path(), &["--config", "at-once.yaml", "replay", "traffic", "--diff", "rules.yaml"]);
+            assert!(out.contains("would have missed nothing"), "{out}");
+        }
+    }
+}
+
+#[test]
+fn tune_says_which_tests_its_patch_breaks() {
+    let test = "tests:\n  - name: told at once\n    events: [{at: 0s, type: AP_DISCONNECTED, device: ap-x}, {at: 1m, type: AP_CONNECTED, device: ap-x}]\n    expect: [{reason: first}, {reason: resolved}]\n  - name: a switch\n    events: [{at: 0s, type: SW_DISCONNECTED, device: sw-x}]\n    expect: [{reason: first}]\n";
+    let rules = format!("{RULES}{test}");
+    let folder = folder(&[("rules.yaml", &rules), ("week", &week())]);
+    let (code, out, err) = run(folder.path(), &["tune", "week"]);
+    assert_eq!(code, 0, "{err}");
+    assert!(out.contains("Mind: 1 test of the file will fail with these changes: \"told at once\""), "{out}");
+    let (_, out, err) = run(folder.path(), &["tune", "week", "--patch"]);
+    assert!(!out.contains("Mind") && err.contains("\"told at once\""), "{out}{err}");
 }
 
 /// `replay --stored` and `tune` say what `serve` said: nothing of what was silenced.
