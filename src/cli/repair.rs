@@ -26,7 +26,7 @@ pub(super) fn run(config: Option<PathBuf>, args: RepairArgs) -> Result<(), Failu
     };
     let failed = |e: crate::store::Error| {
         let text = e.to_string();
-        let code = if text.contains("is in use by") { 5 } else { 1 };
+        let code = if text.contains("is in use by") || text.contains("newer Foghorn") { 5 } else { 1 };
         Failure { text: format!("foghorn: {text}"), code }
     };
     let repaired = repair(&folder, args.to.as_deref()).map_err(failed)?;
@@ -53,8 +53,9 @@ fn report(repaired: &Repaired) -> String {
         None => text.push_str("the state of all alerts was not whole: it is made again from the journal\n"),
     }
     let _ = writeln!(text, "lost: {lost} journal entries, {damaged_messages} stored messages");
-    if *lost == 0 && *damaged_messages == 0 {
-        text.push_str("messages in pages of which nothing is left are not counted\n");
+    if repaired.vanished_messages > 0 {
+        let vanished = plural(repaired.vanished_messages, "message");
+        let _ = writeln!(text, "not there any more: {vanished} that retention removed, or that are lost too");
     }
     if repaired.cursor_guessed {
         text.push_str("how far it was judged could not be read: some messages may be told again\n");

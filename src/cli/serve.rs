@@ -34,16 +34,25 @@ pub(super) fn run(named: Option<PathBuf>, args: ServeArgs) -> Result<(), Failure
     runtime.shutdown_timeout(std::time::Duration::from_secs(1));
     ended.map_err(|error| match error {
         app::Error::Start(text) => Failure::start(with_way_out(text, &folder)),
-        app::Error::Failed(text) => Failure::unexpected(with_way_out(text, &folder)),
+        // Met while it served, as it would be at the next start.
+        app::Error::Failed(text) if is_damage(&text) => {
+            Failure { text: format!("foghorn: {}", with_way_out(text, &folder)), code: 5 }
+        }
+        app::Error::Failed(text) => Failure::unexpected(text),
     })
+}
+
+fn is_damage(text: &str) -> bool {
+    text.contains("damaged")
 }
 
 /// What to do about a database that is damaged.
 fn with_way_out(text: String, folder: &std::path::Path) -> String {
-    if text.contains("damaged") {
-        return format!("{text}; `foghorn repair --data {}` saves what is whole", folder.display());
+    if !is_damage(&text) {
+        return text;
     }
-    text
+    let anew = crate::store::begin_anew(folder);
+    format!("{text}; `foghorn repair --data {}` saves what is whole; if nothing is, {anew}", folder.display())
 }
 
 /// glibc gives each of our threads an arena to allocate from, and keeps in each what its thread took most at any time: in a

@@ -80,13 +80,28 @@ pub(super) fn sync_folder(dir: &Path) -> std::io::Result<()> {
     if cfg!(unix) { File::open(dir)?.sync_all() } else { Ok(()) }
 }
 
+/// How to go on without what a folder holds. Its token stays.
+#[must_use]
+pub fn begin_anew(dir: &Path) -> String {
+    let at = dir.display();
+    format!("move {at}/{DATABASE}* and {at}/{MARKER} elsewhere to begin anew")
+}
+
+/// Whether a process holds this data folder; `None` where this user cannot tell.
+#[must_use]
+pub fn held(dir: &Path) -> Option<bool> {
+    use std::io::ErrorKind::{NotADirectory, NotFound};
+    match File::open(dir.join(LOCK)) {
+        Ok(file) => Some(!matches!(file.try_lock_shared(), Ok(()))),
+        Err(error) if matches!(error.kind(), NotFound | NotADirectory) => Some(false),
+        Err(_) => None,
+    }
+}
+
 /// Whether a process holds this data folder. What cannot be told counts as held.
 #[must_use]
 pub fn is_held(dir: &Path) -> bool {
-    match File::open(dir.join(LOCK)) {
-        Ok(file) => !matches!(file.try_lock_shared(), Ok(())),
-        Err(error) => error.kind() != std::io::ErrorKind::NotFound,
-    }
+    held(dir).unwrap_or(true)
 }
 
 pub(super) fn lock(dir: &Path) -> Result<File> {

@@ -29,7 +29,7 @@ pub use events::{
     Attempt, Doc, EventFate, EventId, EventRow, FateChange, Noise, Past, RowQuery, Rows, SentMessage, Term, WaitsWith,
     Wanted, noted,
 };
-pub use files::is_held;
+pub use files::{begin_anew, held, is_held};
 pub use reader::Reader;
 pub use repair::{Repaired, repair};
 pub use sqlite::Sqlite;

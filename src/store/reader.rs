@@ -14,6 +14,7 @@ const LOOKED_BACK: u64 = 200_000;
 #[derive(Debug)]
 pub struct Reader {
     connection: Connection,
+    path: PathBuf,
 }
 
 impl Reader {
@@ -29,7 +30,7 @@ impl Reader {
         }
         let connection = rows::connect_read_only(&path).map_err(|e| cannot(&e))?;
         rows::check_readable(&connection, &path)?;
-        Ok(Self { connection })
+        Ok(Self { connection, path })
     }
 
     /// The newest entry's position and its wall time; `None` while there is none.
@@ -39,6 +40,16 @@ impl Reader {
     pub fn newest(&self) -> Result<Option<(Seq, Timestamp)>> {
         let heads = rows::heads(&self.connection)?;
         Ok((heads.seq.0 > 0).then_some((heads.seq, heads.wall)))
+    }
+
+    /// Whether all tables are there, and the newest entries, so many, as they were written.
+    ///
+    /// # Errors
+    /// What is damaged.
+    pub fn check(&self, newest: u64) -> Result<()> {
+        rows::check_tables(&self.connection, &self.path)?;
+        let after = Seq(rows::heads(&self.connection)?.seq.0.saturating_sub(newest));
+        self.entries(after).try_for_each(|entry| entry.map(drop))
     }
 
     /// Wall time of a source's newest post among the last 200,000 entries.

@@ -3,6 +3,7 @@
 //! Rows are taken from wherever they stand, without the damaged file's own order. Journal entries, the snapshot and messages
 //! prove themselves by their checksums. What else there is can be made again: the processor folds the journal anew.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -38,6 +39,8 @@ pub struct Repaired {
     pub messages: [u64; 5],
     /// Messages found whose text is damaged.
     pub damaged_messages: u64,
+    /// Messages that were made once and of which nothing is there: removed by retention, or lost.
+    pub vanished_messages: u64,
     /// Where the engine goes on from: the snapshot's position. `None`: from the oldest entry kept.
     pub snapshot: Option<Seq>,
     /// How far the journal was judged was not to be read: it was taken from what had been judged at least.
@@ -58,6 +61,11 @@ pub fn repair(from: &Path, to: Option<&Path>) -> Result<Repaired> {
     if !damaged.exists() && !beside(&damaged, "-wal").exists() {
         return Err(named(&"it has no database"));
     }
+    let pages = Pages::open(&damaged, &beside(&damaged, "-wal"))?;
+    // Its rows would be read as this release's, and what they hold beyond that be lost.
+    if let Some(version) = pages.schema().filter(|version| *version > rows::VERSION) {
+        return Err(rows::newer(&damaged, version));
+    }
     let claimed = to.map(Folder::claim).transpose()?;
     let target = files::database(to.unwrap_or(from));
     if to.is_some() && target.exists() {
@@ -65,11 +73,12 @@ pub fn repair(from: &Path, to: Option<&Path>) -> Result<Repaired> {
     }
     let new = beside(&target, ".repairing");
     remove(&new);
-    let made = salvage(&damaged, &new);
+    let made = salvage(&pages, &new);
     if made.as_ref().map_or(true, |repaired| repaired.entries == 0 && repaired.messages.iter().sum::<u64>() == 0) {
         remove(&new);
         made?;
-        return Err(named(&"nothing of a Foghorn database was found in it, so nothing was changed"));
+        let nothing = "nothing of a Foghorn database was found in it, so nothing was changed; restore a backup, or";
+        return Err(named(&format!("{nothing} {}", files::begin_anew(from))));
     }
     let mut repaired = made?;
     let placed = || -> std::io::Result<Option<PathBuf>> {
@@ -116,18 +125,21 @@ fn set_aside(database: &Path) -> std::io::Result<PathBuf> {
     Ok(aside)
 }
 
-/// Writes what is whole in `damaged` to `new`.
-fn salvage(damaged: &Path, new: &Path) -> Result<Repaired> {
-    let pages = Pages::open(damaged, &beside(damaged, "-wal"))?;
+/// Writes what is whole in `pages` to `new`.
+fn salvage(pages: &Pages, new: &Path) -> Result<Repaired> {
     let connection = rows::open(new)?;
     let failed = |e: rusqlite::Error| Error::Fatal(format!("cannot write {}: {e}", new.display()));
-    let mut sieve = Sieve { connection: &connection, waiting: 0, heads: None, judged: 0, damaged_messages: 0 };
+    let mut sieve = Sieve { connection: &connection, waiting: 0, heads: None, judged: 0, damaged: BTreeSet::new() };
     connection.execute_batch("BEGIN").map_err(failed)?;
     pages.rows(|found| sieve.take(found).map_err(failed))?;
-    let (heads, judged, damaged_messages) = (sieve.heads, sieve.judged, sieve.damaged_messages);
+    let (heads, judged, damaged) = (sieve.heads, sieve.judged, sieve.damaged);
     connection.execute_batch("COMMIT; BEGIN").map_err(failed)?;
-    let mut repaired = Repaired { damaged_messages, ..Repaired::default() };
+    let mut repaired = Repaired::default();
     join(&connection, heads, judged, &mut repaired)?;
+    repaired.damaged_messages = lost_of(&connection, &damaged).map_err(failed)?;
+    let made = connection.query_row("SELECT id FROM heads", [], |row| row.get::<_, i64>(0)).map_err(failed)?;
+    let found = repaired.messages.iter().sum::<u64>() + repaired.damaged_messages;
+    repaired.vanished_messages = uint(made).saturating_sub(found);
     connection.execute_batch("COMMIT; PRAGMA wal_checkpoint(TRUNCATE)").map_err(failed)?;
     connection.close().map_err(|(_, e)| failed(e))?;
     Ok(repaired)
@@ -143,7 +155,8 @@ struct Sieve<'c> {
     heads: Option<Stood>,
     /// So far was judged at least.
     judged: i64,
-    damaged_messages: u64,
+    /// Messages of which a damaged copy was found.
+    damaged: BTreeSet<i64>,
 }
 
 impl Sieve<'_> {
@@ -159,7 +172,7 @@ impl Sieve<'_> {
                 if *crc == rows::checksum(&[body]) {
                     self.message(id, &columns)?;
                 } else {
-                    self.damaged_messages += 1;
+                    self.damaged.insert(id);
                 }
             }
             [Null, Blob(body), Int(crc)] if *crc == rows::checksum(&[body]) => {
@@ -261,6 +274,18 @@ fn join(connection: &Connection, heads: Option<Stood>, judged: i64, repaired: &m
         *kept = uint(number(&format!("SELECT count(*) FROM outbox WHERE state = {state}"))?.unwrap_or(0));
     }
     Ok(())
+}
+
+/// How many of these messages there is no whole copy of: each was written more than once. What has a number beyond the last
+/// was never a message.
+fn lost_of(connection: &Connection, damaged: &BTreeSet<i64>) -> rusqlite::Result<u64> {
+    let last: i64 = connection.query_row("SELECT id FROM heads", [], |row| row.get(0))?;
+    let mut kept = connection.prepare("SELECT 1 FROM outbox WHERE id = ?1")?;
+    let mut lost = 0;
+    for id in damaged.range(..=last) {
+        lost += u64::from(!kept.exists([id])?);
+    }
+    Ok(lost)
 }
 
 /// Where the journal begins: at the oldest entry that no long gap parts from the end.

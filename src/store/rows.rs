@@ -12,9 +12,9 @@ use super::{DeadLetter, Delivery, DeliveryId, Error, Fate, MessageFates, Result,
 use crate::model::{Journaled, Message, Name, Record, Seq, Timestamp};
 
 /// The schema this release writes.
-const VERSION: i64 = 3;
+pub(super) const VERSION: i64 = 3;
 /// Tells our database from any other: "FOGH".
-const APPLICATION: i64 = 0x464f_4748;
+pub(super) const APPLICATION: i64 = 0x464f_4748;
 
 /// A queued, delivered, digested, dead, discarded message: `outbox.state`.
 pub(super) const QUEUED: i64 = 0;
@@ -65,10 +65,23 @@ pub(super) type Fates = BTreeMap<Name, MessageFates>;
 
 /// What an error of SQLite means to the caller.
 pub(super) fn problem(error: &rusqlite::Error) -> Error {
+    use rusqlite::Error::{
+        FromSqlConversionFailure, IntegralValueOutOfRange, InvalidColumnType, QueryReturnedNoRows, Utf8Error,
+    };
+    // A row that is not there or not as it was written will not be at the next try either.
+    let is_other = matches!(
+        error,
+        QueryReturnedNoRows
+            | InvalidColumnType(..)
+            | FromSqlConversionFailure(..)
+            | IntegralValueOutOfRange(..)
+            | Utf8Error(..)
+    );
     match error.sqlite_error_code() {
         Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
             Error::Fatal(format!("the database is damaged: {error}"))
         }
+        None if is_other => Error::Fatal(format!("the database is damaged: {error}")),
         _ => Error::Transient(error.to_string()),
     }
 }
@@ -94,6 +107,7 @@ pub(super) fn open(path: &Path) -> Result<Connection> {
         }
         _ => Error::Fatal(format!("{}: {e}", path.display())),
     };
+    refuse_others(path)?;
     let mut connection = connect(path, 2_048).map_err(fatal)?;
     let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(fatal)?;
     let application: i64 = connection.pragma_query_value(None, "application_id", |row| row.get(0)).map_err(fatal)?;
@@ -121,9 +135,51 @@ pub(super) fn open(path: &Path) -> Result<Connection> {
             transaction.commit().map_err(fatal)?;
         }
         (_, APPLICATION, version) => return Err(newer(path, version)),
-        _ => return Err(Error::Fatal(format!("{} is not a Foghorn database", path.display()))),
+        _ => return Err(foreign(path)),
     }
+    check_tables(&connection, path)?;
     Ok(connection)
+}
+
+/// What each table must have. Without one of them, all would be taken and nothing told.
+const TABLES: &[(&str, &str)] = &[
+    ("journal", "seq, at, kind, source, body, crc"),
+    ("outbox", "id, dest, state, attempts, first_try, due, plain, why, settled_at, body, crc, message"),
+    ("snapshot", "seq, body, crc"),
+    ("seen", "seq, at, body, crc"),
+    ("fates", "dest, total, delivered, digested, dead, queued, discarded"),
+    ("heads", "one, seq, at, wall, cursor, id"),
+    ("events", "id, received, fate, why, waits, rules, alerts"),
+    ("told", "alert, delivery"),
+    ("attempts", "delivery, nth, at, state, why"),
+];
+
+/// Refuses a database of this release's schema that lacks a table or a column. One of an older release has fewer by right.
+pub(super) fn check_tables(connection: &Connection, path: &Path) -> Result<()> {
+    let version: i64 =
+        connection.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(|e| problem(&e))?;
+    if version != VERSION {
+        return Ok(());
+    }
+    for (table, columns) in TABLES {
+        connection
+            .prepare(&format!("SELECT {columns} FROM {table}"))
+            .map_err(|e| Error::Fatal(format!("{} is damaged: its table `{table}`: {e}", path.display())))?;
+    }
+    Ok(())
+}
+
+/// Refuses what a newer release or another program wrote before anything is written to it: setting a connection up does.
+fn refuse_others(path: &Path) -> Result<()> {
+    let Ok(connection) = connect_read_only(path) else { return Ok(()) };
+    let said = |pragma| connection.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0));
+    let tables = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get::<_, i64>(0));
+    match (tables, said("application_id"), said("user_version")) {
+        (Ok(1..), Ok(APPLICATION), Ok(version)) if version > VERSION => Err(newer(path, version)),
+        (Ok(1..), Ok(application), _) if application != APPLICATION => Err(foreign(path)),
+        // What cannot be read is told by who opens it.
+        _ => Ok(()),
+    }
 }
 
 /// A connection as every writer needs it. `cache` in KiB.
@@ -154,16 +210,22 @@ pub(super) fn connect_read_only(path: &Path) -> rusqlite::Result<Connection> {
 
 /// Refuses a schema this release cannot read.
 pub(super) fn check_readable(connection: &Connection, path: &Path) -> Result<()> {
-    let version: i64 =
-        connection.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(|e| problem(&e))?;
-    // Schemas 2 and 3 add what is not read here.
-    if (1..=VERSION).contains(&version) {
-        return Ok(());
+    let said =
+        |pragma| connection.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0)).map_err(|e| problem(&e));
+    let (application, version) = (said("application_id")?, said("user_version")?);
+    match (application, version) {
+        // Schemas 2 and 3 add what is not read here.
+        (APPLICATION, 1..=VERSION) => Ok(()),
+        (APPLICATION, _) => Err(newer(path, version)),
+        _ => Err(foreign(path)),
     }
-    Err(newer(path, version))
 }
 
-fn newer(path: &Path, version: i64) -> Error {
+fn foreign(path: &Path) -> Error {
+    Error::Fatal(format!("{} is not a Foghorn database", path.display()))
+}
+
+pub(super) fn newer(path: &Path, version: i64) -> Error {
     Error::Fatal(format!(
         "{} was written by a newer Foghorn (schema {version}; this one knows {VERSION}). Nothing was changed. Run that version, \
          or restore a backup from before the upgrade",

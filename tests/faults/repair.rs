@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::support::{Chat, Foghorn, SECRET, binary, device_event};
-use crate::world::{Chance, rules, told, until_told};
+use crate::world::{Chance, rules, told, until_sent, until_told};
 
 /// Devices 0 to 4 were told, 5 to 39 wait for a chat that is down; one silence is in force.
 async fn life(chat: &Chat) -> tempfile::TempDir {
@@ -68,6 +68,12 @@ fn refused(dir: &Path) -> String {
 
 fn devices(range: std::ops::Range<u32>) -> BTreeSet<String> {
     range.map(|n| format!("ap-{n}")).collect()
+}
+
+/// The numbers a report of `repair` says before and after this word.
+fn counted(said: &str, before: &str, after: &str) -> u64 {
+    let rest = said.split(before).nth(1).unwrap_or_else(|| panic!("no {before:?}: {said}"));
+    rest.split(after).next().unwrap().trim().parse().unwrap_or_else(|e| panic!("{before:?} {e}: {said}"))
 }
 
 /// The repaired folder serves: what waited is told, what was told is not told again, what comes is told.
@@ -138,6 +144,18 @@ async fn a_damaged_database_is_refused_and_what_is_whole_is_saved() {
         let (code, said) = run(dir.path(), &["repair"]);
         println!("damage {round}: {said}");
         assert_eq!(code, Some(0), "{said}");
+        let kept = counted(&said, "kept: ", " journal entries");
+        let (messages, lost) = (
+            counted(said.split("rules)\n").nth(1).unwrap(), "kept: ", " message"),
+            counted(&said, "entries, ", " stored"),
+        );
+        assert!(messages + lost <= 40, "of 40 messages: {said}");
+        // A flipped bit spoils one row, or all of a page of a few.
+        if round > 0 {
+            assert!(kept >= 10 && messages >= 10, "hardly anything was kept: {said}");
+        } else {
+            assert!(kept + messages >= 10, "hardly anything was kept of the half that is there: {said}");
+        }
         serves(dir.path(), &chat, &BTreeSet::new()).await;
     }
 
@@ -145,11 +163,85 @@ async fn a_damaged_database_is_refused_and_what_is_whole_is_saved() {
     for nothing in [&b""[..], b"this was never a database, whatever its name says"] {
         let dir = copy(sound.path());
         std::fs::write(file(dir.path()), nothing).unwrap();
-        refused(dir.path());
+        assert!(refused(dir.path()).contains("to begin anew"));
         let (code, said) = run(dir.path(), &["repair"]);
-        assert!(code == Some(1) && said.contains("nothing was changed"), "{code:?} {said}");
+        assert!(code == Some(1) && said.contains("nothing was changed") && said.contains("to begin anew"), "{said}");
         assert_eq!(std::fs::read(file(dir.path())).unwrap(), nothing);
+        // And so it is done.
+        for name in ["foghorn.db", "foghorn.marker"] {
+            std::fs::rename(dir.path().join("data").join(name), dir.path().join(name)).unwrap();
+        }
+        Foghorn::start_in(dir.path()).await.stop().await;
     }
+
+    // Of a newer release: what this one does not know of would be lost.
+    let dir = copy(sound.path());
+    rusqlite::Connection::open(file(dir.path())).unwrap().pragma_update(None, "user_version", 4).unwrap();
+    let before = std::fs::read(file(dir.path())).unwrap();
+    for said in [refused(dir.path()), run(dir.path(), &["repair"]).1, run(dir.path(), &["repair", "--to", "new"]).1] {
+        assert!(said.contains("newer Foghorn (schema 4") && said.contains("Nothing was changed"), "{said}");
+    }
+    assert_eq!(run(dir.path(), &["repair"]).0, Some(5));
+    assert!(std::fs::read(file(dir.path())).unwrap() == before, "not a byte was changed");
+    assert!(!dir.path().join("new").exists() && !dir.path().join("data/foghorn.db.damaged").exists());
+
+    // A table that is gone: without it all would be taken and nothing told.
+    for table in ["outbox", "events", "attempts"] {
+        let dir = copy(sound.path());
+        let database = rusqlite::Connection::open(file(dir.path())).unwrap();
+        database.execute_batch(&format!("DROP TABLE {table}; PRAGMA wal_checkpoint(TRUNCATE)")).unwrap();
+        drop(database);
+        let said = refused(dir.path());
+        assert!(
+            said.contains(&format!("is damaged: its table `{table}`")) && said.contains("foghorn repair"),
+            "{said}"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_flipped_bit_in_an_entry_is_met_while_it_serves_and_said_with_the_way_out() {
+    let chat = Chat::start().await;
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("rules.yaml"), rules(&chat, 100)).unwrap();
+    let foghorn = Foghorn::start_in(dir.path()).await;
+    for n in 0..20 {
+        foghorn.post("device-events", json!([device_event("AP_DISCONNECTED", n)])).await;
+    }
+    chat.wait_for(20).await;
+    // Killed: what was judged since the last snapshot is read again.
+    foghorn.kill();
+    let file = dir.path().join("data/foghorn.db");
+    let database = rusqlite::Connection::open(&file).unwrap();
+    database.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).unwrap();
+    drop(database);
+    let mut bytes = std::fs::read(&file).unwrap();
+    let at = bytes.windows(7).position(|part| part == b"\"ap-15\"").unwrap();
+    bytes[at + 5] ^= 1;
+    std::fs::write(&file, bytes).unwrap();
+    let said = refused(dir.path());
+    assert!(said.contains("has a wrong checksum") && said.contains("foghorn repair --data data"), "{said}");
+    let (code, said) = run(dir.path(), &["doctor"]);
+    assert!(
+        code == Some(3) && said.contains("wrong checksum") && said.contains("foghorn repair --data data"),
+        "{said}"
+    );
+    let (code, said) = run(dir.path(), &["repair"]);
+    assert!(code == Some(0) && said.contains("lost: 1 journal entries"), "{said}");
+    let before = told(&chat);
+    let foghorn = Foghorn::start_in(dir.path()).await;
+    foghorn.post("device-events", json!([device_event("AP_DISCONNECTED", 77)])).await;
+    assert!(until_told(&chat, &devices(77..78), Duration::from_secs(20)).await.is_empty());
+    assert_eq!(told(&chat)["ap-3"], before["ap-3"]);
+    foghorn.stop().await;
+}
+
+/// How many posts the journal has, as SQLite sees it.
+fn entries(dir: &Path) -> i64 {
+    let database = rusqlite::Connection::open(dir.join("data/foghorn.db")).unwrap();
+    let tables: i64 = database.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0)).unwrap();
+    let posts = || database.query_row("SELECT count(*) FROM journal WHERE kind = 0", [], |row| row.get(0)).unwrap();
+    if tables == 0 { 0 } else { posts() }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -168,10 +260,22 @@ async fn a_log_that_was_cut_gives_all_that_came_before_the_cut() {
     for (part, of) in [(9, 10), (1, 2)] {
         let dir = copy(dir.path());
         std::fs::write(dir.path().join("data/foghorn.db-wal"), &bytes[..bytes.len() * part / of]).unwrap();
-        let before = chat.taken().len();
+        let known = entries(dir.path());
+        println!("{part} of {of} of the log: {known} posts are there");
+        assert!(part < of - 1 || known >= 1, "most of the log is whole");
+        let before = told(&chat);
         let foghorn = Foghorn::start_in(dir.path()).await;
-        foghorn.post("device-events", json!([device_event("AP_DISCONNECTED", 50)])).await;
-        chat.wait_for(before + 1).await;
+        assert_eq!(entries(dir.path()), known, "what was there is still there");
+        foghorn.post("device-events", json!([device_event("AP_DISCONNECTED", 50 + part as u32)])).await;
+        let new = devices(50 + part as u32..51 + part as u32);
+        assert!(until_told(&chat, &new, Duration::from_secs(20)).await.is_empty());
+        crate::load::judged(&foghorn).await;
+        until_sent(&foghorn, Duration::from_secs(20)).await;
+        // A message whose settling was cut off is sent again; none is more than once.
+        for (name, times) in told(&chat).into_iter().filter(|(name, _)| !new.contains(name)) {
+            let again = times - before.get(&name).copied().unwrap_or_default();
+            assert!(again <= 1, "{name} was told {again} times more");
+        }
         foghorn.stop().await;
     }
 }

@@ -6,6 +6,7 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
+use crate::store::rows::APPLICATION;
 use crate::store::{Error, Result};
 
 /// The page size this release writes, should the file not tell its own.
@@ -62,6 +63,13 @@ impl Pages {
         let frames = log.as_ref().map_or_else(Vec::new, |log| frames(log, size));
         let newest = frames.iter().copied().collect();
         Ok(Self { pages: length(&file).div_ceil(size as u64), file, log, size, frames, newest })
+    }
+
+    /// The schema it says it is of, where its head is whole and a Foghorn wrote it.
+    pub(super) fn schema(&self) -> Option<i64> {
+        let head = self.read(1).filter(|head| head.starts_with(b"SQLite format 3\0"))?;
+        let said = |at: usize| i64::try_from(number(head.get(at..at + 4)?)).ok();
+        (said(68)? == APPLICATION).then(|| said(60)).flatten()
     }
 
     /// Every row of every page, of the log's pages too: the same row may come more than once, as it was at different times.
