@@ -152,9 +152,11 @@ fn patterns(reader: &mut Reader<'_>, field: &Field, key: &str, items: &[&Node]) 
             open = false;
             continue;
         }
-        match Pattern::parse(&known_word(reader, field, item.at, text)) {
-            Ok(pattern) => patterns.push(pattern),
-            Err(wrong) => reader.problems.error(item.at, wrong, ""),
+        let word = known_word(reader, field, item.at, text);
+        match Pattern::parse_within(&mut reader.patterns, &word) {
+            Some(Ok(pattern)) => patterns.push(pattern),
+            Some(Err(wrong)) => reader.problems.error(item.at, wrong, ""),
+            None => {}
         }
     }
     patterns

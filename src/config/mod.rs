@@ -13,7 +13,7 @@ use std::time::Duration;
 use crate::destination::DestinationSettings;
 use crate::model::{Name, Network, RulesRecord, Secret};
 use crate::render::Templates;
-use crate::rules::RuleSet;
+use crate::rules::{Allowance, RuleSet};
 use crate::source::SourceSettings;
 use crate::store::Retention;
 
@@ -228,7 +228,8 @@ impl Config {
         let dir = path.and_then(Path::parent).map(Path::to_owned).unwrap_or_default();
         let zone = jiff::tz::TimeZone::system();
         let problems = Collector::new(&file, text);
-        let mut reader = Reader { problems, env, dir, literal_secrets: false, offline, zone };
+        let mut reader =
+            Reader { problems, env, dir, literal_secrets: false, offline, zone, patterns: Allowance::default() };
         let config = resolve(text, path, &mut reader);
         if reader.literal_secrets
             && on_disk
@@ -314,6 +315,7 @@ pub fn rules_from_record(record: &RulesRecord) -> Option<RuleSet> {
         literal_secrets: false,
         offline: true,
         zone: jiff::tz::TimeZone::system(),
+        patterns: Allowance::default(),
     };
     let root = raw::parse(&record.text, &mut reader.problems)?;
     let file = reader.section(&root, keys::FILE, "the file")?;

@@ -31,16 +31,24 @@ pub struct Problem {
     pub help: Option<String>,
     /// Whether it keeps Foghorn from starting.
     pub level: Level,
-    /// The line as it is shown: secrets masked.
+    /// The line as it is shown: secrets masked, and a long one cut.
     shown: Option<String>,
+    /// How many characters of it stand before the caret.
+    indent: usize,
 }
+
+/// Of a longer line only so many characters are shown, so many of them before the caret.
+const SHOWN: usize = 200;
+const BEFORE: usize = 80;
+/// What is wrong may repeat what stands there: so much of it.
+const SAID: usize = 1_000;
 
 impl Problem {
     /// A problem with a file as a whole: of templates, say, which others check.
     #[must_use]
     pub fn about(file: &str, what: &str, help: Option<&str>) -> Self {
         let (file, what, help) = (file.to_owned(), mask_urls(what), help.map(str::to_owned));
-        Self { file, line: 0, column: 0, width: 0, what, help, level: Level::Error, shown: None }
+        Self { file, line: 0, column: 0, width: 0, what, help, level: Level::Error, shown: None, indent: 0 }
     }
 }
 
@@ -58,7 +66,7 @@ impl fmt::Display for Problem {
         };
         let number = self.line.to_string();
         let margin = " ".repeat(number.len());
-        let indent = " ".repeat(usize::try_from(self.column.saturating_sub(1)).unwrap_or_default());
+        let indent = " ".repeat(self.indent);
         let caret = format!("{indent}{} {help}", "^".repeat(self.width.max(1)));
         write!(f, "\n{margin} |\n{number} | {shown}\n{margin} | {}", caret.trim_end())
     }
@@ -79,6 +87,7 @@ impl From<TemplateProblem> for Problem {
             help: problem.help,
             level: Level::Error,
             shown: None,
+            indent: 0,
         }
     }
 }
@@ -126,10 +135,11 @@ impl<'a> Collector<'a> {
             line: at.line,
             column: at.column,
             width: at.width,
-            what: visible(&mask_urls(&what)),
-            help: (!help.is_empty()).then_some(help),
+            what: cut(visible(&mask_urls(&what)), SAID),
+            help: (!help.is_empty()).then(|| cut(help, SAID)),
             level,
             shown: None,
+            indent: 0,
         });
     }
 
@@ -154,7 +164,7 @@ impl<'a> Collector<'a> {
         found.sort_by_key(|p| (p.line, p.column, p.level));
         found.dedup();
         for problem in &mut found {
-            problem.shown = self.shown(problem.line, problem.column, &mut problem.width);
+            self.show(problem);
         }
         found
     }
@@ -179,21 +189,44 @@ impl<'a> Collector<'a> {
         }
     }
 
-    /// The line, masked, and the caret kept inside it.
-    fn shown(&self, line: u64, column: u64, width: &mut usize) -> Option<String> {
-        let index = usize::try_from(line.checked_sub(1)?).ok()?;
-        let text = self.lines.get(index)?;
+    /// The line, masked, cut around the caret, and the caret kept inside it.
+    fn show(&self, problem: &mut Problem) {
+        let Some(index) = problem.line.checked_sub(1).and_then(|index| usize::try_from(index).ok()) else { return };
+        let Some((text, lines)) = self.lines.get(index).zip(self.lines.get(..=index)) else { return };
         let mut masked: Vec<char> = mask_urls(text).chars().collect();
-        if self.guess && in_secret_place(self.lines.get(..=index)?) {
+        if self.guess && in_secret_place(lines) {
             mask_values(&mut masked);
         }
-        self.mask_secrets(line, '*', &mut masked);
+        self.mask_secrets(problem.line, '*', &mut masked);
         // A tab is one column for us and several on a terminal.
         masked.iter_mut().filter(|c| c.is_control()).for_each(|c| *c = ' ');
-        let left = masked.len().saturating_sub(usize::try_from(column.saturating_sub(1)).unwrap_or_default());
-        *width = (*width).clamp(1, left.max(1));
-        Some(masked.into_iter().collect::<String>().trim_end().to_owned())
+        let mut indent = usize::try_from(problem.column.saturating_sub(1)).unwrap_or_default();
+        if masked.len() > SHOWN {
+            let from = indent.saturating_sub(BEFORE).min(masked.len());
+            masked.drain(..from);
+            indent -= from;
+            if from > 0 {
+                masked.iter_mut().take(1).for_each(|c| *c = '…');
+            }
+            if masked.len() > SHOWN {
+                masked.truncate(SHOWN);
+                masked.push('…');
+            }
+        }
+        let left = masked.len().saturating_sub(indent);
+        problem.width = problem.width.clamp(1, left.max(1));
+        problem.indent = indent;
+        problem.shown = Some(masked.into_iter().collect::<String>().trim_end().to_owned());
     }
+}
+
+/// At most so many characters of it.
+fn cut(mut text: String, most: usize) -> String {
+    if let Some((at, _)) = text.char_indices().nth(most) {
+        text.truncate(at);
+        text.push('…');
+    }
+    text
 }
 
 /// The lines as YAML counts them: a carriage return ends one by itself, too. Secrets are masked by these numbers.
@@ -279,6 +312,10 @@ fn mask_values(line: &mut [char]) {
 
 /// The nearest of `known`, when it is near enough to be meant.
 pub(super) fn nearest<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
+    // No word is so long; comparing takes memory by its length.
+    if word.len() > 200 {
+        return None;
+    }
     let folded = word.to_lowercase();
     let best = known.into_iter().map(|k| (strsim::damerau_levenshtein(&folded, &k.to_lowercase()), k)).min()?;
     (best.0 <= 1 + word.chars().count() / 5).then_some(best.1)

@@ -7,6 +7,7 @@ use super::keys::{Key, LATER};
 use super::problem::{Collector, did_you_mean};
 use super::raw::{At, Node, Tree};
 use crate::model::{Field, Secret, parse_duration};
+use crate::rules::Allowance;
 
 /// Headers whose values nobody keeps secret.
 pub(super) const PUBLIC_HEADERS: &[&str] = &["accept", "content-type", "user-agent"];
@@ -21,6 +22,8 @@ pub(super) struct Reader<'a> {
     pub(super) offline: bool,
     /// Whose clocks calendars mean where they name no zone: this machine's.
     pub(super) zone: jiff::tz::TimeZone,
+    /// What the regular expressions of the file may still take.
+    pub(super) patterns: Allowance,
 }
 
 /// Stands for a secret that is missing where nothing is sent.

@@ -152,6 +152,46 @@ fn bombs_are_refused_within_a_second() {
     }
 }
 
+#[test]
+fn patterns_that_would_take_long_together_are_refused_at_the_line_where_it_is_too_much() {
+    let rules = |count: usize, pattern: &str| {
+        let rule =
+            |n: usize| format!("  - {{name: r{n}, match: {{type: '/{}/'}}}}\n", pattern.replace('N', &n.to_string()));
+        format!("destinations: {{c: {{console: {{}}}}}}\nrules:\n{}", (0..count).map(rule).collect::<String>())
+    };
+    for (text, line, what) in [
+        (rules(600, "[\\w\\pL]{80,130}N"), 19, "more than 16 large regular expressions"),
+        (rules(600, "^xN$"), 503, "more than 500 regular expressions"),
+    ] {
+        let start = worked();
+        let found = Config::parse(&text, None, &none).unwrap_err();
+        let took = worked().saturating_sub(start);
+        assert!(took < Duration::from_secs(if cfg!(debug_assertions) { 15 } else { 1 }), "{took:?}");
+        let last = found.0.iter().rfind(|problem| problem.level == Level::Error).unwrap();
+        assert!(last.line == line && last.what.contains(what), "{last}");
+    }
+    // What people write is far from it.
+    let fine = Config::parse(&rules(100, "^(ap|sw)-[a-z0-9]+-N$"), None, &none);
+    assert!(fine.is_ok(), "{}", fine.unwrap_err());
+}
+
+#[test]
+fn a_long_line_is_shown_around_the_caret_only() {
+    let long = "x".repeat(1 << 20);
+    for text in [
+        format!("rules:\n  - {{name: \"{long}\", mtach: {{}}}}\n"),
+        format!("rules:\n  - {{name: a, match: {{severity: {long}}}}}\n"),
+    ] {
+        let said = Config::parse(&text, None, &none).unwrap_err().to_string();
+        assert!(said.len() < 20_000, "{}", said.len());
+        let lines: Vec<&str> = said.lines().collect();
+        let caret = lines.iter().position(|line| line.contains('^')).unwrap();
+        let at = |line: &str| line.chars().position(|c| c == '^').unwrap();
+        let under: String = lines[caret - 1].chars().skip(at(lines[caret])).take(5).collect();
+        assert!(["mtach", "xxxxx", "{name"].contains(&under.as_str()), "{under}: {}", lines[caret - 1]);
+    }
+}
+
 /// The processor time that this thread has used.
 fn worked() -> Duration {
     let stat = fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();

@@ -22,7 +22,7 @@ pub use calendar::{Daily, MIDNIGHT, Minute, Part, Period, TimeInterval, moment};
 pub use index::Index;
 pub use matcher::{Matcher, Mismatch, Test};
 pub use pattern::Pattern;
-pub(crate) use pattern::{fold, mac};
+pub(crate) use pattern::{Allowance, fold, mac};
 pub use topology::{Cycle, Topology};
 pub use when::{When, WhenProblem};
 

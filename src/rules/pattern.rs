@@ -68,10 +68,11 @@ pub struct Expression {
 }
 
 impl Expression {
-    fn new(pattern: &str) -> Result<Self, String> {
+    fn new(pattern: &str, mut compile: impl FnMut(&str) -> Result<Regex, String>) -> Result<Self, String> {
         // What is wrong is said of what was written.
         let written = compile(pattern)?;
-        let regex = compile(&either_hyphen(pattern)).unwrap_or(written);
+        let either = either_hyphen(pattern);
+        let regex = if either == pattern { written } else { self::compile(&either).unwrap_or(written) };
         Ok(Self { written: pattern.to_owned(), regex })
     }
 }
@@ -150,13 +151,26 @@ impl Pattern {
     /// # Errors
     /// One line that says what is wrong with the regular expression.
     pub fn parse(text: &str) -> Result<Self, String> {
+        Self::read(text, compile)
+    }
+
+    /// As [`Self::parse`], while the file's regular expressions are within this allowance. `None`: it is used up, and that
+    /// was said before.
+    pub(crate) fn parse_within(allowance: &mut Allowance, text: &str) -> Option<Result<Self, String>> {
+        if allowance.over && text.starts_with('/') {
+            return None;
+        }
+        Some(Self::read(text, |pattern| allowance.compile(pattern)))
+    }
+
+    fn read(text: &str, compile: impl FnMut(&str) -> Result<Regex, String>) -> Result<Self, String> {
         if let Some(inner) = text.strip_prefix('/') {
             let Some(pattern) = inner.strip_suffix('/').filter(|_| text.len() > 2) else {
                 return Err(format!(
                     "unfinished regular expression `{text}`: it begins with / and must end with /; quote it"
                 ));
             };
-            return Expression::new(pattern).map(Self::Regex);
+            return Expression::new(pattern, compile).map(Self::Regex);
         }
         if text.contains('*') {
             return Ok(Self::Glob(Glob::new(text)));
@@ -224,17 +238,63 @@ pub(crate) fn mac(text: &str) -> Option<String> {
     (hex.len() == 12 && hex.bytes().all(|b| b.is_ascii_hexdigit())).then(|| hex.to_ascii_lowercase())
 }
 
-pub(super) fn compile(pattern: &str) -> Result<Regex, String> {
-    RegexBuilder::new(pattern).case_insensitive(true).size_limit(1 << 20).dfa_size_limit(1 << 20).build().map_err(|e| {
-        match e {
-            regex::Error::CompiledTooBig(_) => format!("the regular expression `{pattern}` is too large"),
-            regex::Error::Syntax(text) => {
-                let last = text.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
-                format!("`{pattern}` is not a regular expression: {last}")
-            }
-            other => format!("`{pattern}` is not a regular expression: {other}"),
+/// Bytes that a compiled regular expression may take, and what hardly any of them does.
+const LARGEST: usize = 1 << 20;
+const USUAL: usize = 1 << 16;
+/// So many of them may be in one file, and so many may be larger than usual: all are in memory at once.
+const MOST: u32 = 500;
+const MOST_LARGE: u32 = 16;
+
+/// What the regular expressions of one file may take together: compiling costs time and memory before anything can match.
+#[derive(Debug, Default)]
+pub(crate) struct Allowance {
+    taken: u32,
+    large: u32,
+    over: bool,
+}
+
+impl Allowance {
+    fn compile(&mut self, pattern: &str) -> Result<Regex, String> {
+        self.taken += 1;
+        if self.taken > MOST {
+            self.over = true;
+            return Err(format!(
+                "more than {MOST} regular expressions in one file: this one and what follows was not read"
+            ));
         }
-    })
+        match build(pattern, USUAL) {
+            Err(regex::Error::CompiledTooBig(_)) => {}
+            usual => return usual.map_err(|e| wrong(pattern, e)),
+        }
+        self.large += 1;
+        if self.large > MOST_LARGE {
+            self.over = true;
+            return Err(format!(
+                "more than {MOST_LARGE} large regular expressions in one file: this one and what follows was not read; \
+                 `\\w` and `{{80,130}}` make them large, `[a-z0-9]` and `*` do not"
+            ));
+        }
+        compile(pattern)
+    }
+}
+
+fn build(pattern: &str, size: usize) -> Result<Regex, regex::Error> {
+    RegexBuilder::new(pattern).case_insensitive(true).size_limit(size).dfa_size_limit(LARGEST).build()
+}
+
+pub(super) fn compile(pattern: &str) -> Result<Regex, String> {
+    build(pattern, LARGEST).map_err(|e| wrong(pattern, e))
+}
+
+fn wrong(pattern: &str, error: regex::Error) -> String {
+    match error {
+        regex::Error::CompiledTooBig(_) => format!("the regular expression `{pattern}` is too large"),
+        regex::Error::Syntax(text) => {
+            let last = text.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
+            format!("`{pattern}` is not a regular expression: {last}")
+        }
+        other => format!("`{pattern}` is not a regular expression: {other}"),
+    }
 }
 
 #[cfg(test)]
