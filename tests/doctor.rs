@@ -113,3 +113,67 @@ async fn each_thing_that_is_wrong_is_found() {
     assert!(!said.contains("/canary"), "{said}");
     assert_eq!(doctor(folder.path(), &["--env-file", "gone"]).await.0, 2);
 }
+
+/// Findings without a line that says what to do.
+fn helpless(said: &str) -> Vec<&str> {
+    let lines: Vec<&str> = said.lines().collect();
+    let grave = |line: &str| line.starts_with("PROBLEM ") || line.starts_with("warning ");
+    let without = |n: &usize| !lines.get(n + 1).is_some_and(|next| next.starts_with("         = "));
+    (0..lines.len()).filter(|n| grave(lines[*n])).filter(without).map(|n| lines[n]).collect()
+}
+
+#[tokio::test]
+async fn each_finding_says_what_to_do() {
+    let chat = Chat::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &[u8]| std::fs::write(folder.path().join(name), text).unwrap();
+    let fine = rules(free(), &format!("  c: {{webhook: {{url: \"{}\"}}}}\n", chat.url("/x")));
+    let said = async |args: &[&str], code: i32, mark: &str, text: &str, help: &str| {
+        let (found, said) = doctor(folder.path(), args).await;
+        assert_eq!(found, code, "{said}");
+        has(&said, mark, text);
+        assert!(said.contains(help), "no {help:?} in\n{said}");
+        assert_eq!(helpless(&said), [""; 0], "{said}");
+    };
+    said(&["--config", "gone.yaml"], 3, "PROBLEM", "config: gone.yaml", "--config").await;
+    write("rules.yaml", b"rules: [");
+    said(&[], 3, "PROBLEM", "config: rules.yaml", "foghorn check").await;
+    write("rules.yaml", rules(free(), "  c: {webhook: {url: \"env:CANARY\"}}\n").as_bytes());
+    said(&[], 3, "warning", "destination c: not asked", "--env-file").await;
+    write("rules.yaml", fine.as_bytes());
+    said(&["--quick"], 3, "PROBLEM", "server: none runs", "systemctl start foghorn").await;
+
+    // What stands where the data folder should be.
+    write("data", b"");
+    said(&[], 3, "PROBLEM", "data folder: data is not a folder", "--data").await;
+    said(&[], 3, "warning", "server: none can run on data", "--data").await;
+    said(&[], 3, "ok", "port: ", "is free").await;
+    std::fs::remove_file(folder.path().join("data")).unwrap();
+    std::fs::create_dir(folder.path().join("data")).unwrap();
+    write("data/token", b"");
+    said(&[], 3, "PROBLEM", "token: data/token: this is no token", "delete it").await;
+    std::fs::remove_file(folder.path().join("data/token")).unwrap();
+    write("data/foghorn.db", &[0x5a; 8_192]);
+    said(&[], 3, "PROBLEM", "journal: ", "foghorn repair --data data").await;
+    std::fs::remove_file(folder.path().join("data/foghorn.db")).unwrap();
+    let other = rusqlite::Connection::open(folder.path().join("data/foghorn.db")).unwrap();
+    other.execute_batch("CREATE TABLE other (x)").unwrap();
+    drop(other);
+    said(&[], 3, "PROBLEM", "not a Foghorn database", "another program's file").await;
+}
+
+#[tokio::test]
+async fn an_address_that_leads_to_another_program_is_no_foghorn() {
+    // It answers "ok" to everything, as many do.
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let other = listener.local_addr().unwrap();
+    tokio::spawn(warp::serve(warp::Filter::map(warp::any(), || "ok")).incoming(listener).run());
+    let chat = Chat::start().await;
+    let destination = format!("  chat: {{webhook: {{url: \"{}\"}}}}\n", chat.url("/x"));
+    let to = |url: &str| rules(0, &destination).replacen("server: {", &format!("server: {{public_url: \"{url}\", "), 1);
+    let foghorn = Foghorn::start(&to(&format!("http://{other}"))).await;
+    has(&doctor(&foghorn.dir, &[]).await.1, "warning", "answers 200, and not as Foghorn does");
+    std::fs::write(foghorn.dir.join("rules.yaml"), to(&foghorn.address)).unwrap();
+    has(&doctor(&foghorn.dir, &[]).await.1, "ok", "leads to a Foghorn");
+    foghorn.stop().await;
+}

@@ -85,6 +85,8 @@ async fn look(config: Option<Config>, data: Option<PathBuf>) -> Vec<Finding> {
         }
         let (dir, also) = (folder.clone(), config.clone());
         start("data folder", blocking(move || machine::folder(&dir, size)));
+        let dir = folder.clone();
+        start("token", blocking(move || server::token(&dir).into_iter().collect()));
         let sources = also.map(|c| c.sources.iter().map(|s| s.name.clone()).collect()).unwrap_or_default();
         let dir = folder.clone();
         start("journal", blocking(move || server::journal(&dir, sources, clock.wall())));
@@ -100,13 +102,23 @@ async fn look(config: Option<Config>, data: Option<PathBuf>) -> Vec<Finding> {
         }
         let asked: Vec<_> = config.destinations.iter().cloned().map(|d| tokio::spawn(away::destination(d))).collect();
         for (settings, asked) in config.destinations.iter().zip(asked) {
-            let failed = |_| (Finding::problem(&away::name(settings), "the check broke off", ""), None);
+            let failed = |_| {
+                (
+                    Finding::problem(
+                        &away::name(settings),
+                        "the check broke off",
+                        "ask again; if it does so each time, that is a bug",
+                    ),
+                    None,
+                )
+            };
             let (finding, skew) = asked.await.unwrap_or_else(failed);
             findings.push(finding);
             skews.extend(skew);
         }
     }
-    let mut first = vec![machine::clock(clock.wall(), machine::zone(), &skews)];
+    let ages = config.iter().flat_map(|config| config.sources.iter().filter_map(|source| source.max_event_age));
+    let mut first = vec![machine::clock(clock.wall(), machine::zone(), &skews, ages.min())];
     for one in under_way {
         first.extend(one.await.unwrap_or_default());
     }
@@ -127,7 +139,7 @@ async fn within_all(check: &str, work: Work) -> Vec<Finding> {
 }
 
 async fn within(check: &str, work: impl Future<Output = Finding>) -> Finding {
-    let late = |_| Finding::problem(check, "no answer within 5 s", "");
+    let late = |_| Finding::problem(check, "no answer within 5 s", server::RESTART);
     tokio::time::timeout(LIMIT, work).await.unwrap_or_else(late)
 }
 
@@ -137,7 +149,7 @@ fn read_config(path: Option<&Path>, env: &Lookup) -> (Option<Config>, Vec<Findin
         let finding = |problem: &config::Problem| {
             let place = if problem.line == 0 { String::new() } else { format!(":{}", problem.line) };
             let what = format!("{}{place}: {}", problem.file, problem.what);
-            let help = problem.help.clone().unwrap_or_default();
+            let help = problem.help.clone().unwrap_or_else(|| what_to_do(problem).to_owned());
             match problem.level {
                 Level::Warning => Finding::warning("config", what, help),
                 Level::Error => Finding::problem("config", what, help),
@@ -159,6 +171,14 @@ fn read_config(path: Option<&Path>, env: &Lookup) -> (Option<Config>, Vec<Findin
         }
         // What does not need the missing secrets is still looked at.
         Err(problems) => (Config::load_offline(path, env).ok(), said(problems)),
+    }
+}
+
+/// What to do about a problem of the file that does not say so itself.
+fn what_to_do(problem: &config::Problem) -> &'static str {
+    match problem.line {
+        0 => "is it there, and may this user read it? --config names another",
+        _ => "mend that line: `foghorn check` shows it",
     }
 }
 

@@ -37,6 +37,7 @@ mod tune_api;
 pub use door::{Access, Door};
 #[doc(hidden)]
 pub use framing::has_two_ends;
+pub use ops::HEALTHY;
 pub use silences::Silencing;
 pub use tune_api::Tuner;
 

@@ -13,9 +13,13 @@ use super::silences::Problem;
 use super::{Peer, Refused, State, plain, reading};
 use crate::store::Store;
 
+/// What `/healthz` answers, as no other program does: who asks a public address learns whether it leads to a Foghorn, and nothing
+/// of its version.
+pub const HEALTHY: &str = "foghorn: ok";
+
 /// The routes.
 pub(super) fn routes<S: Store>(state: &State<S>) -> BoxedFilter<(Response,)> {
-    let healthz = get("healthz").map(|| plain(StatusCode::OK, "ok"));
+    let healthz = get("healthz").map(|| plain(StatusCode::OK, HEALTHY));
     let ready = state.ready.clone();
     let readyz = get("readyz").and(watcher(state)).untuple_one().map(move || {
         if *ready.borrow() {

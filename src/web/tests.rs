@@ -324,7 +324,8 @@ async fn what_of_us_is_seen_and_by_whom() {
         let (status, _, headers) = request(&world, "DELETE", path, afar(), &[], "").await;
         assert_eq!((status, headers["allow"].to_str().unwrap()), (405, "GET, HEAD"), "{path}");
     }
-    assert_eq!(request(&world, "GET", "/healthz", afar(), &[], "").await.0, 200);
+    let (status, text, _) = request(&world, "GET", "/healthz", afar(), &[], "").await;
+    assert_eq!((status, text.trim()), (200, "foghorn: ok"), "what only Foghorn answers, and no version");
     for path in [
         "/nothing",
         "/mist/a/b",

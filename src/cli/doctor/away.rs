@@ -11,6 +11,7 @@ use crate::clock::Clock;
 use crate::destination::http::{Http, is_local};
 use crate::destination::{DestinationSettings, Kind, Reply};
 use crate::model::Secret;
+use crate::web::HEALTHY;
 
 /// How a destination is called in findings.
 pub(super) fn name(settings: &DestinationSettings) -> String {
@@ -26,11 +27,21 @@ pub(super) async fn destination(settings: DestinationSettings) -> (Finding, Opti
         Kind::Console => return (Finding::ok(&check, "prints here; nobody else is told"), None),
     };
     let Some(origin) = origin(url) else {
-        return (Finding::problem(&check, "its URL is not a URL", ""), None);
+        return (
+            Finding::problem(&check, "its URL is not a URL", "write it as in https://hooks.slack.com/services/…"),
+            None,
+        );
     };
     // What stands for a secret that is missing; the config's findings say which.
     if origin.host_str() == Some("missing.invalid") {
-        return (Finding::warning(&check, "not asked: its URL is missing", ""), None);
+        return (
+            Finding::warning(
+                &check,
+                "not asked: its URL is missing",
+                "set what the finding of `config` names: doctor reads --env-file as the service does",
+            ),
+            None,
+        );
     }
     let clock = Clock::system();
     let left = || LIMIT.saturating_sub(clock.elapsed());
@@ -115,7 +126,7 @@ pub(super) async fn public_url(url: &str, runs: bool) -> Finding {
         return Finding::problem(CHECK, "not a URL", "write it as in https://foghorn.example.net");
     };
     match Http::new(true).look(Method::GET, healthz, LIMIT).await {
-        Reply::Http { status: 200, body, .. } if body.trim() == "ok" => {
+        Reply::Http { status: 200, body, .. } if body.trim() == HEALTHY => {
             Finding::ok(CHECK, format!("{url} leads to a Foghorn"))
         }
         Reply::Http { status, .. } if !runs => {

@@ -5,6 +5,7 @@ use std::io::{ErrorKind, Write as _};
 use std::net::SocketAddr;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
+use std::time::Duration;
 
 use super::report::Finding;
 use crate::config::Config;
@@ -29,12 +30,33 @@ pub(super) fn zone() -> Result<String, String> {
     Ok(zone.iana_name().unwrap_or("of no name").to_owned())
 }
 
-/// `skews`: how many seconds each destination's clock is ahead of ours, by its name.
-pub(super) fn clock(now: Timestamp, zone: Result<String, String>, skews: &[(String, i64)]) -> Finding {
+/// `skews`: how many seconds each destination's clock is ahead of ours, by its name. `oldest`: what is older is not told.
+pub(super) fn clock(
+    now: Timestamp,
+    zone: Result<String, String>,
+    skews: &[(String, i64)],
+    oldest: Option<Duration>,
+) -> Finding {
     const SET: &str = "switch on NTP: timedatectl set-ntp true";
     let said = now.rfc3339();
     if !(BUILT..FAR).contains(&now) {
         return Finding::problem("clock", format!("this machine says it is {said}"), SET);
+    }
+    // Where destinations differ, one of them is wrong; the nearest is believed.
+    let nearest = skews.iter().min_by_key(|(_, seconds)| seconds.abs());
+    if let Some((name, off)) = nearest
+        && *off < 0
+        && oldest.is_some_and(|oldest| off.unsigned_abs() > oldest.as_secs())
+    {
+        let span = human_duration(Duration::from_secs(off.unsigned_abs()));
+        let what = format!(
+            "{said}: {span} ahead of the clock of {name}: all that Mist says looks too old, and nothing is told"
+        );
+        return Finding::problem(
+            "clock",
+            what,
+            format!("{SET}; or `max_event_age: never` where no clock can be trusted"),
+        );
     }
     let zone = match zone {
         Ok(zone) => zone,
@@ -43,11 +65,10 @@ pub(super) fn clock(now: Timestamp, zone: Result<String, String>, skews: &[(Stri
             return Finding::warning("clock", what, "set one: timedatectl set-timezone Europe/Berlin");
         }
     };
-    // Where destinations differ, one of them is wrong; the nearest is believed.
-    match skews.iter().min_by_key(|(_, seconds)| seconds.abs()) {
+    match nearest {
         Some((name, off)) if off.abs() > SKEW_SECONDS => {
             let way = if *off > 0 { "behind" } else { "ahead of" };
-            let span = human_duration(std::time::Duration::from_secs(off.unsigned_abs()));
+            let span = human_duration(Duration::from_secs(off.unsigned_abs()));
             Finding::warning("clock", format!("{said}: {span} {way} the clock of {name}"), SET)
         }
         Some((name, _)) => Finding::ok("clock", format!("{said}, zone {zone}; agrees with {name}")),
@@ -56,7 +77,12 @@ pub(super) fn clock(now: Timestamp, zone: Result<String, String>, skews: &[(Stri
 }
 
 pub(super) fn port(listen: SocketAddr, folder: &Path) -> Finding {
-    if store::is_held(folder) {
+    let held = store::held(folder);
+    if held.is_none() {
+        let what = format!("whether a server runs on {} cannot be told by this user", folder.display());
+        return Finding::warning("port", what, AS_USER);
+    }
+    if held == Some(true) {
         return match Address::read(folder) {
             Some(address) if address.port() == listen.port() || listen.port() == 0 => {
                 Finding::ok("port", format!("the server listens on {address}"))
@@ -82,7 +108,7 @@ pub(super) fn port(listen: SocketAddr, folder: &Path) -> Finding {
                 ),
                 ErrorKind::PermissionDenied => "ports below 1024 are for root: take 8080, and a proxy before it".into(),
                 ErrorKind::AddrNotAvailable => "this machine has no such address: see `ip address`".into(),
-                _ => String::new(),
+                _ => "choose another in `server.listen`".into(),
             };
             Finding::problem("port", format!("cannot listen on {listen}: {error}"), help)
         }

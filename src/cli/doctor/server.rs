@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use reqwest::StatusCode;
 
-use super::report::Finding;
+use super::report::{Finding, Mark};
 use crate::destination::http;
 use crate::model::{Name, Secret, Timestamp, human_duration, plural};
 use crate::store::{self, Reader};
@@ -14,6 +14,10 @@ use crate::web::access::{self, Address};
 
 /// A network that sends nothing for longer is unusual.
 const QUIET: Duration = Duration::from_secs(86_400);
+/// So many of the newest entries are read and their checksums asked.
+const ENTRIES: u64 = 300;
+pub(super) const RESTART: &str = "restart it: systemctl restart foghorn; its log may say why: journalctl -u foghorn";
+const START: &str = "start it: systemctl start foghorn; if it runs, is this its data folder? --data names another";
 const PORTAL: &str =
     "in Mist's portal, look at the webhook: its URL, its topics, whether it is enabled; and press its test";
 
@@ -24,15 +28,14 @@ pub(super) fn journal(dir: &Path, sources: Vec<Name>, now: Timestamp) -> Vec<Fin
         return vec![Finding::ok("journal", "none yet: the first start makes it")];
     }
     let damaged = |what: String| {
-        let help = "stop the server, keep a copy of the folder, and restore a backup (docs/install.md); a newer \
-                    database wants a newer Foghorn";
+        let help = way_out(dir, &what);
         vec![Finding::problem("journal", what, help)]
     };
     let reader = match Reader::open(dir) {
         Ok(reader) => reader,
         Err(error) => return damaged(error.to_string()),
     };
-    let newest = match reader.newest() {
+    let newest = match reader.check(ENTRIES).and_then(|()| reader.newest()) {
         Ok(newest) => newest,
         Err(error) => return damaged(error.to_string()),
     };
@@ -46,10 +49,40 @@ pub(super) fn journal(dir: &Path, sources: Vec<Name>, now: Timestamp) -> Vec<Fin
             Ok(Some(at)) if now.since(at) > QUIET => Finding::warning(&check, ago(now, at), PORTAL),
             Ok(Some(at)) => Finding::ok(&check, ago(now, at)),
             Ok(None) => Finding::warning(&check, "nothing that is still kept", PORTAL),
-            Err(error) => Finding::problem(&check, error.to_string(), ""),
+            Err(error) => Finding::problem(&check, error.to_string(), way_out(dir, &error.to_string())),
         });
     }
     findings
+}
+
+/// What to do about a database that cannot be used.
+fn way_out(dir: &Path, what: &str) -> String {
+    const BACKUP: &str = "restore a backup (docs/install.md)";
+    let at = dir.display();
+    if what.contains("newer Foghorn") {
+        return "install that version again, or restore a backup from before the upgrade (docs/install.md)".to_owned();
+    }
+    if what.contains("not a Foghorn database") {
+        return "another program's file: does `server.data` name the right folder? If so, move it away".to_owned();
+    }
+    if what.to_lowercase().contains("permission denied") {
+        return super::machine::AS_USER.to_owned();
+    }
+    if !dir.join("foghorn.db").exists() || what.contains("it is empty") {
+        return format!("{BACKUP}, or {}", store::begin_anew(dir));
+    }
+    format!(
+        "stop the server; `foghorn repair --data {at}` saves what is whole and keeps the damaged file\n\
+         or {BACKUP}; if nothing can be saved, {}",
+        store::begin_anew(dir)
+    )
+}
+
+/// A token that `serve` would refuse.
+pub(super) fn token(dir: &Path) -> Option<Finding> {
+    let error = access::read_token(dir).err().filter(|error| error.kind() == std::io::ErrorKind::InvalidData)?;
+    let help = "the next start makes a new one; the links in messages sent so far end with the old one";
+    Some(Finding::problem("token", error.to_string(), help))
 }
 
 fn ago(now: Timestamp, then: Timestamp) -> String {
@@ -67,25 +100,35 @@ fn address(dir: &Path) -> Option<SocketAddr> {
     Address::read(dir).filter(|_| store::is_held(dir))
 }
 
+/// Why no server is asked.
+fn not_running(dir: &Path, mark: Mark) -> Finding {
+    let at = dir.display();
+    let (what, help) = match store::held(dir) {
+        None => (format!("whether one runs on {at} cannot be told by this user"), super::machine::AS_USER),
+        Some(true) => (format!("one holds {at}, and does not listen yet"), "ask again in a few seconds"),
+        Some(false) if dir.exists() && !dir.is_dir() => {
+            (format!("none can run on {at}: it is not a folder"), "name another with `server.data` or --data")
+        }
+        Some(false) => (format!("none runs on {at}"), START),
+    };
+    Finding::new(mark, "server", what, help)
+}
+
 /// For health checks: the server is there and answers.
 pub(super) async fn alive(dir: PathBuf) -> Finding {
     let Some(address) = address(&dir) else {
-        return Finding::problem("server", format!("none runs on {}", dir.display()), "");
+        return not_running(&dir, Mark::Problem);
     };
     match ask(address, "healthz", None).await {
         Ok((StatusCode::OK, _)) => Finding::ok("server", format!("{address} answers")),
-        Ok((status, _)) => Finding::problem("server", format!("{address} answers {status}"), ""),
-        Err(why) => Finding::problem("server", format!("{address}: {why}"), ""),
+        Ok((status, _)) => Finding::problem("server", format!("{address} answers {status}"), RESTART),
+        Err(why) => Finding::problem("server", format!("{address}: {why}"), RESTART),
     }
 }
 
 /// The running server: whether it keeps up, and what it counted.
 pub(super) async fn running(dir: PathBuf) -> Vec<Finding> {
-    const RESTART: &str = "restart it: systemctl restart foghorn; its log may say why: journalctl -u foghorn";
-    let Some(address) = address(&dir) else {
-        let what = format!("none runs on {}", dir.display());
-        return vec![Finding::warning("server", what, "start it: systemctl start foghorn")];
-    };
+    let Some(address) = address(&dir) else { return vec![not_running(&dir, Mark::Warning)] };
     let token = match access::read_token(&dir) {
         Ok(token) => token,
         Err(error) => return vec![Finding::warning("server", format!("not asked: {error}"), super::machine::AS_USER)],

@@ -9,13 +9,17 @@ fn at(text: &str) -> Timestamp {
 fn findings_read_so() {
     let now = at("2026-11-24T04:00:00Z");
     let zone = || Ok("Europe/Berlin".to_owned());
+    let day = Some(std::time::Duration::from_secs(86_400));
     let findings = [
-        machine::clock(now, zone(), &[]),
-        machine::clock(now, zone(), &[("slack".into(), -1), ("teams".into(), 90)]),
-        machine::clock(now, zone(), &[("slack".into(), 90)]),
-        machine::clock(now, zone(), &[("slack".into(), -3_600)]),
-        machine::clock(now, Err("no /etc/localtime".into()), &[]),
-        machine::clock(at("1970-01-01T00:00:09Z"), zone(), &[]),
+        machine::clock(now, zone(), &[], day),
+        machine::clock(now, zone(), &[("slack".into(), -1), ("teams".into(), 90)], day),
+        machine::clock(now, zone(), &[("slack".into(), 90)], day),
+        machine::clock(now, zone(), &[("slack".into(), -3_600)], day),
+        machine::clock(now, zone(), &[("slack".into(), -90_000)], day),
+        machine::clock(now, zone(), &[("slack".into(), -90_000)], None),
+        machine::clock(now, zone(), &[("slack".into(), -90_000), ("teams".into(), 2)], day),
+        machine::clock(now, Err("no /etc/localtime".into()), &[], day),
+        machine::clock(at("1970-01-01T00:00:09Z"), zone(), &[], day),
         machine::judge_room(1 << 20, 1 << 30),
         machine::judge_room(1 << 29, 1 << 30),
         machine::judge_room(1 << 33, 1 << 30),
