@@ -59,6 +59,7 @@ impl Capped {
         let made =
             std::fs::create_dir(&capped.0).and_then(|()| std::fs::write(capped.0.join(limit), (mib << 20).to_string()));
         if let Err(e) = made {
+            // Not asked of CI: a container may lack it whatever is installed.
             println!("skipped: memory is capped by a control group, which cannot be made here: {e}");
             return None;
         }
@@ -72,7 +73,8 @@ impl Drop for Capped {
     }
 }
 
-async fn strangers(devices: usize) {
+/// `sites`: at how many sites they are; each is a conversation of its own.
+async fn strangers(devices: usize, sites: usize) {
     let Some(capped) = Capped::at(256) else { return };
     let chat = Chat::start().await;
     let dir = tempfile::tempdir().unwrap();
@@ -82,7 +84,14 @@ async fn strangers(devices: usize) {
     let enter = format!("echo $$ > {}", capped.0.join("cgroup.procs").display());
     let foghorn = Foghorn::start_by(after(&enter), dir.path()).await;
     let before = memory_of(foghorn.pid(), "VmRSS");
-    let event = |n: usize| device_event("AP_DISCONNECTED", u32::try_from(n).unwrap());
+    let event = |n: usize| {
+        let mut event = device_event("AP_DISCONNECTED", u32::try_from(n).unwrap());
+        if sites > 1 {
+            event["site_id"] = json!(format!("978c48e6-6ef6-11e6-8bbf-{:012x}", n % sites));
+            event["site_name"] = json!(format!("Site {}", n % sites));
+        }
+        event
+    };
     for first in (0..devices).step_by(10_000) {
         let bodies = (first..devices.min(first + 10_000)).collect::<Vec<_>>();
         let bodies = bodies.chunks(100).map(
@@ -93,7 +102,9 @@ async fn strangers(devices: usize) {
         judged(&foghorn).await;
     }
     let (most, now) = (memory_of(foghorn.pid(), "VmHWM"), memory_of(foghorn.pid(), "VmRSS"));
-    println!("{devices} devices nobody knew, 256 MiB: RSS {before:.1} MiB before, {now:.1} after, {most:.1} at most");
+    println!(
+        "{devices} devices nobody knew at {sites} sites, 256 MiB: RSS {before:.1} MiB before, {now:.1} after, {most:.1} at most"
+    );
     assert!(most - before <= 96.0, "{most:.1} MiB after {before:.1}");
     within(Duration::from_secs(20), "it is told", || !told(&chat).is_empty()).await;
     foghorn.stop().await;
@@ -101,13 +112,19 @@ async fn strangers(devices: usize) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn five_thousand_strangers_fit_into_256_mib() {
-    strangers(5_000).await;
+    strangers(5_000, 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "the long form"]
+async fn twenty_thousand_strangers_each_at_a_site_of_its_own_fit_into_256_mib() {
+    strangers(20_000, 20_000).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "the long form"]
 async fn two_hundred_thousand_strangers_fit_into_256_mib() {
-    strangers(std::env::var("FOGHORN_STRANGERS").ok().map_or(200_000, |n| n.parse().unwrap())).await;
+    strangers(std::env::var("FOGHORN_STRANGERS").ok().map_or(200_000, |n| n.parse().unwrap()), 1).await;
 }
 
 /// What a folder's files take together, in MiB.
@@ -185,9 +202,17 @@ async fn an_hour_at_200_events_a_second_takes_no_more_memory_and_no_more_room() 
         "{posted} events in {seconds} s: RSS {:+.1} % over the second half, files {most_room:.1} MiB at most",
         rise(&late) * 100.0
     );
-    if seconds >= 1_800 {
-        assert!(rise(&late) <= 0.05, "memory rises: {late:?}");
-        assert!(most_room <= RETAINED as f64 * 2.0 + 32.0, "{most_room} MiB for {RETAINED}");
-    }
+    // A short run still learns of devices and fills what it may keep; a leak that would matter in a day shows all the same.
+    let most_rise = match seconds {
+        1_800.. => 0.05,
+        600.. => 0.15,
+        _ => 0.25,
+    };
+    assert!(rise(&late) <= most_rise, "memory rises: {late:?}");
+    let most_rss = points.iter().map(|(rss, _)| *rss).fold(0.0, f64::max);
+    assert!(most_rss <= 256.0, "{most_rss} MiB");
+    // The database; its log, which may grow to the same 64 MiB while somebody reads; and the index of the search with what
+    // SQLite keeps free.
+    assert!(most_room <= RETAINED as f64 * 2.0 + 32.0, "{most_room} MiB for {RETAINED}");
     foghorn.stop().await;
 }

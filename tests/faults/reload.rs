@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::load::{downs, judged, load};
-use crate::support::{Chat, Foghorn, binary, device_event};
+use crate::support::{Chat, Foghorn, binary, device_event, lacks};
 use crate::world::{accepted, rules, told, until_sent, until_told, within};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -91,10 +91,7 @@ fn noticed(foghorn: &Foghorn) -> usize {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_clock_that_jumps_loses_nothing_and_delays_nothing() {
     let Some(liar) = liar() else {
-        println!(
-            "skipped: no libfaketime here (apt-get install faketime); the engine's tests jump the clock in any case"
-        );
-        return;
+        return lacks("no libfaketime here (apt-get install faketime); the engine's tests jump the clock in any case");
     };
     let chat = Chat::start().await;
     let dir = tempfile::tempdir().unwrap();
@@ -131,7 +128,7 @@ async fn a_clock_that_jumps_loses_nothing_and_delays_nothing() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_clock_that_was_years_ahead_is_seen_to_be_right_though_nothing_happens() {
-    let Some(liar) = liar() else { return println!("skipped: no libfaketime here (apt-get install faketime)") };
+    let Some(liar) = liar() else { return lacks("no libfaketime here (apt-get install faketime)") };
     let chat = Chat::start().await;
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("rules.yaml"), rules(&chat, 100)).unwrap();
