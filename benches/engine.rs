@@ -167,7 +167,7 @@ fn events(kind: &str, n: usize) -> Vec<Event> {
         .into_iter()
         .map(|parsed| match parsed {
             Parsed::Event(event) => Arc::unwrap_or_clone(event),
-            Parsed::Malformed { why } => panic!("{why}"),
+            Parsed::Malformed { why, .. } => panic!("{why}"),
         })
         .collect()
 }

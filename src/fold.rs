@@ -55,6 +55,8 @@ pub enum Remark {
         seq: Seq,
         /// What was expected.
         why: &'static str,
+        /// How many items of the post it is said of.
+        count: u64,
     },
     /// The rules of this entry cannot be read by this release: those before stay.
     RulesUnreadable,
@@ -172,17 +174,23 @@ impl Fold {
 
     fn apply_post(&mut self, entry: &Journaled, source: &Name, body: &[u8], applied: &mut Applied, handle: Handle<'_>) {
         let received = entry.at.shifted(self.header.offset_ms);
-        for parsed in source::parse(source, entry.seq, received, body) {
-            match parsed {
-                Parsed::Event(event) => {
-                    applied.decisions.extend(handle(&mut self.engine, entry.at, &Input::Event(event)));
-                }
-                Parsed::Malformed { why } => {
-                    applied.remarks.push(Remark::Malformed { source: source.clone(), seq: entry.seq, why });
-                    applied.decisions.extend(handle(&mut self.engine, entry.at, &Input::Tick));
-                }
+        let mut malformed: Vec<(&'static str, u64)> = Vec::new();
+        source::each(source, entry.seq, received, body, &mut |parsed| match parsed {
+            Parsed::Event(event) => {
+                applied.decisions.extend(handle(&mut self.engine, entry.at, &Input::Event(event)));
             }
+            Parsed::Malformed { why, count } => match malformed.iter_mut().find(|(known, _)| *known == why) {
+                Some((_, known)) => *known += count,
+                None => malformed.push((why, count)),
+            },
+        });
+        if malformed.is_empty() {
+            return;
         }
+        // Time moves, though nothing else does.
+        applied.decisions.extend(handle(&mut self.engine, entry.at, &Input::Tick));
+        let remark = |(why, count)| Remark::Malformed { source: source.clone(), seq: entry.seq, why, count };
+        applied.remarks.extend(malformed.into_iter().map(remark));
     }
 
     /// Folds one event that is not from the journal.

@@ -121,6 +121,12 @@ impl History {
         self.show = most;
     }
 
+    /// How many events were judged since [`History::take`].
+    #[must_use]
+    pub fn judged(&self) -> usize {
+        self.added.rows.len()
+    }
+
     /// What was added since the last call.
     pub fn take(&mut self) -> Added {
         std::mem::take(&mut self.added)

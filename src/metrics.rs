@@ -113,8 +113,8 @@ impl Metrics {
     }
 
     /// A POST held something that is not an event.
-    pub fn malformed(&self, source: &Name) {
-        add(&mut self.counts().malformed, source.clone(), 1);
+    pub fn malformed(&self, source: &Name, count: u64) {
+        add(&mut self.counts().malformed, source.clone(), count);
     }
 
     /// Someone pressed the portal's test button.
@@ -314,7 +314,7 @@ mod tests {
         metrics.post(&mist, 200);
         metrics.post(&mist, 401);
         metrics.not_stored("location", 7);
-        metrics.malformed(&mist);
+        metrics.malformed(&mist, 1);
         metrics.ping();
         metrics.silence("api", 401);
         metrics.reload(true);

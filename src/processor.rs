@@ -19,6 +19,8 @@ use crate::store::{Step, Store};
 
 /// How many entries one step holds at most.
 const BATCH: usize = 2_048;
+/// … and how many events, about: a post may hold thousands.
+const ROWS: usize = 10_000;
 /// While so many entries come at once, judging gives way to ingest: …
 const BUSY: usize = 16;
 /// … it waits this long for more of them, again and again while as many go on coming, …
@@ -177,13 +179,17 @@ impl<S: Store> Processor<S> {
                 self.wait(&mut appended, &stop).await?;
                 continue;
             }
-            let mut made = Vec::new();
+            let mut made: Vec<(Message, Vec<u64>)> = Vec::new();
             self.history.show(self.feed.room(self.store.clock().now()));
             for entry in &entries {
                 let applied = self.fold.apply_noted(entry, &mut self.history);
                 self.folded = entry.seq;
                 if entry.seq > self.committed {
                     made.extend(self.render(applied));
+                }
+                if self.history.judged() >= ROWS {
+                    self.commit(std::mem::take(&mut made), true, false).await?;
+                    self.pulse.beat();
                 }
             }
             let behind = self.store.last() > self.folded;
@@ -234,9 +240,9 @@ impl<S: Store> Processor<S> {
     fn render(&self, applied: Applied) -> Vec<(Message, Vec<u64>)> {
         for remark in applied.remarks {
             match remark {
-                Remark::Malformed { source, seq, why } => {
-                    self.metrics.malformed(&source);
-                    warn!(source = %source, entry = seq.0, "a post of `{source}` was not understood and is kept: {why}");
+                Remark::Malformed { source, seq, why, count } => {
+                    self.metrics.malformed(&source, count);
+                    warn!(source = %source, entry = seq.0, count, "of a post of `{source}` not all was understood; it is kept: {why}");
                 }
                 Remark::RulesUnreadable => warn!("journaled rules cannot be read by this release; those before stay"),
             }

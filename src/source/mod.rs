@@ -93,10 +93,12 @@ pub enum Rejected {
 pub enum Parsed {
     /// One event, after fan-out.
     Event(Arc<Event>),
-    /// Something signed and well-formed that we do not understand: kept, counted and shown.
+    /// Something signed and well-formed that we do not understand, or too much of it: kept, counted and shown.
     Malformed {
         /// What was expected, for people.
         why: &'static str,
+        /// How many items it stands for.
+        count: u64,
     },
 }
 
@@ -105,7 +107,14 @@ pub enum Parsed {
 /// `received` is wall time; `seq` makes the events' ids.
 #[must_use]
 pub fn parse(source: &Name, seq: Seq, received: Timestamp, body: &[u8]) -> Vec<Parsed> {
-    mist::parse(source, seq, received, body)
+    let mut parsed = Vec::new();
+    each(source, seq, received, body, &mut |one| parsed.push(one));
+    parsed
+}
+
+/// As [`parse`], and holds one event at a time: a body of a megabyte can be made to become a hundred of them.
+pub fn each(source: &Name, seq: Seq, received: Timestamp, body: &[u8], take: &mut dyn FnMut(Parsed)) {
+    mist::each(source, seq, received, body, take);
 }
 
 /// Checks a POST's signature over the raw bytes, then that it is JSON of bearable depth.

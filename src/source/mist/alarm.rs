@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::catalogue::About;
-use super::fields::{Item, first, list, mac};
+use super::fields::{Item, LISTED, first, list, mac};
 use super::normal::{Draft, condition, kind_by_prefix, unknown_action};
 use super::{clues, digest};
 use crate::model::{Device, Event};
@@ -15,13 +15,19 @@ use crate::model::{Device, Event};
 pub(super) const LISTS: [(&str, &str); 4] =
     [("aps", "ap"), ("switches", "switch"), ("gateways", "gateway"), ("mxedges", "mxedge")];
 
-/// The most events one alarm becomes: Mist lists ten devices. What is beyond is counted, not named.
-const MOST: usize = 1000;
-
 /// One event the alarm becomes: about a device, on a port where the condition has one.
 struct Place {
     device: Device,
     sub_id: Option<String>,
+}
+
+/// As much text as an alarm's events may repeat in all.
+const COPIED: usize = 16 << 20;
+
+/// The most events one alarm becomes: Mist lists ten devices. What is beyond is counted, not named.
+fn most(event: &Event) -> usize {
+    let text = event.text.as_ref().map_or(0, String::len) + event.reasons.iter().map(String::len).sum::<usize>();
+    (COPIED / text.max(1)).clamp(10, LISTED)
 }
 
 /// The events of one alarm, each with its own digest.
@@ -40,7 +46,8 @@ pub(super) fn fan_out(draft: &Draft) -> Vec<Event> {
     if places.is_empty() {
         places.extend(draft.event.device.clone());
     }
-    let places: Vec<Place> = places.into_iter().flat_map(|device| ports(device, draft, item)).take(MOST).collect();
+    let places: Vec<Place> =
+        places.into_iter().flat_map(|device| ports(device, draft, item)).take(most(&draft.event)).collect();
     if places.is_empty() {
         return vec![at_site(draft, Vec::new(), Vec::new())];
     }
@@ -85,7 +92,7 @@ fn at_site(draft: &Draft, listed: Vec<Device>, entities: Vec<Device>) -> Event {
     event.listed = listed;
     event.listed.extend(entities);
     unique(&mut event.listed);
-    event.listed.truncate(MOST);
+    event.listed.truncate(LISTED);
     if let Some(entry) = draft.entry {
         let of_site = entry.about == About::Site;
         (event.condition, event.phase) = condition(entry, event.status.as_deref(), None, of_site);
@@ -149,7 +156,7 @@ fn entities(item: &Item) -> Vec<Device> {
         (device.mac.is_some() || device.name.is_some()).then_some(device)
     };
     match item.get("impacted_entities") {
-        Some(Value::Array(entities)) => entities.iter().filter_map(one).collect(),
+        Some(Value::Array(entities)) => entities.iter().filter_map(one).take(LISTED).collect(),
         Some(entity) => one(entity).into_iter().collect(),
         None => Vec::new(),
     }

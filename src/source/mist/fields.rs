@@ -10,6 +10,9 @@ pub(super) type Item = Map<String, Value>;
 /// What a device's id begins with when its last group is its MAC.
 const ID_WITH_MAC: &str = "00000000-0000-0000-1000-";
 
+/// As much of a list as anyone reads.
+pub(super) const LISTED: usize = 1_000;
+
 /// A scalar as text; none for nothing, blank text, lists and objects.
 pub(super) fn text(value: &Value) -> Option<String> {
     match value {
@@ -28,10 +31,10 @@ pub(super) fn first(item: &Item, keys: &[&str]) -> Option<String> {
     })
 }
 
-/// Every scalar under a key, be it one or a list of them.
+/// The scalars under a key, be it one or a list of them.
 pub(super) fn list(item: &Item, key: &str) -> Vec<String> {
     match item.get(key) {
-        Some(Value::Array(list)) => list.iter().filter_map(text).collect(),
+        Some(Value::Array(list)) => list.iter().filter_map(text).take(LISTED).collect(),
         Some(value) => text(value).into_iter().collect(),
         None => Vec::new(),
     }

@@ -12,6 +12,7 @@ pub mod envelope;
 pub mod signature;
 
 mod alarm;
+mod body;
 mod clues;
 mod digest;
 mod fields;
@@ -21,75 +22,116 @@ mod synthesise;
 pub(crate) use normal::kind_by_prefix;
 pub use synthesise::synthesise;
 
+use body::Opened;
 use fields::Item;
 
+/// The most that is judged of one body: Mist sends a few hundred events at once, and ten times that is still fine.
+pub const MOST: usize = 10_000;
+/// As many bytes of nested alerts are read, each with all that surrounds it.
+const NESTED_BYTES: usize = 64 << 20;
+
 /// Turns one journaled body into events, in its order: one for each item, one for each device of an alarm about
-/// devices, one for each nested occupancy alert. Total: what cannot be understood is [`Parsed::Malformed`].
-#[must_use]
-pub fn parse(source: &Name, seq: Seq, received: Timestamp, body: &[u8]) -> Vec<Parsed> {
-    let (topic, items) = match open(body) {
+/// devices, one for each nested occupancy alert. Each is given away before the next is read. Total: what cannot be understood is
+/// [`Parsed::Malformed`], and so is what is more than [`MOST`].
+pub fn each(source: &Name, seq: Seq, received: Timestamp, body: &[u8], take: &mut dyn FnMut(Parsed)) {
+    let mut malformed = |why, count| take(Parsed::Malformed { why, count });
+    let Ok(text) = std::str::from_utf8(body) else { return malformed("the body is not text", 1) };
+    let text = body::mended(text);
+    let Opened { topic, items, more } = match body::open(&text, MOST) {
         Ok(opened) => opened,
-        Err(why) => return vec![Parsed::Malformed { why }],
+        Err(why) => return malformed(why, 1),
     };
     let origin = normal::Origin { source, topic: topic.into(), received };
-    let mut parsed = Vec::with_capacity(items.len());
-    for item in items {
-        for item in unnest(&origin.topic, item) {
-            let Value::Object(item) = item else {
-                parsed.push(Parsed::Malformed { why: "an item of `events` is not an object" });
-                continue;
-            };
-            for mut event in origin.events(item) {
-                event.id = format!("{seq}.{}", parsed.len() + 1);
-                parsed.push(Parsed::Event(Arc::new(event)));
+    let mut reader = Reader { origin, seq, given: 0, nested: 0, left: more, take };
+    for raw in items {
+        match serde_json::from_str(raw.get()) {
+            Ok(Value::Object(item)) => reader.item(item, raw.get().len()),
+            Ok(_) => reader.malformed("an item of `events` is not an object"),
+            Err(_) => reader.malformed("a number in an item of `events` is beyond what can be held"),
+        }
+    }
+    if reader.left > 0 {
+        (reader.take)(Parsed::Malformed { why: "one post holds more than is judged of one", count: reader.left });
+    }
+}
+
+/// Reads the items of one body, within bounds.
+struct Reader<'a> {
+    origin: normal::Origin<'a>,
+    seq: Seq,
+    /// How many were given away.
+    given: usize,
+    /// How much of nested alerts was read.
+    nested: usize,
+    /// What there is no room for.
+    left: u64,
+    take: &'a mut dyn FnMut(Parsed),
+}
+
+impl Reader<'_> {
+    fn full(&self) -> bool {
+        self.given >= MOST || self.nested >= NESTED_BYTES
+    }
+
+    fn give(&mut self, parsed: Parsed) {
+        self.given += 1;
+        (self.take)(parsed);
+    }
+
+    fn malformed(&mut self, why: &'static str) {
+        if self.full() {
+            self.left += 1;
+        } else {
+            self.give(Parsed::Malformed { why, count: 1 });
+        }
+    }
+
+    /// One item, `bytes` long.
+    fn item(&mut self, mut item: Item, bytes: usize) {
+        match nested(&self.origin.topic, &mut item) {
+            None => self.events(item),
+            // What surrounds them belongs to each.
+            Some(inner) => {
+                for inner in inner {
+                    match inner {
+                        _ if self.full() => self.left += 1,
+                        Value::Object(inner) => {
+                            let mut merged = item.clone();
+                            merged.extend(inner);
+                            self.nested += bytes;
+                            self.events(merged);
+                        }
+                        _ => self.malformed("an item of `events` is not an object"),
+                    }
+                }
             }
         }
     }
-    parsed
-}
 
-/// The topic and the list of items, or what is wrong with the body.
-fn open(body: &[u8]) -> Result<(String, Vec<Value>), &'static str> {
-    let body: Value =
-        serde_json::from_slice(body).map_err(|_| "a number or text in the body is beyond what JSON can hold")?;
-    let Value::Object(mut body) = body else { return Err("the body is not an object with `topic` and `events`") };
-    let items = match body.remove("events") {
-        Some(Value::Array(items)) if items.is_empty() => return Err("`events` is empty"),
-        Some(Value::Array(items)) => items,
-        Some(_) => return Err("`events` is not a list"),
-        None => return Err("there is no `events`"),
-    };
-    match body.get("topic") {
-        Some(Value::String(topic)) => Ok((envelope::normalise_topic(topic), items)),
-        Some(_) => Err("`topic` is not text"),
-        None => Err("there is no `topic`"),
+    fn events(&mut self, item: Item) {
+        if self.full() {
+            self.left += 1;
+            return;
+        }
+        for mut event in self.origin.events(item) {
+            event.id = format!("{}.{}", self.seq, self.given + 1);
+            self.give(Parsed::Event(Arc::new(event)));
+        }
     }
 }
 
-/// Occupancy alerts nest the real events; what surrounds them belongs to each.
-fn unnest(topic: &str, item: Value) -> Vec<Value> {
+/// Occupancy alerts nest the real events: takes them out.
+fn nested(topic: &str, item: &mut Item) -> Option<Vec<Value>> {
     const NESTED: &str = "alert_events";
     if topic != "occupancy-alerts" {
-        return vec![item];
+        return None;
     }
-    let Value::Object(mut outer) = item else { return vec![item] };
-    match outer.remove(NESTED) {
-        Some(Value::Array(nested)) if !nested.is_empty() => {
-            let within = |inner: Value| match inner {
-                Value::Object(inner) => {
-                    let mut merged: Item = outer.clone();
-                    merged.extend(inner);
-                    Value::Object(merged)
-                }
-                other => other,
-            };
-            nested.into_iter().map(within).collect()
+    match item.remove(NESTED)? {
+        Value::Array(nested) if !nested.is_empty() => Some(nested),
+        other => {
+            item.insert(NESTED.to_owned(), other);
+            None
         }
-        Some(other) => {
-            outer.insert(NESTED.to_owned(), other);
-            vec![Value::Object(outer)]
-        }
-        None => vec![Value::Object(outer)],
     }
 }
 

@@ -9,15 +9,19 @@ use serde_json::{Map, json};
 use super::*;
 use crate::model::{Device, Event, Phase};
 
+fn parse(body: &[u8], received: Timestamp) -> Vec<Parsed> {
+    crate::source::parse(&Name::new("mist"), Seq(7), received, body)
+}
+
 fn parse_text(body: &str, received: Timestamp) -> Vec<Parsed> {
-    parse(&Name::new("mist"), Seq(7), received, body.as_bytes())
+    parse(body.as_bytes(), received)
 }
 
 fn events(body: &Value) -> Vec<Arc<Event>> {
     let parsed = parse_text(&body.to_string(), Timestamp::from_millis(1_750_420_800_000));
     let event = |parsed| match parsed {
         Parsed::Event(event) => event,
-        Parsed::Malformed { why } => panic!("{why}: {body}"),
+        Parsed::Malformed { why, .. } => panic!("{why}: {body}"),
     };
     parsed.into_iter().map(event).collect()
 }
@@ -25,7 +29,7 @@ fn events(body: &Value) -> Vec<Arc<Event>> {
 /// What the fixtures compare: every field by its name there.
 fn shown(parsed: &Parsed) -> Value {
     let event = match parsed {
-        Parsed::Malformed { why } => return json!({ "malformed": why }),
+        Parsed::Malformed { why, .. } => return json!({ "malformed": why }),
         Parsed::Event(event) => event,
     };
     let device = event.device.clone().unwrap_or_default();
@@ -78,15 +82,55 @@ fn every_fixture_is_read_as_it_says() {
     assert!(read > 30, "only {read} fixtures");
 }
 
+/// What each became: its type, or how many are malformed.
+fn became(body: &str) -> Vec<String> {
+    let one = |parsed: &Parsed| match parsed {
+        Parsed::Event(event) => event.kind.clone(),
+        Parsed::Malformed { count, .. } => format!("{count} malformed"),
+    };
+    parse_text(body, Timestamp::from_millis(1_750_420_800_000)).iter().map(one).collect()
+}
+
 #[test]
-fn json_that_cannot_be_held_is_malformed() {
-    for body in
-        [r#"{"topic":"alarms","events":[{"timestamp":1e400}]}"#, r#"{"topic":"alarms","events":[{"type":"\ud800"}]}"#]
-    {
-        assert_eq!(envelope::check(body.as_bytes()), Ok(Some("alarms".to_owned())), "it is stored");
-        let parsed = parse_text(body, Timestamp::EPOCH);
-        assert!(matches!(parsed.as_slice(), [Parsed::Malformed { .. }]), "{body}: {parsed:?}");
+fn what_cannot_be_held_is_malformed_alone_and_half_a_character_is_a_character() {
+    let good = r#"{"type":"AP_CONNECTED"}"#;
+    for (bad, read) in [
+        (r#"{"type":"AP_X","n":1e400}"#, "1 malformed"),
+        (r#"{"type":"AP_X","n":"\ud800"}"#, "AP_X"),
+        (r#"{"type":"AP_X","\udfff":1}"#, "AP_X"),
+        ("[1e400]", "1 malformed"),
+        ("null", "1 malformed"),
+    ] {
+        let body = format!(r#"{{"topic":"device-events","events":[{good},{bad},{good}],"x":-1e999}}"#);
+        assert!(envelope::check(body.as_bytes()).is_ok(), "it is stored");
+        assert_eq!(became(&body), ["AP_CONNECTED", read, "AP_CONNECTED"], "{body}");
     }
+    assert_eq!(became(r#"{"topic":"alarms","events":1e400}"#), ["1 malformed"]);
+}
+
+#[test]
+fn of_one_post_no_more_is_read_than_mist_ever_sends() {
+    let many = |item: &str, count: usize| {
+        let events = vec![item; count].join(",");
+        became(&format!(r#"{{"topic":"device-events","events":[{events}]}}"#))
+    };
+    let (last, read) = (|all: Vec<String>| (all.len(), all.last().cloned()), MOST + 1);
+    assert_eq!(last(many("{}", 330_000)), (read, Some("320000 malformed".to_owned())));
+    assert_eq!(last(many("1", 340_000)), (read, Some("330000 malformed".to_owned())));
+    assert_eq!(last(many("{}", MOST)), (MOST, Some(String::new())));
+}
+
+#[test]
+fn what_events_repeat_is_bounded() {
+    let long = "x".repeat(500_000);
+    let nested =
+        json!({"topic": "occupancy-alerts", "events": [{"map": long, "alert_events": vec![json!({}); 5_000]}]});
+    let read = became(&nested.to_string());
+    assert!(read.len() < 200 && read[read.len() - 1] == format!("{} malformed", 5_001 - read.len()), "{}", read.len());
+    let aps: Vec<String> = (0..2_000).map(|n| format!("02ab{n:08}")).collect();
+    let alarm = |text: &str| json!({"topic": "alarms", "events": [{"type": "device_down", "aps": aps, "text": text}]});
+    assert_eq!(became(&alarm("short").to_string()).len(), 1_000);
+    assert_eq!(became(&alarm(&long).to_string()).len(), 33);
 }
 
 fn digests(topic: &str, item: &Value) -> Vec<u64> {
@@ -141,7 +185,7 @@ fn digests_are_the_same_on_every_build() {
 
 #[test]
 fn one_alarm_cannot_become_a_flood() {
-    let aps: Vec<String> = (0..5000).map(|n| format!("{n:012x}")).collect();
+    let aps: Vec<String> = (1..=5000).map(|n| format!("{n:012x}")).collect();
     let events = events(&json!({"topic": "alarms", "events": [{"type": "device_down", "aps": aps, "count": 5000}]}));
     assert_eq!(events.len(), 1000);
     assert_eq!(events.iter().map(|event| event.count).sum::<u64>(), 5000);
@@ -283,7 +327,7 @@ proptest! {
     #[test]
     fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..200), at in any::<i64>()) {
         let received = Timestamp::from_millis(at);
-        prop_assert!(!parse(&Name::new("m"), Seq(1), received, &bytes).is_empty());
+        prop_assert!(!parse(&bytes, received).is_empty());
         let _ = envelope::check(&bytes);
     }
 
