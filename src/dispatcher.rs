@@ -22,6 +22,10 @@ use crate::pacing::{Pace, backoff};
 use crate::render::markup;
 use crate::store::{self, Delivery, DeliveryId, Settlement, Store};
 
+mod doubt;
+
+use doubt::{Doubt, Turn};
+
 /// Deliveries of one destination kept in memory, and asked of the store at once.
 const WINDOW: usize = 256;
 /// Incidents under way at once.
@@ -157,6 +161,8 @@ struct Flight {
     at: Timestamp,
     /// Which of the destination's failures it can still count towards.
     epoch: u64,
+    /// The how manieth try it is.
+    number: u64,
     /// `None`: being sent.
     next: Option<Settlement>,
 }
@@ -178,6 +184,10 @@ struct Lane<S, P> {
     /// Transport failures in a row; tries that began before the last one are not counted again.
     failures: u32,
     epoch: u64,
+    /// Tries so far; whether one of them was a success.
+    tries: u64,
+    proven: bool,
+    doubt: Doubt,
     disabled: bool,
     told: bool,
     /// The right to send one message, taken and not yet used.
@@ -200,6 +210,9 @@ impl<S: Store, P: Post> Lane<S, P> {
             look_again: None,
             failures: 0,
             epoch: 0,
+            tries: 0,
+            proven: false,
+            doubt: Doubt::default(),
             disabled: false,
             told: false,
             may_send: false,
@@ -267,8 +280,9 @@ impl<S: Store, P: Post> Lane<S, P> {
 
     /// Sends what may be sent now. Gives when to look again, where time alone brings that.
     async fn send(&mut self) -> Option<Timestamp> {
-        // A destination that fails is probed by one message at a time.
-        while self.flights.len() < if self.failures > 0 || self.disabled { 1 } else { IN_FLIGHT } {
+        // A destination that fails, or is not known to work, is probed by one message at a time.
+        let probing = |lane: &Self| !lane.proven || lane.failures > 0 || lane.doubt.is_there();
+        while self.flights.len() < if probing(self) { 1 } else { IN_FLIGHT } {
             let now = self.now();
             let id = match self.next(now) {
                 Ok(id) => id,
@@ -297,19 +311,29 @@ impl<S: Store, P: Post> Lane<S, P> {
 
     /// The first delivery that is due and whose incidents have no earlier one under way or waiting; or when one will be due.
     fn next(&self, now: Timestamp) -> Result<DeliveryId, Option<Timestamp>> {
+        let turn = self.doubt.turn(now);
+        if let Turn::Wait(probe) = turn {
+            return Err(Some(probe));
+        }
         let mut busy: HashSet<u64> = self.flights.values().flat_map(|f| f.waiting.incidents.iter().copied()).collect();
-        let mut first_due: Option<Timestamp> = None;
+        let mut first_due = if let Turn::Fresh(probe) = turn { probe } else { None };
+        let mut reluctantly = None;
         for (id, waiting) in &self.window {
             if !waiting.incidents.iter().any(|incident| busy.contains(incident)) {
                 let due = waiting.delivery.due;
-                if due <= now {
-                    return Ok(*id);
+                if due > now {
+                    first_due = Some(first_due.map_or(due, |first: Timestamp| first.min(due)));
+                } else {
+                    match turn {
+                        Turn::Fresh(_) if self.doubt.of(*id) => {}
+                        Turn::Probe if self.doubt.was_last(*id) => reluctantly = Some(*id),
+                        _ => return Ok(*id),
+                    }
                 }
-                first_due = Some(first_due.map_or(due, |first| first.min(due)));
             }
             busy.extend(&waiting.incidents);
         }
-        Err(first_due)
+        reluctantly.ok_or(first_due)
     }
 
     fn launch(&mut self, waiting: Waiting, at: Timestamp) {
@@ -327,7 +351,8 @@ impl<S: Store, P: Post> Lane<S, P> {
             Some((outcome, reply.status()))
         };
         let task = self.tasks.spawn(task).id();
-        self.flights.insert(task, Flight { waiting, at, epoch: self.epoch, next: None });
+        self.tries += 1;
+        self.flights.insert(task, Flight { waiting, at, epoch: self.epoch, number: self.tries, next: None });
     }
 
     /// Settles what a try that failed led to; the delivery stays under way until that is durable.
@@ -378,22 +403,25 @@ impl<S: Store, P: Post> Lane<S, P> {
         };
         let (word, why, next) = match outcome {
             Outcome::Delivered => {
-                self.healthy(now);
+                self.delivered(now, id, flight.number);
                 return;
             }
             Outcome::Retry { why } => {
                 let jitter = self.hub.store.clock().clock().spread();
                 let wait = backoff(retry.first, retry.max, attempts.saturating_add(1), jitter);
-                let next = if over { dead(why.clone()) } else { again(now + wait, plain, why.clone()) };
                 if flight.epoch == self.epoch {
                     (self.failures, self.epoch) = (self.failures.saturating_add(1), self.epoch + 1);
                 }
-                // One failure may be the message's; two in a row are the destination's.
-                if self.disabled {
-                    self.pace.pause(PROBE);
-                } else if self.failures > 1 && self.pace.paused().is_zero() {
-                    self.pace.pause(backoff(retry.first, retry.max, self.failures - 1, 0.0));
+                // One failure may be the message's; two in a row are the destination's, and so is the first one of all.
+                let failures = if self.proven { self.failures.saturating_sub(1) } else { self.failures };
+                if self.doubt.is_certain() {
+                    self.doubt.probe_at(now + PROBE);
+                } else if failures > 0 && self.pace.paused().is_zero() {
+                    self.pace.pause(backoff(retry.first, retry.max, failures, 0.0));
                 }
+                // Another one is next, lest one that is never answered holds up all others.
+                let wait = wait.max(self.pace.paused() + Duration::from_millis(1));
+                let next = if over { dead(why.clone()) } else { again(now + wait, plain, why.clone()) };
                 ("retry", why, next)
             }
             Outcome::RetryAfter { wait } => {
@@ -408,13 +436,25 @@ impl<S: Store, P: Post> Lane<S, P> {
                 let next = if plain { dead(why.clone()) } else { again(now, true, why.clone()) };
                 ("bad_payload", why, next)
             }
+            Outcome::Broken { why } if self.doubt.convicts(id) => {
+                let why = format!("{why} to this message, and took others");
+                ("broken", why.clone(), dead(why))
+            }
             Outcome::Broken { why } => {
-                self.pace.pause(PROBE);
-                self.disable(&why).await;
+                self.doubt.refused(id, flight.number);
+                self.doubt.probe_at(now + PROBE);
+                // Another message tells whose fault it is, where there is one.
+                let under_way = self.flights.values().any(|f| f.next.is_none() && f.number > flight.number);
+                if self.doubt.is_certain() || (!under_way && self.next(now).is_err()) {
+                    self.disable(&why).await;
+                }
                 // Due at once: after a restart, perhaps with a better URL, it is tried at once.
                 ("broken", why.clone(), again(now, plain, why))
             }
         };
+        if matches!(next, Settlement::Dead { .. }) {
+            self.doubt.forget(id);
+        }
         warn!(destination = %self.settings.name, delivery = id.0, attempt = attempts + 1, outcome = word, %why, "not delivered");
         self.hub.metrics.attempt(&self.settings.name, word);
         self.hub.statuses.note(&self.settings.name, |status| *status.attempts.entry(word).or_default() += 1);
@@ -423,25 +463,34 @@ impl<S: Store, P: Post> Lane<S, P> {
     }
 
     fn failed(&self, now: Timestamp, why: String) {
-        let paused = self.pace.paused();
+        let paused = Some(self.pace.paused()).filter(|paused| !paused.is_zero()).map(|paused| now + paused);
+        let probe = self.doubt.next_probe().filter(|_| self.disabled);
         self.hub.statuses.note(&self.settings.name, |status| {
             status.last_error = Some((now, why));
-            status.paused_until = (!paused.is_zero()).then_some(now + paused);
+            status.paused_until = paused.max(probe);
         });
     }
 
     /// It took a message.
-    fn healthy(&mut self, now: Timestamp) {
-        if self.disabled || self.failures > 1 {
+    fn delivered(&mut self, now: Timestamp, id: DeliveryId, number: u64) {
+        let clear = self.doubt.take(id, number);
+        if (clear && self.disabled) || self.failures > 1 {
             info!(destination = %self.settings.name, "takes messages again");
             // What failed because of the destination need not wait for its own next try.
             self.window.values_mut().for_each(|waiting| waiting.delivery.due = waiting.delivery.due.min(now));
         }
-        (self.failures, self.disabled, self.told) = (0, false, false);
+        (self.failures, self.proven) = (0, true);
+        if clear {
+            (self.disabled, self.told) = (false, false);
+        }
+        let disabled = self.disabled;
         self.hub.metrics.attempt(&self.settings.name, "delivered");
         self.hub.statuses.note(&self.settings.name, |status| {
             *status.attempts.entry("delivered").or_default() += 1;
-            (status.last_success, status.paused_until, status.disabled) = (Some(now), None, None);
+            status.last_success = Some(now);
+            if !disabled {
+                (status.paused_until, status.disabled) = (None, None);
+            }
         });
     }
 
@@ -471,7 +520,7 @@ impl<S: Store, P: Post> Lane<S, P> {
 
     /// Whether what waits would wait too long at the pace. Never while it fails: a probe is one message, with its own past.
     fn overflows(&mut self, now: Timestamp) -> bool {
-        if self.settings.overflow != Overflow::Digest || self.failures > 0 || self.disabled {
+        if self.settings.overflow != Overflow::Digest || self.failures > 0 || self.doubt.is_there() {
             return false;
         }
         let queued = self.hub.store.fates_of(&self.settings.name).queued.saturating_sub(self.flights.len() as u64);
@@ -499,7 +548,7 @@ impl<S: Store, P: Post> Lane<S, P> {
             let before = folded.len();
             for Delivery { id, mut message, plain, .. } in page {
                 // One that was refused as a message would be refused in a digest, with all the others.
-                if !plain && !under_way.contains(&id) {
+                if !plain && !under_way.contains(&id) && !self.doubt.knows(id) {
                     message.about.event = serde_json::Value::Null;
                     digests.push(message);
                     folded.insert(id);

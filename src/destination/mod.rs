@@ -260,6 +260,9 @@ fn by_status(who: &str, status: u16, reply: &Reply) -> Outcome {
         429 => Outcome::RetryAfter { wait: retry_after(reply) },
         408 | 425 | 500.. => Outcome::Retry { why },
         413 => Outcome::BadPayload { why: format!("{why}: too big") },
+        401 | 403 | 404 | 410 => Outcome::Broken { why },
+        // Whatever else is wrong is wrong with this request.
+        400..500 => Outcome::BadPayload { why },
         300..400 => Outcome::Broken { why: format!("{why}, a redirect, which is never followed: set the final URL") },
         _ => Outcome::Broken { why },
     }
@@ -268,7 +271,6 @@ fn by_status(who: &str, status: u16, reply: &Reply) -> Outcome {
 /// How long a 429 asks us to wait: seconds or a date, within 1 s and 1 h; 30 s where it does not say.
 fn retry_after(reply: &Reply) -> Duration {
     let Reply::Http { retry_after: Some(text), date, .. } = reply else { return Duration::from_secs(30) };
-    let http_date = |text: &str| jiff::fmt::rfc2822::parse(text.trim()).ok().map(|t| t.timestamp().as_second());
     let seconds = match text.trim().parse::<f64>() {
         Ok(seconds) if seconds.is_finite() => Some(seconds.ceil()),
         Ok(_) => None,
@@ -276,6 +278,14 @@ fn retry_after(reply: &Reply) -> Duration {
         Err(_) => http_date(text).zip(date.as_deref().and_then(http_date)).map(|(until, now)| (until - now) as f64),
     };
     seconds.map_or(Duration::from_secs(30), |s| Duration::from_secs_f64(s.clamp(1.0, 3_600.0)))
+}
+
+/// Seconds since 1970 of a date as HTTP writes it, up to the end of the year 9999, which some say where they mean "never".
+fn http_date(text: &str) -> Option<i64> {
+    let text = text.trim();
+    let usual = jiff::civil::DateTime::strptime("%a, %d %b %Y %H:%M:%S GMT", text).ok();
+    let usual = usual.map(|time| time.duration_since(jiff::civil::date(1970, 1, 1).at(0, 0, 0, 0)).as_secs());
+    usual.or_else(|| jiff::fmt::rfc2822::parse(text).ok().map(|time| time.timestamp().as_second()))
 }
 
 #[cfg(test)]

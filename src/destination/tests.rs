@@ -195,6 +195,9 @@ fn a_reply_means_one_thing() {
         ("slack", slack(), 429, "{\"ok\":false,\"error\":\"rate_limited\"}"),
         ("slack", slack(), 500, "rollup_error"),
         ("slack", slack(), 302, ""),
+        ("slack", slack(), 400, "some_new_word"),
+        ("slack", slack(), 404, "some_new_word"),
+        ("slack", slack(), 451, ""),
         ("teams", teams(), 202, ""),
         ("teams", teams(), 200, "Microsoft Teams endpoint returned HTTP error 429 with"),
         ("teams", teams(), 200, "Microsoft Teams endpoint returned HTTP error 413 with"),
@@ -207,6 +210,10 @@ fn a_reply_means_one_thing() {
         ("webhook", webhook.clone(), 425, ""),
         ("webhook", webhook.clone(), 422, ""),
         ("webhook", webhook.clone(), 401, ""),
+        ("webhook", webhook.clone(), 402, ""),
+        ("webhook", webhook.clone(), 405, ""),
+        ("webhook", webhook.clone(), 410, ""),
+        ("webhook", webhook.clone(), 499, ""),
         ("webhook", webhook, 503, ""),
     ] {
         let reply = Reply::Http { status, retry_after: None, date: None, body: text.into() };
@@ -227,6 +234,9 @@ fn retry_after_is_seconds_or_a_date_within_bounds() {
         ("NaN", 30),
         ("Wed, 21 Oct 2026 07:28:42 GMT", 42),
         ("Wed, 21 Oct 2020 07:28:42 GMT", 1),
+        ("Wed, 21 Oct 2026 07:28:42 +0000", 42),
+        ("Fri, 31 Dec 9999 23:59:59 GMT", 3_600),
+        ("Fri, 31 Dec 99999 23:59:59 GMT", 30),
     ] {
         let reply =
             Reply::Http { status: 429, retry_after: Some(text.into()), date: Some(date.into()), body: String::new() };

@@ -102,7 +102,7 @@ fn classify(_: &DestinationSettings, reply: &Reply) -> Outcome {
     match reply {
         Reply::Http { status: 200, .. } => Outcome::Delivered,
         Reply::Http { status: 400, .. } => Outcome::BadPayload { why },
-        Reply::Http { status: 404, .. } => Outcome::Broken { why },
+        Reply::Http { status: 403 | 404 | 410, .. } => Outcome::Broken { why },
         Reply::Http { status: 429, .. } => Outcome::RetryAfter { wait: Duration::from_secs(30) },
         _ => Outcome::Retry { why },
     }
@@ -230,9 +230,11 @@ const HOUR: Duration = Duration::from_secs(3_600);
 async fn one_incident_keeps_its_order_and_holds_up_no_other() {
     let dir = tempfile::tempdir().unwrap();
     let world = World::new(dir.path(), vec![settings("ops")], |text, n| if text == "a1" && n < 1 { 500 } else { 200 });
-    world.tell(1, pairs(&[("a1", "a"), ("a2", "a"), ("b1", "b"), ("a3", "a"), ("b2", "b")])).await;
-    world.until(HOUR, |fates| fates.delivered == 5).await;
-    assert_eq!(world.arrived(), ["b1", "b2", "a1", "a2", "a3"]);
+    world.tell(1, pairs(&[("z", "z")])).await;
+    world.until(HOUR, |fates| fates.delivered == 1).await;
+    world.tell(2, pairs(&[("a1", "a"), ("a2", "a"), ("b1", "b"), ("a3", "a"), ("b2", "b")])).await;
+    world.until(HOUR, |fates| fates.delivered == 6).await;
+    assert_eq!(world.arrived(), ["z", "b1", "b2", "a1", "a2", "a3"]);
     world.end().await;
 }
 
@@ -301,13 +303,89 @@ async fn a_broken_destination_keeps_its_backlog_is_told_of_once_and_probed_hourl
     tokio::time::sleep(Duration::from_secs(60)).await;
     world.tell(2, (1..20).map(|n| (format!("m{n}"), format!("i{n}")))).await;
     tokio::time::sleep(Duration::from_secs(60)).await;
-    assert_eq!(world.tries().len(), 2, "one try, one word elsewhere");
+    assert_eq!(world.tries().len(), 4, "one try, one word elsewhere; two others, that show whose fault it is");
     assert_eq!(world.arrived(), ["Console destination `ops` refuses messages: as scripted"]);
     assert_eq!(world.statuses.all()[&"ops".into()].disabled.as_deref(), Some("as scripted"));
     world.until(3 * HOUR, |fates| fates.delivered == 20).await;
-    assert_eq!(world.tries().iter().filter(|t| t.2 == 404).count(), 2, "at once and after an hour");
+    let refused: Vec<String> = world.tries().into_iter().filter(|t| t.2 == 404).map(|t| t.1).collect();
+    assert_eq!(refused, ["m0", "m1", "m2", "m0"], "at once, and after an hour another than the last one");
     assert_eq!(world.arrived().len(), 21, "told of once");
     assert_eq!(world.statuses.all()[&"ops".into()].disabled, None);
+    world.end().await;
+}
+
+/// Which of these are dead letters.
+async fn dead(world: &World) -> Vec<String> {
+    world.store.dead_letters(9).await.unwrap().into_iter().map(|dead| dead.delivery.message.title).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_that_is_refused_where_others_are_taken_is_given_up_and_holds_up_nobody() {
+    for first in [true, false] {
+        let dir = tempfile::tempdir().unwrap();
+        let script = |text: &str, _| if text == "bad" { 404 } else { 200 };
+        let world = World::new(dir.path(), vec![settings("ops"), settings("boss")], script);
+        if first {
+            // Alone, nobody can tell whose fault it is.
+            world.tell(1, pairs(&[("bad", "b")])).await;
+            tokio::time::sleep(Duration::from_secs(60)).await;
+            assert!(world.statuses.all()[&"ops".into()].disabled.is_some());
+            world.tell(2, pairs(&[("behind", "b"), ("m1", "1"), ("m2", "2")])).await;
+        } else {
+            world.tell(1, pairs(&[("m0", "0"), ("bad", "b"), ("behind", "b"), ("m1", "1"), ("m2", "2")])).await;
+        }
+        let all = if first { 3 } else { 4 };
+        world.until(Duration::from_secs(2), |fates| fates.delivered == all && fates.dead == 1).await;
+        assert_eq!(dead(&world).await, ["bad"]);
+        assert_eq!(world.tries().iter().filter(|t| t.1 == "bad").count(), 2);
+        assert_eq!(world.statuses.all()[&"ops".into()].disabled, None);
+        let told = world.arrived().iter().any(|text| text.contains("refuses messages"));
+        assert_eq!(told, first, "while others can be tried nothing is said elsewhere");
+        world.end().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_message_that_heads_the_queue_is_got_over_after_each_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let script = |text: &str, _| if text.starts_with("bad") { 403 } else { 200 };
+    let world = World::new(dir.path(), vec![settings("ops")], script);
+    world.tell(1, pairs(&[("bad1", "b"), ("bad2", "c")])).await;
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    world.end().await;
+    let world = World::new(dir.path(), vec![settings("ops")], script);
+    world.tell(2, pairs(&[("m1", "1"), ("m2", "2")])).await;
+    world.until(Duration::from_secs(2), |fates| fates.delivered == 2 && fates.dead >= 1).await;
+    world.tell(3, pairs(&[("m3", "3")])).await;
+    world.until(Duration::from_secs(2), |fates| fates.delivered == 3 && fates.dead == 2).await;
+    assert!(world.tries().iter().filter(|t| t.2 == 403).count() <= 4, "{:?}", world.tries());
+    world.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_destination_that_takes_again_is_told_all_it_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let clock = Clock::pinned(Timestamp::EPOCH);
+    let script = move |_: &str, _| if clock.elapsed() < HOUR * 5 + Duration::from_secs(30) { 410 } else { 200 };
+    let world = World::new(dir.path(), vec![settings("ops")], script);
+    world.tell(1, (0..10).map(|n| (format!("m{n}"), format!("i{n}")))).await;
+    tokio::time::sleep(6 * HOUR + Duration::from_secs(60)).await;
+    world.until(HOUR, |fates| fates.delivered == 10).await;
+    assert_eq!(world.tries().iter().filter(|t| t.2 == 410).count(), 3 + 5, "three, then one an hour");
+    world.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_start_one_message_alone_finds_out_whether_anyone_is_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let world = World::new(dir.path(), vec![settings("ops")], |_, _| 500);
+    world.tell(1, (0..200).map(|n| (format!("m{n}"), format!("i{n}")))).await;
+    tokio::time::sleep(Duration::from_millis(900)).await;
+    assert_eq!(world.tries().len(), 1);
+    world.end().await;
+    let world = World::new(dir.path(), vec![settings("ops")], |text, _| if text == "m0" { 0 } else { 200 });
+    // One that is never answered is not tried over and over while others wait.
+    world.until(Duration::from_secs(15), |fates| fates.delivered == 199).await;
     world.end().await;
 }
 
@@ -397,8 +475,8 @@ async fn a_full_disk_while_settling_does_not_send_again() {
 async fn shutdown_finishes_what_is_under_way_within_five_seconds_and_keeps_the_rest() {
     let dir = tempfile::tempdir().unwrap();
     let world = World::new(dir.path(), vec![settings("ops")], |text, _| if text == "hangs" { 0 } else { 200 });
-    world.tell(1, pairs(&[("hangs", "h"), ("behind", "h"), ("other", "o")])).await;
-    world.until(HOUR, |fates| fates.delivered == 1).await;
+    world.tell(1, pairs(&[("first", "f"), ("hangs", "h"), ("behind", "h"), ("other", "o")])).await;
+    world.until(HOUR, |fates| fates.delivered == 2).await;
     let (begin, store, clock) = (world.sink.clock.elapsed(), world.store.clone(), world.sink.clock);
     world.end().await;
     assert!(clock.elapsed() - begin <= DRAIN + Duration::from_millis(10));
