@@ -105,6 +105,15 @@ fn teams(body: &Value) {
         let url = action["url"].as_str().unwrap();
         assert!(url.starts_with("https://") || url.starts_with("http://"), "{url}");
     }
+    let instead = card["fallbackText"].as_str().unwrap();
+    for live in ["](", "][", "]:", "{{", "://"] {
+        assert!(!instead.contains(live), "live in Teams: {instead:?}");
+    }
+    assert!(
+        instead
+            .match_indices('<')
+            .all(|(at, _)| instead[at + 1..].starts_with(['\u{200b}']) || at + 1 == instead.len())
+    );
     for text in all_texts(&card["body"]) {
         assert!(!text.contains('<') && !text.contains("{{"), "live in Teams: {text:?}");
         let (mut escaped, mut closed) = (false, false);

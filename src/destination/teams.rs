@@ -93,7 +93,7 @@ fn card(message: &Message, shrink: Shrink) -> Value {
     }
     let mut content = json!({
         "$schema": "http://adaptivecards.io/schemas/adaptive-card.json",
-        "type": "AdaptiveCard", "version": "1.4", "fallbackText": format!("{}: {title}", look.word),
+        "type": "AdaptiveCard", "version": "1.4", "fallbackText": format!("{}: {}", look.word, inert(&title)),
         "msteams": {"width": "Full"}, "body": body,
     });
     if let (false, Value::Object(content)) = (actions.is_empty(), &mut content) {
@@ -168,6 +168,20 @@ fn text(plain: &str) -> String {
     out
 }
 
+/// Plain text where nobody says whether it is formatted: no marks that would show as such, and nothing that comes alive.
+fn inert(plain: &str) -> String {
+    let mut out = String::with_capacity(plain.len() + 8);
+    let mut last = ' ';
+    for c in plain.chars() {
+        if matches!((last, c), (']', '(' | '[' | ':') | ('{', '{') | (':', '/')) || last == '<' {
+            out.push('\u{200b}');
+        }
+        out.push(c);
+        last = c;
+    }
+    out
+}
+
 /// Whether the line written so far is digits only: `1.` would begin a list.
 fn starts_line(out: &str) -> bool {
     out.rsplit('\n').next().is_some_and(|line| line.bytes().all(|b| b.is_ascii_digit()))
@@ -222,6 +236,17 @@ mod tests {
                 escaped = c == '\\' && !escaped;
             }
         }
+    }
+
+    #[test]
+    fn the_text_that_stands_in_for_a_card_is_as_dead_as_the_card() {
+        assert_eq!(
+            inert("ap_1 [x](https://e.example) <at>a</at> {{DATE(2020)}} a<b {{{"),
+            concat!(
+                "ap_1 [x]\u{200b}(https:\u{200b}//e.example) <\u{200b}at>a<\u{200b}/at> {\u{200b}{DATE(2020)}} a<\u{200b}b ",
+                "{\u{200b}{\u{200b}{"
+            )
+        );
     }
 
     #[test]
