@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -23,6 +23,7 @@ use warp::http::{HeaderValue, StatusCode, header};
 use warp::reply::Response;
 
 use super::framing::{Framing, Watched};
+use crate::clock::Clock;
 
 /// After a failed accept (no descriptors left, mostly) this long is waited.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -38,11 +39,19 @@ pub struct Limits {
     pub head_size: usize,
     /// How long requests under way may take to end once shutdown began.
     pub drain: Duration,
+    /// How long one who just came, or was just answered, is spared when there are too many.
+    pub grace: Duration,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { connections: 512, head: Duration::from_secs(10), head_size: 32 * 1024, drain: Duration::from_secs(5) }
+        Self {
+            connections: 512,
+            head: Duration::from_secs(10),
+            head_size: 32 * 1024,
+            drain: Duration::from_secs(5),
+            grace: Duration::from_secs(1),
+        }
     }
 }
 
@@ -60,6 +69,8 @@ struct Use {
     answering: AtomicBool,
     /// It has been answered once: a real client.
     answered: AtomicBool,
+    /// When it came, or was answered last: milliseconds by the clock of the door.
+    since: AtomicU64,
 }
 
 impl Peer {
@@ -99,6 +110,7 @@ pub async fn serve(
         limits,
         shutdown: shutdown.clone(),
         open: Arc::default(),
+        clock: Clock::system(),
         places: Arc::new(Semaphore::new(limits.connections.clamp(1, Semaphore::MAX_PERMITS))),
     };
     let tasks = TaskTracker::new();
@@ -115,7 +127,7 @@ pub async fn serve(
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept connections");
                     // Idle clients hold descriptors that others need.
-                    door.open.make_room();
+                    door.make_room();
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             }
@@ -153,6 +165,7 @@ struct Door {
     limits: Limits,
     shutdown: CancellationToken,
     open: Arc<Open>,
+    clock: Clock,
     places: Arc<Semaphore>,
 }
 
@@ -162,8 +175,16 @@ impl Door {
         if let Ok(place) = Arc::clone(&self.places).try_acquire_owned() {
             return Some(place);
         }
-        self.open.make_room();
+        self.make_room();
         Arc::clone(&self.places).acquire_owned().await.ok()
+    }
+
+    fn make_room(&self) {
+        self.open.make_room(self.now().saturating_sub(millis(self.limits.grace)));
+    }
+
+    fn now(&self) -> u64 {
+        millis(self.clock.elapsed())
     }
 
     /// One connection, from its first byte to its close.
@@ -172,6 +193,7 @@ impl Door {
         let _ = stream.set_nodelay(true);
         let peer = Peer::new(address);
         let closed = CancellationToken::new();
+        peer.use_.since.store(self.now(), Ordering::Relaxed);
         self.open.add(number, closed.clone(), Arc::clone(&peer.use_));
         let filter = TowerToHyperService::new(warp::service(self.routes.clone()));
         let framing = Arc::new(Framing::default());
@@ -181,12 +203,14 @@ impl Door {
             let answer = (!refused).then(|| filter.call(request));
             let use_ = Arc::clone(&peer.use_);
             let framing = Arc::clone(&framing);
+            let clock = self.clock;
             async move {
                 let answer = match answer {
                     Some(answer) => answer.await,
                     None => Ok(ambiguous()),
                 };
                 framing.answered();
+                use_.since.store(millis(clock.elapsed()), Ordering::Relaxed);
                 use_.answering.store(false, Ordering::Relaxed);
                 use_.answered.store(true, Ordering::Relaxed);
                 answer
@@ -240,15 +264,23 @@ impl Open {
         }
     }
 
-    /// Closes the oldest connection that never was answered, else the oldest that waits for no answer; none when all do.
-    /// So a thousand clients that send nothing cannot keep out one that does.
-    fn make_room(&self) {
+    /// Closes one connection that waits for no answer; none when all do. First one that never was answered, then the one that
+    /// has been idle longest: so neither a thousand clients that send nothing, nor a thousand that were answered once, keep out
+    /// one that sends. Those who came or were answered after `spared` are left alone while there are others.
+    fn make_room(&self, spared: u64) {
         let all = self.all();
+        let worth = |use_: &Use| {
+            let (answered, since) = (use_.answered.load(Ordering::Relaxed), use_.since.load(Ordering::Relaxed));
+            (since > spared, answered, since)
+        };
         let idle =
-            || all.values().filter(|(closed, use_)| !closed.is_cancelled() && !use_.answering.load(Ordering::Relaxed));
-        let never_answered = idle().find(|(_, use_)| !use_.answered.load(Ordering::Relaxed));
-        if let Some((closed, _)) = never_answered.or_else(|| idle().next()) {
+            all.values().filter(|(closed, use_)| !closed.is_cancelled() && !use_.answering.load(Ordering::Relaxed));
+        if let Some((closed, _)) = idle.min_by_key(|(_, use_)| worth(use_)) {
             closed.cancel();
         }
     }
+}
+
+fn millis(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }

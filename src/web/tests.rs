@@ -426,7 +426,8 @@ async fn rest(mut stream: TcpStream) -> String {
 }
 
 fn quick() -> Limits {
-    Limits { connections: 4, head: Duration::from_millis(300), head_size: 8192, drain: Duration::from_millis(500) }
+    let (head, drain, grace) = (Duration::from_millis(300), Duration::from_millis(500), Duration::from_millis(300));
+    Limits { connections: 4, head, head_size: 8192, drain, grace }
 }
 
 const LAB: &str = "POST /mist/lab HTTP/1.1\r\nhost: localhost\r\n";
@@ -490,6 +491,26 @@ async fn a_crowd_that_says_nothing_does_not_keep_anyone_out() {
     let said = server.say("GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await;
     assert!(said.starts_with("HTTP/1.1 200"), "{said}");
     assert_eq!(rest(crowd.remove(0)).await, "", "the oldest had to go");
+}
+
+#[tokio::test]
+async fn those_who_were_answered_once_and_stay_do_not_keep_out_one_who_just_came() {
+    let limits = Limits { head: Duration::from_secs(60), ..quick() };
+    let server = Server::start(Fake::default(), limits).await;
+    let mut idle = Vec::new();
+    for _ in 0..4 {
+        let mut one = server.connect("GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n").await;
+        assert!(one.read(&mut [0; 512]).await.unwrap() > 0);
+        idle.push(one);
+    }
+    tokio::time::sleep(limits.grace * 2).await;
+    let mut good = server.connect("").await;
+    let silent = [server.connect("").await, server.connect("").await];
+    tokio::time::sleep(limits.grace / 3).await;
+    good.write_all(b"GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await.unwrap();
+    assert!(rest(good).await.starts_with("HTTP/1.1 200"));
+    assert_eq!(rest(idle.remove(0)).await, "", "the longest idle had to go");
+    drop(silent);
 }
 
 #[tokio::test]
