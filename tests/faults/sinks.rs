@@ -213,23 +213,28 @@ async fn a_429_that_names_no_time_holds_the_whole_destination_for_half_a_minute(
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_redirect_a_wrong_certificate_and_a_name_nobody_has_keep_their_backlog_until_the_url_is_put_right() {
     let secret = Wrong::start(How::Take, None).await;
-    let moved = format!(
-        "HTTP/1.1 307 Moved\r\nlocation: {}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n",
-        secret.url("http")
-    );
-    let moved = Wrong::start(How::Say(moved.leak()), None).await;
+    let mut moved = Vec::new();
+    for status in [301, 302, 303, 307, 308] {
+        let said = format!(
+            "HTTP/1.1 {status} Moved\r\nlocation: {}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n",
+            secret.url("http")
+        );
+        moved.push(Wrong::start(How::Say(said.leak()), None).await);
+    }
     let tls = Wrong::start(How::Take, Some(wrong_certificate())).await;
     let right = Wrong::start(How::Take, None).await;
-    let config = |urls: [&str; 4]| {
-        let names = ["good", "moved", "tls", "nameless"];
+    let config = |urls: &[String]| {
+        let names = ["good", "tls", "nameless", "moved301", "moved302", "moved303", "moved307", "moved308"];
         let all: String = names.iter().zip(urls).map(|(name, url)| sink(name, url, FAST)).collect();
         format!("destinations:\n{all}{EACH}")
     };
-    let (good, nobody) = (right.url("http"), "https://chat.invalid/hook");
-    let foghorn = Foghorn::start(&config([&good, &moved.url("http"), &tls.url("https"), nobody])).await;
+    let (good, nobody) = (right.url("http"), "https://chat.invalid/hook".to_owned());
+    let mut urls = vec![good.clone(), tls.url("https"), nobody];
+    urls.extend(moved.iter().map(|moved| moved.url("http")));
+    let foghorn = Foghorn::start(&config(&urls)).await;
     foghorn.post("device-events", json!([device_event("AP_DISCONNECTED", 1)])).await;
-    // The good one is told of the event, and of the destination that refuses.
-    within(Duration::from_secs(10), "the good one is told", || right.taken() == 2).await;
+    // The good one is told of the event, and of each destination that refuses.
+    within(Duration::from_secs(10), "the good one is told", || right.taken() == 6).await;
     within(Duration::from_secs(10), "the certificate is refused", || tls.asked().len() > 2).await;
     within(Duration::from_secs(20), "the log says why", || {
         let logged = foghorn.logged();
@@ -239,9 +244,9 @@ async fn a_redirect_a_wrong_certificate_and_a_name_nobody_has_keep_their_backlog
     })
     .await;
     assert_eq!((secret.asked().len(), tls.taken()), (0, 0), "no redirect is followed, nothing is said to a stranger");
-    assert_eq!(foghorn.metric("foghorn_message_fates", "queued").await, 3.0);
-    std::fs::write(foghorn.dir.join("rules.yaml"), config([&good, &good, &good, &good])).unwrap();
+    assert_eq!(foghorn.metric("foghorn_message_fates", "queued").await, 7.0);
+    std::fs::write(foghorn.dir.join("rules.yaml"), config(&vec![good.clone(); urls.len()])).unwrap();
     foghorn.signal("HUP");
-    within(Duration::from_secs(20), "what waited is told", || right.taken() == 5).await;
+    within(Duration::from_secs(20), "what waited is told", || right.taken() == 13).await;
     foghorn.stop().await;
 }

@@ -271,6 +271,11 @@ impl Foghorn {
         (status.code(), begun.elapsed())
     }
 
+    /// Waits for the end of one that was told to end, or will by itself; gives the exit code.
+    pub async fn ended(mut self) -> Option<i32> {
+        eventually("the process to end", || self.child.try_wait().unwrap()).await.code()
+    }
+
     /// SIGKILL.
     pub fn kill(mut self) -> Option<tempfile::TempDir> {
         let _ = self.child.kill();
