@@ -123,7 +123,7 @@ impl Post {
         let parsed =
             if whole { Vec::new() } else { crate::source::parse(&self.source, Seq(1), Timestamp::MAX, &self.body) };
         parsed.iter().find_map(|parsed| match parsed {
-            Parsed::Malformed { why } => Some(*why),
+            Parsed::Malformed { why, .. } => Some(*why),
             Parsed::Event(_) => None,
         })
     }
