@@ -260,9 +260,7 @@ fn by_status(who: &str, status: u16, reply: &Reply) -> Outcome {
         429 => Outcome::RetryAfter { wait: retry_after(reply) },
         408 | 425 | 500.. => Outcome::Retry { why },
         413 => Outcome::BadPayload { why: format!("{why}: too big") },
-        401 | 403 | 404 | 410 => Outcome::Broken { why },
-        // Whatever else is wrong is wrong with this request.
-        400..500 => Outcome::BadPayload { why },
+        400 | 409 | 415 | 422 => Outcome::BadPayload { why },
         300..400 => Outcome::Broken { why: format!("{why}, a redirect, which is never followed: set the final URL") },
         _ => Outcome::Broken { why },
     }
