@@ -268,10 +268,10 @@ impl<S: Store> Processor<S> {
             return Ok(());
         }
         let Added { rows, changes, shown } = self.history.take();
-        let (messages, alerts) = made.into_iter().unzip();
+        let (messages, alerts): (Vec<Message>, Vec<Vec<u64>>) = made.into_iter().unzip();
         let step = Step {
             seq: self.folded,
-            messages,
+            messages: Arc::new(messages),
             alerts,
             events: Arc::new(rows),
             fates: changes,

@@ -62,7 +62,7 @@ fn message(incident: &str, to: &[&str]) -> Message {
 }
 
 fn step(seq: u64, messages: Vec<Message>) -> Step {
-    Step { seq: Seq(seq), messages, at: Timestamp::from_millis(1_000), ..Step::default() }
+    Step { seq: Seq(seq), messages: messages.into(), at: Timestamp::from_millis(1_000), ..Step::default() }
 }
 
 async fn titles(store: &Sqlite, to: &str) -> Vec<String> {

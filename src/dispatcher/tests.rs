@@ -186,7 +186,8 @@ impl World {
 
     /// Queues messages `(title, incident)` for `ops`.
     async fn tell(&self, seq: u64, messages: impl IntoIterator<Item = (String, String)>) {
-        let messages = messages.into_iter().map(|(title, incident)| message(&title, &incident)).collect();
+        let messages = messages.into_iter().map(|(title, incident)| message(&title, &incident));
+        let messages = Arc::new(messages.collect());
         let at = self.store.clock().now();
         self.store.commit(Step { seq: Seq(seq), messages, at, ..Step::default() }).await.unwrap();
     }

@@ -57,7 +57,7 @@ pub struct Step {
     /// The cursor after this step.
     pub seq: Seq,
     /// New messages, each for the destinations its notification names.
-    pub messages: Vec<Message>,
+    pub messages: Arc<Vec<Message>>,
     /// For each of these messages, in their order, the alerts it is about; what is missing is about none.
     pub alerts: Vec<Vec<u64>>,
     /// What became of each event of the step. A row that is there already stays as it is: a refold adds nothing. They may be
