@@ -85,7 +85,7 @@ impl Default for Limits {
     fn default() -> Self {
         // An alert takes some 3 KiB, its incident and its message as much again, and each may have one of its own: all
         // together they stay well below the 256 MiB of a small machine.
-        Self { alerts: 10_000, closes: 50_000, windows: 20_000 }
+        Self { alerts: 8_000, closes: 50_000, windows: 20_000 }
     }
 }
 
