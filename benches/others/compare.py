@@ -23,7 +23,7 @@ def install(only):
         subprocess.run(["apt-get", "install", "-yq", "--no-install-recommends", "prometheus-alertmanager"], check=True)
     if "node-red" in only and not (TOOLS / "node_modules/node-red").exists():
         TOOLS.mkdir(parents=True, exist_ok=True)
-        subprocess.run(["npm", "install", "--prefix", TOOLS, "--no-audit", "--no-fund", "node-red@5"], check=True)
+        subprocess.run(["npm", "install", "--prefix", TOOLS, "--no-audit", "--no-fund", "node-red@4"], check=True)
 
 
 async def read_request(reader):
