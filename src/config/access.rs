@@ -57,7 +57,7 @@ pub(super) fn read(reader: &mut Reader<'_>, section: &Section<'_>) -> Access {
 fn password(reader: &mut Reader<'_>, section: &Section<'_>) -> Option<Secret> {
     let node = section.get("password")?;
     let named = node.scalar().is_some_and(|scalar| ["env:", "file:"].iter().any(|way| scalar.text.starts_with(way)));
-    reader.problems.hide(node.at);
+    reader.problems.hide(node);
     let hash = if named { reader.secret(node, "password")? } else { Secret::new(reader.text(node, "password")?) };
     match password::objection(&hash) {
         None => Some(hash),

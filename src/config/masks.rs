@@ -168,9 +168,9 @@ impl Hidden {
         if problems.failed() { Err(problems.finish()) } else { Ok(restored) }
     }
 
-    /// Browsers give every line end as `\n`.
+    /// Browsers give every line end as `\n`. What is hidden has its own, and comes back as it was.
     fn with_our_line_ends(&self, edited: &str) -> String {
-        if self.original.contains("\r\n") && !edited.contains('\r') {
+        if self.shown.contains("\r\n") && !edited.contains('\r') {
             edited.replace('\n', "\r\n")
         } else {
             edited.to_owned()

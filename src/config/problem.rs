@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::raw::At;
+use super::raw::{At, Node};
 use crate::render::TemplateProblem;
 
 /// How bad a problem is.
@@ -110,6 +110,7 @@ impl std::error::Error for Problems {}
 /// Gathers problems while a file is read. Knows the text, so that it can show lines, and which parts of it are secret.
 pub(super) struct Collector<'a> {
     file: String,
+    text: &'a str,
     lines: Vec<&'a str>,
     secret: Vec<At>,
     guess: bool,
@@ -118,7 +119,7 @@ pub(super) struct Collector<'a> {
 
 impl<'a> Collector<'a> {
     pub(super) fn new(file: &str, text: &'a str) -> Self {
-        Self { file: file.to_owned(), lines: lines(text), secret: Vec::new(), guess: false, found: Vec::new() }
+        Self { file: file.to_owned(), text, lines: lines(text), secret: Vec::new(), guess: false, found: Vec::new() }
     }
 
     pub(super) fn error(&mut self, at: At, what: impl Into<String>, help: impl Into<String>) {
@@ -143,9 +144,24 @@ impl<'a> Collector<'a> {
         });
     }
 
-    /// What stands there is a secret: it is masked on every line shown.
-    pub(super) fn hide(&mut self, at: At) {
-        self.secret.push(at);
+    /// What stands there is a secret: it is masked wherever it is shown, on each of its lines. Its quotes stay.
+    pub(super) fn hide(&mut self, node: &Node) {
+        let source = self.text.get(node.span.clone()).unwrap_or_default().trim_end();
+        if source.is_empty() {
+            self.secret.push(node.at);
+            return;
+        }
+        let quote = |c: &char| matches!(c, '"' | '\'');
+        let first = usize::from(source.chars().next().is_some_and(|c| quote(&c)));
+        let last = usize::from(first == 1 && source.len() > 1 && source.ends_with(['"', '\'']));
+        let lines = lines(source);
+        for (index, (line, number)) in lines.iter().zip(node.at.line..).enumerate() {
+            let before = if index == 0 { first } else { 0 };
+            let after = if index + 1 == lines.len() { last } else { 0 };
+            let column = if index == 0 { node.at.column } else { 1 } + before as u64;
+            let width = line.chars().count().saturating_sub(before + after);
+            self.secret.push(At { line: number, column, width });
+        }
     }
 
     /// The YAML is broken, so the tree cannot say what is a secret: mask what looks like one.
@@ -185,7 +201,7 @@ impl<'a> Collector<'a> {
     fn mask_secrets(&self, line: u64, mask: char, text: &mut [char]) {
         for at in self.secret.iter().filter(|at| at.line == line) {
             let from = usize::try_from(at.column.saturating_sub(1)).unwrap_or_default();
-            text.iter_mut().skip(from).take(at.width).for_each(|c| mask_char(c, mask));
+            text.iter_mut().skip(from).take(at.width).filter(|c| !c.is_whitespace()).for_each(|c| *c = mask);
         }
     }
 
@@ -245,9 +261,9 @@ fn visible(text: &str) -> String {
     text.chars().map(|c| if c.is_control() && c != '\n' { ' ' } else { c }).collect()
 }
 
-fn mask_char(c: &mut char, mask: char) {
+fn mask_char(c: &mut char) {
     if !matches!(c, '"' | '\'' | ' ' | ',' | '[' | ']' | '{' | '}') {
-        *c = mask;
+        *c = '*';
     }
 }
 
@@ -304,7 +320,7 @@ fn mask_values(line: &mut [char]) {
             || bare.starts_with("file:")
             || bare == "-";
         if !keep && (bare.len() >= 6 || word.contains("://")) {
-            line.iter_mut().skip(from).take(len).for_each(|c| mask_char(c, '*'));
+            line.iter_mut().skip(from).take(len).for_each(mask_char);
         }
         from += len;
     }

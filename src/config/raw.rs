@@ -108,7 +108,7 @@ pub(super) fn parse(text: &str, problems: &mut Collector<'_>) -> Option<Node> {
 fn hide_secrets(node: &Node, secret: bool, problems: &mut Collector<'_>) {
     match &node.tree {
         Tree::Scalar(Scalar { text, .. }) if secret && !text.starts_with("env:") && !text.starts_with("file:") => {
-            problems.hide(node.at);
+            problems.hide(node);
         }
         Tree::Null | Tree::Scalar(_) => {}
         Tree::List(items) => items.iter().for_each(|item| hide_secrets(item, secret, problems)),

@@ -291,7 +291,7 @@ impl Reader<'_> {
                 }
             };
         }
-        self.problems.hide(node.at);
+        self.problems.hide(node);
         if key.is_ascii() && PUBLIC_HEADERS.iter().any(|name| name.eq_ignore_ascii_case(key)) {
             return Some(Secret::new(text));
         }

@@ -188,7 +188,7 @@ fn destination(reader: &mut Reader<'_>, name: &str, node: &Node) -> Option<Desti
     let place = format!("destination `{name}`");
     if let Some(scalar) = node.scalar() {
         let kind = nearest(&scalar.text, KINDS).unwrap_or("slack");
-        reader.problems.hide(node.at);
+        reader.problems.hide(node);
         let help = format!("the kind is a key: {{{kind}: {{…}}}}");
         reader.problems.error(node.at, format!("{place} must be a map"), help);
         return None;
@@ -235,7 +235,7 @@ fn kind_of(reader: &mut Reader<'_>, kind: &str, node: &Node, place: &str) -> Opt
         return Some(Kind::Console);
     }
     if node.scalar().is_some() {
-        reader.problems.hide(node.at);
+        reader.problems.hide(node);
         reader.problems.error(
             node.at,
             format!("`{kind}` must be a map"),

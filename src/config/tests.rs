@@ -235,6 +235,33 @@ fn journaled_rules_read_again_without_their_environment() {
     assert!(rules_from_record(&RulesRecord { text: "a: [".to_owned(), destinations: vec![], start: false }).is_none());
 }
 
+#[test]
+fn a_secret_is_masked_on_each_of_its_lines_and_what_is_left_reads_as_yaml() {
+    let ways = [
+        "\"https://hooks.example/T0/\\\n      canary\"",
+        "\"\n      https://hooks.example/canary\"",
+        "\"https://hooks.example/\\\"canary\"",
+        "'https://hooks.example/''canary'",
+        ">-\n      https://hooks.example/canary",
+        "|\n      https://hooks.example/canary\n",
+        "https://hooks.example/a,canary[1]",
+        "!!str https://hooks.example/canary",
+        "&here https://hooks.example/canary",
+    ];
+    for way in ways {
+        let text = format!(
+            "destinations:\n  a:\n    slack:\n     url: {way}\nrules: [{{name: one, match: {{type: AP_RESTARTED}}}}]\n"
+        );
+        let config = Config::parse(&text, None, &none).unwrap_or_else(|problems| panic!("{problems}\n{text}"));
+        let record = config.record();
+        assert!(!record.text.contains("canary"), "{}", record.text);
+        assert_eq!(rules_from_record(&record).map(|rules| rules.rules().len()), Some(1), "{}", record.text);
+        let printed = Problems(config.warnings.clone()).to_string();
+        assert!(printed.contains("plain text") && !printed.contains("canary"), "{printed}");
+        assert!(!explain(&config).contains("canary"));
+    }
+}
+
 #[cfg(unix)]
 #[test]
 fn secrets_in_a_readable_file_are_named() {

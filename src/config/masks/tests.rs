@@ -141,6 +141,13 @@ fn anchors_are_hidden_once_and_what_is_no_yaml_is_not_shown() {
     assert!(Hidden::of(odd, "rules.yaml").unwrap().text().contains("secrets: <hidden_ 1>"));
 }
 
+#[test]
+fn a_line_end_within_a_secret_is_its_own() {
+    let text = "sources: {m: {secrets: \"can\r\nary\"}}\nrules: []\n";
+    let hidden = Hidden::of(text, "rules.yaml").unwrap();
+    assert_eq!(hidden.restore(hidden.text()).unwrap().text, text);
+}
+
 fn quoted() -> impl Strategy<Value = String> {
     prop_oneof!["canary[a-z0-9]{0,8}", "'canary[ a-z#:,é]{0,8}'", "\"canary[ a-z#:,{}é]{0,8}\"", "env:[A-Z]{1,5}"]
 }
