@@ -116,18 +116,27 @@ fn encoded_len(span: &Span) -> usize {
 }
 
 fn encode_spans(spans: &[Span]) -> String {
-    spans
-        .iter()
-        .map(|span| {
-            let inner = match &span.what {
-                What::Text(plain) | What::Code(plain) => text(plain),
-                What::Link { label, url } => linked(label, url),
-                time => time.plain(),
-            };
-            let trimmed = inner.trim();
-            if span.bold && !trimmed.is_empty() { inner.replace(trimmed, &format!("**{trimmed}**")) } else { inner }
-        })
-        .collect()
+    let mut out = String::new();
+    for span in spans {
+        match &span.what {
+            What::Text(plain) | What::Code(plain) => {
+                let body = plain.trim();
+                let bold = span.bold && !body.is_empty();
+                let (head, tail) = if bold { plain.split_once(body).unwrap_or_default() } else { ("", "") };
+                let mark = if bold { "**" } else { "" };
+                write(&mut out, head);
+                out.push_str(mark);
+                write(&mut out, if bold { body } else { plain });
+                out.push_str(mark);
+                write(&mut out, tail);
+            }
+            What::Link { label, url } if span.bold => out.extend(["**", &linked(label, url), "**"]),
+            What::Link { label, url } => out.push_str(&linked(label, url)),
+            time if span.bold => out.extend(["**", &time.plain(), "**"]),
+            time => out.push_str(&time.plain()),
+        }
+    }
+    out
 }
 
 /// A link, with nothing in its address that would end it or that the card's own templates would read.
@@ -150,13 +159,19 @@ fn linked(label: &str, url: &str) -> String {
 /// Plain text that Teams formats nowhere. A line break needs an empty line; `{{DATE(` and bare URLs would come alive.
 fn text(plain: &str) -> String {
     let mut out = String::with_capacity(plain.len() + 8);
-    let mut last = '\n';
+    write(&mut out, plain);
+    out
+}
+
+/// Goes on with such text: what comes alive may have its beginning in what is there.
+fn write(out: &mut String, plain: &str) {
+    let mut last = out.chars().next_back().unwrap_or('\n');
     for c in plain.chars() {
         match c {
             '\n' => out.push_str("\n\n"),
             '\\' | '*' | '_' | '[' | ']' | '`' | '~' => out.extend(['\\', c]),
             '#' | '>' | '-' | '+' if last == '\n' => out.extend(['\\', c]),
-            '.' | ')' if last.is_ascii_digit() && starts_line(&out) => out.extend(['\\', c]),
+            '.' | ')' if last.is_ascii_digit() && starts_line(out) => out.extend(['\\', c]),
             '{' if last == '{' => out.extend(['\u{200b}', '{']),
             '/' if last == ':' => out.extend(['\u{200b}', '/']),
             '<' => out.push_str("&lt;"),
@@ -165,7 +180,6 @@ fn text(plain: &str) -> String {
         }
         last = c;
     }
-    out
 }
 
 /// Plain text where nobody says whether it is formatted: no marks that would show as such, and nothing that comes alive.
@@ -247,6 +261,15 @@ mod tests {
                 "{\u{200b}{\u{200b}{"
             )
         );
+    }
+
+    #[test]
+    fn nothing_comes_alive_where_two_parts_meet() {
+        let said = |markup: &str| encode_spans(&markup::parse(markup));
+        assert_eq!(said("{`{DATE(1)}}`"), "{\u{200b}{DATE(1)}}");
+        assert_eq!(said("https:`//evil.example`"), "https:\u{200b}//evil.example");
+        assert_eq!(said("1`.` a"), "1\\. a");
+        assert_eq!(said("a ** b ** c `d`"), "a  **b**  c d");
     }
 
     #[test]
