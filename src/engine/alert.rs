@@ -1,6 +1,6 @@
 //! One rule on one subject.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::{Event, Happening, Name, Phase, Severity, Subject, Timestamp};
 use crate::rules::Policy;
+
+use super::table::Names;
 
 /// The number of an alert; higher is younger.
 pub(super) type AlertId = u64;
@@ -98,73 +100,6 @@ pub(super) struct Dark {
 /// What stands for the event in snapshots that did not keep it.
 fn nothing() -> Arc<Event> {
     Arc::new(Event::nothing(Name::new("mist"), Timestamp::EPOCH))
-}
-
-/// A few names, each once: most alerts have one, for which a tree takes twelve times the room.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-#[serde(transparent)]
-pub(super) struct Names(Vec<Name>);
-
-impl Names {
-    pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    pub(super) fn contains(&self, name: &Name) -> bool {
-        self.0.contains(name)
-    }
-
-    pub(super) fn iter(&self) -> impl Iterator<Item = &Name> {
-        self.0.iter()
-    }
-
-    pub(super) fn add<'n>(&mut self, names: impl IntoIterator<Item = &'n Name>) {
-        for name in names {
-            if !self.contains(name) {
-                self.0.reserve_exact(1);
-                self.0.push(name.clone());
-            }
-        }
-    }
-}
-
-/// All alerts, oldest first. Each in a box of its own: what grows at one end leaves the nodes of a tree half empty.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-#[serde(transparent)]
-pub(super) struct Alerts(BTreeMap<AlertId, Box<Alert>>);
-
-impl Alerts {
-    pub(super) fn len(&self) -> usize {
-        self.0.len()
-    }
-
-    pub(super) fn get(&self, id: &AlertId) -> Option<&Alert> {
-        self.0.get(id).map(AsRef::as_ref)
-    }
-
-    pub(super) fn get_mut(&mut self, id: &AlertId) -> Option<&mut Alert> {
-        self.0.get_mut(id).map(AsMut::as_mut)
-    }
-
-    pub(super) fn insert(&mut self, id: AlertId, alert: Alert) {
-        self.0.insert(id, Box::new(alert));
-    }
-
-    pub(super) fn remove(&mut self, id: &AlertId) -> Option<Alert> {
-        self.0.remove(id).map(|alert| *alert)
-    }
-
-    pub(super) fn keys(&self) -> impl DoubleEndedIterator<Item = &AlertId> {
-        self.0.keys()
-    }
-
-    pub(super) fn values(&self) -> impl DoubleEndedIterator<Item = &Alert> {
-        self.0.values().map(AsRef::as_ref)
-    }
-
-    pub(super) fn iter(&self) -> impl DoubleEndedIterator<Item = (&AlertId, &Alert)> {
-        self.0.iter().map(|(id, alert)| (id, alert.as_ref()))
-    }
 }
 
 /// One rule on one subject, from its first event to the message that tells its end.

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::alert::{Alert, AlertId, Names};
+use super::alert::{Alert, AlertId};
 use super::decision::Verdict;
+use super::table::Names;
 use super::{Engine, Timer};
 use crate::model::{Collected, Insight, Name, Notification, Reason, Severity, Subject, Timestamp};
 

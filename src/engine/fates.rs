@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::alert::{Alert, AlertId, Alerts};
+use super::alert::{Alert, AlertId};
+use super::table::Table;
 use crate::model::EventFates;
 
 /// Counts events by fate. An event that several alerts wait with is a *ticket*: told as soon as one of them is told,
@@ -50,7 +51,7 @@ impl Ledger {
     }
 
     /// One event waits with these alerts.
-    pub(super) fn pending(&mut self, alerts: &mut Alerts, ids: &BTreeSet<AlertId>) {
+    pub(super) fn pending(&mut self, alerts: &mut Table<Alert>, ids: &BTreeSet<AlertId>) {
         self.fates.total += 1;
         self.fates.pending += 1;
         if let (1, Some(only)) = (ids.len(), ids.first().and_then(|id| alerts.get_mut(id))) {

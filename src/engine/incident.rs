@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::alert::AlertId;
+use super::table::Names;
 use crate::model::{Event, Name, Severity, Timestamp};
 use crate::rules::Policy;
 
@@ -25,7 +26,7 @@ pub(super) struct Incident {
     pub(super) group: Vec<(String, String)>,
     pub(super) alerts: BTreeSet<AlertId>,
     /// Destinations that got its first message.
-    pub(super) told: BTreeSet<Name>,
+    pub(super) told: Names,
     /// The least severity each destination takes, as it stood when the incident began.
     pub(super) notify: Vec<(Name, Severity)>,
     pub(super) severity: Severity,

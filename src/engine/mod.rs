@@ -28,6 +28,7 @@ mod open;
 mod say;
 mod seen;
 mod silence;
+mod table;
 mod tell;
 mod timer;
 mod view;
@@ -38,10 +39,11 @@ pub use seen::MEMORY as DUPLICATE_MEMORY;
 pub use silence::SilenceState;
 pub use view::{Deed, IncidentState, Look, Standing, Waiting};
 
-use alert::{AlertId, Alerts};
+use alert::{Alert, AlertId};
 use fates::Ledger;
 use incident::Incident;
 use seen::Seen;
+use table::Table;
 use timer::Timer;
 use window::Windows;
 
@@ -126,8 +128,8 @@ struct State {
     now: Timestamp,
     offset_ms: i64,
     next_id: u64,
-    alerts: Alerts,
-    incidents: BTreeMap<u64, Incident>,
+    alerts: Table<Alert>,
+    incidents: Table<Incident>,
     closes: close::Closes,
     windows: Windows,
     ledger: Ledger,
@@ -381,7 +383,7 @@ impl Engine {
                 self.index.targets_of.entry(source).or_default().insert(id);
             }
         }
-        for (&id, incident) in &self.state.incidents {
+        for (&id, incident) in self.state.incidents.iter() {
             self.index.by_group.insert((Arc::clone(&incident.rule), incident.identity.clone()), id);
         }
         self.index_relations();

@@ -3,9 +3,10 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::alert::{Alert, AlertId, Member, Names, State};
+use super::alert::{Alert, AlertId, Member, State};
 use super::decision::Verdict;
 use super::fates::Effects;
+use super::table::Names;
 use super::{Engine, Timer};
 use crate::model::{Condition, Event, Field, Phase, Severity};
 use crate::rules::{Resolve, Rule, Threshold};
@@ -419,7 +420,10 @@ fn merge(samples: Vec<Member>) -> Vec<Member> {
     for sample in samples {
         match merged.iter_mut().find(|m| m.subjects == sample.subjects) {
             Some(known) => known.events += sample.events,
-            None => merged.push(sample),
+            None => {
+                merged.reserve_exact(1); // mostly the only one
+                merged.push(sample);
+            }
         }
     }
     merged

@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
-use super::alert::{Alert, AlertId, Member, Names, State};
+use super::alert::{Alert, AlertId, Member, State};
 use super::decision::Verdict;
 use super::incident::{Incident, Sample};
+use super::table::Names;
 use super::{Engine, Timer};
 use crate::model::{Event, Name, Notification, Phase, Reason, Severity};
 
@@ -171,7 +172,7 @@ impl Engine {
             identity: identity.clone(),
             group: group.into_iter().map(|(field, _, label)| (field, label)).collect(),
             alerts: BTreeSet::new(),
-            told: BTreeSet::new(),
+            told: Names::default(),
             notify: if for_digests { digests() } else { self.targets(&policy) },
             severity: Severity::Info,
             last_message: None,
@@ -446,7 +447,7 @@ impl Engine {
         }
         if spoke {
             incident.last_message = Some(now);
-            incident.told.extend(to);
+            incident.told.add(&to.collect::<Vec<_>>());
         } else if cause == Cause::Reminder {
             incident.passed = Some(now);
         }

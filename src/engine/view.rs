@@ -188,7 +188,7 @@ impl Engine {
             kind: incident.sample.kind.clone(),
             severity: incident.severity,
             started: alerts.iter().map(|a| a.began()).min().unwrap_or(self.state.now),
-            told: incident.told.clone(),
+            told: incident.told.iter().cloned().collect(),
             more,
             devices,
             subjects,
