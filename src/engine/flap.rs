@@ -97,6 +97,8 @@ impl Engine {
             flap.last = now;
             let changes = flap.changes;
             self.decide(&[id], event, Some(&rule), Verdict::StillFlapping { changes });
+            // Down once more, it explains what fell just before, too.
+            self.relate(id);
             self.arm_alert(id);
             return true;
         }
