@@ -10,7 +10,7 @@ use super::markup;
 use crate::model::{Collected, Happening, Message, Notification, Reason, Subject, human_duration};
 
 /// Every name a template may use.
-pub(super) const NAMES: [&str; 61] = [
+pub(super) const NAMES: [&str; 62] = [
     "at",
     "destination",
     "rule",
@@ -72,6 +72,7 @@ pub(super) const NAMES: [&str; 61] = [
     "condition_words",
     "because",
     "behind_other",
+    "meanwhile",
 ];
 
 /// Every name of an item of `subjects`, `ended`, `lasting`, `behind`, `behind_back` and `behind_dark`.
@@ -108,7 +109,12 @@ pub(super) const ITEM: [&str; 11] =
 const MAX_LIST: usize = 100;
 
 /// The names and their values.
-pub(super) fn of(all: &Notification) -> Value {
+pub(super) fn of(whole: &Notification) -> Value {
+    // Where some begins and other ends, the message is named after what begins.
+    let begins = matches!(whole.reason, Reason::First | Reason::NewEvents | Reason::Absent);
+    let lasting: Vec<Subject> = whole.subjects.iter().filter(|s| s.ends_at.is_none()).cloned().collect();
+    let meanwhile = begins && !lasting.is_empty() && lasting.len() < whole.subjects.len();
+    let all = &Notification { subjects: if meanwhile { lasting } else { whole.subjects.clone() }, ..whole.clone() };
     let kinds = Kinds::of(&all.subjects);
     let about = &Notification { subjects: kinds::each_once(&all.subjects), ..all.clone() };
     let Value::Object(mut names) = data(about) else { return Value::Null };
@@ -138,6 +144,7 @@ pub(super) fn of(all: &Notification) -> Value {
         "kinds": kinds.all().len().max(1),
         "because": because(about).filter(|_| !many && kinds.all().len() < 2),
         "over": over,
+        "meanwhile": meanwhile,
         "still": about.reason == Reason::Repeat,
         "part": part,
         "device": first.and_then(device_name),
@@ -148,7 +155,7 @@ pub(super) fn of(all: &Notification) -> Value {
     let (behind, other) = behind(all);
     list(&mut names, "subjects", about.subjects.iter().collect(), &kinds);
     list(&mut names, "behind", behind.iter().collect(), &Kinds::of(&[]));
-    for (ended, lasting, subjects) in [("ended", "lasting", &all.subjects), ("behind_back", "behind_dark", &behind)] {
+    for (ended, lasting, subjects) in [("ended", "lasting", &whole.subjects), ("behind_back", "behind_dark", &behind)] {
         let (over, not): (Vec<Subject>, Vec<Subject>) = subjects.iter().cloned().partition(|s| s.ends_at.is_some());
         list(&mut names, ended, kinds::each_once(&over).iter().collect(), &Kinds::of(&over));
         list(&mut names, lasting, kinds::each_once(&not).iter().collect(), &Kinds::of(&not));
