@@ -124,7 +124,7 @@ async fn ingest() {
 }
 
 async fn forwarding() {
-    const DEVICES: usize = 20_000;
+    const DEVICES: usize = 15_000;
     let chat = Chat::start().await;
     let foghorn = Foghorn::start(&open_rules(&chat)).await;
     let posts = Arc::new(downs(0..DEVICES, 10));

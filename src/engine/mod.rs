@@ -85,9 +85,9 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        // An alert takes some 3 KiB, its incident and its message as much again, and each may have one of its own: all
-        // together they stay below the 256 MiB of a small machine.
-        Self { alerts: 20_000, closes: 50_000, windows: 20_000 }
+        // An alert takes some 3 KiB, its incident and its message half as much again, and each may have one of its own: all
+        // together they take less than 96 MiB.
+        Self { alerts: 18_000, closes: 50_000, windows: 20_000 }
     }
 }
 

@@ -81,7 +81,8 @@ async fn strangers(devices: usize, sites: usize) {
     // As anyone would have it: one conversation for a site, whatever is down there.
     let rules = rules(&chat, 300).replace("    group_by: [device]\n", "").replace("group_wait: 0s", "group_wait: 1s");
     std::fs::write(dir.path().join("rules.yaml"), rules).unwrap();
-    let enter = format!("echo $$ > {}", capped.0.join("cgroup.procs").display());
+    // Its memory is handled as the service's is, by packaging/foghorn.service.
+    let enter = format!("export MALLOC_ARENA_MAX=2; echo $$ > {}", capped.0.join("cgroup.procs").display());
     let foghorn = Foghorn::start_by(after(&enter), dir.path()).await;
     let before = memory_of(foghorn.pid(), "VmRSS");
     let event = |n: usize| {
@@ -105,9 +106,7 @@ async fn strangers(devices: usize, sites: usize) {
     println!(
         "{devices} devices nobody knew at {sites} sites, 256 MiB: RSS {before:.1} MiB before, {now:.1} after, {most:.1} at most"
     );
-    // Each at its own site has an incident and a message of its own, which take as much again.
-    let allowed = if sites > 1 { 160.0 } else { 96.0 };
-    assert!(most - before <= allowed, "{most:.1} MiB after {before:.1}");
+    assert!(most - before <= 96.0, "{most:.1} MiB after {before:.1}");
     within(Duration::from_secs(20), "it is told", || !told(&chat).is_empty()).await;
     foghorn.stop().await;
 }
