@@ -1,5 +1,6 @@
 //! Builds everything in one straight line, runs it, drains it.
 
+use std::io::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -204,7 +205,7 @@ struct Sender {
 }
 
 /// A dispatcher under way, and what stops it.
-type Dispatching = (tokio::task::JoinHandle<()>, CancellationToken);
+type Dispatching = (tokio::task::JoinHandle<crate::store::Result<()>>, CancellationToken);
 
 impl Sender {
     fn start(&self, destinations: Vec<DestinationSettings>) -> Dispatching {
@@ -255,6 +256,10 @@ impl Live {
             Ok(Err(e)) => Err(Error::Failed(e.to_string())),
             Err(_) => Err(Error::Failed("the processor ended unexpectedly".to_owned())),
         };
+        let sent = async |dispatching: &mut Option<Dispatching>| match dispatching {
+            Some((dispatching, _)) => dispatching.await,
+            None => std::future::pending().await,
+        };
         loop {
             tokio::select! {
                 _ = terminate.recv() => break,
@@ -263,6 +268,14 @@ impl Live {
                 ended = &mut processor => {
                     stop.cancel();
                     return judged(ended);
+                }
+                ended = sent(&mut self.dispatching) => {
+                    self.dispatching = None;
+                    stop.cancel();
+                    return match ended {
+                        Ok(Err(e)) => Err(Error::Failed(e.to_string())),
+                        _ => Err(Error::Failed("nothing is sent any more".to_owned())),
+                    };
                 }
                 _ = hangup.recv() => {
                     seen = text(&config).or(seen);
@@ -371,7 +384,7 @@ fn lower_priority() {}
 /// Says where it listens, and what to do next.
 fn announce(config: &Config, address: std::net::SocketAddr) {
     // The one line on standard output that scripts wait for.
-    println!("listening on http://{address}");
+    let _ = writeln!(std::io::stdout(), "listening on http://{address}");
     let path = |name: &str| if name == "mist" { "/mist".to_owned() } else { format!("/mist/{name}") };
     let base = config.server.public_url.clone().unwrap_or_else(|| format!("http://{address}"));
     for source in &config.sources {

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::future::Future;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use tokio::task::{Id, JoinSet};
@@ -28,8 +28,10 @@ use doubt::{Doubt, Turn};
 
 /// Deliveries of one destination kept in memory, and asked of the store at once.
 const WINDOW: usize = 256;
-/// Incidents under way at once.
+/// Incidents under way at once, where the pace is not that of a chat: what is under way at a kill comes twice.
 const IN_FLIGHT: usize = 8;
+/// At a pace no faster than this, one message is under way at a time.
+const A_CHATS_PACE: Duration = Duration::from_millis(100);
 /// Between probes of a destination that refuses everything.
 const PROBE: Duration = Duration::from_secs(3_600);
 /// What is under way at shutdown may take this long.
@@ -89,6 +91,9 @@ pub struct Dispatcher<S, P> {
 }
 
 struct Hub<S, P> {
+    /// Why nothing more can be sent, and that it is so.
+    fatal: OnceLock<store::Error>,
+    over: CancellationToken,
     store: S,
     post: P,
     destinations: Vec<Arc<DestinationSettings>>,
@@ -112,11 +117,17 @@ impl<S: Store, P: Post> Dispatcher<S, P> {
         let destinations = destinations.into_iter().map(Arc::new).collect();
         let (statuses, metrics) = views;
         let (encode, classify) = (DestinationSettings::encode, DestinationSettings::classify);
-        Self { hub: Arc::new(Hub { store, post, destinations, digest, statuses, metrics, encode, classify }) }
+        let (fatal, over) = (OnceLock::new(), CancellationToken::new());
+        Self {
+            hub: Arc::new(Hub { fatal, over, store, post, destinations, digest, statuses, metrics, encode, classify }),
+        }
     }
 
     /// Sends until told to stop; then finishes what is under way, for at most five seconds.
-    pub async fn run(self, stop: CancellationToken) {
+    ///
+    /// # Errors
+    /// When the store must not be used any more: what waits cannot be read, or what became of it not be noted.
+    pub async fn run(self, stop: CancellationToken) -> store::Result<()> {
         let mut lanes = JoinSet::new();
         for settings in &self.hub.destinations {
             self.hub.statuses.note(&settings.name, |status| {
@@ -131,6 +142,30 @@ impl<S: Store, P: Post> Dispatcher<S, P> {
             if let Err(e) = ended {
                 error!(error = %e, "a destination's lane ended; its messages stay in the outbox");
             }
+        }
+        self.hub.fatal.get().cloned().map_or(Ok(()), Err)
+    }
+}
+
+impl<S: Store, P> Hub<S, P> {
+    /// What the store cannot do now it may do later; but of a damaged one nothing is sent any more.
+    fn noticed(&self, error: &store::Error) {
+        if matches!(error, store::Error::Fatal(_)) && self.fatal.set(error.clone()).is_ok() {
+            self.over.cancel();
+        }
+    }
+
+    /// Until it is durable: a delivery that was sent must not be sent again only because the store was full.
+    async fn settle(&self, id: DeliveryId, at: Timestamp, next: Settlement) {
+        let mut wait = Duration::from_millis(50);
+        while let Err(e) = self.store.settle(id, at, next.clone()).await {
+            self.noticed(&e);
+            if self.over.is_cancelled() {
+                return;
+            }
+            warn!(delivery = id.0, error = %e, "cannot note what became of a message; trying again");
+            tokio::time::sleep(wait).await;
+            wait = (wait * 2).min(Duration::from_secs(5));
         }
     }
 }
@@ -232,6 +267,7 @@ impl<S: Store, P: Post> Lane<S, P> {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
+                () = self.hub.over.cancelled() => break,
                 Some(landed) = self.tasks.join_next_with_id() => self.land(landed).await,
                 changed = outbox.changed() => match changed {
                     Ok(()) => self.more = true,
@@ -272,6 +308,7 @@ impl<S: Store, P: Post> Lane<S, P> {
             }
             Err(e) => {
                 warn!(destination = %self.settings.name, error = %e, "cannot read the outbox");
+                self.hub.noticed(&e);
                 self.failed(now, e.to_string());
                 self.look_again = Some(now + Duration::from_secs(1));
             }
@@ -281,7 +318,8 @@ impl<S: Store, P: Post> Lane<S, P> {
     /// Sends what may be sent now. Gives when to look again, where time alone brings that.
     async fn send(&mut self) -> Option<Timestamp> {
         // A destination that fails, or is not known to work, is probed by one message at a time.
-        let probing = |lane: &Self| !lane.proven || lane.failures > 0 || lane.doubt.is_there();
+        let alone = self.settings.rate_limit.period() >= A_CHATS_PACE;
+        let probing = |lane: &Self| alone || !lane.proven || lane.failures > 0 || lane.doubt.is_there();
         while self.flights.len() < if probing(self) { 1 } else { IN_FLIGHT } {
             let now = self.now();
             let id = match self.next(now) {
@@ -298,7 +336,10 @@ impl<S: Store, P: Post> Lane<S, P> {
                 match self.fold(now).await {
                     Ok(true) => continue,
                     Ok(false) => {}
-                    Err(e) => warn!(destination = %self.settings.name, error = %e, "cannot fold what waits"),
+                    Err(e) => {
+                        self.hub.noticed(&e);
+                        warn!(destination = %self.settings.name, error = %e, "cannot fold what waits");
+                    }
                 }
             }
             if let Some(waiting) = self.window.remove(&id) {
@@ -346,7 +387,7 @@ impl<S: Store, P: Post> Lane<S, P> {
             let outcome = (hub.classify)(&settings, &reply);
             if outcome == Outcome::Delivered {
                 // Here, so that many settle in one sync; until it is, the delivery is under way and not sent again.
-                settle(&hub.store, id, at, Settlement::Delivered { reply: reply.summary() }).await;
+                hub.settle(id, at, Settlement::Delivered { reply: reply.summary() }).await;
             }
             Some((outcome, reply.status()))
         };
@@ -360,7 +401,7 @@ impl<S: Store, P: Post> Lane<S, P> {
         let (hub, id, at) = (self.hub.clone(), flight.waiting.delivery.id, flight.at);
         flight.next = Some(next.clone());
         let task = self.tasks.spawn(async move {
-            settle(&hub.store, id, at, next).await;
+            hub.settle(id, at, next).await;
             None
         });
         self.flights.insert(task.id(), flight);
@@ -571,16 +612,6 @@ impl<S: Store, P: Post> Lane<S, P> {
         (self.more, self.look_again) = (true, None);
         self.refill().await;
         Ok(true)
-    }
-}
-
-/// Until it is durable: a delivery that was sent must not be sent again only because the store was full.
-async fn settle<S: Store>(store: &S, id: DeliveryId, at: Timestamp, next: Settlement) {
-    let mut wait = Duration::from_millis(50);
-    while let Err(e) = store.settle(id, at, next.clone()).await {
-        warn!(delivery = id.0, error = %e, "cannot note what became of a message; trying again");
-        tokio::time::sleep(wait).await;
-        wait = (wait * 2).min(Duration::from_secs(5));
     }
 }
 

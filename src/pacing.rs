@@ -22,7 +22,7 @@ pub struct RateLimit {
 
 impl RateLimit {
     /// One message per this.
-    fn period(&self) -> Duration {
+    pub(crate) fn period(&self) -> Duration {
         (self.per / self.limit.max(1)).max(Duration::from_nanos(1))
     }
 

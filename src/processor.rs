@@ -21,6 +21,8 @@ use crate::store::{Step, Store};
 const BATCH: usize = 2_048;
 /// … and how many events, about: a post may hold thousands.
 const ROWS: usize = 10_000;
+/// … and how many messages, about: each takes some KiB until it is on the disk.
+const MESSAGES: usize = 256;
 /// While so many entries come at once, judging gives way to ingest: …
 const BUSY: usize = 16;
 /// … it waits this long for more of them, again and again while as many go on coming, …
@@ -187,7 +189,7 @@ impl<S: Store> Processor<S> {
                 if entry.seq > self.committed {
                     made.extend(self.render(applied));
                 }
-                if self.history.judged() >= ROWS {
+                if self.history.judged() >= ROWS || made.len() >= MESSAGES {
                     self.commit(std::mem::take(&mut made), true, false).await?;
                     self.pulse.beat();
                 }

@@ -34,8 +34,8 @@ fn the_unit_starts_what_the_package_installs() {
         "ExecStart=/usr/bin/foghorn serve --config /etc/foghorn/rules.yaml --data /var/lib/foghorn",
         "EnvironmentFile=-/etc/foghorn/env",
         "RestartPreventExitStatus=2 3",
-        "StartLimitIntervalSec=10min",
-        "StartLimitBurst=10",
+        "StartLimitIntervalSec=0",
+        "RestartSec=15",
     ] {
         assert!(unit.lines().any(|found| found == line), "{line}");
     }

@@ -1,6 +1,7 @@
 //! The only client that talks to the outside. No retries here, no redirects, and no URL in any word that leaves.
 
 use std::error::Error;
+use std::io::Write as _;
 use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -90,8 +91,12 @@ impl Http {
         let failed = |why: &str| Reply::Failed { why: why.to_owned() };
         let (url, headers, body) = match request {
             Request::Print(text) => {
-                println!("{text}");
-                return Reply::Printed;
+                // Where it is a file on a full disk there is room later; who closed the pipe reads nothing any more.
+                return match writeln!(std::io::stdout(), "{text}") {
+                    Ok(()) => Reply::Printed,
+                    Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Reply::Printed,
+                    Err(error) => failed(&format!("cannot print: {error}")),
+                };
             }
             Request::Post { url, headers, body } => (url, headers, body),
         };

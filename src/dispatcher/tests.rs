@@ -1,4 +1,6 @@
 use std::path::Path;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
 
 use tokio::runtime::Handle;
 use tokio::sync::watch;
@@ -11,12 +13,24 @@ use crate::store::{DeadLetter, MessageFates, Recovered, Retention, Sqlite, Step}
 
 /// SQLite, with tokio's paused clock held while the writer thread works: tokio stands still while a blocking task runs.
 #[derive(Clone)]
-struct Held(Sqlite);
+struct Held {
+    store: Sqlite,
+    /// Nothing can be settled or read any more, for good.
+    damaged: Arc<AtomicBool>,
+}
+
+impl Held {
+    fn whole(&self) -> store::Result<()> {
+        let damaged = self.damaged.load(Relaxed);
+        if damaged { Err(store::Error::Fatal("the database is damaged: by the test".to_owned())) } else { Ok(()) }
+    }
+}
 
 macro_rules! held {
     ($($name:ident($($arg:ident: $type:ty),*) -> $out:ty;)*) => {
         $(async fn $name(&self, $($arg: $type),*) -> store::Result<$out> {
-            let store = self.0.clone();
+            self.whole()?;
+            let store = self.store.clone();
             let (runtime, here) = (Handle::current(), move || async move { store.$name($($arg),*).await });
             tokio::task::spawn_blocking(move || runtime.block_on(here())).await.unwrap()
         })*
@@ -34,34 +48,35 @@ impl Store for Held {
         dead_letters(limit: usize) -> Vec<DeadLetter>;
     }
     async fn queued(&self, to: &Name, after: DeliveryId, limit: usize) -> store::Result<Vec<Delivery>> {
-        let (store, to, runtime) = (self.0.clone(), to.clone(), Handle::current());
+        self.whole()?;
+        let (store, to, runtime) = (self.store.clone(), to.clone(), Handle::current());
         tokio::task::spawn_blocking(move || runtime.block_on(store.queued(&to, after, limit))).await.unwrap()
     }
     async fn fold(&self, to: &Name, f: Vec<DeliveryId>, d: Vec<Message>, at: Timestamp) -> store::Result<()> {
-        let (store, to, runtime) = (self.0.clone(), to.clone(), Handle::current());
+        let (store, to, runtime) = (self.store.clone(), to.clone(), Handle::current());
         tokio::task::spawn_blocking(move || runtime.block_on(store.fold(&to, f, d, at))).await.unwrap()
     }
     fn fates(&self) -> Vec<(Name, MessageFates)> {
-        self.0.fates()
+        self.store.fates()
     }
     async fn delivered_since(&self, to: &Name, since: Timestamp) -> store::Result<u32> {
-        let (store, to, runtime) = (self.0.clone(), to.clone(), Handle::current());
+        let (store, to, runtime) = (self.store.clone(), to.clone(), Handle::current());
         tokio::task::spawn_blocking(move || runtime.block_on(store.delivered_since(&to, since))).await.unwrap()
     }
     fn fates_of(&self, to: &Name) -> MessageFates {
-        self.0.fates_of(to)
+        self.store.fates_of(to)
     }
     fn last(&self) -> Seq {
-        self.0.last()
+        self.store.last()
     }
     fn appended(&self) -> watch::Receiver<Seq> {
-        self.0.appended()
+        self.store.appended()
     }
     fn outbox(&self) -> watch::Receiver<DeliveryId> {
-        self.0.outbox()
+        self.store.outbox()
     }
     fn clock(&self) -> JournalClock {
-        self.0.clock()
+        self.store.clock()
     }
 }
 
@@ -155,7 +170,7 @@ struct World {
     sink: Sink,
     statuses: Statuses,
     stop: CancellationToken,
-    run: tokio::task::JoinHandle<()>,
+    run: tokio::task::JoinHandle<store::Result<()>>,
 }
 
 impl World {
@@ -165,12 +180,15 @@ impl World {
         script: impl Fn(&str, usize) -> u16 + Send + Sync + 'static,
     ) -> Self {
         let clock = Clock::pinned(Timestamp::from_millis(1_700_000_000_000));
-        let store = Held(Sqlite::open(dir, clock, Retention::default()).unwrap());
+        let store = Sqlite::open(dir, clock, Retention::default()).unwrap();
+        let store = Held { store, damaged: Arc::default() };
         let sink = Sink { script: Arc::new(script), clock, tries: Arc::default() };
         let (statuses, stop) = (Statuses::default(), CancellationToken::new());
         let destinations = destinations.into_iter().map(Arc::new).collect();
         let (digest, post): (Digest, _) = (Arc::new(digest), sink.clone());
         let hub = Hub {
+            fatal: OnceLock::new(),
+            over: CancellationToken::new(),
             store: store.clone(),
             post,
             destinations,
@@ -217,7 +235,7 @@ impl World {
 
     async fn end(self) {
         self.stop.cancel();
-        self.run.await.unwrap();
+        self.run.await.unwrap().unwrap();
     }
 }
 
@@ -499,4 +517,27 @@ async fn messages_per_second() {
     world.until(HOUR, |fates| fates.delivered == 5_000).await;
     println!("{:.0} messages/s", 5_000.0 / (world.sink.clock.elapsed() - begin).as_secs_f64());
     world.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_a_damaged_store_nothing_is_sent_and_it_is_said() {
+    for under_way in [false, true] {
+        let dir = tempfile::tempdir().unwrap();
+        let world = World::new(dir.path(), vec![settings("ops")], |_, _| 200);
+        world.tell(1, pairs(&[("m1", "1")])).await;
+        if under_way {
+            // Taken by the sink, and not noted yet.
+            while world.tries().is_empty() {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            world.store.damaged.store(true, Relaxed);
+        } else {
+            world.until(Duration::from_secs(2), |fates| fates.delivered == 1).await;
+            world.tell(2, pairs(&[("m2", "2")])).await;
+            world.store.damaged.store(true, Relaxed);
+        }
+        let ended = tokio::time::timeout(Duration::from_secs(10), world.run).await;
+        let said = ended.expect("it does not go on").unwrap().expect_err("it says so").to_string();
+        assert!(said.contains("damaged"), "{said}");
+    }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::load::{downs, judged, load};
 use crate::support::{Chat, Foghorn, SECRET, binary};
-use crate::world::{Chance, accepted, rules, told, until_sent, until_told};
+use crate::world::{Chance, EACH, accepted, rules, sink, told, until_sent, until_told, within};
 
 /// Posts for each life: more than any can take.
 const POSTS: usize = 120;
@@ -54,6 +54,36 @@ async fn kills(lives: usize) {
     println!("{kills} kills: {} events accepted, {} lost, {repeats} told twice", kept.len(), lost.len());
     assert!(!kept.is_empty() && lost.is_empty(), "accepted and never told: {lost:?}");
     assert!(repeats <= kills, "{repeats} repeats in {kills} kills");
+    foghorn.stop().await;
+}
+
+/// At the paces that it comes with, and a chat that answers late: what is under way then is one message, not a burst.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_kill_repeats_one_message_at_most_where_the_chat_answers_late() {
+    const LIVES: usize = 4;
+    let chat = Chat::start().await;
+    chat.answers_after(Duration::from_millis(400));
+    let dir = tempfile::tempdir().unwrap();
+    let retry = "retry: {first: 20ms, max: 200ms}";
+    let rules = format!("destinations:\n{}{EACH}", sink("sink", &chat.url("/all"), retry));
+    std::fs::write(dir.path().join("rules.yaml"), rules).unwrap();
+    let mut kept = BTreeSet::new();
+    for life in 0..LIVES {
+        let foghorn = Foghorn::start_in(dir.path()).await;
+        let first = life * 10;
+        let run = load(&foghorn.address, 4, None, &Arc::new(downs(first..first + 10, 1))).await;
+        kept.extend(accepted(&run, first));
+        let before = chat.count();
+        within(Duration::from_secs(10), "some are under way", || chat.count() > before + 2).await;
+        foghorn.kill();
+    }
+    chat.answers_after(Duration::ZERO);
+    let foghorn = Foghorn::start_in(dir.path()).await;
+    let lost = until_told(&chat, &kept, Duration::from_secs(30)).await;
+    until_sent(&foghorn, Duration::from_secs(30)).await;
+    let repeats: usize = told(&chat).values().map(|times| times - 1).sum();
+    println!("{LIVES} kills, answers after 400 ms: {} lost, {repeats} told twice", lost.len());
+    assert!(lost.is_empty() && repeats <= LIVES, "{repeats} repeats in {LIVES} kills; lost: {lost:?}");
     foghorn.stop().await;
 }
 

@@ -112,7 +112,7 @@ impl Running {
         let views = (Statuses::default(), Metrics::default());
         let dispatcher = Dispatcher::new(store.clone(), chat.clone(), config.destinations.clone(), digest, views);
         let judging = tokio::spawn(async move { processor.run(CancellationToken::new()).await.unwrap() });
-        Self(vec![judging, tokio::spawn(dispatcher.run(CancellationToken::new()))])
+        Self(vec![judging, tokio::spawn(async move { dispatcher.run(CancellationToken::new()).await.unwrap() })])
     }
 
     async fn crash(self, store: &Held) {

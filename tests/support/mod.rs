@@ -37,6 +37,7 @@ pub struct Chat {
     down: Arc<Mutex<Option<(u16, &'static str)>>>,
     per_second: Arc<Mutex<Option<Instant>>>,
     limited: Arc<Mutex<bool>>,
+    late: Arc<Mutex<Duration>>,
 }
 
 impl Chat {
@@ -49,12 +50,19 @@ impl Chat {
             down: Arc::default(),
             per_second: Arc::default(),
             limited: Arc::default(),
+            late: Arc::default(),
         };
         let answer = {
             let chat = chat.clone();
-            move |path: warp::path::FullPath, body: bytes::Bytes| chat.answer(path.as_str(), &body)
+            move |path: warp::path::FullPath, body: bytes::Bytes| {
+                let (answer, late) = (chat.answer(path.as_str(), &body), *chat.late.lock().unwrap());
+                async move {
+                    tokio::time::sleep(late).await;
+                    answer
+                }
+            }
         };
-        let filter = warp::post().and(warp::path::full()).and(warp::body::bytes()).map(answer).boxed();
+        let filter = warp::post().and(warp::path::full()).and(warp::body::bytes()).then(answer).boxed();
         tokio::spawn(warp::serve(filter).incoming(listener).run());
         chat
     }
@@ -102,6 +110,11 @@ impl Chat {
     /// Takes one message a second, and answers 429 to the others.
     pub fn one_a_second(&self) {
         *self.limited.lock().unwrap() = true;
+    }
+
+    /// Answers so long after it took a message.
+    pub fn answers_after(&self, late: Duration) {
+        *self.late.lock().unwrap() = late;
     }
 
     /// Everything that arrived, refused or not.
