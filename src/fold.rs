@@ -144,7 +144,7 @@ impl Fold {
         let mut applied = Applied::default();
         match &entry.record {
             Record::Post { source, body } => self.apply_post(entry, source, body, &mut applied, handle),
-            Record::Tick => applied.decisions = handle(&mut self.engine, entry.at, &Input::Tick),
+            Record::Tick => applied.decisions = handle(&mut self.engine, entry.at, &Input::Due),
             Record::Rules(record) => match (self.compile)(record) {
                 Some(rules) => {
                     applied.decisions = handle(&mut self.engine, entry.at, &Input::Rules(Arc::new(rules)));

@@ -54,6 +54,9 @@ pub enum Input {
     Event(Arc<Event>),
     /// Time passed.
     Tick,
+    /// Time passed, and something is due: at most [`DUE_AT_ONCE`] timers fire, the others with the next input. What a mass
+    /// outage says is made in parts, none of which takes much memory.
+    Due,
     /// We start: what came before, while nobody listened, was not heard.
     Started,
     /// These rules apply from here on.
@@ -71,6 +74,9 @@ pub enum Input {
         offset_ms: i64,
     },
 }
+
+/// Timers that fire with one [`Input::Due`].
+pub const DUE_AT_ONCE: usize = 500;
 
 /// Bounds on what is remembered. Beyond them what was not told yet goes first, counted; what was told never goes.
 #[derive(Clone, Copy, Debug)]
@@ -259,11 +265,14 @@ impl Engine {
             self.state.now = at;
             self.listen();
         }
+        if matches!(input, Input::Due) && !self.fire_some(at, DUE_AT_ONCE) {
+            return std::mem::take(&mut self.decisions);
+        }
         self.fire_timers(at);
         self.state.now = at;
         match input {
             Input::Event(event) => self.judge(event),
-            Input::Tick => {}
+            Input::Tick | Input::Due => {}
             Input::Started => self.listen(),
             Input::Rules(rules) => self.set_rules(Arc::clone(rules)),
             Input::Silence(silence) => self.silence(silence),

@@ -336,7 +336,7 @@ proptest! {
         let mut last = START;
         for ((at, input), extra) in history.iter().zip(ticks) {
             let between = (last + Duration::from_millis(extra)).min(*at);
-            decisions.extend(ticking.handle(between, &Input::Tick));
+            decisions.extend(ticking.handle(between, if extra.is_multiple_of(2) { &Input::Tick } else { &Input::Due }));
             decisions.extend(ticking.handle(*at, input));
             decisions.extend(ticking.handle(*at, &Input::Tick));
             last = *at;
@@ -442,4 +442,36 @@ fn a_reload_tells_nothing_twice_and_forgets_no_end() {
     let mut rules: Vec<String> = told(&ended).into_iter().map(|(_, n)| format!("{} {}", n.rule, n.reason)).collect();
     rules.sort();
     assert_eq!(rules, ["patient resolved", "plain resolved"]);
+}
+
+#[test]
+fn a_mass_outage_is_told_in_parts_and_all_of_it_before_the_next_event() {
+    let each: Vec<Rule> = all_rules().into_iter().filter(|rule| &*rule.name == "patient").collect();
+    let rules = Arc::new(RuleSet::new(each, vec![(Name::new("all"), Severity::Info)]));
+    let begun = || {
+        let mut engine = Engine::new(Arc::clone(&rules), openings, Limits::default());
+        let down = Happening { after_ms: 0, what: 0, device: 0, port: 0, late_s: 0 };
+        for n in 0..900_usize {
+            let mut one = event(n, START, 0, &down);
+            one.device.as_mut().unwrap().mac = Some(format!("{n:012x}"));
+            one.site.id = Some(format!("site-{n}"));
+            engine.handle(START, &Input::Event(Arc::new(one)));
+        }
+        engine
+    };
+    let (whole, at) = (begun().handle(START + secs(600), &Input::Tick), START + secs(600));
+    let mut engine = begun();
+    let (mut parts, mut told_before) = (Vec::new(), 0);
+    while engine.next_wakeup().is_some_and(|due| due <= at) {
+        let part = engine.handle(at, &Input::Due);
+        told_before += told(&part).len();
+        assert!(told(&part).len() <= super::DUE_AT_ONCE, "{}", told(&part).len());
+        parts.push(part);
+    }
+    assert!(parts.len() > 2 && told_before > 100, "{} parts, {told_before} told", parts.len());
+    assert_eq!(whole, parts.concat());
+    let mut engine = begun();
+    let first = engine.handle(at, &Input::Due);
+    let rest = engine.handle(at, &Input::Tick);
+    assert_eq!(whole, [first, rest].concat());
 }

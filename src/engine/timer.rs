@@ -22,14 +22,22 @@ pub(super) enum Timer {
 impl Engine {
     /// What the input made due at once fires with it, so that an extra tick at the same time changes nothing.
     pub(super) fn fire_timers(&mut self, at: Timestamp) {
-        while let Some(&(due, timer)) = self.index.timers.first() {
-            if due > at {
-                return;
+        self.fire_some(at, usize::MAX);
+    }
+
+    /// At most so many of those due; whether that was all of them.
+    pub(super) fn fire_some(&mut self, at: Timestamp, most: usize) -> bool {
+        for _ in 0..most {
+            match self.index.timers.first() {
+                Some(&(due, timer)) if due <= at => {
+                    self.index.timers.pop_first();
+                    self.state.now = self.state.now.max(due);
+                    self.timer_due(timer);
+                }
+                _ => return true,
             }
-            self.index.timers.pop_first();
-            self.state.now = self.state.now.max(due);
-            self.timer_due(timer);
         }
+        false
     }
 
     pub(super) fn timer_due(&mut self, timer: Timer) {

@@ -96,23 +96,26 @@ impl Engine {
     pub fn handle_watched(&mut self, at: Timestamp, input: &Input, look: Look<'_>) {
         let at = at.max(self.state.now);
         if let (Input::Event(event), true) = (input, self.state.begun) {
-            self.fire_watched(at, look);
+            self.fire_watched(at, usize::MAX, look);
             self.state.now = at;
             self.judge(event);
             let made = std::mem::take(&mut self.decisions);
             look(self, Deed::Input, &[], made);
-            self.fire_watched(at, look);
+            self.fire_watched(at, usize::MAX, look);
             return;
         }
-        if self.state.begun {
-            self.fire_watched(at, look);
+        let most = if matches!(input, Input::Due) { super::DUE_AT_ONCE } else { usize::MAX };
+        if self.state.begun && !self.fire_watched(at, most, look) {
+            return;
         }
         let made = self.handle(at, input);
         look(self, Deed::Input, &[], made);
     }
 
-    fn fire_watched(&mut self, at: Timestamp, look: Look<'_>) {
-        while let Some(&(due, timer)) = self.index.timers.first().filter(|(due, _)| *due <= at) {
+    /// As [`Engine::fire_some`].
+    fn fire_watched(&mut self, at: Timestamp, most: usize, look: Look<'_>) -> bool {
+        for _ in 0..most {
+            let Some(&(due, timer)) = self.index.timers.first().filter(|(due, _)| *due <= at) else { return true };
             let touched = self.touched_by(timer);
             self.index.timers.pop_first();
             self.state.now = self.state.now.max(due);
@@ -120,6 +123,7 @@ impl Engine {
             let made = std::mem::take(&mut self.decisions);
             look(self, Deed::Timer, &touched, made);
         }
+        false
     }
 
     /// The alerts a timer may tell or drop.
