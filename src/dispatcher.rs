@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::future::Future;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::task::{Id, JoinSet};
@@ -17,14 +17,18 @@ use tracing::{error, info, warn};
 use crate::destination::http::Http;
 use crate::destination::{DestinationSettings, Kind, Outcome, Overflow, Reply, Request, Size};
 use crate::metrics::Metrics;
-use crate::model::{Message, Name, Notification, Reason, Severity, Timestamp};
+use crate::model::{Message, Timestamp};
 use crate::pacing::{Pace, backoff};
-use crate::render::markup;
 use crate::store::{self, Delivery, DeliveryId, Settlement, Store};
 
 mod doubt;
+mod refusal;
+mod status;
+
+pub use status::{DestinationStatus, Statuses};
 
 use doubt::{Doubt, Turn};
+use refusal::refusal;
 
 /// Deliveries of one destination kept in memory, and asked of the store at once.
 const WINDOW: usize = 256;
@@ -51,39 +55,6 @@ impl Post for Http {
 
 /// Folds messages into fewer: `render::Templates::digest`. Takes digests too.
 pub type Digest = Arc<dyn Fn(&[Message]) -> Vec<Message> + Send + Sync>;
-
-/// How one destination does, for metrics, pages and logs. How many wait is the store's to say.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct DestinationStatus {
-    /// Nothing is sent before this journal time.
-    pub paused_until: Option<Timestamp>,
-    /// Journal time of the last success.
-    pub last_success: Option<Timestamp>,
-    /// Journal time of the last failure, and why.
-    pub last_error: Option<(Timestamp, String)>,
-    /// Why it takes nothing any more.
-    pub disabled: Option<String>,
-    /// Tries by outcome: `delivered`, `retry`, `retry_after`, `bad_payload`, `broken`.
-    pub attempts: BTreeMap<&'static str, u64>,
-    /// Times its backlog was folded into digests.
-    pub folds: u64,
-}
-
-/// How every destination does. Clones share it; it outlives a reload.
-#[derive(Clone, Debug, Default)]
-pub struct Statuses(Arc<Mutex<BTreeMap<Name, DestinationStatus>>>);
-
-impl Statuses {
-    /// All of them, as they are now.
-    #[must_use]
-    pub fn all(&self) -> BTreeMap<Name, DestinationStatus> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    fn note(&self, name: &Name, change: impl FnOnce(&mut DestinationStatus)) {
-        change(self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(name.clone()).or_default());
-    }
-}
 
 /// Sends what is in the outbox.
 pub struct Dispatcher<S, P> {
@@ -612,50 +583,6 @@ impl<S: Store, P: Post> Lane<S, P> {
         (self.more, self.look_again) = (true, None);
         self.refill().await;
         Ok(true)
-    }
-}
-
-/// Tells people of `other` that `broken` takes no messages.
-fn refusal(broken: &DestinationSettings, other: &Name, why: &str, wall: Timestamp) -> Message {
-    let kind = match broken.kind {
-        Kind::Slack { .. } => "Slack",
-        Kind::Teams { .. } => "Teams",
-        Kind::Webhook { .. } => "Webhook",
-        Kind::Console => "Console",
-    };
-    let about = Notification {
-        id: String::new(),
-        at: wall,
-        to: vec![other.clone()],
-        source: Name::new("foghorn"),
-        rule: "foghorn".to_owned(),
-        template: None,
-        reason: Reason::First,
-        incident: format!("foghorn/destination/{}", broken.name),
-        severity: Severity::Critical,
-        topic: "foghorn".to_owned(),
-        kind: "destination_refuses".to_owned(),
-        condition: None,
-        group: vec![("destination".to_owned(), broken.name.to_string())],
-        subjects: vec![],
-        firing: 0,
-        more: 0,
-        more_since: 0,
-        started: wall,
-        duration_ms: None,
-        why: Some(why.to_owned()),
-        detail: None,
-        event: serde_json::Value::Null,
-        insight: Default::default(),
-        collected: None,
-    };
-    Message {
-        title: format!("{kind} destination `{}` refuses messages: {}", broken.name, markup::escape(why)),
-        text: "Its messages are kept and it is tried again every hour; a restart tries it at once.".to_owned(),
-        facts: vec![],
-        links: vec![],
-        about,
-        folded: vec![],
     }
 }
 

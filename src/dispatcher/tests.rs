@@ -1,4 +1,5 @@
 use std::path::Path;
+use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -8,7 +9,7 @@ use tokio::sync::watch;
 use super::*;
 use crate::clock::{Clock, JournalClock};
 use crate::destination::{RateLimit, Retry};
-use crate::model::{DigestOf, Journaled, Record, Seq};
+use crate::model::{DigestOf, Journaled, Name, Record, Seq};
 use crate::store::{DeadLetter, MessageFates, Recovered, Retention, Sqlite, Step};
 
 /// SQLite, with tokio's paused clock held while the writer thread works: tokio stands still while a blocking task runs.
