@@ -219,6 +219,7 @@ pub enum Field {
     DeviceMac,
     DeviceType,
     Model,
+    Port,
     Reason,
     Text,
     /// Anything else the sender sent: `event.<path>`.
@@ -227,7 +228,7 @@ pub enum Field {
 
 impl Field {
     /// Every named field with its word, in the order the documentation lists them.
-    pub const NAMED: [(&'static str, Self); 17] = [
+    pub const NAMED: [(&'static str, Self); 18] = [
         ("id", Self::Id),
         ("topic", Self::Topic),
         ("type", Self::Type),
@@ -243,6 +244,7 @@ impl Field {
         ("device_mac", Self::DeviceMac),
         ("device_type", Self::DeviceType),
         ("model", Self::Model),
+        ("port", Self::Port),
         ("reason", Self::Reason),
         ("text", Self::Text),
     ];
@@ -334,6 +336,7 @@ impl Event {
             Field::DeviceMac => maybe(device.and_then(|d| d.mac.as_ref())),
             Field::DeviceType => maybe(device.and_then(|d| d.kind.as_ref())),
             Field::Model => maybe(device.and_then(|d| d.model.as_ref())),
+            Field::Port => maybe(device.and_then(|d| d.port.as_ref())),
             Field::Reason => self.reasons.iter().map(|s| text(s)).collect(),
             Field::Text => self.text.iter().chain(self.reasons.iter()).map(|s| text(s)).collect(),
             Field::Raw(path) => raw_values(&self.raw, &path.0),
