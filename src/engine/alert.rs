@@ -241,16 +241,35 @@ impl Member {
         }
     }
 
-    /// Whether one side lacking its part, or both having the same, makes them the same thing.
+    /// Whether one side lacking its part, or a piece of it, or both having the same, makes them the same thing.
     pub(super) fn is_part(&self, part: Option<&String>) -> bool {
+        let within = |part: &str, other: &str| {
+            part.split(", ").all(|piece| other.split(", ").any(|known| known.eq_ignore_ascii_case(piece)))
+        };
+        match (&self.part, part) {
+            (Some(own), Some(other)) => within(own, other) || within(other, own),
+            _ => true,
+        }
+    }
+
+    /// Whether it is that very part.
+    fn is_exactly(&self, part: Option<&String>) -> bool {
         match (&self.part, part) {
             (Some(own), Some(other)) => own.eq_ignore_ascii_case(other),
-            _ => true,
+            (own, other) => own.is_none() && other.is_none(),
         }
     }
 }
 
 impl Alert {
+    /// Where the member is that an opening tells of again, and whether it is that very one: others stand for it only where
+    /// there is none.
+    pub(super) fn member(&self, key: &str, part: Option<&String>) -> Option<(usize, bool)> {
+        let place = |fits: &dyn Fn(&Member) -> bool| self.members.iter().position(|m| m.key == key && fits(m));
+        let exact = place(&|m| m.is_exactly(part)).map(|place| (place, true));
+        exact.or_else(|| place(&|m| m.is_part(part)).map(|place| (place, false)))
+    }
+
     /// Whether it is open and past its `for`.
     pub(super) fn is_alive(&self) -> bool {
         matches!(self.state, State::Firing | State::Closing { .. } | State::Flapping)

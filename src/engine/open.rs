@@ -23,13 +23,11 @@ impl Engine {
             effects.suppressed = effects.suppressed.or(verdict.suppression());
             return self.decide(&[], Some(event), Some(&rule.name), verdict);
         }
-        let known = self.index.by_key.get(&key).into_iter().flatten().copied().find(|id| {
-            self.state.alerts.get(id).is_some_and(|a| {
-                a.rule == rule.name
-                    && a.state != State::Ended
-                    && a.members.iter().any(|m| m.key == key && m.is_part(part.as_ref()))
-            })
+        let known = self.index.by_key.get(&key).into_iter().flatten().filter_map(|id| {
+            let alert = self.state.alerts.get(id).filter(|a| a.rule == rule.name && a.state != State::Ended)?;
+            alert.member(&key, part.as_ref()).map(|(_, exact)| (!exact, *id))
         });
+        let known = known.min().map(|(_, id)| id);
         let fingerprint = self.fingerprint(rule, event);
         let by_fingerprint = || self.index.by_fingerprint.get(&(Arc::clone(&rule.name), fingerprint.clone())).copied();
         match known.or_else(by_fingerprint) {
@@ -77,11 +75,15 @@ impl Engine {
         let was_open = alert.open_count() >= need;
         // Counted again without a word that it was over in between: it was, each time.
         let mut changes = 0;
-        match alert.members.iter_mut().find(|m| m.key == key && m.is_part(part.as_ref())) {
+        let known = alert.member(&key, part.as_ref()).map(|(place, _)| place);
+        match known.and_then(|place| alert.members.get_mut(place)) {
             Some(member) if member.is_open() => {
                 changes = 2 * event.clues.times.saturating_sub(member.times.max(1));
                 member.times = member.times.max(event.clues.times);
-                member.part = member.part.take().or(part);
+                // The one that says more of what it is about.
+                if part.as_ref().map(String::len) > member.part.as_ref().map(String::len) {
+                    member.part = part;
+                }
                 member.again(event);
             }
             Some(member) => {

@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::catalogue::About;
 use super::fields::{Item, LISTED, first, list, mac};
 use super::normal::{Draft, condition, kind_by_prefix, unknown_action};
+use super::parts::{self, Part};
 use super::{clues, digest};
 use crate::model::{Device, Event};
 
@@ -46,8 +47,9 @@ pub(super) fn fan_out(draft: &Draft) -> Vec<Event> {
     if places.is_empty() {
         places.extend(draft.event.device.clone());
     }
+    let alone = places.len() == 1;
     let places: Vec<Place> =
-        places.into_iter().flat_map(|device| ports(device, draft, item)).take(most(&draft.event)).collect();
+        places.into_iter().flat_map(|device| parted(device, draft, item, alone)).take(most(&draft.event)).collect();
     if places.is_empty() {
         return vec![at_site(draft, Vec::new(), Vec::new())];
     }
@@ -64,8 +66,9 @@ pub(super) fn fan_out(draft: &Draft) -> Vec<Event> {
         {
             (event.condition, event.phase) = (Some(condition), phase);
         }
-        if others == 0 {
+        if others == 0 || alone && others < 9 {
             event.clues = clues::of(&event, draft.entry, item);
+            event.clues.times /= others + 1; // counted together
         }
         // Mist lists ten devices at most; only then does its count say how many more there are. They go with the first.
         event.count = if n == 0 && others >= 9 { event.count.saturating_sub(others).max(1) } else { 1 };
@@ -162,29 +165,21 @@ fn entities(item: &Item) -> Vec<Device> {
     }
 }
 
-/// A device's places: one, or where ports tell its conditions apart one for each port.
-fn ports(device: Device, draft: &Draft, item: &Item) -> Vec<Place> {
-    let field = draft.entry.map_or("", |entry| entry.sub_id);
-    let ports = match (field, &device.port) {
-        // The port is the switch's that the AP hangs on, not one of its own.
-        ("", _) if draft.entry.is_some_and(|entry| entry.condition == "ap_offline") => {
-            return vec![Place { device: Device { port: None, ..device }, sub_id: None }];
-        }
-        ("", _) => return vec![Place { device, sub_id: None }],
-        ("port_id", Some(port)) => vec![port.clone()],
-        ("port_id", None) => {
-            [list(item, "port_id"), list(item, "port_ids")].into_iter().find(|l| !l.is_empty()).unwrap_or_default()
-        }
-        (field, _) => list(item, field).into_iter().take(1).collect(),
-    };
-    if ports.is_empty() {
+/// A device's places: one, or where its parts tell its conditions apart one for each. `alone`: the alarm is about no other.
+fn parted(device: Device, draft: &Draft, item: &Item, alone: bool) -> Vec<Place> {
+    // The port is the switch's that the AP hangs on, not one of its own.
+    if draft.entry.is_some_and(|entry| entry.condition == "ap_offline") {
+        return vec![Place { device: Device { port: None, ..device }, sub_id: None }];
+    }
+    let parts = draft.entry.map(|entry| parts::of(entry, item, device.port.as_deref(), alone)).unwrap_or_default();
+    if parts.is_empty() {
         return vec![Place { device, sub_id: None }];
     }
-    let place = |port: String| {
-        let on_port = if field == "port_id" { Some(port.clone()) } else { device.port.clone() };
-        Place { device: Device { port: on_port, ..device.clone() }, sub_id: Some(port) }
+    let place = |part: Part| {
+        let port = part.port.or_else(|| device.port.clone());
+        Place { device: Device { port, ..device.clone() }, sub_id: Some(part.name) }
     };
-    ports.into_iter().map(place).collect()
+    parts.into_iter().map(place).collect()
 }
 
 /// Names each device once (per port).

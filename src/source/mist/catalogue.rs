@@ -45,7 +45,8 @@ pub struct Entry {
     pub role: Option<Role>,
     /// The condition; empty without a role.
     pub condition: &'static str,
-    /// The field that tells two conditions of one device apart; `text:<word>` is the word after that in `text`.
+    /// The field that tells two conditions of one device apart; `text:<word>` is the word after that in its text or reasons,
+    /// `unit` what they number of a chassis; `a|b` is `b` where there is no `a`, and `a+b` both together.
     pub sub_id: &'static str,
     /// What it is about.
     pub about: About,

@@ -84,8 +84,8 @@ pub(super) fn of(event: &Event, entry: Option<&Entry>, item: &Item) -> Clues {
         // A link that the sender counts several times went down and up in between. Of services it counts clients, and of a
         // Marvis action, which says by its status when it is over, what it found.
         let link = entry.is_some_and(|e| {
-            e.role != Some(Role::Status)
-                && (!e.sub_id.is_empty() || e.condition.contains("vpn") || e.condition.contains("tunnel"))
+            let linked = !e.sub_id.is_empty() && !e.condition.contains("_alarm_");
+            e.role != Some(Role::Status) && (linked || e.condition.contains("vpn") || e.condition.contains("tunnel"))
         });
         let one = event.phase == Phase::Open && event.device.is_some() && link;
         return Clues { times: if one { event.count } else { 0 }, ..Clues::default() };

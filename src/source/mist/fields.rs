@@ -102,13 +102,38 @@ fn iso(text: &str) -> Option<Timestamp> {
     Some(Timestamp::from_millis(time.as_millisecond())).filter(|time| time.millis() > 0)
 }
 
-/// The word after `word` in a text, without the punctuation around it.
+/// Words that say how it is, or begin saying so: what follows a word such as `peer` is no name then.
+const STATES: [&str; 20] = [
+    "down",
+    "up",
+    "is",
+    "are",
+    "was",
+    "were",
+    "has",
+    "have",
+    "went",
+    "goes",
+    "gone",
+    "lost",
+    "back",
+    "became",
+    "state",
+    "status",
+    "changed",
+    "failed",
+    "recovered",
+    "restored",
+];
+
+/// The name after `word` in a text, without the punctuation around it.
 pub(super) fn word_after(text: &str, word: &str) -> Option<String> {
     let mut words =
         text.split_whitespace().map(|word| word.trim_matches(['"', '\'', '(', ')', '[', ']', ',', ';', '!']));
     words.find(|candidate| candidate.trim_end_matches(':').eq_ignore_ascii_case(word))?;
     let found = words.next()?.trim_end_matches([':', '.', ',']).trim_end_matches("'s");
-    Some(found.to_owned()).filter(|found| !found.is_empty())
+    let states = STATES.iter().any(|state| found.eq_ignore_ascii_case(state));
+    Some(found.to_owned()).filter(|found| !found.is_empty() && !states)
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@ mod clues;
 mod digest;
 mod fields;
 mod normal;
+mod parts;
 mod synthesise;
 
 pub(crate) use normal::kind_by_prefix;

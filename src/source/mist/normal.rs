@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::catalogue::{self, Entry, Role};
 use super::fields::{self, Item, count, first, id, list, mac};
-use super::{alarm, clues, digest, is_chatty};
+use super::{alarm, clues, digest, is_chatty, parts};
 use crate::model::{Clues, Condition, Device, Event, Name, Phase, Severity, Site, Timestamp};
 
 /// What all items of one body have in common.
@@ -62,9 +62,12 @@ impl Origin<'_> {
             kind,
         };
         let device = event.device.as_ref().and_then(|device| device.mac.as_deref());
+        let part = entry.filter(|_| topic != "alarms").and_then(|entry| part(entry, &item));
         event.digest = match (topic, device, own_time) {
             ("device-events" | "device-updowns", Some(device), Some(time)) => {
-                digest::of_device(&event.kind, device, time, first(&item, &["port_id"]).as_deref())
+                let port = first(&item, &["port_id"]);
+                // Two neighbors are lost in the same second, told by nothing but their text.
+                digest::of_device(&event.kind, device, time, port.as_deref().or(part.as_deref()))
             }
             _ => digest::of_item(topic, &item),
         };
@@ -73,7 +76,7 @@ impl Origin<'_> {
             return alarm::fan_out(&Draft { event, raw, entry });
         }
         if let Some(entry) = entry {
-            (event.condition, event.phase) = condition(entry, event.status.as_deref(), sub_id(entry, &item), false);
+            (event.condition, event.phase) = condition(entry, event.status.as_deref(), part, false);
         }
         event.clues = clues::of(&event, entry, &item);
         event.raw = Arc::new(Value::Object(item));
@@ -191,13 +194,7 @@ pub(super) fn unknown_action(event: &Event, item: &Item, sub_id: Option<String>)
     ))
 }
 
-/// What tells this from other conditions of the same device.
-fn sub_id(entry: &Entry, item: &Item) -> Option<String> {
-    match entry.sub_id {
-        "" => None,
-        field => match field.strip_prefix("text:") {
-            Some(word) => fields::word_after(&first(item, &["text"])?, word),
-            None => first(item, &[field]),
-        },
-    }
+/// What tells what an event is about from other conditions of its device.
+fn part(entry: &Entry, item: &Item) -> Option<String> {
+    parts::of(entry, item, None, true).into_iter().next().map(|part| part.name)
 }
