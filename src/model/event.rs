@@ -354,7 +354,11 @@ impl Event {
                 device.and_then(|d| d.mac.clone().or_else(|| d.name.clone())).unwrap_or_default()
             }
             _ => {
-                let values: Vec<String> = self.values(field).iter().map(|v| plain(v)).collect();
+                let mut values: Vec<String> = self.values(field).iter().map(|v| plain(v)).collect();
+                // A list of them is the same in any order.
+                if matches!(field, Field::Raw(_)) {
+                    values.sort_unstable();
+                }
                 values.join(",")
             }
         }
