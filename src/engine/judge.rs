@@ -32,9 +32,12 @@ impl Engine {
         for position in self.rules.resolvers(topic, kind, condition_name) {
             self.resolve_by_match(position, event, &mut effects);
         }
-        let overtaken =
-            event.phase == Phase::Open && event.condition.as_ref().is_some_and(|c| self.overtaken(event, c));
-        let age = self.wall().since(event.time);
+        let opens = event.condition.as_ref().filter(|_| event.phase == Phase::Open);
+        let standing = match opens {
+            Some(condition) => self.standing(event, |event| self.overtaken(event, condition)),
+            None => Some(Arc::clone(event)),
+        };
+        let age = self.wall().since(event.latest());
         let too_old = !closes && self.rules.max_event_age(&event.source).is_some_and(|max| age > max);
         for position in self.rules.candidates(topic, kind, condition_name) {
             let Some(rule) = self.rules.rules().get(position).cloned() else { continue };
@@ -52,14 +55,19 @@ impl Engine {
             if closes && !own {
                 continue; // it found what it closes above, by condition and subject
             }
-            let overtaken = overtaken
-                || matches!(rule.resolve, Resolve::When(_)) && self.closed_after(&self.own_key(&rule, event), event);
-            if overtaken || too_old {
-                let verdict = if overtaken { Verdict::Overtaken } else { Verdict::TooOld { age } };
+            let standing = match (&standing, &rule.resolve) {
+                (Some(event), Resolve::When(_)) => {
+                    let key = self.own_key(&rule, event);
+                    self.standing(event, |event| self.closed_after(&key, event))
+                }
+                (standing, _) => standing.clone(),
+            };
+            let Some(event) = standing.as_ref().filter(|_| !too_old) else {
+                let verdict = if standing.is_none() { Verdict::Overtaken } else { Verdict::TooOld { age } };
                 effects.suppressed = effects.suppressed.or(verdict.suppression());
                 self.decide(&[], Some(event), Some(&rule.name), verdict);
                 continue;
-            }
+            };
             let lasting = match rule.resolve {
                 Resolve::Implied => event.phase == Phase::Open,
                 Resolve::Never => false,
@@ -72,6 +80,17 @@ impl Engine {
             }
         }
         self.settle(event, effects);
+    }
+
+    /// An opening that is not over yet: as it came, or of the last time the sender counted where what it told of first is
+    /// over.
+    fn standing(&self, event: &Arc<Event>, over: impl Fn(&Event) -> bool) -> Option<Arc<Event>> {
+        if !over(event) {
+            return Some(Arc::clone(event));
+        }
+        let last = event.clues.last.filter(|last| *last > event.time)?;
+        let again = Event { time: last, ..(**event).clone() };
+        (!over(&again)).then(|| Arc::new(again))
     }
 
     /// What `match` cannot say. An expression that fails is no match.

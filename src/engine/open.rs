@@ -179,7 +179,9 @@ impl Engine {
         effects.waits_with.push(id);
         self.relate(id);
         self.awaited(id);
-        let changes = 1 + 2 * event.clues.times.saturating_sub(1);
+        // Of what is over already the changes were counted.
+        let first = event.clues.last != Some(event.time);
+        let changes = if first { 1 + 2 * event.clues.times.saturating_sub(1) } else { 1 };
         if self.changed(id, Some(event), changes) {
             return;
         }

@@ -126,6 +126,8 @@ pub struct Clues {
     pub admin: Option<String>,
     /// How often the sender counted the one thing it is about; 0 and 1 alike where it did not.
     pub times: u64,
+    /// When the last of those times was, where that is later than the event's own time.
+    pub last: Option<Timestamp>,
 }
 
 /// Something that may be why its device goes down, or came back.
@@ -307,6 +309,12 @@ impl Event {
     #[must_use]
     pub fn slim(&self) -> Self {
         Self { raw: Arc::new(Value::Null), listed: Vec::new(), text: None, ..self.clone() }
+    }
+
+    /// When it happened, the last time where it did several times.
+    #[must_use]
+    pub fn latest(&self) -> Timestamp {
+        self.clues.last.unwrap_or(self.time)
     }
 
     /// Every value the event has for a field: none when it lacks it, several for lists (`reasons[]`, arrays) and for

@@ -2,15 +2,16 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::Value;
 
-use super::catalogue::About;
-use super::fields::{Item, LISTED, first, list, mac};
+use super::catalogue::{About, Entry, Role};
+use super::fields::{Item, LISTED, first, list, mac, time};
 use super::normal::{Draft, condition, kind_by_prefix, unknown_action};
 use super::parts::{self, Part};
 use super::{clues, digest};
-use crate::model::{Device, Event};
+use crate::model::{Device, Event, Phase, Timestamp};
 
 /// Where alarms list devices, and what those are.
 pub(super) const LISTS: [(&str, &str); 4] =
@@ -20,6 +21,32 @@ pub(super) const LISTS: [(&str, &str); 4] =
 struct Place {
     device: Device,
     sub_id: Option<String>,
+}
+
+/// An alarm comes up to ten minutes after what it tells of, and counts what happens for a while. A `last_seen` further before
+/// its `timestamp` is of another clock, or of another matter.
+const LATE: Duration = Duration::from_secs(3_600);
+
+/// When what an alarm tells of happened last, which may be long before or after the alarm was made. Not of a Marvis action:
+/// it keeps what it saw first when it is resolved.
+pub(super) fn last_seen(event: &Event, entry: Option<&Entry>, item: &Item) -> Option<Timestamp> {
+    let action = event.group.as_deref() == Some("marvis") || entry.is_some_and(|e| e.role == Some(Role::Status));
+    let last = item.get("last_seen").and_then(time).map(|last| last.min(event.received))?;
+    let before = event.time.since(last);
+    // It is written without a fraction.
+    let same = before < Duration::from_secs(1) && last <= event.time;
+    (!action && event.own_time && !same && before <= LATE).then_some(last)
+}
+
+/// The time of an alarm's one event, from the time of the alarm and of the last it saw. Of several devices or ports nobody knows
+/// which was seen last: each keeps the earlier time, so that what is over already is not opened again.
+fn happened(event: &mut Event, last_seen: Option<Timestamp>) {
+    let Some(last) = last_seen.filter(|last| *last > event.time) else { return };
+    if event.phase == Phase::Close {
+        event.time = last;
+    } else {
+        event.clues.last = Some(last);
+    }
 }
 
 /// As much text as an alarm's events may repeat in all.
@@ -70,6 +97,9 @@ pub(super) fn fan_out(draft: &Draft) -> Vec<Event> {
             event.clues = clues::of(&event, draft.entry, item);
             event.clues.times /= others + 1; // counted together
         }
+        if others == 0 {
+            happened(&mut event, draft.last_seen);
+        }
         // Mist lists ten devices at most; only then does its count say how many more there are. They go with the first.
         event.count = if n == 0 && others >= 9 { event.count.saturating_sub(others).max(1) } else { 1 };
         event.digest = digest::nth(event.digest, n);
@@ -106,6 +136,7 @@ fn at_site(draft: &Draft, listed: Vec<Device>, entities: Vec<Device>) -> Event {
     {
         (event.condition, event.phase) = (Some(condition), phase);
     }
+    happened(&mut event, draft.last_seen);
     event.raw = Arc::clone(&draft.raw);
     event
 }

@@ -21,6 +21,8 @@ pub(super) struct Draft {
     pub(super) event: Event,
     pub(super) raw: Arc<Value>,
     pub(super) entry: Option<&'static Entry>,
+    /// When an alarm's window ended.
+    pub(super) last_seen: Option<Timestamp>,
 }
 
 impl Origin<'_> {
@@ -72,8 +74,10 @@ impl Origin<'_> {
             _ => digest::of_item(topic, &item),
         };
         if topic == "alarms" {
+            let last_seen = alarm::last_seen(&event, entry, &item);
+            event.time = event.time.min(last_seen.unwrap_or(event.time));
             let raw = Arc::new(Value::Object(item));
-            return alarm::fan_out(&Draft { event, raw, entry });
+            return alarm::fan_out(&Draft { event, raw, entry, last_seen });
         }
         if let Some(entry) = entry {
             (event.condition, event.phase) = condition(entry, event.status.as_deref(), part, false);
