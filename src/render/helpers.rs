@@ -116,7 +116,7 @@ impl HelperDef for Token {
 }
 
 /// `fmt_names subjects total=total`: **a**, **b** and 3 more. `bold=false` leaves out the stars, `changes=true` adds how
-/// often each changed, `since=true` since when.
+/// often each changed, `since=true` since when; with `mac=true` the items are MACs.
 fn names(
     helper: &Helper<'_>,
     registry: &Handlebars<'_>,
@@ -124,18 +124,25 @@ fn names(
     _: &mut RenderContext<'_, '_>,
     out: &mut dyn Output,
 ) -> HelperResult {
-    let list = helper.param(0).and_then(|p| p.value().as_array().cloned()).unwrap_or_default();
+    // Mist writes a single one without its list
+    let list = match helper.param(0).map(handlebars::PathAndJson::value) {
+        Some(Value::Array(list)) => list.clone(),
+        Some(one @ (Value::String(_) | Value::Number(_))) => vec![one.clone()],
+        _ => Vec::new(),
+    };
     let number = |key: &str| helper.hash_get(key).and_then(|p| p.value().as_u64());
     let max = number("max").unwrap_or(MAX_NAMES).max(1);
     let total = number("total").unwrap_or_default().max(list.len() as u64);
     let says = |key: &str| helper.hash_get(key).map(|p| p.value() == &Value::Bool(true));
     let bold = if is_plain(registry) || says("bold") == Some(false) { "" } else { "**" };
     let (changes, since) = (says("changes") == Some(true), says("since") == Some(true));
+    let macs = says("mac") == Some(true);
     let escape = registry.get_escape_fn();
     let mut shown: Vec<String> = list
         .iter()
         .map(|item| match item {
             Value::Object(subject) => (word(subject.get("name")), item),
+            other if macs => (mac(&word(Some(other))), item),
             other => (word(Some(other)), item),
         })
         .filter(|(name, _)| !name.is_empty())
