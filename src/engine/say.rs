@@ -13,6 +13,8 @@ use crate::model::{Insight, Name, Notification, Reason, Severity, Subject, Times
 
 /// Of so many alerts the cause is looked for.
 const EXPLAINED: usize = 50;
+/// So many of what else lasts are named.
+const REMAINING: u64 = 5;
 /// So many subjects a message holds; what is beyond is counted.
 const NAMED: usize = 2_000;
 
@@ -54,7 +56,7 @@ impl Engine {
             more_since: self.members(id).map(|a| a.more_since).sum::<u64>(),
             started,
             duration_ms: duration_ms.map(|d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX)),
-            insight: self.insight(part),
+            insight: self.insight(id, part),
             ..self.blank(&incident.rule, &self.sample(incident, part))
         })
     }
@@ -124,7 +126,7 @@ impl Engine {
     }
 
     /// What else is known of what a part speaks of.
-    fn insight(&self, part: &Part) -> Insight {
+    fn insight(&self, incident: u64, part: &Part) -> Insight {
         let over = matches!(part.reason, Reason::Resolved | Reason::Recovered | Reason::Stable);
         let alerts = || part.alerts().filter_map(|id| self.state.alerts.get(&id));
         let causes: Vec<(&Alert, String)> =
@@ -138,6 +140,7 @@ impl Engine {
         };
         let evidence = alerts().filter(|_| over).find_map(|a| a.evidence.clone());
         let shown: BTreeSet<AlertId> = part.alerts().collect();
+        let (remaining, remaining_total) = self.remaining(incident, part, &shown);
         let mut behind: Vec<Subject> = Vec::new();
         for dark in alerts().flat_map(|a| &a.behind).filter(|dark| !shown.contains(&dark.alert)) {
             let subject = &dark.subject;
@@ -151,7 +154,30 @@ impl Engine {
                 None => behind.push(subject.clone()),
             }
         }
-        Insight { cause, evidence, behind }
+        Insight { cause, evidence, behind, remaining, remaining_total, within_ms: self.within_ms(part) }
+    }
+
+    /// What else of the incident lasts: by name where it is little, and how much it is.
+    fn remaining(&self, incident: u64, part: &Part, shown: &BTreeSet<AlertId>) -> (Vec<Subject>, u64) {
+        let left = part.alerts().filter_map(|id| self.state.alerts.get(&id)).map(|a| a.left).sum::<u64>();
+        let others = || {
+            let ids = self.state.incidents.get(&incident).into_iter().flat_map(|incident| &incident.alerts);
+            let alerts = ids.filter(|id| !shown.contains(id)).filter_map(|id| self.state.alerts.get(id));
+            alerts.filter(|a| a.lasting && a.is_alive())
+        };
+        let total = left + others().map(|a| a.open_count() as u64).sum::<u64>();
+        if left > 0 || total > REMAINING {
+            return (Vec::new(), total);
+        }
+        let named: Vec<Subject> = others().flat_map(Alert::subjects).filter(|s| s.ends_at.is_none()).collect();
+        (if named.len() as u64 == total { named } else { Vec::new() }, total)
+    }
+
+    /// Of what has no end and was counted: within how long.
+    fn within_ms(&self, part: &Part) -> u64 {
+        let of = part.news.first().and_then(|id| self.state.alerts.get(id)).filter(|alert| !alert.lasting);
+        let threshold = of.and_then(|alert| self.threshold(&alert.rule));
+        threshold.map_or(0, |t| u64::try_from(t.window.as_millis()).unwrap_or(u64::MAX))
     }
 }
 

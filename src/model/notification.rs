@@ -132,6 +132,15 @@ pub struct Insight {
     /// What cannot be reached because of it, and is not told on its own; with `ends_at` what is back.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub behind: Vec<Subject>,
+    /// What else of the incident still lasts, where it is little enough to be named.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub remaining: Vec<Subject>,
+    /// How much that is.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub remaining_total: u64,
+    /// Within how many milliseconds its rule counted so many events without an end.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub within_ms: u64,
 }
 
 /// What a digest, or a report about a maintenance, stands for.

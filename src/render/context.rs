@@ -10,7 +10,7 @@ use super::markup;
 use crate::model::{Collected, Happening, Message, Notification, Reason, Subject, human_duration};
 
 /// Every name a template may use.
-pub(super) const NAMES: [&str; 62] = [
+pub(super) const NAMES: [&str; 65] = [
     "at",
     "destination",
     "rule",
@@ -72,10 +72,13 @@ pub(super) const NAMES: [&str; 62] = [
     "condition_words",
     "because",
     "behind_other",
+    "behind_dark_words",
+    "remaining",
+    "remaining_total",
     "meanwhile",
 ];
 
-/// Every name of an item of `subjects`, `ended`, `lasting`, `behind`, `behind_back` and `behind_dark`.
+/// Every name of an item of `subjects`, `ended`, `lasting`, `remaining`, `behind`, `behind_back` and `behind_dark`.
 pub(super) const SUBJECT: [&str; 16] = [
     "site_id",
     "site",
@@ -160,6 +163,11 @@ pub(super) fn of(whole: &Notification) -> Value {
         list(&mut names, ended, kinds::each_once(&over).iter().collect(), &Kinds::of(&over));
         list(&mut names, lasting, kinds::each_once(&not).iter().collect(), &Kinds::of(&not));
     }
+    let remaining = kinds::each_once(&about.insight.remaining);
+    list(&mut names, "remaining", remaining.iter().collect(), &Kinds::of(&remaining));
+    names.insert("remaining_total".to_owned(), about.insight.remaining_total.into());
+    let dark: Vec<Subject> = behind.iter().filter(|s| s.ends_at.is_none()).cloned().collect();
+    names.insert("behind_dark_words".to_owned(), kinds::counted(&dark).into());
     let (one, several) = noun_of(&behind);
     names.insert("behind_nouns".to_owned(), if behind.len() == 1 { one } else { several }.into());
     names.insert("behind_other".to_owned(), other.into());
@@ -179,7 +187,8 @@ fn behind(about: &Notification) -> (Vec<Subject>, Option<String>) {
         |s: &Subject| s.of.as_deref().is_none_or(|of| of.condition.as_deref().is_some_and(|c| c.ends_with("_offline")));
     let (dark, other): (Vec<Subject>, Vec<Subject>) =
         about.insight.behind.iter().cloned().partition(|s| offline(s) && !itself(s));
-    let lasting: Vec<Subject> = other.into_iter().filter(|s| s.ends_at.is_none() && !offline(s)).collect();
+    let told = |s: &Subject| about.subjects.iter().any(|own| kinds::is_one_thing(own, s));
+    let lasting: Vec<Subject> = other.into_iter().filter(|s| s.ends_at.is_none() && !offline(s) && !told(s)).collect();
     // a device's port says nothing of a device that is gone
     let dark: Vec<Subject> = dark.into_iter().map(|s| Subject { part: None, ..s }).collect();
     (kinds::each_once(&dark), Kinds::of(&lasting).words())
@@ -428,13 +437,8 @@ fn noun_of(subjects: &[Subject]) -> (&'static str, &'static str) {
         return ("port", "ports");
     }
     let kind = subjects.first().and_then(|s| s.device_type.as_deref());
-    match kind.filter(|kind| subjects.iter().all(|s| s.device_type.as_deref() == Some(kind))) {
-        Some("ap") => ("AP", "APs"),
-        Some("switch") => ("switch", "switches"),
-        Some("gateway") => ("gateway", "gateways"),
-        Some("mxedge") => ("Mist Edge", "Mist Edges"),
-        _ => ("device", "devices"),
-    }
+    let all = kind.filter(|kind| subjects.iter().all(|s| s.device_type.as_deref() == Some(kind)));
+    kinds::nouns(all.unwrap_or_default())
 }
 
 /// Cuts long lists, long texts and deep nests.

@@ -68,6 +68,63 @@ pub(super) fn kind_key(of: &Happening) -> String {
     of.condition.as_ref().unwrap_or(&of.kind).to_lowercase()
 }
 
+/// Whether both are one thing, told under two names: a port by its own event and by an alarm about critical ones.
+pub(super) fn is_one_thing(a: &Subject, b: &Subject) -> bool {
+    let conditions = [a, b].map(|s| s.of.as_deref().and_then(|of| of.condition.as_deref()).map(family));
+    let [Some(family), Some(other)] = conditions else { return false };
+    let device = |s: &Subject| s.device_mac.clone().or_else(|| s.device.clone());
+    let site = |s: &Subject| s.site_id.clone().or_else(|| s.site.clone());
+    let place = if ["dhcp", "dns", "arp"].contains(&family) { site(a) == site(b) } else { device(a) == device(b) };
+    let part = match (&a.part, &b.part) {
+        (Some(a), Some(b)) => a.eq_ignore_ascii_case(b),
+        _ => true,
+    };
+    family == other && place && part
+}
+
+/// What a condition is of, whoever tells of it: `sw_critical_port` and `sw_port` of a port, `gw_vpn_path` of the VPN.
+fn family(condition: &str) -> &str {
+    let prefixes = ["infra_", "ap_", "sw_", "gw_"];
+    let rest = prefixes.iter().find_map(|prefix| condition.strip_prefix(prefix)).unwrap_or(condition);
+    match rest.strip_suffix("_failure").unwrap_or(rest) {
+        vpn if vpn.starts_with("vpn_") => "vpn",
+        port if port.ends_with("_port") => "port",
+        other => other,
+    }
+}
+
+/// `12 switches and 200 APs`.
+pub(super) fn counted(subjects: &[Subject]) -> String {
+    let mut counts: Vec<(&str, usize)> = Vec::new();
+    for kind in subjects.iter().map(|s| s.device_type.as_deref().unwrap_or_default()) {
+        match counts.iter_mut().find(|(known, _)| *known == kind) {
+            Some((_, count)) => *count += 1,
+            None => counts.push((kind, 1)),
+        }
+    }
+    // what others hang on comes first
+    let rank = |kind: &str| ["gateway", "switch", "mxedge", "ap"].iter().position(|k| *k == kind).unwrap_or(9);
+    counts.sort_by_key(|(kind, _)| rank(kind));
+    row(&counts
+        .into_iter()
+        .map(|(kind, count)| {
+            let (one, several) = nouns(kind);
+            format!("{count} {}", if count == 1 { one } else { several })
+        })
+        .collect::<Vec<_>>())
+}
+
+/// What a device of this type is called, and several of them.
+pub(super) fn nouns(device_type: &str) -> (&'static str, &'static str) {
+    match device_type {
+        "ap" => ("AP", "APs"),
+        "switch" => ("switch", "switches"),
+        "gateway" => ("gateway", "gateways"),
+        "mxedge" => ("Mist Edge", "Mist Edges"),
+        _ => ("device", "devices"),
+    }
+}
+
 /// The type in words; of a type that is a mere number, that it is an event.
 pub(super) fn type_words(of: &Happening) -> String {
     match (of.kind.as_str(), of.condition.as_deref()) {

@@ -183,7 +183,7 @@ impl<'a> Lint<'a> {
 fn scope_of(subject: &Parameter, names: &Names, item: bool) -> Scope {
     let path = subject.as_name().unwrap_or_default();
     match path.trim_start_matches("../").trim_start_matches("@root/").trim_start_matches("@root.") {
-        "subjects" | "ended" | "lasting" | "behind" | "behind_back" | "behind_dark" if item => {
+        "subjects" | "ended" | "lasting" | "remaining" | "behind" | "behind_back" | "behind_dark" if item => {
             Scope::Fields(&context::SUBJECT)
         }
         "collected" if !item => Scope::Fields(&context::COLLECTED),

@@ -72,6 +72,13 @@ fn messages_read_well() {
         say(about("AP_DISCONNECTED", off, Reason::First, vec![ap("AP kitchen", 1), ap("hall", 2), ap("attic", 3)])),
         say(about("AP_CONNECTED", off, Reason::Resolved, one())),
         say(Notification { firing: 2, ..about("AP_CONNECTED", off, Reason::Recovered, one()) }),
+        say(Notification {
+            firing: 2,
+            insight: left(aps(2), 2),
+            ..about("AP_CONNECTED", off, Reason::Recovered, one())
+        }),
+        say(Notification { insight: left(aps(1), 1), ..about("AP_DISCONNECTED", off, Reason::NewEvents, one()) }),
+        say(Notification { insight: left(vec![], 9), ..about("AP_DISCONNECTED", off, Reason::NewEvents, one()) }),
         say(about("AP_DISCONNECTED", off, Reason::Repeat, one())),
         say(about("AP_DISCONNECTED", off, Reason::Stale, one())),
         say(Notification { more_since: 12, ..about("AP_DISCONNECTED", off, Reason::NewEvents, one()) }),
@@ -107,7 +114,11 @@ pub(crate) fn aps(n: u64) -> Vec<Subject> {
 }
 
 pub(crate) fn insight(cause: Option<&str>, evidence: Option<&str>, behind: Vec<Subject>) -> Insight {
-    Insight { cause: cause.map(str::to_owned), evidence: evidence.map(str::to_owned), behind }
+    Insight { cause: cause.map(str::to_owned), evidence: evidence.map(str::to_owned), behind, ..Insight::default() }
+}
+
+fn left(remaining: Vec<Subject>, remaining_total: u64) -> Insight {
+    Insight { remaining, remaining_total, ..Insight::default() }
 }
 
 /// The first `n` are back.
