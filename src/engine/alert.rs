@@ -233,6 +233,9 @@ impl Member {
                     known.device = subject.device.or_else(|| known.device.take());
                     known.site = subject.site.or_else(|| known.site.take());
                     known.model = subject.model.or_else(|| known.model.take());
+                    if add {
+                        known.note = subject.note.or_else(|| known.note.take());
+                    }
                 }
                 None if subject.device.is_none() && subject.device_mac.is_none() => {}
                 None if room => self.subjects.push(subject),
@@ -366,6 +369,7 @@ fn subjects(event: &Event) -> Vec<Subject> {
         device_type: device.kind.clone(),
         model: device.model.clone(),
         part: device.port.clone(),
+        note: device.note.clone(),
         ..base.clone()
     };
     match &event.device {

@@ -8,7 +8,7 @@ use super::decision::Verdict;
 use super::fates::Effects;
 use super::table::Names;
 use super::{Engine, Timer};
-use crate::model::{Condition, Event, Field, Phase, Severity};
+use crate::model::{Condition, Event, Field, Phase, Severity, Subject};
 use crate::rules::{Resolve, Rule, Threshold};
 
 impl Engine {
@@ -422,8 +422,12 @@ fn distinct(rule: &Rule, event: &Event) -> Option<String> {
 fn merge(samples: Vec<Member>) -> Vec<Member> {
     let mut merged: Vec<Member> = Vec::new();
     for sample in samples {
-        match merged.iter_mut().find(|m| m.subjects == sample.subjects) {
-            Some(known) => known.events += sample.events,
+        let bare = |m: &Member| m.subjects.iter().map(|s| Subject { note: None, ..s.clone() }).collect::<Vec<_>>();
+        match merged.iter_mut().find(|m| bare(m) == bare(&sample)) {
+            Some(known) => {
+                known.events += sample.events;
+                known.subjects = sample.subjects;
+            }
             None => {
                 merged.reserve_exact(1); // mostly the only one
                 merged.push(sample);

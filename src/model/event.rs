@@ -108,6 +108,9 @@ pub struct Device {
     pub model: Option<String>,
     /// Its port, where the event says which.
     pub port: Option<String>,
+    /// What the event says of it beside what happened, in a few words: "VLAN 77", "port ge-0/0/1 of sw-1".
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
 }
 
 /// What an event tells about other events of its device: what only its source can know.

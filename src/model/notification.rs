@@ -80,6 +80,9 @@ pub struct Subject {
     /// What tells it apart on the device: a port, a peer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub part: Option<String>,
+    /// What its latest event says of it beside, in a few words: a channel, a VLAN, where it hangs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
     /// The organisation's id, for links.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub org_id: Option<String>,

@@ -10,7 +10,7 @@ use super::markup;
 use crate::model::{Collected, Happening, Message, Notification, Reason, Subject, human_duration};
 
 /// Every name a template may use.
-pub(super) const NAMES: [&str; 65] = [
+pub(super) const NAMES: [&str; 69] = [
     "at",
     "destination",
     "rule",
@@ -75,11 +75,15 @@ pub(super) const NAMES: [&str; 65] = [
     "behind_dark_words",
     "remaining",
     "remaining_total",
+    "within",
+    "whom",
+    "note",
+    "by_device",
     "meanwhile",
 ];
 
 /// Every name of an item of `subjects`, `ended`, `lasting`, `remaining`, `behind`, `behind_back` and `behind_dark`.
-pub(super) const SUBJECT: [&str; 16] = [
+pub(super) const SUBJECT: [&str; 17] = [
     "site_id",
     "site",
     "device_mac",
@@ -87,6 +91,7 @@ pub(super) const SUBJECT: [&str; 16] = [
     "device_type",
     "model",
     "part",
+    "note",
     "org_id",
     "starts_at",
     "ends_at",
@@ -132,7 +137,13 @@ pub(super) fn of(whole: &Notification) -> Value {
     // a word of ours may be capitalised, a device's name may not
     let ours = ["port ", "switch ", "gateway "].iter().any(|word| name.starts_with(word));
     let what = kinds.words().unwrap_or_else(|| what(about));
+    let note = first.and_then(|s| s.note.clone()).filter(|note| !many && !name.contains(note.as_str()));
+    let within = about.insight.within_ms;
     let more = json!({
+        "whom": whom(&name, noun, &what),
+        "note": note,
+        "within": changing(within),
+        "by_device": is_by_device(about, &kinds),
         "Name": if ours { capitalise(&name) } else { name.clone() },
         "place": site.as_ref().filter(|site| **site != name),
         "total": total,
@@ -145,7 +156,7 @@ pub(super) fn of(whole: &Notification) -> Value {
         "condition_words": kinds.conditions().or_else(|| about.condition.as_deref().map(humanise)).unwrap_or_else(|| what.clone()),
         "what": what,
         "kinds": kinds.all().len().max(1),
-        "because": because(about).filter(|_| !many && kinds.all().len() < 2),
+        "because": because(about).map(spaced).filter(|_| !many && kinds.all().len() < 2),
         "over": over,
         "meanwhile": meanwhile,
         "still": about.reason == Reason::Repeat,
@@ -198,7 +209,12 @@ fn behind(about: &Notification) -> (Vec<Subject>, Option<String>) {
 fn because(about: &Notification) -> Option<&str> {
     let why = about.why.as_deref().filter(|why| !why.trim().is_empty())?;
     let said = about.detail.as_deref().unwrap_or_default().to_lowercase();
-    (!said.contains(&why.to_lowercase())).then_some(why)
+    (![why.to_lowercase(), spaced(why).to_lowercase()].iter().any(|why| said.contains(why))).then_some(why)
+}
+
+/// `power_cycle` as people write it; what has words is as it is.
+fn spaced(reason: &str) -> String {
+    if reason.contains(' ') { reason.to_owned() } else { reason.replace('_', " ") }
 }
 
 /// A list of subjects as templates see it, and how many they are, since a long one is cut.
@@ -322,6 +338,7 @@ fn subject(subject: &Subject) -> Value {
         "device_type": subject.device_type,
         "model": subject.model,
         "part": subject.part,
+        "note": subject.note,
         "org_id": subject.org_id,
         "starts_at": subject.starts_at.map(|t| t.rfc3339()),
         "ends_at": subject.ends_at.map(|t| t.rfc3339()),
@@ -345,6 +362,33 @@ fn is_port(part: &str) -> bool {
         || ["ge-", "xe-", "et-", "mge-", "eth", "ae", "irb", "me"]
             .iter()
             .any(|p| part.strip_prefix(p).is_some_and(digits))
+}
+
+/// Whether what tells a thing apart on its device is a VLAN's number.
+fn is_vlan(subject: &Subject, part: &str) -> bool {
+    let condition = subject.of.as_deref().and_then(|of| of.condition.as_deref()).unwrap_or_default();
+    condition.contains("vlan") && part.bytes().all(|b| b.is_ascii_digit())
+}
+
+/// The name, beside words that say already what kind of device it is: "Switch loop detected: sw-garage".
+fn whom(name: &str, noun: &str, what: &str) -> String {
+    let says_so = what.to_lowercase().starts_with(&format!("{} ", noun.to_lowercase()));
+    let bare = name.strip_prefix(noun).and_then(|rest| rest.strip_prefix(' ')).filter(|_| says_so);
+    bare.unwrap_or(name).to_owned()
+}
+
+/// Whether it is a device that has the trouble, rather than its site: an AP's RadSec, not DHCP.
+fn is_by_device(about: &Notification, kinds: &Kinds) -> bool {
+    let own = |word: &str| {
+        let word = word.to_ascii_lowercase();
+        ["ap_", "sw_", "gw_", "me_"].iter().any(|prefix| word.starts_with(prefix))
+    };
+    let named = about.subjects.iter().all(|s| s.device.is_some() || s.device_mac.is_some());
+    named
+        && match kinds.all() {
+            [] => own(about.condition.as_ref().unwrap_or(&about.kind)),
+            all => all.iter().all(|of| own(of.condition.as_ref().unwrap_or(&of.kind))),
+        }
 }
 
 /// A site without a name by the beginning of its id: a whole one reads badly, and tells no more.
@@ -373,6 +417,7 @@ fn name(about: &Notification, total: u64, noun: &str, nouns: &str) -> String {
     let has_noun = name.to_lowercase().starts_with(&noun.to_lowercase());
     match (&first.part, device_name(first)) {
         (Some(part), Some(device)) if is_port(part) => format!("port {part} of {device}"),
+        (Some(part), Some(device)) if is_vlan(first, part) => format!("VLAN {part} of {device}"),
         (Some(part), Some(device)) => format!("{part} of {device}"),
         (None, Some(_)) if !has_noun && noun != "device" => format!("{noun} {name}"),
         _ => name,
@@ -394,6 +439,7 @@ fn parts_of(about: &Notification, first: &Subject) -> String {
 pub(super) fn subject_name(subject: &Subject) -> String {
     let part = match &subject.part {
         Some(part) if is_port(part) => format!(" port {part}"),
+        Some(part) if is_vlan(subject, part) => format!(" VLAN {part}"),
         Some(part) => format!(" {part}"),
         None => String::new(),
     };

@@ -12,7 +12,7 @@ use super::markup;
 use crate::model::{Timestamp, human_duration};
 
 /// Every helper a template may call, ours and those of Handlebars.
-pub(super) const KNOWN: [&str; 24] = [
+pub(super) const KNOWN: [&str; 25] = [
     "fmt_time",
     "fmt_clock",
     "fmt_duration",
@@ -37,6 +37,7 @@ pub(super) const KNOWN: [&str; 24] = [
     "len",
     "fmt_mac",
     "fmt_any",
+    "fmt_sentence",
 ];
 
 /// Names shown before "and N more".
@@ -58,6 +59,15 @@ pub(super) fn register(registry: &mut Handlebars<'static>) {
         Box::new(Text(|args| {
             let max = args.get(1).and_then(Value::as_u64).and_then(|n| usize::try_from(n).ok()).unwrap_or(200);
             markup::cut(&word(args.first()), max)
+        })),
+    );
+    registry.register_helper(
+        "fmt_sentence",
+        Box::new(Text(|args| {
+            let max = args.get(1).and_then(Value::as_u64).and_then(|n| usize::try_from(n).ok()).unwrap_or(600);
+            let text = markup::cut(word(args.first()).trim(), max);
+            let ends = text.is_empty() || text.ends_with(['.', '!', '?', '…', ':']);
+            if ends { text } else { text + "." }
         })),
     );
     registry.register_helper("fmt_any", Box::new(Any));
@@ -116,7 +126,7 @@ impl HelperDef for Token {
 }
 
 /// `fmt_names subjects total=total`: **a**, **b** and 3 more. `bold=false` leaves out the stars, `changes=true` adds how
-/// often each changed, `since=true` since when; with `mac=true` the items are MACs.
+/// often each changed, `since=true` since when, `notes=true` what its event says of it; with `mac=true` the items are MACs.
 fn names(
     helper: &Helper<'_>,
     registry: &Handlebars<'_>,
@@ -136,12 +146,18 @@ fn names(
     let says = |key: &str| helper.hash_get(key).map(|p| p.value() == &Value::Bool(true));
     let bold = if is_plain(registry) || says("bold") == Some(false) { "" } else { "**" };
     let (changes, since) = (says("changes") == Some(true), says("since") == Some(true));
-    let macs = says("mac") == Some(true);
+    let (macs, notes) = (says("mac") == Some(true), says("notes") == Some(true));
     let escape = registry.get_escape_fn();
+    // parts of one device: `a and b of gw`
+    let of = one_device(&list).filter(|_| total == list.len() as u64 && total <= max);
+    let bare = |name: String| match &of {
+        Some(device) => name.strip_prefix(device.as_str()).map(|part| part.trim_start().to_owned()).unwrap_or(name),
+        None => name,
+    };
     let mut shown: Vec<String> = list
         .iter()
         .map(|item| match item {
-            Value::Object(subject) => (word(subject.get("name")), item),
+            Value::Object(subject) => (bare(word(subject.get("name"))), item),
             other if macs => (mac(&word(Some(other))), item),
             other => (word(Some(other)), item),
         })
@@ -152,7 +168,9 @@ fn names(
             let changes = changes.then(|| changed(item)).flatten().unwrap_or_default();
             let kinds = item.get("kinds").and_then(Value::as_str).map(|kinds| format!(" ({})", escape(kinds)));
             let kinds = kinds.unwrap_or_default();
-            format!("{bold}{}{bold}{kinds}{since}{changes}", escape(&markup::cut(&name, 80)))
+            let note = item.get("note").and_then(Value::as_str).filter(|_| notes);
+            let note = note.map(|note| format!(" ({})", escape(&markup::cut(note, 80)))).unwrap_or_default();
+            format!("{bold}{}{bold}{kinds}{note}{since}{changes}", escape(&markup::cut(&name, 80)))
         })
         .scan(0, |chars, name| {
             *chars += name.chars().count() + 2;
@@ -168,7 +186,23 @@ fn names(
     }
     let last = shown.pop().unwrap_or_default();
     let text = if shown.is_empty() { last } else { format!("{} and {last}", shown.join(", ")) };
+    let of = of.filter(|_| rest == 0).map(|device| format!(" of {bold}{}{bold}", escape(&markup::cut(&device, 80))));
+    let text = text + &of.unwrap_or_default();
     out.write(&text).map_err(|error| RenderErrorReason::Other(error.to_string()).into())
+}
+
+/// The device that all of these are parts of.
+fn one_device(list: &[Value]) -> Option<String> {
+    let text = |item: &Value, key: &str| item.get(key).and_then(Value::as_str).map(str::to_owned);
+    let of = |item: &Value| {
+        text(item, "part")?;
+        let (name, mac_of) = (text(item, "device"), text(item, "device_mac"));
+        let shown = name.clone().or_else(|| mac_of.as_deref().map(mac))?;
+        Some((mac_of.or(name), shown))
+    };
+    let (first, others) = list.split_first()?;
+    let (device, shown) = of(first)?;
+    others.iter().all(|item| of(item).is_some_and(|(other, _)| other == device)).then_some(shown)
 }
 
 /// ` (9 changes in 28 min)`, where it changed.
@@ -239,6 +273,9 @@ pub(super) fn mac(text: &str) -> String {
 
 /// A type or a condition as people say it: `AP_RRM_ACTION` is `AP RRM action`, `SW_PORT_DOWN` is `Switch port down`.
 pub(super) fn humanise(word: &str) -> String {
+    if let Some(said) = chassis_alarm(&word.to_ascii_uppercase()) {
+        return said;
+    }
     let mut out = String::new();
     for (i, part) in word.split(['_', '-', ' ']).filter(|p| !p.is_empty()).enumerate() {
         let upper = part.to_ascii_uppercase();
@@ -248,10 +285,11 @@ pub(super) fn humanise(word: &str) -> String {
             "ME" | "MXEDGE" if i == 0 => "Mist Edge".to_owned(),
             "TT" if i == 0 => "tunnel terminator".to_owned(),
             "INFRA" if i == 0 => continue,
-            "AP" | "RRM" | "DHCP" | "DNS" | "ARP" | "VLAN" | "BGP" | "OSPF" | "VPN" | "PSU" | "PEM" | "POE"
-            | "LACP" | "STP" | "BPDU" | "VC" | "ZTP" | "SSID" | "BSSID" | "ESSID" | "EAP" | "WAN" | "LAN" | "CPU"
-            | "NAC" | "SSH" | "HA" | "MAC" | "ESL" | "EVPN" | "FPC" | "IDP" | "MTU" | "IP" | "URL" | "RADIUS"
-            | "WLAN" | "KRACK" | "TKIP" | "ICV" | "DDOS" | "NTP" | "BFD" => upper,
+            "POE" => "PoE".to_owned(),
+            "AP" | "RRM" | "DHCP" | "DNS" | "ARP" | "VLAN" | "BGP" | "OSPF" | "VPN" | "PSU" | "PEM" | "LACP"
+            | "STP" | "BPDU" | "VC" | "ZTP" | "SSID" | "BSSID" | "ESSID" | "EAP" | "WAN" | "LAN" | "CPU" | "NAC"
+            | "SSH" | "HA" | "MAC" | "ESL" | "EVPN" | "FPC" | "IDP" | "MTU" | "IP" | "URL" | "RADIUS" | "WLAN"
+            | "KRACK" | "TKIP" | "ICV" | "DDOS" | "NTP" | "BFD" => upper,
             "IE" | "SLE" | "SDK" | "SFP" | "TX" | "RX" | "VOIP" | "PPPOE" | "LTE" => upper,
             "RADSEC" => "RadSec".to_owned(),
             "WIFI" => "Wi-Fi".to_owned(),
@@ -274,6 +312,25 @@ pub(super) fn humanise(word: &str) -> String {
     capitalise(&out)
 }
 
+/// `SW_ALARM_CHASSIS_PSU` is a `Power supply alarm`.
+fn chassis_alarm(word: &str) -> Option<String> {
+    let (_, part) = word.split_once("_ALARM_CHASSIS_")?;
+    let (part, over) = part.strip_suffix("_CLEAR").map_or((part, ""), |part| (part, " cleared"));
+    let what = match part {
+        "PSU" => "Power supply alarm",
+        "PEM" => "Power module alarm",
+        "FAN" => "Fan alarm",
+        "HOT" => "Overheating alarm",
+        "WARM" => "Temperature alarm",
+        "HUMIDITY" => "Humidity alarm",
+        "POE" => "PoE alarm",
+        "PARTITION" => "Disk partition alarm",
+        "CPU_BOARD_SENSOR_FAILED" => "CPU board sensor alarm",
+        _ => return None,
+    };
+    Some(format!("{what}{over}"))
+}
+
 /// The first letter upper case.
 pub(super) fn capitalise(text: &str) -> String {
     let mut chars = text.chars();
@@ -291,6 +348,9 @@ mod tests {
             ("SW_PORT_DOWN", "Switch port down"),
             ("infra_dhcp_failure", "DHCP failure"),
             ("rogue_ap", "Rogue AP"),
+            ("GW_ALARM_CHASSIS_POE", "PoE alarm"),
+            ("sw_alarm_chassis_psu_clear", "Power supply alarm cleared"),
+            ("SW_ALARM_CHASSIS_NEW_ONE", "Switch alarm chassis new one"),
             ("device-events", "Device events"),
             ("1026", "1026"),
             ("", ""),

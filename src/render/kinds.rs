@@ -37,7 +37,7 @@ impl Kinds {
         &self.all
     }
 
-    /// `DHCP failure and DNS failure`, `Switch alarm chassis PSU and fan`; `None` where nothing is known.
+    /// `DHCP failure and DNS failure`, `Power supply alarm and fan alarm`; `None` where nothing is known.
     pub(super) fn words(&self) -> Option<String> {
         let words: Vec<String> = self.all.iter().map(type_words).collect();
         (!words.is_empty()).then(|| in_a_row(&words))
@@ -158,6 +158,7 @@ fn merge(known: &mut Subject, other: &Subject) {
     known.starts_at = known.starts_at.min(other.starts_at).or(known.starts_at).or(other.starts_at);
     known.ends_at = known.ends_at.zip(other.ends_at).map(|(a, b)| a.max(b));
     known.events = known.events.saturating_add(other.events);
+    known.note = known.note.take().or_else(|| other.note.clone());
     known.changes = known.changes.max(other.changes);
     known.changing_ms = known.changing_ms.max(other.changing_ms);
 }
@@ -235,8 +236,8 @@ mod tests {
         let row = |words: &[&str]| in_a_row(&words.iter().map(|w| humanise(w)).collect::<Vec<_>>());
         assert_eq!(row(&["infra_dhcp_failure", "infra_dns_failure"]), "DHCP failure and DNS failure");
         assert_eq!(
-            row(&["SW_ALARM_CHASSIS_PSU", "sw_alarm_chassis_fan", "sw_alarm_chassis_poe"]),
-            "Switch alarm chassis PSU, fan and POE"
+            row(&["SW_ALARM_CHASSIS_MORE", "sw_alarm_chassis_less", "sw_alarm_chassis_none"]),
+            "Switch alarm chassis more, less and none"
         );
         assert_eq!(row(&["rogue_ap", "bssid_spoofing"]), "Rogue AP and BSSID spoofing");
         assert_eq!(row(&["missing_vlan", "bad_cable", "bad_cable"]), "Missing VLAN and bad cable");

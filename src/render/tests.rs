@@ -413,7 +413,7 @@ fn what_is_told_alike_of_everything_has_its_own_template() {
     };
     assert_eq!(title(Reason::First), "mine 7f3a2c");
     assert_eq!(title(Reason::Flapping), "mine flaps 9");
-    assert_eq!(title(Reason::Stable), "AP k is stable again: down since <clock:1790196720>");
+    assert_eq!(title(Reason::Stable), "AP k stays down since <clock:1790196720> (no longer flapping)");
 
     write(
         "mine.hbs",

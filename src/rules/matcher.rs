@@ -212,6 +212,7 @@ pub(super) mod tests {
                 kind: Some("ap".to_owned()),
                 model: Some("AP43".to_owned()),
                 port: None,
+                note: None,
             }),
             listed: Vec::new(),
             reasons: vec!["power_cycle".to_owned(), "Lost\npower".to_owned()],

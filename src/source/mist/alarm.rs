@@ -10,7 +10,7 @@ use super::catalogue::{About, Entry, Role};
 use super::fields::{Item, LISTED, first, list, mac, time};
 use super::normal::{Draft, condition, kind_by_prefix, unknown_action};
 use super::parts::{self, Part};
-use super::{clues, digest};
+use super::{clues, digest, note};
 use crate::model::{Device, Event, Phase, Timestamp};
 
 /// Where alarms list devices, and what those are.
@@ -87,7 +87,8 @@ pub(super) fn fan_out(draft: &Draft) -> Vec<Event> {
             (event.condition, event.phase) = condition(entry, event.status.as_deref(), place.sub_id, false);
         }
         let port = place.device.port.clone();
-        event.device = Some(place.device);
+        let note = place.device.note.clone().or_else(|| note::of(&event.kind, item));
+        event.device = Some(Device { note, ..place.device });
         if event.condition.is_none()
             && let Some((condition, phase)) = unknown_action(&event, item, port)
         {
@@ -180,12 +181,15 @@ fn listed(item: &Item, draft: &Draft) -> Vec<Device> {
 fn entities(item: &Item) -> Vec<Device> {
     let one = |entity: &Value| {
         let entity = entity.as_object()?;
+        let uplink = note::uplink(entity);
         let device = Device {
             mac: first(entity, &["entity_mac"]).and_then(|text| mac(&text)),
             name: first(entity, &["entity_name"]).filter(|name| !name.eq_ignore_ascii_case("unknown")),
             kind: first(entity, &["entity_type"]).map(|kind| kind.to_ascii_lowercase()),
             model: first(entity, &["entity_model", "model"]),
-            port: first(entity, &["port_id"]),
+            // the port is the switch's that an AP hangs on, not one of its own
+            port: first(entity, &["port_id"]).filter(|_| uplink.is_none()),
+            note: uplink,
         };
         (device.mac.is_some() || device.name.is_some()).then_some(device)
     };

@@ -17,6 +17,7 @@ mod clues;
 mod digest;
 mod fields;
 mod normal;
+mod note;
 mod parts;
 mod synthesise;
 

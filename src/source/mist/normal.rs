@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::catalogue::{self, Entry, Role};
 use super::fields::{self, Item, count, first, id, list, mac};
-use super::{alarm, clues, digest, is_chatty, parts};
+use super::{alarm, clues, digest, is_chatty, note, parts};
 use crate::model::{Clues, Condition, Device, Event, Name, Phase, Severity, Site, Timestamp};
 
 /// What all items of one body have in common.
@@ -108,7 +108,7 @@ impl Origin<'_> {
     /// The one device an item is about. Which field says so depends on the topic: a client's `mac` is no device's.
     fn device(&self, kind: &str, item: &Item) -> Option<Device> {
         let topic = &*self.topic;
-        let by_prefix = kind_by_prefix(kind);
+        let (by_prefix, type_name) = (kind_by_prefix(kind), kind);
         let of_devices = matches!(topic, "alarms" | "device-events" | "device-updowns" | "mxedge-events");
         let (macs, names): (&[&str], &[&str]) = match topic {
             "ping" => return None,
@@ -134,7 +134,14 @@ impl Origin<'_> {
                 of_ap.then(|| "ap".to_owned())
             }),
         };
-        Some(Device { mac, name, kind, model: first(item, &["model"]), port: first(item, &["port_id", "port"]) })
+        Some(Device {
+            mac,
+            name,
+            kind,
+            model: first(item, &["model"]),
+            port: first(item, &["port_id", "port"]),
+            note: note::of(type_name, item),
+        })
     }
 }
 
