@@ -53,7 +53,7 @@ impl Engine {
             subjects,
             firing,
             more: alerts().map(|a| a.more).sum::<u64>() + beyond,
-            more_since: self.members(id).map(|a| a.more_since).sum::<u64>(),
+            more_since: alerts().map(|a| a.more_since).sum::<u64>(),
             started,
             duration_ms: duration_ms.map(|d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX)),
             insight: self.insight(id, part),

@@ -369,7 +369,6 @@ impl Engine {
                 parts.entry(part).or_default().push(name.clone());
             }
         }
-        let spoke = !parts.is_empty();
         let events =
             |part: &Part| part.alerts().filter_map(|id| self.state.alerts.get(&id)).map(Alert::waits_with).sum::<u64>();
         let mut notifications: Vec<(Vec<AlertId>, u64, Notification)> = parts
@@ -388,7 +387,8 @@ impl Engine {
                 }
             }
         }
-        self.settle_incident(id, cause, spoke, parts.into_values().flatten());
+        let spoken: BTreeSet<AlertId> = parts.keys().flat_map(Part::alerts).collect();
+        self.settle_incident(id, cause, &spoken, parts.into_values().flatten());
         notifications.sort_by(|(_, _, a), (_, _, b)| (&a.to, a.reason).cmp(&(&b.to, b.reason)));
         for (alerts, events, notification) in notifications {
             if let Some(notification) = self.collect(&alerts, notification, events) {
@@ -439,13 +439,13 @@ impl Engine {
     }
 
     /// Books what a flush told, and forgets what is over.
-    fn settle_incident(&mut self, id: u64, cause: Cause, spoke: bool, to: impl Iterator<Item = Name>) {
+    fn settle_incident(&mut self, id: u64, cause: Cause, spoken: &BTreeSet<AlertId>, to: impl Iterator<Item = Name>) {
         let now = self.state.now;
         let Some(incident) = self.state.incidents.get_mut(&id) else { return };
         if !cause.is_aside() {
             incident.changed = None;
         }
-        if spoke {
+        if !spoken.is_empty() {
             incident.last_message = Some(now);
             incident.told.add(&to.collect::<Vec<_>>());
         } else if cause == Cause::Reminder {
@@ -457,7 +457,7 @@ impl Engine {
             if !cause.concerns(alert) {
                 continue;
             }
-            if spoke {
+            if spoken.contains(&alert_id) {
                 alert.more_since = 0;
             }
             if alert.told_to.is_empty() {
