@@ -1,7 +1,7 @@
 //! `POST /mist` and `POST /mist/<name>`: nothing is answered 200 that is not durable or deliberately left out.
 
 use std::pin::{Pin, pin};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
@@ -118,11 +118,12 @@ async fn post<S: Store>(
         tracing::info!(%source, "ping received");
         state.metrics.ping();
     }
-    state.store.append(Record::Post { source, body }).await.map_err(|error| {
+    let stored = state.store.append(Record::Post { source, body }).await;
+    *state.unstored.lock().unwrap_or_else(PoisonError::into_inner) = stored.is_err().then(|| state.store.clock().now());
+    stored.map(drop).map_err(|error| {
         tracing::warn!(%error, "a post could not be stored");
         Refused::new(StatusCode::SERVICE_UNAVAILABLE, "cannot store it now, try again")
-    })?;
-    Ok(())
+    })
 }
 
 fn refused(rejected: Rejected) -> Refused {

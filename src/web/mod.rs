@@ -1,7 +1,7 @@
 //! The HTTP door: what may come in, and what of us may be seen. Filters say what a request must be, handlers what we do.
 
 use std::convert::Infallible;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use tokio::sync::{Semaphore, watch};
@@ -68,6 +68,8 @@ pub struct State<S> {
     ready: watch::Receiver<bool>,
     current: Arc<RwLock<Arc<Current>>>,
     bytes: Arc<Semaphore>,
+    /// Journal time at which a post could not be stored, unless one could since.
+    unstored: Arc<Mutex<Option<Timestamp>>>,
     silencing: Option<Arc<Silencing>>,
     door: Arc<Door>,
     rulebook: Option<Arc<dyn rules_api::Rulebook>>,
@@ -86,6 +88,7 @@ impl<S: Store> State<S> {
             ready,
             current: Arc::new(RwLock::new(Arc::new(current))),
             bytes,
+            unstored: Arc::default(),
             silencing: None,
             door: Arc::default(),
             rulebook: None,

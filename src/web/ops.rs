@@ -1,7 +1,8 @@
 //! What operators and machines look at: `/healthz` for anyone; `/readyz` and `/metrics` for this machine, for whoever has
 //! the token, and for whom the door lets in.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 
 use warp::filters::BoxedFilter;
 use warp::http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -17,12 +18,21 @@ use crate::store::Store;
 /// of its version.
 pub const HEALTHY: &str = "foghorn: ok";
 
+/// What `/readyz` answers while posts cannot be stored.
+const UNSTORED: &str = "posts cannot be stored: is the disk full?";
+
+/// For so long after one: who asks to send posts here again must get an answer other than that one day.
+const FULL: Duration = Duration::from_secs(60);
+
 /// The routes.
 pub(super) fn routes<S: Store>(state: &State<S>) -> BoxedFilter<(Response,)> {
     let healthz = get("healthz").map(|| plain(StatusCode::OK, HEALTHY));
-    let ready = state.ready.clone();
+    let shared = state.clone();
     let readyz = get("readyz").and(watcher(state)).untuple_one().map(move || {
-        if *ready.borrow() {
+        let unstored = *shared.unstored.lock().unwrap_or_else(PoisonError::into_inner);
+        if unstored.is_some_and(|at| shared.store.clock().now().since(at) < FULL) {
+            plain(StatusCode::SERVICE_UNAVAILABLE, UNSTORED)
+        } else if *shared.ready.borrow() {
             plain(StatusCode::OK, "ready")
         } else {
             plain(StatusCode::SERVICE_UNAVAILABLE, "still judging what came before the start")

@@ -218,8 +218,11 @@ async fn refusals_come_in_the_documented_order() {
     let (status, text, headers) = request(&world, "POST", "/mist", afar(), &[(V2, &signature(BODY))], BODY).await;
     assert_eq!((status, headers["retry-after"].to_str().unwrap()), (503, "5"));
     assert!(!text.contains("secret") && !text.contains("space"), "no internals: {text}");
+    let ready = async || request(&world, "GET", "/readyz", here(), &[], "").await.1;
+    assert!(ready().await.contains("cannot be stored"), "{}", ready().await);
     world.store.full.store(false, Ordering::Relaxed);
     assert_eq!(signed(&world, &[], BODY).await.0, 200);
+    assert!(!ready().await.contains("cannot be stored"), "{}", ready().await);
     assert_eq!(world.stored().len(), 1);
 }
 
