@@ -39,6 +39,9 @@ struct Note {
     /// It is told by the device itself, once it is back.
     #[serde(default)]
     told_after: bool,
+    /// With it what was planned before is over.
+    #[serde(default)]
+    back: bool,
 }
 
 /// The same of what hangs on another device.
@@ -126,6 +129,7 @@ impl Engine {
             planned: cause.planned,
             audit_id: clues.audit_id.clone(),
             told_after: cause.told_after,
+            back: cause.back,
         };
         if !cause.elsewhere {
             self.state.notes.add(device.clone(), note, self.limits.closes);
@@ -193,9 +197,12 @@ impl Engine {
     /// Whether an event says of a device that it is gone which is away on purpose since then.
     pub(super) fn is_away(&self, event: &Event, began: Timestamp) -> bool {
         let offline = event.device.is_some() && event.condition.as_ref().is_some_and(|c| c.name.ends_with("_offline"));
+        let Some(notes) = self.state.notes.of.get(&event.identity(&Field::Device)).filter(|_| offline) else {
+            return false;
+        };
+        let over = |n: &Note| notes.iter().any(|r| r.back && r.time >= n.time && r.time < began);
         let announced = |n: &Note| n.planned && n.time <= began + AFTER && began.since(n.time) <= ANNOUNCED;
-        offline
-            && self.state.notes.of.get(&event.identity(&Field::Device)).is_some_and(|notes| notes.iter().any(announced))
+        notes.iter().any(|n| announced(n) && !over(n))
     }
 
     fn notes_of(&self, alert: &Alert) -> Option<&Vec<Note>> {

@@ -200,8 +200,14 @@ fn event(n: usize, at: Timestamp, offset_ms: i64, happening: &Happening) -> Even
         12 => ("AP_CONFIGURED", None, Phase::Event),
         _ => ("AP_UPGRADE_BY_USER", None, Phase::Event),
     };
-    let planned =
-        || Cause { text: "an upgrade".to_owned(), planned: true, elsewhere: false, told_after: false, mentions: None };
+    let planned = || Cause {
+        text: "an upgrade".to_owned(),
+        planned: true,
+        elsewhere: false,
+        told_after: false,
+        back: false,
+        mentions: None,
+    };
     let clues = Clues {
         disproves: (happening.what == 12).then(|| "ap_offline".into()),
         cause: (happening.what == 13).then(planned),

@@ -145,6 +145,9 @@ pub struct Cause {
     /// The device says so of itself once it is back: then it counts though it comes after.
     #[serde(default)]
     pub told_after: bool,
+    /// Its device is back from what was planned.
+    #[serde(default)]
+    pub back: bool,
     /// Text that may name what hangs on it (the description of a port).
     pub mentions: Option<String>,
 }

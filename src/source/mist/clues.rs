@@ -147,7 +147,11 @@ fn cause(kind: &str, event: &Event) -> Option<Cause> {
     };
     let elsewhere = kind.starts_with("SW_") && (kind.contains("PORT") || kind.contains("POE"));
     let mentions = elsewhere.then(|| event.text.clone()).flatten();
-    Some(Cause { text, planned, elsewhere, told_after: kind.ends_with("_RESTARTED"), mentions })
+    let restarted = kind.ends_with("_RESTARTED");
+    // One that says nothing of why may be the one that was planned; a power cut is another.
+    let upgraded = |reason: &String| reason.to_ascii_lowercase().contains("upgrade");
+    let back = restarted && (event.reasons.is_empty() || event.reasons.iter().any(upgraded));
+    Some(Cause { text, planned, elsewhere, told_after: restarted, back, mentions })
 }
 
 /// `First Last email` without the address: a name is enough for a chat.
