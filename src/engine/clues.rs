@@ -243,7 +243,7 @@ impl Engine {
         let device = alert.event.device.as_ref()?;
         let names = || device.name.iter().chain(&device.mac);
         let hangs_on = |e: &&Elsewhere| {
-            let named = names().any(|n| n.len() > 2 && e.mentions.contains(&n.to_lowercase()));
+            let named = names().any(|n| n.len() > 2 && mentions(&e.mentions, &n.to_lowercase()));
             let drawn = || e.names.iter().any(|name| topology.iter().any(|t| t.eq_ignore_ascii_case(name)));
             let own = || names().any(|n| e.names.contains(n));
             e.site == site && fits(&e.note) && (named || drawn() || own())
@@ -257,6 +257,37 @@ impl Engine {
         match note.audit_id.as_ref().and_then(|id| self.state.notes.admins.get(id)) {
             Some(admin) => format!("{text}, by {admin}"),
             None => text.to_owned(),
+        }
+    }
+}
+
+/// Whether a text has a name in it, the whole of it: `ap-1` is in neither `ap-10` nor `wap-1` nor `ap-1.lab`.
+fn mentions(text: &str, name: &str) -> bool {
+    let within = |c: char| c.is_alphanumeric() || matches!(c, '-' | '_');
+    // A full stop belongs to a name only where the name goes on.
+    let goes_on = |rest: &mut dyn Iterator<Item = char>| match rest.next() {
+        Some('.') => rest.next().is_some_and(within),
+        next => next.is_some_and(within),
+    };
+    text.match_indices(name).any(|(at, found)| {
+        let (before, after) = (text.get(..at).unwrap_or_default(), text.get(at + found.len()..).unwrap_or_default());
+        !goes_on(&mut before.chars().rev()) && !goes_on(&mut after.chars())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::mentions;
+
+    #[test]
+    fn a_name_is_mentioned_whole_or_not_at_all() {
+        for text in
+            ["to ap-1", "ap-1", "(ap-1)", "ap-1.", "x. ap-1, x", "ap-10 and ap-1", "uplink/ap-1/eth0", "é: ap-1…"]
+        {
+            assert!(mentions(text, "ap-1"), "{text}");
+        }
+        for text in ["ap-10", "wap-1", "ap-1-b", "ap-1_b", "ap-1.lab", "lab.ap-1", "éap-1", "-ap-1", "ap", ""] {
+            assert!(!mentions(text, "ap-1"), "{text}");
         }
     }
 }
