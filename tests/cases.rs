@@ -64,6 +64,12 @@ tests:
   - name: a blip
     events: [{at: 0s, type: AP_DISCONNECTED, device: ap-1}, {at: 1m, type: AP_CONNECTED, device: ap-1}]
     expect: []
+  - name: a silence of what is not open
+    events:
+      - {at: 0s, silence: {name: roof, match: {device: ap-1}, until: resolved}}
+      - {at: 1m, type: AP_DISCONNECTED, device: ap-1}
+    until: 10m
+    expect: []
 ";
     std::fs::write(&file, text).unwrap();
     let run = test(&file).code(4);
@@ -76,7 +82,8 @@ tests:
         "FAILED  told at all",
         "MISSING: nothing was said",
         "ok      a blip",
-        "1 passed, 2 failed",
+        "silence roof is over before it began: nothing that it waits for is open",
+        "1 passed, 3 failed",
     ] {
         assert!(said.contains(part), "{part:?} is not in:\n{said}");
     }

@@ -249,7 +249,9 @@ impl fmt::Display for Verdict {
             Self::WhenFailed { why } => write!(f, "`when` could not be evaluated, which is no match: {why}"),
             Self::Collected { into, until } => write!(f, "kept for {into}, which tells at {until}"),
             Self::SilenceBegins { id, over: false } => write!(f, "silence {id} begins"),
-            Self::SilenceBegins { id, over: true } => write!(f, "silence {id} is over before it began"),
+            Self::SilenceBegins { id, over: true } => {
+                write!(f, "silence {id} is over before it began: nothing that it waits for is open, or its time is up")
+            }
             Self::SilenceEnds { id } => write!(f, "silence {id} ends"),
             Self::SilenceUnreadable { id } => write!(f, "silence {id} cannot be read by this release"),
             Self::Notify(notification) => {

@@ -44,6 +44,8 @@ impl Wrong {
 
     fn concerns(&self, decision: &Decision) -> bool {
         match &decision.rule {
+            // A silence that never stood kept nothing quiet, whatever the case meant by it.
+            _ if matches!(decision.verdict, Verdict::SilenceBegins { over: true, .. }) => true,
             _ if self.any || decision.alerts.iter().any(|alert| self.alerts.contains(alert)) => true,
             Some(rule) => self.rules.contains(&**rule),
             // No rule took it: that may be why.
