@@ -358,10 +358,11 @@ fn what(about: &Notification) -> String {
 fn is_port(part: &str) -> bool {
     let part = part.to_ascii_lowercase();
     let digits = |rest: &str| rest.starts_with(|c: char| c.is_ascii_digit());
-    part.contains('/')
-        || ["ge-", "xe-", "et-", "mge-", "eth", "ae", "irb", "me"]
-            .iter()
-            .any(|p| part.strip_prefix(p).is_some_and(digits))
+    let named = ["ge-", "xe-", "et-", "mge-", "eth", "ae", "irb", "me"]
+        .iter()
+        .any(|p| part.strip_prefix(p).is_some_and(digits));
+    // a path leads from a port to a peer
+    (part.contains('/') || named) && !part.contains("->")
 }
 
 /// Whether what tells a thing apart on its device is a VLAN's number.
