@@ -137,7 +137,10 @@ pub(super) fn of(whole: &Notification) -> Value {
     // a word of ours may be capitalised, a device's name may not
     let ours = ["port ", "switch ", "gateway "].iter().any(|word| name.starts_with(word));
     let what = kinds.words().unwrap_or_else(|| what(about));
-    let note = first.and_then(|s| s.note.clone()).filter(|note| !many && !name.contains(note.as_str()));
+    let note = first.and_then(|s| s.note.clone()).filter(|note| {
+        let all = about.more == 0 && about.subjects.iter().all(|s| s.note.as_ref() == Some(note));
+        all && !name.contains(note.as_str())
+    });
     let within = about.insight.within_ms;
     let more = json!({
         "whom": whom(&name, noun, &what),
@@ -175,7 +178,7 @@ pub(super) fn of(whole: &Notification) -> Value {
         list(&mut names, lasting, kinds::each_once(&not).iter().collect(), &Kinds::of(&not));
     }
     let remaining = kinds::each_once(&about.insight.remaining);
-    list(&mut names, "remaining", remaining.iter().collect(), &Kinds::of(&remaining));
+    list(&mut names, "remaining", remaining.iter().collect(), &Kinds::of(&remaining).beside(&kinds));
     names.insert("remaining_total".to_owned(), about.insight.remaining_total.into());
     let dark: Vec<Subject> = behind.iter().filter(|s| s.ends_at.is_none()).cloned().collect();
     names.insert("behind_dark_words".to_owned(), kinds::counted(&dark).into());

@@ -126,7 +126,8 @@ impl HelperDef for Token {
 }
 
 /// `fmt_names subjects total=total`: **a**, **b** and 3 more. `bold=false` leaves out the stars, `changes=true` adds how
-/// often each changed, `since=true` since when, `notes=true` what its event says of it; with `mac=true` the items are MACs.
+/// often each changed, `since=true` since when, `notes=true` what its event says of it; with `mac=true` the items are MACs,
+/// with `start=true` a sentence begins with them.
 fn names(
     helper: &Helper<'_>,
     registry: &Handlebars<'_>,
@@ -150,8 +151,16 @@ fn names(
     let escape = registry.get_escape_fn();
     // parts of one device: `a and b of gw`
     let of = one_device(&list).filter(|_| total == list.len() as u64 && total <= max);
+    let is_port = |item: &Value| {
+        let name = word(item.get("name"));
+        of.as_deref().and_then(|of| name.strip_prefix(of)).is_some_and(|part| part.starts_with(" port "))
+    };
+    let ports = of.is_some() && list.iter().all(is_port);
     let bare = |name: String| match &of {
-        Some(device) => name.strip_prefix(device.as_str()).map(|part| part.trim_start().to_owned()).unwrap_or(name),
+        Some(device) => {
+            let part = name.strip_prefix(device.as_str()).map(str::trim_start);
+            part.map(|part| part.strip_prefix("port ").filter(|_| ports).unwrap_or(part).to_owned()).unwrap_or(name)
+        }
         None => name,
     };
     let mut shown: Vec<String> = list
@@ -166,11 +175,12 @@ fn names(
         .map(|(name, item)| {
             let since = since.then(|| began(item, is_plain(registry))).flatten().unwrap_or_default();
             let changes = changes.then(|| changed(item)).flatten().unwrap_or_default();
-            let kinds = item.get("kinds").and_then(Value::as_str).map(|kinds| format!(" ({})", escape(kinds)));
-            let kinds = kinds.unwrap_or_default();
+            let kinds = item.get("kinds").and_then(Value::as_str);
             let note = item.get("note").and_then(Value::as_str).filter(|_| notes);
-            let note = note.map(|note| format!(" ({})", escape(&markup::cut(note, 80)))).unwrap_or_default();
-            format!("{bold}{}{bold}{kinds}{note}{since}{changes}", escape(&markup::cut(&name, 80)))
+            let beside: Vec<String> =
+                [kinds, note].into_iter().flatten().map(|text| escape(&markup::cut(text, 120))).collect();
+            let beside = if beside.is_empty() { String::new() } else { format!(" ({})", beside.join(", ")) };
+            format!("{bold}{}{bold}{beside}{since}{changes}", escape(&markup::cut(&name, 80)))
         })
         .scan(0, |chars, name| {
             *chars += name.chars().count() + 2;
@@ -187,7 +197,14 @@ fn names(
     let last = shown.pop().unwrap_or_default();
     let text = if shown.is_empty() { last } else { format!("{} and {last}", shown.join(", ")) };
     let of = of.filter(|_| rest == 0).map(|device| format!(" of {bold}{}{bold}", escape(&markup::cut(&device, 80))));
-    let text = text + &of.unwrap_or_default();
+    let noun = match (ports && rest == 0, list.len(), says("start") == Some(true)) {
+        (false, _, _) => "",
+        (true, 1, false) => "port ",
+        (true, 1, true) => "Port ",
+        (true, _, false) => "ports ",
+        (true, _, true) => "Ports ",
+    };
+    let text = format!("{noun}{text}{}", of.unwrap_or_default());
     out.write(&text).map_err(|error| RenderErrorReason::Other(error.to_string()).into())
 }
 

@@ -33,6 +33,16 @@ impl Kinds {
         kinds
     }
 
+    /// The same where others were told of, too: a thing is named by its kinds unless there is only one in all.
+    pub(super) fn beside(mut self, others: &Self) -> Self {
+        for of in &others.all {
+            if !self.all.iter().any(|known| kind_key(known) == kind_key(of)) {
+                self.all.push(of.clone());
+            }
+        }
+        self
+    }
+
     pub(super) fn all(&self) -> &[Happening] {
         &self.all
     }

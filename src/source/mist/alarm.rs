@@ -127,6 +127,12 @@ fn at_site(draft: &Draft, listed: Vec<Device>, entities: Vec<Device>) -> Event {
     event.listed.extend(entities);
     unique(&mut event.listed);
     event.listed.truncate(LISTED);
+    if event.group.as_deref() == Some("security")
+        && let Value::Object(item) = &*draft.raw
+    {
+        let seen = note::threat(item);
+        event.listed.iter_mut().for_each(|device| device.note.clone_from(&seen));
+    }
     if let Some(entry) = draft.entry {
         let of_site = entry.about == About::Site;
         (event.condition, event.phase) = condition(entry, event.status.as_deref(), None, of_site);

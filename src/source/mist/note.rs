@@ -1,6 +1,9 @@
 //! What an item says of a device beside what happened to it, in a few words for a chat.
 
-use super::fields::{Item, first, list};
+use super::fields::{Item, first, list, mac};
+
+/// So many names a note holds.
+const SHOWN: usize = 2;
 
 /// `5 GHz, channel 36, before that 44`, `VLAN 77`, `power cycle`; none where there is nothing of that kind.
 pub(super) fn of(kind: &str, item: &Item) -> Option<String> {
@@ -17,6 +20,36 @@ pub(super) fn of(kind: &str, item: &Item) -> Option<String> {
         return Some(reason.replace('_', " "));
     }
     None
+}
+
+/// What an alarm about security saw: `SSID FreeWifi, BSSID aa:bb:cc:dd:ee:ff`.
+pub(super) fn threat(item: &Item) -> Option<String> {
+    let named = |word: &str, mut names: Vec<String>| {
+        let more = names.len().saturating_sub(SHOWN);
+        names.truncate(SHOWN);
+        let names = names.join(", ");
+        match (names.is_empty(), more) {
+            (true, _) => None,
+            (false, 0) => Some(format!("{word} {names}")),
+            (false, more) => Some(format!("{word} {names} and {more} more")),
+        }
+    };
+    let ssids = named("SSID", list(item, "ssids"));
+    let bssids = named("BSSID", list(item, "bssids").iter().map(|text| spelled(text)).collect());
+    match (ssids, bssids) {
+        (Some(ssids), Some(bssids)) => Some(format!("{ssids}, {bssids}")),
+        (ssids, bssids) => ssids.or(bssids),
+    }
+}
+
+/// A MAC with colons; other text as it is.
+fn spelled(text: &str) -> String {
+    match mac(text) {
+        Some(mac) if mac.len() == 12 && mac.is_ascii() => {
+            (0..12).step_by(2).filter_map(|i| mac.get(i..i + 2)).collect::<Vec<_>>().join(":")
+        }
+        _ => text.to_owned(),
+    }
 }
 
 /// Which port of which switch an AP that Marvis names hangs on.
