@@ -249,6 +249,7 @@ impl Live {
         let mut interrupt = signal(tokio::signal::unix::SignalKind::interrupt())?;
         let mut hangup = signal(tokio::signal::unix::SignalKind::hangup())?;
         let mut poll = tokio::time::interval(Duration::from_secs(2));
+        let mut damaged = self.store.damaged();
         let text = |config: &Config| config.path.as_ref().and_then(|path| std::fs::read_to_string(path).ok());
         let mut seen = text(&config);
         let judged = |result: Result<Result<(), crate::store::Error>, _>| match result {
@@ -276,6 +277,10 @@ impl Live {
                         Ok(Err(e)) => Err(Error::Failed(e.to_string())),
                         _ => Err(Error::Failed("nothing is sent any more".to_owned())),
                     };
+                }
+                Some(found) = async { damaged.wait_for(Option::is_some).await.ok().and_then(|found| found.clone()) } => {
+                    stop.cancel();
+                    return Err(Error::Failed(found.to_string()));
                 }
                 _ = hangup.recv() => {
                     seen = text(&config).or(seen);

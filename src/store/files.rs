@@ -4,9 +4,12 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, Write};
 use std::path::{Path, PathBuf};
 
+use super::log::{self, End};
 use super::{Error, Result};
+use crate::model::plural;
 
 const DATABASE: &str = "foghorn.db";
+const LOG: &str = "foghorn.db-wal";
 const LOCK: &str = "foghorn.lock";
 const MARKER: &str = "foghorn.marker";
 
@@ -26,6 +29,12 @@ impl Folder {
         // SQLite takes a missing or empty file for a new database; where there was one, that is damage.
         let empty = fs::metadata(folder.database()).map_or(0, |meta| meta.len()) == 0;
         let marker = dir.join(MARKER);
+        if empty && fs::metadata(dir.join(LOG)).is_ok_and(|meta| meta.len() > 0) {
+            return Err(Error::Fatal(format!(
+                "data folder {} is damaged: {DATABASE} is missing or empty, but its log {LOG} is there, which may hold all of it",
+                dir.display()
+            )));
+        }
         if empty && marker.exists() {
             return Err(Error::Fatal(format!(
                 "data folder {}: {DATABASE} is missing or empty, but there was one: restore it, or delete {} to begin anew",
@@ -34,6 +43,16 @@ impl Folder {
             )));
         }
         Ok(folder)
+    }
+
+    /// Whether there was a database here before.
+    pub(super) fn is_marked(&self) -> bool {
+        self.dir.join(MARKER).exists()
+    }
+
+    /// Refuses a log that SQLite would take in part.
+    pub(super) fn check_log(&self) -> Result<()> {
+        log_damage(&self.dir).map_or(Ok(()), |what| Err(Error::Fatal(what)))
     }
 
     /// Where the database is.
@@ -78,6 +97,28 @@ fn make(dir: &Path) -> std::io::Result<()> {
 /// File names are durable only once their folder is.
 pub(super) fn sync_folder(dir: &Path) -> std::io::Result<()> {
     if cfg!(unix) { File::open(dir)?.sync_all() } else { Ok(()) }
+}
+
+/// What a log holds that SQLite would drop in silence. Only to be asked of a folder that no process holds.
+#[must_use]
+pub fn log_damage(dir: &Path) -> Option<String> {
+    let database = database(dir);
+    match log::end(&database) {
+        Ok(End::Whole) => None,
+        Ok(End::Torn) => {
+            tracing::warn!(
+                "the last transaction in {LOG} is not whole: after a power cut that is as it should be, and nothing that was \
+                 answered 200 is lost; otherwise look at the disk"
+            );
+            None
+        }
+        Ok(End::Broken(pages)) => Some(format!(
+            "{} is damaged: in its log {LOG}, {} come after one with a wrong checksum, and what was accepted with them would be lost",
+            database.display(),
+            plural(pages, "page")
+        )),
+        Err(e) => Some(format!("{}: cannot read its log {LOG}: {e}", database.display())),
+    }
 }
 
 /// How to go on without what a folder holds. Its token stays.

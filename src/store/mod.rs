@@ -14,8 +14,10 @@ pub use crate::model::MessageFates;
 use crate::model::{Journaled, Message, Name, Record, Seq, Timestamp};
 
 mod acts;
+mod check;
 mod events;
 mod files;
+mod log;
 mod past;
 mod reader;
 mod repair;
@@ -29,7 +31,7 @@ pub use events::{
     Attempt, Doc, EventFate, EventId, EventRow, FateChange, Noise, Past, RowQuery, Rows, SentMessage, Term, WaitsWith,
     Wanted, noted,
 };
-pub use files::{begin_anew, held, is_held};
+pub use files::{begin_anew, held, is_held, log_damage};
 pub use reader::Reader;
 pub use repair::{Repaired, repair};
 pub use sqlite::Sqlite;

@@ -1,10 +1,11 @@
 //! Reading beside a running `serve`: no lock, no writes.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rusqlite::Connection;
 
-use super::{DeadLetter, Error, Result, Sent, files, rows};
+use super::{DeadLetter, Error, Result, Sent, check, files, rows};
 use crate::model::{Journaled, Message, Name, Seq, Timestamp};
 
 /// A question about the newest entries looks at so many at most.
@@ -50,6 +51,14 @@ impl Reader {
         rows::check_tables(&self.connection, &self.path)?;
         let after = Seq(rows::heads(&self.connection)?.seq.0.saturating_sub(newest));
         self.entries(after).try_for_each(|entry| entry.map(drop))
+    }
+
+    /// Whether every page was looked at, and is sound: for at most so long. Sees what a running `serve` may not have met yet.
+    ///
+    /// # Errors
+    /// What is damaged.
+    pub fn whole(&self, most: Duration) -> Result<bool> {
+        check::whole_within(&self.connection, most)
     }
 
     /// Wall time of a source's newest post among the last 200,000 entries.

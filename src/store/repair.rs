@@ -127,7 +127,7 @@ fn set_aside(database: &Path) -> std::io::Result<PathBuf> {
 
 /// Writes what is whole in `pages` to `new`.
 fn salvage(pages: &Pages, new: &Path) -> Result<Repaired> {
-    let connection = rows::open(new)?;
+    let connection = rows::open(new, false)?;
     let failed = |e: rusqlite::Error| Error::Fatal(format!("cannot write {}: {e}", new.display()));
     let mut sieve = Sieve { connection: &connection, waiting: 0, heads: None, judged: 0, damaged: BTreeSet::new() };
     connection.execute_batch("BEGIN").map_err(failed)?;

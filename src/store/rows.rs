@@ -96,8 +96,8 @@ pub(super) fn uint(n: i64) -> u64 {
     u64::try_from(n).unwrap_or(0)
 }
 
-/// Opens the database for writing, making or checking its schema.
-pub(super) fn open(path: &Path) -> Result<Connection> {
+/// Opens the database for writing, making or checking its schema. `is_known`: there was one, so an empty one is damage.
+pub(super) fn open(path: &Path, is_known: bool) -> Result<Connection> {
     let fatal = |e: rusqlite::Error| match e.sqlite_error_code() {
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
             Error::Fatal(format!("{} is locked by another program", path.display()))
@@ -114,6 +114,12 @@ pub(super) fn open(path: &Path) -> Result<Connection> {
     let tables: i64 =
         connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0)).map_err(fatal)?;
     match (tables, application, version) {
+        (0, ..) if is_known => {
+            return Err(Error::Fatal(format!(
+                "{} is damaged: it holds nothing, and there was a journal",
+                path.display()
+            )));
+        }
         (0, ..) => {
             let transaction = connection.transaction().map_err(fatal)?;
             transaction.execute_batch(SCHEMA).map_err(fatal)?;
@@ -530,6 +536,14 @@ type Checked = std::result::Result<(Delivery, usize), (DeliveryId, String)>;
 
 fn delivery(row: &Row<'_>) -> rusqlite::Result<Checked> {
     let id = DeliveryId(row.get(0)?);
+    match checked(row, id) {
+        // Of another type than was written: this row's, and no other's.
+        Err(e) if e.sqlite_error_code().is_none() => Ok(Err((id, format!("it does not read: {e}")))),
+        read => read,
+    }
+}
+
+fn checked(row: &Row<'_>, id: DeliveryId) -> rusqlite::Result<Checked> {
     let body = row.get_ref(6)?.as_blob()?;
     if row.get::<_, i64>(7)? != checksum(&[body]) {
         return Ok(Err((id, "it has a wrong checksum".to_owned())));

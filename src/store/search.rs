@@ -46,6 +46,12 @@ impl Search {
             }
             let last = writer.query_row("SELECT coalesce(max(last), 0) FROM parts", [], |row| row.get::<_, i64>(0))?;
             if last > newest.0 {
+                tracing::warn!(
+                    found = last,
+                    stored = newest.0,
+                    "search.db has found newer events than foghorn.db holds: an older copy of it, or one whose log, foghorn.db-wal, \
+                     was lost; what came after is not told. The search is made anew"
+                );
                 return Ok(None);
             }
             let reader = Mutex::new(connect(path)?);

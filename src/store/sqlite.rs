@@ -1,7 +1,7 @@
 //! The store on one SQLite file: writes by one thread, reads beside it.
 
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Sender, channel, sync_channel};
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -10,6 +10,7 @@ use rusqlite::Connection;
 use tokio::sync::watch;
 
 use super::acts::{Act, Acted, Acts};
+use super::check;
 use super::events::{Doc, EventId, EventRow, Noise, Past, RowQuery, Rows, SentMessage};
 use super::files::Folder;
 use super::rows::{self, Entry, problem};
@@ -26,6 +27,9 @@ use crate::model::{Journaled, Message, Name, Record, Seq, Timestamp};
 const SEARCH: &str = "search.db";
 /// A search that took so long gives what it has found: who asks may go on from there.
 const ENOUGH: Duration = Duration::from_millis(80);
+/// A start waits for so long until every page was looked at: of the usual database that takes less than half of it. A bigger one
+/// is served meanwhile.
+const LOOKS: Duration = Duration::from_secs(1);
 /// Rows of events written at once.
 const ROWS: usize = 1_000;
 
@@ -47,7 +51,10 @@ struct Inner {
     search: Arc<Search>,
     /// `None` only while dropping: the threads end when their senders are gone.
     jobs: Option<Sender<Job>>,
-    stop: Option<Sender<()>>,
+    stop: Option<(Sender<()>, Sender<()>)>,
+    /// What was found damaged while it is open, and what ends a look that is under way.
+    damaged: watch::Receiver<Option<Error>>,
+    looking: rusqlite::InterruptHandle,
     threads: Vec<JoinHandle<()>>,
     /// Last: released once the threads have ended.
     _folder: Folder,
@@ -56,6 +63,7 @@ struct Inner {
 impl Drop for Inner {
     fn drop(&mut self) {
         (self.jobs, self.stop) = (None, None);
+        self.looking.interrupt();
         for thread in self.threads.drain(..) {
             // A thread that panicked has said so; the journal is what is on the disk.
             let _ = thread.join();
@@ -76,11 +84,23 @@ impl Sqlite {
     /// [`Error::Fatal`], one line that names the folder: in use by another process, not writable, its database missing,
     /// damaged, locked, or from a newer release.
     pub fn open(dir: &Path, clock: Clock, retention: Retention) -> Result<Self> {
+        Self::open_within(dir, clock, retention, LOOKS)
+    }
+
+    /// As [`Self::open`]; waits for so long until all of it was looked at.
+    fn open_within(dir: &Path, clock: Clock, retention: Retention, patience: Duration) -> Result<Self> {
         let folder = Folder::claim(dir)?;
         let path = folder.database();
-        let connection = rows::open(&path)?;
+        folder.check_log()?;
+        let connection = rows::open(&path, folder.is_marked())?;
         folder.mark()?;
         let named = |e: Error| Error::Fatal(format!("{}: {e}", path.display()));
+        let look = rows::connect_read_only(&path).map_err(|e| named(problem(&e)))?;
+        let looking = look.get_interrupt_handle();
+        let (found, damaged) = watch::channel(None);
+        let (first, looked) = sync_channel(1);
+        let (stop_looking, looking_stopped) = channel();
+        let looks = spawn("store-check", move || check::keep_looking(&look, &first, &found, &looking_stopped))?;
         let heads = rows::heads(&connection).map_err(named)?;
         let fates = rows::fates(&connection).map_err(|e| named(problem(&e)))?;
         let reader = rows::connect_read_only(&path).map_err(|e| named(problem(&e)))?;
@@ -88,6 +108,13 @@ impl Sqlite {
         let sums = rows::connect_read_only(&path).map_err(|e| named(problem(&e)))?;
         let newest = past::newest(&past).map_err(|e| named(problem(&e)))?;
         let search = Search::open(&path.with_file_name(SEARCH), newest).map_err(|e| named(problem(&e)))?;
+        match looked.recv_timeout(patience) {
+            Ok(Err(fatal @ Error::Fatal(_))) => return Err(named(fatal)),
+            Err(RecvTimeoutError::Timeout) => {
+                tracing::info!("the database is big: whether all of it is whole is looked at meanwhile");
+            }
+            _ => {}
+        }
         let clock = JournalClock::resume(clock, (heads.seq > Seq(0)).then_some((heads.at, heads.wall)));
         let shared = Arc::new(Shared {
             fates: Mutex::new(fates),
@@ -108,6 +135,7 @@ impl Sqlite {
             written,
         };
         let threads = vec![
+            looks,
             spawn("store-writer", move || writer.run(&incoming))?,
             spawn("store-checkpoint", {
                 let path: PathBuf = path.clone();
@@ -115,11 +143,30 @@ impl Sqlite {
             })?,
         ];
         let reader = Arc::new(Mutex::new(reader));
-        let (jobs, stop) = (Some(jobs), Some(stop));
+        let (jobs, stop) = (Some(jobs), Some((stop, stop_looking)));
         let (past, sums, search) = (Arc::new(Mutex::new(past)), Arc::new(Mutex::new(sums)), Arc::new(search));
-        let inner =
-            Inner { clock, retention, shared, reader, past, sums, search, jobs, stop, threads, _folder: folder };
+        let inner = Inner {
+            clock,
+            retention,
+            shared,
+            reader,
+            past,
+            sums,
+            search,
+            jobs,
+            stop,
+            damaged,
+            looking,
+            threads,
+            _folder: folder,
+        };
         Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// Follows what is found damaged while it is open: all of it is looked at after the start and each day.
+    #[must_use]
+    pub fn damaged(&self) -> watch::Receiver<Option<Error>> {
+        self.inner.damaged.clone()
     }
 
     /// Removes at once what retention allows as of `now` (journal time). The writer does this by itself, bit by bit.
@@ -372,5 +419,34 @@ impl Past for Sqlite {
         let work = move || past::noise(&sums.lock().unwrap_or_else(PoisonError::into_inner), since, span_ms);
         let done = tokio::task::spawn_blocking(work).await;
         done.map_err(|e| Error::Transient(format!("a read was interrupted: {e}")))?.map_err(|e| problem(&e))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn damage_of_what_nobody_reads_is_found_beside_serving() {
+        let dir = tempfile::tempdir().unwrap();
+        let open = |patience| Sqlite::open_within(dir.path(), Clock::system(), Retention::default(), patience);
+        drop(open(LOOKS).unwrap());
+        let path = dir.path().join("foghorn.db");
+        let database = Connection::open(&path).unwrap();
+        let sql = "SELECT rootpage FROM sqlite_schema WHERE name = 'attempts'";
+        let root = database.query_row(sql, [], |row| row.get::<_, u32>(0)).unwrap() as usize;
+        database.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).unwrap();
+        drop(database);
+        let mut bytes = std::fs::read(&path).unwrap();
+        bytes[(root - 1) * 8_192..root * 8_192].fill(0);
+        std::fs::write(&path, bytes).unwrap();
+        let refused = open(Duration::from_secs(60)).unwrap_err().to_string();
+        assert!(refused.contains("foghorn.db: the database is damaged"), "{refused}");
+        // Too big to wait for.
+        if let Ok(store) = open(Duration::ZERO) {
+            let mut damaged = store.damaged();
+            let found = damaged.wait_for(Option::is_some).await.unwrap().clone();
+            assert!(matches!(found, Some(Error::Fatal(_))), "{found:?}");
+        }
     }
 }

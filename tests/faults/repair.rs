@@ -199,6 +199,124 @@ async fn a_damaged_database_is_refused_and_what_is_whole_is_saved() {
     }
 }
 
+/// Each table and index with the page it begins at.
+fn roots(file: &Path) -> Vec<(String, usize)> {
+    let database = rusqlite::Connection::open(file).unwrap();
+    let mut rows = database.prepare("SELECT name, rootpage FROM sqlite_schema WHERE rootpage > 0").unwrap();
+    let root = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get::<_, u32>(1)? as usize));
+    rows.query_map([], root).unwrap().map(Result::unwrap).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn damage_that_nobody_would_read_is_refused_too() {
+    const PAGE: usize = 8_192;
+    let chat = Chat::start().await;
+    let sound = life(&chat).await;
+    let file = |dir: &Path| dir.join("data/foghorn.db");
+    let (bytes, roots) = (std::fs::read(file(sound.path())).unwrap(), roots(&file(sound.path())));
+    assert!(roots.len() > 12, "{roots:?}");
+    let spoil = |root: usize, with: &[u8]| {
+        let (dir, mut spoiled) = (copy(sound.path()), bytes.clone());
+        spoiled[(root - 1) * PAGE..root * PAGE].copy_from_slice(with);
+        std::fs::write(file(dir.path()), &spoiled).unwrap();
+        dir
+    };
+    for (name, root) in &roots {
+        let dir = spoil(*root, &[0; PAGE]);
+        let (code, said) = run(dir.path(), &["doctor"]);
+        assert!(code == Some(3) && said.contains("foghorn repair"), "{name}: {said}");
+        let said = refused(dir.path());
+        assert!(said.contains("damaged") && said.contains("foghorn repair"), "{name}: {said}");
+    }
+    // Sound to SQLite, and empty: a page that was never written to.
+    for name in ["outbox", "outbox_queued", "fates", "journal", "heads", "told_delivery"] {
+        let root = roots.iter().find(|(found, _)| found == name).unwrap().1;
+        let kind = if matches!(bytes[(root - 1) * PAGE], 0x0d | 0x05) { 0x0d } else { 0x0a };
+        let mut page = [0; PAGE];
+        (page[0], page[5]) = (kind, 0x20);
+        let dir = spoil(root, &page);
+        let said = refused(dir.path());
+        assert!(said.contains("damaged") && said.contains("foghorn repair"), "{name}: {said}");
+        if name == "outbox_queued" {
+            assert_eq!(run(dir.path(), &["repair"]).0, Some(0));
+            serves(dir.path(), &chat, &devices(5..40)).await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_with_a_flipped_bit_is_refused_and_all_that_was_accepted_is_saved() {
+    let chat = Chat::start().await;
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("rules.yaml"), rules(&chat, 100)).unwrap();
+    chat.down(503, "no");
+    let foghorn = Foghorn::start_in(dir.path()).await;
+    for n in 0..30 {
+        foghorn.post("device-events", json!([device_event("AP_DISCONNECTED", n)])).await;
+    }
+    foghorn.kill();
+    let bytes = std::fs::read(dir.path().join("data/foghorn.db-wal")).unwrap();
+    // What is behind the frames of this log is of an older one.
+    let frames = bytes[32..].chunks_exact(24 + 8_192).take_while(|frame| frame[8..16] == bytes[16..24]).count();
+    let size = 32 + frames * (24 + 8_192);
+    assert!(frames > 30, "{frames} of {} bytes", bytes.len());
+    for (what, range) in [
+        ("head", 0..32),
+        ("beginning", 0..20_000),
+        ("quarter", size / 4..size / 4 + 1),
+        ("most", size * 4 / 5..size * 4 / 5 + 1),
+    ] {
+        let (dir, mut spoiled) = (copy(dir.path()), bytes.clone());
+        if range.len() == 1 {
+            spoiled[range.start] ^= 4
+        } else {
+            spoiled[range].fill(0)
+        }
+        std::fs::write(dir.path().join("data/foghorn.db-wal"), &spoiled).unwrap();
+        let (code, said) = run(dir.path(), &["doctor"]);
+        assert!(code == Some(3) && said.contains("its log") && said.contains("foghorn repair"), "{what}: {said}");
+        let said = refused(dir.path());
+        assert!(said.contains("after one with a wrong checksum") && said.contains("foghorn repair"), "{what}: {said}");
+        let (code, said) = run(dir.path(), &["repair"]);
+        assert_eq!(code, Some(0), "{said}");
+        let lost = counted(&said, "lost: ", " journal entries");
+        assert!(lost <= 3, "{what}: {said}");
+        let before = told(&chat).len();
+        chat.up();
+        let foghorn = Foghorn::start_in(dir.path()).await;
+        foghorn.post("device-events", json!([device_event("AP_DISCONNECTED", 77)])).await;
+        let missing = until_told(&chat, &devices(0..30), Duration::from_secs(10)).await;
+        assert!(missing.len() as u64 <= lost, "{what}: {before} {missing:?} {said}");
+        foghorn.stop().await;
+        chat.forget();
+        chat.down(503, "no");
+    }
+    // Without its log, and its log without it.
+    let alone = copy(dir.path());
+    std::fs::remove_file(alone.path().join("data/foghorn.db")).unwrap();
+    let said = refused(alone.path());
+    let (way, anew) = (said.find("`foghorn repair").unwrap(), said.find("to begin anew").unwrap());
+    assert!(said.contains("its log foghorn.db-wal is there") && way < anew, "{said}");
+    let (_, said) = run(alone.path(), &["doctor"]);
+    assert!(said.contains("foghorn repair --data data") && !said.contains("= restore a backup"), "{said}");
+    assert_eq!(run(alone.path(), &["repair"]).0, Some(0));
+    chat.up();
+    let foghorn = Foghorn::start_in(alone.path()).await;
+    // All but what had left the log.
+    assert!(until_told(&chat, &devices(20..30), Duration::from_secs(20)).await.is_empty());
+    foghorn.stop().await;
+    let alone = copy(dir.path());
+    for name in ["foghorn.db", "foghorn.db-wal", "foghorn.db-shm"] {
+        std::fs::remove_file(alone.path().join("data").join(name)).unwrap();
+    }
+    // As the file is before its log was ever put away.
+    let empty = rusqlite::Connection::open(alone.path().join("data/foghorn.db")).unwrap();
+    empty.execute_batch("PRAGMA journal_mode = WAL; VACUUM").unwrap();
+    drop(empty);
+    let said = refused(alone.path());
+    assert!(said.contains("it holds nothing, and there was a journal") && said.contains("foghorn repair"), "{said}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_flipped_bit_in_an_entry_is_met_while_it_serves_and_said_with_the_way_out() {
     let chat = Chat::start().await;

@@ -122,6 +122,11 @@ impl Chat {
         self.arrived.lock().unwrap().clone()
     }
 
+    /// As if nothing had come.
+    pub fn forget(&self) {
+        self.arrived.lock().unwrap().clear();
+    }
+
     /// How many arrived, refused or not.
     pub fn count(&self) -> usize {
         self.arrived.lock().unwrap().len()

@@ -16,6 +16,9 @@ use crate::web::access::{self, Address};
 const QUIET: Duration = Duration::from_secs(86_400);
 /// So many of the newest entries are read and their checksums asked.
 const ENTRIES: u64 = 300;
+/// All pages are looked at for so long, beside a server, whose log cannot be put away meanwhile, and where there is none.
+const BESIDE: Duration = Duration::from_secs(3);
+pub(super) const ALONE: Duration = Duration::from_secs(60);
 pub(super) const RESTART: &str = "restart it: systemctl restart foghorn; its log may say why: journalctl -u foghorn";
 const START: &str = "start it: systemctl start foghorn; if it runs, is this its data folder? --data names another";
 const PORTAL: &str =
@@ -31,6 +34,11 @@ pub(super) fn journal(dir: &Path, sources: Vec<Name>, now: Timestamp) -> Vec<Fin
         let help = way_out(dir, &what);
         vec![Finding::problem("journal", what, help)]
     };
+    let is_served = store::held(dir) != Some(false);
+    // While it is served it is written at.
+    if !is_served && let Some(what) = store::log_damage(dir) {
+        return damaged(what);
+    }
     let reader = match Reader::open(dir) {
         Ok(reader) => reader,
         Err(error) => return damaged(error.to_string()),
@@ -39,9 +47,16 @@ pub(super) fn journal(dir: &Path, sources: Vec<Name>, now: Timestamp) -> Vec<Fin
         Ok(newest) => newest,
         Err(error) => return damaged(error.to_string()),
     };
+    let looked = match reader.whole(if is_served { BESIDE } else { ALONE }) {
+        Ok(true) => "every page is sound",
+        Ok(false) => {
+            "what could be looked at in a few seconds is sound; `serve` looks at all of it at its start and each day"
+        }
+        Err(error) => return damaged(error.to_string()),
+    };
     let mut findings = vec![match newest {
-        Some((seq, at)) => Finding::ok("journal", format!("its newest entry, {seq}, is {}", ago(now, at))),
-        None => Finding::ok("journal", "empty"),
+        Some((seq, at)) => Finding::ok("journal", format!("its newest entry, {seq}, is {}; {looked}", ago(now, at))),
+        None => Finding::ok("journal", format!("empty; {looked}")),
     }];
     for source in sources {
         let check = format!("heard of `{source}`");
@@ -68,7 +83,8 @@ fn way_out(dir: &Path, what: &str) -> String {
     if what.to_lowercase().contains("permission denied") {
         return super::machine::AS_USER.to_owned();
     }
-    if !dir.join("foghorn.db").exists() || what.contains("it is empty") {
+    let has_log = std::fs::metadata(dir.join("foghorn.db-wal")).is_ok_and(|meta| meta.len() > 0);
+    if !has_log && (!dir.join("foghorn.db").exists() || what.contains("it is empty")) {
         return format!("{BACKUP}, or {}", store::begin_anew(dir));
     }
     format!(

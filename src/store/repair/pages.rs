@@ -134,19 +134,22 @@ impl Pages {
     }
 }
 
-/// The frames up to the last that ended a transaction. Their checksums are not asked: rows have their own.
+/// The frames up to the last that ended a transaction. Their checksums are not asked: rows have their own. Which belong to
+/// this log their salt says, the head's or, where that is damaged,
+/// most frames'. One amid them whose own is damaged is taken too.
 fn frames(log: &File, size: usize) -> Vec<(u64, u64)> {
-    let (mut found, mut whole, mut at) = (Vec::new(), 0, LOG_HEAD);
-    let salt = bytes(log, 16, 8);
-    while let Some(head) = bytes(log, at, 24).filter(|head| head.get(8..16) == salt.as_deref()) {
-        found.push((head.get(..4).map_or(0, number), at + FRAME_HEAD));
+    let (mut all, mut at) = (Vec::new(), LOG_HEAD);
+    while let Some(head) = bytes(log, at, 24) {
+        all.push((number(head.get(8..16).unwrap_or_default()), head, at + FRAME_HEAD));
         at += FRAME_HEAD + size as u64;
-        if head.get(4..8).map_or(0, number) > 0 {
-            whole = found.len();
-        }
     }
-    found.truncate(whole);
-    found
+    let mut often = HashMap::<u64, usize>::new();
+    all.iter().filter(|(salt, ..)| *salt != 0).for_each(|(salt, ..)| *often.entry(*salt).or_default() += 1);
+    let said = bytes(log, 16, 8).map(|salt| number(&salt)).filter(|salt| often.contains_key(salt));
+    let salt = said.or_else(|| often.into_iter().max_by_key(|(_, count)| *count).map(|(salt, _)| salt));
+    let ends = |(its, head, _): &(u64, Vec<u8>, u64)| Some(*its) == salt && head.get(4..8).map_or(0, number) > 0;
+    let whole = all.iter().rposition(ends).map_or(0, |last| last + 1);
+    all.into_iter().take(whole).map(|(_, head, at)| (head.get(..4).map_or(0, number), at)).collect()
 }
 
 /// So many bytes from there on.
