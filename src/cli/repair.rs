@@ -8,6 +8,9 @@ use crate::config::Config;
 use crate::model::plural;
 use crate::store::{Repaired, repair};
 
+/// So many lost messages are named.
+const NAMED: usize = 20;
+
 /// Which folder, and where to.
 #[derive(Debug, clap::Args)]
 pub(super) struct RepairArgs {
@@ -53,6 +56,19 @@ fn report(repaired: &Repaired) -> String {
         None => text.push_str("the state of all alerts was not whole: it is made again from the journal\n"),
     }
     let _ = writeln!(text, "lost: {lost} journal entries, {damaged_messages} stored messages");
+    for unsaid in repaired.unsaid.iter().take(NAMED) {
+        let _ = writeln!(text, "lost, and not told: {unsaid}");
+    }
+    if repaired.unsaid.len() > NAMED {
+        let _ = writeln!(text, "lost, and not told: {} more", repaired.unsaid.len() - NAMED);
+    }
+    if repaired.missing_messages > 0 {
+        let missing = plural(repaired.missing_messages, "message");
+        let _ = writeln!(
+            text,
+            "lost: {missing} more, of which nothing is there (dead letters sent again leave such gaps too)"
+        );
+    }
     if repaired.vanished_messages > 0 {
         let vanished = plural(repaired.vanished_messages, "message");
         let _ = writeln!(text, "not there any more: {vanished} that retention removed, or that are lost too");

@@ -94,6 +94,24 @@ fn make(dir: &Path) -> std::io::Result<()> {
     sync_folder(parent.unwrap_or(Path::new(".")))
 }
 
+/// Gives files that root made, where they are, to whom this folder belongs: its service could not write to them.
+pub(super) fn give(files: &[PathBuf], like: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::{MetadataExt as _, chown};
+    let owner = fs::metadata(like)?;
+    if !rustix::process::geteuid().is_root() || owner.uid() == 0 {
+        return Ok(());
+    }
+    for file in files.iter().filter(|file| file.exists()) {
+        chown(file, Some(owner.uid()), Some(owner.gid()))?;
+    }
+    Ok(())
+}
+
+/// What this process alone may have made in a folder, beside its database.
+pub(super) fn made(dir: &Path) -> [PathBuf; 2] {
+    [dir.join(LOCK), dir.join(MARKER)]
+}
+
 /// File names are durable only once their folder is.
 pub(super) fn sync_folder(dir: &Path) -> std::io::Result<()> {
     if cfg!(unix) { File::open(dir)?.sync_all() } else { Ok(()) }

@@ -3,7 +3,7 @@
 //! Rows are taken from wherever they stand, without the damaged file's own order. Journal entries, the snapshot and messages
 //! prove themselves by their checksums. What else there is can be made again: the processor folds the journal anew.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -39,6 +39,10 @@ pub struct Repaired {
     pub messages: [u64; 5],
     /// Messages found whose text is damaged.
     pub damaged_messages: u64,
+    /// Those of them that waited, as far as their beginning can be read: whom each was for, and its title.
+    pub unsaid: Vec<String>,
+    /// Messages of which nothing is there, though retention left older ones: lost, or dead letters sent again under a new number.
+    pub missing_messages: u64,
     /// Messages that were made once and of which nothing is there: removed by retention, or lost.
     pub vanished_messages: u64,
     /// Where the engine goes on from: the snapshot's position. `None`: from the oldest entry kept.
@@ -66,6 +70,7 @@ pub fn repair(from: &Path, to: Option<&Path>) -> Result<Repaired> {
     if let Some(version) = pages.schema().filter(|version| *version > rows::VERSION) {
         return Err(rows::newer(&damaged, version));
     }
+    let is_new = to.is_some_and(|to| !to.exists());
     let claimed = to.map(Folder::claim).transpose()?;
     let target = files::database(to.unwrap_or(from));
     if to.is_some() && target.exists() {
@@ -83,6 +88,10 @@ pub fn repair(from: &Path, to: Option<&Path>) -> Result<Repaired> {
     let mut repaired = made?;
     let placed = || -> std::io::Result<Option<PathBuf>> {
         fs::File::open(&new)?.sync_all()?;
+        if let Some(to) = to.filter(|_| is_new) {
+            files::give(&[to.to_owned()], from)?;
+        }
+        files::give(&[new.clone()], to.unwrap_or(from))?;
         let aside = if to.is_some() { None } else { Some(set_aside(&damaged)?) };
         fs::rename(&new, &target)?;
         files::sync_folder(to.unwrap_or(from))?;
@@ -91,6 +100,9 @@ pub fn repair(from: &Path, to: Option<&Path>) -> Result<Repaired> {
     repaired.set_aside = placed().map_err(|e| named(&e))?;
     if let Some(folder) = claimed {
         folder.mark()?;
+    }
+    for dir in std::iter::once(from).chain(to) {
+        files::give(&files::made(dir), dir).map_err(|e| named(&e))?;
     }
     repaired.database = target;
     Ok(repaired)
@@ -129,16 +141,16 @@ fn set_aside(database: &Path) -> std::io::Result<PathBuf> {
 fn salvage(pages: &Pages, new: &Path) -> Result<Repaired> {
     let connection = rows::open(new, false)?;
     let failed = |e: rusqlite::Error| Error::Fatal(format!("cannot write {}: {e}", new.display()));
-    let mut sieve = Sieve { connection: &connection, waiting: 0, heads: None, judged: 0, damaged: BTreeSet::new() };
+    let mut sieve = Sieve { connection: &connection, waiting: 0, heads: None, judged: 0, damaged: BTreeMap::new() };
     connection.execute_batch("BEGIN").map_err(failed)?;
     pages.rows(|found| sieve.take(found).map_err(failed))?;
     let (heads, judged, damaged) = (sieve.heads, sieve.judged, sieve.damaged);
     connection.execute_batch("COMMIT; BEGIN").map_err(failed)?;
     let mut repaired = Repaired::default();
     join(&connection, heads, judged, &mut repaired)?;
-    repaired.damaged_messages = lost_of(&connection, &damaged).map_err(failed)?;
+    lost_of(&connection, damaged, &mut repaired).map_err(failed)?;
     let made = connection.query_row("SELECT id FROM heads", [], |row| row.get::<_, i64>(0)).map_err(failed)?;
-    let found = repaired.messages.iter().sum::<u64>() + repaired.damaged_messages;
+    let found = repaired.messages.iter().sum::<u64>() + repaired.damaged_messages + repaired.missing_messages;
     repaired.vanished_messages = uint(made).saturating_sub(found);
     connection.execute_batch("COMMIT; PRAGMA wal_checkpoint(TRUNCATE)").map_err(failed)?;
     connection.close().map_err(|(_, e)| failed(e))?;
@@ -155,24 +167,30 @@ struct Sieve<'c> {
     heads: Option<Stood>,
     /// So far was judged at least.
     judged: i64,
-    /// Messages of which a damaged copy was found.
-    damaged: BTreeSet<i64>,
+    /// Messages of which a damaged copy was found, and what can be read of those that waited.
+    damaged: BTreeMap<i64, String>,
 }
 
 impl Sieve<'_> {
-    fn take(&mut self, (id, columns): Found) -> rusqlite::Result<()> {
+    fn take(&mut self, Found { id, columns, is_cut }: Found) -> rusqlite::Result<()> {
         use Value::{Blob, Int, Null, Text};
         match columns.as_slice() {
+            [Null, Text(to), Int(state @ 0..=4), Int(_), _, Int(_), Int(0 | 1), _, _, Blob(body), ..]
+                if is_cut && id > 0 && matches!(columns.len(), 11 | 12) =>
+            {
+                self.spoiled(id, to, *state, body);
+            }
+            _ if is_cut => {}
             [Null, Int(at), Int(kind), Text(source), Blob(body), Int(crc)] => {
                 self.entry((id, *at, *kind, source, body, *crc))?;
             }
-            [Null, Text(_), Int(0..=4), Int(_), _, Int(_), Int(0 | 1), _, _, Blob(body), Int(crc), ..]
+            [Null, Text(to), Int(state @ 0..=4), Int(_), _, Int(_), Int(0 | 1), _, _, Blob(body), Int(crc), ..]
                 if id > 0 && matches!(columns.len(), 11 | 12) =>
             {
                 if *crc == rows::checksum(&[body]) {
                     self.message(id, &columns)?;
                 } else {
-                    self.damaged.insert(id);
+                    self.spoiled(id, to, *state, body);
                 }
             }
             [Null, Blob(body), Int(crc)] if *crc == rows::checksum(&[body]) => {
@@ -195,6 +213,12 @@ impl Sieve<'_> {
             _ => {}
         }
         Ok(())
+    }
+
+    /// A message whose text is not whole.
+    fn spoiled(&mut self, id: i64, to: &str, state: i64, body: &[u8]) {
+        let said = if state == QUEUED { format!("for {to}: {}", title(body)) } else { String::new() };
+        self.damaged.insert(id, said);
     }
 
     fn entry(&mut self, (seq, at, kind, source, body, crc): (i64, i64, i64, &str, &[u8], i64)) -> rusqlite::Result<()> {
@@ -276,16 +300,42 @@ fn join(connection: &Connection, heads: Option<Stood>, judged: i64, repaired: &m
     Ok(())
 }
 
-/// How many of these messages there is no whole copy of: each was written more than once. What has a number beyond the last
-/// was never a message.
-fn lost_of(connection: &Connection, damaged: &BTreeSet<i64>) -> rusqlite::Result<u64> {
+/// What a message says first, as far as that can be read.
+fn title(body: &[u8]) -> String {
+    let text = String::from_utf8_lossy(body);
+    let said = text.split_once("\"title\":\"").and_then(|(_, rest)| rest.split_once('"'));
+    said.map_or_else(|| "cannot be read".to_owned(), |(title, _)| title.chars().take(120).collect())
+}
+
+/// Of which messages there is no whole copy: each was written more than once. What has a number beyond the last was never a
+/// message.
+fn lost_of(connection: &Connection, damaged: BTreeMap<i64, String>, repaired: &mut Repaired) -> rusqlite::Result<()> {
     let last: i64 = connection.query_row("SELECT id FROM heads", [], |row| row.get(0))?;
     let mut kept = connection.prepare("SELECT 1 FROM outbox WHERE id = ?1")?;
-    let mut lost = 0;
-    for id in damaged.range(..=last) {
-        lost += u64::from(!kept.exists([id])?);
+    let mut known = BTreeMap::new();
+    for (id, said) in damaged.into_iter().take_while(|(id, _)| *id <= last) {
+        if !kept.exists([id])? {
+            repaired.damaged_messages += 1;
+            known.insert(id, !said.is_empty());
+            repaired.unsaid.extend(Some(said).filter(|said| !said.is_empty()));
+        }
     }
-    Ok(lost)
+    let mut all = connection.prepare("SELECT id, state FROM outbox")?;
+    for row in all.query_map([], |row| Ok((row.get(0)?, row.get::<_, i64>(1)?)))? {
+        let (id, state) = row?;
+        known.insert(id, matches!(state, QUEUED | rows::DEAD));
+    }
+    // Retention takes what was settled first: it leaves no gap behind what is settled and still there, nor among what waits.
+    let (mut before, mut has_settled, mut waits) = (None, false, false);
+    for (id, waits_too) in known.into_iter().chain([(last.saturating_add(1), true)]) {
+        if let Some(before) = before
+            && (has_settled || (waits && waits_too))
+        {
+            repaired.missing_messages += uint(id - before - 1);
+        }
+        (before, has_settled, waits) = (Some(id), has_settled || !waits_too, waits_too);
+    }
+    Ok(())
 }
 
 /// Where the journal begins: at the oldest entry that no long gap parts from the end.

@@ -318,6 +318,52 @@ async fn a_log_with_a_flipped_bit_is_refused_and_all_that_was_accepted_is_saved(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_message_whose_pages_are_gone_is_lost_and_named() {
+    let chat = Chat::start().await;
+    let sound = life(&chat).await;
+    let file = |dir: &Path| dir.join("data/foghorn.db");
+    let bytes = std::fs::read(file(sound.path())).unwrap();
+    // Where a long message goes on: pages that begin with the number of the next one, and hold nothing but its text.
+    let goes_on: Vec<usize> = (1..bytes.len() / 8_192)
+        .filter(|page| bytes[page * 8_192 + 4..(page + 1) * 8_192].iter().filter(|byte| **byte == b'x').count() > 8_000)
+        .filter(|page| bytes[page * 8_192..page * 8_192 + 4] != [0; 4])
+        .collect();
+    let mut named = 0;
+    for page in &goes_on {
+        let (dir, mut spoiled) = (copy(sound.path()), bytes.clone());
+        spoiled[page * 8_192..(page + 1) * 8_192].fill(0);
+        std::fs::write(file(dir.path()), &spoiled).unwrap();
+        assert!(refused(dir.path()).contains("foghorn repair"));
+        let (code, said) = run(dir.path(), &["repair"]);
+        assert_eq!(code, Some(0), "{said}");
+        assert!(!said.contains("that retention removed"), "{said}");
+        let (entries, messages) = (counted(&said, "lost: ", " journal"), counted(&said, "entries, ", " stored"));
+        assert_eq!(entries + messages, 1, "{said}");
+        if messages == 1 {
+            named += 1;
+            assert!(said.contains("lost, and not told: for sink: ") && said.contains("ap-"), "{said}");
+        }
+        if named == 2 {
+            break;
+        }
+    }
+    assert!(named > 0, "of {} pages none is a message's", goes_on.len());
+
+    // A page of messages that is gone: nobody says that retention took them.
+    let outbox = roots(&file(sound.path())).into_iter().find(|(name, _)| name == "outbox").unwrap().1 - 1;
+    let root = &bytes[outbox * 8_192..(outbox + 1) * 8_192];
+    assert_eq!(root[0], 5, "more than one page");
+    let cell = usize::from(u16::from_be_bytes([root[12 + 2], root[12 + 3]]));
+    let leaf = u32::from_be_bytes(root[cell..cell + 4].try_into().unwrap()) as usize - 1;
+    let (dir, mut spoiled) = (copy(sound.path()), bytes.clone());
+    spoiled[leaf * 8_192..(leaf + 1) * 8_192].fill(0);
+    std::fs::write(file(dir.path()), &spoiled).unwrap();
+    let (code, said) = run(dir.path(), &["repair"]);
+    let kept = counted(said.split("rules)\n").nth(1).unwrap(), "kept: ", " message");
+    assert!(code == Some(0) && said.contains(&format!("lost: {} message", 40 - kept)), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_flipped_bit_in_an_entry_is_met_while_it_serves_and_said_with_the_way_out() {
     let chat = Chat::start().await;
     let dir = tempfile::tempdir().unwrap();

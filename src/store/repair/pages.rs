@@ -30,7 +30,12 @@ pub(super) enum Value {
 }
 
 /// One row: its number and its columns.
-pub(super) type Found = (i64, Vec<Value>);
+pub(super) struct Found {
+    pub(super) id: i64,
+    pub(super) columns: Vec<Value>,
+    /// The pages it goes on in are not there: the last columns are cut, or missing.
+    pub(super) is_cut: bool,
+}
 
 /// A database file and its log.
 pub(super) struct Pages {
@@ -109,20 +114,22 @@ impl Pages {
         let length = usize::try_from(length).ok().filter(|length| *length <= LONGEST)?;
         let most = self.size - 35;
         if length <= most {
-            return Some((id, columns(rest.get(..length)?)?));
+            return Some(Found { id, columns: columns(rest.get(..length)?, false)?, is_cut: false });
         }
         let least = (self.size - 12) * 32 / 255 - 23;
         let here = least + (length - least) % (self.size - 4);
         let here = if here <= most { here } else { least };
         let mut payload = rest.get(..here)?.to_vec();
         let mut next = number(rest.get(here..here + 4)?);
-        while payload.len() < length {
-            let page = self.read(next)?;
+        while payload.len() < length
+            && let Some(page) = self.read(next)
+        {
             let take = (length - payload.len()).min(self.size - 4);
             payload.extend_from_slice(page.get(4..4 + take)?);
             next = number(page.get(..4)?);
         }
-        Some((id, columns(&payload)?))
+        let is_cut = payload.len() < length;
+        Some(Found { id, columns: columns(&payload, is_cut)?, is_cut })
     }
 
     /// A page as it was last written.
@@ -187,8 +194,8 @@ fn varint(bytes: &[u8]) -> Option<(i64, &[u8])> {
     None
 }
 
-/// The columns of a row.
-fn columns(payload: &[u8]) -> Option<Vec<Value>> {
+/// The columns of a row. Where it is cut, as much of them as there is.
+fn columns(payload: &[u8], is_cut: bool) -> Option<Vec<Value>> {
     let (length, _) = varint(payload)?;
     let length = usize::try_from(length).ok()?;
     let (_, mut kinds) = varint(payload.get(..length)?)?;
@@ -205,7 +212,16 @@ fn columns(payload: &[u8]) -> Option<Vec<Value>> {
             12.. => usize::try_from((kind - 12) / 2).ok()?,
             _ => return None,
         };
-        let (value, more) = rest.split_at_checked(width)?;
+        let (value, more) = match rest.split_at_checked(width) {
+            Some(parts) => parts,
+            None if is_cut && kind >= 12 => (rest, &[][..]),
+            None if is_cut => {
+                rest = &[];
+                found.push(Value::Other);
+                continue;
+            }
+            None => return None,
+        };
         rest = more;
         found.push(match kind {
             0 => Value::Null,
