@@ -90,6 +90,81 @@ async fn a_server_that_does_well_is_said_to_and_its_refusals_are_counted() {
 }
 
 #[tokio::test]
+async fn a_destination_that_takes_nothing_is_said_with_what_waits() {
+    let chat = Chat::start().await;
+    chat.down(404, "no_service");
+    let destination =
+        format!("  chat: {{webhook: {{url: \"{}\"}}, retry: {{first: 20ms, max: 100ms}}}}\n", chat.url("/x"));
+    let rules = rules(0, &destination).replace("match: {", "group_by: [device], group_wait: 0s, match: {");
+    let foghorn = Foghorn::start(&rules).await;
+    for n in 0..3 {
+        foghorn.post("device-events", json!([device_event("AP_DISCONNECTED", n)])).await;
+    }
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    loop {
+        let (code, said) = doctor(&foghorn.dir, &[]).await;
+        if said.lines().any(|line| line.starts_with("PROBLEM  messages to chat: it takes none any more; ")) {
+            assert!(code == 3 && said.contains("404") && said.contains("foghorn send-test chat"), "{said}");
+            break;
+        }
+        assert!(std::time::Instant::now() < deadline, "{said}");
+    }
+    chat.up();
+    foghorn.stop().await;
+}
+
+#[tokio::test]
+async fn files_that_root_left_are_found_and_a_repair_leaves_none() {
+    if !rustix::process::geteuid().is_root() {
+        println!("skipped: only root can give files away");
+        return;
+    }
+    let chat = Chat::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path().to_owned();
+    let destination = format!("  chat: {{webhook: {{url: \"{}\"}}}}\n", chat.url("/x"));
+    std::fs::write(dir.join("rules.yaml"), rules(0, &destination)).unwrap();
+    let foghorn = Foghorn::start_in(&dir).await;
+    foghorn.post("device-events", json!([device_event("AP_DISCONNECTED", 1)])).await;
+    foghorn.stop().await;
+    let data = dir.join("data");
+    let owners = || -> Vec<u32> {
+        let files = std::fs::read_dir(&data).unwrap().map(|file| file.unwrap().metadata().unwrap());
+        files.map(|meta| std::os::unix::fs::MetadataExt::uid(&meta)).collect()
+    };
+    std::os::unix::fs::chown(&data, Some(65_534), Some(65_534)).unwrap();
+    let (code, said) = doctor(&dir, &[]).await;
+    assert_eq!(code, 3, "{said}");
+    has(&said, "PROBLEM", "data folder: nobody serves here, and cannot read and write data/foghorn.db");
+    assert!(said.contains("sudo chown -R 65534:65534 data "), "{said}");
+    // Spoiled: the command is the owner's.
+    let database = rusqlite::Connection::open(data.join("foghorn.db")).unwrap();
+    database.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).unwrap();
+    drop(database);
+    let sound = std::fs::read(data.join("foghorn.db")).unwrap();
+    for file in std::fs::read_dir(&data).unwrap() {
+        std::os::unix::fs::chown(file.unwrap().path(), Some(65_534), Some(65_534)).unwrap();
+    }
+    std::fs::write(data.join("foghorn.db"), "spoiled").unwrap();
+    let (_, said) = doctor(&dir, &[]).await;
+    assert!(said.contains("`sudo -u nobody foghorn repair --data data`"), "{said}");
+    assert!(!said.contains("nobody serves here"), "{said}");
+    // Repaired by root all the same: into its place, and into a new folder.
+    std::fs::write(data.join("foghorn.db"), sound).unwrap();
+    for args in [&["repair", "--to", "new"][..], &["repair"]] {
+        let done = binary().args(args).current_dir(&dir).env("MIST_WEBHOOK_SECRET", SECRET).output().unwrap();
+        let said = String::from_utf8_lossy(&done.stdout).into_owned();
+        println!("{said}{}", String::from_utf8_lossy(&done.stderr));
+        assert!(done.status.success());
+        assert!(owners().iter().all(|uid| *uid == 65_534), "{:?}", owners());
+    }
+    let of = |path: &Path| std::os::unix::fs::MetadataExt::uid(&std::fs::metadata(path).unwrap());
+    for path in ["new", "new/foghorn.db", "new/foghorn.lock", "new/foghorn.marker"] {
+        assert_eq!(of(&dir.join(path)), 65_534, "{path}");
+    }
+}
+
+#[tokio::test]
 async fn each_thing_that_is_wrong_is_found() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port();

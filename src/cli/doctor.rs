@@ -92,7 +92,7 @@ async fn look(config: Option<Config>, data: Option<PathBuf>) -> Vec<Finding> {
         let sources = also.map(|c| c.sources.iter().map(|s| s.name.clone()).collect()).unwrap_or_default();
         let dir = folder.clone();
         start("journal", blocking(move || server::journal(&dir, sources, clock.wall())));
-        start("server", Box::pin(server::running(folder.clone())));
+        start("server", Box::pin(server::running(folder.clone(), clock.wall())));
     }
     let mut skews = Vec::new();
     let mut findings = Vec::new();

@@ -80,7 +80,7 @@ pub(super) fn port(listen: SocketAddr, folder: &Path) -> Finding {
     let held = store::held(folder);
     if held.is_none() {
         let what = format!("whether a server runs on {} cannot be told by this user", folder.display());
-        return Finding::warning("port", what, AS_USER);
+        return Finding::warning("port", what, as_user(folder));
     }
     if held == Some(true) {
         return match Address::read(folder) {
@@ -126,13 +126,13 @@ pub(super) fn folder(dir: &Path, kept: u64) -> Vec<Finding> {
             let help = "`foghorn serve` makes it at its first start; is it the folder that your service names?";
             return vec![Finding::warning("data folder", format!("{at} is not there yet"), help)];
         }
-        Err(error) => return problem(format!("{at}: {error}"), AS_USER.into()),
+        Err(error) => return problem(format!("{at}: {error}"), as_user(dir)),
     };
     let me = rustix::process::geteuid().as_raw();
     let mut findings = Vec::new();
     if meta.uid() != me {
         let what = format!("{at} belongs to user {}, and this runs as user {me}: writing was not tried", meta.uid());
-        findings.push(Finding::warning("data folder", what, AS_USER));
+        findings.push(Finding::warning("data folder", what, as_user(dir)));
     } else if let Err(error) = try_writing(dir) {
         return problem(format!("cannot write into {at}: {error}"), writing_help(&error));
     } else if meta.permissions().mode() & 0o007 != 0 {
@@ -141,11 +141,71 @@ pub(super) fn folder(dir: &Path, kept: u64) -> Vec<Finding> {
     } else {
         findings.push(Finding::ok("data folder", format!("{at} can be written")));
     }
+    findings.extend(not_its_owners(dir, &meta));
     findings.extend(room(dir, kept));
     findings
 }
 
-pub(super) const AS_USER: &str = "run this as the user that serves: sudo -u foghorn foghorn doctor …";
+/// What `command` is to be run as, where the folder is another user's; nothing where it is this one's.
+pub(super) fn as_owner(dir: &Path) -> String {
+    match fs::metadata(dir).map(|meta| meta.uid()) {
+        Ok(owner) if owner != rustix::process::geteuid().as_raw() => format!("sudo -u {} ", user(owner)),
+        _ => String::new(),
+    }
+}
+
+/// Who should ask.
+pub(super) fn as_user(dir: &Path) -> String {
+    let who = as_owner(dir);
+    let who = if who.is_empty() { "sudo -u foghorn ".to_owned() } else { who };
+    format!("run this as the user that serves: {who}foghorn doctor …")
+}
+
+/// A user by the name this machine has for it, as `sudo -u` and `chown` take it.
+fn user(uid: u32) -> String {
+    let users = fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let named = users.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        (fields.nth(1)?.parse() == Ok(uid)).then(|| name.to_owned())
+    });
+    named.unwrap_or_else(|| format!("'#{uid}'"))
+}
+
+/// Files of the folder that its owner cannot read and write, be it that root made them.
+fn not_its_owners(dir: &Path, owner: &fs::Metadata) -> Option<Finding> {
+    const FILES: [&str; 10] = [
+        "foghorn.db",
+        "foghorn.db-wal",
+        "foghorn.db-shm",
+        "foghorn.lock",
+        "foghorn.marker",
+        "search.db",
+        "search.db-wal",
+        "search.db-shm",
+        "token",
+        "address",
+    ];
+    let is_shut = |path: &std::path::PathBuf| {
+        let Ok(meta) = fs::metadata(path) else { return false };
+        let needed = if meta.uid() == owner.uid() {
+            0o600
+        } else if meta.gid() == owner.gid() {
+            0o060
+        } else {
+            0o006
+        };
+        owner.uid() != 0 && meta.permissions().mode() & needed != needed
+    };
+    let shut: Vec<String> =
+        FILES.iter().map(|name| dir.join(name)).filter(is_shut).map(|path| path.display().to_string()).collect();
+    (!shut.is_empty()).then(|| {
+        let what = format!("{} serves here, and cannot read and write {}", user(owner.uid()), shut.join(", "));
+        let at = dir.display();
+        let help = format!("sudo chown -R {}:{} {at} && sudo chmod -R u+rwX {at}", owner.uid(), owner.gid());
+        Finding::problem("data folder", what, help)
+    })
+}
 
 fn writing_help(error: &std::io::Error) -> String {
     match error.kind() {

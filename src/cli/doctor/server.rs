@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use reqwest::StatusCode;
+use serde_json::Value;
 
 use super::report::{Finding, Mark};
 use crate::destination::http;
@@ -14,6 +15,8 @@ use crate::web::access::{self, Address};
 
 /// A network that sends nothing for longer is unusual.
 const QUIET: Duration = Duration::from_secs(86_400);
+/// What waits for longer is late.
+const LATE: Duration = Duration::from_secs(600);
 /// So many of the newest entries are read and their checksums asked.
 const ENTRIES: u64 = 300;
 /// All pages are looked at for so long, beside a server, whose log cannot be put away meanwhile, and where there is none.
@@ -35,6 +38,15 @@ pub(super) fn journal(dir: &Path, sources: Vec<Name>, now: Timestamp) -> Vec<Fin
         vec![Finding::problem("journal", what, help)]
     };
     let is_served = store::held(dir) != Some(false);
+    // What this user may not read is not therefore damaged.
+    for name in ["foghorn.db", "foghorn.db-wal", "foghorn.db-shm"] {
+        if let Err(error) = std::fs::File::open(dir.join(name))
+            && error.kind() == std::io::ErrorKind::PermissionDenied
+        {
+            let what = format!("{} cannot be read by this user, so it was not looked at", dir.join(name).display());
+            return vec![Finding::problem("journal", what, super::machine::as_user(dir))];
+        }
+    }
     // While it is served it is written at.
     if !is_served && let Some(what) = store::log_damage(dir) {
         return damaged(what);
@@ -73,22 +85,22 @@ pub(super) fn journal(dir: &Path, sources: Vec<Name>, now: Timestamp) -> Vec<Fin
 /// What to do about a database that cannot be used.
 fn way_out(dir: &Path, what: &str) -> String {
     const BACKUP: &str = "restore a backup (docs/install.md)";
-    let at = dir.display();
+    let (at, who) = (dir.display(), super::machine::as_owner(dir));
     if what.contains("newer Foghorn") {
         return "install that version again, or restore a backup from before the upgrade (docs/install.md)".to_owned();
     }
     if what.contains("not a Foghorn database") {
         return "another program's file: does `server.data` name the right folder? If so, move it away".to_owned();
     }
-    if what.to_lowercase().contains("permission denied") {
-        return super::machine::AS_USER.to_owned();
+    if ["permission denied", "unable to open", "readonly"].iter().any(|word| what.to_lowercase().contains(word)) {
+        return super::machine::as_user(dir);
     }
     let has_log = std::fs::metadata(dir.join("foghorn.db-wal")).is_ok_and(|meta| meta.len() > 0);
     if !has_log && (!dir.join("foghorn.db").exists() || what.contains("it is empty")) {
         return format!("{BACKUP}, or {}", store::begin_anew(dir));
     }
     format!(
-        "stop the server; `foghorn repair --data {at}` saves what is whole and keeps the damaged file\n\
+        "stop the server; `{who}foghorn repair --data {at}` saves what is whole and keeps the damaged file\n\
          or {BACKUP}; if nothing can be saved, {}",
         store::begin_anew(dir)
     )
@@ -120,12 +132,13 @@ fn address(dir: &Path) -> Option<SocketAddr> {
 fn not_running(dir: &Path, mark: Mark) -> Finding {
     let at = dir.display();
     let (what, help) = match store::held(dir) {
-        None => (format!("whether one runs on {at} cannot be told by this user"), super::machine::AS_USER),
-        Some(true) => (format!("one holds {at}, and does not listen yet"), "ask again in a few seconds"),
-        Some(false) if dir.exists() && !dir.is_dir() => {
-            (format!("none can run on {at}: it is not a folder"), "name another with `server.data` or --data")
-        }
-        Some(false) => (format!("none runs on {at}"), START),
+        None => (format!("whether one runs on {at} cannot be told by this user"), super::machine::as_user(dir)),
+        Some(true) => (format!("one holds {at}, and does not listen yet"), "ask again in a few seconds".to_owned()),
+        Some(false) if dir.exists() && !dir.is_dir() => (
+            format!("none can run on {at}: it is not a folder"),
+            "name another with `server.data` or --data".to_owned(),
+        ),
+        Some(false) => (format!("none runs on {at}"), START.to_owned()),
     };
     Finding::new(mark, "server", what, help)
 }
@@ -143,11 +156,13 @@ pub(super) async fn alive(dir: PathBuf) -> Finding {
 }
 
 /// The running server: whether it keeps up, and what it counted.
-pub(super) async fn running(dir: PathBuf) -> Vec<Finding> {
+pub(super) async fn running(dir: PathBuf, now: Timestamp) -> Vec<Finding> {
     let Some(address) = address(&dir) else { return vec![not_running(&dir, Mark::Warning)] };
     let token = match access::read_token(&dir) {
         Ok(token) => token,
-        Err(error) => return vec![Finding::warning("server", format!("not asked: {error}"), super::machine::AS_USER)],
+        Err(error) => {
+            return vec![Finding::warning("server", format!("not asked: {error}"), super::machine::as_user(&dir))];
+        }
     };
     let mut findings = match ask(address, "readyz", Some(&token)).await {
         Ok((StatusCode::OK, _)) => vec![Finding::ok("server", format!("{address} is ready"))],
@@ -160,6 +175,9 @@ pub(super) async fn running(dir: PathBuf) -> Vec<Finding> {
     };
     if let Ok((StatusCode::OK, text)) = ask(address, "metrics", Some(&token)).await {
         findings.extend(counted(&text));
+    }
+    if let Ok((StatusCode::OK, text)) = ask(address, "api/v1/destinations", Some(&token)).await {
+        findings.extend(told(&text, now));
     }
     findings
 }
@@ -194,6 +212,64 @@ pub(super) fn counted(text: &str) -> Vec<Finding> {
         findings.push(Finding::warning("dead letters", format!("{} given up", plural(dead, "message")), help));
     }
     findings
+}
+
+/// How each destination does, as the server's API says it: what is refused, what waits, what fails again and again.
+pub(super) fn told(text: &str, now: Timestamp) -> Vec<Finding> {
+    let answer = serde_json::from_str::<Value>(text).unwrap_or_default();
+    let all = answer.get("destinations").and_then(Value::as_array);
+    all.into_iter().flatten().filter_map(|one| how_it_does(one, now)).collect()
+}
+
+fn how_it_does(one: &Value, now: Timestamp) -> Option<Finding> {
+    let word = |key: &str| one.get(key).and_then(Value::as_str).unwrap_or_default();
+    let (name, state) = (word("name"), word("state"));
+    let queued = one.get("queued").and_then(Value::as_u64).unwrap_or(0);
+    let oldest = Timestamp::parse_rfc3339(word("oldest")).map(|at| now.since(at)).unwrap_or_default();
+    let span = |span: Duration| human_duration(Duration::from_secs(span.as_secs()));
+    let waits = match queued {
+        0 => "nothing waits".to_owned(),
+        1 => format!("1 message waits, for {}", span(oldest)),
+        _ => format!("{} wait, the oldest for {}", plural(queued, "message"), span(oldest)),
+    };
+    let error = one.get("last_error").filter(|error| error.is_object());
+    let of_error = |key: &str| error.and_then(|error| error.get(key)?.as_str()).unwrap_or_default();
+    let why = match Timestamp::parse_rfc3339(of_error("at")) {
+        Some(at) => format!("; the last failure, {}: {}", ago(now, at), of_error("why")),
+        None => String::new(),
+    };
+    let since = match Timestamp::parse_rfc3339(word("last_success")) {
+        Some(at) => format!("the last success is {}", ago(now, at)),
+        None => "no success since the start".to_owned(),
+    };
+    let check = format!("messages to {name}");
+    Some(match state {
+        "refuses" => Finding::problem(
+            &check,
+            format!("it takes none any more; {waits}; {since}{why}"),
+            format!(
+                "make a new webhook there and put its URL in place of this one; `foghorn send-test {name}` tries it. It is tried once an hour"
+            ),
+        ),
+        "gone" if queued > 0 => Finding::warning(
+            &check,
+            format!("the config has no such destination, and {waits}"),
+            "name it again in `destinations:`, and what waits is sent; until then it stays here",
+        ),
+        "fails" | "paused" if queued > 0 || state == "fails" => Finding::warning(
+            &check,
+            format!("the last try went wrong; {waits}; {since}{why}"),
+            format!(
+                "it is tried again by itself. If it lasts: `foghorn send-test {name}` says what the other side answers"
+            ),
+        ),
+        _ if queued > 0 && oldest >= LATE => Finding::warning(
+            &check,
+            format!("{waits}; {since}{why}"),
+            "more is told than its `rate_limit` lets through: `foghorn tune` finds the noise; or raise the limit, where the other side allows",
+        ),
+        _ => return None,
+    })
 }
 
 /// The sum of a metric over its rows that hold this label.

@@ -43,6 +43,24 @@ fn what_the_server_counted_reads_so() {
 }
 
 #[test]
+fn how_destinations_do_reads_so() {
+    let answer = serde_json::json!({"destinations": [
+        {"name": "fine", "queued": 3, "oldest": "2026-11-24T03:59:00Z", "last_success": "2026-11-24T03:59:58Z", "state": "ok"},
+        {"name": "revoked", "queued": 35, "oldest": "2026-11-24T01:59:00Z", "last_success": "2026-11-23T03:59:58Z",
+         "last_error": {"at": "2026-11-24T03:30:00Z", "why": "404 no_service"}, "state": "refuses"},
+        {"name": "down", "queued": 1, "oldest": "2026-11-24T03:58:00Z", "last_success": null,
+         "last_error": {"at": "2026-11-24T03:59:57Z", "why": "503"}, "state": "paused"},
+        {"name": "flaky", "queued": 0, "oldest": null, "last_success": "2026-11-24T03:00:00Z",
+         "last_error": {"at": "2026-11-24T03:59:57Z", "why": "timeout"}, "state": "fails"},
+        {"name": "slow", "queued": 900, "oldest": "2026-11-24T03:00:00Z", "last_success": "2026-11-24T03:59:58Z", "state": "ok"},
+        {"name": "old", "queued": 2, "oldest": "2026-11-23T04:00:00Z", "state": "gone"},
+        {"name": "older", "queued": 0, "oldest": null, "state": "gone"},
+    ]});
+    let findings = server::told(&answer.to_string(), at("2026-11-24T04:00:00Z"));
+    insta::assert_snapshot!(report::print(&findings));
+}
+
+#[test]
 fn variables_are_read_as_systemd_does() {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), "# a=1\n; b=2\nC = 3\nD=\"four = 4\"\n  E='5'\nnothing\nF=\n").unwrap();
