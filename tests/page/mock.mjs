@@ -28,6 +28,7 @@ export async function start({ port = 0, rate = 0, canAct = false, empty = false,
         world,
         url: `http://127.0.0.1:${server.address().port}`,
         send: (kind, data) => broadcast(world, kind, data),
+        flood: (count) => flood(world, count),
         close: () => {
             clearInterval(beat);
             clearInterval(second);
@@ -48,9 +49,18 @@ function pulse(world) {
     }
 }
 
+/** So many in one post: stored and counted all of them, told 20, as the real one does. */
+function flood(world, count) {
+    for (let n = 1; n <= Math.min(20, count); n += 1) broadcast(world, "event", event(world.next + n, new Date().toISOString()));
+    world.next += count;
+    world.total += count;
+}
+
 function count(world) {
     const { totals } = FEED;
-    broadcast(world, "count", { ...totals, total: world.total, per_second: world.rate, unmatched: totals.unmatched + world.total - totals.total });
+    const came = world.total - (world.counted ?? world.total);
+    world.counted = world.total;
+    broadcast(world, "count", { ...totals, total: world.total, per_second: world.rate || came, unmatched: totals.unmatched + world.total - totals.total });
 }
 
 function broadcast(world, kind, data) {

@@ -78,6 +78,60 @@ describe("live", () => {
         assert.deepEqual(ids, ids.map((_, i) => 5_040 - i));
     });
 
+    const ids = (page) => page.locator("ol.events > li[data-id]").evaluateAll((list) => list.map((li) => Number.parseInt(li.dataset.id, 10)));
+
+    on("#/live", {}, "what the stream left out of one large post is there a moment later, gap free", async ({ page, mock }) => {
+        await rows(page).first().waitFor();
+        await page.waitForTimeout(1_200);
+        mock.flood(100);
+        await page.locator("ol.events > li:first-child[data-id='5100.0']").waitFor();
+        await page.getByRole("button", { name: "Older", exact: true }).click();
+        await page.locator("li[data-id='5001.0']").waitFor();
+        const found = await ids(page);
+        assert.deepEqual(found, found.map((_, i) => 5_100 - i));
+        assert.equal(await page.locator(".gap").count(), 0);
+    });
+
+    on("#/live", {}, "says in the list, while a burst lasts, how many are missing there, and shows them", async ({ page, mock }) => {
+        await rows(page).first().waitFor();
+        await page.waitForTimeout(1_200);
+        const burst = setInterval(() => mock.flood(60), 500);
+        await page.locator(".gap").waitFor();
+        assert.match(await page.locator(".gap").textContent(), /^\d+ events among those above are not shown: load them$/);
+        assert.equal(await page.locator(".gap + li").getAttribute("data-id"), "5000.0");
+        await page.getByRole("button", { name: "load them" }).click();
+        await page.locator(".gap").waitFor({ state: "detached" });
+        const first = (await ids(page))[0];
+        assert.ok(first > 5_060);
+        await page.getByRole("button", { name: "Older", exact: true }).click();
+        await page.waitForFunction(() => document.querySelectorAll("ol.events > li").length > 50);
+        clearInterval(burst);
+        const found = await ids(page);
+        assert.deepEqual(found, found.map((_, i) => first - i));
+    });
+
+    on("#/live", {}, "counts while paused all that came, not only what it was told of", async ({ page, mock }) => {
+        await rows(page).first().waitFor();
+        await page.waitForTimeout(1_200);
+        await page.getByRole("button", { name: "Pause" }).click();
+        mock.flood(1_000);
+        await page.getByRole("button", { name: "1,000 new events while paused: show the newest" }).waitFor();
+        await page.getByRole("button", { name: /show the newest/ }).click();
+        await page.locator("ol.events > li:first-child[data-id='6000.0']").waitFor();
+        const found = await ids(page);
+        assert.deepEqual(found, found.map((_, i) => 6_000 - i));
+    });
+
+    on("#/live?site=Lab", {}, "a filter finds what a burst did not tell, none missing between", async ({ page, mock }) => {
+        await rows(page).first().waitFor();
+        await page.waitForTimeout(1_200);
+        mock.flood(900);
+        // Of 5001 … 5900 every third is there.
+        await page.locator("ol.events > li:first-child[data-id='5900.0'], ol.events > li:first-child[data-id='5899.0'], ol.events > li:first-child[data-id='5898.0']").waitFor();
+        const found = await ids(page);
+        assert.deepEqual(found, found.map((_, i) => found[0] - 3 * i));
+    });
+
     on("#/live?q=5c:5b:35", {}, "asks the server which of what comes has the words", async ({ page, mock }) => {
         await page.waitForFunction(() => !document.querySelector("[aria-busy=true]"));
         const before = mock.world.asked.filter((path) => path.includes("/v1/events")).length;

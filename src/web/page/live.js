@@ -1,5 +1,5 @@
 // Live: what comes, as it comes, newest first. However much that is, at most ROWS rows are in the page, and at most a
-// few are added at a time; what is not shown is counted.
+// few are added at a time; what is left out is counted, said where it is missing, and fetched when there is time.
 
 import { ask } from "./api.js";
 import { el, foreign, icon, say, trouble } from "./dom.js";
@@ -20,6 +20,8 @@ const TRIES = 20;
 /** The stream tells of so many a second at most, whatever one filters by; beyond, a filtered view asks for what it misses. */
 const SAMPLE = 20;
 const ASK_MS = 2_000;
+/** What the stream left out may be found by a filter a little later only. */
+const FOUND_MS = 4_000;
 
 /** What one may filter by, and how it is called. */
 const FILTERS = [["topic", "Topic"], ["type", "Type"], ["site", "Site"], ["device", "Device"], ["rule", "Rule"]];
@@ -41,6 +43,12 @@ export function fits(event, params) {
     return true;
 }
 
+/** Whether one event came after another, by their ids. */
+function newer(one, other) {
+    const [a, b] = [one, other].map((id) => String(id).split(".").map(Number));
+    return a[0] > b[0] || (a[0] === b[0] && a[1] > b[1]);
+}
+
 const mac = (value) => String(value ?? "").toLowerCase().replace(/[:.-]/g, "");
 
 export function show(root, params, { stream }) {
@@ -58,7 +66,20 @@ class Live {
     #reading = false;
     #turn = 0;
     #asked = 0;
+    /** Came while held, and is not in `#waiting`. */
     #missed = 0;
+    /** Not among the rows though newer than `#solid`: from there on downwards none is missing. */
+    #left = 0;
+    #solid = null;
+    #candidate = null;
+    /** What the stream told since the last count, all that came by that count, and by how many it is behind. */
+    #heard = 0;
+    #total = null;
+    #behind = 0;
+    #seek = 0;
+    /** What is shown is to be asked for anew as soon as nobody reads. */
+    #stale = false;
+    #loading = false;
     /** Events waited because somebody was reading. */
     #kept = false;
     #later = 0;
@@ -75,7 +96,7 @@ class Live {
     begin() {
         this.root.append(el("h1", { class: "hidden" }, "Live"), this.#bar(), this.#counts(), this.#list());
         const on = { signal: this.#ending.signal };
-        this.stream.addEventListener("event", (e) => this.#take(e.detail), on);
+        this.stream.addEventListener("event", (e) => { this.#heard += 1; this.#take(e.detail); }, on);
         this.stream.addEventListener("fate", (e) => this.#became(e.detail), on);
         this.stream.addEventListener("count", (e) => this.#count(e.detail), on);
         this.stream.addEventListener("link", (e) => this.#linked(e.detail), on);
@@ -136,6 +157,7 @@ class Live {
     #list() {
         this.list = el("ol", { class: "events", "aria-label": "Events, newest first", "aria-busy": "true" });
         this.news = el("button", { type: "button", class: "news", hidden: true, on: { click: () => this.#top() } });
+        this.gap = el("li", { class: "gap" }, el("span"), " ", el("button", { type: "button", class: "small", on: { click: () => this.#fill() } }, "load them"));
         this.more = el("button", { type: "button", class: "more", hidden: true, on: { click: () => this.#loadOlder() } }, "Older");
         this.note = el("div", { class: "note" });
         return [this.news, this.list, this.note, this.more].reduce((box, node) => (box.append(node), box), el("section", { "aria-label": "Events" }));
@@ -146,18 +168,23 @@ class Live {
     async #load() {
         this.list.setAttribute("aria-busy", "true");
         const turn = ++this.#turn;
+        this.#loading = true;
+        this.#stale = false;
+        this.#missed = 0;
         try {
             const page = await this.#page(null, FIRST());
             if (turn !== this.#turn) return;
             this.#rows.clear();
             this.list.replaceChildren();
-            this.#insert(page.events ?? [], "append");
+            this.#insert(page.events ?? [], null);
             this.#older = page.next ?? null;
+            this.#complete(page.events ?? []);
             this.#note(this.#rows.size || this.#waiting.length ? null : this.#nothing());
         } catch (error) {
             if (error.name === "AbortError" || turn !== this.#turn) return;
             this.#note(trouble(error, () => this.#load()));
         }
+        this.#loading = false;
         this.list.setAttribute("aria-busy", "false");
         this.more.hidden = !this.#older;
         this.#flushSoon();
@@ -170,11 +197,11 @@ class Live {
             const page = await this.#page(this.#older);
             this.#reading = true;
             const before = this.list.children.length;
-            this.#insert(page.events ?? [], "append");
+            this.#insert(page.events ?? [], null);
             this.#older = page.next ?? null;
             // The first of them is where reading goes on.
             this.list.children[Math.min(before, this.list.children.length - (page.events?.length ?? 0))]?.querySelector("a")?.focus();
-            while (this.list.children.length > ROWS) this.#drop(this.list.firstElementChild);
+            while (this.#rows.size > ROWS) this.#drop(this.list.firstElementChild);
             say(plural(page.events?.length ?? 0, "older event"));
             this.#note(null);
             this.#news();
@@ -212,7 +239,7 @@ class Live {
             return;
         }
         this.#waiting.unshift(event);
-        if (this.#waiting.length > ROWS) this.#missed += this.#waiting.splice(ROWS).length;
+        if (this.#waiting.length > ROWS) this.#leftOut(this.#waiting.splice(ROWS).length);
         this.#flushSoon();
     }
 
@@ -246,30 +273,31 @@ class Live {
     }
 
     #flush() {
-        if (this.#waiting.length === 0) return this.#news();
+        if (this.#loading) return;
+        if (this.#waiting.length === 0 && !this.#stale && !this.#missed) return this.#news();
         if (this.#held) {
             this.#kept = true;
             return this.#news();
         }
         // More than goes in at a time has piled up meanwhile: no gap is left in the middle of the list.
-        const piled = this.#kept && this.#waiting.length + this.#missed > BATCH;
+        const piled = this.#stale || this.#missed > 0 || (this.#kept && this.#waiting.length > BATCH);
         this.#kept = false;
-        this.#missed = 0;
         if (piled) {
-            this.#waiting.length = 0;
             this.#load();
             return this.#news();
         }
-        const batch = this.#waiting.slice(0, BATCH);
-        this.#waiting.length = 0;
+        const batch = this.#waiting.splice(0, BATCH);
+        this.#leftOut(this.#waiting.splice(0).length);
         this.#shown += batch.length;
-        this.#insert(batch, "prepend");
+        this.#insert(batch, this.list.firstElementChild);
         this.#trim();
+        this.#mark();
         this.#note(null);
         this.#news();
     }
 
-    #insert(events, how) {
+    /** Puts rows of events before a node of the list; at its end where there is none. */
+    #insert(events, before) {
         const fresh = document.createDocumentFragment();
         for (const event of events) {
             if (this.#rows.has(event.id)) continue;
@@ -278,14 +306,53 @@ class Live {
             fresh.append(node);
             this.#seen(event);
         }
-        this.list[how](fresh);
+        this.list.insertBefore(fresh, before);
+    }
+
+    /** From the newest of these on downwards nothing is missing, and nothing older waits any more. */
+    #complete(events) {
+        const newest = events[0]?.id ?? null;
+        this.#solid = newest;
+        this.#candidate = null;
+        this.#left = 0;
+        this.#missed = 0;
+        this.#stale = false;
+        this.#waiting = newest ? this.#waiting.filter((event) => newer(event.id, newest)) : this.#waiting;
+        this.gap.remove();
+    }
+
+    /** So many came and are not shown. */
+    #leftOut(count) {
+        if (!count) return;
+        if (this.#held) this.#missed += count;
+        else if (String(this.params)) this.#seek = performance.now() + FOUND_MS;
+        else this.#left += count;
+    }
+
+    /** Says in the list, where they are missing, how many are. */
+    #mark() {
+        if (!this.#left) return this.gap.remove();
+        const words = `${plural(this.#left, "event")} among those above ${this.#left === 1 ? "is" : "are"} not shown:`;
+        this.gap.firstElementChild.textContent = words;
+        const solid = this.#rows.get(this.#solid) ?? null;
+        if (this.gap.parentNode !== this.list || this.gap.nextElementSibling !== solid) this.list.insertBefore(this.gap, solid);
+    }
+
+    /** All there is from now on downwards; it stands still to be read. */
+    #fill() {
+        this.#reading = true;
+        this.#waiting.length = 0;
+        document.activeElement?.blur?.();
+        window.scrollTo({ top: 0 });
+        this.#load();
     }
 
     /** Takes rows from the old end; reading on begins at the last one left. */
     #trim() {
-        while (this.list.children.length > ROWS) {
-            this.#drop(this.list.lastElementChild);
-            this.#older = this.list.lastElementChild.dataset.id;
+        const last = () => (this.list.lastElementChild === this.gap ? this.gap.previousElementSibling : this.list.lastElementChild);
+        while (this.#rows.size > ROWS) {
+            this.#drop(last());
+            this.#older = last().dataset.id;
         }
         this.more.hidden = !this.#older;
     }
@@ -298,7 +365,9 @@ class Live {
     #news() {
         const count = this.#waiting.length + this.#missed;
         this.news.hidden = count === 0 && !this.#reading;
-        const words = count ? `${plural(count, "new event")}${this.#paused ? " while paused" : ""}` : "Reading older ones";
+        // Of what the stream did not tell nobody here knows whether it fits.
+        const least = this.#missed && String(this.params) ? "up to " : "";
+        const words = count ? `${least}${plural(count, "new event")}${this.#paused ? " while paused" : ""}` : "Reading older ones";
         const label = `${words}: show the newest`;
         if (this.news.textContent !== label) this.news.textContent = label;
     }
@@ -308,7 +377,6 @@ class Live {
         document.activeElement?.blur?.();
         window.scrollTo({ top: 0 });
         this.#waiting.length = 0;
-        this.#missed = 0;
         if (this.#paused) this.#pause(false);
         this.news.hidden = true;
         this.#load();
@@ -330,10 +398,30 @@ class Live {
             : `${number(Math.round(rate * 10) / 10)} a second${String(this.params) ? " in all" : ""}`;
         this.rate.textContent = words;
         this.rate.classList.toggle("sampled", sampled);
-        if (rate >= SAMPLE && String(this.params)) this.#catchUp();
+        this.#reckon(total, rate);
+        const missing = String(this.params) ? rate >= SAMPLE || performance.now() < this.#seek : this.#left > 0 && rate < SAMPLE;
+        if (missing) this.#catchUp();
     }
 
-    /** What fits the filter and was not among what the stream told. */
+    /** Whether the stream told all that was counted. What was counted just now may be told a moment later. */
+    #reckon(total, rate) {
+        const came = this.#total === null ? rate : Math.max(0, total - this.#total);
+        const before = this.#behind;
+        this.#behind = Math.max(0, before + came - this.#heard);
+        this.#total = total;
+        this.#heard = 0;
+        const lost = Math.max(Math.min(before, this.#behind), this.#behind - SAMPLE);
+        this.#behind -= lost;
+        this.#leftOut(lost);
+        if (this.#behind === 0 && this.#left === 0) {
+            this.#solid = this.#candidate ?? this.#solid;
+            this.#candidate = this.list.firstElementChild?.dataset.id ?? null;
+        }
+        this.#mark();
+        if (lost) this.#news();
+    }
+
+    /** What was not among what the stream told. */
     async #catchUp() {
         if (this.#held || this.#ending.signal.aborted) return;
         const wait = ASK_MS - (performance.now() - this.#asked);
@@ -345,22 +433,37 @@ class Live {
         const turn = this.#turn;
         try {
             const page = await this.#page(null);
-            if (turn !== this.#turn || this.#held) return;
-            const first = this.list.firstElementChild?.dataset.id;
-            const until = page.events.findIndex((event) => event.id === first);
-            this.#insert(until < 0 ? page.events : page.events.slice(0, until), "prepend");
-            this.#trim();
+            if (turn === this.#turn && !this.#held && page.events?.length) this.#renew(page);
         } catch {
             // The next one may do; what is shown stays true.
         }
     }
 
+    /** The newest as the server has them, joined to what is complete; where they do not reach it they take its place. */
+    #renew({ events, next }) {
+        const reach = events.findIndex((event) => event.id === this.#solid);
+        const solid = reach < 0 ? null : this.#rows.get(this.#solid) ?? null;
+        for (const node of [...this.list.children]) {
+            if (node === solid) break;
+            if (node !== this.gap && !newer(node.dataset.id, events[0].id)) this.#drop(node);
+        }
+        this.gap.remove();
+        this.#insert(solid ? events.slice(0, reach) : events, solid);
+        if (!solid) this.#older = next ?? null;
+        this.#complete(events);
+        this.#trim();
+        this.#flushSoon();
+    }
+
     #linked(state) {
+        this.#total = null;
+        this.#heard = this.#behind = 0;
         // After a gap what is shown may lack some.
-        if (state !== "open") this.gap = true;
-        else if (this.gap) {
-            this.gap = false;
-            if (!this.#held) this.#load();
+        if (state !== "open") this.lost = true;
+        else if (this.lost) {
+            this.lost = false;
+            this.#stale = true;
+            this.#flushSoon();
         }
     }
 
@@ -419,7 +522,7 @@ class Live {
         const next = step > 0 ? here.nextElementSibling : here.previousElementSibling;
         if (next) {
             event.preventDefault();
-            next.querySelector("a").focus();
+            next.querySelector("a, button").focus();
         }
     }
 
