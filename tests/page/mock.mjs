@@ -69,6 +69,7 @@ function broadcast(world, kind, data) {
 }
 
 function answer(world, request, response) {
+    if (world.gone) return request.socket.destroy();
     const url = new URL(request.url, "http://x");
     const path = url.pathname;
     world.asked.push(`${request.method} ${path}${url.search}`);

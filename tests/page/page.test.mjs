@@ -263,6 +263,26 @@ describe("live", () => {
         await rows(page).first().waitFor();
     });
 
+    on("#/live", {}, "a view that could not be loaded says so, and comes when the server is back", async ({ page, mock, wrong }) => {
+        await rows(page).first().waitFor();
+        mock.world.gone = true;
+        for (const stream of mock.world.streams) stream.end();
+        await page.getByText("connection lost").waitFor();
+        for (const view of ["Rules", "Now"]) {
+            await page.getByRole("link", { name: view, exact: true }).click();
+            await page.getByRole("heading", { level: 1, name: view }).waitFor();
+            await page.getByRole("alert").getByText("could not be loaded").waitFor();
+        }
+        // As where the server went just then: the browser keeps that what it asked for is not there.
+        await page.evaluate(() => import("/page/now.js").catch(() => {}));
+        await page.getByRole("button", { name: "Try again" }).click();
+        mock.world.gone = false;
+        await page.getByText("ap-attic").first().waitFor({ timeout: 15_000 });
+        await page.getByRole("link", { name: "Rules" }).click();
+        await page.locator("#rules-text").waitFor();
+        wrong.splice(0);
+    });
+
     test("a server that goes away is said, and what came meanwhile is there when it is back", { timeout: 60_000 }, async () => {
         const { page, mock, close } = await open(browser, "#/live");
         await rows(page).first().waitFor();

@@ -1,7 +1,7 @@
 // The page: which view is shown, and the line at the top.
 
 import { admit, ask, gate, me, Stream } from "./api.js";
-import { el, foreign } from "./dom.js";
+import { el, foreign, trouble } from "./dom.js";
 
 /** Each is loaded when it is first asked for. */
 const VIEWS = {
@@ -11,6 +11,15 @@ const VIEWS = {
     noise: () => import("./noise.js"),
     rules: () => import("./rules.js"),
 };
+const loaded = new Map();
+
+/** Loads one. A browser keeps a failure, and gives it again, by the address: hence another one, and the question before. */
+async function load(view) {
+    if (loaded.has(view)) return;
+    if (current) await ask("me", { open: true });
+    const module = await VIEWS[view]().catch(() => import(`./${view}.js?${Date.now()}`));
+    loaded.set(view, module);
+}
 const stream = new Stream();
 let current = null;
 let turn = 0;
@@ -34,7 +43,8 @@ function decode(text) {
 async function route(byPerson) {
     const { view, id, params } = asked();
     const mine = ++turn;
-    const module = await VIEWS[view]();
+    waits = false;
+    await load(view).catch(() => {});
     if (mine !== turn) return;
     current?.leave?.();
     const main = document.getElementById("main");
@@ -45,13 +55,24 @@ async function route(byPerson) {
         if (link.dataset.view === view) link.setAttribute("aria-current", "page");
         else link.removeAttribute("aria-current");
     }
-    current = module.show(root, params, { id, stream });
+    current = loaded.get(view)?.show(root, params, { id, stream }) ?? missing(root, view);
     document.title = `${current.title} · Foghorn`;
     if (byPerson) {
         window.scrollTo({ top: 0 });
         main.focus({ preventScroll: true });
     }
 }
+
+/** Stands where a view should, until it can be loaded. */
+function missing(root, view) {
+    waits = true;
+    const name = document.querySelector(`nav [data-view=${view}]`)?.textContent ?? "Event";
+    root.append(el("h1", {}, name), trouble({ message: "This view could not be loaded", help: "it comes once Foghorn answers; else load the page anew" }, () => route(false)));
+    return { title: name };
+}
+
+let waits = false;
+stream.addEventListener("link", (e) => e.detail === "open" && waits && route(false));
 
 const LINK = { open: "connected", lost: "connection lost; trying again", asleep: "" };
 
