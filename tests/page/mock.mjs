@@ -178,6 +178,11 @@ function page(world, query) {
     const limit = Number(query.get("limit") ?? 50);
     const before = Number.parseInt(query.get("before") ?? `${world.next + 1}`, 10);
     const found = [];
+    // As while its index is being made: it looks for a moment, and no further.
+    if (world.barren > 0 && query.get("q")) {
+        world.barren -= 1;
+        return { events: [], next: String(before - 5), total_estimate: null };
+    }
     const wants = ["topic", "type", "site", "device", "rule", "fate", "q"].filter((key) => query.get(key));
     const has = (e, key) => {
         const wanted = query.get(key).toLowerCase();

@@ -248,6 +248,23 @@ describe("live", () => {
         await page.getByText("Nothing stored fits this.").waitFor();
     });
 
+    on("#/live", {}, "goes on looking where the server has not looked at all yet, and says so", async ({ page, mock }) => {
+        await rows(page).first().waitFor();
+        mock.world.barren = 40;
+        await page.getByLabel("Search", { exact: true }).fill("radar");
+        await page.waitForFunction(() => [...document.querySelectorAll("ol.events .type")].every((t) => t.textContent === "AP_RADAR_DETECTED"));
+        assert.equal(mock.world.barren, 0);
+        mock.world.barren = 1e9;
+        await page.getByLabel("Search", { exact: true }).fill("restarted");
+        await page.getByText("Still looking, further back").waitFor();
+        await page.getByText("Nothing found so far. What is older has not been looked through yet.").waitFor();
+        assert.equal(await page.getByText("Nothing stored fits this.").count(), 0);
+        mock.world.barren = 3;
+        await page.getByRole("button", { name: "Look further back" }).click();
+        await page.locator("ol.events .type", { hasText: "AP_RESTARTED" }).first().waitFor();
+        await page.getByRole("button", { name: "Older", exact: true }).waitFor();
+    });
+
     on("#/live", {}, "goes by keyboard: rows by arrows, in and out of an event", async ({ page }) => {
         await rows(page).first().waitFor();
         await page.keyboard.press("Tab");

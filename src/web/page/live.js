@@ -15,8 +15,8 @@ const BETWEEN_MS = 250;
 const PAGE = 50;
 /** At first no more than there is room for, by the height of a row: the first look is quick. */
 const FIRST = () => Math.min(PAGE, Math.max(20, Math.ceil(innerHeight / 36)));
-/** Empty pages asked for on the way back, before one must ask again. */
-const TRIES = 20;
+/** How long one waits while empty pages are asked for on the way back, before one must ask again. */
+const LOOK_MS = 6_000;
 /** The stream tells of so many a second at most, whatever one filters by; beyond, a filtered view asks for what it misses. */
 const SAMPLE = 20;
 const ASK_MS = 2_000;
@@ -179,14 +179,14 @@ class Live {
             this.#insert(page.events ?? [], null);
             this.#older = page.next ?? null;
             this.#complete(page.events ?? []);
-            this.#note(this.#rows.size || this.#waiting.length ? null : this.#nothing());
+            this.#note(this.#rows.size || this.#waiting.length ? null : page.next ? this.#further() : this.#nothing());
         } catch (error) {
             if (error.name === "AbortError" || turn !== this.#turn) return;
             this.#note(trouble(error, () => this.#load()));
         }
         this.#loading = false;
         this.list.setAttribute("aria-busy", "false");
-        this.more.hidden = !this.#older;
+        this.#moreLabel();
         this.#flushSoon();
     }
 
@@ -203,25 +203,33 @@ class Live {
             this.list.children[Math.min(before, this.list.children.length - (page.events?.length ?? 0))]?.querySelector("a")?.focus();
             while (this.#rows.size > ROWS) this.#drop(this.list.firstElementChild);
             say(plural(page.events?.length ?? 0, "older event"));
-            this.#note(null);
+            this.#note(page.events?.length || !page.next ? this.#rows.size ? null : this.#nothing() : this.#further());
             this.#news();
         } catch (error) {
             if (error.name === "AbortError") return;
             this.#note(trouble(error, () => this.#loadOlder()));
         }
         this.more.disabled = false;
-        this.more.hidden = !this.#older;
+        this.#moreLabel();
     }
 
-    /** A page. The server looks for a moment only: a page may be empty and yet not the last. */
-    async #page(before, limit = PAGE) {
+    #moreLabel() {
+        this.more.hidden = !this.#older;
+        this.more.textContent = this.note.querySelector(".further") ? "Look further back" : "Older";
+    }
+
+    /** A page. The server looks for a moment only: a page may be empty and yet not the last. `wait`: somebody waits, and is told. */
+    async #page(before, limit = PAGE, wait = true) {
         const params = new URLSearchParams(this.params);
         params.set("limit", String(limit));
-        for (let tries = 0; ; tries += 1) {
+        const turn = this.#turn;
+        const begun = performance.now();
+        for (;;) {
             if (before) params.set("before", before);
             const page = await ask("events", { params, signal: this.#ending.signal });
-            if (page.events?.length || !page.next || tries >= TRIES) return page;
+            if (page.events?.length || !page.next || turn !== this.#turn || performance.now() - begun > LOOK_MS) return page;
             before = page.next;
+            if (wait) this.#note(el("div", { class: "empty" }, el("p", {}, "Still looking, further back …")));
         }
     }
 
@@ -432,7 +440,7 @@ class Live {
         this.#asked = performance.now();
         const turn = this.#turn;
         try {
-            const page = await this.#page(null);
+            const page = await this.#page(null, PAGE, false);
             if (turn === this.#turn && !this.#held && page.events?.length) this.#renew(page);
         } catch {
             // The next one may do; what is shown stays true.
@@ -539,6 +547,10 @@ class Live {
 
     #note(node) {
         this.note.replaceChildren(...(node ? [node] : []));
+    }
+
+    #further() {
+        return el("div", { class: "empty further" }, el("p", {}, this.#rows.size ? "Nothing more so far" : "Nothing found so far", ". What is older has not been looked through yet."));
     }
 
     #nothing() {
