@@ -193,7 +193,7 @@ function page(world, query) {
     };
     if (!world.empty && world.evil && !query.get("before") && !wants.length) found.push(EVIL);
     for (let n = before - 1; n > 0 && found.length < limit && !world.empty; n -= 1) {
-        const e = event(n);
+        const e = { ...event(n), ...(world.fates?.[`${n}.0`] ? { fate: world.fates[`${n}.0`] } : {}) };
         if (wants.every((key) => has(e, key))) found.push(e);
     }
     const last = Number.parseInt(found.at(-1)?.id ?? "0", 10);

@@ -212,6 +212,59 @@ describe("live", () => {
         await page.locator(`li[data-id='${last - 1}.0']`).waitFor();
     });
 
+    on("#/now", {}, "Back goes to the filter before, what was typed is one step", async ({ page }) => {
+        await page.locator("nav").getByRole("link", { name: "Live" }).click();
+        await rows(page).first().waitFor();
+        await page.locator(".fates").getByRole("button", { name: /^told/ }).click();
+        await page.waitForFunction(() => location.hash === "#/live?fate=told");
+        const search = page.getByLabel("Search", { exact: true });
+        for (const text of ["a", "ap", "ap_dis"]) {
+            await search.fill(text);
+            await page.waitForFunction((q) => location.hash.includes(`q=${q}&`), text);
+        }
+        await page.goBack();
+        await page.waitForFunction(() => location.hash === "#/live?fate=told");
+        await page.waitForFunction(() => document.querySelector("#q").value === "" && document.querySelectorAll("ol.events > li").length > 20);
+        assert.equal(await page.locator(".fates [aria-pressed=true]").textContent().then((t) => t.slice(0, 4)), "told");
+        await page.goBack();
+        await page.waitForFunction(() => location.hash === "#/live");
+        await page.goBack();
+        await page.getByRole("heading", { level: 1, name: "Now" }).waitFor();
+        await page.goForward();
+        await rows(page).first().waitFor();
+    });
+
+    for (const width of [1280, 360]) {
+        on("#/live", { viewport: { width, height: 740 } }, `Back from an event finds the same rows at the same place (${width} px)`, async ({ page, mock }) => {
+            await rows(page).first().waitFor();
+            const before = await rows(page).count();
+            for (const n of [1, 2, 3]) {
+                await page.getByRole("button", { name: "Older", exact: true }).click();
+                await page.waitForFunction((count) => document.querySelectorAll("ol.events > li").length === count, before + 50 * n);
+            }
+            const row = page.locator("li[data-id='4900.0']");
+            await row.scrollIntoViewIfNeeded();
+            await page.waitForTimeout(200);
+            const { y } = await row.boundingBox();
+            await row.locator("a").click();
+            await page.getByRole("heading", { level: 1, name: /·/ }).waitFor();
+            mock.world.fates = { "4899.0": "pending" };
+            await page.goBack();
+            await rows(page).first().waitFor();
+            assert.equal(await rows(page).count(), before + 150);
+            await page.waitForTimeout(200);
+            assert.ok(Math.abs((await row.boundingBox()).y - y) < 4, `${(await row.boundingBox()).y}, was ${y}`);
+            assert.ok(await row.locator("a").evaluate((link) => link === document.activeElement));
+            await page.locator("li[data-id='4899.0'] .fate.pending").waitFor();
+            await page.getByRole("button", { name: "Older", exact: true }).click();
+            await page.waitForFunction((count) => document.querySelectorAll("ol.events > li").length === count, before + 200);
+            // What came meanwhile is there for who asks for the newest.
+            mock.world.next = 5_003;
+            await page.getByRole("button", { name: /show the newest/ }).click();
+            await page.locator("ol.events > li:first-child[data-id='5003.0']").waitFor();
+        });
+    }
+
     on("#/live", { server: { rate: 1_000 } }, "1,000 events a second do not freeze it; they are sampled and counted", async ({ page, mock }) => {
         await page.locator(".rate.sampled").waitFor();
         const drawn = () => page.evaluate(() => new Promise((done) => {
@@ -228,7 +281,7 @@ describe("live", () => {
         }));
         const { frames, longest, seconds } = await drawn();
         assert.match(await page.locator(".rate").textContent(), /^shown \d+ of 1,000 a second; counted in full$/);
-        assert.ok((await rows(page).count()) <= 300);
+        assert.ok((await ids(page)).length <= 300);
         const nodes = await page.evaluate(() => document.getElementsByTagName("*").length);
         assert.ok(nodes < 8_000, `${nodes} elements`);
         await page.getByRole("button", { name: "Pause" }).click({ timeout: 3_000 });

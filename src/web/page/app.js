@@ -57,7 +57,7 @@ async function route(byPerson) {
     }
     current = loaded.get(view)?.show(root, params, { id, stream }) ?? missing(root, view);
     document.title = `${current.title} · Foghorn`;
-    if (byPerson) {
+    if (byPerson && !current.placed) {
         window.scrollTo({ top: 0 });
         main.focus({ preventScroll: true });
     }

@@ -43,6 +43,12 @@ export function fits(event, params) {
     return true;
 }
 
+/** What was shown at entries of the browser's history, by their names: who comes back to one finds it as they left it. */
+const places = new Map();
+const PLACES = 10;
+const newPlace = () => `${performance.timeOrigin}-${performance.now()}`;
+history.scrollRestoration = "manual";
+
 /** Whether one event came after another, by their ids. */
 function newer(one, other) {
     const [a, b] = [one, other].map((id) => String(id).split(".").map(Number));
@@ -53,8 +59,8 @@ const mac = (value) => String(value ?? "").toLowerCase().replace(/[:.-]/g, "");
 
 export function show(root, params, { stream }) {
     const view = new Live(root, new URLSearchParams(KEYS.filter((k) => params.get(k)).map((k) => [k, params.get(k)])), stream);
-    view.begin();
-    return { title: "Live", leave: () => view.end() };
+    const placed = view.begin();
+    return { title: "Live", placed, leave: () => view.end() };
 }
 
 class Live {
@@ -80,6 +86,7 @@ class Live {
     /** What is shown is to be asked for anew as soon as nobody reads. */
     #stale = false;
     #loading = false;
+    #typing = false;
     /** Events waited because somebody was reading. */
     #kept = false;
     #later = 0;
@@ -103,10 +110,67 @@ class Live {
         document.addEventListener("scroll", () => this.#flushSoon(), { passive: true, ...on });
         this.list.addEventListener("keydown", (e) => this.#move(e), on);
         this.list.addEventListener("focusout", () => this.#flushSoon(), on);
+        const there = places.get(history.state?.place);
+        this.place = history.state?.place ?? newPlace();
+        history.replaceState({ place: this.place }, "");
+        if (there?.params === String(this.params)) {
+            this.#restore(there);
+            return true;
+        }
         this.#load();
+        return false;
+    }
+
+    /** Keeps what is shown, for who comes back; not where they left at the top, for there the newest is. */
+    #keep() {
+        places.delete(this.place);
+        const top = this.list.getBoundingClientRect().top + window.scrollY - 100;
+        if (!this.#rows.size || (!this.#reading && window.scrollY < top)) return;
+        const rows = [...this.list.children].filter((node) => node !== this.gap);
+        const anchor = rows.find((node) => node.getBoundingClientRect().bottom > 60) ?? rows[0];
+        const focused = document.activeElement?.closest?.("li");
+        places.set(this.place, { params: String(this.params), rows, older: this.#older, left: this.#left, solid: this.#solid, anchor, at: anchor.getBoundingClientRect().top, focused });
+        if (places.size > PLACES) places.delete(places.keys().next().value);
+    }
+
+    #restore({ rows, older, left, solid, anchor, at, focused }) {
+        for (const node of rows) this.#rows.set(node.dataset.id, node);
+        this.list.append(...rows);
+        this.list.setAttribute("aria-busy", "false");
+        this.#older = older;
+        this.#left = left;
+        this.#solid = solid;
+        this.#mark();
+        this.#reading = true;
+        this.#stale = true;
+        this.#moreLabel();
+        this.#news();
+        // Rows out of sight have a guessed height until they are seen.
+        const scroll = (times) => {
+            window.scrollBy({ top: anchor.getBoundingClientRect().top - at, behavior: "instant" });
+            if (times && !this.#ending.signal.aborted) requestAnimationFrame(() => scroll(times - 1));
+        };
+        const link = focused && this.list.contains(focused) ? focused.querySelector("a") : null;
+        (link ?? document.getElementById("main")).focus({ preventScroll: true });
+        scroll(3);
+        this.#refresh(rows[0].dataset.id, rows.at(-1).dataset.id).catch(() => {});
+    }
+
+    /** What became meanwhile of the events that are shown. */
+    async #refresh(first, last) {
+        let before = first.replace(/\d+$/, (n) => String(Number(n) + 1));
+        while (before && newer(before, last)) {
+            const params = new URLSearchParams(this.params);
+            params.set("limit", "200");
+            params.set("before", before);
+            const page = await ask("events", { params, signal: this.#ending.signal });
+            for (const event of page.events ?? []) this.#became(event);
+            before = page.next;
+        }
     }
 
     end() {
+        this.#keep();
         this.#ending.abort();
         cancelAnimationFrame(this.#frame);
         clearTimeout(this.#timer);
@@ -134,7 +198,8 @@ class Live {
             el("div", { class: "first" }, this.search, this.pauseButton), filters);
         form.addEventListener("submit", (e) => { e.preventDefault(); this.#apply(form); });
         let soon = 0;
-        form.addEventListener("input", () => { clearTimeout(soon); soon = setTimeout(() => this.#apply(form), 350); });
+        form.addEventListener("input", () => { clearTimeout(soon); soon = setTimeout(() => this.#apply(form, true), 350); });
+        form.addEventListener("change", () => { clearTimeout(soon); this.#apply(form, true); this.#typing = false; });
         this.#ending.signal.addEventListener("abort", () => clearTimeout(soon));
         this.form = form;
         return form;
@@ -489,12 +554,12 @@ class Live {
         this.pauseButton.setAttribute("aria-pressed", String(this.#paused));
     }
 
-    #apply(form) {
+    #apply(form, typing = false) {
         const data = new FormData(form);
         const params = new URLSearchParams();
         for (const [key, value] of data) if (String(value).trim()) params.set(key, String(value).trim());
         if (this.params.get("fate")) params.set("fate", this.params.get("fate"));
-        this.#filter(params);
+        this.#filter(params, typing);
     }
 
     #choose(name) {
@@ -509,14 +574,22 @@ class Live {
         this.#filter(new URLSearchParams());
     }
 
-    #filter(params) {
+    /** What one types is one step back, however many pauses one makes. */
+    #filter(params, typing = false) {
         if (String(params) === String(this.params)) return;
+        const address = `#/live${String(params) ? `?${params}` : ""}`;
+        if (typing && this.#typing) history.replaceState(history.state, "", address);
+        else {
+            this.#keep();
+            this.place = newPlace();
+            history.pushState({ place: this.place }, "", address);
+        }
+        this.#typing = typing;
         this.params = params;
         this.#waiting.length = 0;
         this.#missed = 0;
         this.#reading = false;
         this.#older = null;
-        history.replaceState(null, "", `#/live${String(params) ? `?${params}` : ""}`);
         for (const [name, { button }] of this.fates) button.setAttribute("aria-pressed", String(name === (params.get("fate") ?? "")));
         const used = FILTERS.filter(([key]) => params.get(key)).length;
         this.form.querySelector("summary").textContent = used ? `Filters (${used})` : "Filters";
