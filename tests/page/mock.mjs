@@ -149,7 +149,7 @@ function api(world, request, response, part, query) {
     if ([...query.keys()].some((key) => !known.includes(key))) return json(response, { error: "that is not asked for here" }, 400);
     const said = {
         events: () => (id ? without(one(world, id), world.slow || query.get("decisions") === "no") : page(world, query)),
-        incidents: () => (world.empty ? { incidents: [] } : incidents()),
+        incidents: () => (world.empty ? { incidents: [] } : world.incidents ? { incidents: world.incidents } : incidents()),
         destinations: () => (world.empty ? { destinations: [], dead_letters: [] } : world.destinations),
         feed: () => (world.empty ? { sources: [], totals: {} } : FEED),
         noise: () => (world.empty ? { buckets: [], rules: [], devices: [] } : noise(query.get("since"), world.fresh)),

@@ -4,7 +4,7 @@
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import { everyLook, faults, launch, open, shot } from "./browser.mjs";
-import { event, EVIL, SCRIPT } from "./world.mjs";
+import { event, EVIL, incidents, SCRIPT } from "./world.mjs";
 
 let browser;
 before(async () => (browser = await launch()));
@@ -498,8 +498,10 @@ describe("now", () => {
         assert.deepEqual(await page.locator(".silences form input").evaluateAll((all) => all.slice(0, 4).map((input) => input.value)), ["Harbour Office", "", "switch_offline", ""]);
         await page.getByRole("button", { name: "Silence DHCP fails" }).click();
         await page.getByText("As it stands this silences everything at this site").waitFor();
+        await page.getByLabel("Condition").fill("dhcp_failure");
+        await page.getByText("As it stands").waitFor({ state: "hidden" });
         await page.getByRole("button", { name: "Silence AP unreachable" }).first().click();
-        assert.equal(await page.getByText("As it stands this silences").count(), 0);
+        assert.ok(await page.getByText("As it stands this silences").isHidden());
         assert.equal(await page.getByLabel("Site").inputValue(), "Home");
         assert.equal(await page.getByLabel("Device").inputValue(), "ap-kitchen, ap-roof");
         assert.equal(await page.getByLabel("Condition").inputValue(), "ap_offline");
@@ -507,13 +509,56 @@ describe("now", () => {
         await page.getByLabel("Who are you?").fill("anna");
         await page.getByRole("button", { name: "Silence", exact: true }).click();
         await page.getByText("It is in force.").waitFor();
-        assert.deepEqual(mock.world.posted, { match: { site: "Home", device: ["ap-kitchen", "ap-roof"], condition: "ap_offline" }, until: "resolved", author: "anna", comment: "AP unreachable" });
+        const macs = incidents().incidents[0].subjects.map((s) => s.device_mac);
+        assert.deepEqual(mock.world.posted, { match: { site: "Home", device: macs.slice(0, 2), condition: "ap_offline" }, until: "resolved", author: "anna", comment: "AP unreachable: ap-kitchen, ap-roof" });
         const end = page.getByRole("button", { name: "End silence k3f9x2ab" });
         await end.click();
         assert.ok(mock.world.silences.some((s) => s.id === "k3f9x2ab"), "one press alone ends nothing");
         await end.click();
         await end.waitFor({ state: "detached" });
         assert.ok(!mock.world.silences.some((s) => s.id === "k3f9x2ab"));
+    });
+
+    const strange = (site, device, mac = null) => [{ id: "x1", rule: "Odd", severity: "warning", site, started: new Date().toISOString(), duration_ms: 1, told: [], state: "pending", why: null, condition: "ap_offline", type: "AP_DISCONNECTED", devices: 1,
+        subjects: [{ device, device_mac: mac, part: null, site, starts_at: new Date().toISOString(), ends_at: null }] }];
+    const odd = {
+        "a star": ["*", "*", { site: "/^\\*$/", device: "/^\\*$/" }],
+        "an expression": ["/x/", "/.*/", { site: "/^/x/$/", device: "/^/\\.\\*/$/" }],
+        "a list": ["A, B", "Smith, Bob", { site: "A, B", device: "Smith, Bob" }],
+    };
+    for (const [name, [site, device, match]] of Object.entries(odd)) {
+        on("#/live", { server: { canAct: true } }, `a silence of what is called like ${name} is of that alone`, async ({ page, mock }) => {
+            mock.world.incidents = strange(site, device);
+            await page.locator("nav").getByRole("link", { name: "Now" }).click();
+            await page.getByRole("button", { name: "Silence Odd" }).click();
+            await page.getByRole("button", { name: "Silence", exact: true }).click();
+            await page.getByText("It is in force.").waitFor();
+            assert.deepEqual(mock.world.posted.match, { ...match, condition: "ap_offline" });
+        });
+    }
+
+    on("#/live", { server: { canAct: true } }, "a silence of everywhere says so; what is written there is a pattern", async ({ page, mock }) => {
+        mock.world.incidents = strange(null, null);
+        await page.locator("nav").getByRole("link", { name: "Now" }).click();
+        await page.getByRole("button", { name: "Silence Odd" }).click();
+        await page.getByText("As it stands this silences this everywhere, at every site.").waitFor();
+        await page.getByLabel("Site", { exact: true }).fill("Home*");
+        await page.getByText("As it stands").waitFor({ state: "hidden" });
+        await page.getByLabel("Site", { exact: true }).fill("*");
+        await page.getByText("As it stands this silences this everywhere").waitFor();
+        await page.getByLabel("Condition").fill("");
+        await page.getByText("As it stands this silences everything there is.").waitFor();
+        await page.getByRole("button", { name: "Silence", exact: true }).click();
+        await page.getByText("It is in force.").waitFor();
+        assert.deepEqual(mock.world.posted.match, { site: "*" });
+    });
+
+    on("#/live", {}, "what concerns a site leads to that site", async ({ page, mock }) => {
+        mock.world.incidents = strange("Lab", null);
+        await page.locator("nav").getByRole("link", { name: "Now" }).click();
+        await page.getByRole("link", { name: "its site" }).click();
+        await rows(page).first().waitFor();
+        assert.equal(new URL(page.url()).hash, "#/live?site=Lab");
     });
 
     on("#/now", { server: { canAct: true } }, "an empty silence is not made by accident", async ({ page, mock }) => {

@@ -44,7 +44,7 @@ async function route(byPerson) {
     const { view, id, params } = asked();
     const mine = ++turn;
     waits = false;
-    await load(view).catch(() => {});
+    await load(view).catch((error) => console.error(error));
     if (mine !== turn) return;
     current?.leave?.();
     const main = document.getElementById("main");

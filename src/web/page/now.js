@@ -5,7 +5,7 @@ import { ask, me } from "./api.js";
 import { el, fact, foreign, icon, spell, table, trouble, words } from "./dom.js";
 import { severity } from "./fates.js";
 import { plain } from "./markup.js";
-import { silences } from "./silences.js";
+import { exact, silences } from "./silences.js";
 import { asText, number, plural } from "./text.js";
 import { lasting, since, tick, time } from "./time.js";
 
@@ -132,12 +132,12 @@ function affected(subjects, more) {
 function incident(one) {
     const [sign, word] = STATES[one.state] ?? ["dot", asText(one.state)];
     const subjects = distinct(one.subjects ?? []);
-    const list = el("ul", { class: "subjects" }, subjects.slice(0, SUBJECTS).map(subject));
+    const list = el("ul", { class: "subjects" }, subjects.slice(0, SUBJECTS).map((s) => subject(s, one.site)));
     const left = subjects.length - SUBJECTS;
     const more = left > 0 && el("button", { type: "button", class: "small" }, `Show ${number(left)} more`);
     if (more) {
         more.addEventListener("click", () => {
-            list.append(...subjects.slice(SUBJECTS).map(subject));
+            list.append(...subjects.slice(SUBJECTS).map((s) => subject(s, one.site)));
             more.remove();
         });
     }
@@ -157,11 +157,13 @@ function incident(one) {
         subjects.length ? [list, more, one.more ? el("p", { class: "quiet" }, `and ${number(one.more)} more that are not listed`) : null] : null);
 }
 
-function subject(one) {
-    const name = one.device ?? one.device_mac ?? "its site";
+function subject(one, of) {
+    const site = one.site ?? of;
+    const name = one.device ?? one.device_mac ?? (site ? "its site" : "all sites");
+    const found = who(one) ? { device: one.device_mac ?? one.device } : site ? { site } : {};
     return el("li", { class: one.ends_at ? "over" : null },
         icon(one.ends_at ? "fine" : "dot"), " ",
-        el("a", { href: `#/live?${new URLSearchParams({ device: name })}` }, foreign(name, { max: 80 })),
+        el("a", { href: `#/live?${new URLSearchParams(found)}` }, foreign(name, { max: 80 })),
         one.part ? [" ", el("code", {}, foreign(one.part, { max: 60 }))] : null,
         one.times > 1 ? el("span", { class: "quiet" }, ` ${number(one.times)} times,`) : null,
         el("span", { class: "quiet" }, one.ends_at ? [" back ", since(one.ends_at)] : one.starts_at ? [" since ", time(one.starts_at)] : null));
@@ -170,17 +172,26 @@ function subject(one) {
 /** The most devices a silence names where it could name their site. */
 const NAMED = 20;
 
-/** What a silence of this incident would be about: as the links in messages, what is wrong with whom; the site where they are too many. */
+/**
+ * What a silence of this incident would be about: as the links in messages, what is wrong with whom; the site where they are too
+ * many. `exactly`: what the names that are shown stand for, since a name may read as a pattern.
+ */
 function about(one) {
     const subjects = one.subjects ?? [];
     const lasting = subjects.some((s) => !s.ends_at) ? subjects.filter((s) => !s.ends_at) : subjects;
-    const names = [...new Set(lasting.map((s) => s.device ?? s.device_mac))];
+    const devices = [...new Map(lasting.map((s) => [who(s), s])).values()];
     const sites = new Set(subjects.map((s) => s.site ?? one.site ?? ""));
     const kind = { condition: asText(one.condition), type: one.condition ? "" : asText(one.type) };
     // Without what is wrong, their site alone would be silenced with all it has.
     const most = kind.condition || kind.type ? NAMED : Infinity;
-    const each = names.length > 0 && !names.includes(null) && !names.includes(undefined) && !one.more && names.length <= most;
-    return { ...kind, site: sites.size <= 1 ? (one.site ?? "") : "", device: each || most === Infinity ? names.filter(Boolean).join(", ") : "", comment: asText(one.rule) };
+    const each = devices.length > 0 && devices.every(who) && !one.more && devices.length <= most;
+    const named = each || most === Infinity ? devices.filter(who) : [];
+    const site = sites.size <= 1 ? (one.site ?? "") : "";
+    const names = named.map((s) => s.device ?? s.device_mac).join(", ");
+    return {
+        ...kind, site, device: names, comment: [asText(one.rule), names && names.length < 200 ? names : null].filter(Boolean).join(": "),
+        exactly: { site: site ? [exact(site)] : [], device: named.map((s) => s.device_mac ?? exact(s.device)), condition: kind.condition ? [exact(kind.condition)] : [], type: kind.type ? [exact(kind.type)] : [] },
+    };
 }
 
 const HEALTH = { ok: "fine", paused: "pause", refuses: "bad", fails: "bad", gone: "off" };

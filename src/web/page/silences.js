@@ -1,7 +1,7 @@
 // Silences: those in force, making one, ending one.
 
 import { ask, me } from "./api.js";
-import { el, foreign, icon, say, trouble } from "./dom.js";
+import { el, foreign, icon, say, spell, trouble } from "./dom.js";
 import { asText, number, plural } from "./text.js";
 import { since } from "./time.js";
 
@@ -91,6 +91,18 @@ function maker(done) {
     const all = el("input", { type: "checkbox", name: "all" });
     const button = el("button", { type: "submit" }, "Silence");
     const note = el("div", { role: "status" });
+    /** What was offered: the text of a field, and the values it stands for as long as nobody changes it. */
+    let offered = {};
+    const meant = el("p", { class: "quiet", hidden: true }, "Sites and devices are meant exactly as they are. In what you write, ", el("code", {}, "*"), " stands for anything.");
+    const width = el("p", { class: "explain", role: "status", hidden: true });
+    const measure = () => {
+        const asked = request(new FormData(form), offered);
+        const wide = asked.match && tooWide(asked.match);
+        width.hidden = !wide;
+        const said = wide ? `As it stands this silences ${wide}.` : "";
+        if (width.dataset.said !== said) width.replaceChildren(icon("look"), el("span", {}, spell(said)));
+        width.dataset.said = said;
+    };
     const fields = el("fieldset", {},
         el("legend", { class: "hidden" }, "What to silence, and for how long"),
         el("div", { class: "fields" },
@@ -99,21 +111,23 @@ function maker(done) {
             el("label", {}, "How long", lasts), own,
             input("author", "Who are you?", { maxlength: 80 }), input("comment", "Why?", { wide: true, maxlength: 500 })),
         el("label", { class: "check" }, all, " Everything, whatever it is"),
-        button, note);
+        meant, width, button, note);
     const why = el("p", { class: "explain" }, icon("look"),
         el("span", {}, "This page may only look. Silence from a terminal (", el("code", {}, "foghorn silence add"), "), or by the links in messages."));
     const form = el("form", { "aria-label": "Make a silence" }, fields);
     const box = el("details", { class: "maker" }, el("summary", {}, "Make a silence"), why, form);
+    form.addEventListener("input", measure);
     form.addEventListener("submit", async (event) => {
         event.preventDefault();
-        const asked = request(new FormData(form));
+        const asked = request(new FormData(form), offered);
         if (asked.problem) return note.replaceChildren(trouble({ message: asked.problem }));
         button.disabled = true;
         try {
             const made = await ask("silences", { method: "POST", body: asked });
             note.replaceChildren(el("p", { class: "well" }, icon("fine"), made.over ? "Nothing it matches is open: it was over at once." : "It is in force."));
             form.reset();
-            own.hidden = true;
+            offered = {};
+            own.hidden = meant.hidden = width.hidden = true;
             done();
         } catch (error) {
             note.replaceChildren(trouble(error));
@@ -129,19 +143,44 @@ function maker(done) {
         offer: (about) => {
             box.open = true;
             for (const [name, value] of Object.entries(about)) if (form.elements[name]) form.elements[name].value = value;
-            const whole = about.site && !about.device && !about.condition && !about.type;
-            note.replaceChildren(whole ? el("p", { class: "quiet" }, "As it stands this silences everything at this site: say a condition, a type or devices, too.") : "");
+            offered = Object.fromEntries(Object.entries(about.exactly).map(([name, values]) => [name, { text: form.elements[name].value.trim(), values }]));
+            meant.hidden = !about.site && !about.device;
+            note.replaceChildren();
+            measure();
             box.scrollIntoView({ block: "nearest" });
             form.elements.site.focus();
         },
     };
 }
 
-/** What the API is asked, from what the form says; or what is wrong with it. */
-export function request(data) {
+/** A value of `match` that fits this text alone: one with a star, or between slashes, would read as a pattern. */
+export function exact(text) {
+    const value = asText(text);
+    const isPattern = value.includes("*") || (value.length > 1 && value.startsWith("/") && value.endsWith("/"));
+    return isPattern ? `/^${value.replace(/[.*+?^${}()|[\]\\]/g, "\\$&")}$/` : value;
+}
+
+/** What a silence reaches that names neither a device nor what is wrong at a place; or nothing. */
+function tooWide(match) {
+    const anything = (values) => [values].flat().some((value) => /^\*+$|^\/(\.\*|\^|\$|\.)?\/$/.test(value));
+    const says = (key) => match[key] !== undefined && !anything(match[key]);
+    if (says("device")) return null;
+    const what = says("condition") || says("type");
+    if (what && says("site")) return null;
+    if (what) return "this everywhere, at every site";
+    return says("site") ? "everything at this site: say a condition, a type or devices, too" : "everything there is";
+}
+
+/** What the API is asked, from what the form says; or what is wrong with it. `offered`: what unchanged fields stand for. */
+export function request(data, offered = {}) {
     const said = (name) => String(data.get(name) ?? "").trim();
     const match = {};
     for (const field of ["site", "device", "condition", "type"]) {
+        const { text, values: exactly } = offered[field] ?? {};
+        if (text && said(field) === text) {
+            match[field] = exactly.length > 1 ? exactly : exactly[0];
+            continue;
+        }
         const values = said(field).split(",").map((v) => v.trim()).filter(Boolean);
         if (values.length) match[field] = values.length > 1 && field === "device" ? values : said(field);
     }
