@@ -701,6 +701,34 @@ describe("what means harm", () => {
         });
     }
 
+    for (const width of [1280, 375]) {
+        on("#/live", { viewport: { width, height: 800 }, server: { canAct: true } }, `letters under piles of marks keep to their line (${width} px)`, async ({ page, mock }) => {
+            const piled = `Z${"\u0336\u0327\u0489".repeat(300)}`;
+            await rows(page).first().waitFor();
+            mock.send("event", { ...event(9_001), site: piled, device: piled, text: piled, type: piled, rules: [piled] });
+            mock.send("event", { ...event(9_002), site: piled, device: null, device_mac: null, text: "กี่ số ḗ נִקּוּד", rules: [] });
+            const row = page.locator("li[data-id='9001.0']");
+            await row.waitFor();
+            assert.match(await row.locator(".type").textContent(), /^Z[\u0336\u0327\u0489]{4}\d+ marks…$/);
+            assert.equal(await page.locator("li[data-id='9002.0'] .says .unseen").count(), 0, "letters of people's languages stay as they are");
+            const long = (li) => li.evaluate((node) => [...node.querySelectorAll("*")].some((part) => part.scrollHeight > 300));
+            assert.ok(!(await long(row)));
+            await unhurt(page);
+            mock.world.incidents = [{ id: "x", rule: piled, severity: "warning", site: piled, started: new Date().toISOString(), duration_ms: 1, told: [], state: "pending", why: piled, condition: piled, devices: 1, subjects: [{ device: piled, device_mac: null, site: piled }] }];
+            await page.locator("nav").getByRole("link", { name: "Now" }).click();
+            await page.locator(".incidents .card .unseen").first().waitFor();
+            await unhurt(page);
+        });
+    }
+
+    on("#/now", { viewport: { width: 360, height: 740 } }, "on a phone what a destination does is not cut off", async ({ page, mock }) => {
+        Object.assign(mock.world.destinations.destinations[2], { paused_until: new Date(Date.now() + 3_573_000).toISOString() });
+        const state = page.locator(".destinations .state", { hasText: "tries again" }).last();
+        await state.waitFor();
+        const [inside, box] = await state.evaluate((node) => [node.getBoundingClientRect().right, node.closest(".scroll").getBoundingClientRect().right]);
+        assert.ok(inside <= box, `${inside} > ${box}`);
+    });
+
     on("#/live", {}, "in the address is nothing either", async ({ page, mock, wrong }) => {
         for (const hash of [`#/event/${encodeURIComponent("../../silences")}`, "#/event/%E0%A4%A", `#/live?q=${encodeURIComponent(SCRIPT)}`, "#/__proto__", "#/constructor/x"]) {
             await page.evaluate((to) => (location.hash = to), hash);

@@ -49,17 +49,18 @@ export function foreign(value, { max = 200, tag = "bdi", ...props } = {}) {
     const text = asText(value);
     const shown = cut(text, max);
     const node = el(tag, props);
-    for (const part of parts(shown)) node.append(part.code === undefined ? part.text : spelt(part));
+    node.append(...spell(shown));
     if (shown.length < text.length) node.append("…");
     return node;
 }
 
 /** The nodes of a foreign text, without an element around them. */
 export function spell(text) {
-    return parts(text).map((part) => (part.code === undefined ? document.createTextNode(part.text) : spelt(part)));
+    return parts(text).map((part) => (part.text === undefined ? spelt(part) : document.createTextNode(part.text)));
 }
 
-function spelt({ code, char }) {
+function spelt({ code, char, marks }) {
+    if (marks) return el("span", { class: "unseen", title: "marks upon the letter before" }, `${marks} marks`);
     const word = { "\n": "\\n", "\r": "\\r", "\t": "\\t" }[char];
     return el("span", { class: "unseen", title: `a character one cannot see: ${codeName(code)}` }, word ?? codeName(code));
 }

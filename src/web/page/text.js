@@ -6,7 +6,10 @@ const UNSEEN =
     "\\u00ad\\u034f\\u061c\\u115f\\u1160\\u17b4\\u17b5\\u180b-\\u180f\\u200b-\\u200f\\u2028-\\u202e\\u2060-\\u206f\\u3164\\ufe00-\\ufe0f\\ufeff" +
     "\\uffa0\\ufff0-\\ufffb\\u{e0000}-\\u{e0fff}";
 const HIDDEN = new RegExp(`[${CONTROLS}${UNSEEN}]`, "u");
-const EACH_HIDDEN = new RegExp(`[${CONTROLS}${UNSEEN}]`, "gu");
+// No script puts so many upon one letter.
+const PILE = /^[\p{Mn}\p{Me}]{2,}$/u;
+const PILED = /[\p{Mn}\p{Me}]{6}/u;
+const EACH_HIDDEN = new RegExp(`(?<=[\\p{Mn}\\p{Me}]{4})[\\p{Mn}\\p{Me}]{2,}|[${CONTROLS}${UNSEEN}]`, "gu");
 // A look-alike switch after an emoji: it belongs there.
 const HARMLESS = /^[\ufe0e\ufe0f]$/;
 
@@ -17,16 +20,19 @@ export function cut(text, max) {
     return text.slice(0, end);
 }
 
-/** The parts of a text: `{text}` as it is, or `{code}` for a character one could not see. */
+/**
+ * The parts of a text: `{text}` as it is, `{code}` for a character one could not see, or `{marks}`: so many more of those that are
+ * put upon a letter, in a pile that would reach over what stands around it.
+ */
 export function parts(text) {
-    if (!HIDDEN.test(text)) return [{ text }];
+    if (!HIDDEN.test(text) && !PILED.test(text)) return [{ text }];
     const found = [];
     let from = 0;
     for (const match of text.matchAll(EACH_HIDDEN)) {
         const char = match[0];
         if (HARMLESS.test(char)) continue;
         if (match.index > from) found.push({ text: text.slice(from, match.index) });
-        found.push({ code: char.codePointAt(0), char });
+        found.push(PILE.test(char) ? { marks: [...char].length, char } : { code: char.codePointAt(0), char });
         from = match.index + char.length;
     }
     if (from < text.length) found.push({ text: text.slice(from) });
