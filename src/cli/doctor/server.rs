@@ -166,6 +166,10 @@ pub(super) async fn running(dir: PathBuf, now: Timestamp) -> Vec<Finding> {
     };
     let mut findings = match ask(address, "readyz", Some(&token)).await {
         Ok((StatusCode::OK, _)) => vec![Finding::ok("server", format!("{address} is ready"))],
+        Ok((StatusCode::SERVICE_UNAVAILABLE, text)) if text.contains("stored") => {
+            let help = "make room on its disk: until then posts are answered 503";
+            vec![Finding::problem("server", text.trim(), help)]
+        }
         Ok((StatusCode::SERVICE_UNAVAILABLE, _)) => {
             let help = "wait: it takes posts meanwhile";
             vec![Finding::warning("server", "it still judges what came before its start", help)]
