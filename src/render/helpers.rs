@@ -176,7 +176,7 @@ fn names(
             let since = since.then(|| began(item, is_plain(registry))).flatten().unwrap_or_default();
             let changes = changes.then(|| changed(item)).flatten().unwrap_or_default();
             let kinds = item.get("kinds").and_then(Value::as_str);
-            let note = item.get("note").and_then(Value::as_str).filter(|_| notes);
+            let note = item.get("note").and_then(Value::as_str).filter(|note| notes && !name.contains(note));
             let beside: Vec<String> =
                 [kinds, note].into_iter().flatten().map(|text| escape(&markup::cut(text, 120))).collect();
             let beside = if beside.is_empty() { String::new() } else { format!(" ({})", beside.join(", ")) };
