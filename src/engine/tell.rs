@@ -422,18 +422,26 @@ impl Engine {
             Cause::Change | Cause::Stale | Cause::Stable => Vec::new(),
         };
         let over = !self.members(id).any(|a| a.lasting && a.is_alive());
-        let reason = match (news.is_empty(), ends.is_empty()) {
-            (false, _) if self.is_absence(&incident.rule) => Reason::Absent,
-            (false, _) if incident.told.contains(name) => Reason::NewEvents,
-            (false, _) => Reason::First,
-            (true, false) if cause == Cause::Stale => Reason::Stale,
-            (true, false) if over => Reason::Resolved,
-            (true, false) => Reason::Recovered,
-            (true, true) => Reason::Repeat,
+        let begins = match incident.told.contains(name) {
+            _ if self.is_absence(&incident.rule) => Reason::Absent,
+            true => Reason::NewEvents,
+            false => Reason::First,
         };
-        let mut parts = vec![Part { reason, news, ends, still }];
-        parts.push(Part { reason: Reason::Flapping, news: flapping, ends: Vec::new(), still: Vec::new() });
-        parts.push(Part { reason: Reason::Stable, news: Vec::new(), ends: stable, still: Vec::new() });
+        let ended = match over {
+            _ if cause == Cause::Stale => Reason::Stale,
+            true => Reason::Resolved,
+            false => Reason::Recovered,
+        };
+        let part = |reason, news, ends, still| Part { reason, news, ends, still };
+        let none = Vec::new;
+        // What begins and what ends are two messages of one time: whoever looks for ends by their reason finds each.
+        let mut parts = vec![
+            part(begins, news, none(), none()),
+            part(ended, none(), ends, none()),
+            part(Reason::Repeat, none(), none(), still),
+            part(Reason::Flapping, flapping, none(), none()),
+            part(Reason::Stable, none(), stable, none()),
+        ];
         parts.retain(|part| part.alerts().next().is_some());
         parts
     }
