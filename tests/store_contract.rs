@@ -706,6 +706,55 @@ fn the_store_agrees_with_a_model_across_crashes() {
         .unwrap();
 }
 
+/// How many bytes these files of a folder take.
+fn bytes(dir: &Path, name: &str) -> u64 {
+    let files = std::fs::read_dir(dir).unwrap().map(Result::unwrap);
+    files
+        .filter(|file| file.file_name().to_string_lossy().contains(name))
+        .map(|file| file.metadata().unwrap().len())
+        .sum()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_log_stays_short_beside_a_writer_that_never_pauses_and_all_files_within_retention() {
+    const SIZE: u64 = 32 << 20;
+    let dir = tempfile::tempdir().unwrap();
+    let retention = Retention { age: Duration::from_secs(86_400), size: SIZE };
+    let store = Sqlite::open(dir.path(), Clock::system(), retention).unwrap();
+    let callers: Vec<_> = (0..8)
+        .map(|_| {
+            let store = store.clone();
+            tokio::spawn(async move {
+                for _ in 0..200 {
+                    store.append(post("x".repeat(30_000))).await.unwrap();
+                }
+            })
+        })
+        .collect();
+    let mut longest = 0;
+    while !callers.iter().all(tokio::task::JoinHandle::is_finished) {
+        longest = longest.max(bytes(dir.path(), "foghorn.db-wal"));
+        tokio::task::yield_now().await;
+    }
+    println!("a log of {} MiB at most", longest >> 20);
+    assert!(longest <= 16 << 20, "{longest}");
+    let last = store.last();
+    // What the search takes is room as well.
+    for n in 0..20_i64 {
+        let words = |id: i64| (0..20).map(|word| format!("{:x}", (id * 20 + word) * 7_919)).collect();
+        let docs = (n * 1_000 + 1..=n * 1_000 + 1_000).map(|id| Doc { id: EventId(id), words: words(id) }).collect();
+        store.index(docs, EventId(n * 1_000 + 1_000)).await.unwrap();
+    }
+    let beside = bytes(dir.path(), "search");
+    store.commit(Step { snapshot: Some([].into()), ..step(last.0, vec![]) }).await.unwrap();
+    store.retain(Timestamp::from_millis(0)).await.unwrap();
+    drop(store);
+    let all = bytes(dir.path(), "");
+    println!("{} MiB of {}, {} of them the search's", all >> 20, SIZE >> 20, beside >> 20);
+    assert!(beside > 4 << 20, "the search is big enough to matter: {beside}");
+    assert!(all <= SIZE * 5 / 4, "{all}");
+}
+
 /// Run by hand on a small file system: `FULL=/mnt/2m cargo test --test store_contract -- --ignored full_disk`.
 #[tokio::test]
 #[ignore = "needs a file system of a few MiB in FULL"]

@@ -181,7 +181,8 @@ pub enum Fate {
 pub struct Retention {
     /// Nothing older than this in journal time.
     pub age: Duration,
-    /// Not more than this many bytes of database; dead letters are kept until `age` all the same.
+    /// Not more than this many bytes of files, with the log and the index of the search; dead letters are kept until `age` all
+    /// the same.
     pub size: u64,
 }
 

@@ -200,10 +200,18 @@ pub(super) fn connect(path: &Path, cache: i64) -> rusqlite::Result<Connection> {
     connection.pragma_update(None, "synchronous", "FULL")?;
     // Checkpoints are the other thread's; this back-stop bounds the log of a writer that never pauses.
     connection.pragma_update_and_check(None, "wal_autocheckpoint", 8_192, |row| row.get::<_, i64>(0))?;
-    connection.pragma_update_and_check(None, "journal_size_limit", 64 << 20, |row| row.get::<_, i64>(0))?;
+    connection.pragma_update_and_check(None, "journal_size_limit", 4 << 20, |row| row.get::<_, i64>(0))?;
     connection.pragma_update(None, "cache_size", -cache)?;
     connection.set_prepared_statement_cache_capacity(32);
     Ok(connection)
+}
+
+/// Gives so many free pages back to the disk. Each step of the statement frees one: it is stepped to its end.
+pub(super) fn give_back(connection: &Connection, pages: i64) -> rusqlite::Result<()> {
+    let mut statement = connection.prepare(&format!("PRAGMA incremental_vacuum({pages})"))?;
+    let mut steps = statement.query([])?;
+    while steps.next()?.is_some() {}
+    Ok(())
 }
 
 /// A connection that only reads.

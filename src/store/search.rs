@@ -12,9 +12,12 @@ use std::time::Duration;
 use rusqlite::{Connection, OptionalExtension};
 
 use super::events::{Doc, EventId, Term};
+use super::rows;
 
 /// The form of the file this release writes; any other is made again.
-const VERSION: i64 = 1;
+const VERSION: i64 = 2;
+/// Free pages left in the file: 1 MiB.
+const SPARE_PAGES: i64 = 128;
 /// Events in one index.
 const EVENTS: i64 = if cfg!(test) { 50 } else { 100_000 };
 
@@ -39,7 +42,7 @@ impl Search {
                 }
                 writer.execute_batch(
                     "BEGIN; CREATE TABLE parts (first INTEGER PRIMARY KEY, last INTEGER NOT NULL, docs INTEGER NOT NULL) STRICT;
-                     PRAGMA user_version = 1; COMMIT;",
+                     PRAGMA user_version = 2; COMMIT;",
                 )?;
             } else if version != VERSION {
                 return Ok(None);
@@ -113,6 +116,11 @@ impl Search {
             transaction.execute_batch(&format!("DROP TABLE e{gone}; DELETE FROM parts WHERE first = {gone}"))?;
         }
         transaction.commit()?;
+        // What a dropped index leaves is room on the disk again.
+        let free: i64 = connection.pragma_query_value(None, "freelist_count", |row| row.get(0))?;
+        if free > SPARE_PAGES {
+            rows::give_back(&connection, free - SPARE_PAGES)?;
+        }
         self.indexed.store(upto.0.max(known), Ordering::Release);
         Ok(())
     }
@@ -160,9 +168,11 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
     let connection = Connection::open(path)?;
     connection.busy_timeout(Duration::from_secs(5))?;
     connection.pragma_update(None, "page_size", 8_192)?;
+    connection.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
     connection.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get::<_, String>(0))?;
     connection.pragma_update(None, "synchronous", "NORMAL")?;
-    connection.pragma_update_and_check(None, "journal_size_limit", 16 << 20, |row| row.get::<_, i64>(0))?;
+    connection.pragma_update_and_check(None, "journal_size_limit", 4 << 20, |row| row.get::<_, i64>(0))?;
+    connection.pragma_update_and_check(None, "wal_autocheckpoint", 512, |row| row.get::<_, i64>(0))?;
     connection.pragma_update(None, "cache_size", -2_048)?;
     Ok(connection)
 }

@@ -15,7 +15,7 @@ use super::events::{Doc, EventId, EventRow, Noise, Past, RowQuery, Rows, SentMes
 use super::files::Folder;
 use super::rows::{self, Entry, problem};
 use super::search::Search;
-use super::writer::{Group, Job, NewMessage, NewStep, Shared, Writer, checkpoint};
+use super::writer::{Group, Job, NewMessage, NewStep, Shared, Writer, beside, checkpoint};
 use super::{
     DeadLetter, Delivery, DeliveryId, EVENTS_LOOKED_AT, Error, MessageFates, Recovered, Result, Retention, Settlement,
     Step, Store, past,
@@ -24,7 +24,7 @@ use crate::clock::{Clock, JournalClock};
 use crate::model::{Journaled, Message, Name, Record, Seq, Timestamp};
 
 /// The file of the search, beside the database.
-const SEARCH: &str = "search.db";
+pub(super) const SEARCH: &str = "search.db";
 /// A search that took so long gives what it has found: who asks may go on from there.
 const ENOUGH: Duration = Duration::from_millis(80);
 /// A start waits for so long until every page was looked at: of the usual database that takes less than half of it. A bigger one
@@ -40,6 +40,7 @@ pub struct Sqlite {
 }
 
 struct Inner {
+    path: PathBuf,
     clock: JournalClock,
     retention: Retention,
     shared: Arc<Shared>,
@@ -146,6 +147,7 @@ impl Sqlite {
         let (jobs, stop) = (Some(jobs), Some((stop, stop_looking)));
         let (past, sums, search) = (Arc::new(Mutex::new(past)), Arc::new(Mutex::new(sums)), Arc::new(search));
         let inner = Inner {
+            path,
             clock,
             retention,
             shared,
@@ -175,7 +177,8 @@ impl Sqlite {
     /// When the store cannot write.
     pub async fn retain(&self, now: Timestamp) -> Result<()> {
         let retention = self.inner.retention;
-        while self.write(0, move |group| group.retain(retention, now)).await? > 0 {}
+        let beside = beside(&self.inner.path);
+        while self.write(0, move |group| group.retain(retention, beside, now)).await? > 0 {}
         Ok(())
     }
 

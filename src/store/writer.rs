@@ -23,6 +23,10 @@ const RETAIN_ROWS: i64 = 1_000;
 /// Free pages left in the file for what comes next: 4 MiB.
 const SPARE_PAGES: i64 = 512;
 
+/// The log is put away when it is longer: again after as much more, or so long.
+const LOG_BYTES: u64 = 4 << 20;
+const LOG_EVERY: Duration = Duration::from_millis(250);
+
 /// Answers a caller once its group is durable, or not.
 type Answer = Box<dyn FnOnce(Result<()>) + Send>;
 
@@ -266,8 +270,9 @@ impl Group<'_> {
         Ok(())
     }
 
-    /// Removes one chunk of what retention allows. Gives the rows removed and pages given back.
-    pub(super) fn retain(&mut self, retention: Retention, now: Timestamp) -> Result<i64> {
+    /// Removes one chunk of what retention allows. `beside`: how many bytes the other files take. Gives the rows removed and
+    /// pages given back.
+    pub(super) fn retain(&mut self, retention: Retention, beside: u64, now: Timestamp) -> Result<i64> {
         let number = |sql: &str, param: i64| -> Result<Option<i64>> {
             self.connection
                 .prepare_cached(sql)
@@ -288,8 +293,11 @@ impl Group<'_> {
             "DELETE FROM outbox WHERE id IN (SELECT id FROM outbox WHERE state IN (1, 2, 3, 4) AND settled_at < ?1 LIMIT ?2)",
             (horizon, RETAIN_ROWS),
         )?);
-        let used = (pages("page_count")? - pages("freelist_count")?) * pages("page_size")?;
-        if gone == 0 && used > int(retention.size) {
+        let free = pages("freelist_count")?;
+        let used = (pages("page_count")? - free + free.min(SPARE_PAGES)) * pages("page_size")?;
+        // However much the others take, some of the past is kept.
+        let room = retention.size.saturating_sub(beside).max(retention.size / 4);
+        if gone == 0 && used > int(room) {
             // The oldest first: a chunk of entries, and the messages settled by then.
             let by = number("SELECT max(at) FROM journal WHERE seq <= ?1", upto)?;
             gone += removed(self.execute("DELETE FROM journal WHERE seq <= ?1", [upto])?);
@@ -308,13 +316,26 @@ impl Group<'_> {
         )?);
         let free = pages("freelist_count")?;
         if free > SPARE_PAGES {
-            // Through `execute_batch`, which steps to the end: a single step frees one page only.
-            let sql = format!("PRAGMA incremental_vacuum({})", (free - SPARE_PAGES).min(SPARE_PAGES));
-            self.connection.execute_batch(&sql).map_err(|e| problem(&e))?;
+            rows::give_back(self.connection, (free - SPARE_PAGES).min(SPARE_PAGES)).map_err(|e| problem(&e))?;
             gone += free - pages("freelist_count")?;
         }
         Ok(gone)
     }
+}
+
+/// What the files beside the database take: its log, and the index of the search with its own.
+pub(super) fn beside(database: &std::path::Path) -> u64 {
+    let length = |path: &std::path::Path| std::fs::metadata(path).map_or(0, |meta| meta.len());
+    let search = database.with_file_name(super::sqlite::SEARCH);
+    // A log that is long for a moment is no reason to remove anything for good.
+    let logs = length(&log_of(database)).min(2 * LOG_BYTES) + length(&log_of(&search)).min(2 * LOG_BYTES);
+    length(&search) + logs
+}
+
+fn log_of(database: &std::path::Path) -> PathBuf {
+    let mut name = database.as_os_str().to_owned();
+    name.push("-wal");
+    PathBuf::from(name)
 }
 
 /// The writer thread's state.
@@ -336,6 +357,7 @@ impl Writer {
         let mut waiting = VecDeque::new();
         let mut retained = self.clock.now();
         let mut retaining = false;
+        let (log, mut shortened) = (log_of(&self.path), (retained, 0));
         loop {
             if waiting.is_empty() {
                 if retaining {
@@ -365,6 +387,14 @@ impl Writer {
                 self.group(&mut waiting);
             }
             let now = self.clock.now();
+            let length = std::fs::metadata(&log).map_or(0, |meta| meta.len());
+            let (when, before) = shortened;
+            if length <= LOG_BYTES {
+                shortened.1 = 0;
+            } else if length >= before + LOG_BYTES || now.since(when) >= LOG_EVERY {
+                shortened = (now, length);
+                self.shorten_log();
+            }
             if now.since(retained) >= RETAIN_EVERY {
                 (retained, retaining) = (now, true);
             }
@@ -435,10 +465,20 @@ impl Writer {
         }
     }
 
+    /// Puts away what the other thread has left of the log: beside a writer that never pauses it is never done. The next
+    /// transaction begins the log anew.
+    fn shorten_log(&mut self) {
+        if let Some(connection) = &self.connection
+            && let Err(e) = connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))
+        {
+            tracing::warn!(error = %e, "a checkpoint failed; the next one will do its work");
+        }
+    }
+
     /// One chunk. Whether there may be more.
     fn retain(&mut self, now: Timestamp) -> bool {
-        let retention = self.retention;
-        self.transaction(|group| group.retain(retention, now)).is_ok_and(|gone| gone > 0)
+        let (retention, beside) = (self.retention, beside(&self.path));
+        self.transaction(|group| group.retain(retention, beside, now)).is_ok_and(|gone| gone > 0)
     }
 }
 

@@ -175,7 +175,7 @@ fn a_line_rises_as_it_does() {
 #[ignore = "the long form: as long as FOGHORN_SOAK says"]
 async fn an_hour_at_200_events_a_second_takes_no_more_memory_and_no_more_room() {
     const PACE: usize = 200;
-    /// The files: the journal's 64 MiB, what SQLite keeps free in it, its log, and the index of the search.
+    /// All files together, in MiB.
     const RETAINED: u64 = 64;
     let seconds: usize = std::env::var("FOGHORN_SOAK").ok().map_or(60, |n| n.parse().unwrap());
     let step = if seconds >= 600 { 60 } else { (seconds / 10).max(1) };
@@ -188,12 +188,11 @@ async fn an_hour_at_200_events_a_second_takes_no_more_memory_and_no_more_room() 
     ))
     .await;
     let (mut made, mut points, mut posted) = (Made::default(), Vec::new(), 0);
-    if seconds >= 600 {
-        let day = Arc::new(made.posts(11_000, 100));
-        let run = load(&foghorn.address, 4, None, &day).await;
-        assert_eq!(run.accepted(), 11_000, "every post is answered 200");
-        judged(&foghorn).await;
-    }
+    // More than may be kept comes first, also in a short run.
+    let day = if seconds >= 600 { 11_000 } else { 1_500 };
+    let run = load(&foghorn.address, 4, None, &Arc::new(made.posts(day, 100))).await;
+    assert_eq!(run.accepted(), day, "every post is answered 200");
+    judged(&foghorn).await;
     let begun = Instant::now();
     for _ in 0..seconds / step {
         let posts = Arc::new(made.posts(PACE * step, 1));
@@ -229,8 +228,7 @@ async fn an_hour_at_200_events_a_second_takes_no_more_memory_and_no_more_room() 
     assert!(rise(&late) <= most_rise, "memory rises: {late:?}");
     let most_rss = points.iter().map(|(rss, _)| *rss).fold(0.0, f64::max);
     assert!(most_rss <= 256.0, "{most_rss} MiB");
-    // The database; its log, which may grow to the same 64 MiB while somebody reads; and the index of the search with what
-    // SQLite keeps free.
-    assert!(most_room <= RETAINED as f64 * 2.0 + 32.0, "{most_room} MiB for {RETAINED}");
+    // Retention looks every 30 s, and a log is as long as somebody reads.
+    assert!(most_room <= RETAINED as f64 * 1.25, "{most_room} MiB for {RETAINED}");
     foghorn.stop().await;
 }
