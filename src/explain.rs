@@ -16,7 +16,7 @@ mod story;
 pub(crate) use nearest::near;
 pub use nearest::nearest_text;
 pub(crate) use story::moment;
-pub use story::{Chapter, Question, Story};
+pub use story::{Chapter, Known as KnownEvent, Question, Story};
 
 /// One decision as people read it.
 #[derive(Clone, Debug, PartialEq)]

@@ -237,6 +237,24 @@ impl Fold {
         self.engine.incidents(limit)
     }
 
+    /// The newest number that was given to an alert or an incident: whatever begins later has a greater one.
+    #[must_use]
+    pub fn newest(&self) -> u64 {
+        self.engine.newest()
+    }
+
+    /// Whether an alert is still there: when it is not, nothing is decided about it any more.
+    #[must_use]
+    pub fn has(&self, alert: u64) -> bool {
+        self.engine.waiting(alert).is_some()
+    }
+
+    /// The rules in force.
+    #[must_use]
+    pub fn rules(&self) -> &Arc<RuleSet> {
+        self.engine.rules()
+    }
+
     /// The silences that stand, oldest first.
     #[must_use]
     pub fn silences(&self) -> Vec<SilenceState> {

@@ -15,7 +15,7 @@ use crate::model::{Message, Record, Seq, Timestamp};
 use crate::notify::Pulse;
 use crate::render::Templates;
 use crate::rules::RuleSet;
-use crate::store::{Step, Store};
+use crate::store::{Reached, Step, Store};
 
 /// How many entries one step holds at most.
 const BATCH: usize = 2_048;
@@ -36,6 +36,8 @@ const SNAPSHOT_BEHIND: u64 = 20;
 /// … but not before there are so many entries for each KiB of it, which is some 10 KiB unpacked: writing snapshots must not cost
 /// more than judging, …
 const SNAPSHOT_ENTRIES_PER_KIB: u64 = 20;
+/// … after so many events, whatever entries they came in: whoever looks back folds from one of them, …
+const SNAPSHOT_EVENTS: u64 = 20_000;
 /// … and after so long in any case, when anything happened.
 const SNAPSHOT_AFTER: Duration = Duration::from_secs(30);
 /// What silences match is looked at again after so long.
@@ -84,6 +86,8 @@ pub struct Processor<S> {
 /// When the last snapshot was taken.
 struct Taken {
     seq: Seq,
+    /// How many events were judged by then.
+    events: u64,
     at: Timestamp,
     /// Its size in bytes.
     size: u64,
@@ -114,7 +118,7 @@ impl<S: Store> Processor<S> {
             }
         };
         let size = recovered.snapshot.as_ref().map_or(0, |(_, bytes)| bytes.len() as u64);
-        let snapshot = Taken { seq: folded, at: store.clock().now(), size };
+        let snapshot = Taken { seq: folded, events: fold.fates().total, at: store.clock().now(), size };
         let published = watch::Sender::new(Published {
             folded,
             silences: Arc::new(fold.silences()),
@@ -265,7 +269,10 @@ impl<S: Store> Processor<S> {
         let since = self.folded.0 - self.snapshot.seq.0;
         let least = self.snapshot_entries * if behind { SNAPSHOT_BEHIND } else { 1 };
         let enough = least.max(self.snapshot.size / 1_024 * SNAPSHOT_ENTRIES_PER_KIB);
-        let due = since >= enough || (since > 0 && (last || (!behind && at.since(self.snapshot.at) >= SNAPSHOT_AFTER)));
+        let judged = self.fold.fates().total;
+        let events = SNAPSHOT_EVENTS.max(self.snapshot.size / 1_024 * SNAPSHOT_ENTRIES_PER_KIB);
+        let enough = since >= enough || judged.saturating_sub(self.snapshot.events) >= events;
+        let due = enough || (since > 0 && (last || (!behind && at.since(self.snapshot.at) >= SNAPSHOT_AFTER)));
         if since == 0 && made.is_empty() {
             return Ok(());
         }
@@ -280,6 +287,7 @@ impl<S: Store> Processor<S> {
             seen: self.fold.take_seen(),
             seen_until: Some(at - DUPLICATE_MEMORY),
             snapshot: due.then(|| self.fold.snapshot()),
+            reached: Reached { work: judged + self.folded.0, alert: self.fold.newest() },
             at,
         };
         let size = step.snapshot.as_ref().map(|snapshot| snapshot.len() as u64);
@@ -297,7 +305,7 @@ impl<S: Store> Processor<S> {
             }
         }
         if let Some(size) = size {
-            self.snapshot = Taken { seq: self.folded, at, size };
+            self.snapshot = Taken { seq: self.folded, events: judged, at, size };
         }
         self.metrics.set_events(self.fold.fates().clone(), self.folded);
         self.feed.tell(&shown);

@@ -87,6 +87,8 @@ pub struct IncidentState {
 /// Who looks at the engine after each thing it did: with the alerts that may have moved, and the decisions made.
 pub type Look<'l> = &'l mut dyn FnMut(&Engine, Deed, &[u64], Vec<Decision>);
 
+/// Alerts named of one incident: so many of the oldest and of the newest.
+const MAX_ALERTS: usize = 16;
 /// Subjects shown of one incident.
 const MAX_SUBJECTS: usize = 50;
 
@@ -143,6 +145,18 @@ impl Engine {
     #[must_use]
     pub fn waiting(&self, alert: u64) -> Option<Waiting> {
         self.state.alerts.get(&alert).map(waiting)
+    }
+
+    /// The newest number that was given to an alert or an incident: whatever begins later has a greater one.
+    #[must_use]
+    pub fn newest(&self) -> u64 {
+        self.state.next_id
+    }
+
+    /// The rules in force.
+    #[must_use]
+    pub fn rules(&self) -> &Arc<crate::rules::RuleSet> {
+        &self.rules
     }
 
     /// Every alert that still decides the fate of events, and the number that was given last to what several share.

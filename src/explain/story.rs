@@ -36,7 +36,6 @@ pub struct Story<'t> {
     question: Question,
     file: String,
     templates: &'t Templates,
-    compile: Compile,
     fold: Fold,
     rules: Arc<RuleSet>,
     teller: Teller,
@@ -48,6 +47,22 @@ pub struct Story<'t> {
     /// The first event with a content.
     contents: HashMap<u64, String>,
     positions: Option<(u64, u64)>,
+    /// Of one event that was judged: what is known of it, so that nothing else need be kept.
+    known: Option<Known>,
+    /// How many events were folded.
+    folded: usize,
+}
+
+/// What is known of an event that was judged: its story may begin at any snapshot from before its alerts.
+#[derive(Clone, Debug, Default)]
+pub struct Known {
+    /// The alerts it is part of.
+    pub alerts: BTreeSet<u64>,
+    /// The events that had come before: what came before the snapshot is not remembered. `None` where the story begins with
+    /// the journal.
+    pub repeats: Option<HashSet<String>>,
+    /// Of an event that had come before: which one that was.
+    pub first: Option<String>,
 }
 
 impl<'t> Story<'t> {
@@ -64,7 +79,6 @@ impl<'t> Story<'t> {
             question,
             file,
             templates,
-            compile,
             fold: Fold::new(Arc::clone(&rules), compile),
             rules,
             teller: Teller::default(),
@@ -73,7 +87,37 @@ impl<'t> Story<'t> {
             events: HashMap::new(),
             contents: HashMap::new(),
             positions: None,
+            known: None,
+            folded: 0,
         }
+    }
+
+    /// Goes on from here instead: of this event alone, and of the alerts it is known to be part of. Whatever is said of it is
+    /// the same; the rest is not kept.
+    #[must_use]
+    pub fn of_known(self, fold: Option<Fold>, known: Known) -> Self {
+        let fold = fold.unwrap_or(self.fold);
+        Self { rules: Arc::clone(fold.rules()), fold, known: Some(known), ..self }
+    }
+
+    /// Adds to the events known to have come before.
+    pub fn repeats(&mut self, more: impl IntoIterator<Item = String>) {
+        if let Some(repeats) = self.known.as_mut().and_then(|known| known.repeats.as_mut()) {
+            repeats.extend(more);
+        }
+    }
+
+    /// How many events were folded.
+    #[must_use]
+    pub fn folded(&self) -> usize {
+        self.folded
+    }
+
+    /// Whether all is said: the event was judged, and none of its alerts is left.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        let gone = |known: &Known| known.alerts.iter().all(|alert| !self.fold.has(*alert));
+        !self.asked.is_empty() && self.known.as_ref().is_some_and(gone)
     }
 
     /// Folds one entry; they come in order.
@@ -92,12 +136,10 @@ impl<'t> Story<'t> {
                     }
                 }
             }
-            Record::Rules(record) => {
+            Record::Rules(_) => {
                 let decisions = self.fold.apply(entry).decisions;
                 self.keep(decisions, None);
-                if let Some(rules) = (self.compile)(record) {
-                    self.rules = Arc::new(rules);
-                }
+                self.rules = Arc::clone(self.fold.rules());
             }
             _ => {
                 let decisions = self.fold.apply(entry).decisions;
@@ -115,8 +157,10 @@ impl<'t> Story<'t> {
         if asked {
             self.asked.insert(event.id.clone());
         }
-        let decisions = self.fold.handle_event(at, Arc::clone(event));
-        if asked || decisions.iter().any(|d| d.rule.is_some() && d.event.is_some()) {
+        self.folded += 1;
+        let decisions = self.judged(at, event);
+        let concerns = |decisions: &[Decision]| decisions.iter().any(|d| d.rule.is_some() && d.event.is_some());
+        if self.known.is_none() && (asked || concerns(&decisions)) {
             let happened = if event.own_time && event.received.since(event.time).as_secs() >= 60 {
                 format!(", of {}", moment_beside(event.time, event.received))
             } else {
@@ -130,7 +174,21 @@ impl<'t> Story<'t> {
         if silent {
             self.keep_silence(at, event);
         }
-        self.contents.entry(event.digest).or_insert_with(|| event.id.clone());
+        if self.known.is_none() {
+            self.contents.entry(event.digest).or_insert_with(|| event.id.clone());
+        }
+    }
+
+    /// What the engine makes of an event. One that is known to have come before moves nothing but time.
+    fn judged(&mut self, at: Timestamp, event: &Arc<Event>) -> Vec<Decision> {
+        let repeats = self.known.as_mut().and_then(|known| known.repeats.as_mut());
+        if !repeats.is_some_and(|repeats| repeats.remove(&event.id)) {
+            return self.fold.handle_event(at, Arc::clone(event));
+        }
+        let mut decisions = self.fold.tick(at);
+        let (event, verdict) = (Some(event.id.clone()), Verdict::Duplicate);
+        decisions.push(Decision { at, event, alerts: Vec::new(), rule: None, verdict });
+        decisions
     }
 
     /// An event that led to no decision: the end of what was not open, mostly.
@@ -167,6 +225,10 @@ impl<'t> Story<'t> {
             if alone && !asked {
                 continue;
             }
+            let other = |known: &Known| !asked && !decision.alerts.iter().any(|alert| known.alerts.contains(alert));
+            if self.known.as_ref().is_some_and(other) {
+                continue;
+            }
             let beside = decision.at.shifted(offset);
             let mut line = self.teller.say(&decision, &self.rules, &|at| moment_beside(at, beside));
             line.at = line.at.shifted(offset);
@@ -174,7 +236,9 @@ impl<'t> Story<'t> {
                 self.add_to(&mut line, &decision.verdict, event);
             }
             let message = match decision.verdict {
-                Verdict::Notify(notification) => Some(Box::new(self.templates.render(*notification))),
+                Verdict::Notify(notification) if self.known.is_none() => {
+                    Some(Box::new(self.templates.render(*notification)))
+                }
                 _ => None,
             };
             self.chapters.push(Chapter { line, message });
@@ -185,7 +249,8 @@ impl<'t> Story<'t> {
     fn add_to(&self, line: &mut Line, verdict: &Verdict, event: &Event) {
         match verdict {
             Verdict::Duplicate => {
-                if let Some(first) = self.contents.get(&event.digest) {
+                let known = self.known.as_ref().and_then(|known| known.first.as_ref());
+                if let Some(first) = known.or_else(|| self.contents.get(&event.digest)) {
                     line.text = format!("{}, as {first}", line.text);
                 }
             }

@@ -275,6 +275,13 @@ pub trait Past: super::Store {
         seqs: Vec<Seq>,
     ) -> impl Future<Output = super::Result<(usize, Vec<crate::model::Journaled>)>> + Send;
 
+    /// The newest of the snapshots kept from before an entry and from before every alert from this number on: folding from
+    /// there gives what was decided, once what came twice is known.
+    fn mark(&self, entry: Seq, alert: u64) -> impl Future<Output = super::Result<Option<super::Mark>>> + Send;
+
+    /// The events of the entries after `after` up to `upto` that had come before.
+    fn duplicates(&self, after: Seq, upto: Seq) -> impl Future<Output = super::Result<Vec<EventId>>> + Send;
+
     /// The newest event found by its words: all before it are too.
     fn indexed(&self) -> EventId;
 

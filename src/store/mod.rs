@@ -18,6 +18,7 @@ mod check;
 mod events;
 mod files;
 mod log;
+mod marks;
 mod past;
 mod reader;
 mod repair;
@@ -32,6 +33,7 @@ pub use events::{
     Wanted, noted,
 };
 pub use files::{begin_anew, held, is_held, log_damage};
+pub use marks::Mark;
 pub use reader::Reader;
 pub use repair::{Repaired, repair};
 pub use sqlite::Sqlite;
@@ -74,8 +76,19 @@ pub struct Step {
     pub seen_until: Option<Timestamp>,
     /// A snapshot of the engine as of `seq`, when one is due.
     pub snapshot: Option<Arc<[u8]>>,
+    /// How far the snapshot is, for [`Past::mark`]: events judged and entries folded, and the newest number of an alert.
+    pub reached: Reached,
     /// Journal time of the step, for retention.
     pub at: Timestamp,
+}
+
+/// How far a fold has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Reached {
+    /// Events judged and entries folded, together: what folding from one place to another costs.
+    pub work: u64,
+    /// The newest number that was given to an alert.
+    pub alert: u64,
 }
 
 /// What a restart begins with.

@@ -9,7 +9,7 @@ use super::events::{
 };
 use super::rows::{self, int, uint};
 use super::{DeliveryId, EVENTS_LOOKED_AT};
-use crate::model::{Message, Name, Timestamp};
+use crate::model::{Message, Name, Seq, Timestamp};
 
 /// What schema 2 adds.
 pub(super) const SCHEMA: &str = "
@@ -32,6 +32,16 @@ CREATE TRIGGER outbox_gone AFTER DELETE ON outbox BEGIN
     DELETE FROM attempts WHERE delivery = old.id;
 END;
 ";
+
+/// Which rules told an event, separated as `rules` are: not a schema of its own, since a release that does not know the column
+/// leaves it as it is.
+pub(super) fn add_told(connection: &Connection) -> rusqlite::Result<()> {
+    let known = "SELECT 1 FROM pragma_table_info('events') WHERE name = 'told'";
+    if !connection.prepare(known)?.exists([])? {
+        connection.execute_batch("ALTER TABLE events ADD COLUMN told TEXT")?;
+    }
+    Ok(())
+}
 
 const PENDING: i64 = 0;
 const TOLD: i64 = 1;
@@ -165,6 +175,14 @@ pub(super) fn by_fate(connection: &Connection, query: &RowQuery) -> rusqlite::Re
     }
     page.next = last.filter(|_| looked >= EVENTS_LOOKED_AT);
     Ok(page)
+}
+
+/// Those of the entries after `after` up to `upto` that had come before.
+pub(super) fn duplicates(connection: &Connection, after: Seq, upto: Seq) -> rusqlite::Result<Vec<EventId>> {
+    let first = |seq: Seq| EventId::first_of(Seq(seq.0 + 1)).0;
+    let mut statement = connection.prepare_cached("SELECT id FROM events WHERE fate = ?1 AND id >= ?2 AND id < ?3")?;
+    let ids = statement.query_map((DUPLICATE, first(after), first(upto)), |row| row.get(0).map(EventId))?;
+    ids.collect()
 }
 
 /// The messages about any of these alerts, oldest first.

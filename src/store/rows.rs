@@ -8,7 +8,7 @@ use bytes::Bytes;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Row};
 use serde::{Deserialize, Serialize};
 
-use super::{DeadLetter, Delivery, DeliveryId, Error, Fate, MessageFates, Result, Sent, acts, past};
+use super::{DeadLetter, Delivery, DeliveryId, Error, Fate, MessageFates, Result, Sent, acts, marks, past};
 use crate::model::{Journaled, Message, Name, Record, Seq, Timestamp};
 
 /// The schema this release writes.
@@ -143,6 +143,8 @@ pub(super) fn open(path: &Path, is_known: bool) -> Result<Connection> {
         (_, APPLICATION, version) => return Err(newer(path, version)),
         _ => return Err(foreign(path)),
     }
+    connection.execute_batch(marks::SCHEMA).map_err(fatal)?;
+    past::add_told(&connection).map_err(fatal)?;
     check_tables(&connection, path)?;
     Ok(connection)
 }

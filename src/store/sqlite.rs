@@ -17,8 +17,8 @@ use super::rows::{self, Entry, problem};
 use super::search::Search;
 use super::writer::{Group, Job, NewMessage, NewStep, Shared, Writer, beside, checkpoint};
 use super::{
-    DeadLetter, Delivery, DeliveryId, EVENTS_LOOKED_AT, Error, MessageFates, Recovered, Result, Retention, Settlement,
-    Step, Store, past,
+    DeadLetter, Delivery, DeliveryId, EVENTS_LOOKED_AT, Error, Mark, MessageFates, Recovered, Result, Retention,
+    Settlement, Step, Store, marks, past,
 };
 use crate::clock::{Clock, JournalClock};
 use crate::model::{Journaled, Message, Name, Record, Seq, Timestamp};
@@ -234,7 +234,7 @@ impl Store for Sqlite {
     }
 
     async fn commit(&self, step: Step) -> Result<()> {
-        let Step { seq, messages, alerts, events, fates, seen, seen_until, snapshot, at } = step;
+        let Step { seq, messages, alerts, events, fates, seen, seen_until, snapshot, reached, at } = step;
         // A flood's rows go ahead in slices: whoever posts does not wait for all of them.
         let ahead = events.len().saturating_sub(1) / ROWS;
         for n in 0..ahead {
@@ -249,7 +249,7 @@ impl Store for Sqlite {
             .map(|message| new_message(message, message.about.to.clone()))
             .collect::<Result<Vec<_>>>()?;
         let weight = messages.iter().map(|message| message.body.len()).sum();
-        let step = NewStep { seq, at, messages, alerts, events, written, fates, seen, seen_until, snapshot };
+        let step = NewStep { seq, at, messages, alerts, events, written, fates, seen, seen_until, snapshot, reached };
         self.write(weight, move |group| group.commit(&step)).await
     }
 
@@ -398,6 +398,14 @@ impl Past for Sqlite {
 
     async fn entries(&self, seqs: Vec<Seq>) -> Result<(usize, Vec<Journaled>)> {
         self.look_back(move |connection, _| rows::entries_at(connection, &seqs)).await
+    }
+
+    async fn mark(&self, entry: Seq, alert: u64) -> Result<Option<Mark>> {
+        self.look_back(move |connection, _| marks::before(connection, entry, alert)).await
+    }
+
+    async fn duplicates(&self, after: Seq, upto: Seq) -> Result<Vec<EventId>> {
+        self.look_back(move |connection, _| past::duplicates(connection, after, upto).map_err(|e| problem(&e))).await
     }
 
     fn indexed(&self) -> EventId {

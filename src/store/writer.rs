@@ -10,7 +10,9 @@ use rusqlite::{Connection, OptionalExtension};
 use tokio::sync::{oneshot, watch};
 
 use super::rows::{self, DEAD, DELIVERED, DIGESTED, Entry, Fates, Heads, QUEUED, int, problem};
-use super::{DeliveryId, EventId, EventRow, FateChange, Recovered, Result, Retention, Settlement, past};
+use super::{
+    DeliveryId, EventId, EventRow, FateChange, Reached, Recovered, Result, Retention, Settlement, marks, past,
+};
 use crate::clock::JournalClock;
 use crate::model::{Name, Seq, Timestamp};
 
@@ -94,6 +96,7 @@ pub(super) struct NewStep {
     pub(super) seen: Vec<u8>,
     pub(super) seen_until: Option<Timestamp>,
     pub(super) snapshot: Option<Arc<[u8]>>,
+    pub(super) reached: Reached,
 }
 
 impl Group<'_> {
@@ -144,6 +147,7 @@ impl Group<'_> {
                 (int(step.seq.0), snapshot, rows::checksum(&[snapshot])),
             )?;
             self.execute("DELETE FROM snapshot WHERE seq < ?1", [int(step.seq.0)])?;
+            marks::keep(self.connection, step.seq, step.reached, snapshot).map_err(|e| problem(&e))?;
             if let Some(until) = step.seen_until {
                 self.execute("DELETE FROM seen WHERE at <= ?1", [until.millis()])?;
             }
@@ -308,8 +312,10 @@ impl Group<'_> {
             )?);
         }
         // What became of events goes with them, an entry's at once.
-        let kept = number("SELECT min(seq) FROM journal WHERE seq >= ?1", 0)?
-            .map_or(i64::MAX, |seq| EventId::first_of(Seq(u64::try_from(seq).unwrap_or_default())).0);
+        let first = number("SELECT min(seq) FROM journal WHERE seq >= ?1", 0)?;
+        let kept = first.map_or(i64::MAX, |seq| EventId::first_of(Seq(u64::try_from(seq).unwrap_or_default())).0);
+        let marks = marks::retain(self.connection, first.unwrap_or(i64::MAX), retention.size);
+        gone += removed(marks.map_err(|e| problem(&e))?);
         gone += removed(self.execute(
             "DELETE FROM events WHERE id < ?1 AND id IN (SELECT id FROM events ORDER BY id LIMIT ?2)",
             (kept, RETAIN_ROWS * 4),

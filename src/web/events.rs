@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::sync::watch;
@@ -13,20 +12,16 @@ use super::api::{Api, Asked, bad, unreadable};
 use super::silences::Problem;
 use crate::destination;
 use crate::dispatcher::Statuses;
-use crate::explain::{self, Story};
 use crate::fold::Compile;
 use crate::history::{Feed, Question, shown};
-use crate::model::{Name, Seq, Timestamp};
+use crate::model::{Name, Timestamp};
 use crate::processor::Published;
 use crate::render::Templates;
-use crate::store::{self, EventFate, EventId, EventRow, SentMessage, Wanted};
+use crate::store::{self, EventFate, EventId, SentMessage, Wanted};
 
 /// Events on one page at most, and where nobody says how many.
 const MOST: usize = 200;
 const USUAL: usize = 50;
-/// Journal entries folded again to explain one event, and how long that may take.
-const EXPLAINED: u64 = 300_000;
-const EXPLAINED_WITHIN: Duration = Duration::from_secs(20);
 
 /// What looking needs beside the store.
 #[derive(Clone)]
@@ -127,7 +122,7 @@ pub(super) async fn one<S: store::Past>(api: &Api<S>, text: &str, asked: &Asked)
     let sent = api.state.store.sent(row.alerts.clone()).await.map_err(|e| unreadable(&e))?;
     let decisions = match asked.text("decisions").as_deref() {
         Some("no") => None,
-        _ => explained(api, &row).await?,
+        _ => explained(api, &row, &event).await?,
     };
     let mut value = shown(&row, &event);
     if let Some(map) = value.as_object_mut() {
@@ -163,35 +158,4 @@ fn messages(sent: &[SentMessage], offset_ms: i64) -> Value {
         })
     };
     found.into_iter().map(one).collect()
-}
-
-/// What was decided about an event, by folding the journal again; `None` where that would take too long.
-async fn explained<S: store::Past>(api: &Api<S>, row: &EventRow) -> Result<Option<Vec<Value>>, Problem> {
-    let store = &api.state.store;
-    let busy = || Problem::new(StatusCode::SERVICE_UNAVAILABLE, "another event is being explained", "try again");
-    let templates = Arc::clone(&api.looking.templates.borrow());
-    let fold = async {
-        let _turn = api.explaining.acquire().await.map_err(|_| busy())?;
-        let (rules, file) = (Arc::clone(&api.state.current().rules), api.looking.file.clone());
-        let asked = explain::Question::Event(row.id.to_string());
-        let mut story = Story::new(asked, rules, api.looking.compile, &templates, file.clone());
-        let mut after = Seq(0);
-        loop {
-            let entries = store.read(after, 500).await.map_err(|e| unreadable(&e))?;
-            let Some(last) = entries.last() else { break };
-            let first = entries.first().map_or(0, |entry| entry.seq.0);
-            if after.0 == 0 && store.last().0 - first > EXPLAINED {
-                return Ok(None);
-            }
-            after = last.seq;
-            entries.iter().for_each(|entry| story.entry(entry));
-            tokio::task::yield_now().await;
-        }
-        let line = |chapter: &explain::Chapter| {
-            let line = &chapter.line;
-            json!({"at": line.at.rfc3339(), "event": line.event, "rule": line.rule, "file": line.line.map(|_| &file), "line": line.line, "text": line.text})
-        };
-        Ok(Some(story.answer(None).into_iter().map(line).collect()))
-    };
-    tokio::time::timeout(EXPLAINED_WITHIN, fold).await.unwrap_or(Ok(None))
 }

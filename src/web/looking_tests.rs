@@ -50,26 +50,34 @@ fn rules() -> Arc<RuleSet> {
 impl Looked {
     /// A server whose journal holds these bodies, judged.
     async fn at(bodies: &[Value]) -> Self {
+        Self::in_parts(&[bodies.iter().map(Value::to_string).collect()]).await
+    }
+
+    /// As at, judged a part at a time: each leaves a snapshot.
+    async fn in_parts(parts: &[Vec<String>]) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let store = Sqlite::open(dir.path(), Clock::system(), Retention::default()).unwrap();
-        for body in bodies {
-            store.append(Record::Post { source: "mist".into(), body: body.to_string().into() }).await.unwrap();
-        }
         let metrics = Metrics::default();
         let (_templates, seen) = watch::channel(Arc::new(Templates::builtin()));
         let (ready, readiness) = watch::channel(false);
         let feed = Feed::default();
         let mut held = feed.watch();
-        let processor =
-            Processor::restore(store.clone(), &rules(), |_| None, seen.clone(), metrics.clone(), ready).await.unwrap();
-        let stop = CancellationToken::new();
-        stop.cancel();
-        processor.with_feed(feed.clone()).run(stop).await.unwrap();
+        for part in parts {
+            for body in part {
+                store.append(Record::Post { source: "mist".into(), body: body.clone().into() }).await.unwrap();
+            }
+            let (seen, ready) = (seen.clone(), ready.clone());
+            let processor =
+                Processor::restore(store.clone(), &rules(), |_| None, seen, metrics.clone(), ready).await.unwrap();
+            let stop = CancellationToken::new();
+            stop.cancel();
+            processor.with_feed(feed.clone()).run(stop).await.unwrap();
+        }
         let (ready, _) = watch::channel(false);
         let known =
             Processor::restore(store.clone(), &rules(), |_| None, seen.clone(), metrics.clone(), ready).await.unwrap();
         let known = known.published();
-        assert!(bodies.is_empty() || held.try_recv().is_ok(), "who watches is told");
+        assert!(parts.concat().is_empty() || held.try_recv().is_ok(), "who watches is told");
         let (_published, following) = watch::channel(known.borrow().clone());
         let stop = CancellationToken::new();
         let tuning = Arc::default();

@@ -22,6 +22,7 @@ mod acts;
 mod api;
 mod door;
 pub mod events;
+mod explaining;
 mod framing;
 mod ingest;
 mod live;

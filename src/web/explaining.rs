@@ -1,0 +1,153 @@
+//! What was decided about one event: the journal is folded again, from the last snapshot kept from before its alerts until
+//! none of them is left. One at a time, a little at a time; who does not wait for the answer ends it.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use warp::http::StatusCode;
+
+use super::api::{Api, unreadable};
+use super::silences::Problem;
+use crate::explain::{Chapter, KnownEvent, Question, Story};
+use crate::fold::Fold;
+use crate::history;
+use crate::model::{Event, Record, Seq, Timestamp};
+use crate::store::{self, EventFate, EventRow, Mark};
+
+/// How much is folded to come to an event, and how much to see what came of it: what its alerts lived through beyond that is
+/// left out. Each takes about a second.
+const BEFORE: u64 = 150_000;
+const AFTER: usize = 150_000;
+/// How much is folded where no snapshot is kept from before the event.
+const ANEW: usize = 200_000;
+/// How long it may take, with all that stand before it.
+const WITHIN: Duration = Duration::from_secs(10);
+/// Entries read at once, and bytes of bodies folded without a pause.
+const READ: usize = 200;
+const BYTES: usize = 128 << 10;
+/// Pages looked at for what came before an event and says the same.
+const PAGES: usize = 5;
+
+/// What was decided about an event; `None` where finding out would take too long.
+pub(super) async fn explained<S: store::Past>(
+    api: &Api<S>,
+    row: &EventRow,
+    event: &Event,
+) -> Result<Option<Vec<Value>>, Problem> {
+    let busy = || Problem::new(StatusCode::SERVICE_UNAVAILABLE, "another event is being explained", "try again");
+    let fold = async {
+        let _turn = api.explaining.acquire().await.map_err(|_| busy())?;
+        fold(api, row, event).await
+    };
+    tokio::time::timeout(WITHIN, fold).await.unwrap_or(Ok(None))
+}
+
+async fn fold<S: store::Past>(api: &Api<S>, row: &EventRow, event: &Event) -> Result<Option<Vec<Value>>, Problem> {
+    let (store, place) = (&api.state.store, row.id.seq());
+    let (rules, file) = (Arc::clone(&api.state.current().rules), api.looking.file.clone());
+    let templates = Arc::clone(&api.looking.templates.borrow());
+    let folded = api.looking.published.borrow().folded;
+    let (mark, is_cut) = beginning(store, row).await.map_err(|e| unreadable(&e))?;
+    let (mut after, first) = (mark.as_ref().map_or(Seq(0), |mark| mark.seq), first_like(api, row, event).await);
+    let restored = mark.and_then(|mark| Fold::restore(&mark.snapshot, [], &rules, api.looking.compile).ok());
+    let (begun, from_mark) = (after, restored.is_some());
+    let mut story =
+        Story::new(Question::Event(row.id.to_string()), rules, api.looking.compile, &templates, file.clone());
+    let known = || KnownEvent { alerts: row.alerts.iter().copied().collect(), repeats: None, first };
+    if let Some(restored) = restored {
+        story = story.of_known(Some(restored), KnownEvent { repeats: Some(HashSet::new()), ..known() });
+    } else if store.read(Seq(0), 1).await.map_err(|e| unreadable(&e))?.first().is_some_and(|entry| entry.seq == Seq(1))
+    {
+        (story, after) = (story.of_known(None, known()), Seq(0));
+    } else {
+        after = Seq(0);
+    }
+    let (mut bytes, mut before, mut rest) = (0, None, None);
+    'all: loop {
+        let entries = store.read(after, READ).await.map_err(|e| unreadable(&e))?;
+        let (Some(first), Some(last)) = (entries.first(), entries.last()) else { break };
+        if from_mark {
+            // Retention came between.
+            if after == begun && first.seq.0 != after.0 + 1 {
+                return Ok(None);
+            }
+            let repeats = store.duplicates(after, last.seq).await.map_err(|e| unreadable(&e))?;
+            story.repeats(repeats.into_iter().map(|id| id.to_string()));
+        }
+        after = last.seq;
+        for entry in &entries {
+            // What is not judged yet has no say.
+            if entry.seq > folded || (entry.seq > place && story.is_over()) {
+                break 'all;
+            }
+            if entry.seq > place && story.folded().saturating_sub(*before.get_or_insert(story.folded())) > AFTER {
+                rest = Some(entry.at.shifted(api.state.offset_ms()));
+                break 'all;
+            }
+            story.entry(entry);
+            if !from_mark && story.folded() > ANEW {
+                return Ok(None);
+            }
+            bytes += if let Record::Post { body, .. } = &entry.record { body.len() } else { 1_024 };
+            if bytes > BYTES {
+                bytes = 0;
+                tokio::task::yield_now().await;
+            }
+        }
+    }
+    Ok(Some(answer(&story, &file, row, is_cut, rest)))
+}
+
+/// The snapshot to begin with, and whether something of the event's alerts was before it.
+async fn beginning<S: store::Past>(store: &S, row: &EventRow) -> store::Result<(Option<Mark>, bool)> {
+    let nearest = store.mark(row.id.seq(), u64::MAX).await?;
+    let Some(born) = row.alerts.iter().min() else { return Ok((nearest, false)) };
+    let mark = store.mark(row.id.seq(), *born).await?;
+    let work = |mark: &Option<Mark>| mark.as_ref().map_or(0, |mark| mark.reached.work);
+    let is_far = work(&nearest).saturating_sub(work(&mark)) > BEFORE;
+    Ok(if is_far { (nearest, true) } else { (mark, false) })
+}
+
+/// Of an event that had come before: which one that was, if it is found quickly.
+async fn first_like<S: store::Past>(api: &Api<S>, row: &EventRow, event: &Event) -> Option<String> {
+    if row.fate != EventFate::Duplicate {
+        return None;
+    }
+    let device = event.device.as_ref().and_then(|device| device.mac.clone().or_else(|| device.name.clone()));
+    let kind = Some(event.kind.clone()).filter(|kind| !kind.is_empty());
+    let topic = Some(event.topic.to_string());
+    let mut asked =
+        history::Question { before: Some(row.id), limit: 200, topic, kind, device, ..history::Question::default() };
+    for _ in 0..PAGES {
+        let found = api.past.page(&asked).await.ok()?;
+        let same =
+            |(row, other): &&(EventRow, Arc<Event>)| other.digest == event.digest && row.fate != EventFate::Duplicate;
+        if let Some((row, _)) = found.events.iter().find(same) {
+            return Some(row.id.to_string());
+        }
+        asked.before = Some(found.next?);
+    }
+    None
+}
+
+/// The lines, and where some are left out, one that says so.
+fn answer(story: &Story<'_>, file: &str, row: &EventRow, is_cut: bool, rest: Option<Timestamp>) -> Vec<Value> {
+    let line = |chapter: &Chapter| {
+        let line = &chapter.line;
+        json!({
+            "at": line.at.rfc3339(), "event": line.event, "rule": line.rule, "file": line.line.map(|_| file),
+            "line": line.line, "text": line.text,
+        })
+    };
+    let note = |at: Timestamp, what: &str| {
+        let text = format!("{what} is left out here: `foghorn explain {}` says all of it", row.id);
+        json!({"at": at.rfc3339(), "event": null, "rule": null, "file": null, "line": null, "text": text})
+    };
+    let chapters = story.answer(None);
+    let began = chapters.first().map_or(row.received, |chapter| chapter.line.at);
+    let before = is_cut.then(|| note(began, "how it began, long before,"));
+    let after = rest.map(|at| note(at, "what came of it after this"));
+    before.into_iter().chain(chapters.into_iter().map(line)).chain(after).collect()
+}
