@@ -154,7 +154,8 @@ impl History {
         }
         if let Some(event) = event {
             let fate = own.unwrap_or_else(|| gained.take(1, likely(&event.id, made)));
-            self.add(event, fate, waits, made);
+            let told = if fate == EventFate::Told { tellers(engine, &event.id, made) } else { Vec::new() };
+            self.add(event, (fate, told), waits, made);
         }
         self.refresh(engine, made);
         self.known.clone_from(now);
@@ -182,7 +183,7 @@ impl History {
             let newest = waiting.shared.last().copied().filter(|ticket| *ticket > self.newest_ticket);
             if waiting.alone > known || newest.is_some() {
                 let known = self.waiting.entry(alert).or_default();
-                known.reason = waiting.reason;
+                (known.reason, known.rule) = (waiting.reason, Arc::clone(&waiting.rule));
                 match newest {
                     Some(ticket) => {
                         known.shared.push(ticket);
@@ -224,6 +225,7 @@ impl History {
             return 0;
         }
         let Some(known) = self.waiting.remove(&alert) else { return 0 };
+        let rule = Arc::clone(&known.rule);
         let fate = match now {
             Some(now) if now.told => EventFate::Told,
             Some(_) => EventFate::Suppressed("nobody_to_tell".into()),
@@ -245,12 +247,20 @@ impl History {
         let fate = gained.take(count, fate);
         let alone = (known.alone > 0).then_some(WaitsWith::Alert(alert));
         let upto = self.last;
-        let changes = alone.into_iter().chain(decided).map(|waits| FateChange { waits, upto, fate: fate.clone() });
+        let by = (fate == EventFate::Told).then_some(rule);
+        let change = |waits| FateChange { waits, upto, fate: fate.clone(), by: by.clone() };
+        let changes = alone.into_iter().chain(decided).map(change);
         self.added.changes.extend(changes);
         count
     }
 
-    fn add(&mut self, event: &Arc<Event>, fate: EventFate, waits: Option<WaitsWith>, made: &[Decision]) {
+    fn add(
+        &mut self,
+        event: &Arc<Event>,
+        (fate, told): (EventFate, Vec<Arc<str>>),
+        waits: Option<WaitsWith>,
+        made: &[Decision],
+    ) {
         let Some(id) = EventId::parse(&event.id) else { return };
         let about = || made.iter().filter(|decision| decision.event.as_ref() == Some(&event.id));
         let mut rules: Vec<Arc<str>> = Vec::new();
@@ -262,7 +272,7 @@ impl History {
             alerts.extend(decision.alerts.iter().filter(|alert| !alerts.contains(alert)).collect::<Vec<_>>());
         }
         self.last = id;
-        let row = EventRow { id, received: event.received, fate, waits, rules, alerts };
+        let row = EventRow { id, received: event.received, fate, waits, rules, alerts, told };
         if self.show > 0 {
             self.show -= 1;
             self.added.shown.push((row.clone(), Arc::clone(event)));
@@ -282,6 +292,20 @@ fn gone(alert: u64, made: &[Decision], reason: &'static str) -> EventFate {
         _ => None,
     });
     EventFate::Suppressed(dropped.unwrap_or(reason).into())
+}
+
+/// The rules that told an event, or will at once: those with an alert of it that somebody knows of.
+fn tellers(engine: &Engine, id: &str, made: &[Decision]) -> Vec<Arc<str>> {
+    let mut rules: Vec<Arc<str>> = Vec::new();
+    for decision in made.iter().filter(|decision| decision.event.as_deref() == Some(id)) {
+        let ends = matches!(decision.verdict, Verdict::Ended | Verdict::Closing { .. });
+        let is_told = |alert: &u64| engine.waiting(*alert).map_or(ends, |waiting| waiting.told);
+        let tells = decision.verdict.suppression().is_none() && decision.alerts.iter().any(is_told);
+        if let Some(rule) = decision.rule.as_ref().filter(|rule| tells && !rules.contains(rule)) {
+            rules.push(Arc::clone(rule));
+        }
+    }
+    rules
 }
 
 /// What an event's own decisions say of its fate, where it does not wait.

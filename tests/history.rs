@@ -58,9 +58,9 @@ struct Rows {
 impl Rows {
     fn add(&mut self, added: Added) {
         self.rows.extend(added.rows);
-        for FateChange { waits, upto, fate } in added.changes {
+        for FateChange { waits, upto, fate, by } in added.changes {
             for row in self.rows.iter_mut().filter(|row| row.waits == Some(waits) && row.id <= upto) {
-                (row.fate, row.waits) = (fate.clone(), None);
+                (row.fate, row.waits, row.told) = (fate.clone(), None, by.iter().cloned().collect());
             }
         }
     }
@@ -76,6 +76,8 @@ impl Rows {
                 EventFate::Suppressed(why) => *sums.suppressed.entry(why.to_string()).or_default() += 1,
             }
             assert_eq!(row.fate == EventFate::Pending, row.waits.is_some(), "{row:?}");
+            assert!(row.told.iter().all(|rule| row.rules.contains(rule)), "{row:?}");
+            assert!(row.fate == EventFate::Told || row.told.is_empty(), "{row:?}");
         }
         sums
     }
@@ -169,6 +171,40 @@ proptest! {
         let (rules, record) = compiled(RULES);
         agree(&rules, &entries(&happenings, &record), cut);
     }
+}
+
+/// Rules that looked at what another told did not tell it.
+#[test]
+fn who_told_an_event_is_noted() {
+    let text = r#"
+server: {listen: 127.0.0.1:0}
+destinations: {all: {webhook: {url: "http://127.0.0.1:9/"}}}
+rules:
+  - {name: each, match: {type: AP_RESTARTED}, cooldown: 1s}
+  - {name: often, match: {type: AP_RESTARTED}, threshold: {count: 9, within: 1h}}
+  - {name: soon, match: {condition: ap_offline}, for: 1m}
+  - {name: late, match: {condition: ap_offline}, for: 1h}
+"#;
+    let (rules, record) = compiled(text);
+    let mut fold = Fold::new(Arc::clone(&rules), rules_from_record);
+    let (mut history, mut rows) = (fold.history(Seq(0)), Rows::default());
+    let event = |kind: &str, second: i64| {
+        let body = json!({"topic": "device-events", "events": [{"type": kind, "device_type": "ap", "device_name": "ap-1",
+            "mac": "5c5b35000001", "site_name": "Home", "timestamp": START.seconds() + second}]});
+        Record::Post { source: "mist".into(), body: body.to_string().into() }
+    };
+    let came = [(0, "AP_RESTARTED"), (60, "AP_RESTARTED"), (120, "AP_DISCONNECTED"), (300, "AP_CONNECTED"), (600, "")];
+    let start = std::iter::once((START, Record::Rules(record)));
+    let came = came.map(|(second, kind)| {
+        let record = if kind.is_empty() { Record::Tick } else { event(kind, second) };
+        (START.shifted(second * 1_000), record)
+    });
+    for (n, (at, record)) in start.chain(came).enumerate() {
+        fold.apply_noted(&entry(n, at, record), &mut history);
+        rows.add(history.take());
+    }
+    let told = rows.rows.iter().map(|row| (row.rules.len(), row.told.iter().map(|rule| &**rule).collect::<Vec<_>>()));
+    assert_eq!(told.collect::<Vec<_>>(), [(2, vec!["each"]), (2, vec!["each"]), (2, vec!["soon"]), (2, vec!["soon"])]);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use foghorn::clock::Clock;
@@ -10,7 +11,7 @@ use foghorn::model::{
     Message, Name, Notification, Reason, Record, RulesRecord, Seq, Severity, Silence, Timestamp, Until,
 };
 use foghorn::store::{
-    Act, Acted, Acts, DeliveryId, Error, MessageFates, Reader, Retention, Settlement, Sqlite, Step, Store,
+    Act, Acted, Acts, DeliveryId, Error, MessageFates, Reached, Reader, Retention, Settlement, Sqlite, Step, Store,
 };
 use foghorn::store::{Doc, EventFate, EventId, EventRow, FateChange, Past, RowQuery, Term, WaitsWith, Wanted};
 use proptest::prelude::*;
@@ -122,6 +123,7 @@ fn row(seq: u64, waits: Option<u64>) -> EventRow {
         waits: waits.map(WaitsWith::Alert),
         rules: vec!["a rule, odd\"'".into(), "another".into()],
         alerts: waits.into_iter().collect(),
+        told: vec![],
     }
 }
 
@@ -137,8 +139,12 @@ async fn fates(store: &Sqlite) -> Vec<(u64, EventFate)> {
 #[tokio::test]
 async fn rows_come_with_their_step_and_a_refold_changes_none() {
     let dir = tempfile::tempdir().unwrap();
-    let change =
-        |alert, upto, fate| FateChange { waits: WaitsWith::Alert(alert), upto: EventId::new(Seq(upto), 1), fate };
+    let change = |alert, upto, fate| FateChange {
+        waits: WaitsWith::Alert(alert),
+        upto: EventId::new(Seq(upto), 1),
+        fate,
+        by: None,
+    };
     let first = Step { events: vec![row(1, Some(5)), row(2, None), row(3, Some(6))].into(), ..step(3, vec![]) };
     let second = Step {
         events: vec![row(4, Some(5))].into(),
@@ -185,6 +191,79 @@ async fn rows_come_with_their_step_and_a_refold_changes_none() {
         [("ops", "queued"), ("boss", "queued")]
     );
     assert!(store.sent(vec![6]).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_rule_is_credited_with_what_it_told_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let one: Arc<str> = "a rule, odd\"'".into();
+    let told = EventRow { fate: EventFate::Told, told: vec![one.clone()], ..row(1, None) };
+    let change = FateChange {
+        waits: WaitsWith::Alert(5),
+        upto: row(2, None).id,
+        fate: EventFate::Told,
+        by: Some("another".into()),
+    };
+    store.commit(Step { events: vec![told, row(2, Some(5))].into(), ..step(2, vec![]) }).await.unwrap();
+    store.commit(Step { events: vec![row(3, None)].into(), fates: vec![change], ..step(3, vec![]) }).await.unwrap();
+    // As an older release left it: who told is not known.
+    let old = EventRow { fate: EventFate::Told, ..row(4, None) };
+    store.commit(Step { events: vec![old].into(), ..step(4, vec![]) }).await.unwrap();
+    let noise = store.noise(Timestamp::EPOCH, 60_000).await.unwrap();
+    assert_eq!(noise.rules, [(one.to_string(), 2, 2), ("another".to_owned(), 2, 2)]);
+    assert_eq!(noise.spans.iter().map(|(_, told, quiet)| (*told, *quiet)).collect::<Vec<_>>(), [(3, 1)]);
+    let by = async |rule: &str| {
+        let rows = store.rows(query(Some(Wanted::ToldBy(rule.to_owned())), vec![])).await.unwrap().rows;
+        rows.iter().map(|row| row.id.seq().0).collect::<Vec<_>>()
+    };
+    assert_eq!((by("ANOTHER").await, by(&one).await, by("third").await), (vec![4, 2], vec![4, 1], vec![4]));
+    drop(store);
+    let store = open(dir.path());
+    assert_eq!(store.row(row(2, None).id).await.unwrap().unwrap().told, ["another".into()], "it is kept");
+}
+
+#[tokio::test]
+async fn older_snapshots_are_kept_some_way_apart_and_go_with_the_journal() {
+    let dir = tempfile::tempdir().unwrap();
+    let start = Timestamp::from_millis(1_700_000_000_000);
+    let retention = Retention { age: Duration::from_secs(3_600), size: 64 << 20 };
+    let store = Sqlite::open(dir.path(), Clock::pinned(start), retention).unwrap();
+    for _ in 0..10 {
+        store.append(post("{}")).await.unwrap();
+    }
+    let snapshot = |seq: u64, work: u64| Step {
+        snapshot: Some(vec![u8::try_from(seq).unwrap(); 1 << 20].into()),
+        reached: Reached { work, alert: seq * 10 },
+        ..step(seq, vec![])
+    };
+    for (seq, work) in [(1, 100), (2, 20_000), (3, 39_999), (4, 60_000), (5, 90_000), (6, 120_000), (7, 150_000)] {
+        store.commit(snapshot(seq, work)).await.unwrap();
+    }
+    let mark = async |entry, alert| store.mark(Seq(entry), alert).await.unwrap().map(|mark| mark.seq.0);
+    let all = async || {
+        let mut found = Vec::new();
+        let mut before = 100;
+        while let Some(seq) = mark(before, u64::MAX).await {
+            (before, found) = (seq, [found, vec![seq]].concat());
+        }
+        found
+    };
+    assert_eq!(all().await, [7, 6, 5, 4, 2], "not those that are near to the one before");
+    assert_eq!((mark(7, u64::MAX).await, mark(7, 60).await, mark(7, 20).await), (Some(6), Some(5), None));
+    assert_eq!(store.mark(Seq(7), u64::MAX).await.unwrap().unwrap().snapshot, vec![6; 1 << 20]);
+    assert_eq!(store.recover().await.unwrap().snapshot.unwrap().0, Seq(7), "a restart takes the newest");
+    store.retain(start).await.unwrap();
+    assert_eq!(all().await.len(), 4, "a sixteenth of the store at most");
+    assert!(all().await.contains(&7) && all().await.contains(&2), "the ends stay");
+    let other = rusqlite::Connection::open(dir.path().join("foghorn.db")).unwrap();
+    other.execute_batch("UPDATE marks SET crc = crc + 1 WHERE seq = 7").unwrap();
+    assert_eq!(mark(8, u64::MAX).await, None, "a damaged one is none");
+    store.retain(start + Duration::from_secs(7_200)).await.unwrap();
+    assert_eq!(store.read(Seq(0), 1).await.unwrap()[0].seq, Seq(8));
+    let left = |sql: &str| other.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap();
+    let left = (left("SELECT count(*) FROM marks"), left("SELECT min(seq) FROM marks"));
+    assert_eq!(left, (1, 7), "what the journal does not follow is gone");
 }
 
 #[tokio::test]

@@ -27,6 +27,8 @@ pub struct Waiting {
     pub told: bool,
     /// Why they would be suppressed, were the alert over now.
     pub reason: &'static str,
+    /// Its rule.
+    pub rule: Arc<str>,
 }
 
 /// How far an incident has come.
@@ -283,5 +285,6 @@ fn concerned(all: impl Iterator<Item = Subject>) -> Concerned {
 fn waiting(alert: &Alert) -> Waiting {
     let quiet = alert.quiet.as_ref().map(|quiet| quiet.by.suppression());
     let reason = if alert.sources.is_empty() { quiet.unwrap_or("ended_untold") } else { "inhibited" };
-    Waiting { alone: alert.waiting, shared: alert.tickets.clone(), told: !alert.told_to.is_empty(), reason }
+    let (told, rule) = (!alert.told_to.is_empty(), Arc::clone(&alert.rule));
+    Waiting { alone: alert.waiting, shared: alert.tickets.clone(), told, reason, rule }
 }

@@ -162,6 +162,7 @@ mod tests {
             waits: None,
             rules: vec![],
             alerts: vec![],
+            told: vec![],
         };
         let event = Arc::new(Event::nothing(Name::new("mist"), at(0)));
         feed.tell(&vec![(row, event); 15]);
@@ -178,10 +179,15 @@ mod tests {
             waits,
             rules: vec![],
             alerts: vec![],
+            told: vec![],
         };
         let alert = |n| Some(WaitsWith::Alert(n));
-        let change =
-            |n, upto: u64, fate| FateChange { waits: WaitsWith::Alert(n), upto: EventId::new(Seq(upto), 9), fate };
+        let change = |n, upto: u64, fate| FateChange {
+            waits: WaitsWith::Alert(n),
+            upto: EventId::new(Seq(upto), 9),
+            fate,
+            by: None,
+        };
         let told = |frames: &mut broadcast::Receiver<Arc<Frame>>| {
             std::iter::from_fn(|| frames.try_recv().ok()).map(|frame| frame.data.clone()).collect::<Vec<_>>()
         };

@@ -114,6 +114,8 @@ pub struct EventRow {
     pub rules: Vec<Arc<str>>,
     /// The alerts it is part of: messages about it are found by them.
     pub alerts: Vec<u64>,
+    /// The rules that told it, once it is told; empty where that was not noted.
+    pub told: Vec<Arc<str>>,
 }
 
 /// What became later of the events that waited so.
@@ -125,6 +127,8 @@ pub struct FateChange {
     pub upto: EventId,
     /// What became of them.
     pub fate: EventFate,
+    /// The rule that told them, where they are told.
+    pub by: Option<Arc<str>>,
 }
 
 /// One word an event is found by, whole or by how it begins: letters and digits in lower case, nothing else.
@@ -152,15 +156,21 @@ pub enum Wanted {
     Exactly(EventFate),
     /// Kept quiet, whatever the reason.
     Suppressed,
+    /// Told by this rule, without regard to case.
+    ToldBy(String),
 }
 
 impl Wanted {
     /// Whether this is one of them.
     #[must_use]
-    pub fn is(&self, fate: &EventFate) -> bool {
+    pub fn is(&self, row: &EventRow) -> bool {
         match self {
-            Self::Exactly(wanted) => wanted == fate,
-            Self::Suppressed => matches!(fate, EventFate::Suppressed(_)),
+            Self::Exactly(wanted) => *wanted == row.fate,
+            Self::Suppressed => matches!(row.fate, EventFate::Suppressed(_)),
+            Self::ToldBy(rule) => {
+                let is_it = |told: &Arc<str>| told.to_lowercase() == rule.trim().to_lowercase();
+                row.fate == EventFate::Told && (row.told.is_empty() || row.told.iter().any(is_it))
+            }
         }
     }
 }

@@ -49,7 +49,7 @@ const UNMATCHED: i64 = 2;
 const DUPLICATE: i64 = 3;
 const SUPPRESSED: i64 = 4;
 
-const COLUMNS: &str = "id, received, fate, why, waits, rules, alerts";
+const COLUMNS: &str = "id, received, fate, why, waits, rules, alerts, told";
 /// Stands between the names of rules.
 const BETWEEN: &str = "\u{1f}";
 
@@ -72,24 +72,26 @@ fn number(waits: WaitsWith) -> i64 {
 
 /// Adds rows; one that is there stays as it is, whatever became of it since.
 pub(super) fn insert(connection: &Connection, added: &[EventRow]) -> rusqlite::Result<()> {
-    let sql = "INSERT OR IGNORE INTO events (id, received, fate, why, waits, rules, alerts) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+    let sql = "INSERT OR IGNORE INTO events (id, received, fate, why, waits, rules, alerts, told)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, nullif(?8, ''))";
     let mut statement = connection.prepare_cached(sql)?;
     for row in added {
         let (fate, why) = code(&row.fate);
         let alerts = row.alerts.iter().map(u64::to_string).collect::<Vec<_>>().join(",");
         let received = row.received.millis();
-        statement.execute((row.id.0, received, fate, why, row.waits.map(number), row.rules.join(BETWEEN), alerts))?;
+        let (rules, told) = (row.rules.join(BETWEEN), row.told.join(BETWEEN));
+        statement.execute((row.id.0, received, fate, why, row.waits.map(number), rules, alerts, told))?;
     }
     Ok(())
 }
 
 /// Notes what became of rows.
 pub(super) fn change(connection: &Connection, changes: &[FateChange]) -> rusqlite::Result<()> {
-    let sql = "UPDATE events SET fate = ?3, why = ?4, waits = NULL WHERE waits = ?1 AND id <= ?2";
+    let sql = "UPDATE events SET fate = ?3, why = ?4, told = ?5, waits = NULL WHERE waits = ?1 AND id <= ?2";
     let mut statement = connection.prepare_cached(sql)?;
-    for FateChange { waits, upto, fate } in changes {
+    for FateChange { waits, upto, fate, by } in changes {
         let (fate, why) = code(fate);
-        statement.execute((number(*waits), upto.0, fate, why))?;
+        statement.execute((number(*waits), upto.0, fate, why, by.as_deref()))?;
     }
     Ok(())
 }
@@ -101,7 +103,7 @@ fn row(row: &Row<'_>) -> rusqlite::Result<EventRow> {
         (ticket, _) => WaitsWith::Ticket(uint(ticket)),
     };
     let listed = |column: usize, between: &str| -> rusqlite::Result<Vec<String>> {
-        let text = row.get_ref(column)?.as_str()?;
+        let text = row.get_ref(column)?.as_str_or_null()?.unwrap_or_default();
         Ok(text.split(between).filter(|one| !one.is_empty()).map(str::to_owned).collect())
     };
     Ok(EventRow {
@@ -117,6 +119,7 @@ fn row(row: &Row<'_>) -> rusqlite::Result<EventRow> {
         waits: row.get::<_, Option<i64>>(4)?.map(waits),
         rules: listed(5, BETWEEN)?.into_iter().map(Arc::from).collect(),
         alerts: listed(6, ",")?.iter().filter_map(|number| number.parse().ok()).collect(),
+        told: listed(7, BETWEEN)?.into_iter().map(Arc::from).collect(),
     })
 }
 
@@ -152,6 +155,7 @@ pub(super) fn by_fate(connection: &Connection, query: &RowQuery) -> rusqlite::Re
     let (fate, why) = match &query.fate {
         None => (None, None),
         Some(Wanted::Suppressed) => (Some(SUPPRESSED), None),
+        Some(Wanted::ToldBy(_)) => (Some(TOLD), None),
         Some(Wanted::Exactly(fate)) => (Some(code(fate).0), code(fate).1.map(str::to_owned)),
     };
     // A limit within: of rows with a rare reason only so many are looked at.
@@ -170,7 +174,8 @@ pub(super) fn by_fate(connection: &Connection, query: &RowQuery) -> rusqlite::Re
         looked += 1;
         last = Some(EventId(next.get(0)?));
         if why.is_none() || next.get_ref(3)?.as_str_or_null()? == why.as_deref() {
-            page.rows.push(row(next)?);
+            let row = row(next)?;
+            page.rows.extend(query.fate.as_ref().is_none_or(|wanted| wanted.is(&row)).then_some(row));
         }
     }
     page.next = last.filter(|_| looked >= EVENTS_LOOKED_AT);
@@ -254,16 +259,18 @@ pub(super) fn noise(connection: &Connection, since: Timestamp, span_ms: i64) -> 
         Ok((Timestamp::from_millis(row.get(0)?), row.get(1).map(uint)?, row.get(2).map(uint)?))
     })?;
     noise.spans = spans.collect::<rusqlite::Result<_>>()?;
-    let sql =
-        "SELECT rules, sum(fate = 1), sum(fate > 1) FROM events WHERE received >= ?1 AND rules <> '' GROUP BY rules";
+    let sql = "SELECT rules, sum(fate = 1), sum(fate > 1), told FROM events WHERE received >= ?1 AND rules <> '' GROUP BY rules, told";
     let mut statement = connection.prepare_cached(sql)?;
     let mut found = statement.query([since.millis()])?;
     let mut sums = std::collections::BTreeMap::<String, (u64, u64)>::new();
     while let Some(row) = found.next()? {
         let (told, quiet) = (row.get(1).map(uint)?, row.get(2).map(uint)?);
+        // One that only looked at what another told kept it quiet for its part. Where it was not noted who told, all did.
+        let tellers = row.get_ref(3)?.as_str_or_null()?;
         for rule in row.get_ref(0)?.as_str()?.split(BETWEEN) {
             let sum = sums.entry(rule.to_owned()).or_default();
-            *sum = (sum.0 + told, sum.1 + quiet);
+            let tells = tellers.is_none_or(|tellers| tellers.split(BETWEEN).any(|teller| teller == rule));
+            *sum = if tells { (sum.0 + told, sum.1 + quiet) } else { (sum.0, sum.1 + told + quiet) };
         }
     }
     noise.rules = sums.into_iter().map(|(rule, (told, quiet))| (rule, told, quiet)).collect();

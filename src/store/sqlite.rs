@@ -373,7 +373,7 @@ impl Past for Sqlite {
                 (looked, last) = (looked + 1, Some(id));
                 // What retention took is not found any more.
                 let row = past::one(connection, id)?;
-                page.rows.extend(row.filter(|row| query.fate.as_ref().is_none_or(|wanted| wanted.is(&row.fate))));
+                page.rows.extend(row.filter(|row| query.fate.as_ref().is_none_or(|wanted| wanted.is(row))));
                 Ok(true)
             };
             let span = (query.before, query.after);

@@ -73,12 +73,13 @@ fn question(asked: &Asked) -> Result<Question, Problem> {
         Some(Ok(limit)) if (1..=MOST).contains(&limit) => limit,
         Some(_) => return Err(bad(format!("`limit` is not a number from 1 to {MOST}"), "")),
     };
+    let rule = asked.text("rule");
     let fate = match (asked.text("fate").as_deref(), asked.text("why")) {
         (None, None) => None,
         (None | Some("suppressed"), Some(why)) => Some(Wanted::Exactly(EventFate::Suppressed(why.into()))),
         (Some("suppressed"), None) => Some(Wanted::Suppressed),
         (Some("pending"), None) => Some(Wanted::Exactly(EventFate::Pending)),
-        (Some("told"), None) => Some(Wanted::Exactly(EventFate::Told)),
+        (Some("told"), None) => Some(rule.clone().map_or(Wanted::Exactly(EventFate::Told), Wanted::ToldBy)),
         (Some("unmatched"), None) => Some(Wanted::Exactly(EventFate::Unmatched)),
         (Some("duplicate"), None) => Some(Wanted::Exactly(EventFate::Duplicate)),
         (Some(_), Some(_)) => return Err(bad("only what is suppressed has a `why`", "fate=suppressed&why=inhibited")),
@@ -95,7 +96,7 @@ fn question(asked: &Asked) -> Result<Question, Problem> {
         kind: asked.text("type"),
         site: asked.text("site"),
         device: asked.text("device"),
-        rule: asked.text("rule"),
+        rule,
         fate,
     })
 }
