@@ -19,6 +19,9 @@ use crate::model::{EventFates, MessageFates, Name, Seq, Timestamp};
 
 /// The most topics counted by name: a sender can make up any number of `client-…`.
 const MOST_TOPICS: usize = 64;
+/// Over how many seconds events a second are counted, and how many of them are remembered.
+const LATELY: i64 = 10;
+const PACED: usize = 16;
 /// Where the rest is counted.
 const OTHER_TOPICS: &str = "other";
 
@@ -29,6 +32,7 @@ pub struct Metrics(Arc<Mutex<Counts>>);
 #[derive(Clone, Debug, Default)]
 struct Counts {
     events: EventFates,
+    paced: Paced,
     judged: Seq,
     not_stored: BTreeMap<String, u64>,
     posts: BTreeMap<(Name, u16), u64>,
@@ -40,6 +44,13 @@ struct Counts {
     logins: BTreeMap<&'static str, u64>,
     attempts: BTreeMap<(Name, &'static str), u64>,
     heard: BTreeMap<Name, Minute>,
+}
+
+/// How many events were judged in all, and in each of the last seconds in which any were.
+#[derive(Clone, Debug, Default)]
+struct Paced {
+    total: Option<u64>,
+    seconds: VecDeque<(i64, u64)>,
 }
 
 /// When a source was heard last, and its posts of the last minute, by second.
@@ -152,6 +163,30 @@ impl Metrics {
         let mut counts = self.counts();
         counts.events = events;
         counts.judged = judged;
+    }
+
+    /// So many events were judged in all by now, by the wall clock; the first time it says where counting begins.
+    pub fn judged_by(&self, now: Timestamp, total: u64) {
+        let paced = &mut self.counts().paced;
+        let gained = total.saturating_sub(paced.total.replace(total).unwrap_or(total));
+        match paced.seconds.back_mut() {
+            // A clock that was set back begins anew.
+            Some((second, _)) if *second > now.seconds() => paced.seconds = [(now.seconds(), gained)].into(),
+            Some((second, events)) if *second == now.seconds() => *events += gained,
+            _ => paced.seconds.push_back((now.seconds(), gained)),
+        }
+        while paced.seconds.len() > PACED {
+            paced.seconds.pop_front();
+        }
+    }
+
+    /// How many events a second were judged lately, on the average of some seconds.
+    #[must_use]
+    pub fn per_second(&self, now: Timestamp) -> u64 {
+        let counts = self.counts();
+        let lately = |(second, _): &&(i64, u64)| (now.seconds() - LATELY + 1..=now.seconds()).contains(second);
+        let events: u64 = counts.paced.seconds.iter().filter(lately).map(|(_, events)| events).sum();
+        events.div_ceil(LATELY.unsigned_abs())
     }
 
     /// One scrape, as OpenMetrics text. `last`: the newest journal position; `messages`: the store's fates.
@@ -292,6 +327,20 @@ mod tests {
             line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' '])) && line.contains(label)
         });
         rows.map(|line| line.rsplit_once(' ').unwrap().1.parse::<u64>().unwrap()).sum()
+    }
+
+    #[test]
+    fn events_a_second_are_those_of_the_last_ten() {
+        let (metrics, at) = (Metrics::default(), |second: i64| Timestamp::from_millis(1_000_000 + second * 1_000));
+        metrics.judged_by(at(0), 5_000_000);
+        assert_eq!(metrics.per_second(at(0)), 0, "what was there before the start did not come now");
+        for tenth in 0..200 {
+            metrics.judged_by(at(tenth / 10), 5_000_000 + 100 * (u64::try_from(tenth).unwrap() + 1));
+        }
+        assert_eq!((metrics.per_second(at(19)), metrics.per_second(at(24))), (1_000, 500));
+        assert_eq!(metrics.per_second(at(60)), 0);
+        metrics.judged_by(at(-900), 5_020_010);
+        assert_eq!(metrics.per_second(at(-900)), 1, "a clock that was set back");
     }
 
     fn fates(counts: [u64; 6]) -> EventFates {

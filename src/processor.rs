@@ -125,6 +125,7 @@ impl<S: Store> Processor<S> {
             incidents: Arc::new(fold.incidents(INCIDENTS)),
         });
         let history = fold.history(folded);
+        metrics.judged_by(store.clock().clock().wall(), fold.fates().total);
         let looked = (snapshot.at, false);
         Ok(Self {
             store,
@@ -308,6 +309,7 @@ impl<S: Store> Processor<S> {
             self.snapshot = Taken { seq: self.folded, events: judged, at, size };
         }
         self.metrics.set_events(self.fold.fates().clone(), self.folded);
+        self.metrics.judged_by(self.store.clock().clock().wall(), judged);
         self.feed.tell(&shown);
         self.feed.follow(&step.events, &step.fates);
         Ok(())

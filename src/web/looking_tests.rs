@@ -342,6 +342,7 @@ async fn how_things_stand_is_said_as_documented() {
     looked.metrics.heard_of(&"mist".into(), looked.store.clock().clock().wall());
     let feed = looked.get("/api/v1/feed").await;
     assert_eq!((&feed["sources"][0]["posts_per_minute"], &feed["totals"]["total"]), (&json!(1), &json!(3)));
+    assert_eq!(feed["totals"]["per_second"], 1, "three within the last ten seconds");
     let noise = looked.get("/api/v1/noise?since=1d").await;
     assert_eq!(noise["rules"], json!([{"rule": "AP down", "events": 1, "told": 1, "quiet": 0}]));
     let buckets = noise["buckets"].as_array().unwrap();

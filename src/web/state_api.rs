@@ -137,7 +137,8 @@ pub(super) fn feed<S: store::Past>(api: &Api<S>) -> Value {
     };
     let sources: Vec<Value> = api.state.current().sources.iter().map(one).collect();
     let (judged, last) = (api.looking.published.borrow().folded, api.state.store.last());
-    json!({"sources": sources, "totals": counts(&metrics.events(), 0), "behind": last.0.saturating_sub(judged.0)})
+    let totals = counts(&metrics.events(), metrics.per_second(now));
+    json!({"sources": sources, "totals": totals, "behind": last.0.saturating_sub(judged.0)})
 }
 
 /// What was told and what was kept quiet.
