@@ -4,16 +4,20 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use super::words::{self, Key};
-use crate::model::{Event, Journaled, Record, Seq, Timestamp};
+use crate::model::{Event, Journaled, Record, Seq};
 use crate::source::{self, Parsed};
 use crate::store::{self, Doc, EventId, EventRow, RowQuery, Term, Wanted};
 
 /// Events not indexed yet that one question looks at.
 const TAIL: usize = 2_000;
+/// Reading what a page shows ends after so long, but not before so many events: a page may be short.
+const MOMENT: Duration = Duration::from_millis(60);
+const FEWEST: usize = 20;
 /// Events indexed at once.
 const INDEXED_AT_ONCE: usize = 500;
 /// So many entries within 20 ms are a flood.
@@ -102,7 +106,8 @@ impl<S: store::Past> Past<S> {
         };
         if terms.is_empty() {
             let rows = self.store.rows(query).await?;
-            return Ok(Found { events: self.events(rows.rows).await?, next: rows.next });
+            let (events, stopped) = self.some(rows.rows).await?;
+            return Ok(Found { events, next: stopped.or(rows.next) });
         }
         // What came last may not be indexed yet: it is looked at one by one.
         let indexed = self.store.indexed();
@@ -110,8 +115,9 @@ impl<S: store::Past> Past<S> {
         if query.before > indexed {
             let tail = RowQuery { after: indexed, limit: TAIL, ..query.clone() };
             let rows = self.store.rows(tail).await?;
-            let more = rows.next;
-            for (row, event) in self.events(rows.rows).await? {
+            let (events, stopped) = self.some(rows.rows).await?;
+            let more = stopped.or(rows.next);
+            for (row, event) in events {
                 let fits = words::fits(&words::of(&event, &row.rules), &terms);
                 if fits && found.events.len() == question.limit {
                     found.next = found.events.last().map(|(row, _)| row.id);
@@ -130,9 +136,10 @@ impl<S: store::Past> Past<S> {
         query.limit -= found.events.len();
         query.terms = terms;
         let rows = self.store.rows(query).await?;
-        found.events.extend(self.events(rows.rows).await?);
+        let (events, stopped) = self.some(rows.rows).await?;
+        found.events.extend(events);
         // A page that was full before the index was asked goes on below its last event.
-        found.next = rows.next.or_else(|| {
+        found.next = stopped.or(rows.next).or_else(|| {
             let last = found.events.last().map(|(row, _)| row.id);
             last.filter(|_| found.events.len() >= question.limit)
         });
@@ -147,17 +154,40 @@ impl<S: store::Past> Past<S> {
         self.store.count().await
     }
 
-    /// One event.
+    /// One event, and its item as it was sent, where it has one of its own.
     ///
     /// # Errors
     /// When the store cannot be read.
-    pub async fn event(&self, id: EventId) -> store::Result<Option<(EventRow, Arc<Event>)>> {
+    pub async fn event(&self, id: EventId) -> store::Result<Option<(EventRow, Arc<Event>, Option<Box<RawValue>>)>> {
         let Some(row) = self.store.row(id).await? else { return Ok(None) };
-        Ok(self.events(vec![row]).await?.pop())
+        let (_, entries) = self.store.entries(vec![id.seq()]).await?;
+        let mut found = None;
+        for entry in &entries {
+            let Record::Post { source, body } = &entry.record else { continue };
+            source::each_at(source, entry.seq, row.received, body, &[id.place()], &mut |parsed, text| match parsed {
+                Parsed::Event(event) if EventId::parse(&event.id) == Some(id) => {
+                    let sent = text.and_then(|text| RawValue::from_string(text.to_owned()).ok());
+                    found = Some((event, sent));
+                }
+                _ => {}
+            });
+        }
+        Ok(found.map(|(event, sent)| (row, event, sent)))
     }
 
-    /// The events of these rows: those whose journal entry is kept.
-    async fn events(&self, rows: Vec<EventRow>) -> store::Result<Vec<(EventRow, Arc<Event>)>> {
+    /// The events of these rows: those whose journal entry is kept. Reading them ends after a moment, though not before the
+    /// first few: then the last row that was looked at is given too.
+    async fn some(&self, rows: Vec<EventRow>) -> store::Result<(Vec<(EventRow, Arc<Event>)>, Option<EventId>)> {
+        let clock = self.store.clock().clock();
+        let begun = clock.elapsed();
+        self.events(rows, &|| clock.elapsed().saturating_sub(begun) >= MOMENT).await
+    }
+
+    async fn events(
+        &self,
+        rows: Vec<EventRow>,
+        enough: &(dyn Fn() -> bool + Sync),
+    ) -> store::Result<(Vec<(EventRow, Arc<Event>)>, Option<EventId>)> {
         let mut seqs: Vec<Seq> = rows.iter().map(|row| row.id.seq()).collect();
         seqs.dedup();
         let mut rows = rows.into_iter().peekable();
@@ -169,27 +199,37 @@ impl<S: store::Past> Past<S> {
                 let of_it = |row: &EventRow| row.id.seq() == entry.seq;
                 // Those before it have lost their entry.
                 while rows.next_if(|row| !of_it(row)).is_some() {}
-                let Some(row) = rows.peek() else { break };
-                let events = parsed(&entry, row.received);
+                let mut wanted = Vec::new();
                 while let Some(row) = rows.next_if(of_it) {
-                    if let Some(event) = events.get(&row.id) {
-                        found.push((row, Arc::clone(event)));
-                    }
+                    wanted.push(row);
+                }
+                let Some(last) = wanted.last().map(|row| row.id) else { break };
+                let events = parsed(&entry, &wanted);
+                let kept = |row: EventRow| events.get(&row.id).map(|event| (row, Arc::clone(event)));
+                found.extend(wanted.into_iter().filter_map(kept));
+                if found.len() >= FEWEST && rows.peek().is_some() && enough() {
+                    return Ok((found, Some(last)));
                 }
             }
         }
-        Ok(found)
+        Ok((found, None))
     }
 }
 
-/// Every event of a journal entry.
-fn parsed(entry: &Journaled, received: Timestamp) -> HashMap<EventId, Arc<Event>> {
-    let Record::Post { source, body } = &entry.record else { return HashMap::new() };
-    let one = |parsed| match parsed {
-        Parsed::Event(event) => Some((EventId::parse(&event.id)?, event)),
-        Parsed::Malformed { .. } => None,
-    };
-    source::parse(source, entry.seq, received, body).into_iter().filter_map(one).collect()
+/// The events of these rows, all of one journal entry.
+fn parsed(entry: &Journaled, rows: &[EventRow]) -> HashMap<EventId, Arc<Event>> {
+    let (Record::Post { source, body }, Some(first)) = (&entry.record, rows.first()) else { return HashMap::new() };
+    let mut places: Vec<u64> = rows.iter().map(|row| row.id.place()).collect();
+    places.sort_unstable();
+    let mut found = HashMap::new();
+    source::each_at(source, entry.seq, first.received, body, &places, &mut |parsed, _| {
+        if let Parsed::Event(event) = parsed
+            && let Some(id) = EventId::parse(&event.id)
+        {
+            found.insert(id, event);
+        }
+    });
+    found
 }
 
 /// Indexes what is not indexed yet, a little. Whether there may be more. Works on the caller's thread.
@@ -200,7 +240,7 @@ pub async fn catch_up<S: store::Past>(store: &S) -> store::Result<bool> {
     let rows = store.next_rows(store.indexed(), INDEXED_AT_ONCE).await?;
     let Some(last) = rows.last().map(|row| row.id) else { return Ok(false) };
     let more = rows.len() == INDEXED_AT_ONCE;
-    let events = Past::new(store.clone()).events(rows).await?;
+    let (events, _) = Past::new(store.clone()).events(rows, &|| false).await?;
     let docs = events.iter().map(|(row, event)| Doc { id: row.id, words: words::of(event, &row.rules) });
     store.index(docs.collect(), last).await?;
     Ok(more)

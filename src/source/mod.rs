@@ -117,6 +117,19 @@ pub fn each(source: &Name, seq: Seq, received: Timestamp, body: &[u8], take: &mu
     mist::each(source, seq, received, body, take);
 }
 
+/// As [`each`], of the events at these places alone, ascending: gives each with its item as it was sent, where it has one of its
+/// own. The others are read only where an item may be several events.
+pub fn each_at(
+    source: &Name,
+    seq: Seq,
+    received: Timestamp,
+    body: &[u8],
+    places: &[u64],
+    take: &mut dyn FnMut(Parsed, Option<&str>),
+) {
+    mist::each_at(source, seq, received, body, Some(places), take);
+}
+
 /// Checks a POST's signature over the raw bytes, then that it is JSON of bearable depth.
 ///
 /// `from_this_machine` is true for a loopback peer without a forwarding header.

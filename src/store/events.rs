@@ -36,6 +36,12 @@ impl EventId {
         (seq < 1 << 42 && place < PLACES).then(|| Self::new(Seq(seq), place))
     }
 
+    /// Its place in it.
+    #[must_use]
+    pub fn place(self) -> u64 {
+        u64::try_from(self.0).unwrap_or_default() % PLACES
+    }
+
     /// The journal entry it came with.
     #[must_use]
     pub fn seq(self) -> Seq {
@@ -45,7 +51,7 @@ impl EventId {
 
 impl std::fmt::Display for EventId {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}.{}", self.seq(), u64::try_from(self.0).unwrap_or_default() % PLACES)
+        write!(f, "{}.{}", self.seq(), self.place())
     }
 }
 

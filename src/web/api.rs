@@ -121,7 +121,7 @@ async fn answer<S: store::Past + store::Acts>(
         ["tune"] => return tune_api::answer(api, &method, asked),
         _ if !reads => return Err(Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method not allowed", "GET, HEAD")),
         ["events"] => events::page(api, asked).await?,
-        ["events", id] => events::one(api, id, asked).await?,
+        ["events", id] => return events::one(api, id, asked).await,
         ["live"] => return Ok(live::answer(api, headers, &guest)),
         ["incidents"] => state_api::incidents(api),
         ["destinations"] => state_api::destinations(api).await?,

@@ -3,13 +3,16 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use warp::http::StatusCode;
+use warp::reply::Response;
 
 use super::api::{Api, Asked, bad, unreadable};
-use super::silences::Problem;
+use super::explaining::explained;
+use super::silences::{Problem, reply_text};
 use crate::destination;
 use crate::dispatcher::Statuses;
 use crate::fold::Compile;
@@ -113,10 +116,18 @@ pub(super) async fn page<S: store::Past>(api: &Api<S>, asked: &Asked) -> Result<
     Ok(json!({"events": events, "next": found.next.map(|next| next.to_string()), "total_estimate": total}))
 }
 
-pub(super) async fn one<S: store::Past>(api: &Api<S>, text: &str, asked: &Asked) -> Result<Value, Problem> {
+/// One event, with its item as it was sent: as a tree its keys would be sorted and its numbers rounded.
+#[derive(serde::Serialize)]
+struct One {
+    #[serde(flatten)]
+    shown: serde_json::Map<String, Value>,
+    raw: Box<RawValue>,
+}
+
+pub(super) async fn one<S: store::Past>(api: &Api<S>, text: &str, asked: &Asked) -> Result<Response, Problem> {
     asked.only(&["decisions"])?;
     let id = id(text, text)?;
-    let Some((row, event)) = api.past.event(id).await.map_err(|e| unreadable(&e))? else {
+    let Some((row, event, sent_as)) = api.past.event(id).await.map_err(|e| unreadable(&e))? else {
         let help = "it never was, retention took it, or it came before this release kept what became of events";
         return Err(Problem::new(StatusCode::NOT_FOUND, "there is no such event", help));
     };
@@ -126,12 +137,14 @@ pub(super) async fn one<S: store::Past>(api: &Api<S>, text: &str, asked: &Asked)
         _ => explained(api, &row, &event).await?,
     };
     let mut value = shown(&row, &event);
+    let raw = sent_as.or_else(|| RawValue::from_string(event.raw.to_string()).ok()).unwrap_or_default();
     if let Some(map) = value.as_object_mut() {
-        map.insert("raw".to_owned(), (*event.raw).clone());
         map.insert("decisions".to_owned(), json!(decisions));
         map.insert("messages".to_owned(), messages(&sent, api.state.offset_ms()));
     }
-    Ok(value)
+    let one = One { shown: value.as_object().cloned().unwrap_or_default(), raw };
+    // Maps with string keys and text that is JSON cannot fail.
+    Ok(reply_text(StatusCode::OK, &serde_json::to_string(&one).unwrap_or_default()))
 }
 
 /// Messages with where each went.

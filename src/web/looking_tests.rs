@@ -325,6 +325,71 @@ async fn one_event_says_what_was_decided_and_where_its_message_went() {
     assert_eq!((&first["http"], &first["reply"]), (&json!(503), &json!("<busy> (HTTP 503)")));
     assert_eq!(looked.get("/api/v1/events/2.1?decisions=no").await["decisions"], Value::Null);
     assert_eq!(looked.ask("GET", "/api/v1/events/9.9", here(), &[]).await.0, 404);
+    assert_eq!(looked.ask("GET", "/api/v1/events/99999999999999999999.1", here(), &[]).await.0, 404);
+    assert_eq!(looked.ids("before=99999999999999999999.1&limit=1").await, ["2.2"]);
+    for (path, status) in [("/api/v1/nothing", 404), ("/api/v1/me/too", 404), ("/api/nothing", 404)] {
+        let (answered, body, headers) = looked.ask("GET", path, here(), &[]).await;
+        assert_eq!((answered, &body["error"]), (status, &json!("nothing here")), "{path}");
+        assert_eq!(headers["content-type"], "application/json");
+    }
+}
+
+/// Twenty-four events nobody looks for, and these.
+fn among_others(part: usize, events: &[Value]) -> Vec<String> {
+    let other = |n: usize| json!({"type": "SW_CONFIGURED", "device_name": format!("sw-{n}"), "mac": "5c5b35ffffff", "n": part * 24 + n});
+    let events: Vec<Value> = (0..24).map(other).chain(events.iter().cloned()).collect();
+    vec![json!({"topic": "device-events", "events": events}).to_string()]
+}
+
+#[tokio::test]
+async fn what_was_decided_is_told_from_the_nearest_snapshot_as_from_the_beginning() {
+    let now = Clock::system().wall().seconds();
+    let ap = |kind: &str, device: &str, ago: i64| {
+        json!({"type": kind, "device_name": device, "mac": format!("5c5b3500{:04x}", device.len()), "device_type": "ap",
+               "site_name": "Home", "timestamp": now - ago})
+    };
+    let down = |device, ago| ap("AP_DISCONNECTED", device, ago);
+    let parts = [
+        among_others(0, &[down("ap-a", 90)]),
+        among_others(1, &[]),
+        among_others(2, &[down("ap-long", 80)]),
+        among_others(3, &[down("ap-long", 80), ap("AP_CONNECTED", "ap-long", 60)]),
+        among_others(4, &[ap("AP_CONNECTED", "ap-a", 50), down("ap-a", 90)]),
+        among_others(5, &[down("ap-longest", 40)]),
+    ];
+    let looked = Looked::in_parts(&parts).await;
+    let decided = async |id: &str| looked.get(&format!("/api/v1/events/{id}")).await["decisions"].clone();
+    let templates = Templates::builtin();
+    let entries = looked.store.read(crate::model::Seq(0), 100).await.unwrap();
+    for id in looked.ids("limit=200").await {
+        let asked = crate::explain::Question::Event(id.clone());
+        let mut story = crate::explain::Story::new(asked, rules(), |_| None, &templates, "rules.yaml".to_owned());
+        entries.iter().for_each(|entry| story.entry(entry));
+        let line = |chapter: &&crate::explain::Chapter| {
+            let line = &chapter.line;
+            json!({"at": line.at.rfc3339(), "event": line.event, "rule": line.rule,
+                   "file": line.line.map(|_| "rules.yaml"), "line": line.line, "text": line.text})
+        };
+        let whole: Vec<Value> = story.answer(None).iter().map(line).collect();
+        assert!(!whole.is_empty());
+        assert_eq!(decided(&id).await, json!(whole), "{id}");
+    }
+    let later = [decided("3.25").await, decided("4.26").await, decided("6.25").await];
+    // Those are told without what came long before.
+    let other = rusqlite::Connection::open(looked._dir.path().join("foghorn.db")).unwrap();
+    other.execute_batch("UPDATE journal SET crc = 0 WHERE seq = 1").unwrap();
+    assert_eq!([decided("3.25").await, decided("4.26").await, decided("6.25").await], later);
+    assert_eq!(looked.ask("GET", "/api/v1/events/5.25", here(), &[]).await.0, 503, "its alert is from then");
+}
+
+#[tokio::test]
+async fn what_came_is_shown_as_it_was_sent() {
+    let sent = r#"{"zeta":12345678901234567890.10,  "type":"X", "alpha":{"b":1,"a":"\u00e9"}}"#;
+    let looked = Looked::in_parts(&[vec![format!(r#"{{"topic":"device-events","events":[{{"n":1}},{sent}]}}"#)]]).await;
+    let response = warp::test::request().path("/api/v1/events/1.2").extension(here()).reply(&looked.routes).await;
+    let text = String::from_utf8(response.body().to_vec()).unwrap();
+    assert!(text.contains(&format!(r#""raw":{sent}"#)), "{text}");
+    assert_eq!(looked.get("/api/v1/events/1.1").await["raw"], json!({"n": 1}));
 }
 
 #[tokio::test]

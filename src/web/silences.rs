@@ -389,6 +389,11 @@ pub(super) fn json_of(state: &SilenceState) -> Value {
 }
 
 pub(super) fn reply(status: StatusCode, body: &Value) -> Response {
+    reply_text(status, &body.to_string())
+}
+
+/// Text that is JSON.
+pub(super) fn reply_text(status: StatusCode, body: &str) -> Response {
     let mut response = Response::new(format!("{body}\n").into());
     *response.status_mut() = status;
     let headers = response.headers_mut();

@@ -36,7 +36,20 @@ const NESTED_BYTES: usize = 64 << 20;
 /// devices, one for each nested occupancy alert. Each is given away before the next is read. Total: what cannot be understood is
 /// [`Parsed::Malformed`], and so is what is more than [`MOST`].
 pub fn each(source: &Name, seq: Seq, received: Timestamp, body: &[u8], take: &mut dyn FnMut(Parsed)) {
-    let mut malformed = |why, count| take(Parsed::Malformed { why, count });
+    each_at(source, seq, received, body, None, &mut |parsed, _| take(parsed));
+}
+
+/// As [`each`]; of the events at these places alone, where they are named. With each comes its item as it was sent, where it
+/// has one of its own.
+pub(super) fn each_at(
+    source: &Name,
+    seq: Seq,
+    received: Timestamp,
+    body: &[u8],
+    places: Option<&[u64]>,
+    take: &mut dyn FnMut(Parsed, Option<&str>),
+) {
+    let mut malformed = |why, count| take(Parsed::Malformed { why, count }, None);
     let Ok(text) = std::str::from_utf8(body) else { return malformed("the body is not text", 1) };
     let text = body::mended(text);
     let Opened { topic, items, more } = match body::open(&text, MOST) {
@@ -44,8 +57,21 @@ pub fn each(source: &Name, seq: Seq, received: Timestamp, body: &[u8], take: &mu
         Err(why) => return malformed(why, 1),
     };
     let origin = normal::Origin { source, topic: topic.into(), received };
-    let mut reader = Reader { origin, seq, given: 0, nested: 0, left: more, take };
+    // Of these an item may be several events, or none of its own.
+    let fans_out = matches!(&*origin.topic, "alarms" | "occupancy-alerts");
+    let mut reader = Reader { origin, seq, given: 0, nested: 0, left: more, text: None, take };
     for raw in items {
+        if let Some(places) = places {
+            let place = reader.given as u64 + 1;
+            if places.last().is_none_or(|last| place > *last) {
+                return;
+            }
+            if !fans_out && places.binary_search(&place).is_err() {
+                reader.given += 1;
+                continue;
+            }
+        }
+        reader.text = Some(raw.get());
         match serde_json::from_str(raw.get()) {
             Ok(Value::Object(item)) => reader.item(item, raw.get().len()),
             Ok(_) => reader.malformed("an item of `events` is not an object"),
@@ -53,7 +79,8 @@ pub fn each(source: &Name, seq: Seq, received: Timestamp, body: &[u8], take: &mu
         }
     }
     if reader.left > 0 {
-        (reader.take)(Parsed::Malformed { why: "one post holds more than is judged of one", count: reader.left });
+        let why = "one post holds more than is judged of one";
+        (reader.take)(Parsed::Malformed { why, count: reader.left }, None);
     }
 }
 
@@ -67,7 +94,9 @@ struct Reader<'a> {
     nested: usize,
     /// What there is no room for.
     left: u64,
-    take: &'a mut dyn FnMut(Parsed),
+    /// The item as it was sent.
+    text: Option<&'a str>,
+    take: &'a mut dyn FnMut(Parsed, Option<&str>),
 }
 
 impl Reader<'_> {
@@ -77,7 +106,7 @@ impl Reader<'_> {
 
     fn give(&mut self, parsed: Parsed) {
         self.given += 1;
-        (self.take)(parsed);
+        (self.take)(parsed, self.text);
     }
 
     fn malformed(&mut self, why: &'static str) {
@@ -94,6 +123,7 @@ impl Reader<'_> {
             None => self.events(item),
             // What surrounds them belongs to each.
             Some(inner) => {
+                self.text = None;
                 for inner in inner {
                     match inner {
                         _ if self.full() => self.left += 1,

@@ -51,6 +51,44 @@ fn shown(parsed: &Parsed) -> Value {
 }
 
 #[test]
+fn some_of_a_body_are_what_they_are_among_all() {
+    let device = |n: usize| json!({"type": "AP_CONFIGURED", "mac": format!("5c5b350000{n:02x}"), "n": n});
+    let alarm = |n: usize| {
+        let aps: Vec<String> = (0..n).map(|n| format!("5c5b350001{n:02x}")).collect();
+        json!({"type": "device_down", "group": "infrastructure", "aps": aps, "hostnames": aps, "count": n})
+    };
+    let occupancy = |n: usize| json!({"site_id": "s", "alert_events": (0..n).map(device).collect::<Vec<_>>()});
+    for (topic, items) in [
+        ("device-events", vec![device(0), json!(1), device(1), device(2), json!([]), device(3)]),
+        ("alarms", vec![alarm(3), alarm(1), json!(1), alarm(2), device(7)]),
+        ("occupancy-alerts", vec![occupancy(2), json!("x"), occupancy(3)]),
+    ] {
+        let body = json!({"topic": topic, "events": items}).to_string();
+        let all = parse_text(&body, Timestamp::EPOCH);
+        assert!(all.len() > 4, "{topic}");
+        for places in [vec![], vec![1], vec![2, 3], vec![4], vec![1, 5, 6], vec![99]] {
+            let (mut some, mut sent) = (Vec::new(), Vec::new());
+            let source = Name::new("mist");
+            crate::source::each_at(&source, Seq(7), Timestamp::EPOCH, body.as_bytes(), &places, &mut |one, text| {
+                if let Parsed::Event(event) = one
+                    && places.iter().any(|place| event.id == format!("7.{place}"))
+                {
+                    sent.extend(text.map(|text| serde_json::from_str::<Value>(text).unwrap() == *event.raw));
+                    some.push(event);
+                }
+            });
+            let wanted = |one: &Parsed| match one {
+                Parsed::Event(event) => places.iter().any(|p| event.id == format!("7.{p}")).then(|| Arc::clone(event)),
+                Parsed::Malformed { .. } => None,
+            };
+            let wanted: Vec<_> = all.iter().filter_map(wanted).collect();
+            assert_eq!(format!("{some:?}"), format!("{wanted:?}"), "{topic} {places:?}");
+            assert!(sent.iter().all(|same| *same), "{topic} {places:?}");
+        }
+    }
+}
+
+#[test]
 fn every_fixture_is_read_as_it_says() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/mist");
     let mut read = 0;
