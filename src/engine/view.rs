@@ -72,8 +72,10 @@ pub struct IncidentState {
     pub severity: Severity,
     /// When it began, by the sender's clock.
     pub started: Timestamp,
-    /// Who knows of it.
+    /// Whom it was told to, whether or not they have the message yet.
     pub told: BTreeSet<Name>,
+    /// Its alerts, by number; some when there are very many.
+    pub alerts: Vec<u64>,
     /// Whom it concerns; a sample when there are very many.
     pub subjects: Vec<Subject>,
     /// How many of them are not in the sample.
@@ -209,6 +211,7 @@ impl Engine {
             severity: incident.severity,
             started: alerts.iter().map(|a| a.began()).min().unwrap_or(self.state.now),
             told: incident.told.iter().cloned().collect(),
+            alerts: ends(&incident.alerts),
             more,
             devices,
             subjects,
@@ -237,6 +240,7 @@ impl Engine {
             severity: alert.severity,
             started: alert.began(),
             told: alert.told_to.iter().cloned().collect(),
+            alerts: vec![id],
             more,
             devices,
             subjects,
@@ -259,6 +263,14 @@ impl Engine {
             By::Maintenance(name) => format!("maintenance {name}"),
         }
     }
+}
+
+/// The first and the last of these.
+fn ends(alerts: &BTreeSet<AlertId>) -> Vec<u64> {
+    if alerts.len() <= 2 * MAX_ALERTS {
+        return alerts.iter().copied().collect();
+    }
+    alerts.iter().take(MAX_ALERTS).chain(alerts.iter().rev().take(MAX_ALERTS)).copied().collect()
 }
 
 /// Whom something concerns: a sample, how many are not in it, and how many devices they are.

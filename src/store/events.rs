@@ -307,6 +307,13 @@ pub trait Past: super::Store {
     /// The messages about any of these alerts, oldest first.
     fn sent(&self, alerts: Vec<u64>) -> impl Future<Output = super::Result<Vec<SentMessage>>> + Send;
 
+    /// For each of these lists of alerts the destinations of the messages about them, each with the best state it has one in:
+    /// `delivered`, `digested`, `queued`, `dead` or `discarded`.
+    fn reached(
+        &self,
+        alerts: Vec<Vec<u64>>,
+    ) -> impl Future<Output = super::Result<Vec<Vec<(crate::model::Name, &'static str)>>>> + Send;
+
     /// The oldest queued message of each destination: journal time of its first try, else of its making.
     fn oldest_queued(&self) -> impl Future<Output = super::Result<Vec<(crate::model::Name, Timestamp)>>> + Send;
 

@@ -216,6 +216,25 @@ pub(super) fn sent(connection: &Connection, alerts: &[u64]) -> rusqlite::Result<
     Ok(found)
 }
 
+/// The destinations of the messages about any of these alerts, each with the best state it has one in.
+pub(super) fn reached(connection: &Connection, alerts: &[u64]) -> rusqlite::Result<Vec<(Name, &'static str)>> {
+    const BEST: [i64; 5] = [rows::DELIVERED, rows::DIGESTED, rows::QUEUED, rows::DEAD, rows::DISCARDED];
+    let sql = "SELECT dest, state FROM outbox WHERE id IN (SELECT delivery FROM told WHERE alert = ?1 LIMIT 200)";
+    let mut statement = connection.prepare_cached(sql)?;
+    let mut best = std::collections::BTreeMap::<Name, usize>::new();
+    for alert in alerts {
+        let mut found = statement.query([int(*alert)])?;
+        while let Some(row) = found.next()? {
+            let state: i64 = row.get(1)?;
+            let rank = BEST.iter().position(|known| *known == state).unwrap_or(BEST.len());
+            let known = best.entry(Name::new(row.get_ref(0)?.as_str()?)).or_insert(rank);
+            *known = rank.min(*known);
+        }
+    }
+    let word = |rank: usize| BEST.get(rank).map_or("queued", |state| state_word(*state));
+    Ok(best.into_iter().map(|(name, rank)| (name, word(rank))).collect())
+}
+
 pub(super) fn state_word(state: i64) -> &'static str {
     match state {
         rows::DELIVERED => "delivered",

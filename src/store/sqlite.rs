@@ -421,6 +421,13 @@ impl Past for Sqlite {
         self.look_back(move |connection, _| past::sent(connection, &alerts).map_err(|e| problem(&e))).await
     }
 
+    async fn reached(&self, alerts: Vec<Vec<u64>>) -> Result<Vec<Vec<(Name, &'static str)>>> {
+        self.look_back(move |connection, _| {
+            alerts.iter().map(|alerts| past::reached(connection, alerts).map_err(|e| problem(&e))).collect()
+        })
+        .await
+    }
+
     async fn oldest_queued(&self) -> Result<Vec<(Name, Timestamp)>> {
         self.look_back(|connection, _| past::oldest_queued(connection).map_err(|e| problem(&e))).await
     }

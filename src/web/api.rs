@@ -123,7 +123,7 @@ async fn answer<S: store::Past + store::Acts>(
         ["events"] => events::page(api, asked).await?,
         ["events", id] => return events::one(api, id, asked).await,
         ["live"] => return Ok(live::answer(api, headers, &guest)),
-        ["incidents"] => state_api::incidents(api),
+        ["incidents"] => state_api::incidents(api).await?,
         ["destinations"] => state_api::destinations(api).await?,
         ["feed"] => state_api::feed(api),
         ["noise"] => state_api::noise(api, asked).await?,

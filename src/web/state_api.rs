@@ -13,7 +13,7 @@ use super::silences::Problem;
 use crate::dispatcher::DestinationStatus;
 use crate::engine::IncidentState;
 use crate::history::Question;
-use crate::model::{Timestamp, parse_duration};
+use crate::model::{Name, Timestamp, parse_duration};
 use crate::store::{self, DeadLetter, Noise};
 
 /// Dead letters listed.
@@ -33,15 +33,21 @@ const TOP: usize = 50;
 pub(super) struct Kept(Mutex<BTreeMap<Duration, (Timestamp, Arc<Value>)>>);
 
 /// What lasts.
-pub(super) fn incidents<S: store::Past>(api: &Api<S>) -> Value {
+pub(super) async fn incidents<S: store::Past>(api: &Api<S>) -> Result<Value, Problem> {
     let incidents = Arc::clone(&api.looking.published.borrow().incidents);
     let (found, total) = &*incidents;
     let now = api.state.wall();
-    let all: Vec<Value> = found.iter().map(|incident| incident_json(incident, now)).collect();
-    json!({"incidents": all, "total": total})
+    let alerts = found.iter().map(|incident| incident.alerts.clone()).collect();
+    let reached = api.state.store.reached(alerts).await.map_err(|e| unreadable(&e))?;
+    let one = |(incident, reached): (&IncidentState, &Vec<_>)| incident_json(incident, reached, now);
+    let all: Vec<Value> = found.iter().zip(&reached).map(one).collect();
+    Ok(json!({"incidents": all, "total": total}))
 }
 
-fn incident_json(incident: &IncidentState, now: Timestamp) -> Value {
+fn incident_json(incident: &IncidentState, reached: &[(Name, &str)], now: Timestamp) -> Value {
+    let which = |states: &[&str]| -> Vec<&str> {
+        reached.iter().filter(|(_, state)| states.contains(state)).map(|(name, _)| name.as_str()).collect()
+    };
     let first = incident.subjects.first();
     let site = first.and_then(|s| s.site.clone().or_else(|| s.site_id.clone()));
     let subject = |s: &crate::model::Subject| {
@@ -60,6 +66,9 @@ fn incident_json(incident: &IncidentState, now: Timestamp) -> Value {
         "started": incident.started.rfc3339(),
         "duration_ms": u64::try_from(now.since(incident.started).as_millis()).unwrap_or(u64::MAX),
         "told": incident.told.iter().map(crate::model::Name::as_str).collect::<Vec<_>>(),
+        "delivered": which(&["delivered", "digested"]),
+        "waiting": which(&["queued"]),
+        "failed": which(&["dead", "discarded"]),
         "subjects": incident.subjects.iter().map(subject).collect::<Vec<_>>(),
         "more": incident.more,
         "devices": incident.devices,

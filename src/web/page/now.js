@@ -153,8 +153,24 @@ function incident(one) {
             fact("Lasts", el("strong", {}, lasting(one.duration_ms ?? 0)), el("span", { class: "quiet" }, " since ", time(one.started))),
             fact("Site", one.site && foreign(one.site)),
             fact("Affected", affected(subjects, one.beyond ?? beyond(one))),
-            fact("Told", one.told?.length ? one.told.flatMap((name, i) => [i ? ", " : "", foreign(name)]) : el("span", { class: "quiet" }, "nobody yet"))),
+            fact("Told", told(one))),
         subjects.length ? [list, more, one.more ? el("p", { class: "quiet" }, `and ${number(one.more)} more that are not listed`) : null] : null);
+}
+
+/** Who has a message of it, and whom one is for that has not come there. */
+function told(one) {
+    const names = (list) => list.flatMap((name, i) => [i ? ", " : "", foreign(name)]);
+    const [waiting, failed] = [one.waiting ?? [], one.failed ?? []];
+    // What is collected for a digest is on its way, too.
+    const collected = (one.told ?? []).filter((name) => one.delivered && ![one.delivered, waiting, failed].flat().includes(name));
+    const has = one.delivered ?? one.told ?? [];
+    const parts = [
+        has.length ? names(has) : el("span", { class: "quiet" }, "nobody yet"),
+        waiting.length ? el("span", { class: "quiet" }, "waiting for ", names(waiting)) : null,
+        collected.length ? el("span", { class: "quiet" }, "collected for ", names(collected)) : null,
+        failed.length ? ["given up: ", names(failed)] : null,
+    ].filter(Boolean);
+    return parts.flatMap((part, i) => [i ? "; " : "", part]);
 }
 
 function subject(one, of) {
