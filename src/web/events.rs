@@ -66,7 +66,10 @@ impl Kinds {
 
 fn id(text: &str, what: &str) -> Result<EventId, Problem> {
     let wrong = || bad(format!("`{what}` is not an event's id"), "as in 123.1");
-    EventId::parse(text).ok_or_else(wrong)
+    let digits = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+    let is_one = text.split_once('.').is_some_and(|(position, place)| digits(position) && digits(place));
+    // Beyond what there is room for no event ever was.
+    EventId::parse(text).or(is_one.then_some(EventId::LAST)).ok_or_else(wrong)
 }
 
 fn question(asked: &Asked) -> Result<Question, Problem> {

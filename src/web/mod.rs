@@ -160,11 +160,10 @@ pub fn routes<S: Store>(state: &State<S>) -> BoxedFilter<(Response,)> {
     let routes = routes.or(silences::routes(state)).unify().or(silence_page::routes(state)).unify();
     // Not a refusal of ours: that would hide why another route refused.
     let nothing = || warp::any().and_then(async || Err::<Response, _>(warp::reject::not_found())).boxed();
-    routes
-        .or(state.more.clone().unwrap_or_else(nothing))
-        .unify()
-        .recover(recover)
-        .unify()
+    let routes = routes.or(state.more.clone().unwrap_or_else(nothing)).unify().recover(recover).unify();
+    warp::path::full()
+        .and(routes)
+        .map(|path: warp::path::FullPath, response| if is_of_api(path.as_str()) { in_json(response) } else { response })
         .with(warp::reply::with::header("x-content-type-options", "nosniff"))
         .map(reply)
         .boxed()
@@ -196,6 +195,21 @@ impl Refused {
 
 impl warp::reject::Reject for Refused {}
 
+/// Whom its answers are for reads JSON.
+fn is_of_api(path: &str) -> bool {
+    path == "/api" || path.starts_with("/api/")
+}
+
+/// A refusal of [`recover`] as the API words its own; any other answer as it is.
+fn in_json(mut response: Response) -> Response {
+    let Some(Refused { why, allow, .. }) = response.extensions().get::<Refused>() else { return response };
+    let help = allow.unwrap_or("docs/api.md lists what there is");
+    let body = serde_json::json!({"error": why, "help": help});
+    *response.body_mut() = format!("{body}\n").into();
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
 /// The one place where errors get their bodies.
 async fn recover(rejection: Rejection) -> Result<Response, Infallible> {
     // Any other rejection is of a filter we do not use to refuse: the path fits no route.
@@ -215,6 +229,7 @@ async fn recover(rejection: Rejection) -> Result<Response, Infallible> {
         }
         _ => {}
     }
+    response.extensions_mut().insert(refused);
     Ok(response)
 }
 
