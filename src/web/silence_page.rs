@@ -80,7 +80,7 @@ impl<S: Store> Visit<'_, S> {
             Method::POST => true,
             _ => return Err(Problem::new(StatusCode::METHOD_NOT_ALLOWED, "Look at it, or press its button.", "")),
         };
-        if acts && !self.state.door.knows_origin(self.headers) {
+        if acts && !self.state.door.is_of_our_page(self.headers) {
             tracing::info!("a silence link was used from a page that is not ours");
             return Err(Problem::new(StatusCode::FORBIDDEN, "Another page sent this.", "Open the link itself."));
         }

@@ -385,6 +385,9 @@ async fn a_page_that_is_not_ours_cannot_press_the_button() {
     for origin in ["https://evil.example.net", "null", "http://foghorn.example.net.evil.com", "", "é"] {
         assert_eq!(silenced.press(&link, &[("origin", origin)], "for=1h").await.0, 403, "{origin}");
     }
+    for site in ["cross-site", "same-site"] {
+        assert_eq!(silenced.press(&link, &[("sec-fetch-site", site)], "for=1h").await.0, 403, "{site}");
+    }
     for form in ["for=9d", "", "author=Anna"] {
         assert_eq!(silenced.press(&link, &[], form).await.0, 400, "{form}");
     }
@@ -392,6 +395,9 @@ async fn a_page_that_is_not_ours_cannot_press_the_button() {
     assert_eq!(silenced.press(&link, &[("content-type", "text/plain")], "for=1h").await.0, 415);
     assert_eq!(silenced.journal(), []);
     assert_eq!(silenced.press(&link, &[("origin", "https://foghorn.example.net")], "for=1h").await.0, 200);
+    for site in ["same-origin", "none"] {
+        assert_eq!(silenced.press(&link, &[("sec-fetch-site", site)], "for=1h").await.0, 200, "{site}");
+    }
     let local = [
         ("host", "localhost:8080"),
         ("content-type", "application/x-www-form-urlencoded"),

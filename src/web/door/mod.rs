@@ -283,9 +283,9 @@ impl Door {
         self.access().knows_host(self.public.as_ref(), headers)
     }
 
-    /// Whether the page that sends this, if one does, is ours.
-    pub(super) fn knows_origin(&self, headers: &HeaderMap) -> bool {
-        knows_origin(self.public.as_ref(), headers)
+    /// Whether the page that sends this, if one does, is ours, as far as the browser says.
+    pub(super) fn is_of_our_page(&self, headers: &HeaderMap) -> bool {
+        knows_origin(self.public.as_ref(), headers) && is_same_site(headers)
     }
 
     /// Whether the request asks for us by a name of ours: enough for what is no secret.
@@ -306,8 +306,7 @@ impl Door {
 
     /// Nothing comes from another page.
     fn check_page(&self, headers: &HeaderMap) -> Result<(), Reason> {
-        let ours = self.knows_origin(headers) && is_same_site(headers);
-        if ours { Ok(()) } else { Err(Reason::Origin) }
+        if self.is_of_our_page(headers) { Ok(()) } else { Err(Reason::Origin) }
     }
 
     fn who(&self, access: &Access, headers: &HeaderMap, peer: Option<&Peer>) -> Result<Guest, Reason> {
