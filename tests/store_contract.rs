@@ -206,6 +206,8 @@ async fn a_rule_is_credited_with_what_it_told_alone() {
         by: Some("another".into()),
     };
     store.commit(Step { events: vec![told, row(2, Some(5))].into(), ..step(2, vec![]) }).await.unwrap();
+    let noise = store.noise(Timestamp::EPOCH, 60_000).await.unwrap();
+    assert_eq!(noise.rules, [(one.to_string(), 1, 0), ("another".to_owned(), 0, 1)], "what is pending is not counted");
     store.commit(Step { events: vec![row(3, None)].into(), fates: vec![change], ..step(3, vec![]) }).await.unwrap();
     // As an older release left it: who told is not known.
     let old = EventRow { fate: EventFate::Told, ..row(4, None) };
@@ -221,6 +223,9 @@ async fn a_rule_is_credited_with_what_it_told_alone() {
     drop(store);
     let store = open(dir.path());
     assert_eq!(store.row(row(2, None).id).await.unwrap().unwrap().told, ["another".into()], "it is kept");
+    assert_eq!(store.noise(Timestamp::EPOCH, 60_000).await.unwrap(), noise, "counted anew it is the same");
+    let later = Timestamp::from_millis(60_000);
+    assert_eq!(store.noise(later, 60_000).await.unwrap(), foghorn::store::Noise::default(), "nothing came since");
 }
 
 #[tokio::test]

@@ -25,6 +25,7 @@ mod repair;
 mod rows;
 mod search;
 mod sqlite;
+mod sums;
 mod writer;
 
 pub use acts::{Act, Acted, Acts};

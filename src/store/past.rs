@@ -5,7 +5,7 @@ use std::sync::Arc;
 use rusqlite::{Connection, OptionalExtension, Row};
 
 use super::events::{
-    Attempt, EventFate, EventId, EventRow, FateChange, Noise, RowQuery, Rows, SentMessage, WaitsWith, Wanted,
+    Attempt, EventFate, EventId, EventRow, FateChange, RowQuery, Rows, SentMessage, WaitsWith, Wanted,
 };
 use super::rows::{self, int, uint};
 use super::{DeliveryId, EVENTS_LOOKED_AT};
@@ -43,15 +43,15 @@ pub(super) fn add_told(connection: &Connection) -> rusqlite::Result<()> {
     Ok(())
 }
 
-const PENDING: i64 = 0;
-const TOLD: i64 = 1;
+pub(super) const PENDING: i64 = 0;
+pub(super) const TOLD: i64 = 1;
 const UNMATCHED: i64 = 2;
 const DUPLICATE: i64 = 3;
 const SUPPRESSED: i64 = 4;
 
 const COLUMNS: &str = "id, received, fate, why, waits, rules, alerts, told";
 /// Stands between the names of rules.
-const BETWEEN: &str = "\u{1f}";
+pub(super) const BETWEEN: &str = "\u{1f}";
 
 fn code(fate: &EventFate) -> (i64, Option<&str>) {
     match fate {
@@ -266,32 +266,4 @@ pub(super) fn oldest_queued(connection: &Connection) -> rusqlite::Result<Vec<(Na
     let mut statement = connection.prepare_cached(sql)?;
     let one = |row: &Row<'_>| Ok((Name::new(row.get_ref(0)?.as_str()?), Timestamp::from_millis(row.get(1)?)));
     statement.query_map([], one)?.collect()
-}
-
-/// Sums since a wall time.
-pub(super) fn noise(connection: &Connection, since: Timestamp, span_ms: i64) -> rusqlite::Result<Noise> {
-    let span = span_ms.max(1);
-    let mut noise = Noise::default();
-    let sql = "SELECT received / ?2 * ?2, sum(fate = 1), sum(fate > 1) FROM events WHERE received >= ?1 GROUP BY 1 ORDER BY 1";
-    let mut statement = connection.prepare_cached(sql)?;
-    let spans = statement.query_map((since.millis(), span), |row| {
-        Ok((Timestamp::from_millis(row.get(0)?), row.get(1).map(uint)?, row.get(2).map(uint)?))
-    })?;
-    noise.spans = spans.collect::<rusqlite::Result<_>>()?;
-    let sql = "SELECT rules, sum(fate = 1), sum(fate > 1), told FROM events WHERE received >= ?1 AND rules <> '' GROUP BY rules, told";
-    let mut statement = connection.prepare_cached(sql)?;
-    let mut found = statement.query([since.millis()])?;
-    let mut sums = std::collections::BTreeMap::<String, (u64, u64)>::new();
-    while let Some(row) = found.next()? {
-        let (told, quiet) = (row.get(1).map(uint)?, row.get(2).map(uint)?);
-        // One that only looked at what another told kept it quiet for its part. Where it was not noted who told, all did.
-        let tellers = row.get_ref(3)?.as_str_or_null()?;
-        for rule in row.get_ref(0)?.as_str()?.split(BETWEEN) {
-            let sum = sums.entry(rule.to_owned()).or_default();
-            let tells = tellers.is_none_or(|tellers| tellers.split(BETWEEN).any(|teller| teller == rule));
-            *sum = if tells { (sum.0 + told, sum.1 + quiet) } else { (sum.0, sum.1 + told + quiet) };
-        }
-    }
-    noise.rules = sums.into_iter().map(|(rule, (told, quiet))| (rule, told, quiet)).collect();
-    Ok(noise)
 }

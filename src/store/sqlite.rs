@@ -15,6 +15,7 @@ use super::events::{Doc, EventId, EventRow, Noise, Past, RowQuery, Rows, SentMes
 use super::files::Folder;
 use super::rows::{self, Entry, problem};
 use super::search::Search;
+use super::sums::Sums;
 use super::writer::{Group, Job, NewMessage, NewStep, Shared, Writer, beside, checkpoint};
 use super::{
     DeadLetter, Delivery, DeliveryId, EVENTS_LOOKED_AT, Error, Mark, MessageFates, Recovered, Result, Retention,
@@ -48,7 +49,7 @@ struct Inner {
     /// Of its own, so that a long question holds up neither judging nor sending.
     past: Arc<Mutex<Connection>>,
     /// Of its own as well: sums go over all rows, and pages do not wait for them.
-    sums: Arc<Mutex<Connection>>,
+    sums: Arc<Mutex<(Connection, Sums)>>,
     search: Arc<Search>,
     /// `None` only while dropping: the threads end when their senders are gone.
     jobs: Option<Sender<Job>>,
@@ -145,7 +146,8 @@ impl Sqlite {
         ];
         let reader = Arc::new(Mutex::new(reader));
         let (jobs, stop) = (Some(jobs), Some((stop, stop_looking)));
-        let (past, sums, search) = (Arc::new(Mutex::new(past)), Arc::new(Mutex::new(sums)), Arc::new(search));
+        let (past, sums, search) =
+            (Arc::new(Mutex::new(past)), Arc::new(Mutex::new((sums, Sums::default()))), Arc::new(search));
         let inner = Inner {
             path,
             clock,
@@ -434,7 +436,11 @@ impl Past for Sqlite {
 
     async fn noise(&self, since: Timestamp, span_ms: i64) -> Result<Noise> {
         let sums = Arc::clone(&self.inner.sums);
-        let work = move || past::noise(&sums.lock().unwrap_or_else(PoisonError::into_inner), since, span_ms);
+        let work = move || {
+            let mut sums = sums.lock().unwrap_or_else(PoisonError::into_inner);
+            let (connection, sums) = &mut *sums;
+            sums.noise(connection, since, span_ms)
+        };
         let done = tokio::task::spawn_blocking(work).await;
         done.map_err(|e| Error::Transient(format!("a read was interrupted: {e}")))?.map_err(|e| problem(&e))
     }

@@ -24,8 +24,8 @@ const KEPT: Duration = Duration::from_secs(10);
 const SPANS: i64 = 200;
 /// Events by which the devices that talk most are found at least, how long is spent on finding more, and how many devices
 /// are named.
-const SAMPLE: usize = 10_000;
-const LOOKS: Duration = Duration::from_secs(2);
+const SAMPLE: usize = 1_000;
+const LOOKS: Duration = Duration::from_millis(100);
 const TOP: usize = 50;
 
 /// The last sums of the past by how far back they go, and when they were made.
