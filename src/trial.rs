@@ -62,6 +62,25 @@ pub fn run(
     Outcome { name: case.name.clone(), line: case.line, failure, rules: spoke }
 }
 
+/// What is said in a case, whatever it expects: after how long, by which rule, and why.
+///
+/// # Errors
+/// Why it was not run to its end.
+pub fn said(
+    case: &TestCase,
+    rules: &Arc<RuleSet>,
+    templates: &Templates,
+    stop: &dyn Fn() -> bool,
+) -> Result<Vec<(Duration, String, &'static str)>, String> {
+    let course = fold(case, rules, stop)?;
+    let start = course.start;
+    let one = |message: Message| {
+        let about = message.about;
+        (about.at.since(start), about.rule.clone(), about.reason.word())
+    };
+    Ok(messages(course.decisions, templates).into_iter().map(one).collect())
+}
+
 /// What came of a case.
 struct Course {
     /// When it began.

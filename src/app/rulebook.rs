@@ -209,6 +209,34 @@ impl Book {
         .await
     }
 
+    /// Runs the one test of a text beside the rules in force, and has it expect what is said.
+    async fn rehearsed(&self, text: String) -> Result<String, Declined> {
+        let turn = tokio::time::timeout(CHECKED_WITHIN, Arc::clone(&self.0.checking).acquire_owned()).await;
+        let Ok(Ok(turn)) = turn else { return Err(Declined::Busy) };
+        let (loaded, path) = (self.loaded(), self.0.path.clone());
+        blocking(CHECKED_WITHIN, move |stop| {
+            let _turn = turn;
+            let wrong = |problems: &[Problem]| {
+                // The lines are those of no text anybody sees.
+                let mut problems = findings(problems, |line, column| (*line, *column) = (0, 0));
+                problems.retain(|problem| problem.is_error);
+                Declined::Wrong(Findings { problems, ..Findings::default() })
+            };
+            let help = "send `rules:` with one rule, and `tests:` with one test that ends in `expect:`";
+            let joined = config::joined(&loaded.config.text, &text);
+            let Some(joined) = joined else { return off("the text is not a rule and a test", help) };
+            let config =
+                Config::parse_offline(&joined, path.as_deref(), &environment).map_err(|problems| wrong(&problems.0))?;
+            let [case] = config.tests.as_slice() else { return off("the text has no test, or more than one", help) };
+            let templates = config.load_templates().map_err(|problems| wrong(&problems.0))?;
+            match trial::said(case, &config.rules, &templates, &|| stop.load(Ordering::Relaxed)) {
+                Ok(said) => expecting(&text, &said).map_or_else(|| off("the test has no `expect:`", help), Ok),
+                Err(why) => off(&why, "make the test shorter"),
+            }
+        })
+        .await
+    }
+
     async fn compared(&self, text: Option<String>, since: Duration) -> Result<Value, Declined> {
         let Ok(turn) = Arc::clone(&self.0.comparing).try_acquire_owned() else { return Err(Declined::Busy) };
         let (book, loaded) = (self.clone(), self.loaded());
@@ -322,6 +350,10 @@ impl Rulebook for Book {
         .boxed()
     }
 
+    fn rehearse(&self, text: String) -> BoxFuture<'_, Result<String, Declined>> {
+        self.rehearsed(text).boxed()
+    }
+
     fn compare(&self, text: Option<String>, since: Duration) -> BoxFuture<'_, Result<Value, Declined>> {
         self.compared(text, since).boxed()
     }
@@ -382,6 +414,43 @@ fn tested(config: &Config, templates: &Templates, file: &str, stop: &AtomicBool)
     };
     let tests = config.tests.iter().take_while(|_| !stop.load(Ordering::Relaxed)).map(one).collect();
     (tests, u64::try_from((clock.elapsed() - began).as_millis()).unwrap_or(u64::MAX))
+}
+
+/// A text that ends in what its test expects, with this instead.
+fn expecting(text: &str, said: &[(Duration, String, &'static str)]) -> Option<String> {
+    let lines: Vec<&str> = text.lines().collect();
+    let last = lines.iter().rposition(|line| line.trim_start().starts_with("expect:"))?;
+    let indent: String = lines.get(last)?.chars().take_while(|c| *c == ' ').collect();
+    let mut made: Vec<String> = lines.into_iter().take(last).map(str::to_owned).collect();
+    made.push(format!("{indent}expect:{}", if said.is_empty() { " []" } else { "" }));
+    for (at, rule, reason) in said {
+        let rule = printable(&config::flow(&Value::String(rule.clone())));
+        made.push(format!("{indent}  - {{at: {}, rule: {rule}, reason: {reason}}}", exact(*at)));
+    }
+    Some(made.join("\n") + "\n")
+}
+
+/// YAML without characters nobody sees, or that steer what is seen: in quotes they are spelt out.
+fn printable(yaml: &str) -> String {
+    let one = |c: char| {
+        let shown = c.is_ascii() || c.is_alphanumeric();
+        if shown { c.to_string() } else { format!("\\U{:08x}", u32::from(c)) }
+    };
+    yaml.chars().map(one).collect()
+}
+
+/// A duration as YAML has it, to the millisecond.
+fn exact(duration: Duration) -> String {
+    let ms = duration.as_millis();
+    let parts = [
+        (ms / 86_400_000, "d"),
+        (ms / 3_600_000 % 24, "h"),
+        (ms / 60_000 % 60, "m"),
+        (ms / 1_000 % 60, "s"),
+        (ms % 1_000, "ms"),
+    ];
+    let text: String = parts.iter().filter(|(n, _)| *n > 0).map(|(n, unit)| format!("{n}{unit}")).collect();
+    if text.is_empty() { "0s".to_owned() } else { text }
 }
 
 /// Problems with their places as `place` moves them.

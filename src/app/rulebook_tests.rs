@@ -122,6 +122,28 @@ async fn whoever_may_look_sees_the_rules_and_tries_changes_but_changes_nothing()
     let (status, refused) = served.put(&sheet, &better).await;
     assert_eq!(status, 403, "{refused}");
     assert!(refused["help"].as_str().unwrap().contains("edit_rules"), "{refused}");
+
+    let made = |name: &str| {
+        format!(
+            "rules:\n  - name: {name}\n    match:\n      condition: ap_offline\n    for: 3m\n\ntests:\n  - name: it is told\n    events:\n      \
+         - {{at: 0s, type: AP_DISCONNECTED, device: ap-1}}\n    expect:\n      - {{at: 1s, rule: Nothing, reason: first}}\n"
+        )
+    };
+    let (status, held) = served.ask("POST", "rules/rehearse", Some(json!({"text": made("\"More \u{2764}\"")}))).await;
+    assert_eq!(status, 200, "{held}");
+    let expected: Vec<&str> = held["text"].as_str().unwrap().lines().skip_while(|l| !l.contains("expect:")).collect();
+    let lines = [
+        "    expect:",
+        "      - {at: 0s, rule: \"AP unreachable\", reason: first}",
+        "      - {at: 3m10s, rule: \"More \\U00002764\", reason: first}",
+    ];
+    assert_eq!(expected, lines);
+    let (status, same_name) = served.ask("POST", "rules/rehearse", Some(json!({"text": made("AP unreachable")}))).await;
+    assert_eq!((status, same_name["problems"][0]["line"].as_u64()), (422, Some(0)), "{same_name}");
+    for text in ["", "rules: []", "[]", "tests: {"] {
+        let (status, refused) = served.ask("POST", "rules/rehearse", Some(json!({"text": text}))).await;
+        assert!([422, 500].contains(&status), "{text}: {refused}");
+    }
     assert_eq!(served.written(), failing);
     served.end().await;
 }
@@ -186,7 +208,9 @@ async fn what_must_not_be_applied_is_refused_and_nothing_is_written() {
     for since in ["soon", "0s", "900d"] {
         assert_eq!(served.ask("POST", "replay-diff", Some(json!({"since": since}))).await.0, 400, "{since}");
     }
-    for (method, path, allow) in [("DELETE", "rules", "GET, HEAD, PUT"), ("GET", "rules/check", "POST")] {
+    for (method, path, allow) in
+        [("DELETE", "rules", "GET, HEAD, PUT"), ("GET", "rules/check", "POST"), ("GET", "rules/rehearse", "POST")]
+    {
         let url = format!("{}/api/v1/{path}", served.address);
         let request = served.client.request(method.parse().unwrap(), url).header("x-csrf-token", &served.csrf);
         let response = request.send().await.unwrap();

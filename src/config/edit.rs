@@ -38,6 +38,27 @@ pub fn value(text: &str, rule: &str, key: &[&str]) -> Option<Value> {
     key.iter().try_fold(rule, |node, key| get(node, key)).map(Node::json)
 }
 
+/// The file as JSON, which is YAML too, with the rules of another text behind its own, and with the tests of that alone, which
+/// expect nothing. What both say is the file's. `None` where either is no map.
+#[must_use]
+pub fn joined(text: &str, more: &str) -> Option<String> {
+    let (mut root, mut more) = (parse(text)?.json(), parse(more)?.json());
+    let (root, more) = (root.as_object_mut()?, more.as_object_mut()?);
+    if let Some(Value::Array(added)) = more.remove("rules") {
+        match root.entry("rules").or_insert_with(|| Value::Array(Vec::new())) {
+            Value::Array(rules) => rules.extend(added),
+            _ => return None,
+        }
+    }
+    let mut tests = more.remove("tests").unwrap_or_else(|| Value::Array(Vec::new()));
+    // What they expect may be of rules there are not any more.
+    for test in tests.as_array_mut().into_iter().flatten().filter_map(Value::as_object_mut) {
+        test.insert("expect".to_owned(), Value::Array(Vec::new()));
+    }
+    root.insert("tests".to_owned(), tests);
+    serde_json::to_string_pretty(root).ok()
+}
+
 /// A value as YAML on one line.
 #[must_use]
 pub fn flow(value: &Value) -> String {

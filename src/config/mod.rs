@@ -36,7 +36,7 @@ mod schema;
 mod settings;
 
 pub use cases::{Expectation, TestCase, TestEvent, TestInput, TestSilence};
-pub use edit::{Edited, flow, set, value};
+pub use edit::{Edited, flow, joined, set, value};
 pub use explain::explain;
 pub use masks::{Hidden, Restored};
 pub use problem::{Level, Problem, Problems};

@@ -29,6 +29,8 @@ pub trait Rulebook: Send + Sync {
     fn sheet(&self) -> BoxFuture<'_, Result<Sheet, Declined>>;
     /// What is wrong with this text, and what its tests say.
     fn check(&self, text: String) -> BoxFuture<'_, Result<Findings, Declined>>;
+    /// What the test of a text with one rule and one test expects to hold beside the rules in force: that text, with it.
+    fn rehearse(&self, text: String) -> BoxFuture<'_, Result<String, Declined>>;
     /// What the rules in force and this text (without one: the file as it stands) make of the stored traffic. Dropped, it
     /// stops.
     fn compare(&self, text: Option<String>, since: Duration) -> BoxFuture<'_, Result<Value, Declined>>;
@@ -170,6 +172,11 @@ pub(super) async fn answer<S: Store>(state: &State<S>, path: &[&str], request: R
             bounded(Some(&text))?;
             rulebook.check(text).await.map(|findings| findings_json(&findings))
         }
+        (["rules", "rehearse"], &Method::POST) => {
+            let Checked { text } = body(state, request).await?;
+            bounded(Some(&text))?;
+            rulebook.rehearse(text).await.map(|text| json!({"text": text}))
+        }
         (["replay-diff"], &Method::POST) => {
             let Compared { text, since } = body(state, request).await?;
             bounded(text.as_deref())?;
@@ -179,7 +186,7 @@ pub(super) async fn answer<S: Store>(state: &State<S>, path: &[&str], request: R
             }
             rulebook.compare(text, since).await
         }
-        (["rules", "check"] | ["replay-diff"], _) => return no_method("POST"),
+        (["rules", "check" | "rehearse"] | ["replay-diff"], _) => return no_method("POST"),
         _ => return Err(nothing()),
     };
     Ok(found.map_or_else(|declined| declined_reply(&declined), |value| reply(StatusCode::OK, &value)))

@@ -1,6 +1,6 @@
 // One event: what came, what was decided and why, what was said, how that went, and how to make a rule of it.
 
-import { ask } from "./api.js";
+import { ask, me } from "./api.js";
 import { copyButton, el, fact, foreign, say, trouble, words } from "./dom.js";
 import { fate, severity } from "./fates.js";
 import { tree } from "./json.js";
@@ -156,8 +156,24 @@ function maker(event) {
     const fields = telling(event);
     if (!fields.length) return el("p", { class: "quiet" }, "It has nothing a rule could look for.");
     const code = el("code");
+    const held = el("span", { role: "status" });
+    let turn = 0;
     const chosen = new Set(fields.filter(([, , on]) => on).map(([field]) => field));
-    const write = () => code.replaceChildren(ruleAndTest(event, [...chosen]));
+    // Written at once; what its test expects is then what the rules in force make of it.
+    const write = async () => {
+        const [mine, text] = [++turn, ruleAndTest(event, [...chosen])];
+        code.replaceChildren(text);
+        held.replaceChildren("");
+        if (!me.can_act) return;
+        try {
+            const said = await ask("rules/rehearse", { method: "POST", body: { text } });
+            if (mine !== turn) return;
+            code.replaceChildren(said.text);
+            held.replaceChildren("The test was run beside the rules in force, and passes. ");
+        } catch (error) {
+            if (mine === turn) held.replaceChildren("The test was not run. ");
+        }
+    };
     const boxes = fields.map(([field, value, on, always]) => {
         const box = el("input", { type: "checkbox", checked: on, disabled: always });
         box.addEventListener("change", () => {
@@ -179,6 +195,6 @@ function maker(event) {
             copyButton("Copy YAML", () => code.textContent)),
         fields.some(([, , , always]) => always) ? el("p", { class: "quiet" }, "This event ends something: only by its type a rule tells of it.") : null,
         others.length ? el("p", { class: "quiet" }, "Told of by ", others, " already: the test expects what that says, too. To change a rule is often better than to add one.") : null,
-        el("p", { class: "quiet" }, "Put it into rules.yaml: the rule below your other rules, the test below ", el("code", {}, "tests:"),
+        el("p", { class: "quiet" }, held, "Put it into rules.yaml: the rule below your other rules, the test below ", el("code", {}, "tests:"),
             ". Then ", el("code", {}, "foghorn test"), "."));
 }
