@@ -452,6 +452,20 @@ describe("one event", () => {
         await page.getByText("Finding out takes too long for a page.").waitFor();
     });
 
+    on("#/event/4920.0", { timezoneId: "Asia/Kolkata" }, "says whose times they are where they differ", async ({ page }) => {
+        await page.getByText("In sentences times are UTC; the clocks beside them are Asia/Calcutta (UTC+5:30).").or(page.getByText("In sentences times are UTC; the clocks beside them are Asia/Kolkata (UTC+5:30).")).waitFor();
+        assert.match(await page.getByRole("contentinfo").textContent(), /^Times are of this browser: Asia\/(Kolkata|Calcutta) \(UTC\+5:30\)$/);
+        await page.locator("nav").getByRole("link", { name: "Now" }).click();
+        await page.getByText("Make a silence").click();
+        assert.match(await page.getByLabel("How long").textContent(), /until morning \(8:00 where Foghorn runs\)/);
+    });
+
+    on("#/event/4920.0", { timezoneId: "UTC" }, "says nothing of zones where they are the same", async ({ page }) => {
+        await page.getByText("pending until 26 Nov 14:03:10").waitFor();
+        assert.equal(await page.getByText("In sentences times are UTC").count(), 0);
+        assert.equal(await page.getByRole("contentinfo").textContent(), "Times are of this browser: UTC");
+    });
+
     on("#/event/4920.0", {}, "leads on to what is like it", async ({ page }) => {
         await page.getByRole("link", { name: "Harbour Office" }).click();
         await rows(page).first().waitFor();

@@ -83,7 +83,7 @@ export function whole(one) {
     return {
         ...one, raw: { ...RAW, type: one.type, device_name: one.device },
         decisions: [
-            { at: one.at, rule: "AP unreachable", line: 12, file: "the built-in rules", text: "pending until 14:03:10: it must last 3 min first" },
+            { at: one.at, rule: "AP unreachable", line: 12, file: "the built-in rules", text: "pending until 26 Nov 14:03:10: it must last 3 min first" },
             { at: at(20 * MIN), rule: "AP unreachable", line: 12, text: "notify: first, to slack and netops" },
             { at: one.at, rule: "DHCP fails", line: 40, text: "does not match: `condition` is ap_offline, not dhcp_failure" },
         ],

@@ -2,6 +2,7 @@
 
 import { admit, ask, gate, me, Stream } from "./api.js";
 import { el, foreign, trouble } from "./dom.js";
+import { zone } from "./time.js";
 
 /** Each is loaded when it is first asked for. */
 const VIEWS = {
@@ -106,6 +107,7 @@ function named() {
     node.append(leave);
 }
 
+document.getElementById("zone").textContent = `Times are of this browser: ${zone()}`;
 gate.addEventListener("in", named);
 // Who may do what is known a moment later; views ask for it when they draw.
 admit().catch(() => {}).finally(() => {

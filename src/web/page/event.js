@@ -7,7 +7,7 @@ import { tree } from "./json.js";
 import { again, deliveries, previews } from "./message.js";
 import { plain } from "./markup.js";
 import { asText } from "./text.js";
-import { time } from "./time.js";
+import { time, zone } from "./time.js";
 import { alsoTold, ruleAndTest, telling } from "./yaml.js";
 
 /** How often what is not settled is looked at again. */
@@ -119,12 +119,15 @@ function decisions(event, id) {
     const list = event.decisions;
     if (!list) return el("p", { class: "quiet" }, "Finding out takes too long for a page. In a terminal: ", el("code", {}, `foghorn explain ${id}`));
     if (!list.length) return el("p", { class: "quiet" }, "Nothing was decided about it.");
-    return el("ol", { class: "decisions" }, list.map((d) =>
+    // Sentences are written on the server, which knows of no zone.
+    const moved = new Date(event.at).getTimezoneOffset() !== 0 && list.some((d) => /\d\d? [A-Z][a-z]{2} (\d{4} )?\d\d:\d\d/.test(d.text));
+    const note = moved ? el("p", { class: "quiet" }, `In sentences times are UTC; the clocks beside them are ${zone()}.`) : "";
+    return el("div", {}, note, el("ol", { class: "decisions" }, list.map((d) =>
         el("li", {}, el("span", { class: "at" }, time(d.at)),
             el("div", {},
                 d.rule ? el("b", {}, foreign(d.rule)) : el("b", { class: "quiet" }, "The event"),
                 d.line ? el("span", { class: "quiet" }, " ", foreign(d.file ?? "rules.yaml"), `, line ${d.line}`) : null,
-                el("p", {}, words(d.text, { max: 2000 }))))));
+                el("p", {}, words(d.text, { max: 2000 })))))));
 }
 
 const REASONS = {

@@ -5,7 +5,7 @@ import { el, foreign, icon, say, spell, trouble } from "./dom.js";
 import { asText, number, plural } from "./text.js";
 import { since } from "./time.js";
 
-const LASTS = [["1h", "1 hour"], ["4h", "4 hours"], ["1d", "1 day"], ["morning", "until morning (8:00)"], ["resolved", "until resolved"], ["own", "another time …"]];
+const LASTS = [["1h", "1 hour"], ["4h", "4 hours"], ["1d", "1 day"], ["morning", "until morning (8:00 where Foghorn runs)"], ["resolved", "until resolved"], ["own", "another time …"]];
 
 const MOST_DAYS = 366;
 

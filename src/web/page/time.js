@@ -7,6 +7,14 @@ const MINUTE = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-
 const DAY = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short" });
 const WHOLE = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium", hourCycle: "h23" });
 
+/** The zone of the clocks here, as people call it. */
+export function zone() {
+    const name = Intl.DateTimeFormat().resolvedOptions().timeZone ?? "this browser's zone";
+    const part = new Intl.DateTimeFormat("en", { timeZoneName: "shortOffset" }).formatToParts().find(({ type }) => type === "timeZoneName");
+    const offset = part?.value.replace("GMT", "UTC") ?? "";
+    return name === "UTC" || !offset ? name : `${name} (${offset})`;
+}
+
 /** A moment, or nothing where it does not read. */
 export function moment(text) {
     const date = new Date(text ?? NaN);
