@@ -42,6 +42,7 @@ const FILES: &[(&str, &str, &str)] = &[
     ("noise.js", SCRIPT, include_str!("page/noise.js")),
     ("now.js", SCRIPT, include_str!("page/now.js")),
     ("rules.js", SCRIPT, include_str!("page/rules.js")),
+    ("shared.js", SCRIPT, include_str!("page/shared.js")),
     ("silences.js", SCRIPT, include_str!("page/silences.js")),
     ("style.css", CSS, include_str!("page/style.css")),
     ("text.js", SCRIPT, include_str!("page/text.js")),

@@ -31,12 +31,13 @@ export function mind(page, url) {
 }
 
 /** Opens the page at `hash` with a server of its own. What went wrong is in `wrong`. */
-export async function open(browser, hash, { server = {}, ...options } = {}) {
+export async function open(browser, hash, { server = {}, without = null, ...options } = {}) {
     const mock = await start(server);
     if (server.evil) mock.world.evil = true;
     const context = await browser.newContext({ viewport: { width: 1280, height: 900 }, ...options });
     const page = await context.newPage();
     const wrong = mind(page, mock.url);
+    if (without) await page.addInitScript((name) => delete window[name], without);
     await page.goto(`${mock.url}/${hash}`);
     const close = async () => {
         await context.close();

@@ -318,6 +318,37 @@ describe("live", () => {
         await page.getByRole("button", { name: "Older", exact: true }).waitFor();
     });
 
+    on("#/live", {}, "eight windows of one browser share a stream: each is answered, and told what comes", async ({ page, mock }) => {
+        await page.locator("#link.open").waitFor();
+        const pages = [page];
+        for (let n = 0; n < 7; n += 1) {
+            const other = await page.context().newPage();
+            await other.goto(`${mock.url}/#/live`);
+            await rows(other).first().waitFor();
+            await other.locator("#link.open").waitFor();
+            pages.push(other);
+        }
+        assert.equal(mock.world.streams.size, 1);
+        mock.send("event", event(9_002));
+        for (const one of pages) await one.locator("li[data-id='9002.0']").waitFor({ state: "attached" });
+        // One that closes leaves it to the others; with the last it ends.
+        await page.close();
+        await pages[1].close();
+        mock.send("event", event(9_003));
+        for (const one of pages.slice(2)) await one.locator("li[data-id='9003.0']").waitFor({ state: "attached" });
+        await Promise.all(pages.slice(3).map((one) => one.close()));
+        await pages[2].goto("about:blank");
+        for (const until = Date.now() + 5_000; mock.world.streams.size && Date.now() < until;) await pages[2].waitForTimeout(50);
+        assert.equal(mock.world.streams.size, 0);
+    });
+
+    on("#/live", { without: "SharedWorker" }, "has a stream of its own where a browser has no shared workers", async ({ page, mock }) => {
+        await page.locator("#link.open").waitFor();
+        assert.equal(mock.world.streams.size, 1);
+        mock.send("event", event(9_002));
+        await page.locator("li[data-id='9002.0']").waitFor();
+    });
+
     on("#/live", {}, "goes by keyboard: rows by arrows, in and out of an event", async ({ page }) => {
         await rows(page).first().waitFor();
         await page.keyboard.press("Tab");

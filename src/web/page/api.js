@@ -1,5 +1,7 @@
 // All that goes to the server and comes from it: the API of /api/v1, and the one stream of what happens.
 
+import { hold } from "./shared.js";
+
 const BASE = "api/v1/";
 
 /** What the server said was wrong. */
@@ -85,18 +87,23 @@ export function admit() {
 export const gate = new EventTarget();
 
 /**
- * The stream. One connection for the whole page, and none while nobody looks at it: a browser has only six for one server, and
- * people keep tabs. Says `event`, `fate`, `count`, `state`, and `link` with "open", "lost" or "asleep".
+ * The stream. One connection for all windows of a browser, which has only six for one server: `shared.js` holds it, where the
+ * browser has such workers. None while nobody looks. Says `event`, `fate`, `count`, `state`, and `link` with "open", "lost" or
+ * "asleep".
  */
 export class Stream extends EventTarget {
-    #source = null;
+    #wire = null;
     #retry = 0;
     #timer = 0;
     #was = false;
+    #looks = false;
 
     constructor() {
         super();
         document.addEventListener("visibilitychange", () => (document.hidden ? this.#sleep() : this.#open()));
+        window.addEventListener("pagehide", () => this.#sleep());
+        window.addEventListener("pageshow", (event) => event.persisted && this.#open());
+        setInterval(() => this.#looks && this.#wire.say("here"), 20_000);
     }
 
     /** Begins. */
@@ -105,31 +112,31 @@ export class Stream extends EventTarget {
     }
 
     #open() {
-        if (this.#source) return;
         clearTimeout(this.#timer);
-        const source = new EventSource(`${BASE}live`);
-        this.#source = source;
-        source.addEventListener("open", () => {
+        this.#looks = true;
+        this.#wire ??= wire((kind, detail) => this.#hear(kind, detail));
+        this.#wire.say("open");
+    }
+
+    #hear(kind, detail) {
+        if (!this.#looks) return;
+        if (kind !== "link") {
+            const data = read(detail);
+            if (data !== undefined) this.#tell(kind, data);
+            return;
+        }
+        this.#tell("link", detail === "refused" ? "lost" : detail);
+        if (detail === "open") {
             this.#retry = 0;
-            this.#tell("link", "open");
             // The server may be another, and who looks as well.
             if (this.#was) introduce().then(() => gate.dispatchEvent(new Event("in")));
             this.#was = true;
-        });
-        source.addEventListener("error", () => {
-            this.#tell("link", "lost");
-            // The browser tries again by itself, but gives up on an answer that is no stream.
-            if (source.readyState === EventSource.CLOSED) {
-                this.#close();
-                this.#retry = Math.min(30_000, (this.#retry || 1_000) * 2);
-                this.#timer = setTimeout(() => this.#again(), this.#retry);
-            }
-        });
-        for (const kind of ["event", "fate", "count", "state"]) {
-            source.addEventListener(kind, (message) => {
-                const data = read(message.data);
-                if (data !== undefined) this.#tell(kind, data);
-            });
+        }
+        // The browser tries again by itself, but gives up on an answer that is no stream.
+        if (detail === "refused") {
+            this.#retry = Math.min(30_000, (this.#retry || 1_000) * 2);
+            clearTimeout(this.#timer);
+            this.#timer = setTimeout(() => this.#again(), this.#retry);
         }
     }
 
@@ -140,19 +147,34 @@ export class Stream extends EventTarget {
     }
 
     #sleep() {
-        this.#close();
-        this.#tell("link", "asleep");
-    }
-
-    #close() {
         clearTimeout(this.#timer);
-        this.#source?.close();
-        this.#source = null;
+        this.#looks = false;
+        this.#wire?.say("close");
+        this.#tell("link", "asleep");
     }
 
     #tell(kind, detail) {
         this.dispatchEvent(new CustomEvent(kind, { detail }));
     }
+}
+
+/** What holds the stream, and hears "open", "here" and "close": the worker of all windows, or where there is none one in here. */
+function wire(hear) {
+    const own = hold(`${BASE}live`, hear);
+    let say = (word) => own[word]?.();
+    if (typeof SharedWorker !== "function") return { say };
+    const alone = say;
+    let last = "";
+    const worker = new SharedWorker(new URL("shared.js", import.meta.url), { name: "foghorn", type: "module" });
+    worker.port.addEventListener("message", ({ data: [kind, detail] }) => hear(kind, detail));
+    worker.port.start();
+    say = (word) => worker.port.postMessage(word);
+    // It could not be loaded.
+    worker.addEventListener("error", () => {
+        say = alone;
+        say(last);
+    });
+    return { say: (word) => say(last = word) };
 }
 
 function read(text) {
