@@ -48,6 +48,7 @@ const FILES: &[(&str, &str, &str)] = &[
     ("text.js", SCRIPT, include_str!("page/text.js")),
     ("time.js", SCRIPT, include_str!("page/time.js")),
     ("tune.js", SCRIPT, include_str!("page/tune.js")),
+    ("views.css", CSS, include_str!("page/views.css")),
     ("yaml.js", SCRIPT, include_str!("page/yaml.js")),
 ];
 
@@ -146,6 +147,7 @@ mod tests {
                 asked.extend(named);
             }
         }
+        asked.push("views.css");
         for name in asked {
             file(name);
         }

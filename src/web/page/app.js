@@ -18,6 +18,7 @@ const loaded = new Map();
 async function load(view) {
     if (loaded.has(view)) return;
     if (current) await ask("me", { open: true });
+    if (view !== "live") await styled();
     const module = await VIEWS[view]().catch(() => import(`./${view}.js?${Date.now()}`));
     loaded.set(view, module);
 }
@@ -39,6 +40,22 @@ function decode(text) {
     } catch {
         return "";
     }
+}
+
+let sheet = null;
+
+/** The first look is at Live, which does not wait for what the others look like. */
+function styled() {
+    sheet ??= new Promise((done, failed) => {
+        const link = el("link", { rel: "stylesheet", href: "page/views.css", on: { load: done } });
+        link.addEventListener("error", () => {
+            link.remove();
+            sheet = null;
+            failed(new Error("views.css could not be loaded"));
+        });
+        document.head.append(link);
+    });
+    return sheet;
 }
 
 async function route(byPerson) {
