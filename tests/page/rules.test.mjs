@@ -156,6 +156,8 @@ describe("a change", () => {
         assert.equal(chosen, "    oops: 3m # hmm");
         assert.match(await page.locator(".gutter").textContent(), /\n! 8\n/);
         assert.ok(!mock.world.book.asked.some(([what]) => what.includes("replay")));
+        await page.getByText("They were not run: there are errors above.").waitFor();
+        assert.equal(await page.getByText("There are no tests.").count(), 0);
     });
 
     on(EDIT, "whose tests fail is applied only by those who say so", async ({ page, mock }) => {
@@ -178,18 +180,44 @@ describe("a change", () => {
         mock.world.book.version = 7;
         mock.world.book.text = `${TEXT}# somebody else\n`;
         await button(page, "Apply").click();
-        await page.getByText("the file has changed meanwhile").waitFor();
+        await page.getByText("The file has changed meanwhile").waitFor();
         assert.match(await text(page).inputValue(), /for: 5m/);
+        assert.match(await page.getByRole("region", { name: "What was changed there" }).textContent(), /\+ # somebody else\n/);
+        assert.ok(await button(page, "Apply").isDisabled(), "it could only be refused again");
+        await page.getByText("The file has changed: take that change in first.").waitFor();
         // Nor by looking elsewhere and coming back: it is still a change to the older file.
         await page.getByRole("link", { name: "Now" }).click();
         await page.getByRole("link", { name: "Rules" }).click();
         await text(page).waitFor();
+        await page.getByText("The file has changed meanwhile").waitFor();
         await button(page, "Check").click();
         await page.getByText("212 → 41").waitFor();
-        await button(page, "Apply").click();
-        await page.getByText("the file has changed meanwhile").waitFor();
+        assert.ok(await button(page, "Apply").isDisabled());
+        await page.getByRole("link", { name: "Now" }).click();
+        await page.getByRole("link", { name: "Rules" }).click();
         await button(page, "Load the file anew, without my changes").click();
         await page.waitForFunction(() => document.querySelector("#rules-text").value.includes("somebody else"));
+        assert.equal(await page.getByText("The file has changed meanwhile").count(), 0);
+        wrong.splice(0, wrong.length, ...wrong.filter((said) => !said.includes("status of 409")));
+    });
+
+    on(EDIT, "is put against the file as somebody else left it, seen what that undoes, and applied", async ({ page, mock, wrong }) => {
+        const { book } = mock.world;
+        await fill(page, "for: 3m", "for: 5m");
+        await button(page, "Check").click();
+        await page.getByText("212 → 41").waitFor();
+        book.version = 7;
+        book.text = `${TEXT}# somebody else\n`;
+        await button(page, "Apply").click();
+        await button(page, "Go on with my text, against the file as it is").click();
+        await page.getByText("Check it first.").waitFor();
+        await button(page, "Check").click();
+        await page.getByText("212 → 41").waitFor();
+        assert.match(await page.getByRole("region", { name: "What changes, line by line" }).textContent(), /- # somebody else\n/);
+        await button(page, "Apply").click();
+        await page.getByText("Applied: the rules are in force.").waitFor();
+        assert.equal(book.asked.at(-1)[1].version, "7");
+        assert.match(book.text, /for: 5m/);
         wrong.splice(0, wrong.length, ...wrong.filter((said) => !said.includes("status of 409")));
     });
 

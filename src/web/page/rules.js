@@ -48,11 +48,12 @@ class Rules {
             return;
         }
         // A text made from another version is not silently put on top of this one.
-        this.version = draft?.version ?? this.sheet.version;
+        this.base = draft?.base ?? { text: this.sheet.text, version: this.sheet.version };
         this.checked = null;
         this.box.replaceChildren(...this.#page().filter(Boolean));
         this.box.setAttribute("aria-busy", "false");
         if (after) this.outcome.replaceChildren(after);
+        else if (this.overtaken) this.#overtaken();
         this.#findings(this.sheet);
         this.#changed();
         const line = Number(this.params.get("line"));
@@ -120,6 +121,11 @@ class Rules {
         return el("div", { class: "acts" }, this.check, this.apply, this.undo, this.despiteLabel, this.unseenLabel, this.why);
     }
 
+    /** Whether the file is another than the one this text was made from. */
+    get overtaken() {
+        return this.base.version !== this.sheet.version;
+    }
+
     /** Whether there is anything to apply. */
     get differs() {
         return this.area.value !== this.sheet.text || this.sheet.differs;
@@ -127,7 +133,7 @@ class Rules {
 
     #changed() {
         const text = this.area.value;
-        draft = this.may && text !== this.sheet.text ? { text, version: this.version } : null;
+        draft = this.may && (text !== this.sheet.text || this.overtaken) ? { text, base: this.base } : null;
         this.#number();
         if (this.may) {
             this.undo.hidden = draft === null;
@@ -159,7 +165,7 @@ class Rules {
         const unseen = same && !errors && checked.past !== "seen";
         this.despiteLabel.hidden = !(same && failing && !errors);
         this.unseenLabel.hidden = !unseen;
-        const why = this.busy ? "" : !this.differs ? "Nothing is changed." : !same ? "Check it first." : errors ? "It has errors."
+        const why = this.busy ? "" : this.overtaken ? "The file has changed: take that change in first." : !this.differs ? "Nothing is changed." : !same ? "Check it first." : errors ? "It has errors."
             : failing && !this.despite.checked ? `${plural(failing, "test")} would fail.`
             : unseen && !this.unseen.checked ? PAST[checked.past] ?? PAST.none : "";
         this.apply.disabled = Boolean(this.busy || why);
@@ -195,7 +201,7 @@ class Rules {
             this.despite.checked = this.unseen.checked = false;
             this.#findings(said);
             const errors = said.problems.filter((p) => p.severity === "error").length;
-            say(errors ? plural(errors, "error") : `No errors; ${passed(said.tests)}`);
+            say(errors ? plural(errors, "error") : `No errors; ${passed(said)}`);
             this.#what(text);
             if (!errors && this.area.value === text) this.#compare(this.checked);
         } catch (error) {
@@ -250,7 +256,7 @@ class Rules {
         const text = this.area.value;
         this.#busy("Applying …");
         try {
-            const said = await ask("rules", { method: "PUT", body: { text, version: this.version, despite_tests: this.despite.checked }, signal: this.ending.signal });
+            const said = await ask("rules", { method: "PUT", body: { text, version: this.base.version, despite_tests: this.despite.checked }, signal: this.ending.signal });
             draft = null;
             const warned = said.problems.length ? ` ${plural(said.problems.length, "warning")}.` : "";
             say("Applied");
@@ -269,14 +275,41 @@ class Rules {
             Object.assign(this.checked, { problems: said.problems, tests: said.tests ?? [] });
             this.#findings(this.checked);
         }
-        const again = () => {
+        if (error.status === 409) return this.#meanwhile();
+        this.outcome.replaceChildren(trouble(error));
+        this.outcome.scrollIntoView({ block: "nearest" });
+    }
+
+    /** Somebody else changed the file: what they changed is looked at before anything is put on top of it. */
+    async #meanwhile() {
+        try {
+            this.sheet = await ask("rules", { signal: this.ending.signal });
+            this.#overtaken();
+        } catch (error) {
+            if (error.name !== "AbortError") this.outcome.replaceChildren(trouble(error, () => this.#meanwhile()));
+        }
+        this.#changed();
+        this.#busy(null);
+    }
+
+    #overtaken() {
+        const drop = () => {
             draft = null;
             this.load();
         };
-        const more = error.status === 409
-            ? el("p", {}, copyButton("Copy my text", this.area.value), " ", el("button", { type: "button", class: "small", on: { click: again } }, "Load the file anew, without my changes"))
-            : null;
-        this.outcome.replaceChildren(trouble(error), more ?? "");
+        const goOn = () => {
+            this.base = { text: this.sheet.text, version: this.sheet.version };
+            this.checked = null;
+            this.outcome.replaceChildren(el("p", { class: "explain" }, icon("look"), el("span", {}, "Your text now stands against the file as it is. Check it: “What changes” shows what it would undo.")));
+            this.#changed();
+            this.check.focus();
+        };
+        const small = (text, click) => el("button", { type: "button", class: "small", on: { click } }, text);
+        this.outcome.replaceChildren(
+            trouble({ message: "The file has changed meanwhile", help: "your text is kept" }),
+            el("h2", {}, "What was changed there"), changes(unified(this.base.text, this.sheet.text), "What was changed there, line by line"),
+            el("p", { class: "acts" }, small("Go on with my text, against the file as it is", goOn), copyButton("Copy my text", () => this.area.value),
+                small("Load the file anew, without my changes", drop)));
         this.outcome.scrollIntoView({ block: "nearest" });
     }
 
@@ -297,7 +330,7 @@ class Rules {
             el("button", { type: "button", class: "small", on: { click: () => this.#go(t.line) } }, `Line ${t.line}`), " ", foreign(t.name),
             t.text ? el("pre", { tabindex: "0", role: "region", "aria-label": `What went wrong in line ${t.line}` }, lines(t.text)) : null);
         this.tests.replaceChildren(heading("h-tests", "Tests"),
-            el("p", {}, passed(found.tests), found.tests.length ? el("span", { class: "quiet" }, `, in ${number(found.tests_ms ?? 0)} ms`) : ""),
+            el("p", {}, passed(found), found.tests.length ? el("span", { class: "quiet" }, `, in ${number(found.tests_ms ?? 0)} ms`) : ""),
             failing.length ? el("ul", { class: "findings" }, failing.map(test)) : "",
             fine.length ? el("details", {}, el("summary", {}, `Those that pass: ${number(fine.length)}`), el("ul", { class: "findings" }, fine.map(test))) : "");
     }
@@ -306,14 +339,18 @@ class Rules {
     #what(text) {
         const hunks = unified(this.sheet.text, text);
         if (!hunks.length) return this.change.replaceChildren();
-        const line = ({ sign, text: said }) => {
-            const tag = { "+": "ins", "-": "del" }[sign] ?? "span";
-            return [el(tag, {}, sign, " ", spell(said)), "\n"];
-        };
-        const hunk = ({ from, to, lines: all }) => [el("span", { class: "at" }, `@@ line ${from}, now ${to} @@`), "\n", all.map(line)];
-        this.change.replaceChildren(heading("h-change", "What changes"),
-            el("pre", { class: "diff", tabindex: "0", role: "region", "aria-label": "What changes, line by line" }, hunks.map(hunk)));
+        this.change.replaceChildren(heading("h-change", "What changes"), changes(hunks, "What changes, line by line"));
     }
+}
+
+/** What differs between two texts. */
+function changes(hunks, name) {
+    const line = ({ sign, text: said }) => {
+        const tag = { "+": "ins", "-": "del" }[sign] ?? "span";
+        return [el(tag, {}, sign, " ", spell(said)), "\n"];
+    };
+    const hunk = ({ from, to, lines: all }) => [el("span", { class: "at" }, `@@ line ${from}, now ${to} @@`), "\n", all.map(line)];
+    return el("pre", { class: "diff", tabindex: "0", role: "region", "aria-label": name }, hunks.map(hunk));
 }
 
 /** Why the past is not seen yet. */
@@ -325,7 +362,8 @@ const PAST = {
 
 const heading = (id, text) => el("h2", { id }, text);
 
-function passed(tests) {
+function passed({ tests, problems }) {
+    if (!tests.length && problems.some((p) => p.severity === "error")) return "They were not run: there are errors above.";
     if (!tests.length) return "There are no tests.";
     return `${number(tests.filter((t) => t.passed).length)} of ${plural(tests.length, "test")} passed`;
 }
