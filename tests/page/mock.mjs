@@ -170,7 +170,13 @@ function without(event, decisions) {
 function one(world, id) {
     if (id === EVIL.id) return whole(EVIL);
     const n = Number.parseInt(id, 10);
-    return n > 0 && n <= world.next && id === `${n}.0` ? whole(event(n)) : null;
+    const found = n > 0 && n <= world.next && id === `${n}.0` ? whole({ ...event(n), ...world.odd }) : null;
+    if (world.retries) found.messages = found.messages.slice(0, 1).map((m) => ({ ...m, destinations: [{ id: "11", name: "slack", state: "queued", attempts: retried(world.retries) }] }));
+    return found;
+}
+
+function retried(count) {
+    return Array.from({ length: count }, (_, i) => ({ at: new Date(Date.now() - (count - i) * 3_600_000).toISOString(), status: "again", http: 503, reply: `busy ${i + 1} (HTTP 503)` }));
 }
 
 /** As the real one: words match from their beginning, the rest whole. */

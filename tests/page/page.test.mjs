@@ -58,6 +58,7 @@ describe("live", () => {
     on("#/live", {}, "pauses, says how much came meanwhile, and goes on", async ({ page, mock }) => {
         await rows(page).first().waitFor();
         await page.getByRole("button", { name: "Pause" }).click();
+        assert.equal(await page.getByRole("button", { name: "Go on" }).getAttribute("aria-pressed"), null, "a name that changes says it all");
         for (let n = 0; n < 7; n += 1) mock.send("event", event(8_000 + n));
         await page.getByRole("button", { name: "7 new events while paused: show the newest" }).waitFor();
         assert.equal(await rows(page).first().getAttribute("data-id"), "5000.0");
@@ -394,7 +395,7 @@ describe("live", () => {
         await page.locator("li[data-id='5100.0']").waitFor();
         mock.world.fail.add("events");
         await page.getByLabel("Search", { exact: true }).fill("x");
-        await page.getByRole("alert").getByText("the store is busy").waitFor();
+        await page.getByRole("alert").getByText(/^The store is busy/).waitFor();
         mock.world.fail.clear();
         await page.getByLabel("Search", { exact: true }).fill("ap");
         await page.getByRole("alert").waitFor({ state: "detached" });
@@ -501,6 +502,34 @@ describe("one event", () => {
         await page.getByRole("link", { name: "Harbour Office" }).click();
         await rows(page).first().waitFor();
         assert.equal(new URL(page.url()).hash, "#/live?site=Harbour+Office");
+    });
+
+    on("#/live", {}, "folds the many tries of one delivery, and shows them when asked", async ({ page, mock }) => {
+        mock.world.retries = 26;
+        await rows(page).first().waitFor();
+        await page.evaluate(() => (location.hash = "#/event/4920.0"));
+        const tries = page.getByRole("table", { name: "Deliveries" });
+        await tries.getByText("busy 26").waitFor();
+        assert.equal(await tries.locator("tbody tr").count(), 5);
+        await tries.getByText("busy 1", { exact: true }).waitFor();
+        await tries.getByRole("button", { name: "Show 22 more tries" }).press("Enter");
+        await tries.getByText("busy 13").waitFor();
+        assert.equal(await tries.locator("tbody tr").count(), 26);
+    });
+
+    on("#/live", {}, "calls what is no MAC an id", async ({ page, mock }) => {
+        mock.world.odd = { device_mac: "00000000-0000-0000-1000-5c5b35000001" };
+        await rows(page).first().waitFor();
+        await page.evaluate(() => (location.hash = "#/event/4920.0"));
+        await page.locator(".facts dt", { hasText: "Device id" }).waitFor();
+        assert.equal(await page.locator(".facts dt", { hasText: "MAC" }).count(), 0);
+    });
+
+    on("#/live", {}, "what is no id of an event is asked of nobody", async ({ page, mock }) => {
+        await page.evaluate(() => (location.hash = `#/event/${encodeURIComponent("<script>")}`));
+        await page.getByRole("heading", { name: "No such event" }).waitFor();
+        assert.ok(!(await page.locator("main").textContent()).includes("%3C"));
+        assert.ok(!mock.world.asked.some((path) => path.includes("script%3E")));
     });
 
     test("one that is not stored says so", async () => {
@@ -642,6 +671,24 @@ describe("now", () => {
         await table.waitFor({ state: "detached" });
         await page.getByText("Every message was delivered, or still may be.").waitFor();
         assert.deepEqual(mock.world.acts, ["dead-letters 12 discard ", "dead-letters all resend netops"]);
+    });
+
+    on("#/live", {}, "says of what is over and was never told that it was over before, and of a pause that ends that it ends now", async ({ page, mock }) => {
+        const [found] = strange("Lab", "ap-1", "5c5b35000001");
+        mock.world.incidents = [{ ...found, state: "told", subjects: [{ ...found.subjects[0], ends_at: new Date().toISOString() }] }];
+        Object.assign(mock.world.destinations.destinations[1], { paused_until: new Date(Date.now() + 3_000).toISOString() });
+        await page.locator("nav").getByRole("link", { name: "Now" }).click();
+        await page.getByText("nobody: it was over before").waitFor();
+        await page.getByText("tries again in").first().waitFor();
+        await page.getByText("tries again now").waitFor();
+    });
+
+    on("#/now", { viewport: { width: 360, height: 740 } }, "on a phone links to devices are high enough for a finger, and acts stand below their name", async ({ page }) => {
+        const link = page.locator(".subjects a").first();
+        await link.waitFor();
+        assert.ok((await link.boundingBox()).height >= 24);
+        const boxes = await Promise.all(["Send all again to netops", "Discard all to netops"].map((name) => page.getByRole("button", { name }).boundingBox()));
+        assert.ok(Math.abs(boxes[0].y - boxes[1].y) < 3 || Math.abs(boxes[0].x - boxes[1].x) < 3, JSON.stringify(boxes));
     });
 
     on("#/now", {}, "who may only look is told why, and what to do", async ({ page }) => {
@@ -832,6 +879,28 @@ describe("who may see it", () => {
         await field(page).waitFor();
         assert.equal(mock.world.sessions.size, 0);
         assert.equal(await page.locator("main .view").count(), 0, "nothing is left to see");
+        meant(wrong);
+    });
+
+    on("#/live", { server: { password: SECRET } }, "who logs out in one window is out in the others, and in again with one", async ({ page, mock, wrong }) => {
+        await field(page).fill(SECRET);
+        await page.keyboard.press("Enter");
+        await page.locator("#link.open").waitFor();
+        const other = await page.context().newPage();
+        await other.goto(`${mock.url}/#/now`);
+        await other.locator("#link.open").waitFor();
+        await page.getByRole("button", { name: "Log out" }).click();
+        await field(page).waitFor();
+        for (const stream of mock.world.streams) stream.end();
+        await field(other).waitFor();
+        assert.equal(await other.getByRole("button", { name: "Log out" }).count(), 0);
+        assert.equal(await other.locator("#link").textContent(), "");
+        await field(page).fill(SECRET);
+        await page.keyboard.press("Enter");
+        await page.locator("#link.open").waitFor();
+        await field(other).waitFor({ state: "detached", timeout: 15_000 });
+        await other.getByRole("button", { name: "Log out" }).waitFor();
+        await other.locator("#link.open").waitFor();
         meant(wrong);
     });
 

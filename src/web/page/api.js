@@ -76,6 +76,7 @@ export function admit() {
         await introduce();
         // Let in meanwhile, in another tab; or the server does not say.
         if (me.can_see || me.how === undefined) return;
+        gate.dispatchEvent(new Event("out"));
         const { letIn } = await import("./login.js");
         await letIn();
         gate.dispatchEvent(new Event("in"));
@@ -83,7 +84,7 @@ export function admit() {
     return admission;
 }
 
-/** Says `in` when someone was let in, or is known anew. */
+/** Says `in` when someone was let in, or is known anew, and `out` when they may see nothing any more. */
 export const gate = new EventTarget();
 
 /**

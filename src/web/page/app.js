@@ -126,6 +126,10 @@ function named() {
 
 document.getElementById("zone").textContent = `Times are of this browser: ${zone()}`;
 gate.addEventListener("in", named);
+gate.addEventListener("out", () => {
+    named();
+    linked("asleep");
+});
 // Who may do what is known a moment later; views ask for it when they draw.
 admit().catch(() => {}).finally(() => {
     named();

@@ -157,9 +157,14 @@ export function trouble(error, again) {
         "div",
         { class: "trouble", role: "alert" },
         icon("bad"),
-        el("p", {}, el("strong", {}, words(error.message || "Something went wrong")), error.help ? [" (", words(error.help), ")"] : null),
+        el("p", {}, el("strong", {}, words(sentence(error.message || "something went wrong"))), error.help ? [" (", words(error.help), ")"] : null),
         again ? el("button", { type: "button", class: "small", on: { click: again } }, "Try again") : null,
     );
+}
+
+/** What the server says begins small, as in a terminal. */
+export function sentence(text) {
+    return text.charAt(0).toUpperCase() + text.slice(1);
 }
 
 /**

@@ -23,7 +23,7 @@ export function show(root, params, { id, stream }) {
     let event = null;
     const load = async () => {
         try {
-            if (!id) throw Object.assign(new Error("no id"), { status: 404 });
+            if (!/^\d+\.\d+$/.test(id)) throw Object.assign(new Error("no id"), { status: 404 });
             // The journal is folded again for that, which may take a while: the rest is shown before.
             const decided = el("div", { "aria-busy": "true" }, el("p", { class: "quiet" }, "Looking up what was decided …"));
             event = await whole();
@@ -111,7 +111,7 @@ function about(event) {
         fact("Condition", condition),
         fact("Site", find("site", event.site ?? event.site_id, event.site ?? event.site_id)),
         fact("Device", find("device", event.device ?? event.device_mac)),
-        fact("MAC", event.device_mac && el("code", {}, foreign(String(event.device_mac).replace(/^(..)(..)(..)(..)(..)(..)$/, "$1:$2:$3:$4:$5:$6")))),
+        fact(/^[\da-f]{12}$/i.test(event.device_mac) ? "MAC" : "Device id", event.device_mac && el("code", {}, foreign(String(event.device_mac).replace(/^(..)(..)(..)(..)(..)(..)$/, "$1:$2:$3:$4:$5:$6")))),
         fact("Rules", rules.length ? rules : null));
 }
 

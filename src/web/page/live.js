@@ -184,7 +184,7 @@ class Live {
             type: "search", id: "q", name: "q", value: this.params.get("q") ?? "", placeholder: "Search words, devices, types …",
             "aria-label": "Search", autocomplete: "off", spellcheck: "false",
         });
-        this.pauseButton = el("button", { type: "button", class: "pausing", "aria-pressed": "false", on: { click: () => this.#pause(!this.#paused) } });
+        this.pauseButton = el("button", { type: "button", class: "pausing", on: { click: () => this.#pause(!this.#paused) } });
         this.#pauseLabel();
         const fields = FILTERS.map(([key, name]) =>
             el("label", {}, name, el("input", { name: key, value: this.params.get(key) ?? "", list: `seen-${key}`, autocomplete: "off", spellcheck: "false" }),
@@ -551,7 +551,7 @@ class Live {
 
     #pauseLabel() {
         this.pauseButton.replaceChildren(icon(this.#paused ? "play" : "pause"), this.#paused ? "Go on" : "Pause");
-        this.pauseButton.setAttribute("aria-pressed", String(this.#paused));
+        this.pauseButton.classList.toggle("paused", this.#paused);
     }
 
     #apply(form, typing = false) {
@@ -632,7 +632,7 @@ class Live {
             el("p", {}, filtered ? "Nothing stored fits this." : "Nothing has come yet."),
             el("p", {}, filtered
                 ? "Words match from their beginning; the other filters match whole values."
-                : ["Point a Mist webhook at ", el("code", {}, "POST /mist"), ", or try ", el("code", {}, "foghorn demo"), "."]));
+                : ["Point a Mist webhook at ", el("code", {}, "POST /mist"), " of this server. How it looks when something comes, ", el("code", {}, "foghorn demo"), " shows on a server of its own."]));
     }
 }
 

@@ -1,7 +1,7 @@
 // The way in: a password, where there is one; else in plain words what to do. It lies over the page, which stays as it was.
 
-import { ask, introduce, me } from "./api.js";
-import { el, icon, words } from "./dom.js";
+import { ask, gate, introduce, me } from "./api.js";
+import { el, icon, sentence, words } from "./dom.js";
 
 /** Asks until whoever looks may see the page. */
 export function letIn() {
@@ -9,12 +9,16 @@ export function letIn() {
         const dialog = el("dialog", { class: "gate", "aria-labelledby": "h-gate" });
         // Nothing is behind it that could be seen: it closes by getting in only.
         dialog.addEventListener("cancel", (event) => event.preventDefault());
+        const known = new AbortController();
         const into = () => {
+            known.abort();
             dialog.close();
             dialog.remove();
             done();
         };
         const draw = () => dialog.replaceChildren(...(me.login ? form(into, draw) : closed(into, draw)));
+        // In another window.
+        gate.addEventListener("in", () => me.can_see && into(), { signal: known.signal });
         document.body.append(dialog);
         draw();
         dialog.showModal();
@@ -54,7 +58,7 @@ function form(into, draw) {
 
 function wrong(error) {
     if (error.status === 401) return "That is not the password.";
-    return error.help ? `${error.message}: ${error.help}` : error.message;
+    return sentence(error.help ? `${error.message}: ${error.help}` : error.message);
 }
 
 function closed(into, draw) {
@@ -66,5 +70,5 @@ function closed(into, draw) {
         else draw();
     });
     return [el("h1", { id: "h-gate" }, "You may not see this page"),
-        el("p", {}, words(me.help || "Ask whoever runs Foghorn.")), again];
+        el("p", {}, words(sentence(me.help || "Ask whoever runs Foghorn."))), again];
 }

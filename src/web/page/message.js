@@ -19,11 +19,31 @@ function reply({ reply: text, http }) {
     return asText(text).replace(http ? ` (HTTP ${http})` : /$^/, "");
 }
 
-/** How each delivery went, try by try. */
+/** Tries of one delivery that are shown: the first, and the last ones. */
+const FIRST_TRIES = 1;
+const LAST_TRIES = 3;
+
+/** How each delivery went, try by try; where there are many, those between the first and the last when asked. */
 export function deliveries(message, nth) {
+    const box = el("div");
+    const all = new Set();
+    const draw = () => box.replaceChildren(tries(message, nth, all, (to) => {
+        all.add(to);
+        draw();
+        box.querySelector(".scroll").focus();
+    }));
+    draw();
+    return box;
+}
+
+function tries(message, nth, all, unfold) {
     const rows = (message.destinations ?? []).flatMap((to) => {
-        const tries = to.attempts?.length ? to.attempts : [null];
-        return tries.map((attempt) => [
+        const attempts = to.attempts?.length ? to.attempts : [null];
+        const between = all.has(to) ? [] : attempts.slice(FIRST_TRIES, -LAST_TRIES);
+        const folded = between.length > 1 && [foreign(to.name), "", [time(between[0].at), " to ", time(between.at(-1).at)],
+            el("button", { type: "button", class: "small", on: { click: () => unfold(to) } }, `Show ${number(between.length)} more tries`), "", ""];
+        const shown = folded ? attempts.filter((one) => !between.includes(one)) : attempts;
+        const lines = shown.map((attempt) => [
             foreign(to.name),
             foreign(to.state ?? ""),
             attempt ? time(attempt.at) : "–",
@@ -31,6 +51,8 @@ export function deliveries(message, nth) {
             attempt?.http ? number(attempt.http) : "–",
             attempt?.reply ? words(reply(attempt), { max: 300 }) : "",
         ]);
+        if (folded) lines.splice(FIRST_TRIES, 0, folded);
+        return lines;
     });
     if (!rows.length) return el("p", { class: "quiet" }, "It went nowhere yet.");
     return table(`Deliveries of message ${nth}`, ["Destination", "State", "Tried", "Outcome", "HTTP status", "Reply"], rows, { stack: true });

@@ -141,6 +141,7 @@ function incident(one) {
             more.remove();
         });
     }
+    const over = subjects.length > 0 && !one.more && subjects.every((s) => s.ends_at);
     const label = `Silence ${asText(one.rule)}`;
     const silence = el("button", { type: "button", class: "small", "aria-label": label, disabled: !me.can_act,
         title: me.can_act ? null : "This page may not change anything" }, "Silence …");
@@ -153,19 +154,19 @@ function incident(one) {
             fact("Lasts", el("strong", {}, lasting(one.duration_ms ?? 0)), el("span", { class: "quiet" }, " since ", time(one.started))),
             fact("Site", one.site && foreign(one.site)),
             fact("Affected", affected(subjects, one.beyond ?? beyond(one))),
-            fact("Told", told(one))),
+            fact("Told", told(one, over))),
         subjects.length ? [list, more, one.more ? el("p", { class: "quiet" }, `and ${number(one.more)} more that are not listed`) : null] : null);
 }
 
 /** Who has a message of it, and whom one is for that has not come there. */
-function told(one) {
+function told(one, over) {
     const names = (list) => list.flatMap((name, i) => [i ? ", " : "", foreign(name)]);
     const [waiting, failed] = [one.waiting ?? [], one.failed ?? []];
     // What is collected for a digest is on its way, too.
     const collected = (one.told ?? []).filter((name) => one.delivered && ![one.delivered, waiting, failed].flat().includes(name));
     const has = one.delivered ?? one.told ?? [];
     const parts = [
-        has.length ? names(has) : el("span", { class: "quiet" }, "nobody yet"),
+        has.length ? names(has) : el("span", { class: "quiet" }, over ? "nobody: it was over before" : "nobody yet"),
         waiting.length ? el("span", { class: "quiet" }, "waiting for ", names(waiting)) : null,
         collected.length ? el("span", { class: "quiet" }, "collected for ", names(collected)) : null,
         failed.length ? ["given up: ", names(failed)] : null,
@@ -221,7 +222,7 @@ function destinations(said, again) {
         return [
             [foreign(to.name), el("span", { class: "quiet" }, " ", foreign(to.kind ?? ""))],
             el("span", { class: `state ${HEALTH[state] ?? "dot"}` }, icon(HEALTH[state] ?? (state.startsWith("ok") ? "fine" : "bad")), spell(state),
-                paused ? ["; tries again ", since(to.paused_until)] : null),
+                paused ? ["; tries again ", since(to.paused_until, "now")] : null),
             [number(to.queued ?? 0), to.oldest ? el("span", { class: "quiet" }, " oldest ", since(to.oldest)) : null],
             to.last_success ? since(to.last_success) : el("span", { class: "quiet" }, "never"),
             lastError(to.last_error),

@@ -47,19 +47,19 @@ export function duration(ms) {
     return rest ? `${first} ${rest} ${next[1]}` : first;
 }
 
-/** How long ago, or how long until then. */
-export function ago(text, now = Date.now()) {
+/** How long ago, or how long until then. `past`: what is said instead of how long ago. */
+export function ago(text, past = "") {
     const date = moment(text);
     if (!date) return "never";
-    const ms = now - date.getTime();
-    return ms < -999 ? `in ${duration(-ms)}` : `${duration(ms)} ago`;
+    const ms = Date.now() - date.getTime();
+    return ms < -999 ? `in ${duration(-ms)}` : past || `${duration(ms)} ago`;
 }
 
 /** An element that says how long ago; `tick` moves it on. */
-export function since(text) {
+export function since(text, past = "") {
     const date = moment(text);
     if (!date) return el("span", {}, "never");
-    return el("time", { datetime: date.toISOString(), title: date.toISOString(), data: { ago: text } }, ago(text));
+    return el("time", { datetime: date.toISOString(), title: date.toISOString(), data: { ago: text, past } }, ago(text, past));
 }
 
 /** A duration that goes on: it had lasted `ms` when we heard of it. */
@@ -70,7 +70,7 @@ export function lasting(ms) {
 
 /** Moves on all that goes on below a node. */
 export function tick(root) {
-    for (const node of root.querySelectorAll("[data-ago]")) put(node, ago(node.dataset.ago));
+    for (const node of root.querySelectorAll("[data-ago]")) put(node, ago(node.dataset.ago, node.dataset.past));
     for (const node of root.querySelectorAll("[data-from]")) put(node, duration(performance.now() - Number(node.dataset.from)));
 }
 
