@@ -147,7 +147,7 @@ mod tests {
                 asked.extend(named);
             }
         }
-        asked.push("views.css");
+        asked.extend(["views.css", "shared.js"]);
         for name in asked {
             file(name);
         }

@@ -1,7 +1,5 @@
 // All that goes to the server and comes from it: the API of /api/v1, and the one stream of what happens.
 
-import { hold } from "./shared.js";
-
 const BASE = "api/v1/";
 
 /** What the server said was wrong. */
@@ -161,21 +159,32 @@ export class Stream extends EventTarget {
 
 /** What holds the stream, and hears "open", "here" and "close": the worker of all windows, or where there is none one in here. */
 function wire(hear) {
-    const own = hold(`${BASE}live`, hear);
-    let say = (word) => own[word]?.();
-    if (typeof SharedWorker !== "function") return { say };
-    const alone = say;
-    let last = "";
+    if (typeof SharedWorker !== "function") return { say: alone(hear) };
     const worker = new SharedWorker(new URL("shared.js", import.meta.url), { name: "foghorn", type: "module" });
     worker.port.addEventListener("message", ({ data: [kind, detail] }) => hear(kind, detail));
     worker.port.start();
-    say = (word) => worker.port.postMessage(word);
+    let say = (word) => worker.port.postMessage(word);
+    let last = "";
     // It could not be loaded.
     worker.addEventListener("error", () => {
-        say = alone;
+        say = alone(hear);
         say(last);
     });
     return { say: (word) => say(last = word) };
+}
+
+function alone(hear) {
+    let [own, again] = [null, ""];
+    return async (word) => {
+        own ??= import(`./shared.js${again}`).then(({ hold }) => hold(`${BASE}live`, hear));
+        try {
+            (await own)[word]?.();
+        } catch {
+            own = null;
+            again = `?${Date.now()}`;
+            if (word === "open") hear("link", "refused");
+        }
+    };
 }
 
 function read(text) {
