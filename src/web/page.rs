@@ -41,6 +41,7 @@ const FILES: &[(&str, &str, &str)] = &[
     ("message.js", SCRIPT, include_str!("page/message.js")),
     ("noise.js", SCRIPT, include_str!("page/noise.js")),
     ("now.js", SCRIPT, include_str!("page/now.js")),
+    ("pieces.js", SCRIPT, include_str!("page/pieces.js")),
     ("rules.js", SCRIPT, include_str!("page/rules.js")),
     ("shared.js", SCRIPT, include_str!("page/shared.js")),
     ("silences.js", SCRIPT, include_str!("page/silences.js")),

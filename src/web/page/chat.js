@@ -1,7 +1,8 @@
 // What Foghorn posts, as the chats show it: Block Kit and mrkdwn as Slack does, an Adaptive Card and its markdown as Teams
 // does. Only what is in the payload; an element this page does not know is named, not guessed.
 
-import { el, outward, spell, webUrl } from "./dom.js";
+import { el, spell } from "./dom.js";
+import { outward, webUrl } from "./pieces.js";
 import { asText } from "./text.js";
 import { short } from "./time.js";
 

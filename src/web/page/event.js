@@ -1,11 +1,12 @@
 // One event: what came, what was decided and why, what was said, how that went, and how to make a rule of it.
 
 import { ask, me } from "./api.js";
-import { copyButton, el, fact, foreign, say, trouble, words } from "./dom.js";
+import { el, foreign, say, trouble, words } from "./dom.js";
 import { fate, severity } from "./fates.js";
 import { tree } from "./json.js";
 import { again, deliveries, previews } from "./message.js";
 import { plain } from "./markup.js";
+import { copyButton, fact } from "./pieces.js";
 import { asText } from "./text.js";
 import { time, zone } from "./time.js";
 import { alsoTold, ruleAndTest, telling } from "./yaml.js";

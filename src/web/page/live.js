@@ -14,7 +14,7 @@ const BATCH = 20;
 const BETWEEN_MS = 250;
 const PAGE = 50;
 /** At first no more than there is room for, by the height of a row: the first look is quick. */
-const FIRST = () => Math.min(PAGE, Math.max(20, Math.ceil(innerHeight / 36)));
+const FIRST = () => Math.min(40, Math.max(20, Math.ceil(innerHeight / 36)));
 /** How long one waits while empty pages are asked for on the way back, before one must ask again. */
 const LOOK_MS = 6_000;
 /** The stream tells of so many a second at most, whatever one filters by; beyond, a filtered view asks for what it misses. */

@@ -1,7 +1,7 @@
 // The server's neutral markup, read as the server reads it: `**bold**`, `code`, [label](url), <time:SECONDS>,
 // <clock:SECONDS>; a backslash makes the next punctuation plain. What is not well-formed is text.
 
-import { webUrl } from "./dom.js";
+import { webUrl } from "./pieces.js";
 
 const PUNCTUATION = /[!-/:-@[-`{-~]/;
 

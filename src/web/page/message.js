@@ -2,7 +2,8 @@
 
 import { act } from "./acts.js";
 import { slack, teams } from "./chat.js";
-import { el, foreign, table, words } from "./dom.js";
+import { el, foreign, words } from "./dom.js";
+import { table } from "./pieces.js";
 import { asText, number, plural } from "./text.js";
 import { time } from "./time.js";
 

@@ -2,7 +2,8 @@
 
 import { ask } from "./api.js";
 import { amount, bars, fitted, when } from "./chart.js";
-import { el, foreign, table, trouble } from "./dom.js";
+import { el, foreign, trouble } from "./dom.js";
+import { table } from "./pieces.js";
 import { number } from "./text.js";
 import { tuning } from "./tune.js";
 

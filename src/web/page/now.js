@@ -2,9 +2,10 @@
 
 import { act } from "./acts.js";
 import { ask, me } from "./api.js";
-import { el, fact, foreign, icon, spell, table, trouble, words } from "./dom.js";
+import { el, foreign, icon, spell, trouble, words } from "./dom.js";
 import { severity } from "./fates.js";
 import { plain } from "./markup.js";
+import { fact, table } from "./pieces.js";
 import { exact, silences } from "./silences.js";
 import { asText, number, plural } from "./text.js";
 import { lasting, since, tick, time } from "./time.js";

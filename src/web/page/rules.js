@@ -3,7 +3,8 @@
 import { ask, me } from "./api.js";
 import { when } from "./chart.js";
 import { unified } from "./diff.js";
-import { copyButton, el, foreign, icon, say, spell, table, trouble, words } from "./dom.js";
+import { el, foreign, icon, say, spell, trouble, words } from "./dom.js";
+import { copyButton, table } from "./pieces.js";
 import { asText, number, plural } from "./text.js";
 import { time } from "./time.js";
 

@@ -1,7 +1,8 @@
 // What would make less noise: changes to the rules, tried on the stored traffic by the server, which may take it minutes.
 
 import { ask, me } from "./api.js";
-import { copyButton, el, foreign, say, table, trouble, words } from "./dom.js";
+import { el, foreign, say, trouble, words } from "./dom.js";
+import { copyButton, table } from "./pieces.js";
 import { asText, number, plural } from "./text.js";
 import { duration, since as ago } from "./time.js";
 
