@@ -143,9 +143,9 @@ pub(super) fn open(path: &Path, is_known: bool) -> Result<Connection> {
         (_, APPLICATION, version) => return Err(newer(path, version)),
         _ => return Err(foreign(path)),
     }
+    check_tables(&connection, path)?;
     connection.execute_batch(marks::SCHEMA).map_err(fatal)?;
     past::add_told(&connection).map_err(fatal)?;
-    check_tables(&connection, path)?;
     Ok(connection)
 }
 
