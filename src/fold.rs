@@ -103,6 +103,23 @@ impl Fold {
         Ok(Self { engine, compile, header })
     }
 
+    /// Of a snapshot only what rules and clock were then, with an empty state.
+    ///
+    /// # Errors
+    /// One line, when the bytes are no snapshot this release can read.
+    pub fn setting(snapshot: &[u8], fallback: &Arc<RuleSet>, compile: Compile) -> Result<Self, String> {
+        let bad = |e: &dyn std::fmt::Display| format!("the snapshot cannot be read: {e}");
+        let mut plain: Box<dyn std::io::Read + '_> =
+            if snapshot.starts_with(&PACKED) { Box::new(FrameDecoder::new(snapshot)) } else { Box::new(snapshot) };
+        let mut length = [0; 8];
+        plain.read_exact(&mut length).map_err(|e| bad(&e))?;
+        let mut header = Vec::new();
+        plain.take(u64::from_le_bytes(length)).read_to_end(&mut header).map_err(|e| bad(&e))?;
+        let header: Header = serde_json::from_slice(&header).map_err(|e| bad(&e))?;
+        let rules = header.rules.as_ref().and_then(compile).map_or_else(|| Arc::clone(fallback), Arc::new);
+        Ok(Self { header, ..Self::new(rules, compile) })
+    }
+
     /// The state as bytes, without the memory of duplicates (see [`Fold::take_seen`]).
     ///
     /// As LZ4: it says the same words of each of many thousand alerts, and as it is it would take several times the memory that

@@ -179,6 +179,14 @@ impl<'t> Story<'t> {
         }
     }
 
+    /// An event of which is known that no alert has to do with it: what became of it says what was decided, whatever was open.
+    pub fn alone(&mut self, at: Timestamp, event: &Arc<Event>, verdict: Option<Verdict>) {
+        self.asked.insert(event.id.clone());
+        let Some(verdict) = verdict else { return self.keep_silence(at, event) };
+        let decision = Decision { at, event: Some(event.id.clone()), alerts: Vec::new(), rule: None, verdict };
+        self.keep(vec![decision], Some(event));
+    }
+
     /// What the engine makes of an event. One that is known to have come before moves nothing but time.
     fn judged(&mut self, at: Timestamp, event: &Arc<Event>) -> Vec<Decision> {
         let repeats = self.known.as_mut().and_then(|known| known.repeats.as_mut());

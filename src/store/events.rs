@@ -295,6 +295,13 @@ pub trait Past: super::Store {
     /// there gives what was decided, once what came twice is known.
     fn mark(&self, entry: Seq, alert: u64) -> impl Future<Output = super::Result<Option<super::Mark>>> + Send;
 
+    /// The entries after `after` and before `before` that say which rules are in force, and how the clock stands.
+    fn settings(
+        &self,
+        after: Seq,
+        before: Seq,
+    ) -> impl Future<Output = super::Result<Vec<crate::model::Journaled>>> + Send;
+
     /// The events of the entries after `after` up to `upto` that had come before.
     fn duplicates(&self, after: Seq, upto: Seq) -> impl Future<Output = super::Result<Vec<EventId>>> + Send;
 

@@ -416,6 +416,19 @@ pub(super) fn newest_post(connection: &Connection, source: &Name, after: Seq) ->
     connection.query_row(sql, (source.as_str(), int(after.0)), row).optional()
 }
 
+/// The newest entries between these that name rules, and that say how the clock stands.
+pub(super) fn settings(connection: &Connection, after: Seq, before: Seq) -> rusqlite::Result<Vec<Seq>> {
+    let sql = "SELECT max(seq) FROM journal WHERE seq > ?1 AND seq < ?2 AND kind = ?3";
+    let mut statement = connection.prepare_cached(sql)?;
+    let mut newest = |kind: i64| {
+        let row = |row: &Row<'_>| row.get::<_, Option<i64>>(0);
+        statement.query_row((int(after.0), int(before.0), kind), row)
+    };
+    let mut found: Vec<Seq> = [newest(2)?, newest(3)?].into_iter().flatten().map(|seq| Seq(uint(seq))).collect();
+    found.sort_unstable();
+    Ok(found)
+}
+
 /// Those of these entries that are kept, up to about [`BATCH_BYTES`], and how many were looked at.
 pub(super) fn entries_at(connection: &Connection, seqs: &[Seq]) -> Result<(usize, Vec<Journaled>)> {
     let sql = "SELECT seq, at, kind, source, body, crc FROM journal WHERE seq = ?1";

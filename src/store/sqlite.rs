@@ -406,6 +406,14 @@ impl Past for Sqlite {
         self.look_back(move |connection, _| marks::before(connection, entry, alert)).await
     }
 
+    async fn settings(&self, after: Seq, before: Seq) -> Result<Vec<Journaled>> {
+        self.look_back(move |connection, _| {
+            let seqs = rows::settings(connection, after, before).map_err(|e| problem(&e))?;
+            rows::entries_at(connection, &seqs).map(|(_, entries)| entries)
+        })
+        .await
+    }
+
     async fn duplicates(&self, after: Seq, upto: Seq) -> Result<Vec<EventId>> {
         self.look_back(move |connection, _| past::duplicates(connection, after, upto).map_err(|e| problem(&e))).await
     }

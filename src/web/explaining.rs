@@ -10,6 +10,7 @@ use warp::http::StatusCode;
 
 use super::api::{Api, unreadable};
 use super::silences::Problem;
+use crate::engine::Verdict;
 use crate::explain::{Chapter, KnownEvent, Question, Story};
 use crate::fold::Fold;
 use crate::history;
@@ -23,7 +24,7 @@ const AFTER: usize = 150_000;
 /// How much is folded where no snapshot is kept from before the event.
 const ANEW: usize = 200_000;
 /// How long it may take, with all that stand before it.
-const WITHIN: Duration = Duration::from_secs(10);
+const WITHIN: Duration = Duration::from_secs(20);
 /// Entries read at once, and bytes of bodies folded without a pause.
 const READ: usize = 200;
 const BYTES: usize = 128 << 10;
@@ -34,14 +35,50 @@ const PAGES: usize = 5;
 pub(super) async fn explained<S: store::Past>(
     api: &Api<S>,
     row: &EventRow,
-    event: &Event,
+    event: &Arc<Event>,
 ) -> Result<Option<Vec<Value>>, Problem> {
     let busy = || Problem::new(StatusCode::SERVICE_UNAVAILABLE, "another event is being explained", "try again");
+    if let Some(found) = alone(api, row, event).await? {
+        return Ok(Some(found));
+    }
     let fold = async {
         let _turn = api.explaining.acquire().await.map_err(|_| busy())?;
         fold(api, row, event).await
     };
     tokio::time::timeout(WITHIN, fold).await.unwrap_or(Ok(None))
+}
+
+/// Of an event that no rule and no alert has to do with, as most are: only the rules that were in force need be known.
+async fn alone<S: store::Past>(
+    api: &Api<S>,
+    row: &EventRow,
+    event: &Arc<Event>,
+) -> Result<Option<Vec<Value>>, Problem> {
+    let verdict = match &row.fate {
+        EventFate::Unmatched => Some(Verdict::Unmatched),
+        EventFate::Duplicate => Some(Verdict::Duplicate),
+        EventFate::Suppressed(why) if Some(&**why) == Verdict::NothingOpen.suppression() => None,
+        _ => return Ok(None),
+    };
+    if !row.rules.is_empty() || !row.alerts.is_empty() {
+        return Ok(None);
+    }
+    let (store, place) = (&api.state.store, row.id.seq());
+    let (rules, file) = (Arc::clone(&api.state.current().rules), api.looking.file.clone());
+    let templates = Arc::clone(&api.looking.templates.borrow());
+    let mark = store.mark(place, u64::MAX).await.map_err(|e| unreadable(&e))?;
+    let setting =
+        mark.and_then(|mark| Some((mark.seq, Fold::setting(&mark.snapshot, &rules, api.looking.compile).ok()?)));
+    let (after, setting) = setting.map_or((Seq(0), None), |(seq, fold)| (seq, Some(fold)));
+    let settings = store.settings(after, place).await.map_err(|e| unreadable(&e))?;
+    let known = KnownEvent { first: first_like(api, row, event).await, ..KnownEvent::default() };
+    let asked = Question::Event(row.id.to_string());
+    let mut story = Story::new(asked, rules, api.looking.compile, &templates, file.clone()).of_known(setting, known);
+    settings.iter().for_each(|entry| story.entry(entry));
+    let (_, entries) = store.entries(vec![place]).await.map_err(|e| unreadable(&e))?;
+    let Some(entry) = entries.first() else { return Ok(None) };
+    story.alone(entry.at, event, verdict);
+    Ok(Some(answer(&story, &file, row, false, None)))
 }
 
 async fn fold<S: store::Past>(api: &Api<S>, row: &EventRow, event: &Event) -> Result<Option<Vec<Value>>, Problem> {

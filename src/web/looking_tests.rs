@@ -380,6 +380,10 @@ async fn what_was_decided_is_told_from_the_nearest_snapshot_as_from_the_beginnin
     other.execute_batch("UPDATE journal SET crc = 0 WHERE seq = 1").unwrap();
     assert_eq!([decided("3.25").await, decided("4.26").await, decided("6.25").await], later);
     assert_eq!(looked.ask("GET", "/api/v1/events/5.25", here(), &[]).await.0, 503, "its alert is from then");
+    other.execute_batch("DELETE FROM marks; UPDATE journal SET crc = 0 WHERE seq = 5").unwrap();
+    assert_eq!(looked.ask("GET", "/api/v1/events/6.25", here(), &[]).await.0, 503, "that one must be folded");
+    let alone = decided("6.1").await;
+    assert!(alone[0]["text"].as_str().unwrap().starts_with("no rule looks for it"), "{alone}");
 }
 
 #[tokio::test]

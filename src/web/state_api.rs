@@ -25,7 +25,7 @@ const SPANS: i64 = 200;
 /// Events by which the devices that talk most are found at least, how long is spent on finding more, and how many devices
 /// are named.
 const SAMPLE: usize = 1_000;
-const LOOKS: Duration = Duration::from_millis(100);
+const LOOKS: Duration = Duration::from_millis(50);
 const TOP: usize = 50;
 
 /// The last sums of the past by how far back they go, and when they were made.
