@@ -91,7 +91,7 @@ pub fn repair(from: &Path, to: Option<&Path>) -> Result<Repaired> {
         if let Some(to) = to.filter(|_| is_new) {
             files::give(&[to.to_owned()], from)?;
         }
-        files::give(&[new.clone()], to.unwrap_or(from))?;
+        files::give(std::slice::from_ref(&new), to.unwrap_or(from))?;
         let aside = if to.is_some() { None } else { Some(set_aside(&damaged)?) };
         fs::rename(&new, &target)?;
         files::sync_folder(to.unwrap_or(from))?;
