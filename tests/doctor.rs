@@ -1,5 +1,6 @@
 //! `foghorn doctor` from outside: what it finds, and that it posts and shows nothing.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(clippy::disallowed_methods, reason = "waits for another process")]
 
 mod support;
 
