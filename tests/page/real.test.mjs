@@ -149,10 +149,12 @@ describe("the real page", () => {
         const letters = page.getByRole("table", { name: "Dead letters" });
         const again = letters.getByRole("button", { name: /Send again: / });
         await again.waitFor({ timeout: 30_000 });
+        const first = await letters.locator("tbody tr").first().elementHandle();
         await again.click();
         await again.click();
-        // The chat still refuses it: it is one again, under another number.
+        // The chat still refuses it: it is one again, under another number, in another row.
         await page.waitForFunction(() => document.activeElement.blur() || true);
+        await page.waitForFunction((row) => !row.isConnected, first);
         const discard = letters.getByRole("button", { name: /Discard: / });
         await discard.waitFor({ timeout: 30_000 });
         await discard.click();
