@@ -21,6 +21,9 @@ use crate::store::{self, EventFate, EventRow, Mark};
 /// left out. Each takes about a second.
 const BEFORE: u64 = 150_000;
 const AFTER: usize = 150_000;
+/// … and once it has taken so long in all, no more than so much to see what came of it.
+const LONG: Duration = Duration::from_millis(1_500);
+const AFTER_LONG: usize = 20_000;
 /// How much is folded where no snapshot is kept from before the event.
 const ANEW: usize = 200_000;
 /// How long it may take, with all that stand before it.
@@ -101,6 +104,8 @@ async fn fold<S: store::Past>(api: &Api<S>, row: &EventRow, event: &Event) -> Re
     } else {
         after = Seq(0);
     }
+    let clock = store.clock().clock();
+    let started = clock.elapsed();
     let (mut bytes, mut before, mut rest) = (0, None, None);
     'all: loop {
         let entries = store.read(after, READ).await.map_err(|e| unreadable(&e))?;
@@ -119,7 +124,9 @@ async fn fold<S: store::Past>(api: &Api<S>, row: &EventRow, event: &Event) -> Re
             if entry.seq > folded || (entry.seq > place && story.is_over()) {
                 break 'all;
             }
-            if entry.seq > place && story.folded().saturating_sub(*before.get_or_insert(story.folded())) > AFTER {
+            let by_then = if entry.seq > place { *before.get_or_insert(story.folded()) } else { story.folded() };
+            let is_long = clock.elapsed().saturating_sub(started) > LONG;
+            if story.folded().saturating_sub(by_then) > if is_long { AFTER_LONG } else { AFTER } {
                 rest = Some(entry.at.shifted(api.state.offset_ms()));
                 break 'all;
             }
