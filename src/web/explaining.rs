@@ -131,7 +131,7 @@ async fn fold<S: store::Past>(api: &Api<S>, row: &EventRow, event: &Event) -> Re
                 break 'all;
             }
             story.entry(entry);
-            if !from_mark && story.folded() > ANEW {
+            if !from_mark && entry.seq <= place && story.folded() > ANEW {
                 return Ok(None);
             }
             bytes += if let Record::Post { body, .. } = &entry.record { body.len() } else { 1_024 };
