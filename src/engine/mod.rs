@@ -93,7 +93,7 @@ impl Default for Limits {
     fn default() -> Self {
         // An alert takes some 3 KiB, its incident and its message half as much again, and each may have one of its own: all
         // together they take less than 96 MiB.
-        Self { alerts: 18_000, closes: 50_000, windows: 20_000 }
+        Self { alerts: 16_000, closes: 50_000, windows: 20_000 }
     }
 }
 
