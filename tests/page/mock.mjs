@@ -187,7 +187,8 @@ function page(world, query) {
     // As while its index is being made: it looks for a moment, and no further.
     if (world.barren > 0 && query.get("q")) {
         world.barren -= 1;
-        return { events: [], next: String(before - 5), total_estimate: null };
+        // However often it is asked, half of what is stored is still to be looked through.
+        return { events: [], next: String(Math.max(before - 5, world.next >> 1)), total_estimate: null };
     }
     const wants = ["topic", "type", "site", "device", "rule", "fate", "q"].filter((key) => query.get(key));
     const has = (e, key) => {

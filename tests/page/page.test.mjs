@@ -723,7 +723,7 @@ describe("noise of a fresh one", () => {
         mock.world.fresh = true;
         await page.getByRole("link", { name: "1 day" }).click();
         await page.getByText(/^Counted in events.* Nothing came before /).waitFor();
-        assert.equal(await page.locator("svg.chart").first().locator("g.bar").count(), 24);
+        await page.waitForFunction(() => document.querySelector("svg.chart")?.querySelectorAll("g.bar").length === 24);
     });
 });
 

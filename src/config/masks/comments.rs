@@ -31,7 +31,7 @@ pub(in crate::config) fn comments(text: &str, root: &Node) -> Vec<Range<usize>> 
         spans.get(..next).and_then(<[_]>::last).is_some_and(|span| offset < span.end)
     };
     let (mut found, mut start) = (Vec::new(), 0);
-    for line in text.split_inclusive('\n') {
+    for line in text.split_inclusive(['\n', '\r']) {
         let end = start + line.trim_end_matches(['\n', '\r']).len();
         let is_comment = |at: &usize| {
             let before = text.get(..*at).and_then(|head| head.chars().next_back());
