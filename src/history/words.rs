@@ -95,7 +95,10 @@ pub fn terms(text: &str) -> Vec<Term> {
     let mut found = Vec::new();
     for part in text.split_whitespace().take(16) {
         let bare: String = part.chars().filter(|c| !matches!(c, ':' | '-' | '.')).collect();
-        let is_mac = bare.len() < part.len() && bare.len() <= 12 && bare.chars().all(|c| c.is_ascii_hexdigit());
+        let is_mac = !bare.is_empty()
+            && bare.len() < part.len()
+            && bare.len() <= 12
+            && bare.chars().all(|c| c.is_ascii_hexdigit());
         let pairs = part.split([':', '-']).rev().skip(1).all(|pair| pair.len() == 2);
         if let Some(mac) = mac(part) {
             found.push(Term::Begins(mac));
@@ -132,6 +135,7 @@ mod tests {
         assert_eq!(terms("ge-0/0/12"), begins(&["ge", "0", "0", "12"]));
         assert_eq!(terms("\" OR * \u{e000}t1 <script>"), begins(&["or", "t1", "script"]));
         assert_eq!(terms("Ärger"), begins(&["ärger"]));
+        assert_eq!(terms("..- - :"), begins(&[]));
         assert!(terms("-- !").is_empty());
     }
 }
