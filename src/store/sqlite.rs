@@ -28,9 +28,8 @@ use crate::model::{Journaled, Message, Name, Record, Seq, Timestamp};
 pub(super) const SEARCH: &str = "search.db";
 /// A search that took so long gives what it has found: who asks may go on from there.
 const ENOUGH: Duration = Duration::from_millis(80);
-/// A start waits for so long until every page was looked at: of the usual database that takes less than half of it. A bigger one
-/// is served meanwhile.
-const LOOKS: Duration = Duration::from_secs(1);
+/// A start waits for so long until every page was looked at: some 60 MiB. A bigger database is served meanwhile.
+const LOOKS: Duration = Duration::from_millis(50);
 /// Rows of events written at once.
 const ROWS: usize = 1_000;
 
