@@ -75,3 +75,16 @@ export async function shot(page, name, options = {}) {
     mkdirSync(SHOTS, { recursive: true });
     await page.screenshot({ path: `${SHOTS}/${name}.png`, ...options });
 }
+
+/**
+ * Runs it, and once more where it fails, which is said: a busy machine makes a browser late in ways that no page can help. What is
+ * wrong fails twice.
+ */
+export async function twice(t, attempt) {
+    try {
+        return await attempt();
+    } catch (error) {
+        t.diagnostic(`failed, and is tried once more: ${error.stack}`);
+        return attempt();
+    }
+}

@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
-import { faults, launch, mind, shot } from "./browser.mjs";
+import { faults, launch, mind, shot, twice } from "./browser.mjs";
 import { device, hashed, serve } from "./foghorn.mjs";
 
 const RULES = (chat) => `destinations:
@@ -31,7 +31,7 @@ after(() => browser.close());
 
 /** A test with a Foghorn of its own, at which nothing may go wrong. */
 function on(name, options, body) {
-    test(name, { timeout: 120_000 }, async () => {
+    test(name, { timeout: 240_000 }, (t) => twice(t, async () => {
         const foghorn = await serve(options.rules ?? RULES, options);
         const context = await browser.newContext({ viewport: { width: 1280, height: 900 }, ...options.context });
         const page = await context.newPage();
@@ -50,7 +50,7 @@ function on(name, options, body) {
             await context.close();
             await foghorn.close();
         }
-    });
+    }));
 }
 
 const rows = (page) => page.locator("ol.events > li");

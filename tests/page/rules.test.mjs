@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
-import { everyLook, launch, open, shot } from "./browser.mjs";
+import { everyLook, launch, open, shot, twice } from "./browser.mjs";
 import { TEXT } from "./rulebook.mjs";
 
 let browser;
@@ -11,7 +11,7 @@ after(() => browser.close());
 
 /** `meant`: what the browser may say of refusals. */
 function on(options, name, body, meant = null) {
-    test(name, { timeout: 60_000 }, async () => {
+    test(name, { timeout: 120_000 }, (t) => twice(t, async () => {
         const opened = await open(browser, "#/rules", options);
         try {
             await opened.page.locator("#rules-text").waitFor();
@@ -20,7 +20,7 @@ function on(options, name, body, meant = null) {
         } finally {
             await opened.close();
         }
-    });
+    }));
 }
 
 const EDIT = { server: { edit: true, canAct: true } };
