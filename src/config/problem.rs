@@ -137,7 +137,7 @@ impl<'a> Collector<'a> {
             column: at.column,
             width: at.width,
             what: cut(visible(&mask_urls(&what)), SAID),
-            help: (!help.is_empty()).then(|| cut(help, SAID)),
+            help: (!help.is_empty()).then(|| cut(visible(&help), SAID)),
             level,
             shown: None,
             indent: 0,
