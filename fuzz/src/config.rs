@@ -51,7 +51,8 @@ fn fine(config: &Config, text: &str) {
     assert!(!config.sources.is_empty() && !config.destinations.is_empty());
     config.warnings.iter().for_each(|problem| placed(problem, text));
     let record = config.record();
-    let in_force = |line: &str| !line.split('#').next().unwrap_or_default().contains("sesame");
+    // The word alone may stand anywhere, and is a secret where the seeds have it.
+    let in_force = |line: &str| !line.split('#').next().unwrap_or_default().contains("example/services/sesame");
     assert!(record.text.lines().all(in_force), "a secret in the journal");
     let again = config::rules_from_record(&record).expect("what is journaled can be read");
     let names = |rules: &foghorn::rules::RuleSet| rules.rules().iter().map(|r| r.name.to_string()).collect::<Vec<_>>();

@@ -210,6 +210,8 @@ impl<'a> Collector<'a> {
         let Some(index) = problem.line.checked_sub(1).and_then(|index| usize::try_from(index).ok()) else { return };
         let Some((text, lines)) = self.lines.get(index).zip(self.lines.get(..=index)) else { return };
         let mut masked: Vec<char> = mask_urls(text).chars().collect();
+        // Within quotes a place is counted in what they say: it may come to lie beyond the line.
+        problem.column = problem.column.min(masked.len() as u64 + 1);
         if self.guess && in_secret_place(lines) {
             mask_values(&mut masked);
         }
