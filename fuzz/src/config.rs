@@ -57,7 +57,10 @@ fn fine(config: &Config, text: &str) {
     let again = config::rules_from_record(&record).expect("what is journaled can be read");
     let names = |rules: &foghorn::rules::RuleSet| rules.rules().iter().map(|r| r.name.to_string()).collect::<Vec<_>>();
     assert_eq!(names(&again), names(&config.rules));
-    assert!(!config::explain(config).contains("sesame"), "a secret on the terminal");
+    let explained = config::explain(config);
+    let said =
+        explained.contains("example/services/sesame") || (explained.contains("sesame") && !text.contains("sesame"));
+    assert!(!said, "a secret on the terminal");
     let (rules, templates) = (Arc::clone(&config.rules), Templates::builtin());
     for case in config.tests.iter().take(2) {
         let _ = foghorn::trial::run(case, &rules, &templates, "rules.yaml", &|| false);
