@@ -117,6 +117,13 @@ pub(super) fn sync_folder(dir: &Path) -> std::io::Result<()> {
     if cfg!(unix) { File::open(dir)?.sync_all() } else { Ok(()) }
 }
 
+/// The file whose name is this one's and more: a database's log is `-wal`.
+pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    PathBuf::from(name)
+}
+
 /// What a log holds that SQLite would drop in silence. Only to be asked of a folder that no process holds.
 #[must_use]
 pub fn log_damage(dir: &Path) -> Option<String> {
@@ -183,4 +190,14 @@ pub(super) fn lock(dir: &Path) -> Result<File> {
     file.set_len(0).and_then(|()| file.rewind()).map_err(cannot)?;
     writeln!(file, "{}", std::process::id()).map_err(cannot)?;
     Ok(file)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_found_beside() {
+        assert_eq!(beside(Path::new("a/foghorn.db"), "-wal"), Path::new("a/foghorn.db-wal"));
+    }
 }

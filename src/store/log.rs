@@ -5,6 +5,8 @@ use std::fs::File;
 use std::io::{BufReader, ErrorKind, Read};
 use std::path::Path;
 
+use super::files::beside;
+
 /// The page size this release writes, should neither file tell its own.
 const USUAL_PAGE: usize = 8_192;
 const FRAME_HEAD: usize = 24;
@@ -25,9 +27,7 @@ pub(super) enum End {
 /// One transaction was committed where the next one's first frame goes on from its last: frames that a failed commit left
 /// behind are written over from their beginning, and nothing goes on from them.
 pub(super) fn end(database: &Path) -> std::io::Result<End> {
-    let mut name = database.as_os_str().to_owned();
-    name.push("-wal");
-    let mut log = match File::open(name) {
+    let mut log = match File::open(beside(database, "-wal")) {
         Ok(file) => BufReader::with_capacity(256 << 10, file),
         Err(e) if e.kind() == ErrorKind::NotFound => return Ok(End::Whole),
         Err(e) => return Err(e),
@@ -139,9 +139,7 @@ mod tests {
     }
 
     fn ends(database: &Path, log: &[u8]) -> End {
-        let mut name = database.as_os_str().to_owned();
-        name.push("-wal");
-        std::fs::write(name, log).unwrap();
+        std::fs::write(beside(database, "-wal"), log).unwrap();
         end(database).unwrap()
     }
 

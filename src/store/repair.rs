@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OptionalExtension};
 
-use super::files::{self, Folder};
+use super::files::{self, Folder, beside};
 use super::rows::{self, Entry, QUEUED, problem, uint};
 use super::{Error, Result};
 use crate::clock::Clock;
@@ -106,12 +106,6 @@ pub fn repair(from: &Path, to: Option<&Path>) -> Result<Repaired> {
     }
     repaired.database = target;
     Ok(repaired)
-}
-
-fn beside(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(suffix);
-    PathBuf::from(name)
 }
 
 /// A database of ours that nobody needs, with its log.
@@ -375,14 +369,4 @@ fn fill(connection: &Connection, first: i64, last: i64, at: i64, lost: &mut u64)
         };
     }
     Ok(before.unwrap_or(at).max(at))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_are_found_beside() {
-        assert_eq!(beside(Path::new("a/foghorn.db"), "-wal"), Path::new("a/foghorn.db-wal"));
-    }
 }

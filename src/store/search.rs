@@ -12,6 +12,7 @@ use std::time::Duration;
 use rusqlite::{Connection, OptionalExtension};
 
 use super::events::{Doc, EventId, Term};
+use super::files::beside;
 use super::rows;
 
 /// The form of the file this release writes; any other is made again.
@@ -64,9 +65,7 @@ impl Search {
             return Ok(search);
         }
         for suffix in ["", "-wal", "-shm"] {
-            let mut name = path.as_os_str().to_owned();
-            name.push(suffix);
-            let _ = std::fs::remove_file(name);
+            let _ = std::fs::remove_file(beside(path, suffix));
         }
         open()?.ok_or(rusqlite::Error::InvalidQuery)
     }

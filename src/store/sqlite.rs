@@ -16,7 +16,7 @@ use super::files::Folder;
 use super::rows::{self, Entry, problem};
 use super::search::Search;
 use super::sums::Sums;
-use super::writer::{Group, Job, NewMessage, NewStep, Shared, Writer, beside, checkpoint};
+use super::writer::{Group, Job, NewMessage, NewStep, Shared, Writer, bytes_beside, checkpoint};
 use super::{
     DeadLetter, Delivery, DeliveryId, EVENTS_LOOKED_AT, Error, Mark, MessageFates, Recovered, Result, Retention,
     Settlement, Step, Store, marks, past,
@@ -178,7 +178,7 @@ impl Sqlite {
     /// When the store cannot write.
     pub async fn retain(&self, now: Timestamp) -> Result<()> {
         let retention = self.inner.retention;
-        let beside = beside(&self.inner.path);
+        let beside = bytes_beside(&self.inner.path);
         while self.write(0, move |group| group.retain(retention, beside, now)).await? > 0 {}
         Ok(())
     }

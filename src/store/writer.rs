@@ -9,6 +9,7 @@ use std::time::Duration;
 use rusqlite::{Connection, OptionalExtension};
 use tokio::sync::{oneshot, watch};
 
+use super::files::beside;
 use super::rows::{self, DEAD, DELIVERED, DIGESTED, Entry, Fates, Heads, QUEUED, int, problem};
 use super::{
     DeliveryId, EventId, EventRow, FateChange, Reached, Recovered, Result, Retention, Settlement, marks, past,
@@ -330,18 +331,13 @@ impl Group<'_> {
 }
 
 /// What the files beside the database take: its log, and the index of the search with its own.
-pub(super) fn beside(database: &std::path::Path) -> u64 {
+pub(super) fn bytes_beside(database: &std::path::Path) -> u64 {
     let length = |path: &std::path::Path| std::fs::metadata(path).map_or(0, |meta| meta.len());
     let search = database.with_file_name(super::sqlite::SEARCH);
     // A log that is long for a moment is no reason to remove anything for good.
-    let logs = length(&log_of(database)).min(2 * LOG_BYTES) + length(&log_of(&search)).min(2 * LOG_BYTES);
+    let logs =
+        length(&beside(database, "-wal")).min(2 * LOG_BYTES) + length(&beside(&search, "-wal")).min(2 * LOG_BYTES);
     length(&search) + logs
-}
-
-fn log_of(database: &std::path::Path) -> PathBuf {
-    let mut name = database.as_os_str().to_owned();
-    name.push("-wal");
-    PathBuf::from(name)
 }
 
 /// The writer thread's state.
@@ -363,7 +359,7 @@ impl Writer {
         let mut waiting = VecDeque::new();
         let mut retained = self.clock.now();
         let mut retaining = false;
-        let (log, mut shortened) = (log_of(&self.path), (retained, 0));
+        let (log, mut shortened) = (beside(&self.path, "-wal"), (retained, 0));
         loop {
             if waiting.is_empty() {
                 if retaining {
@@ -483,7 +479,7 @@ impl Writer {
 
     /// One chunk. Whether there may be more.
     fn retain(&mut self, now: Timestamp) -> bool {
-        let (retention, beside) = (self.retention, beside(&self.path));
+        let (retention, beside) = (self.retention, bytes_beside(&self.path));
         self.transaction(|group| group.retain(retention, beside, now)).is_ok_and(|gone| gone > 0)
     }
 }
