@@ -118,22 +118,21 @@ fn encoded_len(span: &Span) -> usize {
 fn encode_spans(spans: &[Span]) -> String {
     let mut out = String::new();
     for span in spans {
+        let mark = if span.bold { "**" } else { "" };
         match &span.what {
+            What::Text(plain) | What::Code(plain) if plain.trim().is_empty() => write(&mut out, plain),
             What::Text(plain) | What::Code(plain) => {
+                // A mark next to a space is shown as such.
                 let body = plain.trim();
-                let bold = span.bold && !body.is_empty();
-                let (head, tail) = if bold { plain.split_once(body).unwrap_or_default() } else { ("", "") };
-                let mark = if bold { "**" } else { "" };
+                let (head, tail) = plain.split_once(body).unwrap_or_default();
                 write(&mut out, head);
                 out.push_str(mark);
-                write(&mut out, if bold { body } else { plain });
+                write(&mut out, body);
                 out.push_str(mark);
                 write(&mut out, tail);
             }
-            What::Link { label, url } if span.bold => out.extend(["**", &linked(label, url), "**"]),
-            What::Link { label, url } => out.push_str(&linked(label, url)),
-            time if span.bold => out.extend(["**", &time.plain(), "**"]),
-            time => out.push_str(&time.plain()),
+            What::Link { label, url } => out.extend([mark, &linked(label, url), mark]),
+            time => out.extend([mark, &time.plain(), mark]),
         }
     }
     out

@@ -420,15 +420,18 @@ fn distinct(rule: &Rule, event: &Event) -> Option<String> {
 
 /// Samples about the same device are one subject.
 fn merge(samples: Vec<Member>) -> Vec<Member> {
+    let mut bare: Vec<Vec<Subject>> = Vec::new();
     let mut merged: Vec<Member> = Vec::new();
     for sample in samples {
-        let bare = |m: &Member| m.subjects.iter().map(|s| Subject { note: None, ..s.clone() }).collect::<Vec<_>>();
-        match merged.iter_mut().find(|m| bare(m) == bare(&sample)) {
+        let subjects = sample.subjects.iter().map(|s| Subject { note: None, ..s.clone() }).collect();
+        let known = bare.iter().position(|known| *known == subjects);
+        match known.and_then(|place| merged.get_mut(place)) {
             Some(known) => {
                 known.events += sample.events;
                 known.subjects = sample.subjects;
             }
             None => {
+                bare.push(subjects);
                 merged.reserve_exact(1); // mostly the only one
                 merged.push(sample);
             }

@@ -103,6 +103,14 @@ pub struct Subject {
     pub of: Option<Box<Happening>>,
 }
 
+impl Subject {
+    /// What its device is known by: the MAC, or the name where there is none. `None` of what is about no device.
+    #[must_use]
+    pub fn device_key(&self) -> Option<&str> {
+        self.device_mac.as_deref().or(self.device.as_deref())
+    }
+}
+
 /// What happened to a [`Subject`]: that of the event that opened its alert.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]

@@ -1,5 +1,6 @@
 //! The documented names a template may use, and their values for one notification. For people: docs/templates.md.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
@@ -120,9 +121,10 @@ const MAX_LIST: usize = 100;
 pub(super) fn of(whole: &Notification) -> Value {
     // Where some begins and other ends, the message is named after what begins.
     let begins = matches!(whole.reason, Reason::First | Reason::NewEvents | Reason::Absent);
-    let lasting: Vec<Subject> = whole.subjects.iter().filter(|s| s.ends_at.is_none()).cloned().collect();
-    let meanwhile = begins && !lasting.is_empty() && lasting.len() < whole.subjects.len();
-    let all = &Notification { subjects: if meanwhile { lasting } else { whole.subjects.clone() }, ..whole.clone() };
+    let lasting = || whole.subjects.iter().filter(|s| s.ends_at.is_none());
+    let meanwhile = begins && (1..whole.subjects.len()).contains(&lasting().count());
+    let begun = meanwhile.then(|| Notification { subjects: lasting().cloned().collect(), ..whole.clone() });
+    let all = begun.as_ref().unwrap_or(whole);
     let kinds = Kinds::of(&all.subjects);
     let about = &Notification { subjects: kinds::each_once(&all.subjects), ..all.clone() };
     let Value::Object(mut names) = data(about) else { return Value::Null };
@@ -195,8 +197,8 @@ pub(super) fn of(whole: &Notification) -> Value {
 
 /// The devices that cannot be reached because of it; and in words what else is not told on its own and still lasts.
 fn behind(about: &Notification) -> (Vec<Subject>, Option<String>) {
-    let device = |s: &Subject| s.device_mac.clone().or_else(|| s.device.clone());
-    let itself = |s: &Subject| device(s).is_some() && about.subjects.iter().any(|own| device(own) == device(s));
+    let own: HashSet<&str> = about.subjects.iter().filter_map(Subject::device_key).collect();
+    let itself = |s: &Subject| s.device_key().is_some_and(|device| own.contains(device));
     let offline =
         |s: &Subject| s.of.as_deref().is_none_or(|of| of.condition.as_deref().is_some_and(|c| c.ends_with("_offline")));
     let (dark, other): (Vec<Subject>, Vec<Subject>) =

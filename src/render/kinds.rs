@@ -82,9 +82,9 @@ pub(super) fn kind_key(of: &Happening) -> String {
 pub(super) fn is_one_thing(a: &Subject, b: &Subject) -> bool {
     let conditions = [a, b].map(|s| s.of.as_deref().and_then(|of| of.condition.as_deref()).map(family));
     let [Some(family), Some(other)] = conditions else { return false };
-    let device = |s: &Subject| s.device_mac.clone().or_else(|| s.device.clone());
     let site = |s: &Subject| s.site_id.clone().or_else(|| s.site.clone());
-    let place = if ["dhcp", "dns", "arp"].contains(&family) { site(a) == site(b) } else { device(a) == device(b) };
+    let of_site = ["dhcp", "dns", "arp"].contains(&family);
+    let place = if of_site { site(a) == site(b) } else { a.device_key() == b.device_key() };
     let part = match (&a.part, &b.part) {
         (Some(a), Some(b)) => a.eq_ignore_ascii_case(b),
         _ => true,
@@ -146,8 +146,7 @@ pub(super) fn type_words(of: &Happening) -> String {
 
 /// Each thing once, with the most that is told of it; the same device told of with its port and without is one thing.
 pub(super) fn each_once(subjects: &[Subject]) -> Vec<Subject> {
-    let device = |s: &Subject| s.device_mac.clone().or_else(|| s.device.clone());
-    let place = |s: &Subject| device(s).map(|device| (device, s.of.as_deref().map(kind_key)));
+    let place = |s: &Subject| s.device_key().map(|device| (device.to_owned(), s.of.as_deref().map(kind_key)));
     let with_part: HashSet<_> = subjects.iter().filter(|s| s.part.is_some()).filter_map(place).collect();
     let mut found: HashMap<String, usize> = HashMap::new();
     let mut once: Vec<Subject> = Vec::new();
@@ -175,8 +174,7 @@ fn merge(known: &mut Subject, other: &Subject) {
 
 /// How many devices these are; `None` where one is about none.
 pub(super) fn devices(about: &Notification) -> Option<usize> {
-    let device = |s: &Subject| s.device_mac.clone().or_else(|| s.device.clone());
-    let all: Option<HashSet<String>> = about.subjects.iter().map(device).collect();
+    let all: Option<HashSet<&str>> = about.subjects.iter().map(Subject::device_key).collect();
     all.map(|all| all.len())
 }
 
