@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::config::Config;
-use crate::web::looking_tests::conforms_as;
+use crate::web::document_tests::conforms_as;
 
 const RULES: &str = "\
 destinations:

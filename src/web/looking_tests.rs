@@ -10,6 +10,7 @@ use warp::filters::BoxedFilter;
 use warp::http::HeaderMap;
 use warp::reply::Response;
 
+use super::document_tests::{SPEC, conforms, conforms_as};
 use super::events::{Kinds, Looking};
 use super::tests::{afar, current, here};
 use super::{Door, Peer, State, routes};
@@ -22,8 +23,6 @@ use crate::processor::{Processor, Published};
 use crate::render::Templates;
 use crate::rules::{Matcher, Policy, RuleSet};
 use crate::store::{DeliveryId, Retention, Settlement, Sqlite, Store};
-
-const SPEC: &str = include_str!("../../docs/openapi.json");
 
 struct Looked {
     state: State<Sqlite>,
@@ -178,69 +177,6 @@ fn noise(n: usize) -> Value {
         {"type": "SW_CONFIGURED", "device_name": "sw-1", "mac": "5c5b35ffffff", "device_type": "switch", "n": n, "text": format!("user{n} saved")},
         {"type": "SW_PORT_UP", "device_name": "sw-2", "mac": "5c5b35fffffe", "device_type": "switch", "port_id": "ge-0/0/12", "n": n},
     ]})
-}
-
-/// Holds an answer to the document: every field it names is there and of its type, and no field is there that it does not name.
-fn conforms(path: &str, body: &Value) {
-    conforms_as("get", path, "200", body);
-}
-
-pub(crate) fn conforms_as(method: &str, path: &str, status: &str, body: &Value) {
-    let spec: Value = serde_json::from_str(SPEC).unwrap();
-    let bare = path.split('?').next().unwrap();
-    let fits = |template: &str| {
-        let (a, b): (Vec<&str>, Vec<&str>) = (template.split('/').collect(), bare.split('/').collect());
-        a.len() == b.len() && a.iter().zip(&b).all(|(a, b)| a.starts_with('{') || a == b)
-    };
-    let paths = spec["paths"].as_object().unwrap();
-    // What is written out is meant before what has a place for anything.
-    let fitting =
-        paths.iter().filter(|(template, _)| fits(template)).min_by_key(|(template, _)| template.contains('{'));
-    let (_, item) = fitting.unwrap_or_else(|| panic!("{bare} is not documented"));
-    let responses = &item[method]["responses"];
-    let response = responses.get(status).unwrap_or(&responses["default"]);
-    let schema = &response["content"]["application/json"]["schema"];
-    assert!(schema.is_object(), "{method} {bare} -> {status} is not documented");
-    check(&spec, schema, body, path);
-}
-
-fn check(spec: &Value, schema: &Value, value: &Value, at: &str) {
-    if let Some(name) = schema["$ref"].as_str() {
-        let name = name.strip_prefix('#').unwrap();
-        return check(spec, spec.pointer(name).unwrap_or_else(|| panic!("{name}")), value, at);
-    }
-    let kinds: Vec<&str> = match &schema["type"] {
-        Value::String(kind) => vec![kind],
-        Value::Array(kinds) => kinds.iter().filter_map(Value::as_str).collect(),
-        _ => return,
-    };
-    let kind = match value {
-        Value::Null => "null",
-        Value::Bool(_) => "boolean",
-        Value::Number(_) => "integer",
-        Value::String(_) => "string",
-        Value::Array(_) => "array",
-        Value::Object(_) => "object",
-    };
-    assert!(kinds.contains(&kind), "{at} is {kind}, not {kinds:?}: {value}");
-    if let Some(words) = schema["enum"].as_array() {
-        assert!(words.contains(value), "{at}: {value} is none of {words:?}");
-    }
-    if let (Some(fields), Some(map)) = (schema["properties"].as_object(), value.as_object()) {
-        for (name, field) in fields {
-            check(
-                spec,
-                field,
-                map.get(name).unwrap_or_else(|| panic!("{at}.{name} is missing")),
-                &format!("{at}.{name}"),
-            );
-        }
-        let strangers: Vec<_> = map.keys().filter(|name| !fields.contains_key(*name)).collect();
-        assert!(strangers.is_empty(), "{at}: not documented: {strangers:?}");
-    }
-    for item in value.as_array().into_iter().flatten() {
-        check(spec, &schema["items"], item, &format!("{at}[]"));
-    }
 }
 
 #[tokio::test]

@@ -38,7 +38,7 @@ mod tune_api;
 pub use door::{Access, Door};
 #[doc(hidden)]
 pub use framing::has_two_ends;
-pub use ops::HEALTHY;
+pub use ops::{HEALTHY, UNSTORED};
 pub use silences::Silencing;
 pub use tune_api::Tuner;
 
@@ -271,7 +271,9 @@ fn is_forwarding(name: &str) -> bool {
 }
 
 #[cfg(test)]
-pub(crate) mod looking_tests;
+pub(crate) mod document_tests;
+#[cfg(test)]
+mod looking_tests;
 #[cfg(test)]
 mod silence_tests;
 #[cfg(test)]

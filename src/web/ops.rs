@@ -19,7 +19,7 @@ use crate::store::Store;
 pub const HEALTHY: &str = "foghorn: ok";
 
 /// What `/readyz` answers while posts cannot be stored.
-const UNSTORED: &str = "posts cannot be stored: is the disk full?";
+pub const UNSTORED: &str = "posts cannot be stored: is the disk full?";
 
 /// For so long after one: who asks to send posts here again must get an answer other than that one day.
 const FULL: Duration = Duration::from_secs(60);

@@ -11,6 +11,7 @@ use super::report::{Finding, Mark};
 use crate::destination::http;
 use crate::model::{Name, Secret, Timestamp, human_duration, plural};
 use crate::store::{self, Reader};
+use crate::web::UNSTORED;
 use crate::web::access::{self, Address};
 
 /// A network that sends nothing for longer is unusual.
@@ -166,7 +167,7 @@ pub(super) async fn running(dir: PathBuf, now: Timestamp) -> Vec<Finding> {
     };
     let mut findings = match ask(address, "readyz", Some(&token)).await {
         Ok((StatusCode::OK, _)) => vec![Finding::ok("server", format!("{address} is ready"))],
-        Ok((StatusCode::SERVICE_UNAVAILABLE, text)) if text.contains("stored") => {
+        Ok((StatusCode::SERVICE_UNAVAILABLE, text)) if text.trim() == UNSTORED => {
             let help = "make room on its disk: until then posts are answered 503";
             vec![Finding::problem("server", text.trim(), help)]
         }
