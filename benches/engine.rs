@@ -1,8 +1,15 @@
-//! The parts: `cargo bench --bench engine [-- FILTER]`; `cargo bench --bench engine -- plot` draws `docs/benchmarks.svg`.
+//! The parts: `cargo bench --bench engine [-- FILTER]`; `cargo bench --bench engine -- plot` draws
+//! `docs/benchmarks.svg`.
 //!
-//! Ten thousand rules may cost at most twice what ten do, for an event that meets as many candidates; a hundred thousand open
-//! alerts at most twice what a hundred do.
-#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+//! Ten thousand rules may cost at most twice what ten do, for an event that meets as many
+//! candidates; a hundred thousand open alerts at most twice what a hundred do.
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
 #![allow(clippy::disallowed_methods, reason = "a benchmark takes the time")]
 
 use std::fmt::Write as _;
@@ -15,7 +22,9 @@ use divan::counter::{BytesCount, ItemsCount};
 use foghorn::config::{self, Config};
 use foghorn::engine::{Engine, Input, Limits, Opening};
 use foghorn::fold::{self, Fold};
-use foghorn::model::{Event, Field, Journaled, Name, Notification, Record, Seq, Severity, Timestamp};
+use foghorn::model::{
+    Event, Field, Journaled, Name, Notification, Record, Seq, Severity, Timestamp,
+};
 use foghorn::render::{Templates, markup};
 use foghorn::rules::{Matcher, Pattern, Policy, Resolve, Rule, RuleSet, Test};
 use foghorn::source::{self, Parsed};
@@ -60,25 +69,58 @@ struct History {
 
 impl History {
     fn new(rules: Vec<Rule>, make: fn(usize) -> Vec<Event>) -> Self {
-        let rules = Arc::new(RuleSet::new(rules, vec![(Name::new("slack"), Severity::Info)]));
-        let limits = Limits { alerts: 200_000, ..Limits::default() };
-        Self { engine: Engine::new(rules, openings, limits), make, at: START, n: 0 }
+        let rules = Arc::new(RuleSet::new(
+            rules,
+            vec![(Name::new("slack"), Severity::Info)],
+        ));
+        let limits = Limits {
+            alerts: 200_000,
+            ..Limits::default()
+        };
+        Self {
+            engine: Engine::new(rules, openings, limits),
+            make,
+            at: START,
+            n: 0,
+        }
     }
 
-    /// So many rules, of which [`CANDIDATES`] look at the type of what happens, and none matches in the end.
+    /// So many rules, of which [`CANDIDATES`] look at the type of what happens, and none matches in
+    /// the end.
     fn of_rules(rules: usize) -> Self {
         let rule = |n: usize| {
-            let kind = if n < CANDIDATES { "AP_RADAR_DETECTED".to_owned() } else { format!("TYPE_{n}") };
-            let tests = vec![is(Field::Type, &kind), is(Field::Site, "Lyon*"), is(Field::DeviceType, "ap")];
-            rule(&format!("rule {n}"), Matcher { tests, not: vec![] }, Policy::default())
+            let kind = if n < CANDIDATES {
+                "AP_RADAR_DETECTED".to_owned()
+            } else {
+                format!("TYPE_{n}")
+            };
+            let tests = vec![
+                is(Field::Type, &kind),
+                is(Field::Site, "Lyon*"),
+                is(Field::DeviceType, "ap"),
+            ];
+            rule(
+                &format!("rule {n}"),
+                Matcher { tests, not: vec![] },
+                Policy::default(),
+            )
         };
-        Self::new((0..rules).map(rule).collect(), |n| events("AP_RADAR_DETECTED", n))
+        Self::new((0..rules).map(rule).collect(), |n| {
+            events("AP_RADAR_DETECTED", n)
+        })
     }
 
     /// So many alerts open and told; what happens is that another device goes down and comes back.
     fn of_alerts(alerts: usize) -> Self {
-        let policy = Policy { group_wait: Duration::ZERO, group_interval: Duration::ZERO, ..Policy::default() };
-        let matcher = Matcher { tests: vec![is(Field::Condition, "ap_offline")], not: vec![] };
+        let policy = Policy {
+            group_wait: Duration::ZERO,
+            group_interval: Duration::ZERO,
+            ..Policy::default()
+        };
+        let matcher = Matcher {
+            tests: vec![is(Field::Condition, "ap_offline")],
+            not: vec![],
+        };
         let make = |n| [events("AP_DISCONNECTED", n), events("AP_CONNECTED", n)].concat();
         let mut history = Self::new(vec![rule("AP unreachable", matcher, policy)], make);
         for n in 0..alerts {
@@ -96,7 +138,9 @@ impl History {
             n += 1;
             make(n)
         };
-        bencher.with_inputs(next).bench_local_values(|events| self.happen(events));
+        bencher
+            .with_inputs(next)
+            .bench_local_values(|events| self.happen(events));
     }
 
     fn happen(&mut self, events: Vec<Event>) {
@@ -122,8 +166,16 @@ impl History {
 }
 
 fn openings(condition: &str) -> Vec<Opening> {
-    let known = Opening { topic: "device-events", kind: "AP_DISCONNECTED", group: "" };
-    if condition == "ap_offline" { vec![known] } else { vec![] }
+    let known = Opening {
+        topic: "device-events",
+        kind: "AP_DISCONNECTED",
+        group: "",
+    };
+    if condition == "ap_offline" {
+        vec![known]
+    } else {
+        vec![]
+    }
 }
 
 fn is(field: Field, value: &str) -> (Field, Test) {
@@ -157,12 +209,19 @@ fn body(kind: &str, devices: std::ops::Range<usize>) -> Vec<u8> {
             "reason": "AP lost power", "text": "what the device said of it, in a sentence of the usual length",
         })
     };
-    json!({"topic": "device-events", "events": devices.map(event).collect::<Vec<_>>()}).to_string().into_bytes()
+    json!({"topic": "device-events", "events": devices.map(event).collect::<Vec<_>>()})
+        .to_string()
+        .into_bytes()
 }
 
 /// One event, as the source reads it.
 fn events(kind: &str, n: usize) -> Vec<Event> {
-    let parsed = source::parse(&Name::new("mist"), Seq(n as u64), START, &body(kind, n..n + 1));
+    let parsed = source::parse(
+        &Name::new("mist"),
+        Seq(n as u64),
+        START,
+        &body(kind, n..n + 1),
+    );
     parsed
         .into_iter()
         .map(|parsed| match parsed {
@@ -177,7 +236,9 @@ fn events(kind: &str, n: usize) -> Vec<Event> {
 #[divan::bench(args = [1, 10])]
 fn parse(bencher: Bencher, events: usize) {
     let (body, source) = (body("AP_DISCONNECTED", 0..events), Name::new("mist"));
-    let counted = bencher.counter(ItemsCount::new(events)).counter(BytesCount::of_slice(&body));
+    let counted = bencher
+        .counter(ItemsCount::new(events))
+        .counter(BytesCount::of_slice(&body));
     counted.bench_local(|| source::parse(&source, Seq(1), START, black_box(&body)));
 }
 
@@ -190,21 +251,46 @@ fn parse_and_fold(bencher: Bencher, events: usize) {
     let entry = || {
         n += events;
         // A network of 20,000 devices, where they go down and come back in turn.
-        let (kind, first) = (if n / 20_000 % 2 == 0 { "AP_DISCONNECTED" } else { "AP_CONNECTED" }, n % 20_000);
+        let (kind, first) = (
+            if n / 20_000 % 2 == 0 {
+                "AP_DISCONNECTED"
+            } else {
+                "AP_CONNECTED"
+            },
+            n % 20_000,
+        );
         let text = String::from_utf8(body(kind, first..first + events)).unwrap();
         // Each is news: its time is its number.
-        let (start, now) = (START.millis() / 1_000, START.millis() - 50_000_000 + n as i64);
-        let text = text.replace(&start.to_string(), &format!("{}.{:03}", now / 1_000, now % 1_000));
-        let record = Record::Post { source: source.clone(), body: text.into() };
-        Journaled { seq: Seq(n as u64), at: START + Duration::from_millis(n as u64), record }
+        let (start, now) = (
+            START.millis() / 1_000,
+            START.millis() - 50_000_000 + n as i64,
+        );
+        let text = text.replace(
+            &start.to_string(),
+            &format!("{}.{:03}", now / 1_000, now % 1_000),
+        );
+        let record = Record::Post {
+            source: source.clone(),
+            body: text.into(),
+        };
+        Journaled {
+            seq: Seq(n as u64),
+            at: START + Duration::from_millis(n as u64),
+            record,
+        }
     };
-    bencher.counter(ItemsCount::new(events)).with_inputs(entry).bench_local_values(|entry| fold.apply(&entry));
+    bencher
+        .counter(ItemsCount::new(events))
+        .with_inputs(entry)
+        .bench_local_values(|entry| fold.apply(&entry));
 }
 
 fn notification() -> Notification {
     let mut history = History::of_alerts(1);
     let event = events("AP_DISCONNECTED", 1).remove(0);
-    let decisions = history.engine.handle(history.at, &Input::Event(Arc::new(event)));
+    let decisions = history
+        .engine
+        .handle(history.at, &Input::Event(Arc::new(event)));
     let mut told = fold::notifications(decisions);
     told.next().unwrap()
 }
@@ -212,7 +298,9 @@ fn notification() -> Notification {
 #[divan::bench]
 fn render(bencher: Bencher) {
     let (templates, notification) = (Templates::builtin(), notification());
-    bencher.with_inputs(|| notification.clone()).bench_local_values(|notification| templates.render(notification));
+    bencher
+        .with_inputs(|| notification.clone())
+        .bench_local_values(|notification| templates.render(notification));
 }
 
 #[divan::bench]
@@ -222,7 +310,10 @@ fn digest_of_1000(bencher: Bencher) {
         .map(|n| {
             let mut about = notification();
             about.incident = format!("{n}");
-            about.subjects.iter_mut().for_each(|subject| subject.device = Some(format!("ap-{n}")));
+            about
+                .subjects
+                .iter_mut()
+                .for_each(|subject| subject.device = Some(format!("ap-{n}")));
             templates.render(about)
         })
         .collect();
@@ -232,7 +323,9 @@ fn digest_of_1000(bencher: Bencher) {
 #[divan::bench]
 fn parse_markup(bencher: Bencher) {
     let text = Templates::builtin().render(notification()).text.repeat(10);
-    bencher.counter(BytesCount::of_str(&text)).bench_local(|| markup::parse(black_box(&text)));
+    bencher
+        .counter(BytesCount::of_str(&text))
+        .bench_local(|| markup::parse(black_box(&text)));
 }
 
 // ---------------------------------------------------------------- the plot
@@ -240,11 +333,20 @@ fn parse_markup(bencher: Bencher) {
 /// Both laws side by side: cost against size, and the line at twice the first.
 fn plot() -> String {
     let measured = |sizes: &[usize], history: fn(usize) -> History| -> Vec<(usize, f64)> {
-        sizes.iter().map(|&size| (size, history(size).cost() / 1e3)).collect()
+        sizes
+            .iter()
+            .map(|&size| (size, history(size).cost() / 1e3))
+            .collect()
     };
     let panels = [
-        ("µs per event, by number of rules (5 candidates each time)", measured(&RULES, History::of_rules)),
-        ("µs for a device down and up, by number of open alerts", measured(&ALERTS, History::of_alerts)),
+        (
+            "µs per event, by number of rules (5 candidates each time)",
+            measured(&RULES, History::of_rules),
+        ),
+        (
+            "µs for a device down and up, by number of open alerts",
+            measured(&ALERTS, History::of_alerts),
+        ),
     ];
     let mut svg = String::from(
         "<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 900 320' font-family='sans-serif' font-size='13'>\n\
@@ -258,7 +360,11 @@ fn plot() -> String {
         let x = |place: usize| left + 20.0 + 110.0 * place as f64;
         let y = |cost: f64| 270.0 - 220.0 * cost / top;
         let _ = writeln!(svg, "<text x='{left}' y='30'>{title}</text>");
-        let _ = writeln!(svg, "<path d='M{left} 50V270H{}' fill='none' stroke='#444'/>", left + 370.0);
+        let _ = writeln!(
+            svg,
+            "<path d='M{left} 50V270H{}' fill='none' stroke='#444'/>",
+            left + 370.0
+        );
         let _ = writeln!(
             svg,
             "<path d='M{left} {0:.1}H{1}' stroke='#c33' stroke-dasharray='5 4'/>",
@@ -271,18 +377,34 @@ fn plot() -> String {
             left + 370.0,
             y(limit) - 5.0
         );
-        let line: Vec<String> =
-            points.iter().enumerate().map(|(place, (_, cost))| format!("{:.1},{:.1}", x(place), y(*cost))).collect();
-        let _ = writeln!(svg, "<polyline points='{}' fill='none' stroke='#26c' stroke-width='2'/>", line.join(" "));
+        let line: Vec<String> = points
+            .iter()
+            .enumerate()
+            .map(|(place, (_, cost))| format!("{:.1},{:.1}", x(place), y(*cost)))
+            .collect();
+        let _ = writeln!(
+            svg,
+            "<polyline points='{}' fill='none' stroke='#26c' stroke-width='2'/>",
+            line.join(" ")
+        );
         for (place, (size, cost)) in points.iter().enumerate() {
-            let _ = writeln!(svg, "<circle cx='{:.1}' cy='{:.1}' r='4' fill='#26c'/>", x(place), y(*cost));
+            let _ = writeln!(
+                svg,
+                "<circle cx='{:.1}' cy='{:.1}' r='4' fill='#26c'/>",
+                x(place),
+                y(*cost)
+            );
             let _ = writeln!(
                 svg,
                 "<text x='{:.1}' y='{:.1}' text-anchor='middle'>{cost:.2}</text>",
                 x(place),
                 y(*cost) - 10.0
             );
-            let _ = writeln!(svg, "<text x='{:.1}' y='290' text-anchor='middle'>{size}</text>", x(place));
+            let _ = writeln!(
+                svg,
+                "<text x='{:.1}' y='290' text-anchor='middle'>{size}</text>",
+                x(place)
+            );
         }
     }
     svg.push_str("</svg>\n");

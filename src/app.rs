@@ -69,7 +69,14 @@ pub struct Running {
 /// # Errors
 /// When it cannot start, or when the store is found damaged later.
 pub async fn run(config: Config, templates: Templates, instead: Instead) -> Result<(), Error> {
-    run_by(Clock::system(), config, templates, instead, |config, running| announce(config, running.address)).await
+    run_by(
+        Clock::system(),
+        config,
+        templates,
+        instead,
+        |config, running| announce(config, running.address),
+    )
+    .await
 }
 
 /// As [`run`], by this clock; `started` learns of it once it listens.
@@ -84,12 +91,18 @@ pub async fn run_by(
     started: impl FnOnce(&Config, Running),
 ) -> Result<(), Error> {
     let listen = instead.listen.unwrap_or(config.server.listen);
-    let listener = TcpListener::bind(listen).await.map_err(|e| Error::Start(format!("listening on {listen}: {e}")))?;
+    let listener = TcpListener::bind(listen)
+        .await
+        .map_err(|e| Error::Start(format!("listening on {listen}: {e}")))?;
     let data = instead.data.as_deref().unwrap_or(&config.server.data);
-    let store = Sqlite::open(data, clock, config.server.retention).map_err(|e| Error::Start(e.to_string()))?;
+    let store = Sqlite::open(data, clock, config.server.retention)
+        .map_err(|e| Error::Start(e.to_string()))?;
     let http = Http::new(false);
-    http.prepare(&config.destinations).map_err(|e| Error::Start(e.to_string()))?;
-    let address = listener.local_addr().map_err(|e| Error::Start(e.to_string()))?;
+    http.prepare(&config.destinations)
+        .map_err(|e| Error::Start(e.to_string()))?;
+    let address = listener
+        .local_addr()
+        .map_err(|e| Error::Start(e.to_string()))?;
     let token = web::access::prepare_token(data).map_err(|e| Error::Start(e.to_string()))?;
     let public_url = config.server.public_url.as_deref();
     let links = public_url.map(|url| SilenceLinks::new(url, LinkKey::of(&token)));
@@ -98,11 +111,15 @@ pub async fn run_by(
     let metrics = Metrics::default();
     let (loaded, in_force) = watch::channel(Loaded::now(&config, &store));
     let (reload, asked) = mpsc::channel(1);
-    let (templates, template_updates) = watch::channel(Arc::new(templates.with_silences(links.clone())));
+    let (templates, template_updates) =
+        watch::channel(Arc::new(templates.with_silences(links.clone())));
     let (ready, readiness) = watch::channel(false);
 
     store
-        .append(Record::Rules(RulesRecord { start: true, ..config.record() }))
+        .append(Record::Rules(RulesRecord {
+            start: true,
+            ..config.record()
+        }))
         .await
         .map_err(|e| Error::Start(e.to_string()))?;
     let processor = Processor::restore(
@@ -117,14 +134,18 @@ pub async fn run_by(
     .map_err(|e| Error::Start(e.to_string()))?;
     let published = processor.published();
     let silencing = web::Silencing::new(&token, published.clone());
-    let door = web::Door::for_this_machine().map_err(|e| Error::Start(format!("no randomness: {e}")))?;
+    let door =
+        web::Door::for_this_machine().map_err(|e| Error::Start(format!("no randomness: {e}")))?;
     let door = door.opened(access(&config), token, public_url);
     let feed = Feed::default();
     let manager = Manager::from_environment(config::environment);
     let pulse = manager.pulse();
     let processor = processor.with_feed(feed.clone()).with_pulse(pulse.clone());
     let processor = on_own_thread("processor", processor.run(stop.clone()));
-    let indexed = on_own_thread("indexer", history::keep_indexed(store.clone(), stop.clone()));
+    let indexed = on_own_thread(
+        "indexer",
+        history::keep_indexed(store.clone(), stop.clone()),
+    );
 
     let looking = web::events::Looking {
         published,
@@ -132,31 +153,76 @@ pub async fn run_by(
         statuses: Statuses::default(),
         templates: template_updates.clone(),
         compile: config::rules_from_record,
-        file: config.path.as_ref().map_or_else(|| "the built-in rules".to_owned(), |path| path.display().to_string()),
+        file: config.path.as_ref().map_or_else(
+            || "the built-in rules".to_owned(),
+            |path| path.display().to_string(),
+        ),
         stop: stop.clone(),
         kinds: web::events::Kinds::default(),
-        tuner: Some(tuning::tuner(config.path.clone(), data.to_owned(), store.clock().clock())),
+        tuner: Some(tuning::tuner(
+            config.path.clone(),
+            data.to_owned(),
+            store.clock().clock(),
+        )),
     };
     looking.kinds.replace(kinds(&config));
     let (statuses, destination_kinds) = (looking.statuses.clone(), looking.kinds.clone());
-    let digest: Digest = Arc::new(move |waiting: &[Message]| template_updates.borrow().digest(waiting));
-    let sender = Sender { store: store.clone(), http, digest, views: (statuses, metrics.clone()) };
+    let digest: Digest =
+        Arc::new(move |waiting: &[Message]| template_updates.borrow().digest(waiting));
+    let sender = Sender {
+        store: store.clone(),
+        http,
+        digest,
+        views: (statuses, metrics.clone()),
+    };
     let dispatching = sender.start(config.destinations.clone());
     let state = web::State::new(store.clone(), metrics.clone(), readiness, current(&config))
         .with_silencing(silencing)
         .with_door(door)
-        .with_rulebook(Arc::new(Book::new(&config, store.clone(), in_force, reload)))
+        .with_rulebook(Arc::new(Book::new(
+            &config,
+            store.clone(),
+            in_force,
+            reload,
+        )))
         .with_looking(looking);
-    let limits = web::Limits { connections: config.server.max_connections, ..web::Limits::default() };
-    let server = tokio::spawn(web::serve(listener, web::routes(&state), limits, stop.clone()));
+    let limits = web::Limits {
+        connections: config.server.max_connections,
+        ..web::Limits::default()
+    };
+    let server = tokio::spawn(web::serve(
+        listener,
+        web::routes(&state),
+        limits,
+        stop.clone(),
+    ));
     // Removed at the end: a file that stays behind names a server that was killed.
-    let _noted = web::access::Address::note(data, address).map_err(|e| Error::Start(e.to_string()))?;
-    let reported = tokio::spawn(manager.report(format!("listening on {address}"), pulse, stop.clone()));
-    started(&config, Running { address, store: store.clone(), stop: stop.clone() });
+    let _noted =
+        web::access::Address::note(data, address).map_err(|e| Error::Start(e.to_string()))?;
+    let reported =
+        tokio::spawn(manager.report(format!("listening on {address}"), pulse, stop.clone()));
+    started(
+        &config,
+        Running {
+            address,
+            store: store.clone(),
+            stop: stop.clone(),
+        },
+    );
 
     let kinds = destination_kinds;
-    let mut live =
-        Live { store, templates, links, state, kinds, sender, dispatching: Some(dispatching), metrics, loaded, asked };
+    let mut live = Live {
+        store,
+        templates,
+        links,
+        state,
+        kinds,
+        sender,
+        dispatching: Some(dispatching),
+        metrics,
+        loaded,
+        asked,
+    };
     let outcome = live.until_stopped(config, processor, &stop).await;
     let drained = async {
         let _ = reported.await;
@@ -179,21 +245,39 @@ fn kinds(config: &Config) -> Vec<(Name, &'static str)> {
         Kind::Webhook { .. } => "webhook",
         Kind::Console => "console",
     };
-    config.destinations.iter().map(|destination| (destination.name.clone(), kind(destination))).collect()
+    config
+        .destinations
+        .iter()
+        .map(|destination| (destination.name.clone(), kind(destination)))
+        .collect()
 }
 
 /// What requests are judged by.
 fn current(config: &Config) -> web::Current {
     let max_body = usize::try_from(config.server.max_body).unwrap_or(usize::MAX);
-    web::Current { sources: config.sources.clone(), rules: Arc::clone(&config.rules), max_body }
+    web::Current {
+        sources: config.sources.clone(),
+        rules: Arc::clone(&config.rules),
+        max_body,
+    }
 }
 
 /// Who may see the page.
 fn access(config: &Config) -> web::Access {
-    let config::Access { password, trusted_proxies, user_header, hosts } = config.server.access.clone();
+    let config::Access {
+        password,
+        trusted_proxies,
+        user_header,
+        hosts,
+    } = config.server.access.clone();
     // Checked when it was read.
     let user_header = user_header.and_then(|name| name.parse().ok());
-    web::Access { password, trusted_proxies, user_header, hosts }
+    web::Access {
+        password,
+        trusted_proxies,
+        user_header,
+        hosts,
+    }
 }
 
 /// Starts dispatchers.
@@ -205,7 +289,10 @@ struct Sender {
 }
 
 /// A dispatcher under way, and what stops it.
-type Dispatching = (tokio::task::JoinHandle<crate::store::Result<()>>, CancellationToken);
+type Dispatching = (
+    tokio::task::JoinHandle<crate::store::Result<()>>,
+    CancellationToken,
+);
 
 impl Sender {
     fn start(&self, destinations: Vec<DestinationSettings>) -> Dispatching {
@@ -237,20 +324,28 @@ struct Live {
 }
 
 impl Live {
-    /// Waits for a signal, reloading meanwhile; then stops taking work and lets the processor finish.
+    /// Waits for a signal, reloading meanwhile; then stops taking work and lets the processor
+    /// finish.
     async fn until_stopped(
         &mut self,
         mut config: Config,
         mut processor: tokio::sync::oneshot::Receiver<Result<(), crate::store::Error>>,
         stop: &CancellationToken,
     ) -> Result<(), Error> {
-        let signal = |kind| tokio::signal::unix::signal(kind).map_err(|e| Error::Start(format!("signals: {e}")));
+        let signal = |kind| {
+            tokio::signal::unix::signal(kind).map_err(|e| Error::Start(format!("signals: {e}")))
+        };
         let mut terminate = signal(tokio::signal::unix::SignalKind::terminate())?;
         let mut interrupt = signal(tokio::signal::unix::SignalKind::interrupt())?;
         let mut hangup = signal(tokio::signal::unix::SignalKind::hangup())?;
         let mut poll = tokio::time::interval(Duration::from_secs(2));
         let mut damaged = self.store.damaged();
-        let text = |config: &Config| config.path.as_ref().and_then(|path| std::fs::read_to_string(path).ok());
+        let text = |config: &Config| {
+            config
+                .path
+                .as_ref()
+                .and_then(|path| std::fs::read_to_string(path).ok())
+        };
         let mut seen = text(&config);
         let judged = |result: Result<Result<(), crate::store::Error>, _>| match result {
             Ok(Ok(())) => Ok(()),
@@ -302,7 +397,11 @@ impl Live {
         }
         info!("stopping");
         stop.cancel();
-        judged(tokio::time::timeout(DRAIN, processor).await.unwrap_or(Ok(Ok(()))))
+        judged(
+            tokio::time::timeout(DRAIN, processor)
+                .await
+                .unwrap_or(Ok(Ok(()))),
+        )
     }
 
     /// Puts a changed file into force, whole or not at all; says why not.
@@ -320,10 +419,13 @@ impl Live {
         };
         if let Err(e) = self.store.append(Record::Rules(fresh.record())).await {
             self.metrics.reload(false);
-            error!("the changed config could not be journaled; the rules before stay in force: {e}");
+            error!(
+                "the changed config could not be journaled; the rules before stay in force: {e}"
+            );
             return Err("the change could not be journaled".to_owned());
         }
-        self.templates.send_replace(Arc::new(templates.with_silences(self.links.clone())));
+        self.templates
+            .send_replace(Arc::new(templates.with_silences(self.links.clone())));
         if fresh.destinations != config.destinations {
             self.stop_dispatching().await;
             self.dispatching = Some(self.sender.start(fresh.destinations.clone()));
@@ -332,9 +434,14 @@ impl Live {
         for warning in &fresh.warnings {
             warn!("{warning}");
         }
-        let server = config::Server { access: fresh.server.access.clone(), ..config.server.clone() };
+        let server = config::Server {
+            access: fresh.server.access.clone(),
+            ..config.server.clone()
+        };
         if fresh.server != server {
-            warn!("settings under `server:` take effect at the next start, but for who may see the page");
+            warn!(
+                "settings under `server:` take effect at the next start, but for who may see the page"
+            );
         }
         *config = fresh;
         config.server = server;
@@ -342,7 +449,10 @@ impl Live {
         self.state.replace(current(config));
         self.loaded.send_replace(Loaded::now(config, &self.store));
         self.metrics.reload(true);
-        info!(rules = config.rules.rules().len(), "the changed config is in force");
+        info!(
+            rules = config.rules.rules().len(),
+            "the changed config is in force"
+        );
         Ok(())
     }
 
@@ -372,8 +482,8 @@ fn on_own_thread<T: Send + 'static>(
     receiver
 }
 
-/// Judging may lag for a while, taking may not: where both want the processor, this thread gets about a tenth. What posts
-/// bring in a burst is judged right after it.
+/// Judging may lag for a while, taking may not: where both want the processor, this thread gets
+/// about a tenth. What posts bring in a burst is judged right after it.
 #[cfg(target_os = "linux")]
 fn lower_priority() {
     // Linux counts niceness by thread: this is not the process's.
@@ -390,8 +500,18 @@ fn lower_priority() {}
 fn announce(config: &Config, address: std::net::SocketAddr) {
     // The one line on standard output that scripts wait for.
     let _ = writeln!(std::io::stdout(), "listening on http://{address}");
-    let path = |name: &str| if name == "mist" { "/mist".to_owned() } else { format!("/mist/{name}") };
-    let base = config.server.public_url.clone().unwrap_or_else(|| format!("http://{address}"));
+    let path = |name: &str| {
+        if name == "mist" {
+            "/mist".to_owned()
+        } else {
+            format!("/mist/{name}")
+        }
+    };
+    let base = config
+        .server
+        .public_url
+        .clone()
+        .unwrap_or_else(|| format!("http://{address}"));
     for source in &config.sources {
         info!(
             "Mist's webhook URL for source `{}`: {}{}",
@@ -406,9 +526,21 @@ fn announce(config: &Config, address: std::net::SocketAddr) {
             );
         }
     }
-    let told: Vec<&str> = config.destinations.iter().map(|d| d.name.as_str()).collect();
-    info!("{}; telling {}", plural(config.rules.rules().len() as u64, "rule"), told.join(", "));
-    if config.destinations.iter().all(|d| matches!(d.kind, crate::destination::Kind::Console)) {
+    let told: Vec<&str> = config
+        .destinations
+        .iter()
+        .map(|d| d.name.as_str())
+        .collect();
+    info!(
+        "{}; telling {}",
+        plural(config.rules.rules().len() as u64, "rule"),
+        told.join(", ")
+    );
+    if config
+        .destinations
+        .iter()
+        .all(|d| matches!(d.kind, crate::destination::Kind::Console))
+    {
         info!(
             "messages are printed here. To have them in chat, set SLACK_WEBHOOK_URL or TEAMS_WEBHOOK_URL, or add `destinations:` to rules.yaml"
         );

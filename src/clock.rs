@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use crate::model::Timestamp;
 
-/// Reads the wall clock and the monotonic clock. The monotonic half is tokio's, so that tests may pause it.
+/// Reads the wall clock and the monotonic clock. The monotonic half is tokio's, so that tests may
+/// pause it.
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {
     started: tokio::time::Instant,
@@ -18,20 +19,31 @@ impl Clock {
     #[must_use]
     #[expect(clippy::disallowed_methods, reason = "this is the door")]
     pub fn system() -> Self {
-        Self { started: tokio::time::Instant::now(), pinned: None, speed: 1 }
+        Self {
+            started: tokio::time::Instant::now(),
+            pinned: None,
+            speed: 1,
+        }
     }
 
     /// A wall clock that starts at `wall` and moves with tokio's (possibly paused) time: for tests.
     #[must_use]
     #[expect(clippy::disallowed_methods, reason = "this is the door")]
     pub fn pinned(wall: Timestamp) -> Self {
-        Self { started: tokio::time::Instant::now(), pinned: Some(wall), speed: 1 }
+        Self {
+            started: tokio::time::Instant::now(),
+            pinned: Some(wall),
+            speed: 1,
+        }
     }
 
     /// The same clock so many times faster: for the demo.
     #[must_use]
     pub fn faster(self, speed: u32) -> Self {
-        Self { speed: speed.max(1), ..self }
+        Self {
+            speed: speed.max(1),
+            ..self
+        }
     }
 
     /// Waits until so much of this clock's time has passed.
@@ -39,13 +51,15 @@ impl Clock {
         tokio::time::sleep(span / self.speed).await;
     }
 
-    /// How much of this clock's time passes in so much real time: what another machine asks us to wait.
+    /// How much of this clock's time passes in so much real time: what another machine asks us to
+    /// wait.
     #[must_use]
     pub fn stretch(&self, real: Duration) -> Duration {
         real.saturating_mul(self.speed)
     }
 
-    /// A number in `0.0..1.0`, good enough to spread retries: random, but decided by the time where time is a test's.
+    /// A number in `0.0..1.0`, good enough to spread retries: random, but decided by the time where
+    /// time is a test's.
     #[must_use]
     pub fn spread(&self) -> f64 {
         let bits = match self.pinned {
@@ -63,7 +77,9 @@ impl Clock {
         match self.pinned {
             Some(base) => base + self.elapsed(),
             None => {
-                let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+                let since = std::time::SystemTime::now()
+                    .duration_since(std::time::UNIX_EPOCH)
+                    .unwrap_or_default();
                 Timestamp::EPOCH + since
             }
         }
@@ -95,8 +111,8 @@ pub struct JournalClock {
 }
 
 impl JournalClock {
-    /// Continues a journal whose last entry was at `last_at` when the wall clock showed `last_wall`; a new journal
-    /// (`None`) starts at the wall clock.
+    /// Continues a journal whose last entry was at `last_at` when the wall clock showed
+    /// `last_wall`; a new journal (`None`) starts at the wall clock.
     #[must_use]
     pub fn resume(clock: Clock, last: Option<(Timestamp, Timestamp)>) -> Self {
         let wall = clock.wall();
@@ -104,7 +120,11 @@ impl JournalClock {
             Some((last_at, last_wall)) => last_at + wall.since(last_wall),
             None => wall,
         };
-        Self { clock, base, base_elapsed: clock.elapsed() }
+        Self {
+            clock,
+            base,
+            base_elapsed: clock.elapsed(),
+        }
     }
 
     /// Now, in journal time.
@@ -116,7 +136,10 @@ impl JournalClock {
     /// Wall time minus journal time, in milliseconds, now.
     #[must_use]
     pub fn offset_ms(&self) -> i64 {
-        self.clock.wall().millis().saturating_sub(self.now().millis())
+        self.clock
+            .wall()
+            .millis()
+            .saturating_sub(self.now().millis())
     }
 
     /// The wall clock behind it.
@@ -130,8 +153,14 @@ impl JournalClock {
 #[must_use]
 pub fn local(at: Timestamp) -> String {
     let zone = jiff::tz::TimeZone::system();
-    jiff::Timestamp::from_millisecond(at.millis())
-        .map_or_else(|_| at.rfc3339(), |at| at.to_zoned(zone).strftime("%a %-d %b, %H:%M %Z").to_string())
+    jiff::Timestamp::from_millisecond(at.millis()).map_or_else(
+        |_| at.rfc3339(),
+        |at| {
+            at.to_zoned(zone)
+                .strftime("%a %-d %b, %H:%M %Z")
+                .to_string()
+        },
+    )
 }
 
 fn hashed(time: Duration) -> u64 {
@@ -162,7 +191,13 @@ mod tests {
         tokio::time::sleep(Duration::from_secs(2)).await;
         assert_eq!(clock.elapsed(), Duration::from_secs(180));
         clock.sleep(Duration::from_secs(90)).await;
-        assert_eq!((clock.wall(), journal.now()), (start + Duration::from_secs(270), start + Duration::from_secs(270)));
+        assert_eq!(
+            (clock.wall(), journal.now()),
+            (
+                start + Duration::from_secs(270),
+                start + Duration::from_secs(270)
+            )
+        );
         assert_eq!(journal.offset_ms(), 0);
     }
 
@@ -176,7 +211,8 @@ mod tests {
             spread.extend([test.spread(), real.spread()]);
         }
         assert!(spread.iter().all(|number| (0.0..1.0).contains(number)));
-        let all: std::collections::BTreeSet<u64> = spread.iter().map(|number| number.to_bits()).collect();
+        let all: std::collections::BTreeSet<u64> =
+            spread.iter().map(|number| number.to_bits()).collect();
         assert_eq!(all.len(), 100);
     }
 }

@@ -1,8 +1,9 @@
-//! What two sets of rules make of the same traffic: how many messages each sends, and what one tells that the other does
-//! not. Pure: it compares notifications.
+//! What two sets of rules make of the same traffic: how many messages each sends, and what one
+//! tells that the other does not. Pure: it compares notifications.
 //!
-//! What is compared is what people were told of, not how: a thing counts as told when any rule of the other side tells of
-//! the same condition (or type) of the same device at that time, whatever the rule is called.
+//! What is compared is what people were told of, not how: a thing counts as told when any rule of
+//! the other side tells of the same condition (or type) of the same device at that time, whatever
+//! the rule is called.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
@@ -53,7 +54,9 @@ impl Moved {
     /// How much later or earlier.
     #[must_use]
     pub fn by(&self) -> Duration {
-        self.other.since(self.told.at).max(self.told.at.since(self.other))
+        self.other
+            .since(self.told.at)
+            .max(self.told.at.since(self.other))
     }
 }
 
@@ -105,27 +108,55 @@ pub fn diff(before: &[Notification], after: &[Notification]) -> Diff {
         }
     }
     for (found, index) in matched {
-        let (Some(told), Some(found)) = (first.get(index), other.get(found)) else { continue };
+        let (Some(told), Some(found)) = (first.get(index), other.get(found)) else {
+            continue;
+        };
         if told.behind {
             continue; // its time is that of what explains it
         }
-        let moved = Moved { told: told.clone(), other: found.at };
+        let moved = Moved {
+            told: told.clone(),
+            other: found.at,
+        };
         let same = told.lasting || told.subject.starts_at == found.subject.starts_at;
         if same && moved.by() >= Duration::from_secs(1) {
-            if found.at > told.at { &mut later } else { &mut earlier }.push(moved);
+            if found.at > told.at {
+                &mut later
+            } else {
+                &mut earlier
+            }
+            .push(moved);
         }
     }
     later.sort_by_key(|moved| (moved.told.at, moved.told.subject.device.clone()));
     earlier.sort_by_key(|moved| (moved.told.at, moved.told.subject.device.clone()));
     let finder = Finder::new(&first);
-    let new = on_their_own(other.iter().filter(|told| finder.find(told).is_none()).cloned().collect());
+    let new = on_their_own(
+        other
+            .iter()
+            .filter(|told| finder.find(told).is_none())
+            .cloned()
+            .collect(),
+    );
     let missed = on_their_own(missed);
-    Diff { before: count(before), after: count(after), rules: by_rule(before, after), missed, new, later, earlier }
+    Diff {
+        before: count(before),
+        after: count(after),
+        rules: by_rule(before, after),
+        missed,
+        new,
+        later,
+        earlier,
+    }
 }
 
 /// Without what was only listed behind something that is in the list itself.
 fn on_their_own(mut list: Vec<Told>) -> Vec<Told> {
-    let explain: HashSet<String> = list.iter().filter(|told| !told.behind).map(|told| told.incident.clone()).collect();
+    let explain: HashSet<String> = list
+        .iter()
+        .filter(|told| !told.behind)
+        .map(|told| told.incident.clone())
+        .collect();
     list.retain(|told| !told.behind || !explain.contains(&told.incident));
     list
 }
@@ -146,9 +177,18 @@ fn by_rule(before: &[Notification], after: &[Notification]) -> Vec<RuleMessages>
     }
     let mut rules: Vec<RuleMessages> = rules
         .into_iter()
-        .map(|(rule, (before, after))| RuleMessages { rule: rule.to_owned(), before, after })
+        .map(|(rule, (before, after))| RuleMessages {
+            rule: rule.to_owned(),
+            before,
+            after,
+        })
         .collect();
-    rules.sort_by_key(|rule| (std::cmp::Reverse(rule.before.abs_diff(rule.after)), std::cmp::Reverse(rule.before)));
+    rules.sort_by_key(|rule| {
+        (
+            std::cmp::Reverse(rule.before.abs_diff(rule.after)),
+            std::cmp::Reverse(rule.before),
+        )
+    });
     rules
 }
 
@@ -159,8 +199,12 @@ pub fn told(notifications: &[Notification]) -> Vec<Told> {
     for notification in notifications {
         match &notification.collected {
             None => tellings.note(notification, notification.at, false),
-            // A digest or a maintenance's report tells what it lists, each as it stands, and nothing of its own.
-            Some(collected) => collected.items.iter().for_each(|item| tellings.note(item, notification.at, true)),
+            // A digest or a maintenance's report tells what it lists, each as it stands, and
+            // nothing of its own.
+            Some(collected) => collected
+                .items
+                .iter()
+                .for_each(|item| tellings.note(item, notification.at, true)),
         }
     }
     merge(tellings.all)
@@ -181,11 +225,20 @@ impl<'n> Tellings<'n> {
     fn note(&mut self, notification: &'n Notification, at: Timestamp, whole: bool) {
         // What cannot be reached because of it is told with it.
         let subjects = notification.subjects.iter().map(|subject| (subject, false));
-        for (subject, behind) in subjects.chain(notification.insight.behind.iter().map(|subject| (subject, true))) {
+        for (subject, behind) in subjects.chain(
+            notification
+                .insight
+                .behind
+                .iter()
+                .map(|subject| (subject, true)),
+        ) {
             // A report lists alerts that were in no incident: each is a thing of its own.
             let alone = (whole && notification.incident.is_empty()).then_some(subject.starts_at);
             let key = (notification.incident.as_str(), identity(subject), alone);
-            let known = self.open.get(&key).and_then(|&index| self.all.get_mut(index));
+            let known = self
+                .open
+                .get(&key)
+                .and_then(|&index| self.all.get_mut(index));
             match (known, notification.reason) {
                 (Some(told), _) if subject.ends_at.is_some() => {
                     told.subject.ends_at = subject.ends_at;
@@ -197,7 +250,8 @@ impl<'n> Tellings<'n> {
                 }
                 // Another destination's, or a reminder.
                 (Some(told), _) if told.lasting || told.behind || told.at == at => {}
-                (None, Reason::Resolved | Reason::Recovered | Reason::Stale | Reason::Repeat) if !whole => {}
+                (None, Reason::Resolved | Reason::Recovered | Reason::Stale | Reason::Repeat)
+                    if !whole => {}
                 _ => {
                     if subject.ends_at.is_none() {
                         self.open.insert(key, self.all.len());
@@ -210,9 +264,16 @@ impl<'n> Tellings<'n> {
 }
 
 fn one(notification: &Notification, subject: &Subject, at: Timestamp, behind: bool) -> Told {
-    let what = notification.condition.as_ref().unwrap_or(&notification.kind);
+    let what = notification
+        .condition
+        .as_ref()
+        .unwrap_or(&notification.kind);
     Told {
-        what: if behind { format!("behind {what}") } else { what.clone() },
+        what: if behind {
+            format!("behind {what}")
+        } else {
+            what.clone()
+        },
         rule: notification.rule.clone(),
         subject: subject.clone(),
         severity: notification.severity,
@@ -230,7 +291,11 @@ fn merge(mut all: Vec<Told>) -> Vec<Told> {
     let mut merged: Vec<Told> = Vec::new();
     all.sort_by_key(|told| told.at);
     for told in all {
-        let key = (told.what.to_lowercase(), identity(&told.subject), told.subject.starts_at);
+        let key = (
+            told.what.to_lowercase(),
+            identity(&told.subject),
+            told.subject.starts_at,
+        );
         match known.get(&key).and_then(|&index| merged.get_mut(index)) {
             Some(same) => {
                 same.subject.ends_at = same.subject.ends_at.max(told.subject.ends_at);
@@ -264,7 +329,10 @@ impl<'t> Finder<'t> {
     fn new(all: &'t [Told]) -> Self {
         let mut by_subject: HashMap<String, Vec<usize>> = HashMap::new();
         for (index, told) in all.iter().enumerate() {
-            by_subject.entry(identity(&told.subject)).or_default().push(index);
+            by_subject
+                .entry(identity(&told.subject))
+                .or_default()
+                .push(index);
         }
         Self { all, by_subject }
     }

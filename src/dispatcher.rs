@@ -1,8 +1,8 @@
 //! Outbox -> pace -> destination -> settle: one lane per destination.
 //!
-//! A lane keeps the next deliveries in memory, sends several incidents at once and the messages of one incident strictly in
-//! order, and settles what became of each try. What is sent but not settled when the process dies is sent again: at least
-//! once, and once in a process's life.
+//! A lane keeps the next deliveries in memory, sends several incidents at once and the messages of
+//! one incident strictly in order, and settles what became of each try. What is sent but not
+//! settled when the process dies is sent again: at least once, and once in a process's life.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::future::Future;
@@ -32,7 +32,8 @@ use refusal::refusal;
 
 /// Deliveries of one destination kept in memory, and asked of the store at once.
 const WINDOW: usize = 256;
-/// Incidents under way at once, where the pace is not that of a chat: what is under way at a kill comes twice.
+/// Incidents under way at once, where the pace is not that of a chat: what is under way at a kill
+/// comes twice.
 const IN_FLIGHT: usize = 8;
 /// At a pace no faster than this, one message is under way at a time.
 const A_CHATS_PACE: Duration = Duration::from_millis(100);
@@ -76,7 +77,8 @@ struct Hub<S, P> {
 }
 
 impl<S: Store, P: Post> Dispatcher<S, P> {
-    /// A dispatcher for these destinations; `views` see how each try went. Deliveries to any other stay in the outbox.
+    /// A dispatcher for these destinations; `views` see how each try went. Deliveries to any other
+    /// stay in the outbox.
     #[must_use]
     pub fn new(
         store: S,
@@ -90,14 +92,26 @@ impl<S: Store, P: Post> Dispatcher<S, P> {
         let (encode, classify) = (DestinationSettings::encode, DestinationSettings::classify);
         let (fatal, over) = (OnceLock::new(), CancellationToken::new());
         Self {
-            hub: Arc::new(Hub { fatal, over, store, post, destinations, digest, statuses, metrics, encode, classify }),
+            hub: Arc::new(Hub {
+                fatal,
+                over,
+                store,
+                post,
+                destinations,
+                digest,
+                statuses,
+                metrics,
+                encode,
+                classify,
+            }),
         }
     }
 
     /// Sends until told to stop; then finishes what is under way, for at most five seconds.
     ///
     /// # Errors
-    /// When the store must not be used any more: what waits cannot be read, or what became of it not be noted.
+    /// When the store must not be used any more: what waits cannot be read, or what became of it
+    /// not be noted.
     pub async fn run(self, stop: CancellationToken) -> store::Result<()> {
         let mut lanes = JoinSet::new();
         for settings in &self.hub.destinations {
@@ -106,7 +120,12 @@ impl<S: Store, P: Post> Dispatcher<S, P> {
             });
             let since = self.hub.store.clock().now() - settings.rate_limit.memory();
             // What cannot be read counts as a spent burst.
-            let spent = self.hub.store.delivered_since(&settings.name, since).await.unwrap_or(u32::MAX);
+            let spent = self
+                .hub
+                .store
+                .delivered_since(&settings.name, since)
+                .await
+                .unwrap_or(u32::MAX);
             lanes.spawn(Lane::new(self.hub.clone(), settings.clone(), spent).run(stop.clone()));
         }
         while let Some(ended) = lanes.join_next().await {
@@ -126,7 +145,8 @@ impl<S: Store, P> Hub<S, P> {
         }
     }
 
-    /// Until it is durable: a delivery that was sent must not be sent again only because the store was full.
+    /// Until it is durable: a delivery that was sent must not be sent again only because the store
+    /// was full.
     async fn settle(&self, id: DeliveryId, at: Timestamp, next: Settlement) {
         let mut wait = Duration::from_millis(50);
         while let Err(e) = self.store.settle(id, at, next.clone()).await {
@@ -150,13 +170,17 @@ struct Waiting {
 impl Waiting {
     fn new(delivery: Delivery) -> Self {
         let message = &delivery.message;
-        let incidents = std::iter::once(&message.about.incident).chain(message.folded.iter().map(|of| &of.incident));
+        let incidents = std::iter::once(&message.about.incident)
+            .chain(message.folded.iter().map(|of| &of.incident));
         let hashed = incidents.map(|incident| {
             let mut hasher = DefaultHasher::new();
             incident.hash(&mut hasher);
             hasher.finish()
         });
-        Self { incidents: hashed.collect(), delivery }
+        Self {
+            incidents: hashed.collect(),
+            delivery,
+        }
     }
 }
 
@@ -183,7 +207,8 @@ struct Lane<S, P> {
     window: BTreeMap<DeliveryId, Waiting>,
     flights: HashMap<Id, Flight>,
     tasks: JoinSet<Landed>,
-    /// The newest delivery taken from the store; whether there may be more after it; when a failed look is due again.
+    /// The newest delivery taken from the store; whether there may be more after it; when a failed
+    /// look is due again.
     newest: DeliveryId,
     more: bool,
     look_again: Option<Timestamp>,
@@ -265,11 +290,19 @@ impl<S: Store, P: Post> Lane<S, P> {
     /// Takes one batch from the store where there is room and may be more.
     async fn refill(&mut self) {
         let now = self.now();
-        if !self.more || self.window.len() >= WINDOW / 2 || self.look_again.is_some_and(|at| at > now) {
+        if !self.more
+            || self.window.len() >= WINDOW / 2
+            || self.look_again.is_some_and(|at| at > now)
+        {
             return;
         }
         self.look_again = None;
-        match self.hub.store.queued(&self.settings.name, self.newest, WINDOW - self.window.len()).await {
+        match self
+            .hub
+            .store
+            .queued(&self.settings.name, self.newest, WINDOW - self.window.len())
+            .await
+        {
             Ok(batch) => {
                 self.more = !batch.is_empty();
                 for delivery in batch {
@@ -290,7 +323,8 @@ impl<S: Store, P: Post> Lane<S, P> {
     async fn send(&mut self) -> Option<Timestamp> {
         // A destination that fails, or is not known to work, is probed by one message at a time.
         let alone = self.settings.rate_limit.period() >= A_CHATS_PACE;
-        let probing = |lane: &Self| alone || !lane.proven || lane.failures > 0 || lane.doubt.is_there();
+        let probing =
+            |lane: &Self| alone || !lane.proven || lane.failures > 0 || lane.doubt.is_there();
         while self.flights.len() < if probing(self) { 1 } else { IN_FLIGHT } {
             let now = self.now();
             let id = match self.next(now) {
@@ -321,17 +355,30 @@ impl<S: Store, P: Post> Lane<S, P> {
         None
     }
 
-    /// The first delivery that is due and whose incidents have no earlier one under way or waiting; or when one will be due.
+    /// The first delivery that is due and whose incidents have no earlier one under way or waiting;
+    /// or when one will be due.
     fn next(&self, now: Timestamp) -> Result<DeliveryId, Option<Timestamp>> {
         let turn = self.doubt.turn(now);
         if let Turn::Wait(probe) = turn {
             return Err(Some(probe));
         }
-        let mut busy: HashSet<u64> = self.flights.values().flat_map(|f| f.waiting.incidents.iter().copied()).collect();
-        let mut first_due = if let Turn::Fresh(probe) = turn { probe } else { None };
+        let mut busy: HashSet<u64> = self
+            .flights
+            .values()
+            .flat_map(|f| f.waiting.incidents.iter().copied())
+            .collect();
+        let mut first_due = if let Turn::Fresh(probe) = turn {
+            probe
+        } else {
+            None
+        };
         let mut reluctantly = None;
         for (id, waiting) in &self.window {
-            if !waiting.incidents.iter().any(|incident| busy.contains(incident)) {
+            if !waiting
+                .incidents
+                .iter()
+                .any(|incident| busy.contains(incident))
+            {
                 let due = waiting.delivery.due;
                 if due > now {
                     first_due = Some(first_due.map_or(due, |first: Timestamp| first.min(due)));
@@ -350,21 +397,48 @@ impl<S: Store, P: Post> Lane<S, P> {
 
     fn launch(&mut self, waiting: Waiting, at: Timestamp) {
         let (hub, settings) = (self.hub.clone(), self.settings.clone());
-        let Delivery { id, message, plain, .. } = waiting.delivery.clone();
+        let Delivery {
+            id, message, plain, ..
+        } = waiting.delivery.clone();
         let task = async move {
-            let request = (hub.encode)(&settings, &message, if plain { Size::Plain } else { Size::Full });
-            let reply = tokio::time::timeout(settings.timeout, hub.post.post(&request, settings.timeout)).await;
-            let reply = reply.unwrap_or_else(|_| Reply::Failed { why: "timed out".to_owned() });
+            let request = (hub.encode)(
+                &settings,
+                &message,
+                if plain { Size::Plain } else { Size::Full },
+            );
+            let reply =
+                tokio::time::timeout(settings.timeout, hub.post.post(&request, settings.timeout))
+                    .await;
+            let reply = reply.unwrap_or_else(|_| Reply::Failed {
+                why: "timed out".to_owned(),
+            });
             let outcome = (hub.classify)(&settings, &reply);
             if outcome == Outcome::Delivered {
-                // Here, so that many settle in one sync; until it is, the delivery is under way and not sent again.
-                hub.settle(id, at, Settlement::Delivered { reply: reply.summary() }).await;
+                // Here, so that many settle in one sync; until it is, the delivery is under way and
+                // not sent again.
+                hub.settle(
+                    id,
+                    at,
+                    Settlement::Delivered {
+                        reply: reply.summary(),
+                    },
+                )
+                .await;
             }
             Some((outcome, reply.status()))
         };
         let task = self.tasks.spawn(task).id();
         self.tries += 1;
-        self.flights.insert(task, Flight { waiting, at, epoch: self.epoch, number: self.tries, next: None });
+        self.flights.insert(
+            task,
+            Flight {
+                waiting,
+                at,
+                epoch: self.epoch,
+                number: self.tries,
+                next: None,
+            },
+        );
     }
 
     /// Settles what a try that failed led to; the delivery stays under way until that is durable.
@@ -383,10 +457,20 @@ impl<S: Store, P: Post> Lane<S, P> {
             Ok((task, landed)) => (task, landed),
             Err(e) => {
                 error!(destination = %self.settings.name, error = %e, "a message could not be handled");
-                (e.id(), Some((Outcome::BadPayload { why: "it could not be handled".to_owned() }, None)))
+                (
+                    e.id(),
+                    Some((
+                        Outcome::BadPayload {
+                            why: "it could not be handled".to_owned(),
+                        },
+                        None,
+                    )),
+                )
             }
         };
-        let Some(mut flight) = self.flights.remove(&task) else { return };
+        let Some(mut flight) = self.flights.remove(&task) else {
+            return;
+        };
         match (landed, flight.next.take()) {
             (Some((outcome, status)), None) => self.tried(flight, outcome, status).await,
             (None, Some(Settlement::Again { due, plain, .. })) => {
@@ -404,14 +488,25 @@ impl<S: Store, P: Post> Lane<S, P> {
     /// What a try leads to.
     async fn tried(&mut self, flight: Flight, outcome: Outcome, status: Option<u16>) {
         let now = self.now();
-        let Delivery { id, attempts, first_try, plain, .. } = flight.waiting.delivery;
+        let Delivery {
+            id,
+            attempts,
+            first_try,
+            plain,
+            ..
+        } = flight.waiting.delivery;
         let retry = self.settings.retry;
         let over = now.since(first_try.unwrap_or(flight.at)) >= retry.give_up_after;
-        let again =
-            |due: Timestamp, plain: bool, why: String| Settlement::Again { due, plain, why: store::noted(why, status) };
+        let again = |due: Timestamp, plain: bool, why: String| Settlement::Again {
+            due,
+            plain,
+            why: store::noted(why, status),
+        };
         let dead = |why: String| {
             error!(destination = %self.settings.name, delivery = id.0, %why, "a message was given up: a dead letter");
-            Settlement::Dead { why: store::noted(why, status) }
+            Settlement::Dead {
+                why: store::noted(why, status),
+            }
         };
         let (word, why, next) = match outcome {
             Outcome::Delivered => {
@@ -424,28 +519,46 @@ impl<S: Store, P: Post> Lane<S, P> {
                 if flight.epoch == self.epoch {
                     (self.failures, self.epoch) = (self.failures.saturating_add(1), self.epoch + 1);
                 }
-                // One failure may be the message's; two in a row are the destination's, and so is the first one of all.
-                let failures = if self.proven { self.failures.saturating_sub(1) } else { self.failures };
+                // One failure may be the message's; two in a row are the destination's, and so is
+                // the first one of all.
+                let failures = if self.proven {
+                    self.failures.saturating_sub(1)
+                } else {
+                    self.failures
+                };
                 if self.doubt.is_certain() {
                     self.doubt.probe_at(now + PROBE);
                 } else if failures > 0 && self.pace.paused().is_zero() {
-                    self.pace.pause(backoff(retry.first, retry.max, failures, 0.0));
+                    self.pace
+                        .pause(backoff(retry.first, retry.max, failures, 0.0));
                 }
                 // Another one is next, lest one that is never answered holds up all others.
                 let wait = wait.max(self.pace.paused() + Duration::from_millis(1));
-                let next = if over { dead(why.clone()) } else { again(now + wait, plain, why.clone()) };
+                let next = if over {
+                    dead(why.clone())
+                } else {
+                    again(now + wait, plain, why.clone())
+                };
                 ("retry", why, next)
             }
             Outcome::RetryAfter { wait } => {
                 let wait = self.hub.store.clock().clock().stretch(wait);
                 self.pace.pause(wait);
                 let why = format!("asked to wait {}", crate::model::human_duration(wait));
-                let next = if over { dead(why.clone()) } else { again(now + wait, plain, why.clone()) };
+                let next = if over {
+                    dead(why.clone())
+                } else {
+                    again(now + wait, plain, why.clone())
+                };
                 ("retry_after", why, next)
             }
             Outcome::BadPayload { why } => {
                 self.failures = 0;
-                let next = if plain { dead(why.clone()) } else { again(now, true, why.clone()) };
+                let next = if plain {
+                    dead(why.clone())
+                } else {
+                    again(now, true, why.clone())
+                };
                 ("bad_payload", why, next)
             }
             Outcome::Broken { why } if self.doubt.convicts(id) => {
@@ -456,7 +569,10 @@ impl<S: Store, P: Post> Lane<S, P> {
                 self.doubt.refused(id, flight.number);
                 self.doubt.probe_at(now + PROBE);
                 // Another message tells whose fault it is, where there is one.
-                let under_way = self.flights.values().any(|f| f.next.is_none() && f.number > flight.number);
+                let under_way = self
+                    .flights
+                    .values()
+                    .any(|f| f.next.is_none() && f.number > flight.number);
                 if self.doubt.is_certain() || (!under_way && self.next(now).is_err()) {
                     self.disable(&why).await;
                 }
@@ -469,13 +585,17 @@ impl<S: Store, P: Post> Lane<S, P> {
         }
         warn!(destination = %self.settings.name, delivery = id.0, attempt = attempts + 1, outcome = word, %why, "not delivered");
         self.hub.metrics.attempt(&self.settings.name, word);
-        self.hub.statuses.note(&self.settings.name, |status| *status.attempts.entry(word).or_default() += 1);
+        self.hub.statuses.note(&self.settings.name, |status| {
+            *status.attempts.entry(word).or_default() += 1
+        });
         self.failed(now, why);
         self.settle(flight, next);
     }
 
     fn failed(&self, now: Timestamp, why: String) {
-        let paused = Some(self.pace.paused()).filter(|paused| !paused.is_zero()).map(|paused| now + paused);
+        let paused = Some(self.pace.paused())
+            .filter(|paused| !paused.is_zero())
+            .map(|paused| now + paused);
         let probe = self.doubt.next_probe().filter(|_| self.disabled);
         self.hub.statuses.note(&self.settings.name, |status| {
             status.last_error = Some((now, why));
@@ -489,7 +609,9 @@ impl<S: Store, P: Post> Lane<S, P> {
         if (clear && self.disabled) || self.failures > 1 {
             info!(destination = %self.settings.name, "takes messages again");
             // What failed because of the destination need not wait for its own next try.
-            self.window.values_mut().for_each(|waiting| waiting.delivery.due = waiting.delivery.due.min(now));
+            self.window
+                .values_mut()
+                .for_each(|waiting| waiting.delivery.due = waiting.delivery.due.min(now));
         }
         (self.failures, self.proven) = (0, true);
         if clear {
@@ -509,17 +631,25 @@ impl<S: Store, P: Post> Lane<S, P> {
     /// It refuses everything: keep its backlog, and say so once, elsewhere.
     async fn disable(&mut self, why: &str) {
         self.disabled = true;
-        self.hub.statuses.note(&self.settings.name, |status| status.disabled = Some(why.to_owned()));
+        self.hub.statuses.note(&self.settings.name, |status| {
+            status.disabled = Some(why.to_owned())
+        });
         if self.told {
             return;
         }
         error!(destination = %self.settings.name, %why, "refuses messages; kept for it, tried again hourly");
         let statuses = self.hub.statuses.all();
         let healthy = |d: &&Arc<DestinationSettings>| {
-            d.name != self.settings.name && statuses.get(&d.name).is_none_or(|status| status.disabled.is_none())
+            d.name != self.settings.name
+                && statuses
+                    .get(&d.name)
+                    .is_none_or(|status| status.disabled.is_none())
         };
         let others = || self.hub.destinations.iter().filter(healthy);
-        let Some(other) = others().find(|d| !matches!(d.kind, Kind::Console)).or_else(|| others().next()) else {
+        let Some(other) = others()
+            .find(|d| !matches!(d.kind, Kind::Console))
+            .or_else(|| others().next())
+        else {
             return;
         };
         let clock = self.hub.store.clock();
@@ -530,36 +660,61 @@ impl<S: Store, P: Post> Lane<S, P> {
         }
     }
 
-    /// Whether what waits would wait too long at the pace. Never while it fails: a probe is one message, with its own past.
+    /// Whether what waits would wait too long at the pace. Never while it fails: a probe is one
+    /// message, with its own past.
     fn overflows(&mut self, now: Timestamp) -> bool {
-        if self.settings.overflow != Overflow::Digest || self.failures > 0 || self.doubt.is_there() {
+        if self.settings.overflow != Overflow::Digest || self.failures > 0 || self.doubt.is_there()
+        {
             return false;
         }
-        let queued = self.hub.store.fates_of(&self.settings.name).queued.saturating_sub(self.flights.len() as u64);
+        let queued = self
+            .hub
+            .store
+            .fates_of(&self.settings.name)
+            .queued
+            .saturating_sub(self.flights.len() as u64);
         // One of them goes now.
-        let late = |waiting: u64| self.pace.estimate(waiting.saturating_sub(1)) > self.settings.overflow_after;
+        let late = |waiting: u64| {
+            self.pace.estimate(waiting.saturating_sub(1)) > self.settings.overflow_after
+        };
         if !late(queued) {
             self.not_worth = 0;
             return false;
         }
-        let delayed = self.window.values().filter(|waiting| waiting.delivery.due > now).count() as u64;
+        let delayed = self
+            .window
+            .values()
+            .filter(|waiting| waiting.delivery.due > now)
+            .count() as u64;
         let waiting = queued.saturating_sub(delayed);
         waiting >= 3 && waiting > self.not_worth && late(waiting)
     }
 
-    /// Folds all that waits into digests, where that makes fewer. Pages through the store: what waits may be far more than
-    /// what is in memory.
+    /// Folds all that waits into digests, where that makes fewer. Pages through the store: what
+    /// waits may be far more than what is in memory.
     async fn fold(&mut self, now: Timestamp) -> store::Result<bool> {
         let to = &self.settings.name;
-        let under_way: HashSet<_> = self.flights.values().map(|flight| flight.waiting.delivery.id).collect();
-        let (mut after, mut folded, mut digests) = (DeliveryId(0), HashSet::new(), Vec::<Message>::new());
+        let under_way: HashSet<_> = self
+            .flights
+            .values()
+            .map(|flight| flight.waiting.delivery.id)
+            .collect();
+        let (mut after, mut folded, mut digests) =
+            (DeliveryId(0), HashSet::new(), Vec::<Message>::new());
         loop {
             let page = self.hub.store.queued(to, after, WINDOW / 2).await?;
             let Some(last) = page.last() else { break };
             after = last.id;
             let before = folded.len();
-            for Delivery { id, mut message, plain, .. } in page {
-                // One that was refused as a message would be refused in a digest, with all the others.
+            for Delivery {
+                id,
+                mut message,
+                plain,
+                ..
+            } in page
+            {
+                // One that was refused as a message would be refused in a digest, with all the
+                // others.
                 if !plain && !under_way.contains(&id) && !self.doubt.knows(id) {
                     message.about.event = serde_json::Value::Null;
                     digests.push(message);
@@ -575,9 +730,14 @@ impl<S: Store, P: Post> Lane<S, P> {
             self.not_worth = few + (few / 4).max(3);
             return Ok(false);
         }
-        digests.iter_mut().for_each(|digest| digest.about.to = vec![to.clone()]);
+        digests
+            .iter_mut()
+            .for_each(|digest| digest.about.to = vec![to.clone()]);
         info!(destination = %to, messages = folded.len(), digests = digests.len(), "more than its pace allows: folded");
-        self.hub.store.fold(to, folded.iter().copied().collect(), digests, now).await?;
+        self.hub
+            .store
+            .fold(to, folded.iter().copied().collect(), digests, now)
+            .await?;
         self.hub.statuses.note(to, |status| status.folds += 1);
         self.window.retain(|id, _| !folded.contains(id));
         (self.more, self.look_again) = (true, None);

@@ -1,5 +1,6 @@
-//! What was decided, and why, in English: decisions as lines that name their rule, and for what was not told, what would
-//! have been needed. `explain` asks the stored journal, `test` a case that failed.
+//! What was decided, and why, in English: decisions as lines that name their rule, and for what was
+//! not told, what would have been needed. `explain` asks the stored journal, `test` a case that
+//! failed.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -60,11 +61,20 @@ enum Quiet {
 
 impl Teller {
     /// Says one decision; they come in order. `when` says a time, as people write it there.
-    pub fn say(&mut self, decision: &Decision, rules: &RuleSet, when: &dyn Fn(Timestamp) -> String) -> Line {
-        let rule = decision.rule.as_ref().and_then(|name| rules.rules().iter().find(|rule| rule.name == *name));
-        let needed =
-            self.needed(decision, rule.map(Arc::as_ref)) + &quiet::by_what(decision, rule.map(Arc::as_ref), rules);
-        let said = counted(decision, rule.map(Arc::as_ref)).unwrap_or_else(|| decision.verdict.to_string());
+    pub fn say(
+        &mut self,
+        decision: &Decision,
+        rules: &RuleSet,
+        when: &dyn Fn(Timestamp) -> String,
+    ) -> Line {
+        let rule = decision
+            .rule
+            .as_ref()
+            .and_then(|name| rules.rules().iter().find(|rule| rule.name == *name));
+        let needed = self.needed(decision, rule.map(Arc::as_ref))
+            + &quiet::by_what(decision, rule.map(Arc::as_ref), rules);
+        let said = counted(decision, rule.map(Arc::as_ref))
+            .unwrap_or_else(|| decision.verdict.to_string());
         let text = with_times(&(said + &needed), when);
         self.note(decision);
         Line {
@@ -89,7 +99,11 @@ impl Teller {
                 Verdict::BelowThreshold { .. } => continue,
                 _ => {}
             }
-            let new = Known { since: decision.at, fired: false, quiet: Quiet::Never };
+            let new = Known {
+                since: decision.at,
+                fired: false,
+                quiet: Quiet::Never,
+            };
             let known = self.alerts.entry(*alert).or_insert(new);
             match decision.verdict {
                 Verdict::Firing => (known.fired, known.quiet) = (true, Quiet::Never),
@@ -98,7 +112,12 @@ impl Teller {
                 | Verdict::Muted { .. }
                 | Verdict::Maintenance { .. } => known.quiet = Quiet::Now,
                 // What explained it is over: it has its `for` anew.
-                Verdict::Pending { .. } if known.quiet == Quiet::Now => *known = Known { quiet: Quiet::Before, ..new },
+                Verdict::Pending { .. } if known.quiet == Quiet::Now => {
+                    *known = Known {
+                        quiet: Quiet::Before,
+                        ..new
+                    }
+                }
                 _ => {}
             }
         }
@@ -106,21 +125,29 @@ impl Teller {
 
     /// What would have been needed for it to be told, or what it waits for.
     fn needed(&self, decision: &Decision, rule: Option<&Rule>) -> String {
-        let known = decision.alerts.iter().find_map(|alert| self.alerts.get(alert));
+        let known = decision
+            .alerts
+            .iter()
+            .find_map(|alert| self.alerts.get(alert));
         match (&decision.verdict, rule) {
             (Verdict::Pending { .. }, Some(rule)) if !rule.policy.r#for.is_zero() => {
                 format!(" (`for` is {})", human_duration(rule.policy.r#for))
             }
             (Verdict::EndedUntold, Some(rule)) => {
                 let waits = (rule.policy.r#for, rule.policy.group_wait);
-                known.map(|known| lacked(known, decision.at, waits)).unwrap_or_default()
+                known
+                    .map(|known| lacked(known, decision.at, waits))
+                    .unwrap_or_default()
             }
             (Verdict::BelowThreshold { seen, need, .. }, _) if *need > 0 => {
                 let more = (*need as usize).saturating_sub(*seen);
                 format!(": {more} more would be needed")
             }
             (Verdict::Cooldown { .. }, Some(rule)) => {
-                format!("; told again once {} have passed without one", human_duration(rule.policy.cooldown))
+                format!(
+                    "; told again once {} have passed without one",
+                    human_duration(rule.policy.cooldown)
+                )
             }
             _ => String::new(),
         }
@@ -135,12 +162,18 @@ fn lacked(known: &Known, ended: Timestamp, (waits, group_wait): (Duration, Durat
     }
     if known.fired {
         let wait = human_duration(group_wait);
-        return format!(": it fired, but was over while its message waited {wait} for company (`group_wait`)");
+        return format!(
+            ": it fired, but was over while its message waited {wait} for company (`group_wait`)"
+        );
     }
     // Of what is shown, so that it adds up.
     let more = human_duration(as_shown(waits).saturating_sub(as_shown(lasted)));
     let (lasted, wait) = (human_duration(lasted), human_duration(waits));
-    let after = if known.quiet == Quiet::Before { " after what had kept it quiet" } else { "" };
+    let after = if known.quiet == Quiet::Before {
+        " after what had kept it quiet"
+    } else {
+        ""
+    };
     format!(": it lasted {lasted}{after}, the rule waits {wait} (`for`): {more} more were needed")
 }
 
@@ -157,13 +190,18 @@ fn as_shown(duration: Duration) -> Duration {
 
 /// Of a rule that counts different values: how many there are of them.
 fn counted(decision: &Decision, rule: Option<&Rule>) -> Option<String> {
-    let Verdict::BelowThreshold { seen, need, within } = &decision.verdict else { return None };
+    let Verdict::BelowThreshold { seen, need, within } = &decision.verdict else {
+        return None;
+    };
     let what = match rule?.threshold.as_ref()?.distinct.as_ref()? {
         Field::Device | Field::DeviceMac => "devices".to_owned(),
         Field::Site => "sites".to_owned(),
         field => format!("different values of {field}"),
     };
-    Some(format!("{seen} of {need} {what} within {}", human_duration(*within)))
+    Some(format!(
+        "{seen} of {need} {what} within {}",
+        human_duration(*within)
+    ))
 }
 
 /// The verdict's name in snake case.
@@ -172,7 +210,10 @@ fn word(verdict: &Verdict) -> String {
         return "notify".to_owned(); // a whole notification is long
     }
     let debug = format!("{verdict:?}");
-    let name = debug.split(|c: char| !c.is_ascii_alphanumeric()).next().unwrap_or_default();
+    let name = debug
+        .split(|c: char| !c.is_ascii_alphanumeric())
+        .next()
+        .unwrap_or_default();
     let mut word = String::new();
     for c in name.chars() {
         if c.is_ascii_uppercase() && !word.is_empty() {
@@ -188,18 +229,41 @@ fn with_times(text: &str, when: &dyn Fn(Timestamp) -> String) -> String {
     let one = |word: &str| {
         let bare = word.trim_end_matches([',', ';', ':', '.', ')']);
         let time = Timestamp::parse_rfc3339(bare)?;
-        Some(format!("{}{}", when(time), word.get(bare.len()..).unwrap_or_default()))
+        Some(format!(
+            "{}{}",
+            when(time),
+            word.get(bare.len()..).unwrap_or_default()
+        ))
     };
-    text.split(' ').map(|word| one(word).unwrap_or_else(|| word.to_owned())).collect::<Vec<_>>().join(" ")
+    text.split(' ')
+        .map(|word| one(word).unwrap_or_else(|| word.to_owned()))
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 /// An event in a few words: `AP_DISCONNECTED of ap-1 (Home)`.
 #[must_use]
 pub fn describe(event: &Event) -> String {
-    let kind = if event.kind.is_empty() { event.topic.as_ref() } else { event.kind.as_str() };
-    let status = event.status.as_ref().map(|status| format!(" {status}")).unwrap_or_default();
-    let device = event.device.as_ref().and_then(|d| d.name.as_ref().or(d.mac.as_ref()));
-    let port = event.device.as_ref().and_then(|d| d.port.as_ref()).map(|port| format!(" {port}")).unwrap_or_default();
+    let kind = if event.kind.is_empty() {
+        event.topic.as_ref()
+    } else {
+        event.kind.as_str()
+    };
+    let status = event
+        .status
+        .as_ref()
+        .map(|status| format!(" {status}"))
+        .unwrap_or_default();
+    let device = event
+        .device
+        .as_ref()
+        .and_then(|d| d.name.as_ref().or(d.mac.as_ref()));
+    let port = event
+        .device
+        .as_ref()
+        .and_then(|d| d.port.as_ref())
+        .map(|port| format!(" {port}"))
+        .unwrap_or_default();
     let site = event.site.name.as_ref().or(event.site.id.as_ref());
     match (device, site) {
         (Some(device), Some(site)) => format!("{kind}{status} of {device}{port} ({site})"),
@@ -209,7 +273,8 @@ pub fn describe(event: &Event) -> String {
     }
 }
 
-/// Lines by time, each event with what the rules made of it below. `describe` says an event, `when` a time.
+/// Lines by time, each event with what the rules made of it below. `describe` says an event, `when`
+/// a time.
 #[must_use]
 pub fn print(
     lines: &[Line],
@@ -260,32 +325,69 @@ mod tests {
     #[test]
     fn what_was_kept_quiet_lacked_something_else() {
         let at = |minutes: i64| Timestamp::from_millis(minutes * 60_000);
-        let explained = || Verdict::Inhibited { by: "sw-1".to_owned(), rule: "Switches".into(), line: None };
+        let explained = || Verdict::Inhibited {
+            by: "sw-1".to_owned(),
+            rule: "Switches".into(),
+            line: None,
+        };
         let pending = |minutes| Verdict::Pending { until: at(minutes) };
         let lacked = |story: Vec<(i64, Verdict)>| {
             let mut teller = Teller::default();
             for (minute, verdict) in story {
-                teller.note(&Decision { at: at(minute), event: None, rule: None, alerts: vec![7], verdict });
+                teller.note(&Decision {
+                    at: at(minute),
+                    event: None,
+                    rule: None,
+                    alerts: vec![7],
+                    verdict,
+                });
             }
-            lacked(&teller.alerts[&7], at(10), (Duration::from_secs(180), Duration::from_secs(10)))
+            lacked(
+                &teller.alerts[&7],
+                at(10),
+                (Duration::from_secs(180), Duration::from_secs(10)),
+            )
         };
         assert!(lacked(vec![(0, pending(3)), (3, Verdict::Firing)]).contains("for company"));
         let quiet = vec![(0, pending(3)), (3, Verdict::Firing), (3, explained())];
         assert_eq!(lacked(quiet.clone()), ": it was kept quiet until then");
         let anew = lacked([quiet, vec![(9, pending(12))]].concat());
-        assert!(anew.contains("it lasted 1 min after what had kept it quiet") && anew.contains("2 min more"), "{anew}");
+        assert!(
+            anew.contains("it lasted 1 min after what had kept it quiet")
+                && anew.contains("2 min more"),
+            "{anew}"
+        );
     }
 
     #[test]
     fn what_is_shown_adds_up() {
-        let known = Known { since: Timestamp::EPOCH, fired: false, quiet: Quiet::Never };
+        let known = Known {
+            since: Timestamp::EPOCH,
+            fired: false,
+            quiet: Quiet::Never,
+        };
         for (lasted, waits, said) in [
-            (2_900, 5, "it lasted 2 s, the rule waits 5 s (`for`): 3 s more"),
-            (128_400, 180, "it lasted 2 min 8 s, the rule waits 3 min (`for`): 52 s more"),
-            (3_661_000, 7_200, "it lasted 1 h 1 min, the rule waits 2 h (`for`): 59 min more"),
+            (
+                2_900,
+                5,
+                "it lasted 2 s, the rule waits 5 s (`for`): 3 s more",
+            ),
+            (
+                128_400,
+                180,
+                "it lasted 2 min 8 s, the rule waits 3 min (`for`): 52 s more",
+            ),
+            (
+                3_661_000,
+                7_200,
+                "it lasted 1 h 1 min, the rule waits 2 h (`for`): 59 min more",
+            ),
         ] {
-            let text =
-                super::lacked(&known, Timestamp::from_millis(lasted), (Duration::from_secs(waits), Duration::ZERO));
+            let text = super::lacked(
+                &known,
+                Timestamp::from_millis(lasted),
+                (Duration::from_secs(waits), Duration::ZERO),
+            );
             assert!(text.contains(said), "{text}");
         }
     }
@@ -293,6 +395,11 @@ mod tests {
     #[test]
     fn verdicts_have_words() {
         assert_eq!(word(&Verdict::EndedUntold), "ended_untold");
-        assert_eq!(word(&Verdict::Pending { until: Timestamp::EPOCH }), "pending");
+        assert_eq!(
+            word(&Verdict::Pending {
+                until: Timestamp::EPOCH
+            }),
+            "pending"
+        );
     }
 }

@@ -9,9 +9,13 @@ use std::sync::Arc;
 use lz4_flex::frame::{FrameDecoder, FrameEncoder};
 use serde::{Deserialize, Serialize};
 
-use crate::engine::{Decision, Engine, IncidentState, Input, Limits, Opening, SilenceState, Verdict};
+use crate::engine::{
+    Decision, Engine, IncidentState, Input, Limits, Opening, SilenceState, Verdict,
+};
 use crate::history::History;
-use crate::model::{Event, EventFates, Journaled, Message, Name, Notification, Record, RulesRecord, Seq, Timestamp};
+use crate::model::{
+    Event, EventFates, Journaled, Message, Name, Notification, Record, RulesRecord, Seq, Timestamp,
+};
 use crate::rules::RuleSet;
 use crate::source::{self, Parsed, mist::catalogue};
 
@@ -79,7 +83,11 @@ impl Fold {
     /// A fold that begins with an empty state and these rules.
     #[must_use]
     pub fn new(rules: Arc<RuleSet>, compile: Compile) -> Self {
-        Self { engine: Engine::new(rules, openings, Limits::default()), compile, header: Header::default() }
+        Self {
+            engine: Engine::new(rules, openings, Limits::default()),
+            compile,
+            header: Header::default(),
+        }
     }
 
     /// Continues from a snapshot made by [`Fold::snapshot`].
@@ -93,37 +101,65 @@ impl Fold {
         compile: Compile,
     ) -> Result<Self, String> {
         let cut = "the snapshot is cut short".to_owned();
-        let plain = unpacked(snapshot).map_err(|e| format!("the snapshot cannot be unpacked: {e}"))?;
+        let plain =
+            unpacked(snapshot).map_err(|e| format!("the snapshot cannot be unpacked: {e}"))?;
         let (length, rest) = plain.split_first_chunk::<8>().ok_or_else(|| cut.clone())?;
         let length = usize::try_from(u64::from_le_bytes(*length)).map_err(|_| cut.clone())?;
         let (header, engine) = rest.split_at_checked(length).ok_or(cut)?;
-        let header: Header = serde_json::from_slice(header).map_err(|e| format!("the snapshot cannot be read: {e}"))?;
-        let rules = header.rules.as_ref().and_then(compile).map_or_else(|| Arc::clone(fallback), Arc::new);
-        let engine = Engine::restore(rules, openings, Limits::default(), engine, seen).map_err(|e| e.to_string())?;
-        Ok(Self { engine, compile, header })
+        let header: Header = serde_json::from_slice(header)
+            .map_err(|e| format!("the snapshot cannot be read: {e}"))?;
+        let rules = header
+            .rules
+            .as_ref()
+            .and_then(compile)
+            .map_or_else(|| Arc::clone(fallback), Arc::new);
+        let engine = Engine::restore(rules, openings, Limits::default(), engine, seen)
+            .map_err(|e| e.to_string())?;
+        Ok(Self {
+            engine,
+            compile,
+            header,
+        })
     }
 
     /// Of a snapshot only what rules and clock were then, with an empty state.
     ///
     /// # Errors
     /// One line, when the bytes are no snapshot this release can read.
-    pub fn setting(snapshot: &[u8], fallback: &Arc<RuleSet>, compile: Compile) -> Result<Self, String> {
+    pub fn setting(
+        snapshot: &[u8],
+        fallback: &Arc<RuleSet>,
+        compile: Compile,
+    ) -> Result<Self, String> {
         let bad = |e: &dyn std::fmt::Display| format!("the snapshot cannot be read: {e}");
-        let mut plain: Box<dyn std::io::Read + '_> =
-            if snapshot.starts_with(&PACKED) { Box::new(FrameDecoder::new(snapshot)) } else { Box::new(snapshot) };
+        let mut plain: Box<dyn std::io::Read + '_> = if snapshot.starts_with(&PACKED) {
+            Box::new(FrameDecoder::new(snapshot))
+        } else {
+            Box::new(snapshot)
+        };
         let mut length = [0; 8];
         plain.read_exact(&mut length).map_err(|e| bad(&e))?;
         let mut header = Vec::new();
-        plain.take(u64::from_le_bytes(length)).read_to_end(&mut header).map_err(|e| bad(&e))?;
+        plain
+            .take(u64::from_le_bytes(length))
+            .read_to_end(&mut header)
+            .map_err(|e| bad(&e))?;
         let header: Header = serde_json::from_slice(&header).map_err(|e| bad(&e))?;
-        let rules = header.rules.as_ref().and_then(compile).map_or_else(|| Arc::clone(fallback), Arc::new);
-        Ok(Self { header, ..Self::new(rules, compile) })
+        let rules = header
+            .rules
+            .as_ref()
+            .and_then(compile)
+            .map_or_else(|| Arc::clone(fallback), Arc::new);
+        Ok(Self {
+            header,
+            ..Self::new(rules, compile)
+        })
     }
 
     /// The state as bytes, without the memory of duplicates (see [`Fold::take_seen`]).
     ///
-    /// As LZ4: it says the same words of each of many thousand alerts, and as it is it would take several times the memory that
-    /// the engine takes.
+    /// As LZ4: it says the same words of each of many thousand alerts, and as it is it would take
+    /// several times the memory that the engine takes.
     #[must_use]
     pub fn snapshot(&self) -> Arc<[u8]> {
         // Neither maps with string keys and plain data nor writing to memory can fail.
@@ -133,7 +169,11 @@ impl Fold {
             .write_all(&(header.len() as u64).to_le_bytes())
             .and_then(|()| packed.write_all(&header))
             .and_then(|()| self.engine.snapshot(&mut packed));
-        written.ok().and_then(|()| packed.finish().ok()).unwrap_or_default().into()
+        written
+            .ok()
+            .and_then(|()| packed.finish().ok())
+            .unwrap_or_default()
+            .into()
     }
 
     /// What the memory of duplicates gained since the last call.
@@ -148,7 +188,9 @@ impl Fold {
 
     /// As [`Fold::apply`], and notes what became of each event.
     pub fn apply_noted(&mut self, entry: &Journaled, history: &mut History) -> Applied {
-        self.apply_by(entry, &mut |engine, at, input| history.handle(engine, at, input))
+        self.apply_by(entry, &mut |engine, at, input| {
+            history.handle(engine, at, input)
+        })
     }
 
     /// A history that goes on from here: everything up to `folded` is folded.
@@ -160,13 +202,20 @@ impl Fold {
     fn apply_by(&mut self, entry: &Journaled, handle: Handle<'_>) -> Applied {
         let mut applied = Applied::default();
         match &entry.record {
-            Record::Post { source, body } => self.apply_post(entry, source, body, &mut applied, handle),
+            Record::Post { source, body } => {
+                self.apply_post(entry, source, body, &mut applied, handle)
+            }
             Record::Tick => applied.decisions = handle(&mut self.engine, entry.at, &Input::Due),
             Record::Rules(record) => match (self.compile)(record) {
                 Some(rules) => {
-                    applied.decisions = handle(&mut self.engine, entry.at, &Input::Rules(Arc::new(rules)));
+                    applied.decisions =
+                        handle(&mut self.engine, entry.at, &Input::Rules(Arc::new(rules)));
                     if record.start {
-                        applied.decisions.extend(handle(&mut self.engine, entry.at, &Input::Started));
+                        applied.decisions.extend(handle(
+                            &mut self.engine,
+                            entry.at,
+                            &Input::Started,
+                        ));
                     }
                     self.header.rules = Some(record.clone());
                 }
@@ -176,37 +225,74 @@ impl Fold {
                 }
             },
             Record::Clock { offset_ms } => {
-                applied.decisions = handle(&mut self.engine, entry.at, &Input::Clock { offset_ms: *offset_ms });
+                applied.decisions = handle(
+                    &mut self.engine,
+                    entry.at,
+                    &Input::Clock {
+                        offset_ms: *offset_ms,
+                    },
+                );
                 self.header.offset_ms = *offset_ms;
             }
             Record::Silence(silence) => {
-                applied.decisions = handle(&mut self.engine, entry.at, &Input::Silence(silence.clone()));
+                applied.decisions =
+                    handle(&mut self.engine, entry.at, &Input::Silence(silence.clone()));
             }
             Record::Expire { id, .. } => {
-                applied.decisions = handle(&mut self.engine, entry.at, &Input::Expire { id: id.clone() });
+                applied.decisions = handle(
+                    &mut self.engine,
+                    entry.at,
+                    &Input::Expire { id: id.clone() },
+                );
             }
         }
         applied
     }
 
-    fn apply_post(&mut self, entry: &Journaled, source: &Name, body: &[u8], applied: &mut Applied, handle: Handle<'_>) {
+    fn apply_post(
+        &mut self,
+        entry: &Journaled,
+        source: &Name,
+        body: &[u8],
+        applied: &mut Applied,
+        handle: Handle<'_>,
+    ) {
         let received = entry.at.shifted(self.header.offset_ms);
         let mut malformed: Vec<(&'static str, u64)> = Vec::new();
-        source::each(source, entry.seq, received, body, &mut |parsed| match parsed {
-            Parsed::Event(event) => {
-                applied.decisions.extend(handle(&mut self.engine, entry.at, &Input::Event(event)));
-            }
-            Parsed::Malformed { why, count } => match malformed.iter_mut().find(|(known, _)| *known == why) {
-                Some((_, known)) => *known += count,
-                None => malformed.push((why, count)),
+        source::each(
+            source,
+            entry.seq,
+            received,
+            body,
+            &mut |parsed| match parsed {
+                Parsed::Event(event) => {
+                    applied.decisions.extend(handle(
+                        &mut self.engine,
+                        entry.at,
+                        &Input::Event(event),
+                    ));
+                }
+                Parsed::Malformed { why, count } => {
+                    match malformed.iter_mut().find(|(known, _)| *known == why) {
+                        Some((_, known)) => *known += count,
+                        None => malformed.push((why, count)),
+                    }
+                }
             },
-        });
+        );
         if malformed.is_empty() {
             return;
         }
         // Time moves, though nothing else does.
-        applied.decisions.extend(handle(&mut self.engine, entry.at, &Input::Tick));
-        let remark = |(why, count)| Remark::Malformed { source: source.clone(), seq: entry.seq, why, count };
+        applied
+            .decisions
+            .extend(handle(&mut self.engine, entry.at, &Input::Tick));
+        let remark = |(why, count)| Remark::Malformed {
+            source: source.clone(),
+            seq: entry.seq,
+            why,
+            count,
+        };
         applied.remarks.extend(malformed.into_iter().map(remark));
     }
 
@@ -254,7 +340,8 @@ impl Fold {
         self.engine.incidents(limit)
     }
 
-    /// The newest number that was given to an alert or an incident: whatever begins later has a greater one.
+    /// The newest number that was given to an alert or an incident: whatever begins later has a
+    /// greater one.
     #[must_use]
     pub fn newest(&self) -> u64 {
         self.engine.newest()
@@ -287,15 +374,19 @@ impl Fold {
 
 /// The notifications among decisions.
 pub fn notifications(decisions: Vec<Decision>) -> impl Iterator<Item = Notification> {
-    decisions.into_iter().filter_map(|decision| match decision.verdict {
-        Verdict::Notify(notification) => Some(*notification),
-        _ => None,
-    })
+    decisions
+        .into_iter()
+        .filter_map(|decision| match decision.verdict {
+            Verdict::Notify(notification) => Some(*notification),
+            _ => None,
+        })
 }
 
 /// The messages among decisions, rendered.
 pub fn messages(decisions: Vec<Decision>, templates: &crate::render::Templates) -> Vec<Message> {
-    notifications(decisions).map(|notification| templates.render(notification)).collect()
+    notifications(decisions)
+        .map(|notification| templates.render(notification))
+        .collect()
 }
 
 /// The types that open a condition, from the catalogue.
@@ -303,7 +394,16 @@ fn openings(condition: &str) -> Vec<Opening> {
     catalogue::all()
         .iter()
         .filter(|entry| entry.condition == condition)
-        .filter(|entry| matches!(entry.role, Some(catalogue::Role::Opens | catalogue::Role::Status)))
-        .map(|entry| Opening { topic: entry.topic(), kind: entry.kind, group: entry.group })
+        .filter(|entry| {
+            matches!(
+                entry.role,
+                Some(catalogue::Role::Opens | catalogue::Role::Status)
+            )
+        })
+        .map(|entry| Opening {
+            topic: entry.topic(),
+            kind: entry.kind,
+            group: entry.group,
+        })
         .collect()
 }

@@ -1,8 +1,10 @@
-//! What became of each event: rows out of what the engine did, so that their sums are the engine's own counts.
+//! What became of each event: rows out of what the engine did, so that their sums are the engine's
+//! own counts.
 //!
-//! The engine counts fates and names none. A [`History`] looks at it after each timer and each event: the counts say what
-//! moved, the alerts that were touched say whose events these were. It remembers, by alert, how many events wait with it:
-//! no more than the engine does, and found again in a restored one.
+//! The engine counts fates and names none. A [`History`] looks at it after each timer and each
+//! event: the counts say what moved, the alerts that were touched say whose events these were. It
+//! remembers, by alert, how many events wait with it: no more than the engine does, and found again
+//! in a restored one.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -58,26 +60,38 @@ impl Gained {
             let more = count - known.suppressed.get(why).copied().unwrap_or_default();
             (more > 0).then(|| (why.clone(), more))
         };
-        Self { told: now.told - known.told, suppressed: now.suppressed.iter().filter_map(gained).collect() }
+        Self {
+            told: now.told - known.told,
+            suppressed: now.suppressed.iter().filter_map(gained).collect(),
+        }
     }
 
     fn left(&self) -> u64 {
         self.told + self.suppressed.values().sum::<u64>()
     }
 
-    /// Takes so many of this fate; where the counts say otherwise they are right, and another is given.
+    /// Takes so many of this fate; where the counts say otherwise they are right, and another is
+    /// given.
     fn take(&mut self, count: u64, wanted: EventFate) -> EventFate {
-        let reason = wanted.why().filter(|why| self.suppressed.get(&***why).is_some_and(|left| *left >= count));
+        let reason = wanted.why().filter(|why| {
+            self.suppressed
+                .get(&***why)
+                .is_some_and(|left| *left >= count)
+        });
         let reason = reason.map(|why| why.to_string());
         let other = || {
             let fits = |(why, left): (&String, &u64)| (*left >= count).then(|| why.clone());
             self.suppressed.iter().find_map(fits)
         };
-        if self.told >= count && (wanted == EventFate::Told || (reason.is_none() && other().is_none())) {
+        if self.told >= count
+            && (wanted == EventFate::Told || (reason.is_none() && other().is_none()))
+        {
             self.told -= count;
             return EventFate::Told;
         }
-        let Some(reason) = reason.or_else(other) else { return wanted };
+        let Some(reason) = reason.or_else(other) else {
+            return wanted;
+        };
         if let Some(left) = self.suppressed.get_mut(&reason) {
             *left -= count;
         }
@@ -107,10 +121,19 @@ impl History {
 
     /// Lets the engine handle an input, and notes what that did to events.
     pub fn handle(&mut self, engine: &mut Engine, at: Timestamp, input: &Input) -> Vec<Decision> {
-        let event = if let Input::Event(event) = input { Some(event) } else { None };
+        let event = if let Input::Event(event) = input {
+            Some(event)
+        } else {
+            None
+        };
         let mut decisions = Vec::new();
         engine.handle_watched(at, input, &mut |engine, deed, touched, made| {
-            self.look(engine, event.filter(|_| deed == Deed::Input), touched, &made);
+            self.look(
+                engine,
+                event.filter(|_| deed == Deed::Input),
+                touched,
+                &made,
+            );
             decisions.extend(made);
         });
         decisions
@@ -132,7 +155,13 @@ impl History {
         std::mem::take(&mut self.added)
     }
 
-    fn look(&mut self, engine: &Engine, event: Option<&Arc<Event>>, touched: &[u64], made: &[Decision]) {
+    fn look(
+        &mut self,
+        engine: &Engine,
+        event: Option<&Arc<Event>>,
+        touched: &[u64],
+        made: &[Decision],
+    ) {
         let now = engine.fates();
         if event.is_none() && now.pending == self.known.pending {
             return self.refresh(engine, made);
@@ -154,7 +183,11 @@ impl History {
         }
         if let Some(event) = event {
             let fate = own.unwrap_or_else(|| gained.take(1, likely(&event.id, made)));
-            let told = if fate == EventFate::Told { tellers(engine, &event.id, made) } else { Vec::new() };
+            let told = if fate == EventFate::Told {
+                tellers(engine, &event.id, made)
+            } else {
+                Vec::new()
+            };
             self.add(event, (fate, told), waits, made);
         }
         self.refresh(engine, made);
@@ -174,13 +207,23 @@ impl History {
 
     /// What an event that was just judged waits with, if it waits.
     fn waits(&mut self, engine: &Engine, event: &Event, made: &[Decision]) -> Option<WaitsWith> {
-        let about = made.iter().filter(|decision| decision.event.as_ref() == Some(&event.id));
-        let alerts: BTreeSet<u64> = about.flat_map(|decision| decision.alerts.iter().copied()).collect();
+        let about = made
+            .iter()
+            .filter(|decision| decision.event.as_ref() == Some(&event.id));
+        let alerts: BTreeSet<u64> = about
+            .flat_map(|decision| decision.alerts.iter().copied())
+            .collect();
         let mut shares = None;
         for alert in alerts {
-            let Some(waiting) = engine.waiting(alert) else { continue };
+            let Some(waiting) = engine.waiting(alert) else {
+                continue;
+            };
             let known = self.waiting.get(&alert).map_or(0, |known| known.alone);
-            let newest = waiting.shared.last().copied().filter(|ticket| *ticket > self.newest_ticket);
+            let newest = waiting
+                .shared
+                .last()
+                .copied()
+                .filter(|ticket| *ticket > self.newest_ticket);
             if waiting.alone > known || newest.is_some() {
                 let known = self.waiting.entry(alert).or_default();
                 (known.reason, known.rule) = (waiting.reason, Arc::clone(&waiting.rule));
@@ -203,8 +246,17 @@ impl History {
     }
 
     /// Finds whose events moved: among the alerts that were touched, else among all.
-    fn moved(&mut self, engine: &Engine, touched: &[u64], made: &[Decision], mut moved: u64, gained: &mut Gained) {
-        let named = made.iter().flat_map(|decision| decision.alerts.iter().copied());
+    fn moved(
+        &mut self,
+        engine: &Engine,
+        touched: &[u64],
+        made: &[Decision],
+        mut moved: u64,
+        gained: &mut Gained,
+    ) {
+        let named = made
+            .iter()
+            .flat_map(|decision| decision.alerts.iter().copied());
         let near: BTreeSet<u64> = touched.iter().copied().chain(named).collect();
         for alert in near {
             moved -= self.moved_with(engine, alert, made, gained).min(moved);
@@ -217,14 +269,26 @@ impl History {
         }
     }
 
-    /// Notes what became of the events that waited with an alert, if it is decided. How many these are.
-    fn moved_with(&mut self, engine: &Engine, alert: u64, made: &[Decision], gained: &mut Gained) -> u64 {
+    /// Notes what became of the events that waited with an alert, if it is decided. How many these
+    /// are.
+    fn moved_with(
+        &mut self,
+        engine: &Engine,
+        alert: u64,
+        made: &[Decision],
+        gained: &mut Gained,
+    ) -> u64 {
         let now = engine.waiting(alert);
-        if !self.waiting.contains_key(&alert) || now.as_ref().is_some_and(|now| now.alone > 0 || !now.shared.is_empty())
+        if !self.waiting.contains_key(&alert)
+            || now
+                .as_ref()
+                .is_some_and(|now| now.alone > 0 || !now.shared.is_empty())
         {
             return 0;
         }
-        let Some(known) = self.waiting.remove(&alert) else { return 0 };
+        let Some(known) = self.waiting.remove(&alert) else {
+            return 0;
+        };
         let rule = Arc::clone(&known.rule);
         let fate = match now {
             Some(now) if now.told => EventFate::Told,
@@ -233,7 +297,9 @@ impl History {
         };
         let mut decided = Vec::new();
         for ticket in &known.shared {
-            let Some(left) = self.tickets.get_mut(ticket) else { continue };
+            let Some(left) = self.tickets.get_mut(ticket) else {
+                continue;
+            };
             *left = left.saturating_sub(1);
             if fate == EventFate::Told || *left == 0 {
                 self.tickets.remove(ticket);
@@ -248,7 +314,12 @@ impl History {
         let alone = (known.alone > 0).then_some(WaitsWith::Alert(alert));
         let upto = self.last;
         let by = (fate == EventFate::Told).then_some(rule);
-        let change = |waits| FateChange { waits, upto, fate: fate.clone(), by: by.clone() };
+        let change = |waits| FateChange {
+            waits,
+            upto,
+            fate: fate.clone(),
+            by: by.clone(),
+        };
         let changes = alone.into_iter().chain(decided).map(change);
         self.added.changes.extend(changes);
         count
@@ -261,18 +332,37 @@ impl History {
         waits: Option<WaitsWith>,
         made: &[Decision],
     ) {
-        let Some(id) = EventId::parse(&event.id) else { return };
-        let about = || made.iter().filter(|decision| decision.event.as_ref() == Some(&event.id));
+        let Some(id) = EventId::parse(&event.id) else {
+            return;
+        };
+        let about = || {
+            made.iter()
+                .filter(|decision| decision.event.as_ref() == Some(&event.id))
+        };
         let mut rules: Vec<Arc<str>> = Vec::new();
         let mut alerts: Vec<u64> = Vec::new();
         for decision in about() {
             if let Some(rule) = decision.rule.as_ref().filter(|rule| !rules.contains(rule)) {
                 rules.push(Arc::clone(rule));
             }
-            alerts.extend(decision.alerts.iter().filter(|alert| !alerts.contains(alert)).collect::<Vec<_>>());
+            alerts.extend(
+                decision
+                    .alerts
+                    .iter()
+                    .filter(|alert| !alerts.contains(alert))
+                    .collect::<Vec<_>>(),
+            );
         }
         self.last = id;
-        let row = EventRow { id, received: event.received, fate, waits, rules, alerts, told };
+        let row = EventRow {
+            id,
+            received: event.received,
+            fate,
+            waits,
+            rules,
+            alerts,
+            told,
+        };
         if self.show > 0 {
             self.show -= 1;
             self.added.shown.push((row.clone(), Arc::clone(event)));
@@ -283,12 +373,17 @@ impl History {
 
 /// What became of the events of an alert that is gone.
 fn gone(alert: u64, made: &[Decision], reason: &'static str) -> EventFate {
-    let about = || made.iter().filter(|decision| decision.alerts.contains(&alert));
+    let about = || {
+        made.iter()
+            .filter(|decision| decision.alerts.contains(&alert))
+    };
     if about().any(|decision| matches!(decision.verdict, Verdict::Notify(_))) {
         return EventFate::Told;
     }
     let dropped = about().find_map(|decision| match &decision.verdict {
-        verdict @ (Verdict::OverLimit | Verdict::RuleRemoved | Verdict::BelowThreshold { .. }) => verdict.suppression(),
+        verdict @ (Verdict::OverLimit | Verdict::RuleRemoved | Verdict::BelowThreshold { .. }) => {
+            verdict.suppression()
+        }
         _ => None,
     });
     EventFate::Suppressed(dropped.unwrap_or(reason).into())
@@ -297,11 +392,18 @@ fn gone(alert: u64, made: &[Decision], reason: &'static str) -> EventFate {
 /// The rules that told an event, or will at once: those with an alert of it that somebody knows of.
 fn tellers(engine: &Engine, id: &str, made: &[Decision]) -> Vec<Arc<str>> {
     let mut rules: Vec<Arc<str>> = Vec::new();
-    for decision in made.iter().filter(|decision| decision.event.as_deref() == Some(id)) {
+    for decision in made
+        .iter()
+        .filter(|decision| decision.event.as_deref() == Some(id))
+    {
         let ends = matches!(decision.verdict, Verdict::Ended | Verdict::Closing { .. });
         let is_told = |alert: &u64| engine.waiting(*alert).map_or(ends, |waiting| waiting.told);
         let tells = decision.verdict.suppression().is_none() && decision.alerts.iter().any(is_told);
-        if let Some(rule) = decision.rule.as_ref().filter(|rule| tells && !rules.contains(rule)) {
+        if let Some(rule) = decision
+            .rule
+            .as_ref()
+            .filter(|rule| tells && !rules.contains(rule))
+        {
             rules.push(Arc::clone(rule));
         }
     }
@@ -310,9 +412,17 @@ fn tellers(engine: &Engine, id: &str, made: &[Decision]) -> Vec<Arc<str>> {
 
 /// What an event's own decisions say of its fate, where it does not wait.
 fn likely(id: &str, made: &[Decision]) -> EventFate {
-    let about = || made.iter().filter(|decision| decision.event.as_deref() == Some(id));
+    let about = || {
+        made.iter()
+            .filter(|decision| decision.event.as_deref() == Some(id))
+    };
     let suppressed = about().find_map(|decision| decision.verdict.suppression());
-    if about().any(|d| matches!(d.verdict, Verdict::Again | Verdict::Ended | Verdict::Closing { .. })) {
+    if about().any(|d| {
+        matches!(
+            d.verdict,
+            Verdict::Again | Verdict::Ended | Verdict::Closing { .. }
+        )
+    }) {
         return EventFate::Told;
     }
     suppressed.map_or(EventFate::Told, |why| EventFate::Suppressed(why.into()))

@@ -1,17 +1,21 @@
 //! Foghorn turns a network's webhook firehose into the few chat messages a person wants.
 //!
-//! `decisions = fold(rules, journal)`. A POST reaches [`web`]; its [`source`] checks the signature and yields a
-//! [`source::Verified`], the only thing ingest can journal; once the [`store`] has it on disk the sender gets its 200.
-//! The [`processor`] reads the journal in order, has the source make [`model::Event`]s of it and hands each to the
-//! [`engine`], a pure state machine that returns [`engine::Decision`]s. What is to be told is [`render`]ed; journal
-//! position and messages are committed as one [`store::Step`]. The [`dispatcher`] sends the outbox at each
-//! [`destination`]'s pace. `test` and `replay` fold a file with the same code, in virtual time.
+//! `decisions = fold(rules, journal)`. A POST reaches [`web`]; its [`source`] checks the signature
+//! and yields a [`source::Verified`], the only thing ingest can journal; once the [`store`] has it
+//! on disk the sender gets its 200. The [`processor`] reads the journal in order, has the source
+//! make [`model::Event`]s of it and hands each to the [`engine`], a pure state machine that returns
+//! [`engine::Decision`]s. What is to be told is [`render`]ed; journal position and messages are
+//! committed as one [`store::Step`]. The [`dispatcher`] sends the outbox at each [`destination`]'s
+//! pace. `test` and `replay` fold a file with the same code, in virtual time.
 //!
 //! The floors; a module uses only floors below its own (`tests/architecture.rs` holds them):
 //! * 0: [`model`], the words
-//! * 1: [`clock`], [`rules`], [`render`], [`pacing`], [`metrics`], [`links`], [`password`], [`notify`]: small parts
-//! * 2: [`engine`], [`source`], [`destination`], [`store`], [`simulate`]: the core, and one file per outside thing
-//! * 3: [`config`], [`fold`], [`history`], [`processor`], [`dispatcher`], [`replay`], [`diff`], [`tune`], [`explain`], [`trial`], [`web`]: settings, and what runs
+//! * 1: [`clock`], [`rules`], [`render`], [`pacing`], [`metrics`], [`links`], [`password`],
+//!   [`notify`]: small parts
+//! * 2: [`engine`], [`source`], [`destination`], [`store`], [`simulate`]: the core, and one file
+//!   per outside thing
+//! * 3: [`config`], [`fold`], [`history`], [`processor`], [`dispatcher`], [`replay`], [`diff`],
+//!   [`tune`], [`explain`], [`trial`], [`web`]: settings, and what runs
 //! * 4, 5: [`app`], [`cli`]: the doors
 
 pub mod app;

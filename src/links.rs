@@ -1,4 +1,5 @@
-//! Links that act for whoever holds them: signed, good for a day, and the same each time the same message is made.
+//! Links that act for whoever holds them: signed, good for a day, and the same each time the same
+//! message is made.
 //!
 //! Pure: a key, a notification and a time in, text out. What such a link does is the web's affair.
 
@@ -20,8 +21,11 @@ const MAX_URL: usize = 700;
 /// The most bytes of the words that say whom it concerns.
 const MAX_WHOM: usize = 80;
 /// What people click, and the choice it makes on the page.
-const CHOICES: [(&str, &str); 3] =
-    [("Silence 1 h", "1h"), ("Silence until morning", "morning"), ("Silence until resolved", "resolved")];
+const CHOICES: [(&str, &str); 3] = [
+    ("Silence 1 h", "1h"),
+    ("Silence until morning", "morning"),
+    ("Silence until resolved", "resolved"),
+];
 
 /// What links are signed with.
 #[derive(Clone)]
@@ -55,17 +59,27 @@ impl LinkKey {
     pub fn verify(&self, text: &str, now: Timestamp) -> Result<Says, Bad> {
         let (body, signature) = text.split_once('.').ok_or(Bad::Forged)?;
         let signature = BASE64.decode(signature).map_err(|_| Bad::Forged)?;
-        begin(&self.0, "link", body.as_bytes()).verify_slice(&signature).map_err(|_| Bad::Forged)?;
+        begin(&self.0, "link", body.as_bytes())
+            .verify_slice(&signature)
+            .map_err(|_| Bad::Forged)?;
         let body = BASE64.decode(body).map_err(|_| Bad::Forged)?;
         let says: Says = serde_json::from_slice(&body).map_err(|_| Bad::Forged)?;
         let (Says::Silence(Offer { expires, .. }) | Says::Undo { expires, .. }) = &says;
-        if now.seconds() < *expires { Ok(says) } else { Err(Bad::Expired) }
+        if now.seconds() < *expires {
+            Ok(says)
+        } else {
+            Err(Bad::Expired)
+        }
     }
 
     /// The id of the silence a link makes: the same however often it is used, so that it makes one.
     #[must_use]
     pub fn silence_id(&self, offer: &Offer) -> String {
-        id_of(&mac(&self.0, "id", &serde_json::to_vec(offer).unwrap_or_default()))
+        id_of(&mac(
+            &self.0,
+            "id",
+            &serde_json::to_vec(offer).unwrap_or_default(),
+        ))
     }
 }
 
@@ -100,7 +114,10 @@ impl Says {
     /// The way back for a silence made now.
     #[must_use]
     pub fn undo(id: &str, now: Timestamp) -> Self {
-        Self::Undo { id: id.to_owned(), expires: now.seconds().saturating_add(GOOD_FOR_SECS) }
+        Self::Undo {
+            id: id.to_owned(),
+            expires: now.seconds().saturating_add(GOOD_FOR_SECS),
+        }
     }
 }
 
@@ -125,22 +142,29 @@ pub struct Offer {
 #[must_use]
 pub fn id_of(bytes: &[u8; 32]) -> String {
     const SIGNS: [char; 32] = [
-        'a', 'b', 'c', 'd', 'e', 'f', 'g', 'h', 'i', 'j', 'k', 'm', 'n', 'p', 'q', 'r', 's', 't', 'u', 'v', 'w', 'x',
-        'y', 'z', '2', '3', '4', '5', '6', '7', '8', '9',
+        'a', 'b', 'c', 'd', 'e', 'f', 'g', 'h', 'i', 'j', 'k', 'm', 'n', 'p', 'q', 'r', 's', 't',
+        'u', 'v', 'w', 'x', 'y', 'z', '2', '3', '4', '5', '6', '7', '8', '9',
     ];
-    bytes.iter().take(8).filter_map(|byte| SIGNS.get(usize::from(byte % 32))).collect()
+    bytes
+        .iter()
+        .take(8)
+        .filter_map(|byte| SIGNS.get(usize::from(byte % 32)))
+        .collect()
 }
 
 /// Whether two secrets are equal, in a time that says nothing of either.
 #[must_use]
 pub fn same(ours: &Secret, theirs: &[u8]) -> bool {
     let key = ours.expose().as_bytes();
-    begin(key, "same", key).verify_slice(&mac(key, "same", theirs)).is_ok()
+    begin(key, "same", key)
+        .verify_slice(&mac(key, "same", theirs))
+        .is_ok()
 }
 
 fn begin(key: &[u8], use_: &str, body: &[u8]) -> Hmac<Sha256> {
     // A key of any length will do: longer ones are hashed.
-    let mut mac = <Hmac<Sha256> as KeyInit>::new_from_slice(key).unwrap_or_else(|_| Hmac::new(&Default::default()));
+    let mut mac = <Hmac<Sha256> as KeyInit>::new_from_slice(key)
+        .unwrap_or_else(|_| Hmac::new(&Default::default()));
     mac.update(use_.as_bytes());
     mac.update(&[0]);
     mac.update(body);
@@ -162,43 +186,78 @@ impl SilenceLinks {
     /// Links below this URL.
     #[must_use]
     pub fn new(public_url: &str, key: LinkKey) -> Self {
-        Self { public_url: public_url.trim_end_matches('/').to_owned(), key }
+        Self {
+            public_url: public_url.trim_end_matches('/').to_owned(),
+            key,
+        }
     }
 
     /// What people may click in this message: none where there is nothing to silence.
     #[must_use]
     pub fn of(&self, about: &Notification) -> Vec<Link> {
-        offers(about).map(|offer| self.url(&offer)).find(|url| url.len() <= MAX_URL).map_or_else(Vec::new, |url| {
-            let one = |(label, choice)| Link { label: String::from(label), url: format!("{url}{choice}") };
-            CHOICES.into_iter().map(one).collect()
-        })
+        offers(about)
+            .map(|offer| self.url(&offer))
+            .find(|url| url.len() <= MAX_URL)
+            .map_or_else(Vec::new, |url| {
+                let one = |(label, choice)| Link {
+                    label: String::from(label),
+                    url: format!("{url}{choice}"),
+                };
+                CHOICES.into_iter().map(one).collect()
+            })
     }
 
     fn url(&self, offer: &Offer) -> String {
-        format!("{}/silence/{}?for=", self.public_url, self.key.sign(&Says::Silence(offer.clone())))
+        format!(
+            "{}/silence/{}?for=",
+            self.public_url,
+            self.key.sign(&Says::Silence(offer.clone()))
+        )
     }
 }
 
 /// What this message may silence, the narrowest first: its devices, else its sites.
 fn offers(about: &Notification) -> impl Iterator<Item = Offer> {
-    let tells =
-        matches!(about.reason, Reason::First | Reason::NewEvents | Reason::Repeat | Reason::Flapping | Reason::Absent);
+    let tells = matches!(
+        about.reason,
+        Reason::First | Reason::NewEvents | Reason::Repeat | Reason::Flapping | Reason::Absent
+    );
     let (field, what) = kinds(about);
     let literal = what.iter().all(|what| is_literal(what));
-    let what = if let [one] = what.as_slice() { json!(one) } else { json!(what) };
+    let what = if let [one] = what.as_slice() {
+        json!(one)
+    } else {
+        json!(what)
+    };
     let matches = [devices(about), sites(about)];
-    matches.into_iter().flatten().filter(move |_| tells && literal).map(move |(mut matches, whom)| {
-        if let Value::Object(map) = &mut matches {
-            map.insert(field.to_owned(), what.clone());
-        }
-        let expires = about.at.seconds().saturating_add(GOOD_FOR_SECS);
-        Offer { matches, whom: cut(&whom), message: about.id.clone(), expires }
-    })
+    matches
+        .into_iter()
+        .flatten()
+        .filter(move |_| tells && literal)
+        .map(move |(mut matches, whom)| {
+            if let Value::Object(map) = &mut matches {
+                map.insert(field.to_owned(), what.clone());
+            }
+            let expires = about.at.seconds().saturating_add(GOOD_FOR_SECS);
+            Offer {
+                matches,
+                whom: cut(&whom),
+                message: about.id.clone(),
+                expires,
+            }
+        })
 }
 
-/// The field and the values that name all it tells of: what is silenced is no less than what was told.
+/// The field and the values that name all it tells of: what is silenced is no less than what was
+/// told.
 fn kinds(about: &Notification) -> (&'static str, Vec<&str>) {
-    let of = || about.subjects.iter().filter(|_| about.reason != Reason::Absent).filter_map(|s| s.of.as_deref());
+    let of = || {
+        about
+            .subjects
+            .iter()
+            .filter(|_| about.reason != Reason::Absent)
+            .filter_map(|s| s.of.as_deref())
+    };
     let conditions: Option<BTreeSet<&str>> = of().map(|of| of.condition.as_deref()).collect();
     let types: BTreeSet<&str> = of().map(|of| of.kind.as_str()).collect();
     match (conditions, &about.condition) {
@@ -216,30 +275,57 @@ fn devices(about: &Notification) -> Option<(Value, String)> {
     }
     let (field, values) = match each(about, |subject| subject.device_mac.as_ref()) {
         Some(macs) => ("device_mac", macs),
-        None => ("device", each(about, |subject| subject.device_mac.as_ref().or(subject.device.as_ref()))?),
+        None => (
+            "device",
+            each(about, |subject| {
+                subject.device_mac.as_ref().or(subject.device.as_ref())
+            })?,
+        ),
     };
-    let names = each(about, |subject| subject.device.as_ref().or(subject.device_mac.as_ref()))?;
+    let names = each(about, |subject| {
+        subject.device.as_ref().or(subject.device_mac.as_ref())
+    })?;
     let at = each(about, |subject| subject.site.as_ref()).filter(|sites| sites.len() == 1);
-    let at = at.and_then(|sites| sites.first().map(|site| format!(" at {site}"))).unwrap_or_default();
-    Some((json!({ field: values }), format!("{}{at}", listed(&names, MAX_WHOM.saturating_sub(at.len())))))
+    let at = at
+        .and_then(|sites| sites.first().map(|site| format!(" at {site}")))
+        .unwrap_or_default();
+    Some((
+        json!({ field: values }),
+        format!("{}{at}", listed(&names, MAX_WHOM.saturating_sub(at.len()))),
+    ))
 }
 
 /// The sites; everything, where even those are unknown.
 fn sites(about: &Notification) -> Option<(Value, String)> {
     let ids = each(about, |subject| subject.site_id.as_ref()).map(|ids| ("site_id", ids));
-    let by = ids.or_else(|| each(about, |subject| subject.site.as_ref()).map(|names| ("site", names)));
-    let names = each(about, |subject| subject.site.as_ref().or(subject.site_id.as_ref())).unwrap_or_default();
+    let by =
+        ids.or_else(|| each(about, |subject| subject.site.as_ref()).map(|names| ("site", names)));
+    let names = each(about, |subject| {
+        subject.site.as_ref().or(subject.site_id.as_ref())
+    })
+    .unwrap_or_default();
     match by {
-        Some((field, values)) => Some((json!({ field: values }), format!("everything at {}", listed(&names, 60)))),
-        None if about.subjects.iter().all(|s| s.site_id.is_none() && s.site.is_none() && s.device_mac.is_none()) => {
+        Some((field, values)) => Some((
+            json!({ field: values }),
+            format!("everything at {}", listed(&names, 60)),
+        )),
+        None if about
+            .subjects
+            .iter()
+            .all(|s| s.site_id.is_none() && s.site.is_none() && s.device_mac.is_none()) =>
+        {
             Some((json!({}), "everything, at every site".to_owned()))
         }
         None => None,
     }
 }
 
-/// This of every subject, each once, in their order; `None` where one lacks it or it would mean more than itself.
-fn each<'a>(about: &'a Notification, of: impl Fn(&'a Subject) -> Option<&'a String>) -> Option<Vec<&'a str>> {
+/// This of every subject, each once, in their order; `None` where one lacks it or it would mean
+/// more than itself.
+fn each<'a>(
+    about: &'a Notification,
+    of: impl Fn(&'a Subject) -> Option<&'a String>,
+) -> Option<Vec<&'a str>> {
     let mut found: Vec<&str> = Vec::new();
     for subject in &about.subjects {
         let value = of(subject).filter(|value| is_literal(value))?;
@@ -315,7 +401,9 @@ mod tests {
         let links = SilenceLinks::new("https://foghorn.example.net/", key()).of(about);
         let url = &links.first()?.url;
         assert!(links.len() == 3 && links.iter().all(|link| link.url.len() < MAX_URL + 10));
-        let text = url.strip_prefix("https://foghorn.example.net/silence/")?.strip_suffix("?for=1h")?;
+        let text = url
+            .strip_prefix("https://foghorn.example.net/silence/")?
+            .strip_suffix("?for=1h")?;
         match key().verify(text, about.at) {
             Ok(Says::Silence(offer)) => Some(offer),
             other => panic!("{other:?}"),
@@ -324,74 +412,183 @@ mod tests {
 
     #[test]
     fn a_link_silences_what_its_message_is_about_and_no_more() {
-        let of = |subjects| offer(&about(subjects)).map(|offer| (offer.matches, offer.whom)).unwrap();
+        let of = |subjects| {
+            offer(&about(subjects))
+                .map(|offer| (offer.matches, offer.whom))
+                .unwrap()
+        };
         let one = json!({"condition": "ap_offline", "device_mac": ["5c5b35000001"]});
         assert_eq!(of(vec![ap(1), ap(1)]), (one, "ap-1 at Home".to_owned()));
         let (matches, whom) = of((0..15).map(ap).collect());
-        assert_eq!((matches["device_mac"].as_array().unwrap().len(), whom.len() <= MAX_WHOM), (15, true), "{whom}");
-        assert!(whom.contains("ap-0, ap-1") && whom.ends_with(" more at Home"), "{whom}");
+        assert_eq!(
+            (
+                matches["device_mac"].as_array().unwrap().len(),
+                whom.len() <= MAX_WHOM
+            ),
+            (15, true),
+            "{whom}"
+        );
+        assert!(
+            whom.contains("ap-0, ap-1") && whom.ends_with(" more at Home"),
+            "{whom}"
+        );
         // too many for a URL
-        let site = json!({"condition": "ap_offline", "site_id": ["978c48e6-6ef6-11e6-8bbf-02e208b2d34f"]});
-        assert_eq!(of((0..200).map(ap).collect()), (site.clone(), "everything at Home".to_owned()));
+        let site =
+            json!({"condition": "ap_offline", "site_id": ["978c48e6-6ef6-11e6-8bbf-02e208b2d34f"]});
+        assert_eq!(
+            of((0..200).map(ap).collect()),
+            (site.clone(), "everything at Home".to_owned())
+        );
         // without a MAC by name; without a device by site
-        let named = Subject { device_mac: None, ..ap(2) };
-        assert_eq!(of(vec![ap(1), named.clone()]).0["device"], json!(["5c5b35000001", "ap-2"]));
-        let bare = Subject { device: None, ..named.clone() };
+        let named = Subject {
+            device_mac: None,
+            ..ap(2)
+        };
+        assert_eq!(
+            of(vec![ap(1), named.clone()]).0["device"],
+            json!(["5c5b35000001", "ap-2"])
+        );
+        let bare = Subject {
+            device: None,
+            ..named.clone()
+        };
         assert_eq!(of(vec![ap(1), bare]).0, site);
         // a name that `match` would take for more than itself is not used
-        let glob = Subject { device: Some("*".to_owned()), ..named };
+        let glob = Subject {
+            device: Some("*".to_owned()),
+            ..named
+        };
         assert_eq!(of(vec![glob]).0, site);
-        assert_eq!(of(vec![]), (json!({"condition": "ap_offline"}), "everything, at every site".to_owned()));
+        assert_eq!(
+            of(vec![]),
+            (
+                json!({"condition": "ap_offline"}),
+                "everything, at every site".to_owned()
+            )
+        );
         // of several kinds all that was told
         let kind = |kind: &str, condition: Option<&str>| {
-            let of = Happening { kind: kind.to_owned(), condition: condition.map(str::to_owned), group: None };
-            Subject { of: Some(Box::new(of)), ..ap(1) }
+            let of = Happening {
+                kind: kind.to_owned(),
+                condition: condition.map(str::to_owned),
+                group: None,
+            };
+            Subject {
+                of: Some(Box::new(of)),
+                ..ap(1)
+            }
         };
-        let both = of(vec![kind("AP_DISCONNECTED", Some("ap_offline")), kind("AP_PORT_DOWN", Some("ap_port"))]);
+        let both = of(vec![
+            kind("AP_DISCONNECTED", Some("ap_offline")),
+            kind("AP_PORT_DOWN", Some("ap_port")),
+        ]);
         assert_eq!(both.0["condition"], json!(["ap_offline", "ap_port"]));
-        let mixed = of(vec![kind("AP_DISCONNECTED", Some("ap_offline")), kind("AP_RESTARTED", None)]);
-        assert_eq!((&mixed.0["type"], mixed.0.get("condition")), (&json!(["AP_DISCONNECTED", "AP_RESTARTED"]), None));
+        let mixed = of(vec![
+            kind("AP_DISCONNECTED", Some("ap_offline")),
+            kind("AP_RESTARTED", None),
+        ]);
+        assert_eq!(
+            (&mixed.0["type"], mixed.0.get("condition")),
+            (&json!(["AP_DISCONNECTED", "AP_RESTARTED"]), None)
+        );
     }
 
     #[test]
     fn no_links_where_there_is_nothing_to_silence() {
-        for reason in [Reason::Resolved, Reason::Recovered, Reason::Stale, Reason::Digest, Reason::Stable] {
-            assert_eq!(offer(&Notification { reason, ..about(vec![ap(1)]) }), None, "{reason}");
+        for reason in [
+            Reason::Resolved,
+            Reason::Recovered,
+            Reason::Stale,
+            Reason::Digest,
+            Reason::Stable,
+        ] {
+            assert_eq!(
+                offer(&Notification {
+                    reason,
+                    ..about(vec![ap(1)])
+                }),
+                None,
+                "{reason}"
+            );
         }
         for kind in ["", "*", "/./"] {
-            let odd = Notification { condition: None, kind: kind.to_owned(), ..about(vec![ap(1)]) };
+            let odd = Notification {
+                condition: None,
+                kind: kind.to_owned(),
+                ..about(vec![ap(1)])
+            };
             assert_eq!(offer(&odd), None, "{kind}");
         }
-        let kind = Notification { condition: None, ..about(vec![ap(1)]) };
-        assert_eq!(offer(&kind).unwrap().matches["type"], json!("AP_DISCONNECTED"));
+        let kind = Notification {
+            condition: None,
+            ..about(vec![ap(1)])
+        };
+        assert_eq!(
+            offer(&kind).unwrap().matches["type"],
+            json!("AP_DISCONNECTED")
+        );
     }
 
     #[test]
     fn a_link_is_good_for_a_day_and_only_as_it_was_signed() {
         let offer = offer(&about(vec![ap(1)])).unwrap();
         let text = key().sign(&Says::Silence(offer.clone()));
-        let at = |secs: i64| key().verify(&text, Timestamp::from_millis(1_767_571_200_000 + secs * 1_000));
+        let at = |secs: i64| {
+            key().verify(
+                &text,
+                Timestamp::from_millis(1_767_571_200_000 + secs * 1_000),
+            )
+        };
         assert_eq!(at(86_399), Ok(Says::Silence(offer.clone())));
         assert_eq!(at(86_400), Err(Bad::Expired));
         for n in 0..text.len() {
             let mut altered = text.clone().into_bytes();
             altered[n] = if altered[n] == b'A' { b'B' } else { b'A' };
             let altered = String::from_utf8(altered).unwrap();
-            assert_eq!(key().verify(&altered, Timestamp::EPOCH), Err(Bad::Forged), "at {n}");
+            assert_eq!(
+                key().verify(&altered, Timestamp::EPOCH),
+                Err(Bad::Forged),
+                "at {n}"
+            );
         }
-        for odd in ["", ".", "a.b", "....", &text[1..], &text[..text.len() - 1], "é.é"] {
-            assert_eq!(key().verify(odd, Timestamp::EPOCH), Err(Bad::Forged), "{odd}");
+        for odd in [
+            "",
+            ".",
+            "a.b",
+            "....",
+            &text[1..],
+            &text[..text.len() - 1],
+            "é.é",
+        ] {
+            assert_eq!(
+                key().verify(odd, Timestamp::EPOCH),
+                Err(Bad::Forged),
+                "{odd}"
+            );
         }
-        assert_eq!(LinkKey::of(&Secret::new("other")).verify(&text, Timestamp::EPOCH), Err(Bad::Forged));
+        assert_eq!(
+            LinkKey::of(&Secret::new("other")).verify(&text, Timestamp::EPOCH),
+            Err(Bad::Forged)
+        );
         assert_eq!(key().silence_id(&offer), key().silence_id(&offer.clone()));
-        assert_ne!(key().silence_id(&offer), key().silence_id(&Offer { message: "other".to_owned(), ..offer }));
+        assert_ne!(
+            key().silence_id(&offer),
+            key().silence_id(&Offer {
+                message: "other".to_owned(),
+                ..offer
+            })
+        );
     }
 
     #[test]
     fn secrets_are_compared_whole() {
         let ours = Secret::new("abc");
         assert!(same(&ours, b"abc"));
-        assert!([&b""[..], b"ab", b"abcd", b"abd"].iter().all(|theirs| !same(&ours, theirs)));
+        assert!(
+            [&b""[..], b"ab", b"abcd", b"abd"]
+                .iter()
+                .all(|theirs| !same(&ours, theirs))
+        );
         assert_eq!(format!("{:?}", key()), "***");
     }
 }

@@ -1,7 +1,9 @@
-//! What Prometheus scrapes: one consistent snapshot each time, so that the sums hold in every scrape.
+//! What Prometheus scrapes: one consistent snapshot each time, so that the sums hold in every
+//! scrape.
 //!
-//! `foghorn_events_total` is the sum of `foghorn_event_fates`, and for each destination `foghorn_messages_total` the sum
-//! of `foghorn_message_fates`. Counts nothing itself beyond adding: who decides, tells.
+//! `foghorn_events_total` is the sum of `foghorn_event_fates`, and for each destination
+//! `foghorn_messages_total` the sum of `foghorn_message_fates`. Counts nothing itself beyond
+//! adding: who decides, tells.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
@@ -101,12 +103,17 @@ impl Metrics {
     pub fn heard(&self, source: &Name, now: Timestamp) -> Heard {
         let counts = self.counts();
         let minute = counts.heard.get(source);
-        let recent = |(second, _): &&(i64, u64)| (now.seconds() - 60..=now.seconds()).contains(second);
+        let recent =
+            |(second, _): &&(i64, u64)| (now.seconds() - 60..=now.seconds()).contains(second);
         let seconds = minute.into_iter().flat_map(|minute| &minute.seconds);
         Heard {
             last: minute.and_then(|minute| minute.last),
             per_minute: seconds.filter(recent).map(|(_, posts)| posts).sum(),
-            signature_failures: counts.posts.get(&(source.clone(), 401)).copied().unwrap_or_default(),
+            signature_failures: counts
+                .posts
+                .get(&(source.clone(), 401))
+                .copied()
+                .unwrap_or_default(),
         }
     }
 
@@ -120,7 +127,11 @@ impl Metrics {
     pub fn not_stored(&self, topic: &str, events: u64) {
         let topics = &mut self.counts().not_stored;
         let known = topics.contains_key(topic) || topics.len() < MOST_TOPICS;
-        add(topics, if known { topic } else { OTHER_TOPICS }.to_owned(), events);
+        add(
+            topics,
+            if known { topic } else { OTHER_TOPICS }.to_owned(),
+            events,
+        );
     }
 
     /// A POST held something that is not an event.
@@ -150,12 +161,20 @@ impl Metrics {
 
     /// A changed rules.yaml was taken, or refused.
     pub fn reload(&self, taken: bool) {
-        add(&mut self.counts().reloads, if taken { "ok" } else { "refused" }, 1);
+        add(
+            &mut self.counts().reloads,
+            if taken { "ok" } else { "refused" },
+            1,
+        );
     }
 
     /// An attempt to tell a destination ended so: `delivered`, `retry`, `dead`, …
     pub fn attempt(&self, destination: &Name, outcome: &'static str) {
-        add(&mut self.counts().attempts, (destination.clone(), outcome), 1);
+        add(
+            &mut self.counts().attempts,
+            (destination.clone(), outcome),
+            1,
+        );
     }
 
     /// The fates of every event judged so far, and how far that is: replaces what was known.
@@ -165,13 +184,16 @@ impl Metrics {
         counts.judged = judged;
     }
 
-    /// So many events were judged in all by now, by the wall clock; the first time it says where counting begins.
+    /// So many events were judged in all by now, by the wall clock; the first time it says where
+    /// counting begins.
     pub fn judged_by(&self, now: Timestamp, total: u64) {
         let paced = &mut self.counts().paced;
         let gained = total.saturating_sub(paced.total.replace(total).unwrap_or(total));
         match paced.seconds.back_mut() {
             // A clock that was set back begins anew.
-            Some((second, _)) if *second > now.seconds() => paced.seconds = [(now.seconds(), gained)].into(),
+            Some((second, _)) if *second > now.seconds() => {
+                paced.seconds = [(now.seconds(), gained)].into()
+            }
             Some((second, events)) if *second == now.seconds() => *events += gained,
             _ => paced.seconds.push_back((now.seconds(), gained)),
         }
@@ -184,17 +206,30 @@ impl Metrics {
     #[must_use]
     pub fn per_second(&self, now: Timestamp) -> u64 {
         let counts = self.counts();
-        let lately = |(second, _): &&(i64, u64)| (now.seconds() - LATELY + 1..=now.seconds()).contains(second);
-        let events: u64 = counts.paced.seconds.iter().filter(lately).map(|(_, events)| events).sum();
+        let lately = |(second, _): &&(i64, u64)| {
+            (now.seconds() - LATELY + 1..=now.seconds()).contains(second)
+        };
+        let events: u64 = counts
+            .paced
+            .seconds
+            .iter()
+            .filter(lately)
+            .map(|(_, events)| events)
+            .sum();
         events.div_ceil(LATELY.unsigned_abs())
     }
 
-    /// One scrape, as OpenMetrics text. `last`: the newest journal position; `messages`: the store's fates.
+    /// One scrape, as OpenMetrics text. `last`: the newest journal position; `messages`: the
+    /// store's fates.
     #[must_use]
     pub fn encode(&self, last: Seq, messages: &[(Name, MessageFates)]) -> String {
         let counts = self.counts().clone();
         let mut registry = Registry::default();
-        registry.register_collector(Box::new(Scrape { counts, last, messages: messages.to_vec() }));
+        registry.register_collector(Box::new(Scrape {
+            counts,
+            last,
+            messages: messages.to_vec(),
+        }));
         let mut text = String::with_capacity(4096);
         // Writing to a String cannot fail.
         let _ = encode(&mut text, &registry);
@@ -218,11 +253,21 @@ type Labels<'a> = Vec<(&'static str, &'a str)>;
 
 impl Collector for Scrape {
     fn encode(&self, mut encoder: DescriptorEncoder) -> fmt::Result {
-        let Self { counts, last, messages } = self;
+        let Self {
+            counts,
+            last,
+            messages,
+        } = self;
         let not_stored: u64 = counts.not_stored.values().sum();
         let fates = &counts.events;
 
-        number(&mut encoder, "foghorn_events", "Events after fan-out", MetricType::Counter, fates.total + not_stored)?;
+        number(
+            &mut encoder,
+            "foghorn_events",
+            "Events after fan-out",
+            MetricType::Counter,
+            fates.total + not_stored,
+        )?;
         let one = |fate: &'static str, count: u64| (vec![("fate", fate)], count);
         let mut rows: Vec<(Labels, u64)> = vec![
             one("duplicate", fates.duplicate),
@@ -232,12 +277,29 @@ impl Collector for Scrape {
             one("told", fates.told),
         ];
         rows.extend(
-            fates.suppressed.iter().map(|(why, n)| (vec![("fate", "suppressed"), ("reason", why.as_str())], *n)),
+            fates
+                .suppressed
+                .iter()
+                .map(|(why, n)| (vec![("fate", "suppressed"), ("reason", why.as_str())], *n)),
         );
-        family(&mut encoder, "foghorn_event_fates", "Where each event ended", MetricType::Gauge, rows)?;
+        family(
+            &mut encoder,
+            "foghorn_event_fates",
+            "Where each event ended",
+            MetricType::Gauge,
+            rows,
+        )?;
 
-        let rows = messages.iter().map(|(name, fates)| (vec![("destination", name.as_str())], fates.total));
-        family(&mut encoder, "foghorn_messages", "Messages made", MetricType::Counter, rows)?;
+        let rows = messages
+            .iter()
+            .map(|(name, fates)| (vec![("destination", name.as_str())], fates.total));
+        family(
+            &mut encoder,
+            "foghorn_messages",
+            "Messages made",
+            MetricType::Counter,
+            rows,
+        )?;
         let rows = messages.iter().flat_map(|(name, fates)| {
             let of = [
                 ("delivered", fates.delivered),
@@ -248,44 +310,156 @@ impl Collector for Scrape {
             ];
             of.map(|(fate, count)| (vec![("destination", name.as_str()), ("fate", fate)], count))
         });
-        family(&mut encoder, "foghorn_message_fates", "Where each message ended", MetricType::Gauge, rows)?;
+        family(
+            &mut encoder,
+            "foghorn_message_fates",
+            "Where each message ended",
+            MetricType::Gauge,
+            rows,
+        )?;
+        let rows = counts.attempts.iter().map(|((name, outcome), count)| {
+            (
+                vec![("destination", name.as_str()), ("outcome", *outcome)],
+                *count,
+            )
+        });
+        family(
+            &mut encoder,
+            "foghorn_attempts",
+            "Tries to tell a destination",
+            MetricType::Counter,
+            rows,
+        )?;
+
+        let posts: Vec<_> = counts
+            .posts
+            .iter()
+            .map(|((name, answer), count)| (name, answer.to_string(), *count))
+            .collect();
+        let rows = posts.iter().map(|(name, answer, count)| {
+            (
+                vec![("source", name.as_str()), ("answer", answer.as_str())],
+                *count,
+            )
+        });
+        family(
+            &mut encoder,
+            "foghorn_posts",
+            "POSTs answered, by status",
+            MetricType::Counter,
+            rows,
+        )?;
+        let asked: Vec<_> = counts
+            .silences
+            .iter()
+            .map(|((door, answer), n)| (*door, answer.to_string(), *n))
+            .collect();
+        let rows = asked.iter().map(|(door, answer, count)| {
+            (vec![("door", *door), ("answer", answer.as_str())], *count)
+        });
+        family(
+            &mut encoder,
+            "foghorn_silence_requests",
+            "Requests about silences",
+            MetricType::Counter,
+            rows,
+        )?;
         let rows = counts
-            .attempts
+            .refusals
             .iter()
-            .map(|((name, outcome), count)| (vec![("destination", name.as_str()), ("outcome", *outcome)], *count));
-        family(&mut encoder, "foghorn_attempts", "Tries to tell a destination", MetricType::Counter, rows)?;
-
-        let posts: Vec<_> =
-            counts.posts.iter().map(|((name, answer), count)| (name, answer.to_string(), *count)).collect();
-        let rows = posts
+            .map(|(reason, count)| (vec![("reason", *reason)], *count));
+        family(
+            &mut encoder,
+            "foghorn_page_refusals",
+            "Requests not let in",
+            MetricType::Counter,
+            rows,
+        )?;
+        let rows = counts
+            .logins
             .iter()
-            .map(|(name, answer, count)| (vec![("source", name.as_str()), ("answer", answer.as_str())], *count));
-        family(&mut encoder, "foghorn_posts", "POSTs answered, by status", MetricType::Counter, rows)?;
-        let asked: Vec<_> = counts.silences.iter().map(|((door, answer), n)| (*door, answer.to_string(), *n)).collect();
-        let rows =
-            asked.iter().map(|(door, answer, count)| (vec![("door", *door), ("answer", answer.as_str())], *count));
-        family(&mut encoder, "foghorn_silence_requests", "Requests about silences", MetricType::Counter, rows)?;
-        let rows = counts.refusals.iter().map(|(reason, count)| (vec![("reason", *reason)], *count));
-        family(&mut encoder, "foghorn_page_refusals", "Requests not let in", MetricType::Counter, rows)?;
-        let rows = counts.logins.iter().map(|(outcome, count)| (vec![("outcome", *outcome)], *count));
-        family(&mut encoder, "foghorn_logins", "Logins, by how they ended", MetricType::Counter, rows)?;
-        let rows = counts.not_stored.iter().map(|(topic, count)| (vec![("topic", topic.as_str())], *count));
-        family(&mut encoder, "foghorn_not_stored", "Events of chatty topics, not stored", MetricType::Counter, rows)?;
-        let rows = counts.malformed.iter().map(|(name, count)| (vec![("source", name.as_str())], *count));
-        family(&mut encoder, "foghorn_malformed", "What was kept and not understood", MetricType::Counter, rows)?;
-        number(&mut encoder, "foghorn_pings", "Test posts from the portal", MetricType::Counter, counts.pings)?;
+            .map(|(outcome, count)| (vec![("outcome", *outcome)], *count));
+        family(
+            &mut encoder,
+            "foghorn_logins",
+            "Logins, by how they ended",
+            MetricType::Counter,
+            rows,
+        )?;
+        let rows = counts
+            .not_stored
+            .iter()
+            .map(|(topic, count)| (vec![("topic", topic.as_str())], *count));
+        family(
+            &mut encoder,
+            "foghorn_not_stored",
+            "Events of chatty topics, not stored",
+            MetricType::Counter,
+            rows,
+        )?;
+        let rows = counts
+            .malformed
+            .iter()
+            .map(|(name, count)| (vec![("source", name.as_str())], *count));
+        family(
+            &mut encoder,
+            "foghorn_malformed",
+            "What was kept and not understood",
+            MetricType::Counter,
+            rows,
+        )?;
+        number(
+            &mut encoder,
+            "foghorn_pings",
+            "Test posts from the portal",
+            MetricType::Counter,
+            counts.pings,
+        )?;
 
-        number(&mut encoder, "foghorn_journal_last_seq", "The newest journal entry", MetricType::Gauge, last.0)?;
-        number(&mut encoder, "foghorn_judged_seq", "The newest entry judged", MetricType::Gauge, counts.judged.0)?;
-        let rows = counts.reloads.iter().map(|(result, count)| (vec![("result", *result)], *count));
-        family(&mut encoder, "foghorn_config_reloads", "Changes of rules.yaml", MetricType::Counter, rows)?;
+        number(
+            &mut encoder,
+            "foghorn_journal_last_seq",
+            "The newest journal entry",
+            MetricType::Gauge,
+            last.0,
+        )?;
+        number(
+            &mut encoder,
+            "foghorn_judged_seq",
+            "The newest entry judged",
+            MetricType::Gauge,
+            counts.judged.0,
+        )?;
+        let rows = counts
+            .reloads
+            .iter()
+            .map(|(result, count)| (vec![("result", *result)], *count));
+        family(
+            &mut encoder,
+            "foghorn_config_reloads",
+            "Changes of rules.yaml",
+            MetricType::Counter,
+            rows,
+        )?;
         let version = vec![("version", env!("CARGO_PKG_VERSION"))];
-        family(&mut encoder, "foghorn_build_info", "This program", MetricType::Gauge, [(version, 1)])
+        family(
+            &mut encoder,
+            "foghorn_build_info",
+            "This program",
+            MetricType::Gauge,
+            [(version, 1)],
+        )
     }
 }
 
 /// One metric without labels.
-fn number(encoder: &mut DescriptorEncoder, name: &str, help: &str, kind: MetricType, count: u64) -> fmt::Result {
+fn number(
+    encoder: &mut DescriptorEncoder,
+    name: &str,
+    help: &str,
+    kind: MetricType,
+    count: u64,
+) -> fmt::Result {
     let metric = encoder.encode_descriptor(name, help, None, kind)?;
     match kind {
         MetricType::Counter => ConstCounter::new(count).encode(metric),
@@ -324,20 +498,35 @@ mod tests {
     /// The sum of a family's rows that carry this label, and how many there are.
     fn sum(text: &str, name: &str, label: &str) -> u64 {
         let rows = text.lines().filter(|line| {
-            line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' '])) && line.contains(label)
+            line.strip_prefix(name)
+                .is_some_and(|rest| rest.starts_with(['{', ' ']))
+                && line.contains(label)
         });
-        rows.map(|line| line.rsplit_once(' ').unwrap().1.parse::<u64>().unwrap()).sum()
+        rows.map(|line| line.rsplit_once(' ').unwrap().1.parse::<u64>().unwrap())
+            .sum()
     }
 
     #[test]
     fn events_a_second_are_those_of_the_last_ten() {
-        let (metrics, at) = (Metrics::default(), |second: i64| Timestamp::from_millis(1_000_000 + second * 1_000));
+        let (metrics, at) = (Metrics::default(), |second: i64| {
+            Timestamp::from_millis(1_000_000 + second * 1_000)
+        });
         metrics.judged_by(at(0), 5_000_000);
-        assert_eq!(metrics.per_second(at(0)), 0, "what was there before the start did not come now");
+        assert_eq!(
+            metrics.per_second(at(0)),
+            0,
+            "what was there before the start did not come now"
+        );
         for tenth in 0..200 {
-            metrics.judged_by(at(tenth / 10), 5_000_000 + 100 * (u64::try_from(tenth).unwrap() + 1));
+            metrics.judged_by(
+                at(tenth / 10),
+                5_000_000 + 100 * (u64::try_from(tenth).unwrap() + 1),
+            );
         }
-        assert_eq!((metrics.per_second(at(19)), metrics.per_second(at(24))), (1_000, 500));
+        assert_eq!(
+            (metrics.per_second(at(19)), metrics.per_second(at(24))),
+            (1_000, 500)
+        );
         assert_eq!(metrics.per_second(at(60)), 0);
         metrics.judged_by(at(-900), 5_020_010);
         assert_eq!(metrics.per_second(at(-900)), 1, "a clock that was set back");
@@ -370,7 +559,14 @@ mod tests {
         metrics.reload(false);
         metrics.attempt(&slack, "retry");
         metrics.set_events(fates([1, 2, 3, 4, 5, 6]), Seq(41));
-        let sent = MessageFates { total: 15, delivered: 4, digested: 3, dead: 2, discarded: 5, queued: 1 };
+        let sent = MessageFates {
+            total: 15,
+            delivered: 4,
+            digested: 3,
+            dead: 2,
+            discarded: 5,
+            queued: 1,
+        };
         let text = metrics.encode(Seq(42), &[(slack, sent)]);
         for line in [
             "foghorn_events_total 28",
@@ -391,7 +587,10 @@ mod tests {
             "foghorn_config_reloads_total{result=\"ok\"} 1",
             "foghorn_config_reloads_total{result=\"refused\"} 1",
         ] {
-            assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
+            assert!(
+                text.lines().any(|found| found == line),
+                "{line} is not in\n{text}"
+            );
         }
         assert!(text.ends_with("# EOF\n"));
     }
@@ -405,7 +604,10 @@ mod tests {
         let text = metrics.encode(Seq(0), &[]);
         assert_eq!(sum(&text, "foghorn_not_stored_total", ""), 1000);
         assert_eq!(sum(&text, "foghorn_events_total", ""), 1000);
-        assert_eq!(text.matches("foghorn_not_stored_total{").count(), MOST_TOPICS + 1);
+        assert_eq!(
+            text.matches("foghorn_not_stored_total{").count(),
+            MOST_TOPICS + 1
+        );
     }
 
     proptest! {

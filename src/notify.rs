@@ -1,5 +1,5 @@
-//! Tells the service manager how this process does (systemd's `sd_notify`), and keeps its watchdog quiet as long as judging
-//! moves. Where nobody asks, nothing happens.
+//! Tells the service manager how this process does (systemd's `sd_notify`), and keeps its watchdog
+//! quiet as long as judging moves. Where nobody asks, nothing happens.
 
 use std::os::unix::net::UnixDatagram;
 use std::sync::Arc;
@@ -23,7 +23,10 @@ pub struct Pulse {
 
 impl Default for Pulse {
     fn default() -> Self {
-        Self { beats: Arc::default(), every: UNWATCHED }
+        Self {
+            beats: Arc::default(),
+            every: UNWATCHED,
+        }
     }
 }
 
@@ -66,25 +69,42 @@ impl Manager {
             }
         });
         let meant = env("WATCHDOG_PID").is_none_or(|pid| pid == std::process::id().to_string());
-        let watchdog = env("WATCHDOG_USEC").and_then(|text| text.parse().ok()).filter(|usec| *usec > 0 && meant);
-        Self { watchdog: watchdog.map(Duration::from_micros).filter(|_| socket.is_some()), socket }
+        let watchdog = env("WATCHDOG_USEC")
+            .and_then(|text| text.parse().ok())
+            .filter(|usec| *usec > 0 && meant);
+        Self {
+            watchdog: watchdog
+                .map(Duration::from_micros)
+                .filter(|_| socket.is_some()),
+            socket,
+        }
     }
 
     /// The pulse that this watches: beaten often enough for the watchdog.
     #[must_use]
     pub fn pulse(&self) -> Pulse {
-        let every = self.watchdog.map_or(UNWATCHED, |limit| (limit / LOOKS / 2).min(UNWATCHED));
-        Pulse { every, ..Pulse::default() }
+        let every = self
+            .watchdog
+            .map_or(UNWATCHED, |limit| (limit / LOOKS / 2).min(UNWATCHED));
+        Pulse {
+            every,
+            ..Pulse::default()
+        }
     }
 
-    /// Says that all is up, then reports to the watchdog whenever the pulse went on, until told to stop; then says that.
-    /// Where the pulse stands still, it keeps silent, and the manager ends the process.
+    /// Says that all is up, then reports to the watchdog whenever the pulse went on, until told to
+    /// stop; then says that. Where the pulse stands still, it keeps silent, and the manager
+    /// ends the process.
     pub async fn report(self, status: String, pulse: Pulse, stop: CancellationToken) {
         self.say(&format!("READY=1\nSTATUS={status}"));
         let look = self.watchdog.map_or(Duration::MAX, |limit| limit / LOOKS);
         let mut seen = pulse.beats();
         self.tick();
-        while stop.run_until_cancelled(tokio::time::sleep(look)).await.is_some() {
+        while stop
+            .run_until_cancelled(tokio::time::sleep(look))
+            .await
+            .is_some()
+        {
             let beats = pulse.beats();
             if beats == seen {
                 warn!("judging has not moved; the watchdog is not told that it has");
@@ -167,21 +187,38 @@ mod tests {
         tokio::time::sleep(Duration::from_secs(10)).await;
         assert_eq!(heard(&ear), ["WATCHDOG=1"]);
         tokio::time::sleep(Duration::from_secs(60)).await;
-        assert_eq!(heard(&ear), Vec::<String>::new(), "who stands still is not kept alive");
+        assert_eq!(
+            heard(&ear),
+            Vec::<String>::new(),
+            "who stands still is not kept alive"
+        );
         stop.cancel();
         told.await.unwrap();
-        assert_eq!(heard(&ear), ["STOPPING=1\nSTATUS=finishing what is under way"]);
+        assert_eq!(
+            heard(&ear),
+            ["STOPPING=1\nSTATUS=finishing what is under way"]
+        );
     }
 
     #[tokio::test]
     async fn a_watchdog_of_another_process_or_without_a_socket_is_none() {
         let none = |pairs: &'static [(&str, &str)]| {
             Manager::from_environment(move |name| {
-                pairs.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned())
+                pairs
+                    .iter()
+                    .find(|(key, _)| *key == name)
+                    .map(|(_, value)| (*value).to_owned())
             })
         };
         assert!(none(&[("WATCHDOG_USEC", "1000000")]).watchdog.is_none());
-        assert!(none(&[("NOTIFY_SOCKET", "/nowhere/at/all"), ("WATCHDOG_USEC", "1000000")]).socket.is_none());
+        assert!(
+            none(&[
+                ("NOTIFY_SOCKET", "/nowhere/at/all"),
+                ("WATCHDOG_USEC", "1000000")
+            ])
+            .socket
+            .is_none()
+        );
         #[cfg(target_os = "linux")]
         {
             use std::os::linux::net::SocketAddrExt as _;

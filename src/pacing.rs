@@ -1,4 +1,5 @@
-//! How fast one destination may be told: its limit, the pauses it asked for, and waits that grow while it fails.
+//! How fast one destination may be told: its limit, the pauses it asked for, and waits that grow
+//! while it fails.
 
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -46,7 +47,8 @@ pub struct Retry {
 
 type Limiter = RateLimiter<NotKeyed, InMemoryState, Clock, StateInformationMiddleware>;
 
-/// The pace of one destination. It only says how long to wait; waiting is the caller's, on tokio's timer.
+/// The pace of one destination. It only says how long to wait; waiting is the caller's, on tokio's
+/// timer.
 #[derive(Debug)]
 pub struct Pace {
     clock: Clock,
@@ -60,21 +62,30 @@ pub struct Pace {
 }
 
 impl Pace {
-    /// The pace of a destination that was sent `spent` messages lately (see [`RateLimit::memory`]): a limiter forgets
-    /// over a restart what was sent just before it.
+    /// The pace of a destination that was sent `spent` messages lately (see [`RateLimit::memory`]):
+    /// a limiter forgets over a restart what was sent just before it.
     #[must_use]
     pub fn new(clock: Clock, limit: RateLimit, spent: u32) -> Self {
         let burst = NonZeroU32::new(limit.burst).unwrap_or(NonZeroU32::MIN);
         let period = limit.period();
         // Not `Quota::per_minute(n)`: its burst is n too, so that 2n - 1 pass in the first minute.
-        let quota = Quota::with_period(period).unwrap_or(Quota::per_second(NonZeroU32::MIN)).allow_burst(burst);
+        let quota = Quota::with_period(period)
+            .unwrap_or(Quota::per_second(NonZeroU32::MIN))
+            .allow_burst(burst);
         let limiter = RateLimiter::direct_with_clock(quota, clock).with_middleware();
         let spent = spent.min(burst.get());
         if let Some(spent) = NonZeroU32::new(spent) {
             let _ = limiter.check_n(spent);
         }
         let left = (burst.get() - spent, clock.elapsed());
-        Self { clock, limiter, period, burst: burst.get(), left, not_before: Duration::ZERO }
+        Self {
+            clock,
+            limiter,
+            period,
+            burst: burst.get(),
+            left,
+            not_before: Duration::ZERO,
+        }
     }
 
     /// Takes the right to send one message now.
@@ -102,7 +113,9 @@ impl Pace {
 
     /// Nothing for this long; a longer pause stays.
     pub fn pause(&mut self, wait: Duration) {
-        self.not_before = self.not_before.max(self.clock.elapsed().saturating_add(wait));
+        self.not_before = self
+            .not_before
+            .max(self.clock.elapsed().saturating_add(wait));
     }
 
     /// What is left of the pause.
@@ -115,19 +128,27 @@ impl Pace {
     #[must_use]
     pub fn estimate(&self, waiting: u64) -> Duration {
         let (left, at) = self.left;
-        let refilled = self.clock.elapsed().saturating_sub(at).as_nanos() / self.period.as_nanos().max(1);
+        let refilled =
+            self.clock.elapsed().saturating_sub(at).as_nanos() / self.period.as_nanos().max(1);
         let free = (u128::from(left) + refilled).min(u128::from(self.burst));
         let behind = u32::try_from(u128::from(waiting).saturating_sub(free)).unwrap_or(u32::MAX);
-        self.paused().saturating_add(self.period.saturating_mul(behind))
+        self.paused()
+            .saturating_add(self.period.saturating_mul(behind))
     }
 }
 
-/// How long to wait after the `failures`th failure in a row: doubles from `first` to `max`, less up to a quarter so that many
-/// do not come back at once. `random` is in `0.0..1.0`.
+/// How long to wait after the `failures`th failure in a row: doubles from `first` to `max`, less up
+/// to a quarter so that many do not come back at once. `random` is in `0.0..1.0`.
 #[must_use]
 pub fn backoff(first: Duration, max: Duration, failures: u32, random: f64) -> Duration {
-    let doubled = first.saturating_mul(1_u32.checked_shl(failures.saturating_sub(1)).unwrap_or(u32::MAX));
-    doubled.min(max).mul_f64(1.0 - 0.25 * random.clamp(0.0, 1.0))
+    let doubled = first.saturating_mul(
+        1_u32
+            .checked_shl(failures.saturating_sub(1))
+            .unwrap_or(u32::MAX),
+    );
+    doubled
+        .min(max)
+        .mul_f64(1.0 - 0.25 * random.clamp(0.0, 1.0))
 }
 
 #[cfg(test)]
@@ -136,7 +157,15 @@ mod tests {
     use crate::model::Timestamp;
 
     fn slack(clock: Clock) -> Pace {
-        Pace::new(clock, RateLimit { limit: 1, per: Duration::from_secs(1), burst: 5 }, 4)
+        Pace::new(
+            clock,
+            RateLimit {
+                limit: 1,
+                per: Duration::from_secs(1),
+                burst: 5,
+            },
+            4,
+        )
     }
 
     async fn sent_in(pace: &mut Pace, clock: Clock, span: Duration) -> u32 {
@@ -156,13 +185,25 @@ mod tests {
         let mut pace = slack(clock);
         assert_eq!(sent_in(&mut pace, clock, Duration::from_secs(10)).await, 10);
         tokio::time::sleep(Duration::from_secs(60)).await;
-        assert_eq!(sent_in(&mut pace, clock, Duration::from_secs(10)).await, 5 + 9, "not 60, nor 19");
+        assert_eq!(
+            sent_in(&mut pace, clock, Duration::from_secs(10)).await,
+            5 + 9,
+            "not 60, nor 19"
+        );
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_new_destination_has_its_whole_burst() {
         let clock = Clock::pinned(Timestamp::EPOCH);
-        let mut pace = Pace::new(clock, RateLimit { limit: 1, per: Duration::from_secs(12), burst: 20 }, 0);
+        let mut pace = Pace::new(
+            clock,
+            RateLimit {
+                limit: 1,
+                per: Duration::from_secs(12),
+                burst: 20,
+            },
+            0,
+        );
         assert_eq!(pace.estimate(20), Duration::ZERO);
         assert_eq!(sent_in(&mut pace, clock, Duration::from_secs(1)).await, 20);
     }
@@ -170,7 +211,15 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn per_minute_means_per_minute() {
         let clock = Clock::pinned(Timestamp::EPOCH);
-        let mut pace = Pace::new(clock, RateLimit { limit: 5, per: Duration::from_secs(60), burst: 1 }, 0);
+        let mut pace = Pace::new(
+            clock,
+            RateLimit {
+                limit: 5,
+                per: Duration::from_secs(60),
+                burst: 1,
+            },
+            0,
+        );
         assert_eq!(sent_in(&mut pace, clock, Duration::from_secs(60)).await, 5);
     }
 
@@ -198,7 +247,8 @@ mod tests {
     #[test]
     fn backoff_doubles_to_its_limit() {
         let (first, max) = (Duration::from_secs(1), Duration::from_secs(300));
-        let waits = [1, 2, 3, 9, 10, 40, u32::MAX].map(|failures| backoff(first, max, failures, 0.0).as_secs());
+        let waits = [1, 2, 3, 9, 10, 40, u32::MAX]
+            .map(|failures| backoff(first, max, failures, 0.0).as_secs());
         assert_eq!(waits, [1, 2, 4, 256, 300, 300, 300]);
         assert_eq!(backoff(first, max, 1, 1.0), Duration::from_millis(750));
     }

@@ -1,6 +1,10 @@
-//! Passwords: only their Argon2id hashes are kept, and telling whether one is right costs memory and time on purpose.
+//! Passwords: only their Argon2id hashes are kept, and telling whether one is right costs memory
+//! and time on purpose.
 
-use argon2::{Algorithm, Argon2, Params, PasswordHash, PasswordHasher, PasswordVerifier, Version, password_hash};
+use argon2::{
+    Algorithm, Argon2, Params, PasswordHash, PasswordHasher, PasswordVerifier, Version,
+    password_hash,
+};
 
 use crate::model::Secret;
 
@@ -21,30 +25,43 @@ pub fn hash(password: &Secret, salt: &[u8; 16]) -> Result<Secret, String> {
         let params = Params::new(memory, passes, lanes, None)?;
         let salt = password_hash::SaltString::encode_b64(salt)?;
         let argon = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
-        Ok(argon.hash_password(password.expose().as_bytes(), &salt)?.to_string())
+        Ok(argon
+            .hash_password(password.expose().as_bytes(), &salt)?
+            .to_string())
     };
-    made().map(Secret::new).map_err(|error| format!("the hash cannot be made: {error}"))
+    made()
+        .map(Secret::new)
+        .map_err(|error| format!("the hash cannot be made: {error}"))
 }
 
 /// Why this text cannot serve as a hash; never names it.
 #[must_use]
 pub fn objection(hash: &Secret) -> Option<&'static str> {
-    let Ok(parsed) = PasswordHash::new(hash.expose()) else { return Some("is not the hash of a password") };
+    let Ok(parsed) = PasswordHash::new(hash.expose()) else {
+        return Some("is not the hash of a password");
+    };
     if Algorithm::try_from(parsed.algorithm) != Ok(Algorithm::Argon2id) || parsed.hash.is_none() {
         return Some("is not an Argon2id hash");
     }
-    let Ok(params) = Params::try_from(&parsed) else { return Some("is an Argon2id hash with odd parameters") };
+    let Ok(params) = Params::try_from(&parsed) else {
+        return Some("is an Argon2id hash with odd parameters");
+    };
     let (memory, passes, lanes) = MOST;
     let costly = params.m_cost() > memory || params.t_cost() > passes || params.p_cost() > lanes;
     costly.then_some("is a hash that takes more than 64 MiB, 16 passes or 16 lanes to check")
 }
 
-/// Whether the password is the one of this hash. Takes its time: not for a thread that others wait for.
+/// Whether the password is the one of this hash. Takes its time: not for a thread that others wait
+/// for.
 #[must_use]
 pub fn verify(hash: &Secret, given: &Secret) -> bool {
     let parsed = PasswordHash::new(hash.expose());
     objection(hash).is_none()
-        && parsed.is_ok_and(|hash| Argon2::default().verify_password(given.expose().as_bytes(), &hash).is_ok())
+        && parsed.is_ok_and(|hash| {
+            Argon2::default()
+                .verify_password(given.expose().as_bytes(), &hash)
+                .is_ok()
+        })
 }
 
 #[cfg(test)]
@@ -55,7 +72,11 @@ mod tests {
     fn only_the_password_of_a_hash_is_right() {
         let right = Secret::new("correct horse é");
         let made = hash(&right, &[7; 16]).unwrap();
-        assert!(made.expose().starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{}", made.expose());
+        assert!(
+            made.expose().starts_with("$argon2id$v=19$m=19456,t=2,p=1$"),
+            "{}",
+            made.expose()
+        );
         assert_eq!(objection(&made), None);
         assert!(verify(&made, &right));
         for wrong in ["", "correct horse", "correct horse é ", "Correct horse é"] {
@@ -69,17 +90,29 @@ mod tests {
         for (text, why) in [
             ("hunter2canary", "not the hash"),
             ("", "not the hash"),
-            ("$2b$12$abcdefghijklmnopqrstuuMlfPMVm5nJkPqYpWu7f9Yv7p4vJ0e1G", "is not "),
+            (
+                "$2b$12$abcdefghijklmnopqrstuuMlfPMVm5nJkPqYpWu7f9Yv7p4vJ0e1G",
+                "is not ",
+            ),
             (
                 "$argon2i$v=19$m=64,t=2,p=1$c29tZXNhbHRzYWx0$2CSmVDrwyLMWxq9vYpYwCSDOcKPHoqZEnVtBRxRCb2k",
                 "not an Argon2id",
             ),
-            ("$argon2id$v=19$m=19456,t=2,p=1$c29tZXNhbHRzYWx0", "not an Argon2id"),
-            ("$argon2id$v=19$m=2097152,t=1,p=4$c29tZXNhbHRzYWx0$2CSmVDrwyLMWxq9vYpYwCSDOcKPHoqZEnVtBRxRCb2k", "64 MiB"),
+            (
+                "$argon2id$v=19$m=19456,t=2,p=1$c29tZXNhbHRzYWx0",
+                "not an Argon2id",
+            ),
+            (
+                "$argon2id$v=19$m=2097152,t=1,p=4$c29tZXNhbHRzYWx0$2CSmVDrwyLMWxq9vYpYwCSDOcKPHoqZEnVtBRxRCb2k",
+                "64 MiB",
+            ),
         ] {
             let hash = Secret::new(text);
             let said = objection(&hash).unwrap_or_else(|| panic!("{text}"));
-            assert!(said.contains(why) && !said.contains("canary"), "{text}: {said}");
+            assert!(
+                said.contains(why) && !said.contains("canary"),
+                "{text}: {said}"
+            );
             assert!(!verify(&hash, &Secret::new("hunter2canary")));
         }
     }

@@ -33,17 +33,18 @@ const GATHER_MOST: Duration = Duration::from_secs(2);
 const SNAPSHOT_ENTRIES: u64 = 1_000;
 /// … after so many times more while catching up, …
 const SNAPSHOT_BEHIND: u64 = 20;
-/// … but not before there are so many entries for each KiB of it, which is some 10 KiB unpacked: writing snapshots must not cost
-/// more than judging, …
+/// … but not before there are so many entries for each KiB of it, which is some 10 KiB unpacked:
+/// writing snapshots must not cost more than judging, …
 const SNAPSHOT_ENTRIES_PER_KIB: u64 = 20;
-/// … after so many events, whatever entries they came in: whoever looks back folds from one of them, …
+/// … after so many events, whatever entries they came in: whoever looks back folds from one of
+/// them, …
 const SNAPSHOT_EVENTS: u64 = 20_000;
 /// … and after so long in any case, when anything happened.
 const SNAPSHOT_AFTER: Duration = Duration::from_secs(30);
 /// What silences match is looked at again after so long.
 const LOOK_AFTER: Duration = Duration::from_secs(1);
-/// The wall clock is looked at again after so long, though nothing happens: what comes then is not judged by a clock that was
-/// put right meanwhile.
+/// The wall clock is looked at again after so long, though nothing happens: what comes then is not
+/// judged by a clock that was put right meanwhile.
 const CLOCK_AFTER: Duration = Duration::from_secs(2);
 /// A wall clock further off than this is journaled.
 const CLOCK_TOLERANCE_MS: u64 = 5_000;
@@ -94,12 +95,13 @@ struct Taken {
 }
 
 impl<S: Store> Processor<S> {
-    /// Restores the fold from the store's last snapshot. `rules` stand in where the journal names none this release can
-    /// read; `ready` becomes true once everything journaled before the start is judged.
+    /// Restores the fold from the store's last snapshot. `rules` stand in where the journal names
+    /// none this release can read; `ready` becomes true once everything journaled before the
+    /// start is judged.
     ///
     /// # Errors
-    /// When the store cannot be read. A snapshot that cannot be read is an error too: folding from nothing would tell
-    /// again what was told.
+    /// When the store cannot be read. A snapshot that cannot be read is an error too: folding from
+    /// nothing would tell again what was told.
     pub async fn restore(
         store: S,
         rules: &Arc<RuleSet>,
@@ -113,12 +115,21 @@ impl<S: Store> Processor<S> {
             None => (Fold::new(Arc::clone(rules), compile), Seq::default()),
             Some((seq, bytes)) => {
                 let seen = recovered.seen.iter().map(Vec::as_slice);
-                let fold = Fold::restore(bytes, seen, rules, compile).map_err(crate::store::Error::Fatal)?;
+                let fold = Fold::restore(bytes, seen, rules, compile)
+                    .map_err(crate::store::Error::Fatal)?;
                 (fold, *seq)
             }
         };
-        let size = recovered.snapshot.as_ref().map_or(0, |(_, bytes)| bytes.len() as u64);
-        let snapshot = Taken { seq: folded, events: fold.fates().total, at: store.clock().now(), size };
+        let size = recovered
+            .snapshot
+            .as_ref()
+            .map_or(0, |(_, bytes)| bytes.len() as u64);
+        let snapshot = Taken {
+            seq: folded,
+            events: fold.fates().total,
+            at: store.clock().now(),
+            size,
+        };
         let published = watch::Sender::new(Published {
             folded,
             silences: Arc::new(fold.silences()),
@@ -148,7 +159,10 @@ impl<S: Store> Processor<S> {
     /// Takes a snapshot after so many entries instead of a thousand: for tests, which have few.
     #[must_use]
     pub fn with_snapshot_every(self, entries: u64) -> Self {
-        Self { snapshot_entries: entries, ..self }
+        Self {
+            snapshot_entries: entries,
+            ..self
+        }
     }
 
     /// Tells of events as they are judged.
@@ -201,7 +215,11 @@ impl<S: Store> Processor<S> {
             }
             let behind = self.store.last() > self.folded;
             self.commit(made, behind, false).await?;
-            self.publish(entries.iter().any(|e| matches!(e.record, Record::Silence(_) | Record::Expire { .. })));
+            self.publish(
+                entries
+                    .iter()
+                    .any(|e| matches!(e.record, Record::Silence(_) | Record::Expire { .. })),
+            );
             if stop.is_cancelled() {
                 break; // what is left is folded after the restart
             }
@@ -212,14 +230,18 @@ impl<S: Store> Processor<S> {
         self.commit(Vec::new(), false, true).await
     }
 
-    /// Says how far it is. What silences match is looked at `now`, else when it was not for a while: many silences and many
-    /// alerts make that dear.
+    /// Says how far it is. What silences match is looked at `now`, else when it was not for a
+    /// while: many silences and many alerts make that dear.
     fn publish(&mut self, now: bool) {
         let at = self.store.clock().now();
         let look = now || at.since(self.looked.0) >= LOOK_AFTER;
         let silences = look.then(|| Arc::new(self.fold.silences()));
         let incidents = look.then(|| Arc::new(self.fold.incidents(INCIDENTS)));
-        self.looked = if look { (at, false) } else { (self.looked.0, true) };
+        self.looked = if look {
+            (at, false)
+        } else {
+            (self.looked.0, true)
+        };
         self.published.send_modify(|published| {
             published.folded = self.folded;
             if let Some(silences) = silences {
@@ -231,7 +253,8 @@ impl<S: Store> Processor<S> {
         });
     }
 
-    /// Waits while a flood goes on: whoever posts is answered first, and fewer steps stand in the way.
+    /// Waits while a flood goes on: whoever posts is answered first, and fewer steps stand in the
+    /// way.
     async fn give_way(&self) {
         let mut waited = Duration::ZERO;
         while waited < GATHER_MOST {
@@ -247,16 +270,29 @@ impl<S: Store> Processor<S> {
     fn render(&self, applied: Applied) -> Vec<(Message, Vec<u64>)> {
         for remark in applied.remarks {
             match remark {
-                Remark::Malformed { source, seq, why, count } => {
+                Remark::Malformed {
+                    source,
+                    seq,
+                    why,
+                    count,
+                } => {
                     self.metrics.malformed(&source, count);
                     warn!(source = %source, entry = seq.0, count, "of a post of `{source}` not all was understood; it is kept: {why}");
                 }
-                Remark::RulesUnreadable => warn!("journaled rules cannot be read by this release; those before stay"),
+                Remark::RulesUnreadable => {
+                    warn!("journaled rules cannot be read by this release; those before stay")
+                }
             }
         }
-        let notify = applied.decisions.iter().filter(|decision| matches!(decision.verdict, Verdict::Notify(_)));
+        let notify = applied
+            .decisions
+            .iter()
+            .filter(|decision| matches!(decision.verdict, Verdict::Notify(_)));
         let alerts: Vec<Vec<u64>> = notify.map(|decision| decision.alerts.clone()).collect();
-        messages(applied.decisions, &self.templates.borrow()).into_iter().zip(alerts).collect()
+        messages(applied.decisions, &self.templates.borrow())
+            .into_iter()
+            .zip(alerts)
+            .collect()
     }
 
     /// Commits what was folded; tries again while the store cannot write.
@@ -273,11 +309,16 @@ impl<S: Store> Processor<S> {
         let judged = self.fold.fates().total;
         let events = SNAPSHOT_EVENTS.max(self.snapshot.size / 1_024 * SNAPSHOT_ENTRIES_PER_KIB);
         let enough = since >= enough || judged.saturating_sub(self.snapshot.events) >= events;
-        let due = enough || (since > 0 && (last || (!behind && at.since(self.snapshot.at) >= SNAPSHOT_AFTER)));
+        let due = enough
+            || (since > 0 && (last || (!behind && at.since(self.snapshot.at) >= SNAPSHOT_AFTER)));
         if since == 0 && made.is_empty() {
             return Ok(());
         }
-        let Added { rows, changes, shown } = self.history.take();
+        let Added {
+            rows,
+            changes,
+            shown,
+        } = self.history.take();
         let (messages, alerts): (Vec<Message>, Vec<Vec<u64>>) = made.into_iter().unzip();
         let step = Step {
             seq: self.folded,
@@ -288,7 +329,10 @@ impl<S: Store> Processor<S> {
             seen: self.fold.take_seen(),
             seen_until: Some(at - DUPLICATE_MEMORY),
             snapshot: due.then(|| self.fold.snapshot()),
-            reached: Reached { work: judged + self.folded.0, alert: self.fold.newest() },
+            reached: Reached {
+                work: judged + self.folded.0,
+                alert: self.fold.newest(),
+            },
             at,
         };
         let size = step.snapshot.as_ref().map(|snapshot| snapshot.len() as u64);
@@ -306,10 +350,17 @@ impl<S: Store> Processor<S> {
             }
         }
         if let Some(size) = size {
-            self.snapshot = Taken { seq: self.folded, events: judged, at, size };
+            self.snapshot = Taken {
+                seq: self.folded,
+                events: judged,
+                at,
+                size,
+            };
         }
-        self.metrics.set_events(self.fold.fates().clone(), self.folded);
-        self.metrics.judged_by(self.store.clock().clock().wall(), judged);
+        self.metrics
+            .set_events(self.fold.fates().clone(), self.folded);
+        self.metrics
+            .judged_by(self.store.clock().clock().wall(), judged);
         self.feed.tell(&shown);
         self.feed.follow(&step.events, &step.fates);
         Ok(())
@@ -320,10 +371,14 @@ impl<S: Store> Processor<S> {
         if self.looked.1 {
             self.publish(false);
         }
-        self.ready.send_if_modified(|ready| !std::mem::replace(ready, true));
+        self.ready
+            .send_if_modified(|ready| !std::mem::replace(ready, true));
         let offset_ms = self.store.clock().offset_ms();
         if offset_ms.abs_diff(self.fold.offset_ms()) > CLOCK_TOLERANCE_MS {
-            info!(offset_ms, "the wall clock was set; durations go on as they were");
+            info!(
+                offset_ms,
+                "the wall clock was set; durations go on as they were"
+            );
             self.append(Record::Clock { offset_ms }).await?;
         }
         Ok(())
@@ -339,7 +394,12 @@ impl<S: Store> Processor<S> {
             return Ok(());
         }
         let now = self.store.clock().now();
-        let idle = if self.looked.1 { LOOK_AFTER } else { SNAPSHOT_AFTER }.min(self.pulse.every());
+        let idle = if self.looked.1 {
+            LOOK_AFTER
+        } else {
+            SNAPSHOT_AFTER
+        }
+        .min(self.pulse.every());
         let until_due = self.fold.next_wakeup().map(|due| due.since(now));
         if until_due.is_some_and(|wait| wait.is_zero()) {
             return self.append(Record::Tick).await;

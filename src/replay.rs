@@ -1,4 +1,5 @@
-//! What these rules would have sent: a fold over a file or the stored journal, in virtual time. Sends nothing.
+//! What these rules would have sent: a fold over a file or the stored journal, in virtual time.
+//! Sends nothing.
 
 use std::io::BufRead;
 use std::sync::Arc;
@@ -9,7 +10,9 @@ use serde_json::{Value, json};
 
 use crate::engine::Decision;
 use crate::fold::{Compile, Fold, messages};
-use crate::model::{EventFates, Journaled, Message, Name, Record, Seq, Silence, Subject, Timestamp, Until};
+use crate::model::{
+    EventFates, Journaled, Message, Name, Record, Seq, Silence, Subject, Timestamp, Until,
+};
 use crate::render::{Templates, markup};
 use crate::rules::RuleSet;
 use crate::source::Parsed;
@@ -69,8 +72,8 @@ struct Line<'a> {
     source: Option<String>,
 }
 
-/// Reads a traffic file: one POST a line, `{"received_at": …, "body": …}` or a bare body. Empty lines are skipped.
-/// Each comes with the number of its line.
+/// Reads a traffic file: one POST a line, `{"received_at": …, "body": …}` or a bare body. Empty
+/// lines are skipped. Each comes with the number of its line.
 pub fn read_posts(reader: impl BufRead) -> impl Iterator<Item = Result<(usize, Post), Error>> {
     reader.lines().enumerate().filter_map(|(index, line)| {
         let number = index + 1;
@@ -88,25 +91,32 @@ pub fn read_posts(reader: impl BufRead) -> impl Iterator<Item = Result<(usize, P
 /// What is wrong; its line is always the first.
 fn not_json(error: serde_json::Error) -> String {
     let said = error.to_string();
-    let what = said.split_once(" at line ").map_or(said.as_str(), |(what, _)| what);
+    let what = said
+        .split_once(" at line ")
+        .map_or(said.as_str(), |(what, _)| what);
     format!("{what} (column {})", error.column())
 }
 
 fn read_post(text: &str) -> Result<Post, String> {
-    let bare = || Post { received_at: None, source: Name::new("mist"), body: text.trim().to_owned().into() };
+    let bare = || Post {
+        received_at: None,
+        source: Name::new("mist"),
+        body: text.trim().to_owned().into(),
+    };
     let is_object = text.trim_start().starts_with('{');
     if !is_object {
         serde_json::from_str::<serde::de::IgnoredAny>(text).map_err(not_json)?;
         return Ok(bare());
     }
     let line: Line<'_> = serde_json::from_str(text).map_err(not_json)?;
-    let Some(body) = line.body else { return Ok(bare()) };
+    let Some(body) = line.body else {
+        return Ok(bare());
+    };
     let received_at = match line.received_at {
         None => None,
-        Some(text) => Some(
-            Timestamp::parse_rfc3339(&text)
-                .ok_or_else(|| format!("`received_at` is `{text}`, not a time like 2026-01-05T12:00:00Z"))?,
-        ),
+        Some(text) => Some(Timestamp::parse_rfc3339(&text).ok_or_else(|| {
+            format!("`received_at` is `{text}`, not a time like 2026-01-05T12:00:00Z")
+        })?),
     };
     Ok(Post {
         received_at,
@@ -119,9 +129,13 @@ impl Post {
     /// Why nothing is to be judged in it, where that is so.
     #[must_use]
     pub fn empty(&self) -> Option<&'static str> {
-        let whole = count_events(&self.body) > 0 && matches!(envelope::check(&self.body), Ok(Some(_)));
-        let parsed =
-            if whole { Vec::new() } else { crate::source::parse(&self.source, Seq(1), Timestamp::MAX, &self.body) };
+        let whole =
+            count_events(&self.body) > 0 && matches!(envelope::check(&self.body), Ok(Some(_)));
+        let parsed = if whole {
+            Vec::new()
+        } else {
+            crate::source::parse(&self.source, Seq(1), Timestamp::MAX, &self.body)
+        };
         parsed.iter().find_map(|parsed| match parsed {
             Parsed::Malformed { why, .. } => Some(*why),
             Parsed::Event(_) => None,
@@ -140,8 +154,8 @@ impl Post {
     }
 }
 
-/// Journal entries as what was heard: posts with the wall time they were received at, and the silences people made
-/// meanwhile. Those that were in force at the beginning come first.
+/// Journal entries as what was heard: posts with the wall time they were received at, and the
+/// silences people made meanwhile. Those that were in force at the beginning come first.
 #[derive(Debug)]
 pub struct Stored {
     from: Option<Timestamp>,
@@ -153,7 +167,11 @@ impl Stored {
     /// From this wall time on; `None`: all of it.
     #[must_use]
     pub fn since(from: Option<Timestamp>) -> Self {
-        Self { from, offset_ms: 0, in_force: Vec::new() }
+        Self {
+            from,
+            offset_ms: 0,
+            in_force: Vec::new(),
+        }
     }
 
     /// Takes the next entry; they come in order, from the first.
@@ -163,17 +181,28 @@ impl Stored {
         if !early && !self.in_force.is_empty() {
             let lasts = |silence: &Silence| !matches!(silence.until, Until::At(end) if end <= at);
             let in_force = self.in_force.drain(..).filter(lasts);
-            in_force.for_each(|silence| each(Heard::Said { at, record: Record::Silence(silence) }));
+            in_force.for_each(|silence| {
+                each(Heard::Said {
+                    at,
+                    record: Record::Silence(silence),
+                })
+            });
         }
         match entry.record {
             Record::Clock { offset_ms } => self.offset_ms = offset_ms,
-            Record::Post { source, body } if !early => each(Heard::Post(Post { received_at: Some(at), source, body })),
+            Record::Post { source, body } if !early => each(Heard::Post(Post {
+                received_at: Some(at),
+                source,
+                body,
+            })),
             Record::Silence(silence) if early => {
                 self.in_force.retain(|known| known.id != silence.id);
                 self.in_force.push(silence);
             }
             Record::Expire { id, .. } if early => self.in_force.retain(|silence| silence.id != id),
-            record @ (Record::Silence(_) | Record::Expire { .. }) => each(Heard::Said { at, record }),
+            record @ (Record::Silence(_) | Record::Expire { .. }) => {
+                each(Heard::Said { at, record })
+            }
             Record::Post { .. } | Record::Tick | Record::Rules(_) => {}
         }
     }
@@ -186,9 +215,14 @@ pub fn write_post(received_at: Timestamp, source: &Name, body: &[u8]) -> Option<
     // A newline inside the body's own white space would end the line.
     let body = body.get().replace(['\n', '\r'], " ");
     let received_at = Value::String(received_at.rfc3339());
-    let source =
-        if source.as_str() == "mist" { String::new() } else { format!(", \"source\": {}", json!(source.as_str())) };
-    Some(format!("{{\"received_at\": {received_at}{source}, \"body\": {body}}}"))
+    let source = if source.as_str() == "mist" {
+        String::new()
+    } else {
+        format!(", \"source\": {}", json!(source.as_str()))
+    };
+    Some(format!(
+        "{{\"received_at\": {received_at}{source}, \"body\": {body}}}"
+    ))
 }
 
 /// Rules judging traffic in virtual time: POSTs in, decisions out.
@@ -203,7 +237,11 @@ impl Refold {
     #[must_use]
     pub fn new(rules: Arc<RuleSet>) -> Self {
         const NEVER: Compile = |_| None; // traffic is judged by the rules given, not by those journaled
-        Self { fold: Fold::new(rules, NEVER), seq: Seq::default(), at: None }
+        Self {
+            fold: Fold::new(rules, NEVER),
+            seq: Seq::default(),
+            at: None,
+        }
     }
 
     /// Folds what was heard next.
@@ -214,7 +252,8 @@ impl Refold {
         }
     }
 
-    /// As [`Refold::hear`], one thing at a time; gives up when more than so many decisions come of the time before it.
+    /// As [`Refold::hear`], one thing at a time; gives up when more than so many decisions come of
+    /// the time before it.
     pub fn hear_within(&mut self, heard: &Heard, most: usize) -> Option<Vec<Decision>> {
         let at = match heard {
             Heard::Post(post) => post.received_at,
@@ -234,14 +273,26 @@ impl Refold {
     /// Folds one POST; time never goes back.
     pub fn post(&mut self, post: &Post) -> Vec<Decision> {
         let received = post.received_at.unwrap_or_else(|| self.newest_event(post));
-        self.apply(received, Record::Post { source: post.source.clone(), body: post.body.clone() })
+        self.apply(
+            received,
+            Record::Post {
+                source: post.source.clone(),
+                body: post.body.clone(),
+            },
+        )
     }
 
     fn apply(&mut self, at: Timestamp, record: Record) -> Vec<Decision> {
         self.seq.0 += 1;
         let at = self.at.map_or(at, |last| last.max(at));
         self.at = Some(at);
-        self.fold.apply(&Journaled { seq: self.seq, at, record }).decisions
+        self.fold
+            .apply(&Journaled {
+                seq: self.seq,
+                at,
+                record,
+            })
+            .decisions
     }
 
     /// Lets time run on: to `until`, or until nothing is pending or waiting.
@@ -252,7 +303,8 @@ impl Refold {
         }
     }
 
-    /// As [`Refold::finish`], to be compared with other rules: where time runs no further, what waits for a digest is told.
+    /// As [`Refold::finish`], to be compared with other rules: where time runs no further, what
+    /// waits for a digest is told.
     pub fn finish_comparing(&mut self, until: Option<Timestamp>) -> Vec<Decision> {
         let mut made = self.finish(until);
         if until.is_none() {
@@ -289,7 +341,10 @@ impl<'t> Replay<'t> {
     /// Begins with an empty state.
     #[must_use]
     pub fn new(rules: Arc<RuleSet>, templates: &'t Templates) -> Self {
-        Self { refold: Refold::new(rules), templates }
+        Self {
+            refold: Refold::new(rules),
+            templates,
+        }
     }
 
     /// Folds what was heard next.

@@ -1,4 +1,5 @@
-//! Runs the `tests:` of rules.yaml: the engine in virtual time, what it said held against what was expected.
+//! Runs the `tests:` of rules.yaml: the engine in virtual time, what it said held against what was
+//! expected.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -46,20 +47,34 @@ pub fn run(
         Ok(course) => course,
         Err(why) => {
             let failure = Some(format!("    {why}\n"));
-            return Outcome { name: case.name.clone(), line: case.line, failure, rules: Vec::new() };
+            return Outcome {
+                name: case.name.clone(),
+                line: case.line,
+                failure,
+                rules: Vec::new(),
+            };
         }
     };
     let start = course.start;
     let said = messages(course.decisions.clone(), templates);
-    let mut spoke: Vec<String> = said.iter().map(|message| message.about.rule.clone()).collect();
+    let mut spoke: Vec<String> = said
+        .iter()
+        .map(|message| message.about.rule.clone())
+        .collect();
     spoke.sort_unstable();
     spoke.dedup();
     let same = |(e, m): (&Expectation, &Message)| differences(e, m, start).is_empty();
     let matches = said.len() == case.expect.len() && case.expect.iter().zip(&said).all(same);
     let failure = (!matches).then(|| {
-        side_by_side(&case.expect, &said, start) + &how::how_it_came(&case.expect, &said, &course, rules, file)
+        side_by_side(&case.expect, &said, start)
+            + &how::how_it_came(&case.expect, &said, &course, rules, file)
     });
-    Outcome { name: case.name.clone(), line: case.line, failure, rules: spoke }
+    Outcome {
+        name: case.name.clone(),
+        line: case.line,
+        failure,
+        rules: spoke,
+    }
 }
 
 /// What is said in a case, whatever it expects: after how long, by which rule, and why.
@@ -76,9 +91,16 @@ pub fn said(
     let start = course.start;
     let one = |message: Message| {
         let about = message.about;
-        (about.at.since(start), about.rule.clone(), about.reason.word())
+        (
+            about.at.since(start),
+            about.rule.clone(),
+            about.reason.word(),
+        )
     };
-    Ok(messages(course.decisions, templates).into_iter().map(one).collect())
+    Ok(messages(course.decisions, templates)
+        .into_iter()
+        .map(one)
+        .collect())
 }
 
 /// What came of a case.
@@ -92,7 +114,12 @@ struct Course {
 }
 
 /// Lets time run on, one thing at a time.
-fn run_on(fold: &mut Fold, course: &mut Course, until: Timestamp, stop: &dyn Fn() -> bool) -> Result<(), String> {
+fn run_on(
+    fold: &mut Fold,
+    course: &mut Course,
+    until: Timestamp,
+    stop: &dyn Fn() -> bool,
+) -> Result<(), String> {
     while let Some(due) = fold.next_wakeup().filter(|due| *due <= until) {
         course.decisions.extend(fold.tick(due));
         if course.decisions.len() > MOST_DECISIONS {
@@ -114,7 +141,11 @@ fn fold(case: &TestCase, rules: &Arc<RuleSet>, stop: &dyn Fn() -> bool) -> Resul
     let source = Name::new("mist");
     let start = case.start.unwrap_or(BEGINNING);
     let mut fold = Fold::new(Arc::clone(rules), NEVER);
-    let mut course = Course { start, decisions: fold.tick(start), events: Vec::new() };
+    let mut course = Course {
+        start,
+        decisions: fold.tick(start),
+        events: Vec::new(),
+    };
     let mut events: Vec<_> = case.events.iter().collect();
     events.sort_by_key(|event| event.at);
     for (index, event) in events.into_iter().enumerate() {
@@ -136,14 +167,21 @@ fn fold(case: &TestCase, rules: &Arc<RuleSet>, stop: &dyn Fn() -> bool) -> Resul
             TestInput::Silence(silence) => Record::Silence(Silence {
                 id: silence.id.clone(),
                 matches: silence.matches.clone(),
-                until: silence.lasts.map_or(Until::Resolved, |lasts| Until::At(at + lasts)),
+                until: silence
+                    .lasts
+                    .map_or(Until::Resolved, |lasts| Until::At(at + lasts)),
                 author: silence.author.clone(),
                 comment: silence.comment.clone(),
                 created: at,
             }),
-            TestInput::Expire(id) => Record::Expire { id: id.clone(), author: String::new() },
+            TestInput::Expire(id) => Record::Expire {
+                id: id.clone(),
+                author: String::new(),
+            },
         };
-        course.decisions.extend(fold.apply(&Journaled { seq, at, record }).decisions);
+        course
+            .decisions
+            .extend(fold.apply(&Journaled { seq, at, record }).decisions);
     }
     match case.until {
         Some(until) => run_on(&mut fold, &mut course, start + until, stop)?,
@@ -162,31 +200,76 @@ fn differences(expected: &Expectation, message: &Message, start: Timestamp) -> V
         }
     };
     let at = about.at.since(start);
-    differ("at", expected.at.is_none_or(|wanted| wanted == at), offset(at));
-    differ("rule", expected.rule.as_ref().is_none_or(|wanted| *wanted == about.rule), about.rule.clone());
+    differ(
+        "at",
+        expected.at.is_none_or(|wanted| wanted == at),
+        offset(at),
+    );
+    differ(
+        "rule",
+        expected
+            .rule
+            .as_ref()
+            .is_none_or(|wanted| *wanted == about.rule),
+        about.rule.clone(),
+    );
     differ(
         "reason",
-        expected.reason.as_ref().is_none_or(|wanted| wanted == about.reason.word()),
+        expected
+            .reason
+            .as_ref()
+            .is_none_or(|wanted| wanted == about.reason.word()),
         about.reason.to_string(),
     );
-    differ("severity", expected.severity.is_none_or(|wanted| wanted == about.severity), about.severity.to_string());
+    differ(
+        "severity",
+        expected
+            .severity
+            .is_none_or(|wanted| wanted == about.severity),
+        about.severity.to_string(),
+    );
     let to = names(&about.to);
     let same_names = |wanted: &Vec<String>| {
         let mut wanted: Vec<&str> = wanted.iter().map(String::as_str).collect();
         wanted.sort_unstable();
         wanted == to
     };
-    differ("notify", expected.notify.as_ref().is_none_or(same_names), format!("[{}]", to.join(", ")));
+    differ(
+        "notify",
+        expected.notify.as_ref().is_none_or(same_names),
+        format!("[{}]", to.join(", ")),
+    );
     let (title, text) = (markup::plain(&message.title), markup::plain(&message.text));
-    differ("title", expected.title.as_ref().is_none_or(|wanted| *wanted == title), format!("{title:?}"));
-    differ("text", expected.text.as_ref().is_none_or(|wanted| *wanted == text), format!("{text:?}"));
+    differ(
+        "title",
+        expected
+            .title
+            .as_ref()
+            .is_none_or(|wanted| *wanted == title),
+        format!("{title:?}"),
+    );
+    differ(
+        "text",
+        expected.text.as_ref().is_none_or(|wanted| *wanted == text),
+        format!("{text:?}"),
+    );
     differ(
         "incident",
-        expected.incident.as_ref().is_none_or(|wanted| *wanted == about.incident),
+        expected
+            .incident
+            .as_ref()
+            .is_none_or(|wanted| *wanted == about.incident),
         about.incident.clone(),
     );
     let said = format!("{title}\n{text}");
-    differ("contains", expected.contains.as_ref().is_none_or(|part| said.contains(part.as_str())), format!("{said:?}"));
+    differ(
+        "contains",
+        expected
+            .contains
+            .as_ref()
+            .is_none_or(|part| said.contains(part.as_str())),
+        format!("{said:?}"),
+    );
     found
 }
 
@@ -210,11 +293,18 @@ fn side_by_side(expected: &[Expectation], said: &[Message], start: Timestamp) ->
             (None, _) => "UNEXPECTED".to_owned(),
         };
         let _ = writeln!(text, "    {}. {verdict}", index + 1);
-        let _ = writeln!(text, "       expected  {}", wanted.map_or_else(|| "nothing".to_owned(), describe_expected));
+        let _ = writeln!(
+            text,
+            "       expected  {}",
+            wanted.map_or_else(|| "nothing".to_owned(), describe_expected)
+        );
         let _ = writeln!(
             text,
             "       actual    {}",
-            actual.map_or_else(|| "nothing".to_owned(), |message| describe_message(message, start))
+            actual.map_or_else(
+                || "nothing".to_owned(),
+                |message| describe_message(message, start)
+            )
         );
     }
     text
@@ -224,13 +314,31 @@ fn describe_expected(expected: &Expectation) -> String {
     let keys = [
         expected.at.map(|at| format!("at: {}", offset(at))),
         expected.rule.as_ref().map(|rule| format!("rule: {rule}")),
-        expected.reason.as_ref().map(|reason| format!("reason: {reason}")),
-        expected.severity.as_ref().map(|severity| format!("severity: {severity}")),
-        expected.notify.as_ref().map(|notify| format!("notify: [{}]", notify.join(", "))),
-        expected.contains.as_ref().map(|part| format!("contains: {part:?}")),
-        expected.title.as_ref().map(|title| format!("title: {title:?}")),
+        expected
+            .reason
+            .as_ref()
+            .map(|reason| format!("reason: {reason}")),
+        expected
+            .severity
+            .as_ref()
+            .map(|severity| format!("severity: {severity}")),
+        expected
+            .notify
+            .as_ref()
+            .map(|notify| format!("notify: [{}]", notify.join(", "))),
+        expected
+            .contains
+            .as_ref()
+            .map(|part| format!("contains: {part:?}")),
+        expected
+            .title
+            .as_ref()
+            .map(|title| format!("title: {title:?}")),
         expected.text.as_ref().map(|text| format!("text: {text:?}")),
-        expected.incident.as_ref().map(|incident| format!("incident: {incident}")),
+        expected
+            .incident
+            .as_ref()
+            .map(|incident| format!("incident: {incident}")),
     ];
     keys.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
@@ -251,8 +359,21 @@ fn describe_message(message: &Message, start: Timestamp) -> String {
 /// A point of virtual time as the file spells it: `3m10s`.
 fn offset(at: Duration) -> String {
     let (ms, s) = (at.subsec_millis(), at.as_secs());
-    let parts =
-        [(s / 86_400, "d"), (s % 86_400 / 3_600, "h"), (s % 3_600 / 60, "m"), (s % 60, "s"), (u64::from(ms), "ms")];
-    let text: String = parts.iter().filter(|(n, _)| *n > 0).map(|(n, unit)| format!("{n}{unit}")).collect();
-    if text.is_empty() { "0s".to_owned() } else { text }
+    let parts = [
+        (s / 86_400, "d"),
+        (s % 86_400 / 3_600, "h"),
+        (s % 3_600 / 60, "m"),
+        (s % 60, "s"),
+        (u64::from(ms), "ms"),
+    ];
+    let text: String = parts
+        .iter()
+        .filter(|(n, _)| *n > 0)
+        .map(|(n, unit)| format!("{n}{unit}"))
+        .collect();
+    if text.is_empty() {
+        "0s".to_owned()
+    } else {
+        text
+    }
 }

@@ -1,7 +1,8 @@
-//! Which rules make the noise, and for each a change that would help: tried on the traffic itself, with what it costs.
+//! Which rules make the noise, and for each a change that would help: tried on the traffic itself,
+//! with what it costs.
 //!
-//! Every number is measured: the traffic is folded again under the changed rules and compared with what was told. Pure:
-//! traffic and rules in, suggestions out; `cli` writes them into rules.yaml.
+//! Every number is measured: the traffic is folded again under the changed rules and compared with
+//! what was told. Pure: traffic and rules in, suggestions out; `cli` writes them into rules.yaml.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -49,17 +50,31 @@ impl Traffic {
         let later = |at: Timestamp| last.map_or(at, |last| last.max(at));
         let post = match heard {
             Heard::Post(post) => post,
-            Heard::Said { at, record } => return self.heard.push((later(*at), Read::Said(record.clone()))),
+            Heard::Said { at, record } => {
+                return self.heard.push((later(*at), Read::Said(record.clone())));
+            }
         };
         let parse = |at| {
-            source::parse(&post.source, self.seq, at, &post.body).into_iter().filter_map(|parsed| match parsed {
-                Parsed::Event(event) => Some(event),
-                Parsed::Malformed { .. } => None,
-            })
+            source::parse(&post.source, self.seq, at, &post.body)
+                .into_iter()
+                .filter_map(|parsed| match parsed {
+                    Parsed::Event(event) => Some(event),
+                    Parsed::Malformed { .. } => None,
+                })
         };
         // A bare body is received at its newest event.
-        let newest = || parse(Timestamp::MAX).filter(|event| event.own_time).map(|event| event.time).max();
-        let at = later(post.received_at.or_else(newest).or(last).unwrap_or(Timestamp::EPOCH));
+        let newest = || {
+            parse(Timestamp::MAX)
+                .filter(|event| event.own_time)
+                .map(|event| event.time)
+                .max()
+        };
+        let at = later(
+            post.received_at
+                .or_else(newest)
+                .or(last)
+                .unwrap_or(Timestamp::EPOCH),
+        );
         let events: Vec<_> = parse(at).map(|event| (at, Read::Event(event))).collect();
         self.heard.extend(events);
     }
@@ -67,7 +82,10 @@ impl Traffic {
     /// When the first and the last of it came.
     #[must_use]
     pub fn span(&self) -> Option<(Timestamp, Timestamp)> {
-        self.heard.first().zip(self.heard.last()).map(|((first, _), (last, _))| (*first, *last))
+        self.heard
+            .first()
+            .zip(self.heard.last())
+            .map(|((first, _), (last, _))| (*first, *last))
     }
 
     /// What these rules say of it, without raw events.
@@ -77,13 +95,21 @@ impl Traffic {
         let mut fold = Fold::new(Arc::clone(rules), NEVER);
         let mut said = Vec::new();
         let mut hear = |decisions| {
-            said.extend(notifications(decisions).map(|n| Notification { event: serde_json::Value::Null, ..n }));
+            said.extend(notifications(decisions).map(|n| Notification {
+                event: serde_json::Value::Null,
+                ..n
+            }));
         };
         for (at, read) in &self.heard {
             hear(match read {
                 Read::Event(event) => fold.handle_event(*at, Arc::clone(event)),
                 Read::Said(record) => {
-                    fold.apply(&Journaled { seq: self.seq, at: *at, record: record.clone() }).decisions
+                    fold.apply(&Journaled {
+                        seq: self.seq,
+                        at: *at,
+                        record: record.clone(),
+                    })
+                    .decisions
                 }
             });
         }
@@ -121,7 +147,8 @@ pub struct Suggestion {
 pub struct Noise {
     /// Its name.
     pub rule: String,
-    /// The line it begins on; `None` of a digest or a maintenance, whose messages are not a rule's.
+    /// The line it begins on; `None` of a digest or a maintenance, whose messages are not a
+    /// rule's.
     pub line: Option<u64>,
     /// Its messages, one per destination.
     pub messages: u64,
@@ -142,16 +169,40 @@ pub struct Tuning {
     pub helpless: Vec<(String, u64)>,
 }
 
-/// Looks for changes that make these rules say less of this traffic and miss nothing. `usable` says whether a change can
-/// be made at all.
+/// Looks for changes that make these rules say less of this traffic and miss nothing. `usable` says
+/// whether a change can be made at all.
 #[must_use]
-pub fn tune(rules: &Arc<RuleSet>, traffic: &Traffic, usable: impl Fn(&str, &Change) -> bool) -> Tuning {
+pub fn tune(
+    rules: &Arc<RuleSet>,
+    traffic: &Traffic,
+    usable: impl Fn(&str, &Change) -> bool,
+) -> Tuning {
     let base = traffic.fold(rules);
-    let mut tuning = Tuning { messages: diff::count(&base), ..Tuning::default() };
-    tuning.rules = diff::diff(&base, &[]).rules.iter().map(|rule| noise(rules, &base, rule)).collect();
-    let noisy: Vec<_> = tuning.rules.iter().filter(|noise| noise.messages >= NOISY).take(RULES).cloned().collect();
-    for Noise { rule: name, messages, .. } in noisy {
-        let Some(rule) = rules.rules().iter().find(|rule| *rule.name == *name) else { continue };
+    let mut tuning = Tuning {
+        messages: diff::count(&base),
+        ..Tuning::default()
+    };
+    tuning.rules = diff::diff(&base, &[])
+        .rules
+        .iter()
+        .map(|rule| noise(rules, &base, rule))
+        .collect();
+    let noisy: Vec<_> = tuning
+        .rules
+        .iter()
+        .filter(|noise| noise.messages >= NOISY)
+        .take(RULES)
+        .cloned()
+        .collect();
+    for Noise {
+        rule: name,
+        messages,
+        ..
+    } in noisy
+    {
+        let Some(rule) = rules.rules().iter().find(|rule| *rule.name == *name) else {
+            continue;
+        };
         let own: Vec<Notification> = base.iter().filter(|n| n.rule == name).cloned().collect();
         let measured: Vec<Suggestion> = candidates::changes(rule, &own, rules)
             .into_iter()
@@ -163,7 +214,9 @@ pub fn tune(rules: &Arc<RuleSet>, traffic: &Traffic, usable: impl Fn(&str, &Chan
             None => tuning.helpless.push((name, messages)),
         }
     }
-    tuning.suggestions.sort_by_key(|suggestion| std::cmp::Reverse(suggestion.saved));
+    tuning
+        .suggestions
+        .sort_by_key(|suggestion| std::cmp::Reverse(suggestion.saved));
     tuning
 }
 
@@ -177,8 +230,17 @@ fn noise(rules: &RuleSet, base: &[Notification], rule: &diff::RuleMessages) -> N
     }
     let mut talkers: Vec<(String, u64)> = talkers.into_iter().collect();
     talkers.sort_by_key(|(_, messages)| std::cmp::Reverse(*messages));
-    let line = rules.rules().iter().find(|r| *r.name == *rule.rule).map(|r| r.line);
-    Noise { rule: rule.rule.clone(), line, messages: rule.before, talkers }
+    let line = rules
+        .rules()
+        .iter()
+        .find(|r| *r.name == *rule.rule)
+        .map(|r| r.line);
+    Noise {
+        rule: rule.rule.clone(),
+        line,
+        messages: rule.before,
+        talkers,
+    }
 }
 
 fn measure(
@@ -191,21 +253,40 @@ fn measure(
 ) -> Suggestion {
     let changed = Arc::new(rules.changed(name, |rule| change.apply(rule)));
     let after = traffic.fold(&changed);
-    let Diff { before, after: now, missed, later, .. } = diff::diff(base, &after);
+    let Diff {
+        before,
+        after: now,
+        missed,
+        later,
+        ..
+    } = diff::diff(base, &after);
     let mut first: HashMap<(String, String), Timestamp> = HashMap::new();
     for told in diff::told(&after) {
         first.entry(thing(&told)).or_insert(told.at); // they come in order
     }
-    let repeats = |missed: &Told| first.get(&thing(missed)).is_some_and(|first| *first <= missed.at);
+    let repeats = |missed: &Told| {
+        first
+            .get(&thing(missed))
+            .is_some_and(|first| *first <= missed.at)
+    };
     let counts = matches!(change, Change::Cooldown(_));
-    let (quiet, lost) = missed.into_iter().partition(|missed| is_blip(missed) || (counts && repeats(missed)));
+    let (quiet, lost) = missed
+        .into_iter()
+        .partition(|missed| is_blip(missed) || (counts && repeats(missed)));
     Suggestion {
         rule: name.to_owned(),
         change,
         before: messages,
         saved: before.saturating_sub(now),
         told: diff::told(own).len(),
-        told_after: diff::told(&after.iter().filter(|n| n.rule == name).cloned().collect::<Vec<_>>()).len(),
+        told_after: diff::told(
+            &after
+                .iter()
+                .filter(|n| n.rule == name)
+                .cloned()
+                .collect::<Vec<_>>(),
+        )
+        .len(),
         quiet,
         lost,
         later: later.iter().map(diff::Moved::by).collect(),
@@ -219,19 +300,36 @@ fn thing(told: &Told) -> (String, String) {
 
 /// Over by itself before anybody could have done something.
 fn is_blip(told: &Told) -> bool {
-    told.subject.ends_at.zip(told.subject.starts_at).is_some_and(|(end, start)| end.since(start) <= BLIP)
+    told.subject
+        .ends_at
+        .zip(told.subject.starts_at)
+        .is_some_and(|(end, start)| end.since(start) <= BLIP)
 }
 
-/// The change that saves nearly as much as the best and costs least. One that loses something only where no other helps,
-/// and only when it saves most of the messages and the rule still says something.
+/// The change that saves nearly as much as the best and costs least. One that loses something only
+/// where no other helps, and only when it saves most of the messages and the rule still says
+/// something.
 fn best(measured: Vec<Suggestion>, messages: u64) -> Option<Suggestion> {
-    let (harmless, mut lossy): (Vec<_>, Vec<_>) = measured.into_iter().partition(|s| s.lost.is_empty());
+    let (harmless, mut lossy): (Vec<_>, Vec<_>) =
+        measured.into_iter().partition(|s| s.lost.is_empty());
     lossy.retain(|suggestion| suggestion.told_after > 0);
     let pick = |list: Vec<Suggestion>, share: u64| {
-        let list: Vec<Suggestion> = list.into_iter().filter(|s| s.saved * 100 >= messages * share).collect();
+        let list: Vec<Suggestion> = list
+            .into_iter()
+            .filter(|s| s.saved * 100 >= messages * share)
+            .collect();
         let most = list.iter().map(|s| s.saved).max()?;
-        let cost = |s: &Suggestion| (s.lost.len(), s.change.cost(), s.later.iter().sum::<Duration>(), s.quiet.len());
-        list.into_iter().filter(|s| s.saved * 100 >= most * 95).min_by_key(cost)
+        let cost = |s: &Suggestion| {
+            (
+                s.lost.len(),
+                s.change.cost(),
+                s.later.iter().sum::<Duration>(),
+                s.quiet.len(),
+            )
+        };
+        list.into_iter()
+            .filter(|s| s.saved * 100 >= most * 95)
+            .min_by_key(cost)
     };
     pick(harmless, 30).or_else(|| pick(lossy, 60))
 }

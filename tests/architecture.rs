@@ -1,8 +1,9 @@
 //! The floors of ARCHITECTURE.md, held by a test: a module uses only floors below its own.
 //!
-//! Reads every file under `src/`, takes out comments and literals, and collects the top-level modules each file names
-//! (`crate::x`, `crate::{x, y}`, and `super::x` where `super` is the crate's root). Unit tests inside `src/` count too: a
-//! test that needs a floor above belongs in `tests/`.
+//! Reads every file under `src/`, takes out comments and literals, and collects the top-level
+//! modules each file names (`crate::x`, `crate::{x, y}`, and `super::x` where `super` is the
+//! crate's root). Unit tests inside `src/` count too: a test that needs a floor above belongs in
+//! `tests/`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -11,9 +12,29 @@ use std::path::{Path, PathBuf};
 /// Every top-level module and its floor. A new module needs a line here.
 const FLOORS: &[(u8, &[&str])] = &[
     (0, &["model"]),
-    (1, &["clock", "rules", "render", "pacing", "metrics", "links", "password", "notify"]),
+    (
+        1,
+        &[
+            "clock", "rules", "render", "pacing", "metrics", "links", "password", "notify",
+        ],
+    ),
     (2, &["engine", "source", "destination", "store", "simulate"]),
-    (3, &["config", "fold", "history", "processor", "dispatcher", "replay", "diff", "tune", "explain", "trial", "web"]),
+    (
+        3,
+        &[
+            "config",
+            "fold",
+            "history",
+            "processor",
+            "dispatcher",
+            "replay",
+            "diff",
+            "tune",
+            "explain",
+            "trial",
+            "web",
+        ],
+    ),
     (4, &["app"]),
     (5, &["cli"]),
 ];
@@ -40,7 +61,8 @@ const NEIGHBOURS: &[(&str, &str)] = &[
     ("web", "dispatcher"),    // /readyz shows the state of destinations
 ];
 
-/// The only modules that may know the settings file. The rest take what was resolved from it as plain values.
+/// The only modules that may know the settings file. The rest take what was resolved from it as
+/// plain values.
 const KNOW_CONFIG: &[&str] = &["config", "trial", "app", "cli"];
 
 /// One file's look at a module.
@@ -52,7 +74,10 @@ struct Look {
 }
 
 fn floor(module: &str) -> Option<u8> {
-    FLOORS.iter().find(|(_, modules)| modules.contains(&module)).map(|(floor, _)| *floor)
+    FLOORS
+        .iter()
+        .find(|(_, modules)| modules.contains(&module))
+        .map(|(floor, _)| *floor)
 }
 
 /// Why this look is not allowed; `None` when it is.
@@ -62,16 +87,23 @@ fn objection(Look { file, from, to }: &Look) -> Option<String> {
     }
     let (Some(above), Some(below)) = (floor(from), floor(to)) else {
         let stranger = if floor(from).is_none() { from } else { to };
-        return Some(format!("src/{file}: module `{stranger}` has no floor: give it one in tests/architecture.rs"));
+        return Some(format!(
+            "src/{file}: module `{stranger}` has no floor: give it one in tests/architecture.rs"
+        ));
     };
     if to == "config" && !KNOW_CONFIG.contains(&from.as_str()) {
-        return Some(format!("src/{file}: `{from}` uses `config`; only {} may", KNOW_CONFIG.join(", ")));
+        return Some(format!(
+            "src/{file}: `{from}` uses `config`; only {} may",
+            KNOW_CONFIG.join(", ")
+        ));
     }
     let neighbours = above == below && NEIGHBOURS.contains(&(from.as_str(), to.as_str()));
     if below < above || neighbours {
         return None;
     }
-    Some(format!("src/{file}: `{from}` (floor {above}) uses `{to}` (floor {below})"))
+    Some(format!(
+        "src/{file}: `{from}` (floor {above}) uses `{to}` (floor {below})"
+    ))
 }
 
 /// The modules a file names. `file` is its path below `src/`, with `/`.
@@ -81,9 +113,15 @@ fn looks(file: &str, text: &str) -> BTreeSet<Look> {
     let mut found = BTreeSet::new();
     for start in 0..words.len() {
         let rest = words.get(start..).unwrap_or_default();
-        let Some(named) = after_root(file, rest) else { continue };
+        let Some(named) = after_root(file, rest) else {
+            continue;
+        };
         for to in firsts(named) {
-            found.insert(Look { file: file.to_owned(), from: from.to_owned(), to });
+            found.insert(Look {
+                file: file.to_owned(),
+                from: from.to_owned(),
+                to,
+            });
         }
     }
     found
@@ -95,17 +133,25 @@ fn after_root<'a, 'w>(file: &str, words: &'a [&'w str]) -> Option<&'a [&'w str]>
         return Some(rest);
     }
     // `super` once per level; a file at the top of its module is one level below the root.
-    let inner = file.strip_suffix("/mod.rs").or_else(|| file.strip_suffix(".rs")).unwrap_or(file);
+    let inner = file
+        .strip_suffix("/mod.rs")
+        .or_else(|| file.strip_suffix(".rs"))
+        .unwrap_or(file);
     let mut rest = words;
     for _ in inner.split('/') {
-        let ["super", "::", further @ ..] = rest else { return None };
+        let ["super", "::", further @ ..] = rest else {
+            return None;
+        };
         rest = further;
     }
     // Inside an inline module this is one level off: then it names no module of ours.
-    rest.first().is_some_and(|word| *word == "{" || floor(word).is_some()).then_some(rest)
+    rest.first()
+        .is_some_and(|word| *word == "{" || floor(word).is_some())
+        .then_some(rest)
 }
 
-/// The first name of a path, or of each path of a `{group}`; constants and types of the root are not modules.
+/// The first name of a path, or of each path of a `{group}`; constants and types of the root are
+/// not modules.
 fn firsts(words: &[&str]) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     let mut depth = 0_usize;
@@ -141,7 +187,8 @@ fn words(text: &str) -> Vec<&str> {
         let length = if let Some(skip) = silent(rest) {
             skip
         } else if first.is_alphanumeric() || first == '_' {
-            rest.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(rest.len())
+            rest.find(|c: char| !c.is_alphanumeric() && c != '_')
+                .unwrap_or(rest.len())
         } else if rest.starts_with("::") {
             2
         } else {
@@ -159,7 +206,9 @@ fn words(text: &str) -> Vec<&str> {
 /// How long the comment or literal is that begins here, if one does.
 fn silent(text: &str) -> Option<usize> {
     let until = |from: usize, end: &str| {
-        text.get(from..).and_then(|rest| rest.find(end)).map_or(text.len(), |at| from + at + end.len())
+        text.get(from..)
+            .and_then(|rest| rest.find(end))
+            .map_or(text.len(), |at| from + at + end.len())
     };
     if text.starts_with("//") {
         return Some(text.find('\n').unwrap_or(text.len()));
@@ -181,11 +230,14 @@ fn silent(text: &str) -> Option<usize> {
         if !escaped && c == quote {
             return Some(at + 1);
         }
-        // A lifetime, not a character: `'a,` `'static>`. A character is closed after one sign, or after an escape.
+        // A lifetime, not a character: `'a,` `'static>`. A character is closed after one sign, or
+        // after an escape.
         if quote == '\''
             && !escaped
             && c != '\\'
-            && !text.get(at + c.len_utf8()..).is_some_and(|rest| rest.starts_with('\''))
+            && !text
+                .get(at + c.len_utf8()..)
+                .is_some_and(|rest| rest.starts_with('\''))
         {
             return None;
         }
@@ -208,7 +260,11 @@ fn sources() -> std::io::Result<BTreeMap<String, String>> {
             if path.is_dir() {
                 folders.push(path);
             } else if path.extension().is_some_and(|extension| extension == "rs") {
-                let file = path.strip_prefix(&root).unwrap_or(&path).to_string_lossy().replace('\\', "/");
+                let file = path
+                    .strip_prefix(&root)
+                    .unwrap_or(&path)
+                    .to_string_lossy()
+                    .replace('\\', "/");
                 found.insert(file, std::fs::read_to_string(&path)?);
             }
         }
@@ -219,20 +275,43 @@ fn sources() -> std::io::Result<BTreeMap<String, String>> {
 #[test]
 fn a_module_uses_only_floors_below_its_own() {
     let sources = sources().expect("src/ can be read");
-    let inside: Vec<_> = sources.iter().filter(|(file, _)| !matches!(file.as_str(), "lib.rs" | "main.rs")).collect();
-    let modules: BTreeSet<_> = inside.iter().filter_map(|(file, _)| file.split(['/', '.']).next()).collect();
-    let looks: BTreeSet<_> = inside.iter().flat_map(|(file, text)| looks(file, text)).collect();
+    let inside: Vec<_> = sources
+        .iter()
+        .filter(|(file, _)| !matches!(file.as_str(), "lib.rs" | "main.rs"))
+        .collect();
+    let modules: BTreeSet<_> = inside
+        .iter()
+        .filter_map(|(file, _)| file.split(['/', '.']).next())
+        .collect();
+    let looks: BTreeSet<_> = inside
+        .iter()
+        .flat_map(|(file, text)| looks(file, text))
+        .collect();
 
-    let homeless: Vec<_> = modules.iter().filter(|module| floor(module).is_none()).collect();
-    assert!(homeless.is_empty(), "modules without a floor in tests/architecture.rs: {homeless:?}");
+    let homeless: Vec<_> = modules
+        .iter()
+        .filter(|module| floor(module).is_none())
+        .collect();
+    assert!(
+        homeless.is_empty(),
+        "modules without a floor in tests/architecture.rs: {homeless:?}"
+    );
     let objections: Vec<_> = looks.iter().filter_map(objection).collect();
     assert!(objections.is_empty(), "\n{}\n", objections.join("\n"));
 
     // Seen enough to mean something.
     assert!(modules.len() >= 12, "only {modules:?}");
     assert!(looks.len() >= 60, "only {} looks", looks.len());
-    for (from, to) in [("engine", "rules"), ("processor", "store"), ("cli", "config"), ("fold", "source")] {
-        assert!(looks.iter().any(|look| look.from == from && look.to == to), "`{from}` no longer uses `{to}`?");
+    for (from, to) in [
+        ("engine", "rules"),
+        ("processor", "store"),
+        ("cli", "config"),
+        ("fold", "source"),
+    ] {
+        assert!(
+            looks.iter().any(|look| look.from == from && look.to == to),
+            "`{from}` no longer uses `{to}`?"
+        );
     }
 }
 
@@ -240,14 +319,21 @@ fn a_module_uses_only_floors_below_its_own() {
 fn the_binary_knows_only_the_command_line() {
     let sources = sources().expect("src/ can be read");
     let words = words(&sources["main.rs"]).join(" ");
-    let named: BTreeSet<_> =
-        words.match_indices("foghorn :: ").map(|(at, found)| words[at + found.len()..].split(' ').next()).collect();
+    let named: BTreeSet<_> = words
+        .match_indices("foghorn :: ")
+        .map(|(at, found)| words[at + found.len()..].split(' ').next())
+        .collect();
     assert_eq!(named, BTreeSet::from([Some("cli")]));
 }
 
 #[test]
 fn planted_faults_are_found() {
-    let objections = |file: &str, text: &str| looks(file, text).iter().filter_map(objection).collect::<Vec<_>>();
+    let objections = |file: &str, text: &str| {
+        looks(file, text)
+            .iter()
+            .filter_map(objection)
+            .collect::<Vec<_>>()
+    };
     // upward, in each way of writing it
     for text in [
         "use crate::web::State;",
@@ -264,11 +350,23 @@ fn planted_faults_are_found() {
             "{text}"
         );
     }
-    assert_eq!(objections("engine/judge.rs", "use super::super::web;").len(), 1);
-    assert_eq!(objections("engine/mod.rs", "use super::{model, web};").len(), 1);
+    assert_eq!(
+        objections("engine/judge.rs", "use super::super::web;").len(),
+        1
+    );
+    assert_eq!(
+        objections("engine/mod.rs", "use super::{model, web};").len(),
+        1
+    );
     // sideways
-    assert_eq!(objections("source/mist/mod.rs", "use crate::store::Store;").len(), 1);
-    assert_eq!(objections("fold.rs", "use crate::processor::Processor;").len(), 1);
+    assert_eq!(
+        objections("source/mist/mod.rs", "use crate::store::Store;").len(),
+        1
+    );
+    assert_eq!(
+        objections("fold.rs", "use crate::processor::Processor;").len(),
+        1
+    );
     // the settings, and a module nobody placed
     assert_eq!(
         objections("dispatcher.rs", "use crate::config::Config;"),
@@ -280,17 +378,41 @@ fn planted_faults_are_found() {
 
 #[test]
 fn what_is_allowed_passes() {
-    let objections = |file: &str, text: &str| looks(file, text).iter().filter_map(objection).collect::<Vec<_>>();
+    let objections = |file: &str, text: &str| {
+        looks(file, text)
+            .iter()
+            .filter_map(objection)
+            .collect::<Vec<_>>()
+    };
     for (file, text) in [
-        ("engine/judge.rs", "use crate::{model::Event, rules::Rule}; use super::window; use super::super::model;"),
-        ("engine/mod.rs", "//! Fed by [`crate::processor`].\n/// See crate::web.\n/* crate::web */ mod judge;"),
-        ("engine/mod.rs", "const A: &str = \"crate::web\"; const B: &str = r##\"use crate::web;\"##;"),
-        ("engine/mod.rs", "const A: &str = r#\"a\" crate::web \"b\"#; const B: &str = \"\\\" crate::web\";"),
-        ("engine/mod.rs", "use crate::engine::window; use crate::Root; mod tests { use super::*; use super::judge; }"),
+        (
+            "engine/judge.rs",
+            "use crate::{model::Event, rules::Rule}; use super::window; use super::super::model;",
+        ),
+        (
+            "engine/mod.rs",
+            "//! Fed by [`crate::processor`].\n/// See crate::web.\n/* crate::web */ mod judge;",
+        ),
+        (
+            "engine/mod.rs",
+            "const A: &str = \"crate::web\"; const B: &str = r##\"use crate::web;\"##;",
+        ),
+        (
+            "engine/mod.rs",
+            "const A: &str = r#\"a\" crate::web \"b\"#; const B: &str = \"\\\" crate::web\";",
+        ),
+        (
+            "engine/mod.rs",
+            "use crate::engine::window; use crate::Root; mod tests { use super::*; use super::judge; }",
+        ),
         ("processor.rs", "use crate::fold::Fold;"),
         ("app.rs", "use crate::{clock, config, store, web};"),
     ] {
-        assert_eq!(objections(file, text), Vec::<String>::new(), "{file}: {text}");
+        assert_eq!(
+            objections(file, text),
+            Vec::<String>::new(),
+            "{file}: {text}"
+        );
     }
 }
 
@@ -298,26 +420,49 @@ fn what_is_allowed_passes() {
 fn security_md_names_tests_that_exist() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut files = Vec::new();
-    ["src", "tests"].iter().for_each(|folder| gather(&root.join(folder), &mut files));
-    let code: String = files.iter().map(|file| fs::read_to_string(file).unwrap()).collect();
+    ["src", "tests"]
+        .iter()
+        .for_each(|folder| gather(&root.join(folder), &mut files));
+    let code: String = files
+        .iter()
+        .map(|file| fs::read_to_string(file).unwrap())
+        .collect();
     let text = fs::read_to_string(root.join("SECURITY.md")).unwrap();
-    let named: Vec<&str> = text.split('`').skip(1).step_by(2).filter_map(|word| word.strip_prefix("test:")).collect();
+    let named: Vec<&str> = text
+        .split('`')
+        .skip(1)
+        .step_by(2)
+        .filter_map(|word| word.strip_prefix("test:"))
+        .collect();
     assert!(named.len() > 40, "only {} tests are named", named.len());
-    let rows = text.lines().filter(|line| line.starts_with("| ") && line.matches(" | ").count() == 2);
-    let held = rows.filter(|row| !row.starts_with("| threat")).inspect(|row| assert!(row.contains("`test:"), "{row}"));
+    let rows = text
+        .lines()
+        .filter(|line| line.starts_with("| ") && line.matches(" | ").count() == 2);
+    let held = rows
+        .filter(|row| !row.starts_with("| threat"))
+        .inspect(|row| assert!(row.contains("`test:"), "{row}"));
     assert!(held.count() > 20, "the tables are not read");
     for name in named.into_iter().filter(|name| *name != "name") {
-        let exists = code.contains(&format!("fn {name}(")) || code.contains(&format!("describe(\"{name}\""));
+        let exists =
+            code.contains(&format!("fn {name}(")) || code.contains(&format!("describe(\"{name}\""));
         assert!(exists, "SECURITY.md names `{name}`: there is no such test");
     }
 }
 
 /// Adds every file of Rust and of the page's tests below a folder.
 fn gather(folder: &Path, files: &mut Vec<PathBuf>) {
-    for entry in fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()) {
+    for entry in fs::read_dir(folder)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.path())
+    {
         if entry.is_dir() && !entry.ends_with("node_modules") {
             gather(&entry, files);
-        } else if entry.extension().is_some_and(|kind| kind == "rs" || kind == "mjs") {
+        } else if entry
+            .extension()
+            .is_some_and(|kind| kind == "rs" || kind == "mjs")
+        {
             files.push(entry);
         }
     }

@@ -1,5 +1,11 @@
-//! Every file of tests/cases and the shipped rules pass their own `tests:`, run as a user runs them.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+//! Every file of tests/cases and the shipped rules pass their own `tests:`, run as a user runs
+//! them.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
 
 use std::path::{Path, PathBuf};
 
@@ -7,7 +13,12 @@ use assert_cmd::Command;
 
 fn test(config: &Path) -> assert_cmd::assert::Assert {
     let mut command = Command::cargo_bin("foghorn").unwrap();
-    for name in ["SLACK_WEBHOOK_URL", "TEAMS_WEBHOOK_URL", "MIST_WEBHOOK_SECRET", "FOGHORN_CONFIG"] {
+    for name in [
+        "SLACK_WEBHOOK_URL",
+        "TEAMS_WEBHOOK_URL",
+        "MIST_WEBHOOK_SECRET",
+        "FOGHORN_CONFIG",
+    ] {
         command.env_remove(name);
     }
     command.arg("--config").arg(config).arg("test").assert()
@@ -19,13 +30,21 @@ fn root(path: &str) -> PathBuf {
 
 #[test]
 fn every_case_passes() {
-    let mut files: Vec<PathBuf> = std::fs::read_dir(root("tests/cases")).unwrap().map(|f| f.unwrap().path()).collect();
+    let mut files: Vec<PathBuf> = std::fs::read_dir(root("tests/cases"))
+        .unwrap()
+        .map(|f| f.unwrap().path())
+        .collect();
     files.retain(|file| file.extension().is_some_and(|e| e == "yaml"));
     assert!(files.len() >= 9, "where are the cases? {files:?}");
     for file in files {
         let run = test(&file);
         let output = run.get_output();
-        assert!(output.status.success(), "{}:\n{}", file.display(), String::from_utf8_lossy(&output.stdout));
+        assert!(
+            output.status.success(),
+            "{}:\n{}",
+            file.display(),
+            String::from_utf8_lossy(&output.stdout)
+        );
     }
 }
 
@@ -38,9 +57,14 @@ fn the_shipped_rules_keep_their_promises() {
 fn every_shipped_rule_speaks_in_a_test() {
     let text = std::fs::read_to_string(root("rules.yaml")).unwrap();
     let (rules, tests) = text.split_once("\ntests:").unwrap();
-    for name in rules.lines().filter_map(|line| line.strip_prefix("  - name: ")) {
+    for name in rules
+        .lines()
+        .filter_map(|line| line.strip_prefix("  - name: "))
+    {
         let name = name.trim_matches('"');
-        let said = [format!("rule: {name},"), format!("rule: \"{name}\",")].iter().any(|rule| tests.contains(rule));
+        let said = [format!("rule: {name},"), format!("rule: \"{name}\",")]
+            .iter()
+            .any(|rule| tests.contains(rule));
         assert!(said, "no test expects a message of the rule {name:?}");
     }
 }

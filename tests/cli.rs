@@ -1,5 +1,10 @@
 //! Commands from outside: exit codes, and what they say.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
 
 use std::path::Path;
 
@@ -8,19 +13,33 @@ use serde_json::Value;
 
 const RULE: &str = "rules:\n  - {name: down, match: {condition: ap_offline}, for: 3m}\n";
 
-/// Runs `foghorn ARGS` in a folder with this rules.yaml: exit code, and what it printed to both outputs.
+/// Runs `foghorn ARGS` in a folder with this rules.yaml: exit code, and what it printed to both
+/// outputs.
 fn run(folder: &Path, rules: Option<&str>, args: &[&str], input: &str) -> (i32, String, String) {
     if let Some(rules) = rules {
         std::fs::write(folder.join("rules.yaml"), rules).unwrap();
     }
     let mut command = Command::cargo_bin("foghorn").unwrap();
-    for name in ["SLACK_WEBHOOK_URL", "TEAMS_WEBHOOK_URL", "MIST_WEBHOOK_SECRET", "FOGHORN_CONFIG"] {
+    for name in [
+        "SLACK_WEBHOOK_URL",
+        "TEAMS_WEBHOOK_URL",
+        "MIST_WEBHOOK_SECRET",
+        "FOGHORN_CONFIG",
+    ] {
         command.env_remove(name);
     }
-    let output = command.current_dir(folder).args(args).write_stdin(input).timeout(std::time::Duration::from_secs(30));
+    let output = command
+        .current_dir(folder)
+        .args(args)
+        .write_stdin(input)
+        .timeout(std::time::Duration::from_secs(30));
     let output = output.output().unwrap();
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    (output.status.code().unwrap(), text(&output.stdout), text(&output.stderr))
+    (
+        output.status.code().unwrap(),
+        text(&output.stdout),
+        text(&output.stderr),
+    )
 }
 
 /// The same, in a folder of its own; both outputs as one text.
@@ -34,13 +53,21 @@ fn alone(rules: Option<&str>, args: &[&str]) -> (i32, String) {
 fn with_nothing_configured_the_built_in_rules_are_fine() {
     let (code, said) = alone(None, &["check"]);
     assert_eq!(code, 0, "{said}");
-    assert!(said.contains("no ./rules.yaml here, so the built-in rules apply"), "{said}");
+    assert!(
+        said.contains("no ./rules.yaml here, so the built-in rules apply"),
+        "{said}"
+    );
     assert_eq!(alone(None, &["test"]).0, 0);
 }
 
 #[test]
 fn a_wrong_command_line_exits_2() {
-    for args in [&["bogus"][..], &["replay"], &["replay", "-", "--until", "soon"], &["send-test", "nobody"]] {
+    for args in [
+        &["bogus"][..],
+        &["replay"],
+        &["replay", "-", "--until", "soon"],
+        &["send-test", "nobody"],
+    ] {
         assert_eq!(alone(Some(RULE), args).0, 2, "{args:?}");
     }
 }
@@ -48,28 +75,53 @@ fn a_wrong_command_line_exits_2() {
 #[test]
 fn options_of_serve_are_not_dropped_silently_before_another_command() {
     let (code, said) = alone(Some(RULE), &["--data", "elsewhere", "check"]);
-    assert!(code == 2 && said.contains("write `--data` after the command"), "{code}: {said}");
-    let (code, said) = alone(Some(RULE), &["--data", "/dev/null/no", "serve", "--listen", "127.0.0.1:0"]);
+    assert!(
+        code == 2 && said.contains("write `--data` after the command"),
+        "{code}: {said}"
+    );
+    let (code, said) = alone(
+        Some(RULE),
+        &["--data", "/dev/null/no", "serve", "--listen", "127.0.0.1:0"],
+    );
     assert!(code == 5 && said.contains("/dev/null/no"), "{code}: {said}");
 }
 
 #[test]
 fn one_rule_is_one_rule_and_a_file_without_tests_says_so() {
     let (code, said) = alone(Some(RULE), &["check"]);
-    assert!(code == 0 && said.contains("no problems, 1 warning. 1 rule, 0 tests; tells console."), "{code}: {said}");
-    assert!(said.contains("rules.yaml: warning: no rule has a test"), "{said}");
+    assert!(
+        code == 0 && said.contains("no problems, 1 warning. 1 rule, 0 tests; tells console."),
+        "{code}: {said}"
+    );
+    assert!(
+        said.contains("rules.yaml: warning: no rule has a test"),
+        "{said}"
+    );
     let (code, said) = alone(Some(RULE), &["test"]);
-    assert!(code == 0 && said.contains("rules.yaml has no `tests:`"), "{code}: {said}");
+    assert!(
+        code == 0 && said.contains("rules.yaml has no `tests:`"),
+        "{code}: {said}"
+    );
 }
 
 #[test]
 fn a_config_with_problems_exits_3_and_names_them_all() {
-    let broken = "rules:\n  - {name: a, macth: {type: X}, for: 3, template: nope, notify: [nobody]}\n";
+    let broken =
+        "rules:\n  - {name: a, macth: {type: X}, for: 3, template: nope, notify: [nobody]}\n";
     for command in [&["check"][..], &["test"], &["serve"], &["replay", "-"]] {
         let (code, said) = alone(Some(broken), command);
         assert_eq!(code, 3, "{command:?}: {said}");
-        for part in ["rules.yaml:2:", "did you mean \"match\"?", "`3` is not a duration", "nobody", "\"nope\""] {
-            assert!(said.contains(part), "{command:?}: {part:?} is not in:\n{said}");
+        for part in [
+            "rules.yaml:2:",
+            "did you mean \"match\"?",
+            "`3` is not a duration",
+            "nobody",
+            "\"nope\"",
+        ] {
+            assert!(
+                said.contains(part),
+                "{command:?}: {part:?} is not in:\n{said}"
+            );
         }
     }
     let (code, said) = alone(None, &["--config", "/nowhere/rules.yaml", "check"]);
@@ -79,9 +131,16 @@ fn a_config_with_problems_exits_3_and_names_them_all() {
 
 #[test]
 fn a_template_that_does_not_exist_is_a_problem_of_check() {
-    let (code, said) = alone(Some("rules:\n  - {name: a, match: {type: AP_RESTARTED}, template: rebot}\n"), &["check"]);
+    let (code, said) = alone(
+        Some("rules:\n  - {name: a, match: {type: AP_RESTARTED}, template: rebot}\n"),
+        &["check"],
+    );
     assert_eq!(code, 3, "{said}");
-    assert!(said.contains("there is no template \"rebot\"") && said.contains("did you mean \"reboot\"?"), "{said}");
+    assert!(
+        said.contains("there is no template \"rebot\"")
+            && said.contains("did you mean \"reboot\"?"),
+        "{said}"
+    );
 }
 
 #[test]
@@ -94,8 +153,18 @@ fn what_cannot_start_exits_5_and_names_itself() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("a-file");
     std::fs::write(&file, "x").unwrap();
-    let (code, _, said) =
-        run(folder.path(), Some(RULE), &["serve", "--listen", "127.0.0.1:0", "--data", file.to_str().unwrap()], "");
+    let (code, _, said) = run(
+        folder.path(),
+        Some(RULE),
+        &[
+            "serve",
+            "--listen",
+            "127.0.0.1:0",
+            "--data",
+            file.to_str().unwrap(),
+        ],
+        "",
+    );
     assert!(code == 5 && said.contains("a-file"), "{code}: {said}");
 }
 
@@ -106,9 +175,19 @@ fn a_damaged_database_is_refused_by_name() {
     std::fs::create_dir(&data).unwrap();
     std::fs::write(data.join("foghorn.db"), [0x5a; 8192]).unwrap();
     let data = data.to_str().unwrap();
-    let (code, _, said) = run(folder.path(), Some(RULE), &["serve", "--listen", "127.0.0.1:0", "--data", data], "");
+    let (code, _, said) = run(
+        folder.path(),
+        Some(RULE),
+        &["serve", "--listen", "127.0.0.1:0", "--data", data],
+        "",
+    );
     assert!(code == 5 && said.contains("foghorn.db"), "{code}: {said}");
-    let (code, _, said) = run(folder.path(), Some(RULE), &["replay", "--stored", "--data", data], "");
+    let (code, _, said) = run(
+        folder.path(),
+        Some(RULE),
+        &["replay", "--stored", "--data", data],
+        "",
+    );
     assert!(code == 1 && said.contains(data), "{code}: {said}");
 }
 
@@ -131,12 +210,26 @@ fn replay_prints_one_json_line_per_destination() {
         + "{\"topic\": \"alarms\", \"events\": \"not a list\"}\n\n[]\n"
         + &event("AP_CONNECTED", 600, "device-updowns");
     let folder = tempfile::tempdir().unwrap();
-    let (code, out, err) = run(folder.path(), Some(&rules), &["replay", "--format", "json", "-"], &traffic);
+    let (code, out, err) = run(
+        folder.path(),
+        Some(&rules),
+        &["replay", "--format", "json", "-"],
+        &traffic,
+    );
     assert_eq!(code, 0, "{err}");
-    let lines: Vec<Value> = out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let lines: Vec<Value> = out
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
     let told: Vec<_> = lines
         .iter()
-        .map(|l| (l["at"].as_str().unwrap(), l["destination"].as_str().unwrap(), l["reason"].as_str().unwrap()))
+        .map(|l| {
+            (
+                l["at"].as_str().unwrap(),
+                l["destination"].as_str().unwrap(),
+                l["reason"].as_str().unwrap(),
+            )
+        })
         .collect();
     let expected = [
         ("2026-01-05T00:03:11Z", "a", "first"),
@@ -157,9 +250,16 @@ fn replay_prints_one_json_line_per_destination() {
 #[test]
 fn a_line_that_is_no_post_is_named() {
     let folder = tempfile::tempdir().unwrap();
-    let (code, _, said) =
-        run(folder.path(), Some(RULE), &["replay", "-"], "{\"topic\": \"ping\", \"events\": []}\nnonsense\n");
-    assert!(code == 1 && said.contains("line 2 is not a POST: expected ident (column 2)"), "{code}: {said}");
+    let (code, _, said) = run(
+        folder.path(),
+        Some(RULE),
+        &["replay", "-"],
+        "{\"topic\": \"ping\", \"events\": []}\nnonsense\n",
+    );
+    assert!(
+        code == 1 && said.contains("line 2 is not a POST: expected ident (column 2)"),
+        "{code}: {said}"
+    );
     let (code, _, said) = run(folder.path(), Some(RULE), &["replay", "no-such-file"], "");
     assert!(code == 1 && said.contains("no-such-file"), "{code}: {said}");
 }
@@ -176,11 +276,21 @@ fn a_line_with_nothing_to_judge_is_named() {
         r#"[{"topic": "device-events", "events": [{"type": "AP_RESTARTED"}]}]"#,
         r#"{"events": [{"type": "AP_RESTARTED"}]}"#,
     ];
-    let (code, _, said) = run(folder.path(), Some(RULE), &["replay", "-"], &lines.join("\n"));
+    let (code, _, said) = run(
+        folder.path(),
+        Some(RULE),
+        &["replay", "-"],
+        &lines.join("\n"),
+    );
     assert_eq!(code, 0, "{said}");
-    for part in
-        ["line 1: there is no `events`", "line 2: the body is not", "line 3:", "line 4:", "line 6:", "nor in 1 more"]
-    {
+    for part in [
+        "line 1: there is no `events`",
+        "line 2: the body is not",
+        "line 3:",
+        "line 4:",
+        "line 6:",
+        "nor in 1 more",
+    ] {
         assert!(said.contains(part), "{part} is not in {said}");
     }
     assert!(!said.contains("line 5"), "{said}");
@@ -194,7 +304,11 @@ fn files_are_read_by_the_time_of_their_lines() {
         let body = format!(
             r#"{{"topic": "device-events", "events": [{{"type": "{kind}", "ap": "5c5b35000001", "timestamp": {time}}}]}}"#
         );
-        if bare { body } else { format!(r#"{{"received_at": "2026-01-05T00:{minute:02}:00Z", "body": {body}}}"#) }
+        if bare {
+            body
+        } else {
+            format!(r#"{{"received_at": "2026-01-05T00:{minute:02}:00Z", "body": {body}}}"#)
+        }
     };
     std::fs::write(
         folder.path().join("a"),
@@ -202,12 +316,26 @@ fn files_are_read_by_the_time_of_their_lines() {
     )
     .unwrap();
     std::fs::write(folder.path().join("b"), post(10, "AP_CONNECTED", false)).unwrap();
-    let replay = |files: &[&str]| run(folder.path(), Some(RULE), &[&["replay"], files].concat(), "");
+    let replay = |files: &[&str]| {
+        run(
+            folder.path(),
+            Some(RULE),
+            &[&["replay"], files].concat(),
+            "",
+        )
+    };
     let (code, in_order, said) = replay(&["a", "b"]);
-    assert_eq!((code, in_order.matches("-> console").count()), (0, 3), "{in_order}{said}");
+    assert_eq!(
+        (code, in_order.matches("-> console").count()),
+        (0, 3),
+        "{in_order}{said}"
+    );
     assert_eq!(replay(&["b", "a"]).1, in_order);
     let (_, early, said) = replay(&["a", "b", "--until", "2026-01-05T00:05:00Z"]);
-    assert!(said.contains("is before the last line") && early.contains("3 posts"), "{early}{said}");
+    assert!(
+        said.contains("is before the last line") && early.contains("3 posts"),
+        "{early}{said}"
+    );
 }
 
 #[test]
@@ -223,10 +351,19 @@ fn what_is_missing_on_the_command_line_is_named_whole() {
     }
     let digest = "destinations: {d: {digest: {at: \"08:00\"}}}\nrules: [{name: a, match: {type: AP_RESTARTED}}]\n";
     let (code, said) = alone(Some(digest), &["send-test", "d"]);
-    assert!(code == 2 && said.contains("`foghorn send-test console`"), "{code}: {said}");
+    assert!(
+        code == 2 && said.contains("`foghorn send-test console`"),
+        "{code}: {said}"
+    );
     let (code, said) = alone(Some(RULE), &["serve", "--listen", "localhost:x"]);
-    assert!(code == 2 && said.contains("as in 127.0.0.1:8080"), "{code}: {said}");
-    let (code, said) = alone(Some(RULE), &["--data", "/dev/null/no", "serve", "--listen", "localhost:0"]);
+    assert!(
+        code == 2 && said.contains("as in 127.0.0.1:8080"),
+        "{code}: {said}"
+    );
+    let (code, said) = alone(
+        Some(RULE),
+        &["--data", "/dev/null/no", "serve", "--listen", "localhost:0"],
+    );
     assert!(code == 5, "{code}: {said}");
 }
 
@@ -239,14 +376,22 @@ fn rules_are_tested_and_replayed_where_the_secrets_are_not() {
     std::fs::write(dir.path().join("rules.yaml"), rules).unwrap();
     let run = |args: &[&str]| {
         let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_foghorn"));
-        command.args(args).current_dir(dir.path()).env_remove("NOT_SET_HERE").output().unwrap()
+        command
+            .args(args)
+            .current_dir(dir.path())
+            .env_remove("NOT_SET_HERE")
+            .output()
+            .unwrap()
     };
     let test = run(&["test"]);
     assert_eq!(test.status.code(), Some(0), "{test:?}");
     let check = run(&["check"]);
     assert_eq!(check.status.code(), Some(3));
     let said = String::from_utf8(check.stderr).unwrap();
-    assert!(said.contains("NOT_SET_HERE") && said.contains("missing"), "{said}");
+    assert!(
+        said.contains("NOT_SET_HERE") && said.contains("missing"),
+        "{said}"
+    );
 }
 
 #[test]
@@ -254,14 +399,26 @@ fn a_password_is_hashed_and_said_nowhere() {
     let folder = tempfile::tempdir().unwrap();
     let hash = |input: &str| run(folder.path(), None, &["hash-password"], input);
     let (code, made, said) = hash("correct canary\n");
-    assert_eq!((code, said.as_str(), made.lines().count()), (0, "", 1), "{made}");
-    assert!(made.starts_with("$argon2id$v=19$m=19456,t=2,p=1$") && !made.contains("canary"), "{made}");
+    assert_eq!(
+        (code, said.as_str(), made.lines().count()),
+        (0, "", 1),
+        "{made}"
+    );
+    assert!(
+        made.starts_with("$argon2id$v=19$m=19456,t=2,p=1$") && !made.contains("canary"),
+        "{made}"
+    );
     assert_ne!(hash("correct canary\n").1, made, "each has its own salt");
-    for (input, part) in
-        [("canary\n", "at least 8 characters"), ("", "this has 0"), ("canary one\ncanary two\n", "one line")]
-    {
+    for (input, part) in [
+        ("canary\n", "at least 8 characters"),
+        ("", "this has 0"),
+        ("canary one\ncanary two\n", "one line"),
+    ] {
         let (code, out, said) = hash(input);
-        assert!(code == 2 && out.is_empty() && said.contains(part) && !said.contains("canary"), "{input:?}: {said}");
+        assert!(
+            code == 2 && out.is_empty() && said.contains(part) && !said.contains("canary"),
+            "{input:?}: {said}"
+        );
     }
     for (value, code, part) in [
         (format!("'{}'", made.trim()), 0, "no problems"),
@@ -270,13 +427,20 @@ fn a_password_is_hashed_and_said_nowhere() {
     ] {
         let rules = format!("server:\n  password: {value}\n{RULE}");
         let (exit, out, said) = run(folder.path(), Some(&rules), &["check"], "");
-        assert!(exit == code && (out.clone() + &said).contains(part), "{out}{said}");
+        assert!(
+            exit == code && (out.clone() + &said).contains(part),
+            "{out}{said}"
+        );
         assert!(!(out + &said).contains("canary"), "{said}");
     }
     std::fs::write(folder.path().join("hash"), made).unwrap();
     let rules = format!("server: {{password: \"file:hash\"}}\n{RULE}");
     assert_eq!(run(folder.path(), Some(&rules), &["check"], "").0, 0);
     let rules = format!("server: {{password: \"env:NOT_HERE\"}}\n{RULE}");
-    assert_eq!(run(folder.path(), Some(&rules), &["test"], "").0, 0, "nobody logs in to a test");
+    assert_eq!(
+        run(folder.path(), Some(&rules), &["test"], "").0,
+        0,
+        "nobody logs in to a test"
+    );
     assert_eq!(run(folder.path(), Some(&rules), &["check"], "").0, 3);
 }

@@ -1,6 +1,12 @@
-//! Crashes are neutral: drop the processor anywhere, refold from the last snapshot, and the messages written equal those
-//! of one clean fold over the same journal.
-#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+//! Crashes are neutral: drop the processor anywhere, refold from the last snapshot, and the
+//! messages written equal those of one clean fold over the same journal.
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -50,7 +56,9 @@ fn body(what: u8, device: u8, now: Timestamp) -> bytes::Bytes {
     fields.insert("type".to_owned(), json!(kind));
     fields.insert("device".to_owned(), json!(format!("ap-{device}")));
     fields.insert("timestamp".to_owned(), json!(now.millis() as f64 / 1000.0));
-    serde_json::to_vec(&mist::synthesise(fields, now)).unwrap().into()
+    serde_json::to_vec(&mist::synthesise(fields, now))
+        .unwrap()
+        .into()
 }
 
 /// Runs a processor over the store for so long, then drops it as a crash would.
@@ -58,17 +66,28 @@ async fn run_for(store: &Sqlite, span: Duration) {
     let config = rules();
     let (_keep, templates) = watch::channel(Arc::new(Templates::builtin()));
     let (ready, _seen) = watch::channel(false);
-    let processor =
-        Processor::restore(store.clone(), &config.rules, rules_from_record, templates, Metrics::default(), ready)
-            .await
-            .unwrap();
+    let processor = Processor::restore(
+        store.clone(),
+        &config.rules,
+        rules_from_record,
+        templates,
+        Metrics::default(),
+        ready,
+    )
+    .await
+    .unwrap();
     let processor = processor.with_snapshot_every(7);
     let _ = tokio::time::timeout(span, processor.run(CancellationToken::new())).await;
 }
 
 fn said(message: &Message) -> (String, String, String, String) {
     let about = &message.about;
-    (about.incident.clone(), about.rule.clone(), about.reason.to_string(), message.title.clone() + &message.text)
+    (
+        about.incident.clone(),
+        about.rule.clone(),
+        about.reason.to_string(),
+        message.title.clone() + &message.text,
+    )
 }
 
 /// What one clean fold over the whole journal says.
@@ -79,10 +98,16 @@ async fn clean_fold(store: &Sqlite) -> Vec<(String, String, String, String)> {
     let mut all = Vec::new();
     loop {
         let entries = store.read(after, 1_000).await.unwrap();
-        let Some(last) = entries.last() else { return all };
+        let Some(last) = entries.last() else {
+            return all;
+        };
         after = last.seq;
         for entry in &entries {
-            all.extend(messages(fold.apply(entry).decisions, &templates).iter().map(said));
+            all.extend(
+                messages(fold.apply(entry).decisions, &templates)
+                    .iter()
+                    .map(said),
+            );
         }
     }
 }
@@ -96,7 +121,13 @@ async fn crash_and_compare(happenings: Vec<(u8, u8)>, runs: Vec<u64>) {
         tokio::spawn(async move {
             for (what, device) in happenings {
                 let body = body(what, device, store.clock().now());
-                store.append(Record::Post { source: Name::new("mist"), body }).await.unwrap();
+                store
+                    .append(Record::Post {
+                        source: Name::new("mist"),
+                        body,
+                    })
+                    .await
+                    .unwrap();
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
         })
@@ -105,13 +136,19 @@ async fn crash_and_compare(happenings: Vec<(u8, u8)>, runs: Vec<u64>) {
         run_for(&store, Duration::from_millis(millis)).await;
     }
     feeding.await.unwrap();
-    // Each run is long enough for every timer of the rules above, on a machine with nothing else to do; a busy one gets
-    // more of them. The journal then ends with what the timers led to.
+    // Each run is long enough for every timer of the rules above, on a machine with nothing else to
+    // do; a busy one gets more of them. The journal then ends with what the timers led to.
     for tries in (0..20).rev() {
         run_for(&store, Duration::from_millis(400)).await;
         let expected = clean_fold(&store).await;
-        let queued = store.queued(&Name::new("console"), DeliveryId::default(), 10_000).await.unwrap();
-        let written: Vec<_> = queued.iter().map(|delivery| said(&delivery.message)).collect();
+        let queued = store
+            .queued(&Name::new("console"), DeliveryId::default(), 10_000)
+            .await
+            .unwrap();
+        let written: Vec<_> = queued
+            .iter()
+            .map(|delivery| said(&delivery.message))
+            .collect();
         if tries == 0 || written.len() >= expected.len() {
             assert!(!expected.is_empty());
             assert_eq!(written, expected);

@@ -1,5 +1,11 @@
-//! What became of each event, against the engine's own counts: the rows' sums are these, whatever came.
-#![allow(missing_docs, clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
+//! What became of each event, against the engine's own counts: the rows' sums are these, whatever
+//! came.
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -7,7 +13,9 @@ use std::sync::Arc;
 use foghorn::config::{Config, rules_from_record};
 use foghorn::fold::Fold;
 use foghorn::history::Added;
-use foghorn::model::{EventFates, Journaled, Name, Record, RulesRecord, Seq, Severity, Silence, Timestamp, Until};
+use foghorn::model::{
+    EventFates, Journaled, Name, Record, RulesRecord, Seq, Severity, Silence, Timestamp, Until,
+};
 use foghorn::rules::RuleSet;
 use foghorn::simulate::{Options, Preset, simulate};
 use foghorn::store::{EventFate, EventRow, FateChange};
@@ -42,9 +50,20 @@ rules:
 "#;
 
 fn compiled(text: &str) -> (Arc<RuleSet>, RulesRecord) {
-    let destinations = vec![(Name::new("all"), Severity::Info), (Name::new("urgent"), Severity::Critical)];
-    let record = RulesRecord { text: text.to_owned(), destinations, start: true };
-    let problem = || Config::parse(text, None, &|_| None).map(|_| ()).unwrap_err();
+    let destinations = vec![
+        (Name::new("all"), Severity::Info),
+        (Name::new("urgent"), Severity::Critical),
+    ];
+    let record = RulesRecord {
+        text: text.to_owned(),
+        destinations,
+        start: true,
+    };
+    let problem = || {
+        Config::parse(text, None, &|_| None)
+            .map(|_| ())
+            .unwrap_err()
+    };
     let rules = rules_from_record(&record).unwrap_or_else(|| panic!("{:?}", problem()));
     (Arc::new(rules), record)
 }
@@ -58,26 +77,52 @@ struct Rows {
 impl Rows {
     fn add(&mut self, added: Added) {
         self.rows.extend(added.rows);
-        for FateChange { waits, upto, fate, by } in added.changes {
-            for row in self.rows.iter_mut().filter(|row| row.waits == Some(waits) && row.id <= upto) {
-                (row.fate, row.waits, row.told) = (fate.clone(), None, by.iter().cloned().collect());
+        for FateChange {
+            waits,
+            upto,
+            fate,
+            by,
+        } in added.changes
+        {
+            for row in self
+                .rows
+                .iter_mut()
+                .filter(|row| row.waits == Some(waits) && row.id <= upto)
+            {
+                (row.fate, row.waits, row.told) =
+                    (fate.clone(), None, by.iter().cloned().collect());
             }
         }
     }
 
     fn sums(&self) -> EventFates {
-        let mut sums = EventFates { total: self.rows.len() as u64, ..EventFates::default() };
+        let mut sums = EventFates {
+            total: self.rows.len() as u64,
+            ..EventFates::default()
+        };
         for row in &self.rows {
             match &row.fate {
                 EventFate::Pending => sums.pending += 1,
                 EventFate::Told => sums.told += 1,
                 EventFate::Unmatched => sums.unmatched += 1,
                 EventFate::Duplicate => sums.duplicate += 1,
-                EventFate::Suppressed(why) => *sums.suppressed.entry(why.to_string()).or_default() += 1,
+                EventFate::Suppressed(why) => {
+                    *sums.suppressed.entry(why.to_string()).or_default() += 1
+                }
             }
-            assert_eq!(row.fate == EventFate::Pending, row.waits.is_some(), "{row:?}");
-            assert!(row.told.iter().all(|rule| row.rules.contains(rule)), "{row:?}");
-            assert!(row.fate == EventFate::Told || row.told.is_empty(), "{row:?}");
+            assert_eq!(
+                row.fate == EventFate::Pending,
+                row.waits.is_some(),
+                "{row:?}"
+            );
+            assert!(
+                row.told.iter().all(|rule| row.rules.contains(rule)),
+                "{row:?}"
+            );
+            assert!(
+                row.fate == EventFate::Told || row.told.is_empty(),
+                "{row:?}"
+            );
         }
         sums
     }
@@ -94,12 +139,22 @@ fn agree(rules: &Arc<RuleSet>, entries: &[Journaled], cut: Option<usize>) -> Eve
         if cut == Some(n) {
             seen.push(noted.take_seen());
             let snapshot = noted.snapshot();
-            noted = Fold::restore(&snapshot, seen.iter().map(Vec::as_slice), rules, rules_from_record).unwrap();
+            noted = Fold::restore(
+                &snapshot,
+                seen.iter().map(Vec::as_slice),
+                rules,
+                rules_from_record,
+            )
+            .unwrap();
             history = noted.history(Seq(entry.seq.0 - 1));
         }
         let one = plain.apply(entry).decisions;
         let other = noted.apply_noted(entry, &mut history).decisions;
-        assert_eq!(one, other, "entry {}: being looked at changes nothing", entry.seq);
+        assert_eq!(
+            one, other,
+            "entry {}: being looked at changes nothing",
+            entry.seq
+        );
         rows.add(history.take());
         if n % 16 == 0 || n + 1 == entries.len() {
             assert_eq!(&rows.sums(), noted.fates(), "after entry {}", entry.seq);
@@ -109,7 +164,11 @@ fn agree(rules: &Arc<RuleSet>, entries: &[Journaled], cut: Option<usize>) -> Eve
 }
 
 fn entry(seq: usize, at: Timestamp, record: Record) -> Journaled {
-    Journaled { seq: Seq(seq as u64 + 1), at, record }
+    Journaled {
+        seq: Seq(seq as u64 + 1),
+        at,
+        record,
+    }
 }
 
 /// One thing of a random history: after how long, which, of what device.
@@ -135,25 +194,43 @@ fn entries(happenings: &[Happening], record: &RulesRecord) -> Vec<Journaled> {
             15 => Record::Silence(Silence {
                 id: format!("s{}", device),
                 matches: json!({"device": format!("ap-{device}")}),
-                until: if device % 2 == 0 { Until::Resolved } else { Until::At(at.shifted(200_000)) },
+                until: if device % 2 == 0 {
+                    Until::Resolved
+                } else {
+                    Until::At(at.shifted(200_000))
+                },
                 author: "a".into(),
                 comment: String::new(),
                 created: at,
             }),
-            16 => Record::Expire { id: format!("s{device}"), author: "a".into() },
+            16 => Record::Expire {
+                id: format!("s{device}"),
+                author: "a".into(),
+            },
             17 => Record::Rules(RulesRecord {
-                text: if device % 2 == 0 { RULES.replace("name: radar", "name: radio") } else { RULES.to_owned() },
+                text: if device % 2 == 0 {
+                    RULES.replace("name: radar", "name: radio")
+                } else {
+                    RULES.to_owned()
+                },
                 start: false,
                 ..record.clone()
             }),
             _ => {
-                let (name, of) = if kind.starts_with("SW") { ("sw", "switch") } else { ("ap", "ap") };
+                let (name, of) = if kind.starts_with("SW") {
+                    ("sw", "switch")
+                } else {
+                    ("ap", "ap")
+                };
                 let event = |device: u8| {
                     json!({"type": kind, "timestamp": at.seconds(), "mac": format!("5c5b3500{:02x}{device:02x}", name.len() + usize::from(of == "ap")),
                            "device_name": format!("{name}-{device}"), "device_type": of, "site_id": format!("site-{}", device % 2), "n": n % 7})
                 };
                 let body = json!({"topic": "device-events", "events": [event(*device), event((device + 1) % 4)]});
-                Record::Post { source: "mist".into(), body: body.to_string().into() }
+                Record::Post {
+                    source: "mist".into(),
+                    body: body.to_string().into(),
+                }
             }
         };
         made.push(entry(n + 1, at, record));
@@ -191,32 +268,75 @@ rules:
     let event = |kind: &str, second: i64| {
         let body = json!({"topic": "device-events", "events": [{"type": kind, "device_type": "ap", "device_name": "ap-1",
             "mac": "5c5b35000001", "site_name": "Home", "timestamp": START.seconds() + second}]});
-        Record::Post { source: "mist".into(), body: body.to_string().into() }
+        Record::Post {
+            source: "mist".into(),
+            body: body.to_string().into(),
+        }
     };
-    let came = [(0, "AP_RESTARTED"), (60, "AP_RESTARTED"), (120, "AP_DISCONNECTED"), (300, "AP_CONNECTED"), (600, "")];
+    let came = [
+        (0, "AP_RESTARTED"),
+        (60, "AP_RESTARTED"),
+        (120, "AP_DISCONNECTED"),
+        (300, "AP_CONNECTED"),
+        (600, ""),
+    ];
     let start = std::iter::once((START, Record::Rules(record)));
     let came = came.map(|(second, kind)| {
-        let record = if kind.is_empty() { Record::Tick } else { event(kind, second) };
+        let record = if kind.is_empty() {
+            Record::Tick
+        } else {
+            event(kind, second)
+        };
         (START.shifted(second * 1_000), record)
     });
     for (n, (at, record)) in start.chain(came).enumerate() {
         fold.apply_noted(&entry(n, at, record), &mut history);
         rows.add(history.take());
     }
-    let told = rows.rows.iter().map(|row| (row.rules.len(), row.told.iter().map(|rule| &**rule).collect::<Vec<_>>()));
-    assert_eq!(told.collect::<Vec<_>>(), [(2, vec!["each"]), (2, vec!["each"]), (2, vec!["soon"]), (2, vec!["soon"])]);
+    let told = rows.rows.iter().map(|row| {
+        (
+            row.rules.len(),
+            row.told.iter().map(|rule| &**rule).collect::<Vec<_>>(),
+        )
+    });
+    assert_eq!(
+        told.collect::<Vec<_>>(),
+        [
+            (2, vec!["each"]),
+            (2, vec!["each"]),
+            (2, vec!["soon"]),
+            (2, vec!["soon"])
+        ]
+    );
 }
 
 #[test]
 fn the_rows_of_a_simulated_week_add_up() {
     let config = Config::load_offline(None, &|_| None).unwrap();
-    let options = Options { preset: Preset::Home, seed: 3, start: START, days: 3, lossy: true, site_webhooks: true };
+    let options = Options {
+        preset: Preset::Home,
+        seed: 3,
+        start: START,
+        days: 3,
+        lossy: true,
+        site_webhooks: true,
+    };
     let posts = simulate(options).posts;
     let posts = posts.into_iter().enumerate().map(|(n, post)| {
         let body: bytes::Bytes = post.body.clone().into();
-        entry(n, post.received_at, Record::Post { source: "mist".into(), body })
+        entry(
+            n,
+            post.received_at,
+            Record::Post {
+                source: "mist".into(),
+                body,
+            },
+        )
     });
     let fates = agree(&config.rules, &posts.collect::<Vec<_>>(), Some(500));
     let kinds: BTreeMap<_, _> = fates.suppressed.clone();
-    assert!(fates.told > 0 && fates.duplicate > 0 && !kinds.is_empty(), "{fates:?}");
+    assert!(
+        fates.told > 0 && fates.duplicate > 0 && !kinds.is_empty(),
+        "{fates:?}"
+    );
 }

@@ -1,17 +1,28 @@
 //! The fuzzer's targets without a fuzzer: seeds, changed at random, by the million if wanted.
 //!
-//! `cargo test` runs a few thousand inputs of each target. The long form, of all targets one after the other on all cores, or
-//! of one:
+//! `cargo test` runs a few thousand inputs of each target. The long form, of all targets one after
+//! the other on all cores, or of one:
 //!
 //! ```sh
 //! FOGHORN_MUTATIONS=1000000 cargo test --release --test mutations -- --nocapture
 //! FOGHORN_MUTATIONS=1000000 cargo test --release --test mutations envelope -- --exact --nocapture
 //! ```
 //!
-//! An input that breaks something is written to `target/mutations/` and named by its number, with which
-//! `FOGHORN_SEED=number` makes it again. Once fixed, it goes to `fuzz/seeds/` as `found-…`: every seed runs each time.
-#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
-#![allow(clippy::print_stdout, clippy::disallowed_methods, reason = "this measures")]
+//! An input that breaks something is written to `target/mutations/` and named by its number, with
+//! which `FOGHORN_SEED=number` makes it again. Once fixed, it goes to `fuzz/seeds/` as `found-…`:
+//! every seed runs each time.
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
+#![allow(
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    reason = "this measures"
+)]
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -162,9 +173,22 @@ fn every_target_of_the_fuzzer_is_driven_here() {
     let here = std::fs::read_to_string(folder.join("../tests/mutations.rs")).unwrap();
     let manifest = std::fs::read_to_string(folder.join("Cargo.toml")).unwrap();
     for target in std::fs::read_dir(folder.join("fuzz_targets")).unwrap() {
-        let name = target.unwrap().path().file_stem().unwrap().to_str().unwrap().to_owned();
-        assert!(here.contains(&format!("drive(\"{name}\", targets::{name}::run")), "{name} is not driven here");
-        assert!(manifest.contains(&format!("name = \"{name}\"")), "{name} is not in fuzz/Cargo.toml");
+        let name = target
+            .unwrap()
+            .path()
+            .file_stem()
+            .unwrap()
+            .to_str()
+            .unwrap()
+            .to_owned();
+        assert!(
+            here.contains(&format!("drive(\"{name}\", targets::{name}::run")),
+            "{name} is not driven here"
+        );
+        assert!(
+            manifest.contains(&format!("name = \"{name}\"")),
+            "{name} is not in fuzz/Cargo.toml"
+        );
         assert!(!seeds(&name).is_empty(), "{name} has no seeds");
     }
 }
@@ -179,7 +203,10 @@ fn a_number_names_one_input() {
 }
 
 fn from_env(name: &str) -> Option<u64> {
-    std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name} is a number")))
+    std::env::var(name).ok().map(|text| {
+        text.parse()
+            .unwrap_or_else(|_| panic!("{name} is a number"))
+    })
 }
 
 /// Runs every seed, then so many changed ones; `FOGHORN_SEED` runs that one alone.
@@ -194,7 +221,10 @@ fn drive(name: &str, run: fn(&[u8]), few: u64) {
     let Some(many) = from_env("FOGHORN_MUTATIONS") else {
         let begun = Instant::now();
         (0..few).for_each(|number| judge(name, run, &number.to_string(), &mutated(&seeds, number)));
-        println!("{name}: {few} inputs in {:.1} s", begun.elapsed().as_secs_f64());
+        println!(
+            "{name}: {few} inputs in {:.1} s",
+            begun.elapsed().as_secs_f64()
+        );
         return;
     };
     // One target at a time, so that the memory is its own.
@@ -217,14 +247,21 @@ fn drive(name: &str, run: fn(&[u8]), few: u64) {
             });
         }
     });
-    let (seconds, settled, after) = (begun.elapsed().as_secs_f64(), settled.into_inner(), resident());
+    let (seconds, settled, after) = (
+        begun.elapsed().as_secs_f64(),
+        settled.into_inner(),
+        resident(),
+    );
     assert!(settled > 0, "so few inputs say nothing of memory");
     println!(
         "{name}: {many} inputs in {seconds:.1} s, {:.0} a second with {workers} workers; \
          memory {before} KiB at the start, {settled} after a tenth, {after} at the end",
         many as f64 / seconds.max(0.001),
     );
-    assert!(after <= settled + settled / 10 + 8 * 1024, "memory grew from {settled} to {after} KiB");
+    assert!(
+        after <= settled + settled / 10 + 8 * 1024,
+        "memory grew from {settled} to {after} KiB"
+    );
 }
 
 /// Runs one input; says which it was, and keeps it, where something does not hold.
@@ -239,7 +276,11 @@ fn judge(name: &str, run: fn(&[u8]), number: &str, input: &[u8]) {
     std::fs::create_dir_all(&folder).unwrap();
     let kept = folder.join(format!("{name}-{number}"));
     std::fs::write(&kept, input).unwrap();
-    println!("{name}: input {number}, kept in {}, took {took:?}:\n{}", kept.display(), String::from_utf8_lossy(input));
+    println!(
+        "{name}: input {number}, kept in {}, took {took:?}:\n{}",
+        kept.display(),
+        String::from_utf8_lossy(input)
+    );
     println!("again: FOGHORN_SEED={number} cargo test --test mutations {name}");
     if let Err(panic) = outcome {
         std::panic::resume_unwind(panic);
@@ -248,22 +289,36 @@ fn judge(name: &str, run: fn(&[u8]), number: &str, input: &[u8]) {
 }
 
 fn seeds(name: &str) -> Vec<(String, Vec<u8>)> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/seeds").join(name);
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("fuzz/seeds")
+        .join(name);
     let files = std::fs::read_dir(&folder).unwrap_or_else(|e| panic!("{}: {e}", folder.display()));
     let mut files: Vec<PathBuf> = files.map(|file| file.unwrap().path()).collect();
     files.sort();
     let named = |file: &PathBuf| file.file_name().unwrap().to_string_lossy().into_owned();
-    files.iter().map(|file| (named(file), std::fs::read(file).unwrap())).collect()
+    files
+        .iter()
+        .map(|file| (named(file), std::fs::read(file).unwrap()))
+        .collect()
 }
 
 /// The input this number names: a seed, changed once or several times.
 fn mutated(seeds: &[(String, Vec<u8>)], number: u64) -> Vec<u8> {
     let mut chance = Chance::new(number).part("mutations");
-    let seed = |chance: &mut Chance| chance.pick(seeds).map(|(_, bytes)| bytes.clone()).unwrap_or_default();
+    let seed = |chance: &mut Chance| {
+        chance
+            .pick(seeds)
+            .map(|(_, bytes)| bytes.clone())
+            .unwrap_or_default()
+    };
     let mut input = seed(&mut chance);
     let other = seed(&mut chance);
     // Mostly few changes: what is wrong in every place gets no further than the first.
-    let changes = if chance.percent(80) { chance.between(1, 4) } else { chance.between(5, 40) };
+    let changes = if chance.percent(80) {
+        chance.between(1, 4)
+    } else {
+        chance.between(5, 40)
+    };
     for _ in 0..changes {
         mutate(&mut input, &other, &mut chance);
     }
@@ -294,19 +349,35 @@ fn mutate(input: &mut Vec<u8>, other: &[u8], chance: &mut Chance) {
         }
         7 => {
             // A number becomes another.
-            let digits = input[here..].iter().position(u8::is_ascii_digit).map(|found| here + found);
+            let digits = input[here..]
+                .iter()
+                .position(u8::is_ascii_digit)
+                .map(|found| here + found);
             if let Some(from) = digits {
-                let to =
-                    input[from..].iter().position(|c| !c.is_ascii_digit()).map_or(input.len(), |found| from + found);
-                let number =
-                    chance.word(&["0", "1", "-1", "255", "4294967296", "1e308", "0.1", "99999999999999999999"]);
+                let to = input[from..]
+                    .iter()
+                    .position(|c| !c.is_ascii_digit())
+                    .map_or(input.len(), |found| from + found);
+                let number = chance.word(&[
+                    "0",
+                    "1",
+                    "-1",
+                    "255",
+                    "4294967296",
+                    "1e308",
+                    "0.1",
+                    "99999999999999999999",
+                ]);
                 drop(input.splice(from..to, number.bytes()));
             }
         }
         8 => {
             // A line goes elsewhere.
             let mut lines: Vec<&[u8]> = input.split_inclusive(|c| *c == b'\n').collect();
-            let (from, to) = (at(chance, lines.len().saturating_sub(1)), at(chance, lines.len().saturating_sub(1)));
+            let (from, to) = (
+                at(chance, lines.len().saturating_sub(1)),
+                at(chance, lines.len().saturating_sub(1)),
+            );
             if from < lines.len() && to < lines.len() {
                 lines.swap(from, to);
             }
@@ -321,5 +392,6 @@ fn mutate(input: &mut Vec<u8>, other: &[u8], chance: &mut Chance) {
 fn resident() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    line.and_then(|line| line.trim().trim_end_matches("kB").trim().parse().ok()).unwrap_or(0)
+    line.and_then(|line| line.trim().trim_end_matches("kB").trim().parse().ok())
+        .unwrap_or(0)
 }

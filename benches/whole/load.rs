@@ -22,7 +22,11 @@ pub(crate) struct Posts {
 
 impl Posts {
     pub(crate) fn new(bodies: impl Iterator<Item = Value>) -> Self {
-        let mut posts = Self { bytes: Vec::new(), ends: Vec::new(), bodies: 0 };
+        let mut posts = Self {
+            bytes: Vec::new(),
+            ends: Vec::new(),
+            bodies: 0,
+        };
         for body in bodies {
             let body = body.to_string();
             let head = format!(
@@ -69,9 +73,13 @@ impl Made {
         let mut event = || {
             self.events += 1;
             let n = self.events;
-            let mut event = device_event(KINDS[n as usize % KINDS.len()], n.wrapping_mul(7_919) % 2_000);
+            let mut event = device_event(
+                KINDS[n as usize % KINDS.len()],
+                n.wrapping_mul(7_919) % 2_000,
+            );
             // Each is news, though they are made faster than the clock ticks.
-            event["timestamp"] = json!(event["timestamp"].as_f64().unwrap() - 600.0 + f64::from(n % 600_000) / 1e3);
+            event["timestamp"] =
+                json!(event["timestamp"].as_f64().unwrap() - 600.0 + f64::from(n % 600_000) / 1e3);
             event["port_id"] = json!(format!("ge-0/0/{}", n % 48));
             event["text"] = json!("what the device said of it, in a sentence of the usual length");
             event["version"] = json!("0.14.29911");
@@ -117,11 +125,18 @@ pub(crate) struct Run {
 
 impl Run {
     pub(crate) fn accepted(&self) -> usize {
-        self.statuses.iter().filter(|status| **status == 200).count()
+        self.statuses
+            .iter()
+            .filter(|status| **status == 200)
+            .count()
     }
 
     pub(crate) fn rate(&self) -> f64 {
-        assert_eq!(self.accepted(), self.statuses.len(), "every post is answered 200");
+        assert_eq!(
+            self.accepted(),
+            self.statuses.len(),
+            "every post is answered 200"
+        );
         self.statuses.len() as f64 / self.took.as_secs_f64()
     }
 
@@ -130,18 +145,35 @@ impl Run {
     }
 }
 
-/// Posts all of them over so many connections that stay open; `pace`: at most so many a second. On a thread of its own.
-/// A connection that breaks ends: what it had not had an answer to counts as not accepted.
-pub(crate) async fn load(address: &str, connections: usize, pace: Option<f64>, posts: &Arc<Posts>) -> Run {
-    let (address, posts) = (address.trim_start_matches("http://").to_owned(), Arc::clone(posts));
+/// Posts all of them over so many connections that stay open; `pace`: at most so many a second. On
+/// a thread of its own. A connection that breaks ends: what it had not had an answer to counts as
+/// not accepted.
+pub(crate) async fn load(
+    address: &str,
+    connections: usize,
+    pace: Option<f64>,
+    posts: &Arc<Posts>,
+) -> Run {
+    let (address, posts) = (
+        address.trim_start_matches("http://").to_owned(),
+        Arc::clone(posts),
+    );
     let work = move || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
         tokio::task::LocalSet::new().block_on(&runtime, drive(address, connections, pace, posts))
     };
     tokio::task::spawn_blocking(work).await.unwrap()
 }
 
-pub(crate) async fn drive(address: String, connections: usize, pace: Option<f64>, posts: Arc<Posts>) -> Run {
+pub(crate) async fn drive(
+    address: String,
+    connections: usize,
+    pace: Option<f64>,
+    posts: Arc<Posts>,
+) -> Run {
     let mut streams = Vec::new();
     for _ in 0..connections {
         if let Ok(stream) = TcpStream::connect(&address).await {
@@ -163,10 +195,15 @@ pub(crate) async fn drive(address: String, connections: usize, pace: Option<f64>
                         return answers;
                     }
                     if let Some(pace) = pace {
-                        tokio::time::sleep_until((begin + Duration::from_secs_f64(n as f64 / pace)).into()).await;
+                        tokio::time::sleep_until(
+                            (begin + Duration::from_secs_f64(n as f64 / pace)).into(),
+                        )
+                        .await;
                     }
                     let begun = Instant::now();
-                    let Some(status) = post(&mut stream, posts.get(n)).await else { return answers };
+                    let Some(status) = post(&mut stream, posts.get(n)).await else {
+                        return answers;
+                    };
                     answers.push((n, begun, begun.elapsed(), status));
                 }
             })
@@ -196,9 +233,15 @@ pub(crate) async fn post(stream: &mut TcpStream, request: &[u8]) -> Option<u16> 
     stream.write_all(request).await.ok()?;
     let (mut buffer, mut filled) = ([0_u8; 1_024], 0);
     loop {
-        filled += stream.read(&mut buffer[filled..]).await.ok().filter(|read| *read > 0)?;
+        filled += stream
+            .read(&mut buffer[filled..])
+            .await
+            .ok()
+            .filter(|read| *read > 0)?;
         let text = std::str::from_utf8(&buffer[..filled]).ok()?;
-        let Some(head) = text.find("\r\n\r\n") else { continue };
+        let Some(head) = text.find("\r\n\r\n") else {
+            continue;
+        };
         let length = text[..head]
             .lines()
             .find_map(|line| line.strip_prefix("content-length: "))
@@ -215,10 +258,13 @@ pub(crate) async fn post(stream: &mut TcpStream, request: &[u8]) -> Option<u16> 
 pub(crate) async fn bare_server() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     println!("{}", listener.local_addr().unwrap());
-    let filter = warp::post().and(warp::path("mist")).and(warp::body::bytes()).map(|body: bytes::Bytes| {
-        std::hint::black_box(body);
-        "ok\n"
-    });
+    let filter = warp::post()
+        .and(warp::path("mist"))
+        .and(warp::body::bytes())
+        .map(|body: bytes::Bytes| {
+            std::hint::black_box(body);
+            "ok\n"
+        });
     warp::serve(filter).incoming(listener).run().await;
 }
 
@@ -229,11 +275,19 @@ pub(crate) struct Bare {
 
 impl Bare {
     pub(crate) fn start() -> Self {
-        let mut child =
-            Command::new(std::env::current_exe().unwrap()).arg("bare-server").stdout(Stdio::piped()).spawn().unwrap();
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .arg("bare-server")
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
         let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        Self { address: line.trim().to_owned(), child }
+        BufReader::new(child.stdout.take().unwrap())
+            .read_line(&mut line)
+            .unwrap();
+        Self {
+            address: line.trim().to_owned(),
+            child,
+        }
     }
 }
 
@@ -248,8 +302,10 @@ impl Drop for Bare {
 pub(crate) async fn judged(foghorn: &Foghorn) -> Duration {
     let (begun, mut moved, mut reached) = (Instant::now(), Instant::now(), 0.0);
     loop {
-        let (judged, last) =
-            (foghorn.metric("foghorn_judged_seq", "").await, foghorn.metric("foghorn_journal_last_seq", "").await);
+        let (judged, last) = (
+            foghorn.metric("foghorn_judged_seq", "").await,
+            foghorn.metric("foghorn_journal_last_seq", "").await,
+        );
         if judged >= last && last > 0.0 {
             return begun.elapsed();
         }
@@ -257,7 +313,10 @@ pub(crate) async fn judged(foghorn: &Foghorn) -> Duration {
         if judged > reached {
             (moved, reached) = (Instant::now(), judged);
         }
-        assert!(moved.elapsed() < Duration::from_secs(120), "judged {judged} of {last}");
+        assert!(
+            moved.elapsed() < Duration::from_secs(120),
+            "judged {judged} of {last}"
+        );
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
@@ -265,7 +324,12 @@ pub(crate) async fn judged(foghorn: &Foghorn) -> Duration {
 pub(crate) fn memory_of(pid: u32, what: &str) -> f64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let line = status.lines().find(|line| line.starts_with(what)).unwrap();
-    line.split_whitespace().nth(1).unwrap().parse::<f64>().unwrap() / 1_024.0
+    line.split_whitespace()
+        .nth(1)
+        .unwrap()
+        .parse::<f64>()
+        .unwrap()
+        / 1_024.0
 }
 
 pub(crate) fn mib(bytes: u64) -> f64 {

@@ -50,20 +50,31 @@ fn settings(secrets: &[&str]) -> SourceSettings {
     }
 }
 
-/// The signature decides who is believed, and nothing else: the body's own faults are the same for everybody.
+/// The signature decides who is believed, and nothing else: the body's own faults are the same for
+/// everybody.
 fn verify(body: &Bytes) -> Option<Verified> {
     let (open, guarded) = (settings(&[]), settings(&["old", "new"]));
     let none = HeaderMap::new();
     let refused = |settings: &SourceSettings, headers: &HeaderMap, local| {
         source::verify(settings, headers, local, body.clone()).err()
     };
-    assert_eq!(refused(&open, &none, false), Some(Rejected::UnsignedFromAfar));
-    assert_eq!(refused(&guarded, &none, true), Some(Rejected::SignatureMissing));
+    assert_eq!(
+        refused(&open, &none, false),
+        Some(Rejected::UnsignedFromAfar)
+    );
+    assert_eq!(
+        refused(&guarded, &none, true),
+        Some(Rejected::SignatureMissing)
+    );
     let good = sign(&Secret::new("new"), body);
-    let with = |signature: &str| HeaderMap::from_iter([(V2.parse().unwrap(), signature.parse().unwrap())]);
+    let with =
+        |signature: &str| HeaderMap::from_iter([(V2.parse().unwrap(), signature.parse().unwrap())]);
     let (head, last) = good.split_at(good.len() - 1);
     let wrong = format!("{head}{}", if last == "0" { "1" } else { "0" });
-    assert_eq!(refused(&guarded, &with(&wrong), true), Some(Rejected::SignatureWrong));
+    assert_eq!(
+        refused(&guarded, &with(&wrong), true),
+        Some(Rejected::SignatureWrong)
+    );
     let signed = source::verify(&guarded, &with(&good), false, body.clone());
     assert_eq!(signed.as_ref().err().copied(), refused(&open, &none, true));
     signed.ok()
@@ -72,14 +83,23 @@ fn verify(body: &Bytes) -> Option<Verified> {
 /// How many events there are; never more than the body has room for, each with a name of its own.
 fn understood(data: &[u8], verified: Option<&Verified>, parsed: &[Parsed]) -> u64 {
     // A number beyond all (1e400) is JSON that can be skipped but not read.
-    let room = serde_json::from_slice::<Value>(data).map_or(data.len().max(1), |value| nodes(&value));
-    assert!((1..=room.max(1)).contains(&parsed.len()), "{} of {room}", parsed.len());
+    let room =
+        serde_json::from_slice::<Value>(data).map_or(data.len().max(1), |value| nodes(&value));
+    assert!(
+        (1..=room.max(1)).contains(&parsed.len()),
+        "{} of {room}",
+        parsed.len()
+    );
     let mut events = 0;
     for (item, number) in parsed.iter().zip(1..) {
         let Parsed::Event(event) = item else { continue };
         events += 1;
         assert_eq!(event.id, format!("1.{number}"));
-        assert!(!event.own_time || event.time.millis() > 0, "{:?}", event.time);
+        assert!(
+            !event.own_time || event.time.millis() > 0,
+            "{:?}",
+            event.time
+        );
         if let Some(topic) = verified.and_then(Verified::topic) {
             assert_eq!(&*event.topic, topic);
         }
@@ -99,7 +119,8 @@ fn nodes(value: &Value) -> usize {
     }
 }
 
-/// Nothing vanishes uncounted, the same again is a duplicate, a restart changes nothing, and all that is said fits.
+/// Nothing vanishes uncounted, the same again is a duplicate, a restart changes nothing, and all
+/// that is said fits.
 fn fold(body: &Bytes, events: u64) {
     let World { config, templates } = &*WORLD;
     let mut fold = Fold::new(Arc::clone(&config.rules), rules_from_record);
@@ -107,24 +128,46 @@ fn fold(body: &Bytes, events: u64) {
     let post = |seq: u64| Journaled {
         seq: Seq(seq),
         at: NOW + Duration::from_secs(seq),
-        record: Record::Post { source: Name::new("mist"), body: body.clone() },
+        record: Record::Post {
+            source: Name::new("mist"),
+            body: body.clone(),
+        },
     };
-    let mut said = messages(fold.apply_noted(&post(1), &mut history).decisions, templates);
+    let mut said = messages(
+        fold.apply_noted(&post(1), &mut history).decisions,
+        templates,
+    );
     let first = fold.fates().clone();
-    assert_eq!((first.total, history.take().rows.len() as u64), (events, events));
+    assert_eq!(
+        (first.total, history.take().rows.len() as u64),
+        (events, events)
+    );
     said.extend(messages(fold.apply(&post(2)).decisions, templates));
     let second = fold.fates().clone();
     assert_eq!(second.total, 2 * events);
-    assert!(second.duplicate >= first.duplicate + events, "{first:?} then {second:?}");
+    assert!(
+        second.duplicate >= first.duplicate + events,
+        "{first:?} then {second:?}"
+    );
     for fates in [&first, &second] {
         assert_eq!(fates.total, sum(fates), "{fates:?}");
     }
 
     let (snapshot, seen) = (fold.snapshot(), fold.take_seen());
-    let mut again = Fold::restore(&snapshot, [seen.as_slice()], &config.rules, rules_from_record).unwrap();
+    let mut again = Fold::restore(
+        &snapshot,
+        [seen.as_slice()],
+        &config.rules,
+        rules_from_record,
+    )
+    .unwrap();
     assert_eq!(again.fates(), fold.fates());
     let late = messages(fold.wind_down(), templates);
-    assert_eq!(late, messages(again.wind_down(), templates), "a restart changed what is said");
+    assert_eq!(
+        late,
+        messages(again.wind_down(), templates),
+        "a restart changed what is said"
+    );
     said.extend(late);
     check(&said, templates);
 }
@@ -145,7 +188,14 @@ fn check(said: &[Message], templates: &Templates) {
         let digests = templates.digest(said);
         assert!(!digests.is_empty() && digests.len() <= said.len());
         digests.iter().for_each(payload::check);
-        let folded: usize = digests.iter().map(|digest| digest.folded.len().max(1)).sum();
-        assert!(folded >= incidents.len(), "{folded} of {} incidents are in the digests", incidents.len());
+        let folded: usize = digests
+            .iter()
+            .map(|digest| digest.folded.len().max(1))
+            .sum();
+        assert!(
+            folded >= incidents.len(),
+            "{folded} of {} incidents are in the digests",
+            incidents.len()
+        );
     }
 }

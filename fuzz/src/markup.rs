@@ -8,11 +8,21 @@ use super::{NOW, payload};
 pub fn run(data: &[u8]) {
     let text = String::from_utf8_lossy(&data[..data.len().min(1_000)]);
     let spans = markup::parse(&text);
-    assert!(spans.iter().map(|span| span.what.plain().len()).sum::<usize>() <= text.len() + spans.len() * 32);
+    assert!(
+        spans
+            .iter()
+            .map(|span| span.what.plain().len())
+            .sum::<usize>()
+            <= text.len() + spans.len() * 32
+    );
     // a value reads as itself, and is nothing but text
     let value = markup::escape(&text);
     assert_eq!(markup::plain(&value), markup::clean(&text));
-    assert!(markup::parse(&value).iter().all(|span| matches!(span.what, markup::What::Text(_)) && !span.bold));
+    assert!(
+        markup::parse(&value)
+            .iter()
+            .all(|span| matches!(span.what, markup::What::Text(_)) && !span.bold)
+    );
     let flags = data.first().copied().unwrap_or_default();
     payload::check(&message(&text, flags));
     let escaped = message(&value, flags);
@@ -21,7 +31,14 @@ pub fn run(data: &[u8]) {
 
 /// A message that says this everywhere a template may.
 pub fn message(text: &str, flags: u8) -> Message {
-    let reasons = [Reason::First, Reason::Resolved, Reason::Digest, Reason::Flapping, Reason::Stale, Reason::Repeat];
+    let reasons = [
+        Reason::First,
+        Reason::Resolved,
+        Reason::Digest,
+        Reason::Flapping,
+        Reason::Stale,
+        Reason::Repeat,
+    ];
     let severities = [Severity::Info, Severity::Warning, Severity::Critical];
     let pick = usize::from(flags);
     let about = Notification {
@@ -50,7 +67,10 @@ pub fn message(text: &str, flags: u8) -> Message {
         insight: Default::default(),
         collected: None,
     };
-    let link = Link { label: text.to_owned(), url: "https://manage.mist.com/admin/?a=(1)&b=2".to_owned() };
+    let link = Link {
+        label: text.to_owned(),
+        url: "https://manage.mist.com/admin/?a=(1)&b=2".to_owned(),
+    };
     let line = text.lines().next().unwrap_or_default();
     Message {
         title: line.to_owned(),

@@ -19,7 +19,11 @@ static EVERYONE: LazyLock<Everyone> = LazyLock::new(|| {
     Everyone {
         slack: to(Kind::Slack { url: url() }),
         teams: to(Kind::Teams { url: url() }),
-        webhook: to(Kind::Webhook { url: url(), headers: Vec::new(), body: None }),
+        webhook: to(Kind::Webhook {
+            url: url(),
+            headers: Vec::new(),
+            body: None,
+        }),
         console: to(Kind::Console),
     }
 });
@@ -31,24 +35,49 @@ pub fn check(message: &Message) {
         teams(&body(&EVERYONE.teams, message, size));
     }
     body(&EVERYONE.webhook, message, Size::Full);
-    let Request::Print(_) = EVERYONE.console.encode(message, Size::Full) else { panic!("the console prints") };
+    let Request::Print(_) = EVERYONE.console.encode(message, Size::Full) else {
+        panic!("the console prints")
+    };
 }
 
 /// Of what events led to: nothing in it that a terminal or a reader of logs would obey.
 pub fn assert_visible(message: &Message) {
-    let Request::Print(printed) = EVERYONE.console.encode(message, Size::Full) else { panic!("the console prints") };
+    let Request::Print(printed) = EVERYONE.console.encode(message, Size::Full) else {
+        panic!("the console prints")
+    };
     let facts = message.facts.iter().flat_map(|(name, value)| [name, value]);
-    let links = message.links.iter().flat_map(|link| [&link.label, &link.url]);
-    for text in facts.chain(links).chain([&message.title, &message.text, &printed]) {
-        assert!(!text.chars().any(|c| c.is_control() && c != '\n'), "a control character in {text:?}");
-        assert!(!text.contains(['\u{202e}', '\u{200b}', '\u{2028}']), "unseen characters in {text:?}");
+    let links = message
+        .links
+        .iter()
+        .flat_map(|link| [&link.label, &link.url]);
+    for text in facts
+        .chain(links)
+        .chain([&message.title, &message.text, &printed])
+    {
+        assert!(
+            !text.chars().any(|c| c.is_control() && c != '\n'),
+            "a control character in {text:?}"
+        );
+        assert!(
+            !text.contains(['\u{202e}', '\u{200b}', '\u{2028}']),
+            "unseen characters in {text:?}"
+        );
     }
-    assert!(!message.title.contains('\n') && !message.title.is_empty(), "{:?}", message.title);
+    assert!(
+        !message.title.contains('\n') && !message.title.is_empty(),
+        "{:?}",
+        message.title
+    );
 }
 
 fn body(to: &DestinationSettings, message: &Message, size: Size) -> Value {
-    let Request::Post { body, .. } = to.encode(message, size) else { panic!("a chat is posted to") };
-    assert_eq!(serde_json::from_str::<Value>(&body.to_string()).unwrap(), body);
+    let Request::Post { body, .. } = to.encode(message, size) else {
+        panic!("a chat is posted to")
+    };
+    assert_eq!(
+        serde_json::from_str::<Value>(&body.to_string()).unwrap(),
+        body
+    );
     body
 }
 
@@ -71,9 +100,14 @@ fn list<'v>(value: &'v Value, key: &str) -> &'v [Value] {
     value[key].as_array().map_or(&[], Vec::as_slice)
 }
 
-/// `docs.slack.dev`: a text object has 1 to 3,000 characters, a field 2,000; a section 10 fields, a message 50 blocks.
+/// `docs.slack.dev`: a text object has 1 to 3,000 characters, a field 2,000; a section 10 fields, a
+/// message 50 blocks.
 fn slack(body: &Value) {
-    assert!(body.to_string().len() <= 16 * 1024, "{} bytes", body.to_string().len());
+    assert!(
+        body.to_string().len() <= 16 * 1024,
+        "{} bytes",
+        body.to_string().len()
+    );
     let length = |text: &Value| text["text"].as_str().unwrap().encode_utf16().count();
     assert!((1..=3_000).contains(&length(body)), "{body}");
     let attachments = list(body, "attachments");
@@ -81,16 +115,27 @@ fn slack(body: &Value) {
     for attachment in attachments {
         assert!(list(attachment, "blocks").len() <= 50);
         for block in list(attachment, "blocks") {
-            assert!(block["text"].is_null() || (1..=3_000).contains(&length(&block["text"])), "{block}");
+            assert!(
+                block["text"].is_null() || (1..=3_000).contains(&length(&block["text"])),
+                "{block}"
+            );
             let (fields, elements) = (list(block, "fields"), list(block, "elements"));
             assert!(fields.len() <= 10 && elements.len() <= 10, "{block}");
-            assert!(fields.iter().chain(elements).all(|text| (1..=2_000).contains(&length(text))), "{block}");
+            assert!(
+                fields
+                    .iter()
+                    .chain(elements)
+                    .all(|text| (1..=2_000).contains(&length(text))),
+                "{block}"
+            );
         }
     }
     for text in all_texts(body) {
         for (at, _) in text.match_indices('<') {
             let live = &text[at + 1..];
-            let ours = ["!date^", "https://", "http://"].iter().any(|ours| live.starts_with(ours));
+            let ours = ["!date^", "https://", "http://"]
+                .iter()
+                .any(|ours| live.starts_with(ours));
             assert!(ours && live.contains('>'), "live in Slack: {text:?}");
         }
     }
@@ -98,12 +143,22 @@ fn slack(body: &Value) {
 
 /// Teams drops what is over 28 KB without a word, and shows six buttons.
 fn teams(body: &Value) {
-    assert!(body.to_string().len() <= 24 * 1024, "{} bytes", body.to_string().len());
+    assert!(
+        body.to_string().len() <= 24 * 1024,
+        "{} bytes",
+        body.to_string().len()
+    );
     let card = &body["attachments"][0]["content"];
-    assert!(!list(card, "body").is_empty() && list(card, "actions").len() <= 6, "{card}");
+    assert!(
+        !list(card, "body").is_empty() && list(card, "actions").len() <= 6,
+        "{card}"
+    );
     for action in list(card, "actions") {
         let url = action["url"].as_str().unwrap();
-        assert!(url.starts_with("https://") || url.starts_with("http://"), "{url}");
+        assert!(
+            url.starts_with("https://") || url.starts_with("http://"),
+            "{url}"
+        );
     }
     let instead = card["fallbackText"].as_str().unwrap();
     for live in ["](", "][", "]:", "{{", "://"] {
@@ -115,10 +170,16 @@ fn teams(body: &Value) {
             .all(|(at, _)| instead[at + 1..].starts_with(['\u{200b}']) || at + 1 == instead.len())
     );
     for text in all_texts(&card["body"]) {
-        assert!(!text.contains('<') && !text.contains("{{"), "live in Teams: {text:?}");
+        assert!(
+            !text.contains('<') && !text.contains("{{"),
+            "live in Teams: {text:?}"
+        );
         let (mut escaped, mut closed) = (false, false);
         for (at, c) in text.char_indices() {
-            assert!(!(closed && c == '(') || text[at + 1..].starts_with("http"), "a link in Teams: {text:?}");
+            assert!(
+                !(closed && c == '(') || text[at + 1..].starts_with("http"),
+                "a link in Teams: {text:?}"
+            );
             closed = c == ']' && !escaped;
             escaped = c == '\\' && !escaped;
         }

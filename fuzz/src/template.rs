@@ -32,9 +32,19 @@ pub fn run(data: &[u8]) {
     match Templates::of([("mine".to_owned(), template.to_owned())]) {
         Ok(templates) => {
             let said = templates.render(about.clone());
-            assert!(!said.title.is_empty() && !said.title.contains('\n'), "{:?}", said.title);
+            assert!(
+                !said.title.is_empty() && !said.title.contains('\n'),
+                "{:?}",
+                said.title
+            );
             assert!(said.text.len() <= MOST && said.title.len() <= MOST);
-            assert!(said.facts.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>() <= MOST);
+            assert!(
+                said.facts
+                    .iter()
+                    .map(|(name, value)| name.len() + value.len())
+                    .sum::<usize>()
+                    <= MOST
+            );
             payload::check(&said);
         }
         Err(problems) => placed(&problems, template.lines().count()),
@@ -43,7 +53,12 @@ pub fn run(data: &[u8]) {
     match Body::compile(&body) {
         Ok(body) => {
             let said = body.render(&message);
-            let keys: Vec<&str> = said.as_object().unwrap().keys().map(String::as_str).collect();
+            let keys: Vec<&str> = said
+                .as_object()
+                .unwrap()
+                .keys()
+                .map(String::as_str)
+                .collect();
             assert_eq!(keys, ["list", "text"], "a value added a key");
             assert_eq!(said["list"][1], 1);
             assert!(said["text"].as_str().unwrap().len() <= MOST);
@@ -55,6 +70,10 @@ pub fn run(data: &[u8]) {
 fn placed(problems: &[TemplateProblem], lines: usize) {
     assert!(!problems.is_empty(), "refused for nothing");
     for problem in problems {
-        assert!(!problem.what.is_empty() && problem.line <= lines + 1, "line {} of {lines}", problem.line);
+        assert!(
+            !problem.what.is_empty() && problem.line <= lines + 1,
+            "line {} of {lines}",
+            problem.line
+        );
     }
 }

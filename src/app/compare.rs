@@ -20,7 +20,8 @@ const MOST_NAMED: usize = 200;
 /// Journal entries at a time.
 const AT_ONCE: usize = 500;
 
-/// The traffic received since then, under the rules in force and under the others. `period` is what people call that.
+/// The traffic received since then, under the rules in force and under the others. `period` is what
+/// people call that.
 pub(super) async fn compare(
     store: Sqlite,
     rules: [Arc<RuleSet>; 2],
@@ -33,14 +34,20 @@ pub(super) async fn compare(
     loop {
         let entries = store.read(after, AT_ONCE).await.map_err(|error| {
             tracing::warn!(%error, "the past cannot be read");
-            Declined::Failed("the store cannot be read now".to_owned(), "try again; the log says why")
+            Declined::Failed(
+                "the store cannot be read now".to_owned(),
+                "try again; the log says why",
+            )
         })?;
         let Some(last) = entries.last() else { break };
         after = last.seq;
         for entry in entries {
             stored.take(entry, |heard| {
                 for (refold, said) in &mut sides {
-                    match refold.hear_within(&heard, MOST_MESSAGES).filter(|_| !is_too_much) {
+                    match refold
+                        .hear_within(&heard, MOST_MESSAGES)
+                        .filter(|_| !is_too_much)
+                    {
                         Some(made) => said.extend(notifications(made)),
                         None => is_too_much = true,
                     }
@@ -50,7 +57,10 @@ pub(super) async fn compare(
             });
         }
         if is_too_much {
-            return off("one side sends more than 20,000 messages", "compare a shorter time");
+            return off(
+                "one side sends more than 20,000 messages",
+                "compare a shorter time",
+            );
         }
         // Here it can be stopped.
         tokio::task::yield_now().await;
@@ -79,6 +89,10 @@ pub(super) async fn compare(
 /// Keeps the worst, and says how many are not named.
 fn cut(list: &mut Vec<diff::Told>) -> usize {
     let all = list.len();
-    *list = diff::worst_first(list).into_iter().take(MOST_NAMED).cloned().collect();
+    *list = diff::worst_first(list)
+        .into_iter()
+        .take(MOST_NAMED)
+        .cloned()
+        .collect();
     all - list.len()
 }

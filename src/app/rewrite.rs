@@ -22,20 +22,29 @@ impl From<io::Error> for NotWritten {
     }
 }
 
-/// Writes `after` where `before` stands, and `kept` beside it as `<file>.previous`; gives what that was. Of a link, what it
-/// leads to is replaced.
-pub(super) fn rewrite(path: &Path, before: &[u8], after: &[u8], kept: &[u8]) -> Result<Option<Vec<u8>>, NotWritten> {
+/// Writes `after` where `before` stands, and `kept` beside it as `<file>.previous`; gives what that
+/// was. Of a link, what it leads to is replaced.
+pub(super) fn rewrite(
+    path: &Path,
+    before: &[u8],
+    after: &[u8],
+    kept: &[u8],
+) -> Result<Option<Vec<u8>>, NotWritten> {
     let target = fs::canonicalize(path)?;
     let meta = fs::metadata(&target)?;
     let previous = beside(&target, ".previous");
-    let (fresh, kept) = (Draft::write(&target, &meta, after)?, Draft::write(&previous, &meta, kept)?);
+    let (fresh, kept) = (
+        Draft::write(&target, &meta, after)?,
+        Draft::write(&previous, &meta, kept)?,
+    );
     let earlier = fs::read(&previous).ok();
     if fs::read(&target)? != before {
         return Err(NotWritten::Changed);
     }
     kept.become_it()?;
     fresh.become_it()?;
-    // The rename itself is to survive a power cut; where a folder cannot be synced, it is as good as it gets.
+    // The rename itself is to survive a power cut; where a folder cannot be synced, it is as good
+    // as it gets.
     if let Some(folder) = target.parent() {
         let _ = File::open(folder).and_then(|folder| folder.sync_all());
     }
@@ -60,17 +69,29 @@ impl Draft {
         let word: [u8; 6] = clock::unguessable()?;
         let word: String = word.iter().map(|byte| format!("{byte:02x}")).collect();
         let at = beside(target, &format!(".{word}.new"));
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&at)?;
-        let draft = Self { at, target: target.to_owned() };
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&at)?;
+        let draft = Self {
+            at,
+            target: target.to_owned(),
+        };
         file.write_all(bytes)?;
         let mine = file.metadata()?;
-        let same_group = mine.gid() == like.gid() || std::os::unix::fs::fchown(&file, None, Some(like.gid())).is_ok();
+        let same_group = mine.gid() == like.gid()
+            || std::os::unix::fs::fchown(&file, None, Some(like.gid())).is_ok();
         if mine.uid() != like.uid() {
             // Only root may; then it is ours from now on.
             let _ = std::os::unix::fs::fchown(&file, Some(like.uid()), None);
         }
         // What its group might do is not for another group.
-        let mode = if same_group { like.mode() & 0o777 } else { like.mode() & 0o707 };
+        let mode = if same_group {
+            like.mode() & 0o777
+        } else {
+            like.mode() & 0o707
+        };
         file.set_permissions(Permissions::from_mode(mode))?;
         file.sync_all()?;
         Ok(draft)
@@ -93,8 +114,10 @@ mod tests {
     use super::*;
 
     fn names(folder: &Path) -> Vec<String> {
-        let mut names: Vec<String> =
-            fs::read_dir(folder).unwrap().map(|f| f.unwrap().file_name().into_string().unwrap()).collect();
+        let mut names: Vec<String> = fs::read_dir(folder)
+            .unwrap()
+            .map(|f| f.unwrap().file_name().into_string().unwrap())
+            .collect();
         names.sort_unstable();
         names
     }
@@ -107,13 +130,26 @@ mod tests {
         fs::set_permissions(&real, Permissions::from_mode(0o640)).unwrap();
         std::os::unix::fs::symlink("real.yaml", &link).unwrap();
         assert_eq!(rewrite(&link, b"one", b"two", b"one").unwrap(), None);
-        assert_eq!(rewrite(&link, b"two", b"three", b"two").unwrap().as_deref(), Some(&b"one"[..]));
+        assert_eq!(
+            rewrite(&link, b"two", b"three", b"two").unwrap().as_deref(),
+            Some(&b"one"[..])
+        );
         assert_eq!(fs::read_to_string(&real).unwrap(), "three");
-        assert_eq!(fs::read_to_string(dir.path().join("real.yaml.previous")).unwrap(), "two");
-        assert_eq!(names(dir.path()), ["real.yaml", "real.yaml.previous", "rules.yaml"]);
+        assert_eq!(
+            fs::read_to_string(dir.path().join("real.yaml.previous")).unwrap(),
+            "two"
+        );
+        assert_eq!(
+            names(dir.path()),
+            ["real.yaml", "real.yaml.previous", "rules.yaml"]
+        );
         assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
         for name in ["real.yaml", "real.yaml.previous"] {
-            assert_eq!(fs::metadata(dir.path().join(name)).unwrap().mode() & 0o777, 0o640, "{name}");
+            assert_eq!(
+                fs::metadata(dir.path().join(name)).unwrap().mode() & 0o777,
+                0o640,
+                "{name}"
+            );
         }
     }
 
@@ -122,11 +158,20 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("rules.yaml");
         fs::write(&file, "one").unwrap();
-        assert!(matches!(rewrite(&file, b"another", b"two", b"another"), Err(NotWritten::Changed)));
+        assert!(matches!(
+            rewrite(&file, b"another", b"two", b"another"),
+            Err(NotWritten::Changed)
+        ));
         fs::create_dir(dir.path().join("rules.yaml.previous")).unwrap();
-        assert!(matches!(rewrite(&file, b"one", b"two", b"one"), Err(NotWritten::Failed(_))));
+        assert!(matches!(
+            rewrite(&file, b"one", b"two", b"one"),
+            Err(NotWritten::Failed(_))
+        ));
         assert_eq!(fs::read_to_string(&file).unwrap(), "one");
         assert_eq!(names(dir.path()), ["rules.yaml", "rules.yaml.previous"]);
-        assert!(matches!(rewrite(&dir.path().join("none"), b"", b"", b""), Err(NotWritten::Failed(_))));
+        assert!(matches!(
+            rewrite(&dir.path().join("none"), b"", b"", b""),
+            Err(NotWritten::Failed(_))
+        ));
     }
 }

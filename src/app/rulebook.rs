@@ -1,4 +1,5 @@
-//! The rules file for the page: shown, checked, compared, and changed. All that is long runs where it holds up nobody.
+//! The rules file for the page: shown, checked, compared, and changed. All that is long runs where
+//! it holds up nobody.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -19,7 +20,9 @@ use crate::model::Timestamp;
 use crate::render::Templates;
 use crate::store::{Sqlite, Store};
 use crate::trial;
-use crate::web::rules_api::{Applied, Change, Declined, Finding, Findings, MAX_TEXT, Rulebook, Sheet, Tested};
+use crate::web::rules_api::{
+    Applied, Change, Declined, Finding, Findings, MAX_TEXT, Rulebook, Sheet, Tested,
+};
 
 /// How long a text may be checked, and traffic compared.
 const CHECKED_WITHIN: Duration = Duration::from_secs(10);
@@ -39,7 +42,11 @@ pub(super) struct Loaded {
 
 impl Loaded {
     pub(super) fn now(config: &Config, store: &Sqlite) -> Arc<Self> {
-        Arc::new(Self { config: config.clone(), at: store.clock().clock().wall(), tests: OnceCell::new() })
+        Arc::new(Self {
+            config: config.clone(),
+            at: store.clock().clock().wall(),
+            tests: OnceCell::new(),
+        })
     }
 }
 
@@ -84,13 +91,29 @@ impl Book {
         let (checking, comparing) = (Arc::new(Semaphore::new(1)), Arc::new(Semaphore::new(1)));
         let (path, may_edit) = (config.path.clone(), config.server.edit_rules);
         let (applying, key) = (Mutex::new(()), clock::unguessable().unwrap_or_default());
-        Self(Arc::new(Inner { path, may_edit, loaded, reload, store, checking, comparing, applying, key }))
+        Self(Arc::new(Inner {
+            path,
+            may_edit,
+            loaded,
+            reload,
+            store,
+            checking,
+            comparing,
+            applying,
+            key,
+        }))
     }
 
     /// Two texts of one version are the same, as long as this process lives.
     fn version(&self, bytes: &[u8]) -> String {
-        let hash = Sha256::new().chain_update(self.0.key).chain_update(bytes).finalize();
-        hash.iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+        let hash = Sha256::new()
+            .chain_update(self.0.key)
+            .chain_update(bytes)
+            .finalize();
+        hash.iter()
+            .take(16)
+            .map(|byte| format!("{byte:02x}"))
+            .collect()
     }
 
     fn loaded(&self) -> Arc<Loaded> {
@@ -98,7 +121,10 @@ impl Book {
     }
 
     fn file(&self) -> String {
-        self.0.path.as_ref().map_or_else(|| "the built-in rules".to_owned(), |path| path.display().to_string())
+        self.0.path.as_ref().map_or_else(
+            || "the built-in rules".to_owned(),
+            |path| path.display().to_string(),
+        )
     }
 
     /// What stands in the file.
@@ -109,24 +135,37 @@ impl Book {
             Some(path) => match std::fs::read(path) {
                 Ok(bytes) => bytes,
                 Err(error) => {
-                    return Err(Declined::Failed(format!("{} cannot be read: {error}", self.file()), ""));
+                    return Err(Declined::Failed(
+                        format!("{} cannot be read: {error}", self.file()),
+                        "",
+                    ));
                 }
             },
         };
         let file = self.file();
-        let hidden = std::str::from_utf8(&bytes).ok().and_then(|text| Hidden::of(text, &file));
+        let hidden = std::str::from_utf8(&bytes)
+            .ok()
+            .and_then(|text| Hidden::of(text, &file));
         let is_file = hidden.is_some();
         let Some(hidden) = hidden.or_else(|| Hidden::of(&loaded.config.text, &file)) else {
-            return off("the rules cannot be shown without their secrets", "look at the file itself");
+            return off(
+                "the rules cannot be shown without their secrets",
+                "look at the file itself",
+            );
         };
-        Ok(Page { bytes, hidden: Arc::new(hidden), is_file })
+        Ok(Page {
+            bytes,
+            hidden: Arc::new(hidden),
+            is_file,
+        })
     }
 
     fn why_not(&self, page: &Page) -> Option<String> {
         match &self.0.path {
-            None => {
-                Some("the built-in rules apply: put a rules.yaml where Foghorn runs, and start it again".to_owned())
-            }
+            None => Some(
+                "the built-in rules apply: put a rules.yaml where Foghorn runs, and start it again"
+                    .to_owned(),
+            ),
             Some(path) if !self.0.may_edit => Some(format!(
                 "to change the rules here, set `edit_rules: true` under `server:` in {} and start Foghorn again",
                 path.display()
@@ -146,7 +185,8 @@ impl Book {
             let differs = page.bytes != loaded.config.text.as_bytes();
             let problems = if differs {
                 let path = book.0.path.as_deref();
-                Config::load(path, &environment).map_or_else(|problems| problems.0, |config| config.warnings)
+                Config::load(path, &environment)
+                    .map_or_else(|problems| problems.0, |config| config.warnings)
             } else {
                 loaded.config.warnings.clone()
             };
@@ -162,14 +202,17 @@ impl Book {
         if !page.is_file {
             // The lines are not those of the text that is shown.
             for problem in &mut problems {
-                problem.message = format!("in the file, line {}: {}", problem.line, problem.message);
+                problem.message =
+                    format!("in the file, line {}: {}", problem.line, problem.message);
                 problem.line = 0;
             }
         }
         let loaded = self.loaded();
         let (mut tests, tests_ms) = (*self.own_tests(&loaded, file.clone()).await?).clone();
         if !differs {
-            tests.iter_mut().for_each(|test| page.hidden.place(&mut test.line, &mut 1));
+            tests
+                .iter_mut()
+                .for_each(|test| page.hidden.place(&mut test.line, &mut 1));
         }
         Ok(Sheet {
             file,
@@ -178,17 +221,28 @@ impl Book {
             loaded_at: loaded.at,
             differs,
             why_not: self.why_not(&page),
-            findings: Findings { problems, tests, tests_ms },
+            findings: Findings {
+                problems,
+                tests,
+                tests_ms,
+            },
         })
     }
 
     /// The tests of the rules in force: run once.
-    async fn own_tests(&self, loaded: &Arc<Loaded>, file: String) -> Result<Arc<(Vec<Tested>, u64)>, Declined> {
+    async fn own_tests(
+        &self,
+        loaded: &Arc<Loaded>,
+        file: String,
+    ) -> Result<Arc<(Vec<Tested>, u64)>, Declined> {
         let run = || async {
             let kept = Arc::clone(loaded);
             let run = move |stop: &AtomicBool| match kept.config.load_templates() {
                 Ok(templates) => Ok(tested(&kept.config, &templates, &file, stop)),
-                Err(_) => off("the templates do not load any more", "`foghorn check` says why"),
+                Err(_) => off(
+                    "the templates do not load any more",
+                    "`foghorn check` says why",
+                ),
             };
             blocking(CHECKED_WITHIN, run).await.map(Arc::new)
         };
@@ -196,11 +250,23 @@ impl Book {
     }
 
     /// Checks a text; gives it with its secrets where it has no errors.
-    async fn judged(&self, page: &Page, text: String) -> Result<(Findings, Option<String>), Declined> {
-        let turn = tokio::time::timeout(CHECKED_WITHIN, Arc::clone(&self.0.checking).acquire_owned()).await;
-        let Ok(Ok(turn)) = turn else { return Err(Declined::Busy) };
+    async fn judged(
+        &self,
+        page: &Page,
+        text: String,
+    ) -> Result<(Findings, Option<String>), Declined> {
+        let turn =
+            tokio::time::timeout(CHECKED_WITHIN, Arc::clone(&self.0.checking).acquire_owned())
+                .await;
+        let Ok(Ok(turn)) = turn else {
+            return Err(Declined::Busy);
+        };
         let (hidden, file) = (Arc::clone(&page.hidden), self.file());
-        let path = self.0.path.clone().unwrap_or_else(|| PathBuf::from("rules.yaml"));
+        let path = self
+            .0
+            .path
+            .clone()
+            .unwrap_or_else(|| PathBuf::from("rules.yaml"));
         blocking(CHECKED_WITHIN, move |stop| {
             // Kept until the work has ended, whoever still waits for it.
             let _turn = turn;
@@ -211,8 +277,12 @@ impl Book {
 
     /// Runs the one test of a text beside the rules in force, and has it expect what is said.
     async fn rehearsed(&self, text: String) -> Result<String, Declined> {
-        let turn = tokio::time::timeout(CHECKED_WITHIN, Arc::clone(&self.0.checking).acquire_owned()).await;
-        let Ok(Ok(turn)) = turn else { return Err(Declined::Busy) };
+        let turn =
+            tokio::time::timeout(CHECKED_WITHIN, Arc::clone(&self.0.checking).acquire_owned())
+                .await;
+        let Ok(Ok(turn)) = turn else {
+            return Err(Declined::Busy);
+        };
         let (loaded, path) = (self.loaded(), self.0.path.clone());
         blocking(CHECKED_WITHIN, move |stop| {
             let _turn = turn;
@@ -220,17 +290,30 @@ impl Book {
                 // The lines are those of no text anybody sees.
                 let mut problems = findings(problems, |line, column| (*line, *column) = (0, 0));
                 problems.retain(|problem| problem.is_error);
-                Declined::Wrong(Findings { problems, ..Findings::default() })
+                Declined::Wrong(Findings {
+                    problems,
+                    ..Findings::default()
+                })
             };
-            let help = "send `rules:` with one rule, and `tests:` with one test that ends in `expect:`";
+            let help =
+                "send `rules:` with one rule, and `tests:` with one test that ends in `expect:`";
             let joined = config::joined(&loaded.config.text, &text);
-            let Some(joined) = joined else { return off("the text is not a rule and a test", help) };
-            let config =
-                Config::parse_offline(&joined, path.as_deref(), &environment).map_err(|problems| wrong(&problems.0))?;
-            let [case] = config.tests.as_slice() else { return off("the text has no test, or more than one", help) };
-            let templates = config.load_templates().map_err(|problems| wrong(&problems.0))?;
-            match trial::said(case, &config.rules, &templates, &|| stop.load(Ordering::Relaxed)) {
-                Ok(said) => expecting(&text, &said).map_or_else(|| off("the test has no `expect:`", help), Ok),
+            let Some(joined) = joined else {
+                return off("the text is not a rule and a test", help);
+            };
+            let config = Config::parse_offline(&joined, path.as_deref(), &environment)
+                .map_err(|problems| wrong(&problems.0))?;
+            let [case] = config.tests.as_slice() else {
+                return off("the text has no test, or more than one", help);
+            };
+            let templates = config
+                .load_templates()
+                .map_err(|problems| wrong(&problems.0))?;
+            match trial::said(case, &config.rules, &templates, &|| {
+                stop.load(Ordering::Relaxed)
+            }) {
+                Ok(said) => expecting(&text, &said)
+                    .map_or_else(|| off("the test has no `expect:`", help), Ok),
                 Err(why) => off(&why, "make the test shorter"),
             }
         })
@@ -238,7 +321,9 @@ impl Book {
     }
 
     async fn compared(&self, text: Option<String>, since: Duration) -> Result<Value, Declined> {
-        let Ok(turn) = Arc::clone(&self.0.comparing).try_acquire_owned() else { return Err(Declined::Busy) };
+        let Ok(turn) = Arc::clone(&self.0.comparing).try_acquire_owned() else {
+            return Err(Declined::Busy);
+        };
         let (book, loaded) = (self.clone(), self.loaded());
         let other = blocking(CHECKED_WITHIN, move |_| book.other_rules(text)).await?;
         let rules = [Arc::clone(&loaded.config.rules), other.rules];
@@ -253,18 +338,29 @@ impl Book {
         match tokio::time::timeout(COMPARED_WITHIN, done).await {
             Ok(Ok(Some(found))) => found,
             Ok(_) => off("the comparison ended unexpectedly", "the log says why"),
-            Err(_) => Err(Declined::Slow("compare a shorter time, or run `foghorn replay --stored --diff`")),
+            Err(_) => Err(Declined::Slow(
+                "compare a shorter time, or run `foghorn replay --stored --diff`",
+            )),
         }
     }
 
     fn other_rules(&self, text: Option<String>) -> Result<Config, Declined> {
-        let wrong = |problems| Declined::Wrong(Findings { problems, ..Findings::default() });
+        let wrong = |problems| {
+            Declined::Wrong(Findings {
+                problems,
+                ..Findings::default()
+            })
+        };
         let page = self.page()?;
         let path = self.0.path.as_deref();
         match text {
-            None => Config::load_offline(path, &environment).map_err(|found| wrong(findings(&found.0, |_, _| ()))),
+            None => Config::load_offline(path, &environment)
+                .map_err(|found| wrong(findings(&found.0, |_, _| ()))),
             Some(text) => {
-                let restored = page.hidden.restore(&text).map_err(|found| wrong(findings(&found, |_, _| ())))?;
+                let restored = page
+                    .hidden
+                    .restore(&text)
+                    .map_err(|found| wrong(findings(&found, |_, _| ())))?;
                 let place = |line: &mut u64, column: &mut u64| restored.place(line, column);
                 Config::parse_offline(&restored.text, path, &environment)
                     .map_err(|found| wrong(findings(&found.0, place)))
@@ -275,35 +371,55 @@ impl Book {
     async fn applied(&self, change: Change) -> Result<Applied, Declined> {
         let _one_at_a_time = self.0.applying.lock().await;
         let page = self.page()?;
-        let Some(path) = self.0.path.clone().filter(|_| self.why_not(&page).is_none()) else {
+        let Some(path) = self
+            .0
+            .path
+            .clone()
+            .filter(|_| self.why_not(&page).is_none())
+        else {
             return Err(Declined::Off(self.why_not(&page).unwrap_or_default()));
         };
         if self.version(&page.bytes) != change.version {
             return Err(Declined::Changed(self.version(&page.bytes)));
         }
         let (findings, text) = self.judged(&page, change.text).await?;
-        let Some(text) = text else { return Err(Declined::Wrong(findings)) };
+        let Some(text) = text else {
+            return Err(Declined::Wrong(findings));
+        };
         if !change.despite_tests && findings.tests.iter().any(|test| test.failure.is_some()) {
             return Err(Declined::Fails(findings));
         }
         let written = text.as_bytes() != page.bytes;
         let mut kept = None;
         if written {
-            kept = self.write(&path, &page.bytes, text.as_bytes(), page.bytes.clone()).await?;
+            kept = self
+                .write(&path, &page.bytes, text.as_bytes(), page.bytes.clone())
+                .await?;
         }
         if let Err(why) = self.reload().await {
             // What was kept before this is kept again: the text that goes was never in force.
             let kept = kept.unwrap_or_else(|| page.bytes.clone());
-            if written && self.write(&path, text.as_bytes(), &page.bytes, kept).await.is_ok() {
+            if written
+                && self
+                    .write(&path, text.as_bytes(), &page.bytes, kept)
+                    .await
+                    .is_ok()
+            {
                 return Err(Declined::Failed(
                     format!("the rules before stay in force: {why}"),
                     "the file is as it was",
                 ));
             }
-            return Err(Declined::Failed(format!("the file is written, but: {why}"), "the log says how it went on"));
+            return Err(Declined::Failed(
+                format!("the file is written, but: {why}"),
+                "the log says how it went on",
+            ));
         }
         tracing::info!(who = %change.who, "the rules were changed on the page");
-        Ok(Applied { version: self.version(text.as_bytes()), findings })
+        Ok(Applied {
+            version: self.version(text.as_bytes()),
+            findings,
+        })
     }
 
     /// Writes the file and what is kept beside it; gives what was kept there.
@@ -315,13 +431,19 @@ impl Book {
         kept: Vec<u8>,
     ) -> Result<Option<Vec<u8>>, Declined> {
         let (path, before, after) = (path.to_owned(), before.to_vec(), after.to_vec());
-        let written = tokio::task::spawn_blocking(move || rewrite(&path, &before, &after, &kept)).await;
+        let written =
+            tokio::task::spawn_blocking(move || rewrite(&path, &before, &after, &kept)).await;
         match written {
             Ok(Ok(kept)) => Ok(kept),
-            Ok(Err(NotWritten::Changed)) => Err(Declined::Changed(self.version(&self.page()?.bytes))),
+            Ok(Err(NotWritten::Changed)) => {
+                Err(Declined::Changed(self.version(&self.page()?.bytes)))
+            }
             Ok(Err(NotWritten::Failed(error))) => {
                 let help = "nothing was changed. Foghorn needs to write in the file's folder; of a mounted file, mount the folder";
-                Err(Declined::Failed(format!("{} cannot be written: {error}", self.file()), help))
+                Err(Declined::Failed(
+                    format!("{} cannot be written: {error}", self.file()),
+                    help,
+                ))
             }
             Err(_) => off("writing ended unexpectedly", "the log says why"),
         }
@@ -330,10 +452,18 @@ impl Book {
     async fn reload(&self) -> Result<(), String> {
         let (told, heard) = oneshot::channel();
         let asked = async {
-            self.0.reload.send(told).await.map_err(|_| "Foghorn is stopping".to_owned())?;
-            heard.await.unwrap_or_else(|_| Err("Foghorn is stopping".to_owned()))
+            self.0
+                .reload
+                .send(told)
+                .await
+                .map_err(|_| "Foghorn is stopping".to_owned())?;
+            heard
+                .await
+                .unwrap_or_else(|_| Err("Foghorn is stopping".to_owned()))
         };
-        tokio::time::timeout(RELOADED_WITHIN, asked).await.unwrap_or_else(|_| Err("the reload takes long".to_owned()))
+        tokio::time::timeout(RELOADED_WITHIN, asked)
+            .await
+            .unwrap_or_else(|_| Err("the reload takes long".to_owned()))
     }
 }
 
@@ -354,7 +484,11 @@ impl Rulebook for Book {
         self.rehearsed(text).boxed()
     }
 
-    fn compare(&self, text: Option<String>, since: Duration) -> BoxFuture<'_, Result<Value, Declined>> {
+    fn compare(
+        &self,
+        text: Option<String>,
+        since: Duration,
+    ) -> BoxFuture<'_, Result<Value, Declined>> {
         self.compared(text, since).boxed()
     }
 
@@ -362,7 +496,12 @@ impl Rulebook for Book {
         let book = self.clone();
         // A browser that goes away must not leave a file written and not loaded.
         let applying = tokio::spawn(async move { book.applied(change).await });
-        async move { applying.await.unwrap_or_else(|_| off("applying ended unexpectedly", "the log says why")) }.boxed()
+        async move {
+            applying
+                .await
+                .unwrap_or_else(|_| off("applying ended unexpectedly", "the log says why"))
+        }
+        .boxed()
     }
 }
 
@@ -382,12 +521,28 @@ async fn blocking<T: Send + 'static>(
     match tokio::time::timeout(within, tokio::task::spawn_blocking(move || work(&stop))).await {
         Ok(Ok(done)) => done,
         Ok(Err(_)) => off("the check ended unexpectedly", "the log says why"),
-        Err(_) => Err(Declined::Slow("make its tests shorter, or run `foghorn check` and `foghorn test`")),
+        Err(_) => Err(Declined::Slow(
+            "make its tests shorter, or run `foghorn check` and `foghorn test`",
+        )),
     }
 }
 
-fn judge(hidden: &Hidden, path: &Path, file: &str, text: &str, stop: &AtomicBool) -> (Findings, Option<String>) {
-    let wrong = |problems| (Findings { problems, ..Findings::default() }, None);
+fn judge(
+    hidden: &Hidden,
+    path: &Path,
+    file: &str,
+    text: &str,
+    stop: &AtomicBool,
+) -> (Findings, Option<String>) {
+    let wrong = |problems| {
+        (
+            Findings {
+                problems,
+                ..Findings::default()
+            },
+            None,
+        )
+    };
     let restored = match hidden.restore(text) {
         Ok(restored) => restored,
         Err(problems) => return wrong(findings(&problems, |_, _| ())),
@@ -400,32 +555,66 @@ fn judge(hidden: &Hidden, path: &Path, file: &str, text: &str, stop: &AtomicBool
         Err(problems) => return wrong(findings(&problems.0, place)),
     };
     let (mut tests, tests_ms) = tested(&config, &templates, file, stop);
-    tests.iter_mut().for_each(|test| place(&mut test.line, &mut 1));
-    (Findings { problems: findings(&config.warnings, place), tests, tests_ms }, Some(restored.text))
+    tests
+        .iter_mut()
+        .for_each(|test| place(&mut test.line, &mut 1));
+    (
+        Findings {
+            problems: findings(&config.warnings, place),
+            tests,
+            tests_ms,
+        },
+        Some(restored.text),
+    )
 }
 
-fn tested(config: &Config, templates: &Templates, file: &str, stop: &AtomicBool) -> (Vec<Tested>, u64) {
+fn tested(
+    config: &Config,
+    templates: &Templates,
+    file: &str,
+    stop: &AtomicBool,
+) -> (Vec<Tested>, u64) {
     let clock = Clock::system();
     let began = clock.elapsed();
     let one = |case: &config::TestCase| {
         let stop = || stop.load(Ordering::Relaxed);
         let outcome = trial::run(case, &config.rules, templates, file, &stop);
-        Tested { name: outcome.name, line: outcome.line, failure: outcome.failure }
+        Tested {
+            name: outcome.name,
+            line: outcome.line,
+            failure: outcome.failure,
+        }
     };
-    let tests = config.tests.iter().take_while(|_| !stop.load(Ordering::Relaxed)).map(one).collect();
-    (tests, u64::try_from((clock.elapsed() - began).as_millis()).unwrap_or(u64::MAX))
+    let tests = config
+        .tests
+        .iter()
+        .take_while(|_| !stop.load(Ordering::Relaxed))
+        .map(one)
+        .collect();
+    (
+        tests,
+        u64::try_from((clock.elapsed() - began).as_millis()).unwrap_or(u64::MAX),
+    )
 }
 
 /// A text that ends in what its test expects, with this instead.
 fn expecting(text: &str, said: &[(Duration, String, &'static str)]) -> Option<String> {
     let lines: Vec<&str> = text.lines().collect();
-    let last = lines.iter().rposition(|line| line.trim_start().starts_with("expect:"))?;
+    let last = lines
+        .iter()
+        .rposition(|line| line.trim_start().starts_with("expect:"))?;
     let indent: String = lines.get(last)?.chars().take_while(|c| *c == ' ').collect();
     let mut made: Vec<String> = lines.into_iter().take(last).map(str::to_owned).collect();
-    made.push(format!("{indent}expect:{}", if said.is_empty() { " []" } else { "" }));
+    made.push(format!(
+        "{indent}expect:{}",
+        if said.is_empty() { " []" } else { "" }
+    ));
     for (at, rule, reason) in said {
         let rule = printable(&config::flow(&Value::String(rule.clone())));
-        made.push(format!("{indent}  - {{at: {}, rule: {rule}, reason: {reason}}}", exact(*at)));
+        made.push(format!(
+            "{indent}  - {{at: {}, rule: {rule}, reason: {reason}}}",
+            exact(*at)
+        ));
     }
     Some(made.join("\n") + "\n")
 }
@@ -434,7 +623,11 @@ fn expecting(text: &str, said: &[(Duration, String, &'static str)]) -> Option<St
 fn printable(yaml: &str) -> String {
     let one = |c: char| {
         let shown = c.is_ascii() || c.is_alphanumeric();
-        if shown { c.to_string() } else { format!("\\U{:08x}", u32::from(c)) }
+        if shown {
+            c.to_string()
+        } else {
+            format!("\\U{:08x}", u32::from(c))
+        }
     };
     yaml.chars().map(one).collect()
 }
@@ -449,8 +642,16 @@ fn exact(duration: Duration) -> String {
         (ms / 1_000 % 60, "s"),
         (ms % 1_000, "ms"),
     ];
-    let text: String = parts.iter().filter(|(n, _)| *n > 0).map(|(n, unit)| format!("{n}{unit}")).collect();
-    if text.is_empty() { "0s".to_owned() } else { text }
+    let text: String = parts
+        .iter()
+        .filter(|(n, _)| *n > 0)
+        .map(|(n, unit)| format!("{n}{unit}"))
+        .collect();
+    if text.is_empty() {
+        "0s".to_owned()
+    } else {
+        text
+    }
 }
 
 /// Problems with their places as `place` moves them.
@@ -459,7 +660,13 @@ fn findings(problems: &[Problem], place: impl Fn(&mut u64, &mut u64)) -> Vec<Fin
         let (mut line, mut column) = (problem.line, problem.column);
         place(&mut line, &mut column);
         let is_error = problem.level == Level::Error;
-        Finding { line, column, is_error, message: problem.what.clone(), help: problem.help.clone() }
+        Finding {
+            line,
+            column,
+            is_error,
+            message: problem.what.clone(),
+            help: problem.help.clone(),
+        }
     };
     problems.iter().map(one).collect()
 }

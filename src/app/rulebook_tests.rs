@@ -1,4 +1,5 @@
-//! The rules over the API, on the whole application: what is shown, refused, compared and put in force.
+//! The rules over the API, on the whole application: what is shown, refused, compared and put in
+//! force.
 
 use std::path::PathBuf;
 
@@ -41,14 +42,30 @@ impl Served {
         std::fs::write(&file, rules).unwrap();
         let config = Config::load(Some(&file), &|_| None).unwrap();
         let templates = config.load_templates().unwrap();
-        let instead = Instead { listen: Some("127.0.0.1:0".parse().unwrap()), data: None };
+        let instead = Instead {
+            listen: Some("127.0.0.1:0".parse().unwrap()),
+            data: None,
+        };
         let (tell, told) = tokio::sync::oneshot::channel();
-        let running = tokio::spawn(run_by(Clock::system(), config, templates, instead, move |_, running| {
-            let _ = tell.send((running.address, running.stop));
-        }));
+        let running = tokio::spawn(run_by(
+            Clock::system(),
+            config,
+            templates,
+            instead,
+            move |_, running| {
+                let _ = tell.send((running.address, running.stop));
+            },
+        ));
         let (address, stop) = told.await.unwrap();
         let client = reqwest::Client::builder().no_proxy().build().unwrap();
-        let mut served = Self { address: format!("http://{address}"), stop, running, client, csrf: String::new(), dir };
+        let mut served = Self {
+            address: format!("http://{address}"),
+            stop,
+            running,
+            client,
+            csrf: String::new(),
+            dir,
+        };
         let (_, me) = served.ask("GET", "me", None).await;
         served.csrf = me["csrf"].as_str().unwrap().to_owned();
         served
@@ -57,16 +74,26 @@ impl Served {
     /// What is answered: it conforms to the document, and shows no secret.
     async fn ask(&self, method: &str, path: &str, body: Option<Value>) -> (u16, Value) {
         let url = format!("{}/api/v1/{path}", self.address);
-        let mut request = self.client.request(method.parse().unwrap(), url).header("x-csrf-token", &self.csrf);
+        let mut request = self
+            .client
+            .request(method.parse().unwrap(), url)
+            .header("x-csrf-token", &self.csrf);
         if let Some(body) = body {
-            request = request.header("content-type", "application/json").body(body.to_string());
+            request = request
+                .header("content-type", "application/json")
+                .body(body.to_string());
         }
         let response = request.send().await.unwrap();
         let status = response.status().as_u16();
         let text = response.text().await.unwrap();
         assert!(!text.contains("canary"), "{text}");
         let body: Value = serde_json::from_str(&text).unwrap_or_else(|e| panic!("{e}: {text}"));
-        conforms_as(&method.to_lowercase(), &format!("/api/v1/{path}"), &status.to_string(), &body);
+        conforms_as(
+            &method.to_lowercase(),
+            &format!("/api/v1/{path}"),
+            &status.to_string(),
+            &body,
+        );
         (status, body)
     }
 
@@ -77,7 +104,12 @@ impl Served {
     }
 
     async fn put(&self, sheet: &Value, text: &str) -> (u16, Value) {
-        self.ask("PUT", "rules", Some(json!({"text": text, "version": sheet["version"]}))).await
+        self.ask(
+            "PUT",
+            "rules",
+            Some(json!({"text": text, "version": sheet["version"]})),
+        )
+        .await
     }
 
     fn file(&self) -> PathBuf {
@@ -103,25 +135,77 @@ async fn whoever_may_look_sees_the_rules_and_tries_changes_but_changes_nothing()
     let failing = RULES.replace("expect: [{rule: AP unreachable}]", "expect: []");
     let served = Served::with(&failing).await;
     let sheet = served.sheet().await;
-    assert_eq!(shown(&sheet), failing.replace("\"http://127.0.0.1:1/services/canary\"", "<hidden 1>"));
-    assert_eq!((&sheet["differs"], &sheet["edit"]), (&json!(false), &json!(false)));
-    assert!(sheet["why_not"].as_str().unwrap().contains("edit_rules: true"), "{sheet}");
-    assert_eq!((&sheet["problems"][0]["severity"], &sheet["problems"][0]["line"]), (&json!("warning"), &json!(0)));
-    assert_eq!((&sheet["tests"][0]["passed"], &sheet["tests"][0]["line"]), (&json!(false), &json!(9)));
-    assert!(sheet["tests"][0]["text"].as_str().unwrap().contains("UNEXPECTED"), "{sheet}");
+    assert_eq!(
+        shown(&sheet),
+        failing.replace("\"http://127.0.0.1:1/services/canary\"", "<hidden 1>")
+    );
+    assert_eq!(
+        (&sheet["differs"], &sheet["edit"]),
+        (&json!(false), &json!(false))
+    );
+    assert!(
+        sheet["why_not"]
+            .as_str()
+            .unwrap()
+            .contains("edit_rules: true"),
+        "{sheet}"
+    );
+    assert_eq!(
+        (
+            &sheet["problems"][0]["severity"],
+            &sheet["problems"][0]["line"]
+        ),
+        (&json!("warning"), &json!(0))
+    );
+    assert_eq!(
+        (&sheet["tests"][0]["passed"], &sheet["tests"][0]["line"]),
+        (&json!(false), &json!(9))
+    );
+    assert!(
+        sheet["tests"][0]["text"]
+            .as_str()
+            .unwrap()
+            .contains("UNEXPECTED"),
+        "{sheet}"
+    );
 
     let better = shown(&sheet).replace("expect: []", "expect: [{rule: AP unreachable}]");
-    let (status, found) = served.ask("POST", "rules/check", Some(json!({"text": better}))).await;
-    assert_eq!((status, &found["tests"][0]["passed"]), (200, &json!(true)), "{found}");
-    let worse = better.replace("condition: ap_offline", "condition: ap_ofline").replace("group_wait: 0s", "for: long");
-    let (status, found) = served.ask("POST", "rules/check", Some(json!({"text": worse}))).await;
-    let lines: Vec<&Value> = found["problems"].as_array().unwrap().iter().map(|problem| &problem["line"]).collect();
-    assert_eq!((status, found["tests"].as_array().unwrap().len()), (200, 0), "{found}");
-    assert!(lines.contains(&&json!(6)) && lines.contains(&&json!(7)), "{found}");
+    let (status, found) = served
+        .ask("POST", "rules/check", Some(json!({"text": better})))
+        .await;
+    assert_eq!(
+        (status, &found["tests"][0]["passed"]),
+        (200, &json!(true)),
+        "{found}"
+    );
+    let worse = better
+        .replace("condition: ap_offline", "condition: ap_ofline")
+        .replace("group_wait: 0s", "for: long");
+    let (status, found) = served
+        .ask("POST", "rules/check", Some(json!({"text": worse})))
+        .await;
+    let lines: Vec<&Value> = found["problems"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|problem| &problem["line"])
+        .collect();
+    assert_eq!(
+        (status, found["tests"].as_array().unwrap().len()),
+        (200, 0),
+        "{found}"
+    );
+    assert!(
+        lines.contains(&&json!(6)) && lines.contains(&&json!(7)),
+        "{found}"
+    );
 
     let (status, refused) = served.put(&sheet, &better).await;
     assert_eq!(status, 403, "{refused}");
-    assert!(refused["help"].as_str().unwrap().contains("edit_rules"), "{refused}");
+    assert!(
+        refused["help"].as_str().unwrap().contains("edit_rules"),
+        "{refused}"
+    );
 
     let made = |name: &str| {
         format!(
@@ -129,19 +213,42 @@ async fn whoever_may_look_sees_the_rules_and_tries_changes_but_changes_nothing()
          - {{at: 0s, type: AP_DISCONNECTED, device: ap-1}}\n    expect:\n      - {{at: 1s, rule: Nothing, reason: first}}\n"
         )
     };
-    let (status, held) = served.ask("POST", "rules/rehearse", Some(json!({"text": made("\"More \u{2764}\"")}))).await;
+    let (status, held) = served
+        .ask(
+            "POST",
+            "rules/rehearse",
+            Some(json!({"text": made("\"More \u{2764}\"")})),
+        )
+        .await;
     assert_eq!(status, 200, "{held}");
-    let expected: Vec<&str> = held["text"].as_str().unwrap().lines().skip_while(|l| !l.contains("expect:")).collect();
+    let expected: Vec<&str> = held["text"]
+        .as_str()
+        .unwrap()
+        .lines()
+        .skip_while(|l| !l.contains("expect:"))
+        .collect();
     let lines = [
         "    expect:",
         "      - {at: 0s, rule: \"AP unreachable\", reason: first}",
         "      - {at: 3m10s, rule: \"More \\U00002764\", reason: first}",
     ];
     assert_eq!(expected, lines);
-    let (status, same_name) = served.ask("POST", "rules/rehearse", Some(json!({"text": made("AP unreachable")}))).await;
-    assert_eq!((status, same_name["problems"][0]["line"].as_u64()), (422, Some(0)), "{same_name}");
+    let (status, same_name) = served
+        .ask(
+            "POST",
+            "rules/rehearse",
+            Some(json!({"text": made("AP unreachable")})),
+        )
+        .await;
+    assert_eq!(
+        (status, same_name["problems"][0]["line"].as_u64()),
+        (422, Some(0)),
+        "{same_name}"
+    );
     for text in ["", "rules: []", "[]", "tests: {"] {
-        let (status, refused) = served.ask("POST", "rules/rehearse", Some(json!({"text": text}))).await;
+        let (status, refused) = served
+            .ask("POST", "rules/rehearse", Some(json!({"text": text})))
+            .await;
         assert!([422, 500].contains(&status), "{text}: {refused}");
     }
     assert_eq!(served.written(), failing);
@@ -153,22 +260,42 @@ async fn a_change_is_written_kept_and_in_force() {
     let before = format!("{EDITABLE}{RULES}");
     let served = Served::with(&before).await;
     let sheet = served.sheet().await;
-    assert_eq!((&sheet["edit"], &sheet["why_not"]), (&json!(true), &Value::Null));
+    assert_eq!(
+        (&sheet["edit"], &sheet["why_not"]),
+        (&json!(true), &Value::Null)
+    );
     let changed = shown(&sheet).replace("group_wait: 0s", "group_wait: 5s");
     // Two at once: one wins, the other is told that the file is another.
     let another = changed.replace("5s", "6s");
     let (one, other) = tokio::join!(served.put(&sheet, &changed), served.put(&sheet, &another));
-    let (won, lost) = if one.0 == 200 { (one.1, other) } else { (other.1, one) };
-    assert_eq!((&won["reloaded"], lost.0, &lost.1["version"]), (&json!(true), 409, &won["version"]), "{lost:?}");
+    let (won, lost) = if one.0 == 200 {
+        (one.1, other)
+    } else {
+        (other.1, one)
+    };
+    assert_eq!(
+        (&won["reloaded"], lost.0, &lost.1["version"]),
+        (&json!(true), 409, &won["version"]),
+        "{lost:?}"
+    );
     let now = served.sheet().await;
-    assert_eq!((&now["version"], &now["differs"]), (&won["version"], &json!(false)));
+    assert_eq!(
+        (&now["version"], &now["differs"]),
+        (&won["version"], &json!(false))
+    );
     assert!(shown(&now).contains("group_wait: 5s") || shown(&now).contains("group_wait: 6s"));
     assert!(served.written().contains("services/canary") && !served.written().contains("hidden"));
-    assert_eq!(std::fs::read_to_string(served.dir.path().join("rules.yaml.previous")).unwrap(), before);
+    assert_eq!(
+        std::fs::read_to_string(served.dir.path().join("rules.yaml.previous")).unwrap(),
+        before
+    );
 
     let (status, said) = served.put(&now, &shown(&now)).await;
     assert_eq!(status, 200, "nothing to write is no fault: {said}");
-    assert_eq!(std::fs::read_to_string(served.dir.path().join("rules.yaml.previous")).unwrap(), before);
+    assert_eq!(
+        std::fs::read_to_string(served.dir.path().join("rules.yaml.previous")).unwrap(),
+        before
+    );
     served.end().await;
 }
 
@@ -182,20 +309,41 @@ async fn what_must_not_be_applied_is_refused_and_nothing_is_written() {
         (text.replace("ap_offline", "ap_ofline"), "did you mean"),
         (text.replace("rules:", "rules: ["), "not YAML"),
         (
-            text.replace("edit_rules: true", "edit_rules: true, listen: \"0.0.0.0:80\""),
+            text.replace(
+                "edit_rules: true",
+                "edit_rules: true, listen: \"0.0.0.0:80\"",
+            ),
             "change that in the file itself",
         ),
-        (text.replace("<hidden 1>", "\"file:/etc/hostname\""), "change that in the file itself"),
-        (text.replace("<hidden 1>", "<hidden 2>"), "no hidden value has this number"),
-        (text.replace("name: AP unreachable", "name: <hidden 1>"), "does not stand where it was"),
-        (text.replace("expect: [{rule: AP unreachable}]", "expect: []"), "UNEXPECTED"),
+        (
+            text.replace("<hidden 1>", "\"file:/etc/hostname\""),
+            "change that in the file itself",
+        ),
+        (
+            text.replace("<hidden 1>", "<hidden 2>"),
+            "no hidden value has this number",
+        ),
+        (
+            text.replace("name: AP unreachable", "name: <hidden 1>"),
+            "does not stand where it was",
+        ),
+        (
+            text.replace("expect: [{rule: AP unreachable}]", "expect: []"),
+            "UNEXPECTED",
+        ),
         (format!("rules: &a [*a]\n{text}"), "YAML"),
     ] {
         let (status, refused) = served.put(&sheet, &edited).await;
         assert_eq!(status, 422, "{edited}\n{refused}");
         assert!(refused.to_string().contains(why), "{why}: {refused}");
-        let (status, checked) = served.ask("POST", "rules/check", Some(json!({"text": edited}))).await;
-        assert_eq!((status, &checked["problems"]), (200, &refused["problems"]), "{checked}");
+        let (status, checked) = served
+            .ask("POST", "rules/check", Some(json!({"text": edited})))
+            .await;
+        assert_eq!(
+            (status, &checked["problems"]),
+            (200, &refused["problems"]),
+            "{checked}"
+        );
     }
     assert_eq!(served.written(), before);
     assert!(!served.dir.path().join("rules.yaml.previous").exists());
@@ -206,17 +354,41 @@ async fn what_must_not_be_applied_is_refused_and_nothing_is_written() {
         assert_eq!(served.ask("POST", "rules/check", Some(body)).await.0, 400);
     }
     for since in ["soon", "0s", "900d"] {
-        assert_eq!(served.ask("POST", "replay-diff", Some(json!({"since": since}))).await.0, 400, "{since}");
+        assert_eq!(
+            served
+                .ask("POST", "replay-diff", Some(json!({"since": since})))
+                .await
+                .0,
+            400,
+            "{since}"
+        );
     }
-    for (method, path, allow) in
-        [("DELETE", "rules", "GET, HEAD, PUT"), ("GET", "rules/check", "POST"), ("GET", "rules/rehearse", "POST")]
-    {
+    for (method, path, allow) in [
+        ("DELETE", "rules", "GET, HEAD, PUT"),
+        ("GET", "rules/check", "POST"),
+        ("GET", "rules/rehearse", "POST"),
+    ] {
         let url = format!("{}/api/v1/{path}", served.address);
-        let request = served.client.request(method.parse().unwrap(), url).header("x-csrf-token", &served.csrf);
+        let request = served
+            .client
+            .request(method.parse().unwrap(), url)
+            .header("x-csrf-token", &served.csrf);
         let response = request.send().await.unwrap();
-        assert_eq!((response.status().as_u16(), response.headers()["allow"].to_str().unwrap()), (405, allow));
+        assert_eq!(
+            (
+                response.status().as_u16(),
+                response.headers()["allow"].to_str().unwrap()
+            ),
+            (405, allow)
+        );
     }
-    let forged = served.client.put(format!("{}/api/v1/rules", served.address)).body("{}").send().await.unwrap();
+    let forged = served
+        .client
+        .put(format!("{}/api/v1/rules", served.address))
+        .body("{}")
+        .send()
+        .await
+        .unwrap();
     assert_eq!(forged.status().as_u16(), 403);
 
     let fails = text.replace("expect: [{rule: AP unreachable}]", "expect: []");
@@ -231,9 +403,22 @@ async fn a_file_that_is_broken_or_elsewhere_is_told() {
     let good = served.sheet().await;
     std::fs::write(served.file(), format!("{EDITABLE}rules: [\"canary\n")).unwrap();
     let sheet = served.sheet().await;
-    assert_eq!((&sheet["differs"], &sheet["text"]), (&json!(true), &good["text"]));
-    assert!(sheet["problems"][0]["message"].as_str().unwrap().starts_with("in the file, line"), "{sheet}");
-    assert_eq!(served.put(&good, &shown(&good)).await.0, 409, "it is not the file that was shown");
+    assert_eq!(
+        (&sheet["differs"], &sheet["text"]),
+        (&json!(true), &good["text"])
+    );
+    assert!(
+        sheet["problems"][0]["message"]
+            .as_str()
+            .unwrap()
+            .starts_with("in the file, line"),
+        "{sheet}"
+    );
+    assert_eq!(
+        served.put(&good, &shown(&good)).await.0,
+        409,
+        "it is not the file that was shown"
+    );
     let (status, said) = served.put(&sheet, &shown(&sheet)).await;
     assert_eq!(status, 200, "{said}");
     assert_eq!(served.written(), format!("{EDITABLE}{RULES}"));
@@ -248,14 +433,27 @@ async fn a_file_whose_folder_cannot_be_written_stays_and_the_answer_says_so() {
     use std::os::unix::fs::PermissionsExt as _;
     let served = Served::with(&format!("{EDITABLE}{RULES}")).await;
     let sheet = served.sheet().await;
-    let mode = |mode| std::fs::set_permissions(served.dir.path(), std::fs::Permissions::from_mode(mode)).unwrap();
+    let mode = |mode| {
+        std::fs::set_permissions(served.dir.path(), std::fs::Permissions::from_mode(mode)).unwrap()
+    };
     // For root no folder is read-only: then a folder stands in the way.
     mode(0o555);
     let in_the_way = std::fs::create_dir(served.dir.path().join("rules.yaml.previous")).is_ok();
-    let (status, refused) = served.put(&sheet, &shown(&sheet).replace("group_wait: 0s", "group_wait: 5s")).await;
+    let (status, refused) = served
+        .put(
+            &sheet,
+            &shown(&sheet).replace("group_wait: 0s", "group_wait: 5s"),
+        )
+        .await;
     mode(0o755);
     assert_eq!(status, 500, "{refused} {in_the_way}");
-    assert!(refused["error"].as_str().unwrap().contains("cannot be written"), "{refused}");
+    assert!(
+        refused["error"]
+            .as_str()
+            .unwrap()
+            .contains("cannot be written"),
+        "{refused}"
+    );
     assert_eq!(served.written(), format!("{EDITABLE}{RULES}"));
     served.end().await;
 }
@@ -266,17 +464,53 @@ async fn what_a_change_would_have_told_is_compared() {
     let event = json!({"type": "AP_DISCONNECTED", "device_name": "ap-1", "mac": "5c5b35000001", "device_type": "ap",
         "site_name": "Home", "site_id": "s-1"});
     let body = json!({"topic": "device-events", "events": [event]}).to_string();
-    let posted = served.client.post(format!("{}/mist", served.address)).body(body).send().await.unwrap();
+    let posted = served
+        .client
+        .post(format!("{}/mist", served.address))
+        .body(body)
+        .send()
+        .await
+        .unwrap();
     assert_eq!(posted.status().as_u16(), 200);
-    let text = shown(&served.sheet().await).replace("condition: ap_offline", "condition: switch_offline");
-    let (status, found) = served.ask("POST", "replay-diff", Some(json!({"text": text, "since": "7d"}))).await;
+    let text =
+        shown(&served.sheet().await).replace("condition: ap_offline", "condition: switch_offline");
+    let (status, found) = served
+        .ask(
+            "POST",
+            "replay-diff",
+            Some(json!({"text": text, "since": "7d"})),
+        )
+        .await;
     assert_eq!(status, 200, "{found}");
-    assert!(found["headline"].as_str().unwrap().starts_with("last 7 days: 1 -> 0 messages; would have missed: ap-1"));
-    assert_eq!(found["rules"], json!([{"rule": "AP unreachable", "before": 1, "after": 0}]));
+    assert!(
+        found["headline"]
+            .as_str()
+            .unwrap()
+            .starts_with("last 7 days: 1 -> 0 messages; would have missed: ap-1")
+    );
+    assert_eq!(
+        found["rules"],
+        json!([{"rule": "AP unreachable", "before": 1, "after": 0}])
+    );
     assert_eq!(found["missed"][0]["device"], "ap-1");
-    let (status, found) = served.ask("POST", "replay-diff", Some(json!({"since": "1d"}))).await;
-    assert_eq!((status, &found["before"]["messages"], &found["after"]["messages"]), (200, &json!(1), &json!(1)));
-    let (status, refused) = served.ask("POST", "replay-diff", Some(json!({"text": "rules: 1", "since": "7d"}))).await;
+    let (status, found) = served
+        .ask("POST", "replay-diff", Some(json!({"since": "1d"})))
+        .await;
+    assert_eq!(
+        (
+            status,
+            &found["before"]["messages"],
+            &found["after"]["messages"]
+        ),
+        (200, &json!(1), &json!(1))
+    );
+    let (status, refused) = served
+        .ask(
+            "POST",
+            "replay-diff",
+            Some(json!({"text": "rules: 1", "since": "7d"})),
+        )
+        .await;
     assert_eq!(status, 422, "{refused}");
     served.end().await;
 }
@@ -284,5 +518,8 @@ async fn what_a_change_would_have_told_is_compared() {
 #[tokio::test]
 async fn the_built_in_rules_are_shown() {
     let loaded = Config::load(None, &|_| None).unwrap();
-    assert!(crate::config::Hidden::of(&loaded.text, "").is_some_and(|hidden| hidden.text() == loaded.text));
+    assert!(
+        crate::config::Hidden::of(&loaded.text, "")
+            .is_some_and(|hidden| hidden.text() == loaded.text)
+    );
 }

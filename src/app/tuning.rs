@@ -18,7 +18,8 @@ use crate::trial;
 use crate::tune::{self, Change, Noise, Suggestion, Traffic, Tuning};
 use crate::web::Tuner;
 
-/// Bytes of traffic a server looks at, the newest: parsed they are some eight times as large, and memory is bounded.
+/// Bytes of traffic a server looks at, the newest: parsed they are some eight times as large, and
+/// memory is bounded.
 const MOST_BYTES: usize = 4 << 20;
 /// Rules and talkers listed, and things that would be lost named.
 const RULES: usize = 20;
@@ -41,10 +42,14 @@ pub(crate) struct Advice {
 
 /// The changes as a patch, of the texts as they are to be shown; `None` where there is no file.
 pub(crate) fn patch(config: &Config, before: &str, after: &str) -> Option<String> {
-    config.path.as_deref().map(|path| unified(&shown(path), before, after))
+    config
+        .path
+        .as_deref()
+        .map(|path| unified(&shown(path), before, after))
 }
 
-/// Looks for changes to this config that help. What cannot be made in the text is left to the operator.
+/// Looks for changes to this config that help. What cannot be made in the text is left to the
+/// operator.
 pub(crate) fn advise(config: &Config, posts: &Traffic) -> Advice {
     let found = tune::tune(&config.rules, posts, |rule, change| {
         edit(&config.text, rule, change).is_none_or(|edited| parse(config, &edited.text).is_some())
@@ -53,31 +58,55 @@ pub(crate) fn advise(config: &Config, posts: &Traffic) -> Advice {
     let mut lines = Vec::new();
     for suggestion in &found.suggestions {
         // The line in the file as it is, not as the changes before have left it.
-        let line = edit(&config.text, &suggestion.rule, &suggestion.change).map(|edited| edited.line);
+        let line =
+            edit(&config.text, &suggestion.rule, &suggestion.change).map(|edited| edited.line);
         let next = edit(&text, &suggestion.rule, &suggestion.change);
         let next = next.filter(|next| parse(config, &next.text).is_some());
         lines.push(line.filter(|_| next.is_some()));
         text = next.map_or(text, |next| next.text);
     }
     let changed = parse(config, &text);
-    let broken = changed.as_ref().map(|changed| broken(config, changed)).unwrap_or_default();
+    let broken = changed
+        .as_ref()
+        .map(|changed| broken(config, changed))
+        .unwrap_or_default();
     let after = changed.map_or_else(|| Arc::clone(&config.rules), |changed| changed.rules);
     let measured = diff::diff(&posts.fold(&config.rules), &posts.fold(&after));
-    Advice { found, measured, lines, text, broken }
+    Advice {
+        found,
+        measured,
+        lines,
+        text,
+        broken,
+    }
 }
 
 /// The tests that pass in the one and fail in the other.
 fn broken(config: &Config, changed: &Config) -> Vec<String> {
-    let Ok(templates) = config.load_templates() else { return Vec::new() };
-    let fails = |rules, case: &TestCase| trial::run(case, rules, &templates, "", &|| false).failure.is_some();
+    let Ok(templates) = config.load_templates() else {
+        return Vec::new();
+    };
+    let fails = |rules, case: &TestCase| {
+        trial::run(case, rules, &templates, "", &|| false)
+            .failure
+            .is_some()
+    };
     let broken = |case: &&TestCase| fails(&changed.rules, case) && !fails(&config.rules, case);
-    changed.tests.iter().filter(broken).map(|case| case.name.clone()).collect()
+    changed
+        .tests
+        .iter()
+        .filter(broken)
+        .map(|case| case.name.clone())
+        .collect()
 }
 
 /// The file as `patch` can find it from here.
 fn shown(path: &Path) -> String {
     let here = std::env::current_dir().unwrap_or_default();
-    path.strip_prefix(here).unwrap_or(path).display().to_string()
+    path.strip_prefix(here)
+        .unwrap_or(path)
+        .display()
+        .to_string()
 }
 
 fn parse(config: &Config, text: &str) -> Option<Config> {
@@ -105,19 +134,33 @@ fn value(text: &str, rule: &str, change: &Change) -> Value {
 /// The key of a change, and its value as YAML.
 pub(crate) fn written(config: &Config, suggestion: &Suggestion) -> (String, String) {
     let Suggestion { rule, change, .. } = suggestion;
-    (change.key().join("."), config::flow(&value(&config.text, rule, change)))
+    (
+        change.key().join("."),
+        config::flow(&value(&config.text, rule, change)),
+    )
 }
 
 /// What was measured, in a sentence or two.
 pub(crate) fn why(suggestion: &Suggestion) -> String {
-    let Suggestion { told, told_after, quiet, .. } = suggestion;
-    let length =
-        |told: &diff::Told| told.subject.ends_at.zip(told.subject.starts_at).map(|(end, start)| end.since(start));
+    let Suggestion {
+        told,
+        told_after,
+        quiet,
+        ..
+    } = suggestion;
+    let length = |told: &diff::Told| {
+        told.subject
+            .ends_at
+            .zip(told.subject.starts_at)
+            .map(|(end, start)| end.since(start))
+    };
     let longest = human_duration(quiet.iter().filter_map(length).max().unwrap_or_default());
     let (gone, delays) = (told.saturating_sub(*told_after), delays(&suggestion.later));
     match &suggestion.change {
         Change::For(_) => {
-            format!("{gone} of the {told} it told of were over within {longest}: this removes them{delays}.")
+            format!(
+                "{gone} of the {told} it told of were over within {longest}: this removes them{delays}."
+            )
         }
         Change::KeepFiringFor(time) => {
             let time = human_duration(*time);
@@ -131,9 +174,14 @@ pub(crate) fn why(suggestion: &Suggestion) -> String {
             )
         }
         Change::GroupInterval(time) => {
-            format!("What comes within {} of a message is told together{delays}.", human_duration(*time))
+            format!(
+                "What comes within {} of a message is told together{delays}.",
+                human_duration(*time)
+            )
         }
-        Change::Threshold(_) => format!("{gone} of the {told} it told of were too few at once{delays}."),
+        Change::Threshold(_) => {
+            format!("{gone} of the {told} it told of were too few at once{delays}.")
+        }
         Change::NotDevice(name) | Change::NotSite(name) => {
             format!("{gone} of the {told} it told of were about {name}{delays}.")
         }
@@ -142,27 +190,47 @@ pub(crate) fn why(suggestion: &Suggestion) -> String {
 }
 
 fn delays(later: &[Duration]) -> String {
-    let (Some(least), Some(most)) = (later.iter().min(), later.iter().max()) else { return String::new() };
+    let (Some(least), Some(most)) = (later.iter().min(), later.iter().max()) else {
+        return String::new();
+    };
     let alike = most.saturating_sub(*least) < Duration::from_secs(10);
     let (by, most) = (if alike { "" } else { "up to " }, human_duration(*most));
-    format!("; it delays {} {} by {by}{most}", later.len(), if later.len() == 1 { "real one" } else { "real ones" })
+    format!(
+        "; it delays {} {} by {by}{most}",
+        later.len(),
+        if later.len() == 1 {
+            "real one"
+        } else {
+            "real ones"
+        }
+    )
 }
 
-/// Finds it for a server, in the traffic its data folder holds and by the file as it is then. Takes long, and gives way.
+/// Finds it for a server, in the traffic its data folder holds and by the file as it is then. Takes
+/// long, and gives way.
 pub(super) fn tuner(path: Option<PathBuf>, data: PathBuf, clock: Clock) -> Tuner {
     Arc::new(move |since: Duration| {
         super::lower_priority();
-        let config = Config::load_offline(path.as_deref(), &config::environment)
-            .map_err(|_| "the rules as they stand in the file have problems: `foghorn check` lists them".to_owned())?;
+        let config = Config::load_offline(path.as_deref(), &config::environment).map_err(|_| {
+            "the rules as they stand in the file have problems: `foghorn check` lists them"
+                .to_owned()
+        })?;
         let from = clock.wall() - since;
         let (from, cut) = newest(&data, from).map_err(|e| e.to_string())?;
         let mut posts = Traffic::default();
         let reader = Reader::open(&data).map_err(|e| e.to_string())?;
         let mut stored = Stored::since(Some(from));
         for entry in reader.entries(Seq::default()) {
-            stored.take(entry.map_err(|e| e.to_string())?, |heard| posts.push(&heard));
+            stored.take(entry.map_err(|e| e.to_string())?, |heard| {
+                posts.push(&heard)
+            });
         }
-        Ok(shown_as_json(&config, &posts, &advise(&config, &posts), cut))
+        Ok(shown_as_json(
+            &config,
+            &posts,
+            &advise(&config, &posts),
+            cut,
+        ))
     })
 }
 
@@ -182,20 +250,38 @@ fn newest(data: &Path, from: Timestamp) -> Result<(Timestamp, bool), crate::stor
             _ => {}
         }
         while bytes > MOST_BYTES {
-            let Some((_, gone)) = kept.pop_front() else { break };
+            let Some((_, gone)) = kept.pop_front() else {
+                break;
+            };
             (bytes, cut) = (bytes - gone, true);
         }
     }
-    Ok((kept.front().map_or(from, |(at, _)| if cut { *at } else { from }), cut))
+    Ok((
+        kept.front()
+            .map_or(from, |(at, _)| if cut { *at } else { from }),
+        cut,
+    ))
 }
 
 /// As the API says it.
 fn shown_as_json(config: &Config, posts: &Traffic, advice: &Advice, cut: bool) -> Value {
-    let Advice { found, measured, lines, text, .. } = advice;
+    let Advice {
+        found,
+        measured,
+        lines,
+        text,
+        ..
+    } = advice;
     // A page shows no secret; what cannot be hidden line by line is left to the command.
-    let file = config.path.as_ref().map(|path| path.display().to_string()).unwrap_or_default();
+    let file = config
+        .path
+        .as_ref()
+        .map(|path| path.display().to_string())
+        .unwrap_or_default();
     let hidden = |text: &str| Hidden::of(text, &file).map(|hidden| hidden.text().to_owned());
-    let patch = hidden(&config.text).zip(hidden(text)).and_then(|(before, after)| patch(config, &before, &after));
+    let patch = hidden(&config.text)
+        .zip(hidden(text))
+        .and_then(|(before, after)| patch(config, &before, &after));
     let talker = |(name, messages): &(String, u64)| json!({"name": name, "messages": messages});
     let noise = |noise: &Noise| {
         let talkers: Vec<Value> = noise.talkers.iter().take(TALKERS).map(talker).collect();

@@ -23,7 +23,9 @@ pub(super) fn unified(file: &str, old: &str, new: &str) -> String {
     let near: Vec<bool> = (0..lines.len())
         .map(|index| {
             let around = index.saturating_sub(CONTEXT)..(index + CONTEXT + 1).min(lines.len());
-            lines.get(around).is_some_and(|around| around.iter().any(|line| !matches!(line, Line::Same(_))))
+            lines
+                .get(around)
+                .is_some_and(|around| around.iter().any(|line| !matches!(line, Line::Same(_))))
         })
         .collect();
     let mut text = String::new();
@@ -39,7 +41,11 @@ pub(super) fn unified(file: &str, old: &str, new: &str) -> String {
         }
     }
     write_hunk(&mut text, &mut hunk, &mut at_old, &mut at_new);
-    if text.is_empty() { text } else { format!("--- {file}\n+++ {file}\n{text}") }
+    if text.is_empty() {
+        text
+    } else {
+        format!("--- {file}\n+++ {file}\n{text}")
+    }
 }
 
 /// Writes one hunk, and moves on behind it.
@@ -47,8 +53,14 @@ fn write_hunk(text: &mut String, hunk: &mut Vec<Line<'_>>, at_old: &mut usize, a
     if hunk.is_empty() {
         return;
     }
-    let old = hunk.iter().filter(|line| !matches!(line, Line::New(_))).count();
-    let new = hunk.iter().filter(|line| !matches!(line, Line::Old(_))).count();
+    let old = hunk
+        .iter()
+        .filter(|line| !matches!(line, Line::New(_)))
+        .count();
+    let new = hunk
+        .iter()
+        .filter(|line| !matches!(line, Line::Old(_)))
+        .count();
     // Writing to a String cannot fail.
     let _ = writeln!(text, "@@ -{at_old},{old} +{at_new},{new} @@");
     for line in hunk.drain(..) {
@@ -71,7 +83,12 @@ fn compare<'t>(old: &[&'t str], new: &[&'t str]) -> Vec<Line<'t>> {
     let head = old.iter().zip(new).take_while(|(a, b)| a == b).count();
     let rest = |side: &[&'t str]| side.get(head..).unwrap_or_default().to_vec();
     let (mut a, mut b) = (rest(old), rest(new));
-    let tail = a.iter().rev().zip(b.iter().rev()).take_while(|(a, b)| a == b).count();
+    let tail = a
+        .iter()
+        .rev()
+        .zip(b.iter().rev())
+        .take_while(|(a, b)| a == b)
+        .count();
     let ending = a.split_off(a.len() - tail);
     b.truncate(b.len() - tail);
     let mut lines: Vec<Line<'t>> = old.iter().take(head).map(|line| Line::Same(line)).collect();
@@ -89,11 +106,15 @@ fn compare<'t>(old: &[&'t str], new: &[&'t str]) -> Vec<Line<'t>> {
 fn middle<'t>(old: &[&'t str], new: &[&'t str]) -> Vec<Line<'t>> {
     let width = new.len() + 1;
     let mut common = vec![0_u32; (old.len() + 1) * width];
-    let at = |table: &[u32], i: usize, j: usize| table.get(i * width + j).copied().unwrap_or_default();
+    let at =
+        |table: &[u32], i: usize, j: usize| table.get(i * width + j).copied().unwrap_or_default();
     for (i, a) in old.iter().enumerate().rev() {
         for (j, b) in new.iter().enumerate().rev() {
-            let longest =
-                if a == b { at(&common, i + 1, j + 1) + 1 } else { at(&common, i + 1, j).max(at(&common, i, j + 1)) };
+            let longest = if a == b {
+                at(&common, i + 1, j + 1) + 1
+            } else {
+                at(&common, i + 1, j).max(at(&common, i, j + 1))
+            };
             if let Some(cell) = common.get_mut(i * width + j) {
                 *cell = longest;
             }
@@ -129,8 +150,7 @@ mod tests {
     fn a_change_has_three_lines_around_it() {
         let old = "1\n2\n3\n4\n5\n6\n7\n8\n9\n";
         let new = "1\n2\n3\n4\nfive\n6\n7\n8\n9\n10";
-        let patch =
-            "--- f\n+++ f\n@@ -2,8 +2,9 @@\n 2\n 3\n 4\n-5\n+five\n 6\n 7\n 8\n 9\n+10\n\\ No newline at end of file\n";
+        let patch = "--- f\n+++ f\n@@ -2,8 +2,9 @@\n 2\n 3\n 4\n-5\n+five\n 6\n 7\n 8\n 9\n+10\n\\ No newline at end of file\n";
         assert_eq!(unified("f", old, new), patch);
         assert_eq!(unified("f", old, old), "");
     }

@@ -1,4 +1,5 @@
-//! `check`: every problem at once (printed while loading), and with `--explain` every implied setting.
+//! `check`: every problem at once (printed while loading), and with `--explain` every implied
+//! setting.
 
 use super::{Failure, out};
 use crate::config::{self, Config};
@@ -17,10 +18,21 @@ pub(super) fn run(config: &Config, explain: bool) -> Result<(), Failure> {
             "{place}: warning: no rule has a test\n   = write `tests:`, as in docs/rules.md; `foghorn test` runs them"
         ));
     }
-    let warned = if warnings == 0 { String::new() } else { format!(", {}", plural(warnings, "warning")) };
+    let warned = if warnings == 0 {
+        String::new()
+    } else {
+        format!(", {}", plural(warnings, "warning"))
+    };
     let (rules, tests) = (config.rules.rules().len() as u64, config.tests.len() as u64);
     let (rules, tests) = (plural(rules, "rule"), plural(tests, "test"));
-    let names: Vec<&str> = config.destinations.iter().map(|d| d.name.as_str()).collect();
-    out(&format!("{place}: no problems{warned}. {rules}, {tests}; tells {}.\n", names.join(", ")));
+    let names: Vec<&str> = config
+        .destinations
+        .iter()
+        .map(|d| d.name.as_str())
+        .collect();
+    out(&format!(
+        "{place}: no problems{warned}. {rules}, {tests}; tells {}.\n",
+        names.join(", ")
+    ));
     Ok(())
 }

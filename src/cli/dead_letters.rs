@@ -1,5 +1,5 @@
-//! `dead-letters`: the messages that were given up, newest first. Reads beside a running `serve`; what is done with them, the
-//! server does.
+//! `dead-letters`: the messages that were given up, newest first. Reads beside a running `serve`;
+//! what is done with them, the server does.
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -40,7 +40,11 @@ enum Act {
 #[derive(Debug, clap::Args)]
 struct Which {
     /// Their numbers, as `dead-letters` prints them
-    #[arg(value_name = "ID", required_unless_present = "all", conflicts_with = "all")]
+    #[arg(
+        value_name = "ID",
+        required_unless_present = "all",
+        conflicts_with = "all"
+    )]
     ids: Vec<u64>,
     /// All of them
     #[arg(long)]
@@ -58,14 +62,26 @@ pub(super) fn run(config: Option<PathBuf>, args: DeadLettersArgs) -> Result<(), 
         Some(Act::Resend(which)) => (which, "resend", "queued again"),
         Some(Act::Discard(which)) => (which, "discard", "discarded"),
     };
-    let Which { ids, to, mut server, .. } = which;
+    let Which {
+        ids,
+        to,
+        mut server,
+        ..
+    } = which;
     // It may stand before the word or after it.
     server.data = server.data.or(args.data);
     let door = Door::open(config, &server)?.introduced()?;
     if ids.is_empty() {
         let body = to.map_or_else(|| json!({}), |to| json!({"to": to}));
-        let said = door.ask(&Method::POST, &format!("dead-letters/all/{word}"), Some(&body))?;
-        let count = said.get("count").and_then(Value::as_u64).unwrap_or_default();
+        let said = door.ask(
+            &Method::POST,
+            &format!("dead-letters/all/{word}"),
+            Some(&body),
+        )?;
+        let count = said
+            .get("count")
+            .and_then(Value::as_u64)
+            .unwrap_or_default();
         out(&format!("{done}: {}\n", plural(count, "message")));
         return Ok(());
     }
@@ -87,8 +103,16 @@ fn list(config: &Config, data: Option<PathBuf>) -> Result<(), Failure> {
         let tries = plural_tries(delivery.attempts);
         let id = delivery.id.0;
         // Writing to a String cannot fail.
-        let _ = writeln!(text, "{}  {}  {title}", delivery.message.about.at, delivery.to);
-        let _ = writeln!(text, "    id {id}, given up after {tries}: {}", one_line(&letter.why));
+        let _ = writeln!(
+            text,
+            "{}  {}  {title}",
+            delivery.message.about.at, delivery.to
+        );
+        let _ = writeln!(
+            text,
+            "    id {id}, given up after {tries}: {}",
+            one_line(&letter.why)
+        );
     }
     if letters.is_empty() {
         text.push_str("no message was given up\n");

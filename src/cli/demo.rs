@@ -1,4 +1,5 @@
-//! `demo`: a simulated home posts real, signed webhooks to this very process, many times faster than life.
+//! `demo`: a simulated home posts real, signed webhooks to this very process, many times faster
+//! than life.
 
 use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
@@ -33,7 +34,9 @@ pub(super) fn run(config: Config, args: &DemoArgs) -> Result<(), Failure> {
     if let Some(file) = &args.write {
         return write(file, &story);
     }
-    let templates = config.load_templates().map_err(|problems| Failure::config(&problems))?;
+    let templates = config
+        .load_templates()
+        .map_err(|problems| Failure::config(&problems))?;
     if args.send && is_only_console(&config) {
         super::err(
             "foghorn: there is no chat to send to, so messages are printed here: set SLACK_WEBHOOK_URL or TEAMS_WEBHOOK_URL",
@@ -41,16 +44,28 @@ pub(super) fn run(config: Config, args: &DemoArgs) -> Result<(), Failure> {
     }
     let config = for_demo(config, args);
     super::serve::log_to_stderr(Log::Text, "warn");
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().worker_threads(2).build();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .worker_threads(2)
+        .build();
     let runtime = runtime.map_err(Failure::start)?;
     let data = Data::new(args.keep.as_deref());
-    let names: Vec<Name> = config.destinations.iter().map(|destination| destination.name.clone()).collect();
+    let names: Vec<Name> = config
+        .destinations
+        .iter()
+        .map(|destination| destination.name.clone())
+        .collect();
     introduce(args, &names);
     let ended = runtime.block_on(async {
         let clock = Clock::pinned(start).faster(args.speed);
         let (tell, told) = tokio::sync::oneshot::channel();
-        let instead = app::Instead { listen: Some(([127, 0, 0, 1], 0).into()), data: Some(data.folder.clone()) };
-        let served = app::run_by(clock, config, templates, instead, |_, running| drop(tell.send(running)));
+        let instead = app::Instead {
+            listen: Some(([127, 0, 0, 1], 0).into()),
+            data: Some(data.folder.clone()),
+        };
+        let served = app::run_by(clock, config, templates, instead, |_, running| {
+            drop(tell.send(running))
+        });
         let played = async {
             let Ok(running) = told.await else { return None };
             let played = tokio::select! {
@@ -85,7 +100,10 @@ struct Data {
 impl Data {
     fn new(keep: Option<&Path>) -> Self {
         let own = || std::env::temp_dir().join(format!("foghorn-demo-{}", std::process::id()));
-        Self { folder: keep.map_or_else(own, Path::to_owned), keep: keep.is_some() }
+        Self {
+            folder: keep.map_or_else(own, Path::to_owned),
+            keep: keep.is_some(),
+        }
     }
 }
 
@@ -99,14 +117,21 @@ impl Drop for Data {
 
 /// Whether the console is all there is.
 pub(super) fn is_only_console(config: &Config) -> bool {
-    config.destinations.iter().all(|destination| destination.kind == Kind::Console)
+    config
+        .destinations
+        .iter()
+        .all(|destination| destination.kind == Kind::Console)
 }
 
-/// The same rules and templates, with one source of our own and, unless it is to be sent, everything printed here.
+/// The same rules and templates, with one source of our own and, unless it is to be sent,
+/// everything printed here.
 fn for_demo(mut config: Config, args: &DemoArgs) -> Config {
     config.path = None; // no reload: it would bring the real destinations back
     config.server.public_url = None;
-    let portal = config.sources.first().map_or_else(|| "manage.mist.com".to_owned(), |source| source.portal.clone());
+    let portal = config.sources.first().map_or_else(
+        || "manage.mist.com".to_owned(),
+        |source| source.portal.clone(),
+    );
     config.sources = vec![SourceSettings {
         name: Name::new("mist"),
         secrets: vec![Secret::new(SECRET.to_owned())],
@@ -121,8 +146,10 @@ fn for_demo(mut config: Config, args: &DemoArgs) -> Config {
             in_real_time(destination, args.speed);
         } else {
             let (name, min_severity) = (destination.name.clone(), destination.min_severity);
-            *destination =
-                DestinationSettings { min_severity, ..DestinationSettings::with_defaults(name, Kind::Console) };
+            *destination = DestinationSettings {
+                min_severity,
+                ..DestinationSettings::with_defaults(name, Kind::Console)
+            };
         }
     }
     config
@@ -131,13 +158,24 @@ fn for_demo(mut config: Config, args: &DemoArgs) -> Config {
 /// Chats do not live faster: by the fast clock, their pace is so much slower.
 fn in_real_time(destination: &mut DestinationSettings, speed: u32) {
     let retry = &mut destination.retry;
-    for span in [&mut destination.rate_limit.per, &mut destination.overflow_after, &mut retry.first, &mut retry.max] {
+    for span in [
+        &mut destination.rate_limit.per,
+        &mut destination.overflow_after,
+        &mut retry.first,
+        &mut retry.max,
+    ] {
         *span = span.saturating_mul(speed);
     }
 }
 
-/// Posts the story's traffic and prints its lines, each when it is time. Gives how many messages were delivered.
-async fn play(clock: Clock, running: &Running, story: &Story, names: &[Name]) -> Result<u64, String> {
+/// Posts the story's traffic and prints its lines, each when it is time. Gives how many messages
+/// were delivered.
+async fn play(
+    clock: Clock,
+    running: &Running,
+    story: &Story,
+    names: &[Name],
+) -> Result<u64, String> {
     let http = Http::new(false);
     let url = Secret::new(format!("http://{}/mist", running.address));
     let mut lines = story.lines.iter().peekable();
@@ -164,18 +202,33 @@ async fn send(http: &Http, url: &Secret, post: &Post) -> Result<(), String> {
     let body: serde_json::Value = serde_json::from_str(&post.body).map_err(|e| e.to_string())?;
     let mut mac = Hmac::<Sha256>::new_from_slice(SECRET.as_bytes()).map_err(|e| e.to_string())?;
     mac.update(&serde_json::to_vec(&body).map_err(|e| e.to_string())?);
-    let signed: String = mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+    let signed: String = mac
+        .finalize()
+        .into_bytes()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
     let headers = vec![(signature::V2.to_owned(), Secret::new(signed))];
-    let request = Request::Post { url: url.clone(), headers, body };
+    let request = Request::Post {
+        url: url.clone(),
+        headers,
+        body,
+    };
     match http.send(&request, Duration::from_secs(10)).await {
         Reply::Http { status: 200, .. } => Ok(()),
-        other => Err(format!("the demo's own server did not take a webhook: {other:?}")),
+        other => Err(format!(
+            "the demo's own server did not take a webhook: {other:?}"
+        )),
     }
 }
 
 fn introduce(args: &DemoArgs, names: &[Name]) {
     let told: Vec<&str> = names.iter().map(Name::as_str).collect();
-    let told = if args.send { told.join(", ") } else { "this terminal".to_owned() };
+    let told = if args.send {
+        told.join(", ")
+    } else {
+        "this terminal".to_owned()
+    };
     let seconds = 93 * 60 / args.speed;
     println!(
         "A simulated home (a gateway, a switch, three APs) lives an hour and a half in {seconds} s. It posts signed webhooks,\n\
@@ -186,9 +239,17 @@ fn introduce(args: &DemoArgs, names: &[Name]) {
 
 /// What happens in the network.
 fn say(at: Timestamp, text: &str) {
-    let (dim, off) = if std::io::stdout().is_terminal() { ("\u{1b}[2m", "\u{1b}[0m") } else { ("", "") };
+    let (dim, off) = if std::io::stdout().is_terminal() {
+        ("\u{1b}[2m", "\u{1b}[0m")
+    } else {
+        ("", "")
+    };
     let minutes = at.seconds().div_euclid(60);
-    println!("{dim}-- {:02}:{:02} {text}{off}", minutes.div_euclid(60).rem_euclid(24), minutes.rem_euclid(60));
+    println!(
+        "{dim}-- {:02}:{:02} {text}{off}",
+        minutes.div_euclid(60).rem_euclid(24),
+        minutes.rem_euclid(60)
+    );
 }
 
 fn conclude(args: &DemoArgs, story: &Story, messages: u64) {
@@ -204,15 +265,28 @@ fn conclude(args: &DemoArgs, story: &Story, messages: u64) {
         plural(messages, "message"),
     );
     if let Some(folder) = &args.keep {
-        println!("  foghorn replay --stored --data {}      the journal that was kept", folder.display());
+        println!(
+            "  foghorn replay --stored --data {}      the journal that was kept",
+            folder.display()
+        );
     }
 }
 
 fn write(file: &Path, story: &Story) -> Result<(), Failure> {
     let line = |post: &Post| write_post(post.received_at, &Name::new("mist"), post.body.as_bytes());
-    let mut text: String = story.posts.iter().filter_map(line).collect::<Vec<_>>().join("\n");
+    let mut text: String = story
+        .posts
+        .iter()
+        .filter_map(line)
+        .collect::<Vec<_>>()
+        .join("\n");
     text.push('\n');
-    std::fs::write(file, text).map_err(|e| Failure::unexpected(format!("cannot write {}: {e}", file.display())))?;
-    println!("{} webhooks written; `foghorn replay {}` tells what would be sent", story.posts.len(), file.display());
+    std::fs::write(file, text)
+        .map_err(|e| Failure::unexpected(format!("cannot write {}: {e}", file.display())))?;
+    println!(
+        "{} webhooks written; `foghorn replay {}` tells what would be sent",
+        story.posts.len(),
+        file.display()
+    );
     Ok(())
 }

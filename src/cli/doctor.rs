@@ -1,5 +1,6 @@
-//! `doctor`: looks at the machine, the config, the data folder and the other sides, and says what to do about each finding.
-//! Posts nothing, and prints no secret and no part of a URL that may hold one.
+//! `doctor`: looks at the machine, the config, the data folder and the other sides, and says what
+//! to do about each finding. Posts nothing, and prints no secret and no part of a URL that may hold
+//! one.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -39,16 +40,34 @@ pub(super) struct DoctorArgs {
 type Lookup = Box<dyn Fn(&str) -> Option<String>>;
 
 pub(super) fn run(named: Option<PathBuf>, args: DoctorArgs) -> Result<(), Failure> {
-    let from_file = args.env_file.as_deref().map(variables).transpose()?.unwrap_or_default();
-    let env: Lookup = Box::new(move |name| from_file.get(name).cloned().or_else(|| config::environment(name)));
+    let from_file = args
+        .env_file
+        .as_deref()
+        .map(variables)
+        .transpose()?
+        .unwrap_or_default();
+    let env: Lookup = Box::new(move |name| {
+        from_file
+            .get(name)
+            .cloned()
+            .or_else(|| config::environment(name))
+    });
     let path = config_path(named.or_else(|| env("FOGHORN_CONFIG").map(PathBuf::from)));
     // Files on a disk that hangs are looked at beside the rest; nothing waits for them at the end.
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build();
     let runtime = runtime.map_err(Failure::unexpected)?;
     let findings = if args.quick {
         let folder = match args.data {
             Some(folder) => folder,
-            None => Config::load_offline(path.as_deref(), &env).map_err(|found| Failure::config(&found))?.server.data,
+            None => {
+                Config::load_offline(path.as_deref(), &env)
+                    .map_err(|found| Failure::config(&found))?
+                    .server
+                    .data
+            }
         };
         vec![runtime.block_on(within("server", server::alive(folder)))]
     } else {
@@ -62,7 +81,10 @@ pub(super) fn run(named: Option<PathBuf>, args: DoctorArgs) -> Result<(), Failur
     runtime.shutdown_background();
     out(&report::print(&findings));
     match report::worst(&findings) {
-        Mark::Problem => Err(Failure { text: String::new(), code: 3 }),
+        Mark::Problem => Err(Failure {
+            text: String::new(),
+            code: 3,
+        }),
         Mark::Ok | Mark::Warning => Ok(()),
     }
 }
@@ -76,23 +98,45 @@ async fn look(config: Option<Config>, data: Option<PathBuf>) -> Vec<Finding> {
     let mut start = |check: &str, work: Work| {
         let check = check.to_owned();
         // A database is read to its end.
-        let most = if check == "journal" { server::ALONE * 2 } else { LIMIT };
-        under_way.push(tokio::spawn(async move { within_all(&check, most, work).await }));
+        let most = if check == "journal" {
+            server::ALONE * 2
+        } else {
+            LIMIT
+        };
+        under_way.push(tokio::spawn(
+            async move { within_all(&check, most, work).await },
+        ));
     };
     if let Some(folder) = folder.clone() {
-        let size = config.as_ref().map_or(0, |config| config.server.retention.size);
+        let size = config
+            .as_ref()
+            .map_or(0, |config| config.server.retention.size);
         if let Some(config) = &config {
             let (listen, folder) = (config.server.listen, folder.clone());
-            start("port", blocking(move || vec![machine::port(listen, &folder)]));
+            start(
+                "port",
+                blocking(move || vec![machine::port(listen, &folder)]),
+            );
         }
         let (dir, also) = (folder.clone(), config.clone());
         start("data folder", blocking(move || machine::folder(&dir, size)));
         let dir = folder.clone();
-        start("token", blocking(move || server::token(&dir).into_iter().collect()));
-        let sources = also.map(|c| c.sources.iter().map(|s| s.name.clone()).collect()).unwrap_or_default();
+        start(
+            "token",
+            blocking(move || server::token(&dir).into_iter().collect()),
+        );
+        let sources = also
+            .map(|c| c.sources.iter().map(|s| s.name.clone()).collect())
+            .unwrap_or_default();
         let dir = folder.clone();
-        start("journal", blocking(move || server::journal(&dir, sources, clock.wall())));
-        start("server", Box::pin(server::running(folder.clone(), clock.wall())));
+        start(
+            "journal",
+            blocking(move || server::journal(&dir, sources, clock.wall())),
+        );
+        start(
+            "server",
+            Box::pin(server::running(folder.clone(), clock.wall())),
+        );
     }
     let mut skews = Vec::new();
     let mut findings = Vec::new();
@@ -100,9 +144,17 @@ async fn look(config: Option<Config>, data: Option<PathBuf>) -> Vec<Finding> {
         findings.extend(machine::secrets(config));
         if let Some(url) = config.server.public_url.clone() {
             let runs = folder.is_some_and(|folder| crate::store::is_held(&folder));
-            start("public_url", Box::pin(async move { vec![away::public_url(&url, runs).await] }));
+            start(
+                "public_url",
+                Box::pin(async move { vec![away::public_url(&url, runs).await] }),
+            );
         }
-        let asked: Vec<_> = config.destinations.iter().cloned().map(|d| tokio::spawn(away::destination(d))).collect();
+        let asked: Vec<_> = config
+            .destinations
+            .iter()
+            .cloned()
+            .map(|d| tokio::spawn(away::destination(d)))
+            .collect();
         for (settings, asked) in config.destinations.iter().zip(asked) {
             let failed = |_| {
                 (
@@ -119,8 +171,18 @@ async fn look(config: Option<Config>, data: Option<PathBuf>) -> Vec<Finding> {
             skews.extend(skew);
         }
     }
-    let ages = config.iter().flat_map(|config| config.sources.iter().filter_map(|source| source.max_event_age));
-    let mut first = vec![machine::clock(clock.wall(), machine::zone(), &skews, ages.min())];
+    let ages = config.iter().flat_map(|config| {
+        config
+            .sources
+            .iter()
+            .filter_map(|source| source.max_event_age)
+    });
+    let mut first = vec![machine::clock(
+        clock.wall(),
+        machine::zone(),
+        &skews,
+        ages.min(),
+    )];
     for one in under_way {
         first.extend(one.await.unwrap_or_default());
     }
@@ -137,7 +199,13 @@ fn blocking(work: impl FnOnce() -> Vec<Finding> + Send + 'static) -> Work {
 
 async fn within_all(check: &str, most: Duration, work: Work) -> Vec<Finding> {
     let what = format!("no answer within {} s", most.as_secs());
-    let late = |_| vec![Finding::problem(check, what, "look at the disk, the network, or the load")];
+    let late = |_| {
+        vec![Finding::problem(
+            check,
+            what,
+            "look at the disk, the network, or the load",
+        )]
+    };
     tokio::time::timeout(most, work).await.unwrap_or_else(late)
 }
 
@@ -150,9 +218,16 @@ async fn within(check: &str, work: impl Future<Output = Finding>) -> Finding {
 fn read_config(path: Option<&Path>, env: &Lookup) -> (Option<Config>, Vec<Finding>) {
     let said = |Problems(found): Problems| -> Vec<Finding> {
         let finding = |problem: &config::Problem| {
-            let place = if problem.line == 0 { String::new() } else { format!(":{}", problem.line) };
+            let place = if problem.line == 0 {
+                String::new()
+            } else {
+                format!(":{}", problem.line)
+            };
             let what = format!("{}{place}: {}", problem.file, problem.what);
-            let help = problem.help.clone().unwrap_or_else(|| what_to_do(problem).to_owned());
+            let help = problem
+                .help
+                .clone()
+                .unwrap_or_else(|| what_to_do(problem).to_owned());
             match problem.level {
                 Level::Warning => Finding::warning("config", what, help),
                 Level::Error => Finding::problem("config", what, help),
@@ -163,10 +238,17 @@ fn read_config(path: Option<&Path>, env: &Lookup) -> (Option<Config>, Vec<Findin
     match Config::load(path, env) {
         Ok(config) => {
             let rules = plural(config.rules.rules().len() as u64, "rule");
-            let told: Vec<&str> = config.destinations.iter().map(|d| d.name.as_str()).collect();
+            let told: Vec<&str> = config
+                .destinations
+                .iter()
+                .map(|d| d.name.as_str())
+                .collect();
             let what = match path {
                 Some(path) => format!("{}: {rules}; tells {}", path.display(), told.join(", ")),
-                None => format!("no ./rules.yaml here, so the built-in rules apply; tells {}", told.join(", ")),
+                None => format!(
+                    "no ./rules.yaml here, so the built-in rules apply; tells {}",
+                    told.join(", ")
+                ),
             };
             let mut findings = vec![Finding::ok("config", what)];
             findings.extend(said(Problems(config.warnings.clone())));
@@ -190,9 +272,14 @@ fn variables(path: &Path) -> Result<BTreeMap<String, String>, Failure> {
     let text = std::fs::read_to_string(path)
         .map_err(|e| Failure::usage(format!("--env-file: cannot read {}: {e}", path.display())))?;
     let one = |line: &str| {
-        let (name, value) = line.trim().split_once('=').filter(|_| !line.trim_start().starts_with(['#', ';']))?;
+        let (name, value) = line
+            .trim()
+            .split_once('=')
+            .filter(|_| !line.trim_start().starts_with(['#', ';']))?;
         let value = value.trim();
-        let bare = ['"', '\''].iter().find_map(|quote| value.strip_prefix(*quote)?.strip_suffix(*quote));
+        let bare = ['"', '\'']
+            .iter()
+            .find_map(|quote| value.strip_prefix(*quote)?.strip_suffix(*quote));
         Some((name.trim().to_owned(), bare.unwrap_or(value).to_owned()))
     };
     Ok(text.lines().filter_map(one).collect())

@@ -1,4 +1,5 @@
-//! The running server, for commands that speak to it: by the address and the token in its data folder.
+//! The running server, for commands that speak to it: by the address and the token in its data
+//! folder.
 
 use std::io::{Error, ErrorKind};
 use std::path::{Path, PathBuf};
@@ -51,19 +52,32 @@ impl Door {
         let base = match &server.server {
             Some(url) => url.clone(),
             None => {
-                // A server that was killed leaves its address behind, and another may listen there: no token for it.
+                // A server that was killed leaves its address behind, and another may listen there:
+                // no token for it.
                 let address = access::Address::find(&folder).map_err(|error| not_ours(&error))?;
                 let address = address.filter(|_| crate::store::is_held(&folder));
                 format!("http://{}", address.ok_or_else(|| not_running(&folder))?)
             }
         };
-        let base = Url::parse(base.trim_end_matches('/')).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
-        let base = base.ok_or_else(|| Failure::usage("--server: write a URL, as in http://127.0.0.1:8080"))?;
+        let base = Url::parse(base.trim_end_matches('/'))
+            .ok()
+            .filter(|url| matches!(url.scheme(), "http" | "https"));
+        let base = base
+            .ok_or_else(|| Failure::usage("--server: write a URL, as in http://127.0.0.1:8080"))?;
         let token = access::read_token(&folder).map_err(|error| match error.kind() {
             ErrorKind::PermissionDenied => not_ours(&error),
-            _ => Failure::unexpected(format!("cannot read the server's token: {error}\n{}", hint(&folder))),
+            _ => Failure::unexpected(format!(
+                "cannot read the server's token: {error}\n{}",
+                hint(&folder)
+            )),
         })?;
-        Ok(Self { base, named: server.server.is_some(), token, folder, proof: None })
+        Ok(Self {
+            base,
+            named: server.server.is_some(),
+            token,
+            folder,
+            proof: None,
+        })
     }
 
     /// Asks who we are to the server, and takes what acting needs.
@@ -74,16 +88,25 @@ impl Door {
     }
 
     /// One request below `/api/v1/`, and the JSON of its answer.
-    pub(super) fn ask(&self, method: &Method, path: &str, body: Option<&Value>) -> Result<Value, Failure> {
+    pub(super) fn ask(
+        &self,
+        method: &Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<Value, Failure> {
         let url = format!("{}/api/v1/{path}", self.base.as_str().trim_end_matches('/'));
-        let runtime =
-            tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::unexpected)?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(Failure::unexpected)?;
         let client = http::direct().map_err(Failure::unexpected)?;
         let answer = runtime.block_on(async {
             let mut tries = 0;
             loop {
-                let mut request =
-                    client.request(method.clone(), &url).timeout(TIMEOUT).bearer_auth(self.token.expose());
+                let mut request = client
+                    .request(method.clone(), &url)
+                    .timeout(TIMEOUT)
+                    .bearer_auth(self.token.expose());
                 if let Some(body) = body {
                     request = request.json(body);
                 }
@@ -93,7 +116,10 @@ impl Door {
                 let response = request.send().await?;
                 // A server that has just started judges first what came before.
                 if response.status() != StatusCode::SERVICE_UNAVAILABLE || tries == TRIES {
-                    return Ok::<_, reqwest::Error>((response.status().as_u16(), response.text().await?));
+                    return Ok::<_, reqwest::Error>((
+                        response.status().as_u16(),
+                        response.text().await?,
+                    ));
                 }
                 tries += 1;
                 tokio::time::sleep(PAUSE).await;
@@ -102,11 +128,17 @@ impl Door {
         let (status, text) = match answer {
             Ok(answer) => answer,
             Err(error) if error.is_connect() && self.named => {
-                return Err(Failure::unexpected(format!("no server answers at {}", self.base)));
+                return Err(Failure::unexpected(format!(
+                    "no server answers at {}",
+                    self.base
+                )));
             }
             Err(error) if error.is_connect() => return Err(not_running(&self.folder)),
             Err(error) => {
-                return Err(Failure::unexpected(format!("the server did not answer: {}", error.without_url())));
+                return Err(Failure::unexpected(format!(
+                    "the server did not answer: {}",
+                    error.without_url()
+                )));
             }
         };
         let answer = serde_json::from_str::<Value>(&text).unwrap_or_default();
@@ -116,26 +148,41 @@ impl Door {
                 "the server does not know the token in {}: is --data another server's folder?",
                 self.folder.display()
             ))),
-            _ if answer.get("error").is_none() => {
-                Err(Failure::unexpected(format!("{} does not answer like Foghorn (status {status})", self.base)))
-            }
+            _ if answer.get("error").is_none() => Err(Failure::unexpected(format!(
+                "{} does not answer like Foghorn (status {status})",
+                self.base
+            ))),
             _ => {
                 let help = word(&answer, "help");
-                let help = if help.is_empty() { help } else { format!("\n{help}") };
+                let help = if help.is_empty() {
+                    help
+                } else {
+                    format!("\n{help}")
+                };
                 let text = format!("{}{help}", word(&answer, "error"));
-                Err(if matches!(status, 400 | 404 | 409) { Failure::usage(text) } else { Failure::unexpected(text) })
+                Err(if matches!(status, 400 | 404 | 409) {
+                    Failure::usage(text)
+                } else {
+                    Failure::unexpected(text)
+                })
             }
         }
     }
 }
 
 fn not_running(folder: &Path) -> Failure {
-    Failure::unexpected(format!("no server is running on the data folder {}\n{}", folder.display(), hint(folder)))
+    Failure::unexpected(format!(
+        "no server is running on the data folder {}\n{}",
+        folder.display(),
+        hint(folder)
+    ))
 }
 
 /// Whether a server runs there is not for this user to know.
 fn not_ours(error: &Error) -> Failure {
-    Failure::unexpected(format!("{error}\nrun this as the user that runs `foghorn serve`"))
+    Failure::unexpected(format!(
+        "{error}\nrun this as the user that runs `foghorn serve`"
+    ))
 }
 
 fn hint(folder: &Path) -> String {
@@ -148,5 +195,9 @@ fn hint(folder: &Path) -> String {
 
 /// A field of an answer, as text.
 pub(super) fn word(answer: &Value, key: &str) -> String {
-    answer.get(key).and_then(Value::as_str).unwrap_or_default().to_owned()
+    answer
+        .get(key)
+        .and_then(Value::as_str)
+        .unwrap_or_default()
+        .to_owned()
 }

@@ -1,5 +1,5 @@
-//! `explain`: what was decided about an event, a device or a message, and why. Folds the stored journal again, with the
-//! rules as they stood; reads beside a running `serve`.
+//! `explain`: what was decided about an event, a device or a message, and why. Folds the stored
+//! journal again, with the rules as they stood; reads beside a running `serve`.
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -26,7 +26,12 @@ pub(super) struct ExplainArgs {
     #[arg(long, value_name = "DEVICE")]
     device: Option<String>,
     /// Of a device, only the last this long
-    #[arg(long, value_name = "DURATION", requires = "device", default_value = "1d")]
+    #[arg(
+        long,
+        value_name = "DURATION",
+        requires = "device",
+        default_value = "1d"
+    )]
     since: String,
     /// How to print; as JSON it is one object
     #[arg(long, value_enum, default_value_t = Format::Text)]
@@ -38,43 +43,70 @@ pub(super) struct ExplainArgs {
 
 pub(super) fn run(config: &Config, args: &ExplainArgs) -> Result<(), Failure> {
     let question = question(args)?;
-    let folder = args.data.clone().unwrap_or_else(|| config.server.data.clone());
+    let folder = args
+        .data
+        .clone()
+        .unwrap_or_else(|| config.server.data.clone());
     let failed = |e| Failure::unexpected(format!("{}: {e}", folder.display()));
     let reader = Reader::open(&folder).map_err(failed)?;
-    let templates = config.load_templates().map_err(|problems| Failure::config(&problems))?;
+    let templates = config
+        .load_templates()
+        .map_err(|problems| Failure::config(&problems))?;
     let file = replay::place(config);
     let rules = Arc::clone(&config.rules);
-    let mut story = Story::new(question.clone(), rules, config::rules_from_record, &templates, file.clone());
+    let mut story = Story::new(
+        question.clone(),
+        rules,
+        config::rules_from_record,
+        &templates,
+        file.clone(),
+    );
     for entry in reader.entries(Seq::default()) {
         story.entry(&entry.map_err(failed)?);
     }
     let sent = match &question {
-        Question::Message(id) => reader.deliveries(|m| m.about.id.eq_ignore_ascii_case(id)).map_err(failed)?,
+        Question::Message(id) => reader
+            .deliveries(|m| m.about.id.eq_ignore_ascii_case(id))
+            .map_err(failed)?,
         Question::Event(_) | Question::Device(..) => Vec::new(),
     };
     let chapters = story.answer(sent.first().map(|sent| &sent.delivery.message));
     if chapters.is_empty() {
         return Err(nothing(&question, &story, &folder.display().to_string()));
     }
-    let told: Vec<&Message> = chapters.iter().filter_map(|chapter| chapter.message.as_deref()).collect();
+    let told: Vec<&Message> = chapters
+        .iter()
+        .filter_map(|chapter| chapter.message.as_deref())
+        .collect();
     let same = |message: &Message| told.iter().any(|told| is_same(told, message));
     let sent = reader.deliveries(same).map_err(failed)?;
     match args.format {
         Format::Json => out_exact(&format!("{}\n", as_json(&story, &chapters, &sent, &file))),
-        Format::Text => out(&as_text(&story, &chapters, &sent, &file, args.device.is_some())),
+        Format::Text => out(&as_text(
+            &story,
+            &chapters,
+            &sent,
+            &file,
+            args.device.is_some(),
+        )),
     }
     Ok(())
 }
 
 fn question(args: &ExplainArgs) -> Result<Question, Failure> {
     if let Some(device) = &args.device {
-        return Ok(Question::Device(device.clone(), Clock::system().wall() - duration("--since", &args.since)?));
+        return Ok(Question::Device(
+            device.clone(),
+            Clock::system().wall() - duration("--since", &args.since)?,
+        ));
     }
     let what = args.what.clone().unwrap_or_default();
     let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
     match what.split_once('.') {
         Some((position, place)) if digits(position) && digits(place) => Ok(Question::Event(what)),
-        None if !what.is_empty() && what.bytes().all(|b| b.is_ascii_alphanumeric()) => Ok(Question::Message(what)),
+        None if !what.is_empty() && what.bytes().all(|b| b.is_ascii_alphanumeric()) => {
+            Ok(Question::Message(what))
+        }
         _ => Err(Failure::usage(format!(
             "`{what}` is neither an event, as in 123.1, nor a message, as in k3x9q2; of a device: --device {what}"
         ))),
@@ -92,23 +124,39 @@ fn nothing(question: &Question, story: &Story<'_>, folder: &str) -> Failure {
             "there is no message {id}: {kept}\nan event is its position and its place in the POST, as in {id}.1"
         )),
         Question::Message(id) => Failure::usage(format!("there is no message {id}: {kept}")),
-        Question::Device(name, since) => {
-            Failure::unexpected(format!("nothing was heard of {name} since {}: {kept}", moment(*since)))
-        }
+        Question::Device(name, since) => Failure::unexpected(format!(
+            "nothing was heard of {name} since {}: {kept}",
+            moment(*since)
+        )),
     }
 }
 
-/// A message of the refold and one of the outbox. Numbers differ where the journal's beginning was removed.
+/// A message of the refold and one of the outbox. Numbers differ where the journal's beginning was
+/// removed.
 fn is_same(told: &Message, sent: &Message) -> bool {
     let (a, b) = (&told.about, &sent.about);
-    a.at == b.at && a.rule == b.rule && a.reason == b.reason && a.to == b.to && a.subjects == b.subjects
+    a.at == b.at
+        && a.rule == b.rule
+        && a.reason == b.reason
+        && a.to == b.to
+        && a.subjects == b.subjects
 }
 
 /// Of a `device`, events that came before are only counted.
-fn as_text(story: &Story<'_>, chapters: &[&Chapter], sent: &[Sent], file: &str, device: bool) -> String {
+fn as_text(
+    story: &Story<'_>,
+    chapters: &[&Chapter],
+    sent: &[Sent],
+    file: &str,
+    device: bool,
+) -> String {
     let mut text = String::from("Times are UTC.\n");
     let repeats = |chapter: &&&Chapter| chapter.line.verdict == "duplicate";
-    let left_out = if device { chapters.iter().filter(repeats).count() } else { 0 };
+    let left_out = if device {
+        chapters.iter().filter(repeats).count()
+    } else {
+        0
+    };
     let mut lines = Vec::new();
     // What was told comes right below its decision.
     let flush = |lines: &mut Vec<explain::Line>, text: &mut String| {
@@ -118,33 +166,62 @@ fn as_text(story: &Story<'_>, chapters: &[&Chapter], sent: &[Sent], file: &str, 
         }
         lines.clear();
     };
-    for chapter in chapters.iter().filter(|chapter| left_out == 0 || !repeats(chapter)) {
+    for chapter in chapters
+        .iter()
+        .filter(|chapter| left_out == 0 || !repeats(chapter))
+    {
         lines.push(chapter.line.clone());
-        let Some(message) = &chapter.message else { continue };
+        let Some(message) = &chapter.message else {
+            continue;
+        };
         flush(&mut lines, &mut text);
         // Writing to a String cannot fail.
-        let id = if message.about.id.is_empty() { String::new() } else { format!("message {}: ", message.about.id) };
+        let id = if message.about.id.is_empty() {
+            String::new()
+        } else {
+            format!("message {}: ", message.about.id)
+        };
         let _ = writeln!(text, "    {id}{}", one_line(&markup::plain(&message.title)));
-        for line in markup::plain(&message.text).lines().filter(|line| !line.trim().is_empty()) {
+        for line in markup::plain(&message.text)
+            .lines()
+            .filter(|line| !line.trim().is_empty())
+        {
             let _ = writeln!(text, "      {line}");
         }
-        for sent in sent.iter().filter(|sent| is_same(message, &sent.delivery.message)) {
+        for sent in sent
+            .iter()
+            .filter(|sent| is_same(message, &sent.delivery.message))
+        {
             let _ = writeln!(text, "      {}: {}", sent.delivery.to, state(sent));
         }
     }
     flush(&mut lines, &mut text);
     if left_out > 0 {
         let repeats = plural(left_out as u64, "repeat");
-        let _ = writeln!(text, "{repeats} of these events left out; `--format json` has them");
+        let _ = writeln!(
+            text,
+            "{repeats} of these events left out; `--format json` has them"
+        );
     }
     text
 }
 
 fn state(sent: &Sent) -> String {
-    let at = sent.at.map(|at| format!(" {}", moment(at))).unwrap_or_default();
+    let at = sent
+        .at
+        .map(|at| format!(" {}", moment(at)))
+        .unwrap_or_default();
     let tries = sent.delivery.attempts;
-    let tries = if tries > 1 { format!(" after {tries} tries") } else { String::new() };
-    let why = sent.why.as_ref().map(|why| format!(": {}", one_line(why))).unwrap_or_default();
+    let tries = if tries > 1 {
+        format!(" after {tries} tries")
+    } else {
+        String::new()
+    };
+    let why = sent
+        .why
+        .as_ref()
+        .map(|why| format!(": {}", one_line(why)))
+        .unwrap_or_default();
     match sent.fate {
         Fate::Queued => format!("queued{tries}{why}"),
         Fate::Delivered => format!("delivered{at}{tries}"),
@@ -178,7 +255,9 @@ fn as_json(story: &Story<'_>, chapters: &[&Chapter], sent: &[Sent], file: &str) 
             "text": line.text,
         });
         if let (Some(message), Some(map)) = (&chapter.message, value.as_object_mut()) {
-            let same = sent.iter().filter(|sent| is_same(message, &sent.delivery.message));
+            let same = sent
+                .iter()
+                .filter(|sent| is_same(message, &sent.delivery.message));
             let told = json!({
                 "id": message.about.id,
                 "reason": message.about.reason.word(),

@@ -11,21 +11,27 @@ use crate::model::Seq;
 use crate::replay::{Heard, Stored, write_post};
 use crate::store;
 
-pub(super) fn run(config: &Config, since: Option<&str>, data: Option<PathBuf>) -> Result<(), Failure> {
+pub(super) fn run(
+    config: &Config,
+    since: Option<&str>,
+    data: Option<PathBuf>,
+) -> Result<(), Failure> {
     let since = since.map(|text| duration("--since", text)).transpose()?;
     let mut out = BufWriter::new(std::io::stdout().lock());
     let mut open = true;
     stored(config, data, since, |heard| {
         let Heard::Post(post) = heard else { return };
-        let line = post.received_at.and_then(|at| write_post(at, &post.source, &post.body));
+        let line = post
+            .received_at
+            .and_then(|at| write_post(at, &post.source, &post.body));
         open = open && line.is_none_or(|line| writeln!(out, "{line}").is_ok());
     })?;
     let _ = out.flush();
     Ok(())
 }
 
-/// The stored traffic, oldest first, with the wall time it was received at, and the silences that people made meanwhile.
-/// Those that were in force at the beginning come first.
+/// The stored traffic, oldest first, with the wall time it was received at, and the silences that
+/// people made meanwhile. Those that were in force at the beginning come first.
 pub(super) fn stored(
     config: &Config,
     data: Option<PathBuf>,

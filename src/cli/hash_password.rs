@@ -2,7 +2,9 @@
 
 use std::io::{self, BufRead, IsTerminal, Read, Write};
 
-use rustix::termios::{LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcsetattr};
+use rustix::termios::{
+    LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcsetattr,
+};
 
 use super::{Failure, out};
 use crate::clock;
@@ -13,12 +15,19 @@ use crate::password::{LEAST, hash};
 const MOST: u64 = 1_024;
 
 pub(super) fn run() -> Result<(), Failure> {
-    let password = if io::stdin().is_terminal() { ask()? } else { piped(io::stdin().lock())? };
+    let password = if io::stdin().is_terminal() {
+        ask()?
+    } else {
+        piped(io::stdin().lock())?
+    };
     let characters = password.expose().chars().count();
     if characters < LEAST {
-        return Err(Failure::usage(format!("a password has at least {LEAST} characters, this has {characters}")));
+        return Err(Failure::usage(format!(
+            "a password has at least {LEAST} characters, this has {characters}"
+        )));
     }
-    let salt = clock::unguessable().map_err(|error| Failure::unexpected(format!("no randomness: {error}")))?;
+    let salt = clock::unguessable()
+        .map_err(|error| Failure::unexpected(format!("no randomness: {error}")))?;
     let hash = hash(&password, &salt).map_err(Failure::unexpected)?;
     out(&format!("{}\n", hash.expose()));
     if io::stdout().is_terminal() {
@@ -30,11 +39,16 @@ pub(super) fn run() -> Result<(), Failure> {
 /// All that comes, without the end of its line.
 fn piped(input: impl BufRead) -> Result<Secret, Failure> {
     let mut text = String::new();
-    input.take(MOST + 1).read_to_string(&mut text).map_err(|_| Failure::usage("the password is not UTF-8 text"))?;
+    input
+        .take(MOST + 1)
+        .read_to_string(&mut text)
+        .map_err(|_| Failure::usage("the password is not UTF-8 text"))?;
     let line = text.strip_suffix('\n').unwrap_or(&text);
     let line = line.strip_suffix('\r').unwrap_or(line);
     if line.len() as u64 > MOST || line.contains(char::is_control) {
-        return Err(Failure::usage(format!("a password is one line of at most {MOST} bytes")));
+        return Err(Failure::usage(format!(
+            "a password is one line of at most {MOST} bytes"
+        )));
     }
     Ok(Secret::new(line))
 }
@@ -43,18 +57,26 @@ fn piped(input: impl BufRead) -> Result<Secret, Failure> {
 fn ask() -> Result<Secret, Failure> {
     let first = typed("password: ")?;
     let again = typed("the same again: ")?;
-    if first == again { Ok(first) } else { Err(Failure::usage("these are two different passwords")) }
+    if first == again {
+        Ok(first)
+    } else {
+        Err(Failure::usage("these are two different passwords"))
+    }
 }
 
 fn typed(prompt: &str) -> Result<Secret, Failure> {
-    let unseen = Unseen::begin().map_err(|error| Failure::unexpected(format!("the terminal: {error}")))?;
+    let unseen =
+        Unseen::begin().map_err(|error| Failure::unexpected(format!("the terminal: {error}")))?;
     eprint!("{prompt}");
     let _ = io::stderr().flush();
     let line = edited(io::stdin().lock().bytes());
     drop(unseen);
     eprintln!();
     let line = line.map_err(|error| Failure::unexpected(format!("the terminal: {error}")))?;
-    piped(line.ok_or_else(|| Failure::usage("no password"))?.as_slice())
+    piped(
+        line.ok_or_else(|| Failure::usage("no password"))?
+            .as_slice(),
+    )
 }
 
 /// A line as it is typed, with the keys that take back. `None`: given up.
@@ -75,14 +97,17 @@ fn edited(keys: impl Iterator<Item = io::Result<u8>>) -> io::Result<Option<Vec<u
     Ok(None)
 }
 
-/// A terminal that shows nothing and interrupts nothing, until dropped: Ctrl-C must not leave it so.
+/// A terminal that shows nothing and interrupts nothing, until dropped: Ctrl-C must not leave it
+/// so.
 struct Unseen(Termios);
 
 impl Unseen {
     fn begin() -> io::Result<Self> {
         let before = tcgetattr(io::stdin())?;
         let mut unseen = before.clone();
-        unseen.local_modes.remove(LocalModes::ECHO | LocalModes::ICANON | LocalModes::ISIG);
+        unseen
+            .local_modes
+            .remove(LocalModes::ECHO | LocalModes::ICANON | LocalModes::ISIG);
         unseen.special_codes[SpecialCodeIndex::VMIN] = 1;
         unseen.special_codes[SpecialCodeIndex::VTIME] = 0;
         tcsetattr(io::stdin(), OptionalActions::Flush, &unseen)?;
@@ -102,18 +127,33 @@ mod tests {
 
     #[test]
     fn a_line_is_edited_as_it_is_typed() {
-        let typed =
-            |keys: &[u8]| edited(keys.iter().map(|key| Ok(*key))).unwrap().map(|l| String::from_utf8(l).unwrap());
+        let typed = |keys: &[u8]| {
+            edited(keys.iter().map(|key| Ok(*key)))
+                .unwrap()
+                .map(|l| String::from_utf8(l).unwrap())
+        };
         assert_eq!(typed(b"abc\n").as_deref(), Some("abc"));
         assert_eq!(typed("xé\x7fy\r".as_bytes()).as_deref(), Some("xy"));
         assert_eq!(typed(b"\x7fwrong\x15right\n").as_deref(), Some("right"));
-        assert_eq!((typed(b"abc\x03"), typed(b"\x04"), typed(b"abc")), (None, None, None));
+        assert_eq!(
+            (typed(b"abc\x03"), typed(b"\x04"), typed(b"abc")),
+            (None, None, None)
+        );
     }
 
     #[test]
     fn what_is_piped_is_one_line() {
-        let read = |text: &str| piped(text.as_bytes()).map(|password| password.expose().to_owned()).ok();
-        for (text, password) in [("abc", "abc"), ("a c \n", "a c "), ("abc\r\n", "abc"), ("", "")] {
+        let read = |text: &str| {
+            piped(text.as_bytes())
+                .map(|password| password.expose().to_owned())
+                .ok()
+        };
+        for (text, password) in [
+            ("abc", "abc"),
+            ("a c \n", "a c "),
+            ("abc\r\n", "abc"),
+            ("", ""),
+        ] {
             assert_eq!(read(text).as_deref(), Some(password), "{text:?}");
         }
         assert_eq!(read("abc\ndef\n"), None);

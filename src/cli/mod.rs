@@ -1,5 +1,5 @@
-//! The doors: one file per command. Exit codes: 0 fine, 1 unexpected, 2 usage, 3 the config has problems, 4 a rule test
-//! failed, 5 cannot start (port, store).
+//! The doors: one file per command. Exit codes: 0 fine, 1 unexpected, 2 usage, 3 the config has
+//! problems, 4 a rule test failed, 5 cannot start (port, store).
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -40,22 +40,34 @@ pub struct Failure {
 impl Failure {
     /// Something unexpected (1).
     pub(crate) fn unexpected(text: impl std::fmt::Display) -> Self {
-        Self { text: format!("foghorn: {text}"), code: 1 }
+        Self {
+            text: format!("foghorn: {text}"),
+            code: 1,
+        }
     }
 
     /// The command line is wrong (2).
     pub(crate) fn usage(text: impl std::fmt::Display) -> Self {
-        Self { text: format!("foghorn: {text}"), code: 2 }
+        Self {
+            text: format!("foghorn: {text}"),
+            code: 2,
+        }
     }
 
     /// The config has problems (3).
     pub(crate) fn config(problems: &Problems) -> Self {
-        Self { text: problems.to_string().trim_end().to_owned(), code: 3 }
+        Self {
+            text: problems.to_string().trim_end().to_owned(),
+            code: 3,
+        }
     }
 
     /// Cannot start (5).
     pub(crate) fn start(text: impl std::fmt::Display) -> Self {
-        Self { text: format!("foghorn: cannot start: {text}"), code: 5 }
+        Self {
+            text: format!("foghorn: cannot start: {text}"),
+            code: 5,
+        }
     }
 }
 
@@ -86,7 +98,10 @@ pub struct ServeArgs {
 impl ServeArgs {
     /// What stands before the command counts where nothing stands after it.
     fn or(self, before: Self) -> Self {
-        Self { listen: self.listen.or(before.listen), data: self.data.or(before.data) }
+        Self {
+            listen: self.listen.or(before.listen),
+            data: self.data.or(before.data),
+        }
     }
 }
 
@@ -125,7 +140,8 @@ enum Command {
     },
     /// List the messages that were given up, and why; send them again, or discard them
     DeadLetters(dead_letters::DeadLettersArgs),
-    /// Look at the machine, the config, the data and the other sides; say what to do about each finding
+    /// Look at the machine, the config, the data and the other sides; say what to do about each
+    /// finding
     Doctor(doctor::DoctorArgs),
     /// Save what is whole in a damaged data folder: writes a new database, keeps the old one
     Repair(repair::RepairArgs),
@@ -188,7 +204,8 @@ pub struct DemoArgs {
     /// Which of all such evenings
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
-    /// Send to the destinations of the config or the environment; otherwise everything is printed here
+    /// Send to the destinations of the config or the environment; otherwise everything is printed
+    /// here
     #[arg(long)]
     send: bool,
     /// Keep the data in this folder
@@ -226,21 +243,27 @@ fn run(cli: Cli) -> Result<(), Failure> {
     let (at, before) = (cli.config, cli.serve);
     match cli.command.unwrap_or_default() {
         Command::Serve(args) => serve::run(at, args.or(before)),
-        _ if before.listen.is_some() || before.data.is_some() => {
-            Err(Failure::usage("write `--data` after the command; `--listen` is for `serve` only"))
-        }
+        _ if before.listen.is_some() || before.data.is_some() => Err(Failure::usage(
+            "write `--data` after the command; `--listen` is for `serve` only",
+        )),
         Command::Check { explain } => check::run(&load(at, Config::load)?, explain),
         Command::Test => test::run(&load(at, Config::load_offline)?),
         Command::Replay(args) => replay::run(&load(at, Config::load_offline)?, args),
         Command::Explain(args) => explain::run(&load(at, Config::load_offline)?, &args),
         Command::Tune(args) => tune::run(&load(at, Config::load_offline)?, args),
-        Command::Export { since, data } => export::run(&load(at, Config::load_offline)?, since.as_deref(), data),
+        Command::Export { since, data } => {
+            export::run(&load(at, Config::load_offline)?, since.as_deref(), data)
+        }
         Command::DeadLetters(args) => dead_letters::run(at, args),
         Command::Doctor(args) => doctor::run(at, args),
         Command::Repair(args) => repair::run(at, args),
         Command::SendTest { destination } => send_test::run(&load(at, Config::load)?, &destination),
         Command::Demo(args) => {
-            let how: Load = if args.send { Config::load } else { Config::load_offline };
+            let how: Load = if args.send {
+                Config::load
+            } else {
+                Config::load_offline
+            };
             demo::run(load(at, how)?, &args)
         }
         Command::Silence(command) => silence::run(at, command),
@@ -252,7 +275,8 @@ fn run(cli: Cli) -> Result<(), Failure> {
     }
 }
 
-/// The config file that applies: the one named, else ./rules.yaml where there is one, else none (the built-in rules).
+/// The config file that applies: the one named, else ./rules.yaml where there is one, else none
+/// (the built-in rules).
 fn config_path(named: Option<PathBuf>) -> Option<PathBuf> {
     named.or_else(|| Some(PathBuf::from("rules.yaml")).filter(|path| path.exists()))
 }
@@ -264,7 +288,8 @@ type Load = fn(Option<&Path>, &fn(&str) -> Option<String>) -> Result<Config, Pro
 fn load(named: Option<PathBuf>, how: Load) -> Result<Config, Failure> {
     let path = config_path(named);
     let environment: fn(&str) -> Option<String> = crate::config::environment;
-    let config = how(path.as_deref(), &environment).map_err(|problems| Failure::config(&problems))?;
+    let config =
+        how(path.as_deref(), &environment).map_err(|problems| Failure::config(&problems))?;
     for warning in &config.warnings {
         err(warning);
     }
@@ -276,7 +301,8 @@ fn load(named: Option<PathBuf>, how: Load) -> Result<Config, Failure> {
 
 /// Reads an address to listen on.
 fn listen(text: &str) -> Result<std::net::SocketAddr, String> {
-    crate::config::listen_address(text).ok_or_else(|| "write an address and a port, as in 127.0.0.1:8080".to_owned())
+    crate::config::listen_address(text)
+        .ok_or_else(|| "write an address and a port, as in 127.0.0.1:8080".to_owned())
 }
 
 /// Reads a duration of the command line.

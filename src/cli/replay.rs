@@ -14,18 +14,29 @@ use crate::replay::{Heard, Refold, Replay, json_lines};
 
 pub(super) fn run(config: &Config, args: ReplayArgs) -> Result<(), Failure> {
     let until = args.until.as_deref().map(|text| {
-        Timestamp::parse_rfc3339(text)
-            .ok_or_else(|| Failure::usage(format!("--until: `{text}` is not a time like 2026-01-05T12:00:00Z")))
+        Timestamp::parse_rfc3339(text).ok_or_else(|| {
+            Failure::usage(format!(
+                "--until: `{text}` is not a time like 2026-01-05T12:00:00Z"
+            ))
+        })
     });
     let until = until.transpose()?;
     if let Some(other) = &args.diff {
         return compare(config, other, &args.traffic, until, args.format);
     }
-    let templates = config.load_templates().map_err(|problems| Failure::config(&problems))?;
+    let templates = config
+        .load_templates()
+        .map_err(|problems| Failure::config(&problems))?;
     let mut replay = Replay::new(Arc::clone(&config.rules), &templates);
-    let mut printer =
-        Printer { format: args.format, out: BufWriter::new(std::io::stdout().lock()), messages: 0, posts: 0 };
-    each_heard(config, &args.traffic, |heard| printer.feed(&mut replay, &heard))?;
+    let mut printer = Printer {
+        format: args.format,
+        out: BufWriter::new(std::io::stdout().lock()),
+        messages: 0,
+        posts: 0,
+    };
+    each_heard(config, &args.traffic, |heard| {
+        printer.feed(&mut replay, &heard)
+    })?;
     warn_of_early(until, replay.at());
     let rest = replay.finish(until);
     printer.print(&rest);
@@ -34,9 +45,17 @@ pub(super) fn run(config: &Config, args: ReplayArgs) -> Result<(), Failure> {
 }
 
 /// Hands over the traffic a command line names, oldest first.
-pub(super) fn each_heard(config: &Config, traffic: &Traffic, mut each: impl FnMut(Heard)) -> Result<(), Failure> {
+pub(super) fn each_heard(
+    config: &Config,
+    traffic: &Traffic,
+    mut each: impl FnMut(Heard),
+) -> Result<(), Failure> {
     if traffic.stored {
-        let since = traffic.since.as_deref().map(|text| duration("--since", text)).transpose()?;
+        let since = traffic
+            .since
+            .as_deref()
+            .map(|text| duration("--since", text))
+            .transpose()?;
         return super::export::stored(config, traffic.data.clone(), since, each);
     }
     super::traffic::each_post(&traffic.files, |post| each(Heard::Post(post)))
@@ -60,7 +79,8 @@ fn compare(
     format: Format,
 ) -> Result<(), Failure> {
     let other = super::load(Some(other.to_owned()), Config::load_offline)?;
-    let mut sides = [&config.rules, &other.rules].map(|rules| (Refold::new(Arc::clone(rules)), Vec::new()));
+    let mut sides =
+        [&config.rules, &other.rules].map(|rules| (Refold::new(Arc::clone(rules)), Vec::new()));
     let mut from = None;
     each_heard(config, traffic, |heard| {
         for (refold, said) in &mut sides {
@@ -87,16 +107,27 @@ fn compare(
 
 /// What the rules are called: their file.
 pub(super) fn place(config: &Config) -> String {
-    config.path.as_ref().map_or_else(|| "the built-in rules".to_owned(), |path| path.display().to_string())
+    config.path.as_ref().map_or_else(
+        || "the built-in rules".to_owned(),
+        |path| path.display().to_string(),
+    )
 }
 
 /// What was replayed: `last 7 days`, else from when to when.
-pub(super) fn period(traffic: &Traffic, from: Option<Timestamp>, until: Option<Timestamp>) -> String {
+pub(super) fn period(
+    traffic: &Traffic,
+    from: Option<Timestamp>,
+    until: Option<Timestamp>,
+) -> String {
     if let Some(Ok(since)) = traffic.since.as_deref().map(crate::model::parse_duration) {
         return diff::last(since);
     }
     match from.zip(until) {
-        Some((from, until)) => format!("{} to {} UTC", diff::day_and_time(from), diff::day_and_time(until)),
+        Some((from, until)) => format!(
+            "{} to {} UTC",
+            diff::day_and_time(from),
+            diff::day_and_time(until)
+        ),
         None => "no traffic".to_owned(),
     }
 }
@@ -120,7 +151,9 @@ impl<W: Write> Printer<W> {
             self.messages += message.about.to.len() as u64;
             // A reader that went away (`| head`) is no error.
             let _ = match self.format {
-                Format::Json => json_lines(message).iter().try_for_each(|line| writeln!(self.out, "{line}")),
+                Format::Json => json_lines(message)
+                    .iter()
+                    .try_for_each(|line| writeln!(self.out, "{line}")),
                 Format::Text => self.print_text(message),
             };
         }
@@ -129,9 +162,20 @@ impl<W: Write> Printer<W> {
     fn print_text(&mut self, message: &Message) -> std::io::Result<()> {
         let about = &message.about;
         let to: Vec<&str> = about.to.iter().map(crate::model::Name::as_str).collect();
-        writeln!(self.out, "{}  {} -> {} ({}, {})", about.at, about.rule, to.join(", "), about.reason, about.severity)?;
+        writeln!(
+            self.out,
+            "{}  {} -> {} ({}, {})",
+            about.at,
+            about.rule,
+            to.join(", "),
+            about.reason,
+            about.severity
+        )?;
         writeln!(self.out, "    {}", markup::plain(&message.title))?;
-        for line in markup::plain(&message.text).lines().filter(|line| !line.trim().is_empty()) {
+        for line in markup::plain(&message.text)
+            .lines()
+            .filter(|line| !line.trim().is_empty())
+        {
             writeln!(self.out, "    {line}")?;
         }
         Ok(())

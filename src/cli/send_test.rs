@@ -11,14 +11,23 @@ pub(super) fn run(config: &Config, name: &str) -> Result<(), Failure> {
     let Some(settings) = config.destinations.iter().find(|d| d.name.as_str() == name) else {
         return Err(Failure::usage(unknown(config, name)));
     };
-    let templates = config.load_templates().map_err(|problems| Failure::config(&problems))?;
+    let templates = config
+        .load_templates()
+        .map_err(|problems| Failure::config(&problems))?;
     let message = templates.render(sample(&settings.name));
     let request = settings.encode(&message, Size::Full);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::unexpected)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(Failure::unexpected)?;
     let reply = runtime.block_on(Http::new(false).send(&request, settings.timeout));
     let said = match &reply {
-        Reply::Http { status, body, .. } if body.trim().is_empty() => format!("status {status}, no text"),
-        Reply::Http { status, body, .. } => format!("status {status}: {}", crate::render::one_line(body)),
+        Reply::Http { status, body, .. } if body.trim().is_empty() => {
+            format!("status {status}, no text")
+        }
+        Reply::Http { status, body, .. } => {
+            format!("status {status}: {}", crate::render::one_line(body))
+        }
         Reply::Failed { why } => why.clone(),
         Reply::Printed => "printed".to_owned(),
     };
@@ -27,15 +36,16 @@ pub(super) fn run(config: &Config, name: &str) -> Result<(), Failure> {
             out(&format!("{name} took it ({said})\n"));
             Ok(())
         }
-        Outcome::Retry { why } => {
-            Err(Failure::unexpected(format!("{name} did not take it: {why} ({said}); serve would try again")))
-        }
-        Outcome::RetryAfter { wait } => {
-            Err(Failure::unexpected(format!("{name} asks to wait {} s ({said}); serve would", wait.as_secs())))
-        }
-        Outcome::BadPayload { why } | Outcome::Broken { why } => {
-            Err(Failure::unexpected(format!("{name} refused it: {why} ({said})")))
-        }
+        Outcome::Retry { why } => Err(Failure::unexpected(format!(
+            "{name} did not take it: {why} ({said}); serve would try again"
+        ))),
+        Outcome::RetryAfter { wait } => Err(Failure::unexpected(format!(
+            "{name} asks to wait {} s ({said}); serve would",
+            wait.as_secs()
+        ))),
+        Outcome::BadPayload { why } | Outcome::Broken { why } => Err(Failure::unexpected(format!(
+            "{name} refused it: {why} ({said})"
+        ))),
     }
 }
 
@@ -43,10 +53,21 @@ pub(super) fn run(config: &Config, name: &str) -> Result<(), Failure> {
 fn unknown(config: &Config, name: &str) -> String {
     let digests = &config.rules.surroundings().digests;
     if let Some(digest) = digests.iter().find(|digest| digest.name.as_str() == name) {
-        let into: Vec<String> = digest.into.iter().map(|name| format!("`foghorn send-test {name}`")).collect();
-        return format!("`{name}` is a digest: it sends nothing itself, but through others; try {}", into.join(", "));
+        let into: Vec<String> = digest
+            .into
+            .iter()
+            .map(|name| format!("`foghorn send-test {name}`"))
+            .collect();
+        return format!(
+            "`{name}` is a digest: it sends nothing itself, but through others; try {}",
+            into.join(", ")
+        );
     }
-    let known: Vec<&str> = config.destinations.iter().map(|d| d.name.as_str()).collect();
+    let known: Vec<&str> = config
+        .destinations
+        .iter()
+        .map(|d| d.name.as_str())
+        .collect();
     let variable = match name {
         "slack" => Some("SLACK_WEBHOOK_URL"),
         "teams" => Some("TEAMS_WEBHOOK_URL"),
@@ -54,7 +75,11 @@ fn unknown(config: &Config, name: &str) -> String {
     };
     let hint = variable.filter(|_| super::demo::is_only_console(config));
     let hint = hint.map(|variable| format!("\nset {variable}, or define it under `destinations:`"));
-    format!("there is no destination `{name}`; defined: {}{}", known.join(", "), hint.unwrap_or_default())
+    format!(
+        "there is no destination `{name}`; defined: {}{}",
+        known.join(", "),
+        hint.unwrap_or_default()
+    )
 }
 
 /// A message that shows everything a real one does.

@@ -23,21 +23,33 @@ pub(super) fn run(named: Option<PathBuf>, args: ServeArgs) -> Result<(), Failure
     {
         super::err(format!("foghorn: --listen: {what}; {help}"));
     }
-    let folder = args.data.clone().unwrap_or_else(|| config.server.data.clone());
-    let instead = app::Instead { listen: args.listen, data: args.data };
-    let templates = config.load_templates().map_err(|problems| Failure::config(&problems))?;
+    let folder = args
+        .data
+        .clone()
+        .unwrap_or_else(|| config.server.data.clone());
+    let instead = app::Instead {
+        listen: args.listen,
+        data: args.data,
+    };
+    let templates = config
+        .load_templates()
+        .map_err(|problems| Failure::config(&problems))?;
     log_to_stderr(config.server.log, "info");
-    let runtime =
-        tokio::runtime::Builder::new_multi_thread().enable_all().worker_threads(2).max_blocking_threads(4).build();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .worker_threads(2)
+        .max_blocking_threads(4)
+        .build();
     let runtime = runtime.map_err(Failure::start)?;
     let ended = runtime.block_on(app::run(config, templates, instead));
     runtime.shutdown_timeout(std::time::Duration::from_secs(1));
     ended.map_err(|error| match error {
         app::Error::Start(text) => Failure::start(with_way_out(text, &folder)),
         // Met while it served, as it would be at the next start.
-        app::Error::Failed(text) if is_damage(&text) => {
-            Failure { text: format!("foghorn: {}", with_way_out(text, &folder)), code: 5 }
-        }
+        app::Error::Failed(text) if is_damage(&text) => Failure {
+            text: format!("foghorn: {}", with_way_out(text, &folder)),
+            code: 5,
+        },
         app::Error::Failed(text) => Failure::unexpected(text),
     })
 }
@@ -52,12 +64,16 @@ fn with_way_out(text: String, folder: &std::path::Path) -> String {
         return text;
     }
     let anew = crate::store::begin_anew(folder);
-    format!("{text}; `foghorn repair --data {}` saves what is whole; if nothing is, {anew}", folder.display())
+    format!(
+        "{text}; `foghorn repair --data {}` saves what is whole; if nothing is, {anew}",
+        folder.display()
+    )
 }
 
-/// glibc gives each of our threads an arena to allocate from, and keeps in each what its thread took most at any time: in a
-/// storm that was half as much memory again as all threads need together. It reads how many there may be before `main`, so
-/// the process begins once more. Where that fails it only takes more memory. Big buffers are mapped and given back: by itself glibc
+/// glibc gives each of our threads an arena to allocate from, and keeps in each what its thread
+/// took most at any time: in a storm that was half as much memory again as all threads need
+/// together. It reads how many there may be before `main`, so the process begins once more. Where
+/// that fails it only takes more memory. Big buffers are mapped and given back: by itself glibc
 /// soon takes them from the heap, where what is small and stays lies behind them.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 fn begin_again_with_one_arena() {
@@ -78,16 +94,24 @@ fn begin_again_with_one_arena() {
 #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
 fn begin_again_with_one_arena() {}
 
-/// Logs to standard error, from this level on; FOGHORN_LOG filters (`info`, `foghorn=debug`). HTTP crates never speak below info: their
-/// debug lines hold request paths, which are secrets here.
+/// Logs to standard error, from this level on; FOGHORN_LOG filters (`info`, `foghorn=debug`). HTTP
+/// crates never speak below info: their debug lines hold request paths, which are secrets here.
 pub(super) fn log_to_stderr(format: Log, least: &str) {
     use tracing_subscriber::filter::EnvFilter;
     let filter = EnvFilter::try_from_env("FOGHORN_LOG").unwrap_or_else(|_| EnvFilter::new(least));
-    let filter = ["hyper=info", "hyper_util=info", "reqwest=info", "h2=info", "rustls=info", "warp=info"]
-        .into_iter()
-        .filter_map(|directive| directive.parse().ok())
-        .fold(filter, EnvFilter::add_directive);
-    // A log that cannot be written is no reason to stop; by itself it would be said on standard error, where that cannot be.
+    let filter = [
+        "hyper=info",
+        "hyper_util=info",
+        "reqwest=info",
+        "h2=info",
+        "rustls=info",
+        "warp=info",
+    ]
+    .into_iter()
+    .filter_map(|directive| directive.parse().ok())
+    .fold(filter, EnvFilter::add_directive);
+    // A log that cannot be written is no reason to stop; by itself it would be said on standard
+    // error, where that cannot be.
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
@@ -95,6 +119,8 @@ pub(super) fn log_to_stderr(format: Log, least: &str) {
         .log_internal_errors(false);
     match format {
         Log::Json => builder.json().flatten_event(true).init(),
-        Log::Text => builder.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).init(),
+        Log::Text => builder
+            .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
+            .init(),
     }
 }

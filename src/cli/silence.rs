@@ -1,4 +1,5 @@
-//! `silence add, list, expire`: speaks to the running server, by the address and the token in its data folder.
+//! `silence add, list, expire`: speaks to the running server, by the address and the token in its
+//! data folder.
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -16,7 +17,8 @@ use crate::model::{Timestamp, human_duration};
 /// What to do about silences.
 #[derive(Debug, Subcommand)]
 pub(super) enum SilenceCommand {
-    /// Say nothing of what matches, for a while; what was told as down is still told when it is back
+    /// Say nothing of what matches, for a while; what was told as down is still told when it is
+    /// back
     Add(AddArgs),
     /// The silences in force
     List {
@@ -72,11 +74,19 @@ pub(super) fn run(config: Option<PathBuf>, command: SilenceCommand) -> Result<()
         SilenceCommand::Add(args) => add(config, args),
         SilenceCommand::List { format, server } => list(config, format, &server),
         SilenceCommand::Expire { id, author, server } => {
-            let author = form_urlencoded::byte_serialize(author.unwrap_or_else(user).as_bytes()).collect::<String>();
+            let author = form_urlencoded::byte_serialize(author.unwrap_or_else(user).as_bytes())
+                .collect::<String>();
             let id = form_urlencoded::byte_serialize(id.as_bytes()).collect::<String>();
-            let ended =
-                Door::open(config, &server)?.ask(&Method::DELETE, &format!("silences/{id}?author={author}"), None)?;
-            out(&format!("ended {}: {}\n", word(&ended, "id"), matcher(&ended)));
+            let ended = Door::open(config, &server)?.ask(
+                &Method::DELETE,
+                &format!("silences/{id}?author={author}"),
+                None,
+            )?;
+            out(&format!(
+                "ended {}: {}\n",
+                word(&ended, "id"),
+                matcher(&ended)
+            ));
             Ok(())
         }
     }
@@ -87,26 +97,45 @@ fn add(config: Option<PathBuf>, args: AddArgs) -> Result<(), Failure> {
     if args.all {
         asked.insert("all".to_owned(), true.into());
     } else {
-        asked.insert("match".to_owned(), read_match(&args.fields, args.matches.as_deref())?.into());
+        asked.insert(
+            "match".to_owned(),
+            read_match(&args.fields, args.matches.as_deref())?.into(),
+        );
     }
     let author = args.author.unwrap_or_else(user);
-    for (key, value) in
-        [("for", args.lasts), ("until", args.until), ("comment", args.comment), ("author", Some(author))]
-    {
+    for (key, value) in [
+        ("for", args.lasts),
+        ("until", args.until),
+        ("comment", args.comment),
+        ("author", Some(author)),
+    ] {
         if let Some(value) = value {
             asked.insert(key.to_owned(), value.into());
         }
     }
-    let made = Door::open(config, &args.server)?.ask(&Method::POST, "silences", Some(&asked.into()))?;
+    let made =
+        Door::open(config, &args.server)?.ask(&Method::POST, "silences", Some(&asked.into()))?;
     if made.get("over").is_some() {
-        out(&format!("nothing that {} matches is open now, so the silence is over already\n", matcher(&made)));
+        out(&format!(
+            "nothing that {} matches is open now, so the silence is over already\n",
+            matcher(&made)
+        ));
         return Ok(());
     }
-    let mut text = format!("{}: silenced {} {}\n", word(&made, "id"), matcher(&made), ends(&made));
+    let mut text = format!(
+        "{}: silenced {} {}\n",
+        word(&made, "id"),
+        matcher(&made),
+        ends(&made)
+    );
     if made.get("matching").and_then(Value::as_u64) == Some(0) {
         text.push_str("note: it matches nothing that is open now\n");
     }
-    let _ = writeln!(text, "to end it: foghorn silence expire {}", word(&made, "id"));
+    let _ = writeln!(
+        text,
+        "to end it: foghorn silence expire {}",
+        word(&made, "id")
+    );
     out(&text);
     Ok(())
 }
@@ -116,13 +145,19 @@ fn read_match(fields: &[String], whole: Option<&str>) -> Result<Map<String, Valu
     let mut map = match whole {
         None => Map::new(),
         Some(text) => serde_saphyr::from_str::<Map<String, Value>>(text).map_err(|_| {
-            Failure::usage(format!("--match: `{text}` is not a map, as in '{{condition: ap_offline, site: Home}}'"))
+            Failure::usage(format!(
+                "--match: `{text}` is not a map, as in '{{condition: ap_offline, site: Home}}'"
+            ))
         })?,
     };
     for said in fields {
-        let Some((field, value)) = said.split_once('=').filter(|(field, value)| !field.is_empty() && !value.is_empty())
+        let Some((field, value)) = said
+            .split_once('=')
+            .filter(|(field, value)| !field.is_empty() && !value.is_empty())
         else {
-            return Err(Failure::usage(format!("`{said}` is not FIELD=VALUE, as in condition=ap_offline")));
+            return Err(Failure::usage(format!(
+                "`{said}` is not FIELD=VALUE, as in condition=ap_offline"
+            )));
         };
         match map.get_mut(field) {
             None => drop(map.insert(field.to_owned(), value.into())),
@@ -131,7 +166,9 @@ fn read_match(fields: &[String], whole: Option<&str>) -> Result<Map<String, Valu
         }
     }
     if map.is_empty() {
-        return Err(Failure::usage("name what to silence, as in `condition=ap_offline site=Home`, or say --all"));
+        return Err(Failure::usage(
+            "name what to silence, as in `condition=ap_offline site=Home`, or say --all",
+        ));
     }
     Ok(map)
 }
@@ -146,8 +183,15 @@ fn list(config: Option<PathBuf>, format: Format, server: &ServerArgs) -> Result<
             Format::Json => writeln!(text, "{silence}"),
             Format::Text => {
                 let comment = word(silence, "comment");
-                let comment = if comment.is_empty() { comment } else { format!(": {comment}") };
-                let open = silence.get("matching").and_then(Value::as_u64).unwrap_or_default();
+                let comment = if comment.is_empty() {
+                    comment
+                } else {
+                    format!(": {comment}")
+                };
+                let open = silence
+                    .get("matching")
+                    .and_then(Value::as_u64)
+                    .unwrap_or_default();
                 writeln!(
                     text,
                     "{}  {}\n    {}, by {}{comment}\n    open alerts it matches: {open}",
@@ -180,12 +224,23 @@ fn user() -> String {
 
 /// `condition=ap_offline site=Home`.
 fn matcher(silence: &Value) -> String {
-    let Some(map) = silence.get("match").and_then(Value::as_object).filter(|map| !map.is_empty()) else {
+    let Some(map) = silence
+        .get("match")
+        .and_then(Value::as_object)
+        .filter(|map| !map.is_empty())
+    else {
         return "everything".to_owned();
     };
-    let plain = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let plain = |value: &Value| {
+        value
+            .as_str()
+            .map_or_else(|| value.to_string(), str::to_owned)
+    };
     let one = |(field, value): (&String, &Value)| match value {
-        Value::Array(values) => format!("{field}={}", values.iter().map(plain).collect::<Vec<_>>().join("|")),
+        Value::Array(values) => format!(
+            "{field}={}",
+            values.iter().map(plain).collect::<Vec<_>>().join("|")
+        ),
         value => format!("{field}={}", plain(value)),
     };
     map.iter().map(one).collect::<Vec<_>>().join(" ")
@@ -194,16 +249,28 @@ fn matcher(silence: &Value) -> String {
 /// What is left: it was made a moment ago, so not less than it was. A while is told to the minute.
 fn roughly(left: Duration) -> Duration {
     const A_WHILE: u64 = 600;
-    let seconds = left.as_millis().div_ceil(1_000).try_into().unwrap_or(u64::MAX);
+    let seconds = left
+        .as_millis()
+        .div_ceil(1_000)
+        .try_into()
+        .unwrap_or(u64::MAX);
     let minutes = seconds.saturating_add(30) / 60;
-    Duration::from_secs(if seconds < A_WHILE { seconds } else { minutes * 60 })
+    Duration::from_secs(if seconds < A_WHILE {
+        seconds
+    } else {
+        minutes * 60
+    })
 }
 
 fn ends(silence: &Value) -> String {
     let until = word(silence, "until");
     match Timestamp::parse_rfc3339(&until) {
         Some(at) => {
-            format!("until {} (in {})", local(at), human_duration(roughly(at.since(Clock::system().wall()))))
+            format!(
+                "until {} (in {})",
+                local(at),
+                human_duration(roughly(at.since(Clock::system().wall())))
+            )
         }
         None => "until it is resolved".to_owned(),
     }
@@ -215,9 +282,13 @@ mod tests {
 
     #[test]
     fn what_is_left_is_told_as_it_was_asked_for() {
-        for (left, told) in
-            [(4_999, "5 s"), (89_900, "1 min 30 s"), (599_500, "10 min"), (7_199_000, "2 h"), (0, "0 s")]
-        {
+        for (left, told) in [
+            (4_999, "5 s"),
+            (89_900, "1 min 30 s"),
+            (599_500, "10 min"),
+            (7_199_000, "2 h"),
+            (0, "0 s"),
+        ] {
             assert_eq!(human_duration(roughly(Duration::from_millis(left))), told);
         }
     }
@@ -226,16 +297,33 @@ mod tests {
     fn fields_and_a_whole_match_become_one_map() {
         let read = |fields: &[&str], whole| {
             let fields: Vec<String> = fields.iter().map(|&field| field.to_owned()).collect();
-            read_match(&fields, whole).map(Value::from).map_err(|failure| failure.code)
+            read_match(&fields, whole)
+                .map(Value::from)
+                .map_err(|failure| failure.code)
         };
-        assert_eq!(read(&["site=Home", "device=a=b"], None), Ok(json!({"site": "Home", "device": "a=b"})));
-        assert_eq!(read(&["site=a", "site=b", "site=c"], None), Ok(json!({"site": ["a", "b", "c"]})));
+        assert_eq!(
+            read(&["site=Home", "device=a=b"], None),
+            Ok(json!({"site": "Home", "device": "a=b"}))
+        );
+        assert_eq!(
+            read(&["site=a", "site=b", "site=c"], None),
+            Ok(json!({"site": ["a", "b", "c"]}))
+        );
         let whole = Some("{condition: ap_offline, not: {site: [Lab, \"X*\"]}}");
-        let map = json!({"condition": "ap_offline", "not": {"site": ["Lab", "X*"]}, "device": "ap-1"});
+        let map =
+            json!({"condition": "ap_offline", "not": {"site": ["Lab", "X*"]}, "device": "ap-1"});
         assert_eq!(read(&["device=ap-1"], whole), Ok(map));
-        assert_eq!(read(&[], Some(r#"{"type": "AP_X"}"#)), Ok(json!({"type": "AP_X"})));
-        for (fields, whole) in [(&["site"][..], None), (&["=x"], None), (&[], None), (&["a="], None), (&[], Some("[]"))]
-        {
+        assert_eq!(
+            read(&[], Some(r#"{"type": "AP_X"}"#)),
+            Ok(json!({"type": "AP_X"}))
+        );
+        for (fields, whole) in [
+            (&["site"][..], None),
+            (&["=x"], None),
+            (&[], None),
+            (&["a="], None),
+            (&[], Some("[]")),
+        ] {
             assert_eq!(read(fields, whole), Err(2), "{fields:?} {whole:?}");
         }
     }

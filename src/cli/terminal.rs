@@ -1,4 +1,5 @@
-//! The way to a terminal: what others wrote must not move its cursor, ring its bell or turn its text around.
+//! The way to a terminal: what others wrote must not move its cursor, ring its bell or turn its
+//! text around.
 
 use std::borrow::Cow;
 use std::io::{IsTerminal as _, Write as _};
@@ -10,7 +11,11 @@ pub(super) fn out(text: &str) {
 
 /// Prints for programs: every character as it is, but on a terminal.
 pub(super) fn out_exact(text: &str) {
-    if std::io::stdout().is_terminal() { out(text) } else { write_out(text) }
+    if std::io::stdout().is_terminal() {
+        out(text)
+    } else {
+        write_out(text)
+    }
 }
 
 /// Prints on standard error, with the end of a line.
@@ -22,14 +27,21 @@ fn write_out(text: &str) {
     let _ = std::io::stdout().lock().write_all(text.as_bytes());
 }
 
-/// Without control characters (but ends of lines and tabs), and without what sets the direction of text.
+/// Without control characters (but ends of lines and tabs), and without what sets the direction of
+/// text.
 fn harmless(text: &str) -> Cow<'_, str> {
     let is_harmful = |c: char| match c {
         '\n' | '\t' => false,
-        '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => true,
+        '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {
+            true
+        }
         c => c.is_control(),
     };
-    if text.contains(is_harmful) { text.replace(is_harmful, "").into() } else { text.into() }
+    if text.contains(is_harmful) {
+        text.replace(is_harmful, "").into()
+    } else {
+        text.into()
+    }
 }
 
 #[cfg(test)]

@@ -14,11 +14,16 @@ const NAMED: usize = 5;
 /// Hands over every POST, oldest first. Lines of one file stay in their order.
 pub(super) fn each_post(files: &[PathBuf], mut each: impl FnMut(Post)) -> Result<(), Failure> {
     let several = files.len() > 1;
-    let mut open = files.iter().map(|file| Lines::open(file, several)).collect::<Result<Vec<_>, _>>()?;
+    let mut open = files
+        .iter()
+        .map(|file| Lines::open(file, several))
+        .collect::<Result<Vec<_>, _>>()?;
     loop {
         // The first of those that are equally old: as the files are named.
         let waiting = open.iter_mut().filter(|lines| lines.next.is_some());
-        let Some(oldest) = waiting.min_by_key(|lines| lines.at) else { break };
+        let Some(oldest) = waiting.min_by_key(|lines| lines.at) else {
+            break;
+        };
         if let Some(post) = oldest.step()? {
             each(post);
         }
@@ -48,7 +53,14 @@ impl<'f> Lines<'f> {
             Box::new(BufReader::new(File::open(file).map_err(cannot)?))
         };
         let posts = Box::new(read_posts(reader));
-        let mut lines = Self { file, posts, next: None, at: Timestamp::EPOCH, timed, empty: 0 };
+        let mut lines = Self {
+            file,
+            posts,
+            next: None,
+            at: Timestamp::EPOCH,
+            timed,
+            empty: 0,
+        };
         lines.step()?;
         Ok(lines)
     }
@@ -56,11 +68,16 @@ impl<'f> Lines<'f> {
     /// Hands over the next and reads the one after it.
     fn step(&mut self) -> Result<Option<Post>, Failure> {
         let read = self.posts.next().transpose();
-        let read = read.map_err(|e| Failure::unexpected(format!("{}: {e}", self.file.display())))?;
+        let read =
+            read.map_err(|e| Failure::unexpected(format!("{}: {e}", self.file.display())))?;
         let next = read.map(|(number, post)| {
             self.warn_of_empty(number, &post);
             if self.timed {
-                self.at = self.at.max(post.received_at.or_else(|| post.newest_event()).unwrap_or(self.at));
+                self.at = self.at.max(
+                    post.received_at
+                        .or_else(|| post.newest_event())
+                        .unwrap_or(self.at),
+                );
             }
             post
         });
@@ -71,13 +88,19 @@ impl<'f> Lines<'f> {
         let Some(why) = post.empty() else { return };
         self.empty += 1;
         if self.empty <= NAMED {
-            super::err(format!("{}: warning: nothing to judge in line {number}: {why}", self.file.display()));
+            super::err(format!(
+                "{}: warning: nothing to judge in line {number}: {why}",
+                self.file.display()
+            ));
         }
     }
 
     fn warn_of_more(&self) {
         if let Some(more) = self.empty.checked_sub(NAMED).filter(|more| *more > 0) {
-            super::err(format!("{}: warning: nor in {more} more lines", self.file.display()));
+            super::err(format!(
+                "{}: warning: nor in {more} more lines",
+                self.file.display()
+            ));
         }
     }
 }

@@ -1,4 +1,5 @@
-//! `tune`: which rules make the noise, and a patch to rules.yaml that helps, measured on the stored traffic.
+//! `tune`: which rules make the noise, and a patch to rules.yaml that helps, measured on the stored
+//! traffic.
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -32,13 +33,20 @@ pub(super) struct TuneArgs {
 
 pub(super) fn run(config: &Config, args: TuneArgs) -> Result<(), Failure> {
     let stored = args.files.is_empty();
-    let traffic = Traffic { files: args.files, stored, since: args.since, data: args.data };
+    let traffic = Traffic {
+        files: args.files,
+        stored,
+        since: args.since,
+        data: args.data,
+    };
     let mut posts = tune::Traffic::default();
     replay::each_heard(config, &traffic, |heard| posts.push(&heard))?;
     let advice = advise(config, &posts);
     if args.patch {
         let Some(patch) = &patch(config, &config.text, &advice.text) else {
-            return Err(Failure::unexpected("there are no built-in rules to patch: copy them to rules.yaml first"));
+            return Err(Failure::unexpected(
+                "there are no built-in rules to patch: copy them to rules.yaml first",
+            ));
         };
         out_exact(patch);
         if let Some(broken) = broken(&advice) {
@@ -61,27 +69,55 @@ fn report(config: &Config, advice: &Advice, period: &str) -> String {
         return text;
     }
     text.push_str(" The noisiest rules:\n");
-    let width = found.rules.first().map_or(1, |noise| noise.messages.to_string().len());
+    let width = found
+        .rules
+        .first()
+        .map_or(1, |noise| noise.messages.to_string().len());
     for noise in found.rules.iter().take(8) {
-        let place = noise.line.map_or_else(|| "no rule".to_owned(), |line| format!("{file}:{line}"));
+        let place = noise
+            .line
+            .map_or_else(|| "no rule".to_owned(), |line| format!("{file}:{line}"));
         // Writing to a String cannot fail.
-        let _ = writeln!(text, "  {:>width$}  {} ({place}){}", noise.messages, noise.rule, talkers(noise));
+        let _ = writeln!(
+            text,
+            "  {:>width$}  {} ({place}){}",
+            noise.messages,
+            noise.rule,
+            talkers(noise)
+        );
     }
     if found.suggestions.is_empty() {
-        text.push_str("\nNothing to improve: no change would save much without losing something.\n");
+        text.push_str(
+            "\nNothing to improve: no change would save much without losing something.\n",
+        );
         return text;
     }
     for ((number, suggestion), line) in (1..).zip(&found.suggestions).zip(&advice.lines) {
         text.push_str(&describe(config, number, suggestion, *line, &file));
     }
     if !found.helpless.is_empty() {
-        let names: Vec<String> = found.helpless.iter().map(|(rule, messages)| format!("{rule} ({messages})")).collect();
-        let _ = writeln!(text, "\nNothing helps without losing something: {}.", names.join(", "));
+        let names: Vec<String> = found
+            .helpless
+            .iter()
+            .map(|(rule, messages)| format!("{rule} ({messages})"))
+            .collect();
+        let _ = writeln!(
+            text,
+            "\nNothing helps without losing something: {}.",
+            names.join(", ")
+        );
     }
     let (before, after) = (advice.measured.before, advice.measured.after);
-    let lost = found.suggestions.iter().map(|s| s.lost.len()).sum::<usize>();
+    let lost = found
+        .suggestions
+        .iter()
+        .map(|s| s.lost.len())
+        .sum::<usize>();
     let lost = if lost == 0 {
-        format!("nothing that lasted longer than {} is missed", human_duration(tune::BLIP))
+        format!(
+            "nothing that lasted longer than {} is missed",
+            human_duration(tune::BLIP)
+        )
     } else {
         format!("{lost} are missed that may matter: see above")
     };
@@ -92,9 +128,14 @@ fn report(config: &Config, advice: &Advice, period: &str) -> String {
     match &patch(config, &config.text, &advice.text) {
         Some(patch) if patch.is_empty() => {}
         Some(patch) => {
-            let _ = writeln!(text, "To apply it: foghorn tune … --patch | patch -p0\n\n{patch}");
+            let _ = writeln!(
+                text,
+                "To apply it: foghorn tune … --patch | patch -p0\n\n{patch}"
+            );
         }
-        None => text.push_str("These rules are built in: copy them to rules.yaml to change them.\n"),
+        None => {
+            text.push_str("These rules are built in: copy them to rules.yaml to change them.\n")
+        }
     }
     text.truncate(text.trim_end().len());
     text + "\n"
@@ -102,22 +143,50 @@ fn report(config: &Config, advice: &Advice, period: &str) -> String {
 
 /// That tests of the file fail with the changes, where some do.
 fn broken(advice: &Advice) -> Option<String> {
-    let names = advice.broken.iter().map(|name| format!("\"{name}\"")).collect::<Vec<_>>().join(", ");
+    let names = advice
+        .broken
+        .iter()
+        .map(|name| format!("\"{name}\""))
+        .collect::<Vec<_>>()
+        .join(", ");
     let tests = plural(advice.broken.len() as u64, "test");
     (!names.is_empty())
         .then(|| format!("{tests} of the file will fail with these changes: {names}: change what they expect, too"))
 }
 
 fn talkers(noise: &Noise) -> String {
-    let shown: Vec<String> =
-        noise.talkers.iter().take(3).map(|(name, messages)| format!("{name} {messages}")).collect();
+    let shown: Vec<String> = noise
+        .talkers
+        .iter()
+        .take(3)
+        .map(|(name, messages)| format!("{name} {messages}"))
+        .collect();
     let rest = noise.talkers.len() - shown.len();
-    let rest = if rest > 0 { format!(" and {rest} more") } else { String::new() };
-    if shown.is_empty() { String::new() } else { format!(": {}{rest}", shown.join(", ")) }
+    let rest = if rest > 0 {
+        format!(" and {rest} more")
+    } else {
+        String::new()
+    };
+    if shown.is_empty() {
+        String::new()
+    } else {
+        format!(": {}{rest}", shown.join(", "))
+    }
 }
 
-fn describe(config: &Config, number: usize, suggestion: &Suggestion, line: Option<usize>, file: &str) -> String {
-    let Suggestion { rule, before, saved, .. } = suggestion;
+fn describe(
+    config: &Config,
+    number: usize,
+    suggestion: &Suggestion,
+    line: Option<usize>,
+    file: &str,
+) -> String {
+    let Suggestion {
+        rule,
+        before,
+        saved,
+        ..
+    } = suggestion;
     let (key, value) = written(config, suggestion);
     let place = match line {
         Some(line) => format!("{file}:{line}"),
@@ -125,13 +194,22 @@ fn describe(config: &Config, number: usize, suggestion: &Suggestion, line: Optio
     };
     let after = before.saturating_sub(*saved);
     let after = plural(after, "message");
-    let mut text = format!("\n{number}. {rule}: {before} -> {after} with `{key}: {value}` ({place})\n");
+    let mut text =
+        format!("\n{number}. {rule}: {before} -> {after} with `{key}: {value}` ({place})\n");
     let _ = writeln!(text, "   {}", why(suggestion));
     if !suggestion.lost.is_empty() {
         let shown: Vec<String> = suggestion.lost.iter().take(5).map(diff::brief).collect();
         let rest = suggestion.lost.len() - shown.len();
-        let rest = if rest > 0 { format!(" and {rest} more") } else { String::new() };
-        let _ = writeln!(text, "   It would lose, which may matter: {}{rest}", shown.join(", "));
+        let rest = if rest > 0 {
+            format!(" and {rest} more")
+        } else {
+            String::new()
+        };
+        let _ = writeln!(
+            text,
+            "   It would lose, which may matter: {}{rest}",
+            shown.join(", ")
+        );
     }
     text
 }

@@ -14,7 +14,15 @@ use super::read::{Reader, Section};
 use crate::model::{Name, Timestamp};
 use crate::rules::{MIDNIGHT, Maintenance, Minute, Part, Period, TimeInterval, moment};
 
-const DAYS: [&str; 7] = ["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"];
+const DAYS: [&str; 7] = [
+    "monday",
+    "tuesday",
+    "wednesday",
+    "thursday",
+    "friday",
+    "saturday",
+    "sunday",
+];
 
 const MONTHS: [&str; 12] = [
     "january",
@@ -32,9 +40,14 @@ const MONTHS: [&str; 12] = [
 ];
 
 /// `time_intervals`, by name.
-pub(super) fn time_intervals(reader: &mut Reader<'_>, file: &Section<'_>) -> BTreeMap<Name, TimeInterval> {
+pub(super) fn time_intervals(
+    reader: &mut Reader<'_>,
+    file: &Section<'_>,
+) -> BTreeMap<Name, TimeInterval> {
     let mut named = BTreeMap::new();
-    let entries = file.get("time_intervals").and_then(|node| reader.entries(node, "time_intervals"));
+    let entries = file
+        .get("time_intervals")
+        .and_then(|node| reader.entries(node, "time_intervals"));
     for (name, _, node) in entries.unwrap_or_default() {
         let zone = reader.zone.clone();
         let parts = intervals(reader, node, &format!("time interval `{name}`"), &zone);
@@ -50,9 +63,16 @@ fn intervals(reader: &mut Reader<'_>, node: &Node, place: &str, zone: &TimeZone)
         Tree::Null | Tree::Scalar(_) | Tree::Map(_) => std::slice::from_ref(node),
     };
     if items.is_empty() {
-        reader.problems.error(node.at, format!("{place} is empty"), "as in {times: \"22:00-06:00\"}");
+        reader.problems.error(
+            node.at,
+            format!("{place} is empty"),
+            "as in {times: \"22:00-06:00\"}",
+        );
     }
-    items.iter().filter_map(|item| interval(reader, item, place, zone)).collect()
+    items
+        .iter()
+        .filter_map(|item| interval(reader, item, place, zone))
+        .collect()
 }
 
 fn interval(reader: &mut Reader<'_>, node: &Node, place: &str, zone: &TimeZone) -> Option<Part> {
@@ -62,32 +82,55 @@ fn interval(reader: &mut Reader<'_>, node: &Node, place: &str, zone: &TimeZone) 
     if section.get("from").is_some() || section.get("until").is_some() {
         if let Some(key) = rest.iter().find(|key| section.get(key).is_some()) {
             let help = "`from` and `until` are once; what comes again has a list item of its own";
-            reader.problems.error(section.key_at(key), format!("{place} has `{key}` beside `from` or `until`"), help);
+            reader.problems.error(
+                section.key_at(key),
+                format!("{place} has `{key}` beside `from` or `until`"),
+                help,
+            );
         }
         return span(reader, &section, place, &zone);
     }
     if !rest.iter().any(|key| section.get(key).is_some()) {
-        reader.problems.error(node.at, format!("{place} does not say when"), "as in {times: \"22:00-06:00\"}");
+        reader.problems.error(
+            node.at,
+            format!("{place} does not say when"),
+            "as in {times: \"22:00-06:00\"}",
+        );
         return None;
     }
-    let times = section.get("times").map(|node| times(reader, node)).unwrap_or_default();
+    let times = section
+        .get("times")
+        .map(|node| times(reader, node))
+        .unwrap_or_default();
     let weekdays = ranges(reader, &section, "weekdays", |word| named(word, &DAYS));
     let months = ranges(reader, &section, "months", |word| {
         named(word, &MONTHS).or_else(|| word.parse().ok().filter(|n| (1..=12).contains(n)))
     });
     let days = ranges(reader, &section, "days_of_month", |word| {
-        word.parse().ok().filter(|n: &i16| *n != 0 && (-31..=31).contains(n))
+        word.parse()
+            .ok()
+            .filter(|n: &i16| *n != 0 && (-31..=31).contains(n))
     });
-    let years = ranges(reader, &section, "years", |word| word.parse().ok().filter(|n| (1970..=9999).contains(n)));
+    let years = ranges(reader, &section, "years", |word| {
+        word.parse().ok().filter(|n| (1970..=9999).contains(n))
+    });
     for (from, until) in &days {
         if from.signum() == until.signum() && from > until {
             let what = format!("no month has days from {from} to {until}");
-            reader.problems.error(section.key_at("days_of_month"), what, "the first comes first, as in 1:5 or -3:-1");
+            reader.problems.error(
+                section.key_at("days_of_month"),
+                what,
+                "the first comes first, as in 1:5 or -3:-1",
+            );
         }
     }
     for (from, until) in &years {
         if from > until {
-            reader.problems.error(section.key_at("years"), format!("{until} is before {from}"), "");
+            reader.problems.error(
+                section.key_at("years"),
+                format!("{until} is before {from}"),
+                "",
+            );
         }
     }
     Some(Part::Period(Period {
@@ -101,7 +144,10 @@ fn interval(reader: &mut Reader<'_>, node: &Node, place: &str, zone: &TimeZone) 
             .filter_map(|(a, b)| Some((i8::try_from(*a).ok()?, i8::try_from(*b).ok()?)))
             .collect(),
         months: around(&months, 12).collect(),
-        years: years.into_iter().map(|(from, until)| from..=until).collect(),
+        years: years
+            .into_iter()
+            .map(|(from, until)| from..=until)
+            .collect(),
     }))
 }
 
@@ -110,7 +156,11 @@ fn around(ranges: &[(i16, i16)], last: i8) -> impl Iterator<Item = RangeInclusiv
     let small = move |n: &i16| i8::try_from(*n).unwrap_or(last);
     ranges.iter().flat_map(move |(from, until)| {
         let (from, until) = (small(from), small(until));
-        if from <= until { vec![from..=until] } else { vec![from..=last, 1..=until] }
+        if from <= until {
+            vec![from..=until]
+        } else {
+            vec![from..=last, 1..=until]
+        }
     })
 }
 
@@ -121,7 +171,9 @@ fn ranges(
     key: &str,
     read: impl Fn(&str) -> Option<i16>,
 ) -> Vec<(i16, i16)> {
-    let Some(node) = section.get(key) else { return Vec::new() };
+    let Some(node) = section.get(key) else {
+        return Vec::new();
+    };
     let mut found = Vec::new();
     for (text, at) in reader.texts(node, key) {
         let folded = text.to_ascii_lowercase();
@@ -145,15 +197,22 @@ fn ranges(
             "years" => "2026:2028",
             _ => "1:5, or -1 for the last",
         };
-        let help = near.map_or_else(|| format!("as in {example}"), |near| format!("did you mean \"{near}\"?"));
-        reader.problems.error(at, format!("`{key}` cannot be \"{text}\""), help);
+        let help = near.map_or_else(
+            || format!("as in {example}"),
+            |near| format!("did you mean \"{near}\"?"),
+        );
+        reader
+            .problems
+            .error(at, format!("`{key}` cannot be \"{text}\""), help);
     }
     found
 }
 
 /// A name, or at least its first three letters, from 1.
 fn named(word: &str, names: &[&str]) -> Option<i16> {
-    let at = names.iter().position(|name| *name == word || (word.len() >= 3 && name.starts_with(word)))?;
+    let at = names
+        .iter()
+        .position(|name| *name == word || (word.len() >= 3 && name.starts_with(word)))?;
     i16::try_from(at + 1).ok()
 }
 
@@ -162,24 +221,40 @@ fn times(reader: &mut Reader<'_>, node: &Node) -> Vec<(Minute, Minute)> {
         Tree::List(items) => items.as_slice(),
         Tree::Null | Tree::Scalar(_) | Tree::Map(_) => std::slice::from_ref(node),
     };
-    items.iter().filter_map(|item| time_span(reader, item)).collect()
+    items
+        .iter()
+        .filter_map(|item| time_span(reader, item))
+        .collect()
 }
 
 fn time_span(reader: &mut Reader<'_>, node: &Node) -> Option<(Minute, Minute)> {
     let (start, end) = if node.scalar().is_some() {
         let text = reader.text(node, "times")?;
         let Some((start, end)) = text.split_once('-') else {
-            reader.problems.error(node.at, format!("`times` cannot be \"{text}\""), "as in \"22:00-06:00\"");
+            reader.problems.error(
+                node.at,
+                format!("`times` cannot be \"{text}\""),
+                "as in \"22:00-06:00\"",
+            );
             return None;
         };
-        (minute(reader, node, start.trim(), false), minute(reader, node, end.trim(), true))
+        (
+            minute(reader, node, start.trim(), false),
+            minute(reader, node, end.trim(), true),
+        )
     } else {
         let section = reader.section(node, keys::SPAN, "a time of `times`")?;
         let mut edge = |key: &str, end| match section.get(key) {
-            Some(node) => reader.text(node, key).and_then(|text| minute(reader, node, text, end)),
+            Some(node) => reader
+                .text(node, key)
+                .and_then(|text| minute(reader, node, text, end)),
             None => {
                 let help = "as in {start: \"22:00\", end: \"06:00\"}";
-                reader.problems.error(section.at, format!("a time of `times` has no `{key}`"), help);
+                reader.problems.error(
+                    section.at,
+                    format!("a time of `times` has no `{key}`"),
+                    help,
+                );
                 None
             }
         };
@@ -187,17 +262,28 @@ fn time_span(reader: &mut Reader<'_>, node: &Node) -> Option<(Minute, Minute)> {
     };
     let (start, end) = (start?, end?);
     if start == end {
-        reader.problems.error(node.at, "it ends when it starts", "for the whole day, leave `times` out");
+        reader.problems.error(
+            node.at,
+            "it ends when it starts",
+            "for the whole day, leave `times` out",
+        );
         return None;
     }
     Some((start, end))
 }
 
 /// `08:00`; `24:00` where it may end something.
-pub(super) fn minute(reader: &mut Reader<'_>, node: &Node, text: &str, end: bool) -> Option<Minute> {
+pub(super) fn minute(
+    reader: &mut Reader<'_>,
+    node: &Node,
+    text: &str,
+    end: bool,
+) -> Option<Minute> {
     let read = || {
         let (hour, minute) = text.split_once(':')?;
-        let digits = |text: &str| text.len() <= 2 && !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+        let digits = |text: &str| {
+            text.len() <= 2 && !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit())
+        };
         if !digits(hour) || minute.len() != 2 || !digits(minute) {
             return None;
         }
@@ -222,41 +308,71 @@ pub(super) fn zone_of(reader: &mut Reader<'_>, section: &Section<'_>) -> Option<
     let text = reader.text(node, "zone")?;
     let found = TimeZone::get(text).ok();
     if found.is_none() {
-        let known: Vec<String> = jiff::tz::db().available().map(|name| name.to_string()).collect();
+        let known: Vec<String> = jiff::tz::db()
+            .available()
+            .map(|name| name.to_string())
+            .collect();
         let near = nearest(text, known.iter().map(String::as_str));
-        let help = near.map_or_else(|| "as in Europe/Paris".to_owned(), |near| format!("did you mean \"{near}\"?"));
-        reader.problems.error(node.at, format!("nobody knows the zone \"{text}\""), help);
+        let help = near.map_or_else(
+            || "as in Europe/Paris".to_owned(),
+            |near| format!("did you mean \"{near}\"?"),
+        );
+        reader
+            .problems
+            .error(node.at, format!("nobody knows the zone \"{text}\""), help);
     }
     found
 }
 
 /// `from` and `until`.
-fn span(reader: &mut Reader<'_>, section: &Section<'_>, place: &str, zone: &TimeZone) -> Option<Part> {
+fn span(
+    reader: &mut Reader<'_>,
+    section: &Section<'_>,
+    place: &str,
+    zone: &TimeZone,
+) -> Option<Part> {
     let mut edge = |key: &str| match section.get(key) {
         Some(node) => instant(reader, node, key, zone),
         None => {
             let help = "once is {from: \"2026-12-01 22:00\", until: \"2026-12-02 04:00\"}";
-            reader.problems.error(section.at, format!("{place} has no `{key}`"), help);
+            reader
+                .problems
+                .error(section.at, format!("{place} has no `{key}`"), help);
             None
         }
     };
     let (from, until) = (edge("from"), edge("until"));
     let (from, until) = (from?, until?);
     if until <= from {
-        reader.problems.error(section.key_at("until"), format!("{place} ends before it begins"), "");
+        reader.problems.error(
+            section.key_at("until"),
+            format!("{place} ends before it begins"),
+            "",
+        );
         return None;
     }
     Some(Part::Span(from, until))
 }
 
 /// A time with its offset as in RFC 3339, or by the clock of a zone.
-pub(super) fn instant(reader: &mut Reader<'_>, node: &Node, key: &str, zone: &TimeZone) -> Option<Timestamp> {
+pub(super) fn instant(
+    reader: &mut Reader<'_>,
+    node: &Node,
+    key: &str,
+    zone: &TimeZone,
+) -> Option<Timestamp> {
     let text = reader.text(node, key)?;
-    let local = || text.parse::<DateTime>().ok().and_then(|local| moment(zone, local));
+    let local = || {
+        text.parse::<DateTime>()
+            .ok()
+            .and_then(|local| moment(zone, local))
+    };
     let found = Timestamp::parse_rfc3339(text).or_else(local);
     if found.is_none() {
         let help = "as in \"2026-12-01 22:00\", or 2026-12-01T22:00:00+01:00";
-        reader.problems.error(node.at, format!("`{key}`: \"{text}\" is not a time"), help);
+        reader
+            .problems
+            .error(node.at, format!("`{key}`: \"{text}\" is not a time"), help);
     }
     found
 }
@@ -268,19 +384,37 @@ pub(super) fn maintenance(
     known: &BTreeMap<Name, TimeInterval>,
     used: &mut Vec<Name>,
 ) -> Vec<Maintenance> {
-    let Some(node) = file.get("maintenance") else { return Vec::new() };
+    let Some(node) = file.get("maintenance") else {
+        return Vec::new();
+    };
     let items: Vec<(Option<&str>, &Node)> = if matches!(node.tree, Tree::Map(_)) {
         let entries = reader.entries(node, "maintenance").unwrap_or_default();
-        entries.into_iter().map(|(name, _, node)| (Some(name), node)).collect()
+        entries
+            .into_iter()
+            .map(|(name, _, node)| (Some(name), node))
+            .collect()
     } else {
-        reader.list(node, "maintenance").iter().map(|item| (None, item)).collect()
+        reader
+            .list(node, "maintenance")
+            .iter()
+            .map(|item| (None, item))
+            .collect()
     };
     let mut found: Vec<Maintenance> = Vec::new();
     for (name, item) in items {
-        let Some(one) = one_maintenance(reader, name, item, known, used) else { continue };
+        let Some(one) = one_maintenance(reader, name, item, known, used) else {
+            continue;
+        };
         if let Some(first) = found.iter().find(|other| other.name == one.name) {
-            let help = format!("the first is on line {}; the name is its identity", first.line);
-            reader.problems.error(item.at, format!("two of `maintenance` are called \"{}\"", one.name), help);
+            let help = format!(
+                "the first is on line {}; the name is its identity",
+                first.line
+            );
+            reader.problems.error(
+                item.at,
+                format!("two of `maintenance` are called \"{}\"", one.name),
+                help,
+            );
         } else {
             found.push(one);
         }
@@ -300,12 +434,18 @@ fn one_maintenance(
         (Some(node), _) => reader.text(node, "name"),
         (None, Some(key)) => Some(key),
         (None, None) => {
-            reader.problems.error(section.at, "a maintenance has no `name`", "its name is how its report calls it");
+            reader.problems.error(
+                section.at,
+                "a maintenance has no `name`",
+                "its name is how its report calls it",
+            );
             None
         }
     };
     let place = format!("maintenance \"{}\"", name.unwrap_or("?"));
-    let about = section.get("match").map(|node| matcher(reader, node, "match"));
+    let about = section
+        .get("match")
+        .map(|node| matcher(reader, node, "match"));
     let zone = zone_of(reader, &section).unwrap_or_else(|| reader.zone.clone());
     let once = section.get("from").is_some() || section.get("until").is_some();
     let mut parts = Vec::new();
@@ -313,14 +453,20 @@ fn one_maintenance(
         Some(every) => {
             if once {
                 let help = "make two of it: one with `every`, one with `from` and `until`";
-                reader.problems.error(every.at, format!("{place} has both `every` and `from` or `until`"), help);
+                reader.problems.error(
+                    every.at,
+                    format!("{place} has both `every` and `from` or `until`"),
+                    help,
+                );
             }
             parts = self::every(reader, every, &place, &zone, known, used);
         }
         None if once => parts.extend(span(reader, &section, &place, &zone)),
         None => {
             let help = "give it `every`, or `from` and `until`";
-            reader.problems.error(section.at, format!("{place} does not say when"), help);
+            reader
+                .problems
+                .error(section.at, format!("{place} does not say when"), help);
         }
     }
     Some(Maintenance {
@@ -373,7 +519,11 @@ pub(super) fn named_interval<'k>(
     if found.is_none() {
         let names: Vec<&str> = known.keys().map(Name::as_str).collect();
         let help = did_you_mean(text, &names, "defined");
-        let help = if names.is_empty() { "define it under `time_intervals`".to_owned() } else { help };
+        let help = if names.is_empty() {
+            "define it under `time_intervals`".to_owned()
+        } else {
+            help
+        };
         reader.problems.error(
             node.at,
             format!("{place} names the time interval \"{text}\", which nobody defined"),

@@ -43,7 +43,8 @@ pub struct TestEvent {
 /// What happens in a test.
 #[derive(Clone, Debug, PartialEq)]
 pub enum TestInput {
-    /// Everything else that was written: `type`, `device`, `site`, `reason` and whatever Mist would send.
+    /// Everything else that was written: `type`, `device`, `site`, `reason` and whatever Mist would
+    /// send.
     Event(Map<String, Value>),
     /// A person wants to hear nothing of these for a while.
     Silence(TestSilence),
@@ -91,31 +92,63 @@ pub struct Expectation {
     pub line: u64,
 }
 
-pub(super) fn resolve(reader: &mut Reader<'_>, file: &Section<'_>, rules: &[Rule]) -> Vec<TestCase> {
-    let Some(node) = file.get("tests") else { return Vec::new() };
+pub(super) fn resolve(
+    reader: &mut Reader<'_>,
+    file: &Section<'_>,
+    rules: &[Rule],
+) -> Vec<TestCase> {
+    let Some(node) = file.get("tests") else {
+        return Vec::new();
+    };
     let mut cases = Vec::new();
     for item in reader.list(node, "tests") {
-        let Some(section) = reader.section(item, keys::TEST, "a test") else { continue };
-        let name = section.get("name").and_then(|node| reader.text(node, "name"));
+        let Some(section) = reader.section(item, keys::TEST, "a test") else {
+            continue;
+        };
+        let name = section
+            .get("name")
+            .and_then(|node| reader.text(node, "name"));
         if section.get("name").is_none() {
-            reader.problems.error(section.at, "a test has no `name`", "say what it shows");
+            reader
+                .problems
+                .error(section.at, "a test has no `name`", "say what it shows");
         }
-        let items = section.get("events").map(|node| reader.list(node, "events")).unwrap_or_default();
-        let read = items.iter().enumerate().filter_map(|(index, item)| input(reader, item, index));
+        let items = section
+            .get("events")
+            .map(|node| reader.list(node, "events"))
+            .unwrap_or_default();
+        let read = items
+            .iter()
+            .enumerate()
+            .filter_map(|(index, item)| input(reader, item, index));
         let mut events: Vec<TestEvent> = read.collect();
         events.sort_by_key(|event| event.at);
         expirable(reader, items, &events);
         if items.is_empty() {
-            reader.problems.error(section.at, "a test has no `events`", "");
+            reader
+                .problems
+                .error(section.at, "a test has no `events`", "");
         }
         if section.get("expect").is_none() {
             let help = "where nothing may be said, write expect: []";
-            reader.problems.error(section.at, "a test has no `expect`", help);
+            reader
+                .problems
+                .error(section.at, "a test has no `expect`", help);
         }
-        let expect = section.get("expect").map(|node| reader.list(node, "expect")).unwrap_or_default();
-        let expect = expect.iter().filter_map(|item| expectation(reader, item, rules)).collect();
-        let until = section.get("until").and_then(|node| reader.duration(node, "until"));
-        let start = section.get("start").and_then(|node| instant(reader, node, "start", &TimeZone::UTC));
+        let expect = section
+            .get("expect")
+            .map(|node| reader.list(node, "expect"))
+            .unwrap_or_default();
+        let expect = expect
+            .iter()
+            .filter_map(|item| expectation(reader, item, rules))
+            .collect();
+        let until = section
+            .get("until")
+            .and_then(|node| reader.duration(node, "until"));
+        let start = section
+            .get("start")
+            .and_then(|node| instant(reader, node, "start", &TimeZone::UTC));
         cases.push(TestCase {
             name: name.unwrap_or_default().to_owned(),
             line: section.at.line,
@@ -129,8 +162,8 @@ pub(super) fn resolve(reader: &mut Reader<'_>, file: &Section<'_>, rules: &[Rule
     cases
 }
 
-/// One warning for every rule of which no test expects a message; none where there are no tests (then `check` says so in one
-/// line), or where one does not say whose message it expects.
+/// One warning for every rule of which no test expects a message; none where there are no tests
+/// (then `check` says so in one line), or where one does not say whose message it expects.
 fn untested(reader: &mut Reader<'_>, file: &Section<'_>, rules: &[Rule], cases: &[TestCase]) {
     let expected = || cases.iter().flat_map(|case| &case.expect);
     if cases.is_empty() || expected().any(|message| message.rule.is_none()) {
@@ -153,9 +186,14 @@ fn untested(reader: &mut Reader<'_>, file: &Section<'_>, rules: &[Rule], cases: 
 
 /// What happens: an event, unless it says otherwise.
 fn input(reader: &mut Reader<'_>, node: &Node, index: usize) -> Option<TestEvent> {
-    let is_deed = |key: &Node| key.scalar().is_some_and(|s| s.text == "silence" || s.text == "expire");
+    let is_deed = |key: &Node| {
+        key.scalar()
+            .is_some_and(|s| s.text == "silence" || s.text == "expire")
+    };
     match &node.tree {
-        Tree::Map(written) if written.iter().any(|(key, _)| is_deed(key)) => deed(reader, node, index),
+        Tree::Map(written) if written.iter().any(|(key, _)| is_deed(key)) => {
+            deed(reader, node, index)
+        }
         _ => event(reader, node),
     }
 }
@@ -164,35 +202,64 @@ fn deed(reader: &mut Reader<'_>, node: &Node, index: usize) -> Option<TestEvent>
     let section = reader.section(node, keys::DEED, "a silence")?;
     let at = section.get("at").map(|node| reader.duration(node, "at"));
     if at.is_none() {
-        reader.problems.error(node.at, "a silence has no `at`", "as in {at: 5m, silence: {match: {site: x}, for: 1h}}");
+        reader.problems.error(
+            node.at,
+            "a silence has no `at`",
+            "as in {at: 5m, silence: {match: {site: x}, for: 1h}}",
+        );
     }
     let what = match (section.get("silence"), section.get("expire")) {
         (Some(_), Some(expire)) => {
-            reader.problems.error(expire.at, "`silence` and `expire` are two things", "make two of it");
+            reader.problems.error(
+                expire.at,
+                "`silence` and `expire` are two things",
+                "make two of it",
+            );
             None
         }
         (Some(node), None) => silence(reader, node, index).map(TestInput::Silence),
-        (None, Some(node)) => reader.text(node, "expire").map(|name| TestInput::Expire(name.to_owned())),
+        (None, Some(node)) => reader
+            .text(node, "expire")
+            .map(|name| TestInput::Expire(name.to_owned())),
         (None, None) => None,
     };
-    Some(TestEvent { at: at.flatten()?, what: what? })
+    Some(TestEvent {
+        at: at.flatten()?,
+        what: what?,
+    })
 }
 
 fn silence(reader: &mut Reader<'_>, node: &Node, index: usize) -> Option<TestSilence> {
     let section = reader.section(node, keys::SILENCE, "a silence")?;
     let text = |key: &str, reader: &mut Reader<'_>| {
-        section.get(key).and_then(|node| reader.text(node, key)).map(str::to_owned)
+        section
+            .get(key)
+            .and_then(|node| reader.text(node, key))
+            .map(str::to_owned)
     };
     let Some(matches) = section.get("match") else {
-        reader.problems.error(section.at, "a silence has no `match`", "as in match: {device: ap-1}");
+        reader.problems.error(
+            section.at,
+            "a silence has no `match`",
+            "as in match: {device: ap-1}",
+        );
         return None;
     };
     let fine = matcher(reader, matches, "match").is_some();
-    let lasts = section.get("for").and_then(|node| reader.positive(node, "for"));
-    let resolved = section.get("until").and_then(|node| reader.word(node, "until", &["resolved"])).is_some();
+    let lasts = section
+        .get("for")
+        .and_then(|node| reader.positive(node, "for"));
+    let resolved = section
+        .get("until")
+        .and_then(|node| reader.word(node, "until", &["resolved"]))
+        .is_some();
     if section.get("for").is_some() == section.get("until").is_some() {
         let help = "either for: 1h, or until: resolved";
-        reader.problems.error(section.at, "a silence ends after a while, or when all is well", help);
+        reader.problems.error(
+            section.at,
+            "a silence ends after a while, or when all is well",
+            help,
+        );
     }
     if !fine || (lasts.is_none() && !resolved) {
         return None;
@@ -216,14 +283,22 @@ fn expirable(reader: &mut Reader<'_>, items: &[Node], events: &[TestEvent]) {
         })
         .collect();
     for item in items {
-        let Tree::Map(entries) = &item.tree else { continue };
-        let expire = entries.iter().find(|(key, _)| key.scalar().is_some_and(|s| s.text == "expire"));
+        let Tree::Map(entries) = &item.tree else {
+            continue;
+        };
+        let expire = entries
+            .iter()
+            .find(|(key, _)| key.scalar().is_some_and(|s| s.text == "expire"));
         if let Some((_, node)) = expire
             && let Some(name) = node.scalar()
             && !begun.contains(&name.text.as_str())
         {
             let help = did_you_mean(&name.text, &begun, "known");
-            reader.problems.error(node.at, format!("no silence of this test is called \"{}\"", name.text), help);
+            reader.problems.error(
+                node.at,
+                format!("no silence of this test is called \"{}\"", name.text),
+                help,
+            );
         }
     }
 }
@@ -239,21 +314,41 @@ fn event(reader: &mut Reader<'_>, node: &Node) -> Option<TestEvent> {
             fields.insert(key.to_owned(), reader.tree(value, "an event"));
         }
     }
-    let Tree::Map(written) = &node.tree else { return None };
-    let has = |key: &str| written.iter().any(|(k, _)| k.scalar().is_some_and(|s| s.text == key));
+    let Tree::Map(written) = &node.tree else {
+        return None;
+    };
+    let has = |key: &str| {
+        written
+            .iter()
+            .any(|(k, _)| k.scalar().is_some_and(|s| s.text == key))
+    };
     if !has("at") {
-        reader.problems.error(node.at, "an event has no `at`", "as in {at: 0s, type: AP_DISCONNECTED}");
+        reader.problems.error(
+            node.at,
+            "an event has no `at`",
+            "as in {at: 0s, type: AP_DISCONNECTED}",
+        );
     }
     if !has("type") && !has("topic") {
-        reader.problems.error(node.at, "an event has no `type`", "as in {at: 0s, type: AP_DISCONNECTED}");
+        reader.problems.error(
+            node.at,
+            "an event has no `type`",
+            "as in {at: 0s, type: AP_DISCONNECTED}",
+        );
     }
-    at.map(|at| TestEvent { at, what: TestInput::Event(fields) })
+    at.map(|at| TestEvent {
+        at,
+        what: TestInput::Event(fields),
+    })
 }
 
 fn expectation(reader: &mut Reader<'_>, node: &Node, rules: &[Rule]) -> Option<Expectation> {
     let section = reader.section(node, keys::EXPECT, "an expected message")?;
     let text = |key: &str, reader: &mut Reader<'_>| {
-        section.get(key).and_then(|node| reader.text(node, key)).map(str::to_owned)
+        section
+            .get(key)
+            .and_then(|node| reader.text(node, key))
+            .map(str::to_owned)
     };
     let rule = text("rule", reader);
     if let (Some(rule), Some(node)) = (&rule, section.get("rule"))
@@ -261,14 +356,25 @@ fn expectation(reader: &mut Reader<'_>, node: &Node, rules: &[Rule]) -> Option<E
     {
         let known: Vec<&str> = rules.iter().map(|r| &*r.name).collect();
         let help = did_you_mean(rule, &known, "");
-        reader.problems.error(node.at, format!("there is no rule \"{rule}\""), help);
+        reader
+            .problems
+            .error(node.at, format!("there is no rule \"{rule}\""), help);
     }
-    let severity = section.get("severity").and_then(|node| reader.word(node, "severity", keys::SEVERITIES));
-    let notify = section.get("notify").map(|node| reader.texts(node, "notify"));
+    let severity = section
+        .get("severity")
+        .and_then(|node| reader.word(node, "severity", keys::SEVERITIES));
+    let notify = section
+        .get("notify")
+        .map(|node| reader.texts(node, "notify"));
     Some(Expectation {
-        at: section.get("at").and_then(|node| reader.duration(node, "at")),
+        at: section
+            .get("at")
+            .and_then(|node| reader.duration(node, "at")),
         rule,
-        reason: section.get("reason").and_then(|n| reader.word(n, "reason", keys::REASONS)).map(str::to_owned),
+        reason: section
+            .get("reason")
+            .and_then(|n| reader.word(n, "reason", keys::REASONS))
+            .map(str::to_owned),
         notify: notify.map(|names| names.into_iter().map(|(name, _)| name.to_owned()).collect()),
         contains: text("contains", reader),
         severity: severity.and_then(Severity::parse),

@@ -1,7 +1,9 @@
-//! Changes one key of one rule in the text of rules.yaml, and nothing else: comments and layout stay as they are.
+//! Changes one key of one rule in the text of rules.yaml, and nothing else: comments and layout
+//! stay as they are.
 //!
-//! A change is made where it reads best and then checked: the new text must mean exactly the old file with that one key
-//! set. Where no place passes, there is no change; the file is never guessed at.
+//! A change is made where it reads best and then checked: the new text must mean exactly the old
+//! file with that one key set. Where no place passes, there is no change; the file is never guessed
+//! at.
 
 use serde_json::{Map, Value};
 
@@ -17,8 +19,8 @@ pub struct Edited {
     pub line: usize,
 }
 
-/// Sets a key of a rule, as in `["for"]` to `"3m"` or `["match", "not", "device"]` to `["ap-1"]`. `None` where the file's
-/// layout gives no safe place for it.
+/// Sets a key of a rule, as in `["for"]` to `"3m"` or `["match", "not", "device"]` to `["ap-1"]`.
+/// `None` where the file's layout gives no safe place for it.
 #[must_use]
 pub fn set(text: &str, rule: &str, key: &[&str], value: &Value) -> Option<Edited> {
     let root = parse(text)?;
@@ -27,7 +29,9 @@ pub fn set(text: &str, rule: &str, key: &[&str], value: &Value) -> Option<Edited
     put(wanted.get_mut("rules")?.get_mut(position)?, key, value)?;
     let lines: Vec<&str> = text.split_inclusive('\n').collect();
     let tries = places(&lines, node, key, value);
-    tries.into_iter().find(|edited| parse(&edited.text).is_some_and(|root| root.json() == wanted))
+    tries
+        .into_iter()
+        .find(|edited| parse(&edited.text).is_some_and(|root| root.json() == wanted))
 }
 
 /// What a key of a rule is set to, as JSON.
@@ -35,24 +39,37 @@ pub fn set(text: &str, rule: &str, key: &[&str], value: &Value) -> Option<Edited
 pub fn value(text: &str, rule: &str, key: &[&str]) -> Option<Value> {
     let root = parse(text)?;
     let (_, rule) = find_rule(&root, rule)?;
-    key.iter().try_fold(rule, |node, key| get(node, key)).map(Node::json)
+    key.iter()
+        .try_fold(rule, |node, key| get(node, key))
+        .map(Node::json)
 }
 
-/// The file as JSON, which is YAML too, with the rules of another text behind its own, and with the tests of that alone, which
-/// expect nothing. What both say is the file's. `None` where either is no map.
+/// The file as JSON, which is YAML too, with the rules of another text behind its own, and with the
+/// tests of that alone, which expect nothing. What both say is the file's. `None` where either is
+/// no map.
 #[must_use]
 pub fn joined(text: &str, more: &str) -> Option<String> {
     let (mut root, mut more) = (parse(text)?.json(), parse(more)?.json());
     let (root, more) = (root.as_object_mut()?, more.as_object_mut()?);
     if let Some(Value::Array(added)) = more.remove("rules") {
-        match root.entry("rules").or_insert_with(|| Value::Array(Vec::new())) {
+        match root
+            .entry("rules")
+            .or_insert_with(|| Value::Array(Vec::new()))
+        {
             Value::Array(rules) => rules.extend(added),
             _ => return None,
         }
     }
-    let mut tests = more.remove("tests").unwrap_or_else(|| Value::Array(Vec::new()));
+    let mut tests = more
+        .remove("tests")
+        .unwrap_or_else(|| Value::Array(Vec::new()));
     // What they expect may be of rules there are not any more.
-    for test in tests.as_array_mut().into_iter().flatten().filter_map(Value::as_object_mut) {
+    for test in tests
+        .as_array_mut()
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_object_mut)
+    {
         test.insert("expect".to_owned(), Value::Array(Vec::new()));
     }
     root.insert("tests".to_owned(), tests);
@@ -64,7 +81,10 @@ pub fn joined(text: &str, more: &str) -> Option<String> {
 pub fn flow(value: &Value) -> String {
     match value {
         Value::String(text) if is_plain(text) => text.clone(),
-        Value::Array(items) => format!("[{}]", items.iter().map(flow).collect::<Vec<_>>().join(", ")),
+        Value::Array(items) => format!(
+            "[{}]",
+            items.iter().map(flow).collect::<Vec<_>>().join(", ")
+        ),
         Value::Object(map) => format!("{{{}}}", pairs(map)),
         // A JSON text is a YAML text in quotes.
         other => other.to_string(),
@@ -72,15 +92,22 @@ pub fn flow(value: &Value) -> String {
 }
 
 fn pairs(map: &Map<String, Value>) -> String {
-    map.iter().map(|(key, value)| format!("{key}: {}", flow(value))).collect::<Vec<_>>().join(", ")
+    map.iter()
+        .map(|(key, value)| format!("{key}: {}", flow(value)))
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 /// Whether a text needs no quotes in YAML and is a text without them.
 fn is_plain(text: &str) -> bool {
     let duration = crate::model::parse_duration(text).is_ok();
     let word = text.starts_with(|c: char| c.is_ascii_alphabetic())
-        && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.'));
-    let special = ["true", "false", "yes", "no", "on", "off", "null", "y", "n", "nan", "inf"];
+        && text
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.'));
+    let special = [
+        "true", "false", "yes", "no", "on", "off", "null", "y", "n", "nan", "inf",
+    ];
     duration || (word && !special.iter().any(|s| s.eq_ignore_ascii_case(text)))
 }
 
@@ -89,14 +116,25 @@ fn parse(text: &str) -> Option<Node> {
 }
 
 fn find_rule<'n>(root: &'n Node, name: &str) -> Option<(usize, &'n Node)> {
-    let Tree::List(rules) = &get(root, "rules")?.tree else { return None };
-    let called = |rule: &Node| get(rule, "name").and_then(Node::scalar).is_some_and(|scalar| scalar.text == name);
+    let Tree::List(rules) = &get(root, "rules")?.tree else {
+        return None;
+    };
+    let called = |rule: &Node| {
+        get(rule, "name")
+            .and_then(Node::scalar)
+            .is_some_and(|scalar| scalar.text == name)
+    };
     rules.iter().enumerate().find(|(_, rule)| called(rule))
 }
 
 fn get<'n>(node: &'n Node, key: &str) -> Option<&'n Node> {
-    let Tree::Map(entries) = &node.tree else { return None };
-    entries.iter().find(|(name, _)| name.scalar().is_some_and(|s| s.text == key)).map(|(_, value)| value)
+    let Tree::Map(entries) = &node.tree else {
+        return None;
+    };
+    entries
+        .iter()
+        .find(|(name, _)| name.scalar().is_some_and(|s| s.text == key))
+        .map(|(_, value)| value)
 }
 
 /// The same change, made to what the file means.
@@ -107,20 +145,26 @@ fn put(node: &mut Value, key: &[&str], value: &Value) -> Option<()> {
         map.insert((*first).to_owned(), value.clone());
         return Some(());
     }
-    put(map.entry((*first).to_owned()).or_insert_with(|| Value::Object(Map::new())), rest, value)
+    put(
+        map.entry((*first).to_owned())
+            .or_insert_with(|| Value::Object(Map::new())),
+        rest,
+        value,
+    )
 }
 
 /// The change in every way it might be made, the most readable first.
 fn places(lines: &[&str], map: &Node, key: &[&str], value: &Value) -> Vec<Edited> {
-    let Some((first, rest)) = key.split_first() else { return Vec::new() };
+    let Some((first, rest)) = key.split_first() else {
+        return Vec::new();
+    };
     match get(map, first) {
         Some(known) if rest.is_empty() => replace(lines, known, value).into_iter().collect(),
         Some(known) => places(lines, known, rest, value),
         None => {
-            let nested = rest
-                .iter()
-                .rev()
-                .fold(value.clone(), |inner, key| Value::Object(Map::from_iter([((*key).to_owned(), inner)])));
+            let nested = rest.iter().rev().fold(value.clone(), |inner, key| {
+                Value::Object(Map::from_iter([((*key).to_owned(), inner)]))
+            });
             insert(lines, map, first, &nested)
         }
     }
@@ -133,7 +177,12 @@ fn replace(lines: &[&str], known: &Node, value: &Value) -> Option<Edited> {
         return write(lines, known.at, known.at.width, &new);
     }
     // A list or map in brackets: as far as the brackets go.
-    write(lines, known.at, bracketed(&rest_of_line(lines, known.at)?)?, &new)
+    write(
+        lines,
+        known.at,
+        bracketed(&rest_of_line(lines, known.at)?)?,
+        &new,
+    )
 }
 
 /// How many characters a bracketed value at the beginning of this text has.
@@ -157,30 +206,51 @@ fn bracketed(text: &str) -> Option<usize> {
 
 /// Adds a key that is not there.
 fn insert(lines: &[&str], map: &Node, key: &str, value: &Value) -> Vec<Edited> {
-    let Tree::Map(entries) = &map.tree else { return Vec::new() };
+    let Tree::Map(entries) = &map.tree else {
+        return Vec::new();
+    };
     let entry = format!("{key}: {}", flow(value));
     let Some((first, _)) = entries.first() else {
-        return write(lines, map.at, "{}".len(), &format!("{{{entry}}}")).into_iter().collect();
+        return write(lines, map.at, "{}".len(), &format!("{{{entry}}}"))
+            .into_iter()
+            .collect();
     };
-    let called = |(name, _): &&(Node, Node), wanted: &str| name.scalar().is_some_and(|s| s.text == wanted);
+    let called =
+        |(name, _): &&(Node, Node), wanted: &str| name.scalar().is_some_and(|s| s.text == wanted);
     let mut tries = Vec::new();
     let in_braces = character(lines, map.at) == Some('{');
     if in_braces {
-        if !entries.iter().any(|(name, _)| name.scalar().is_some_and(|s| matches!(s.text.as_str(), "match" | "name"))) {
-            tries.extend(entries.last().and_then(|(_, last)| append(lines, last, &entry)));
+        if !entries.iter().any(|(name, _)| {
+            name.scalar()
+                .is_some_and(|s| matches!(s.text.as_str(), "match" | "name"))
+        }) {
+            tries.extend(
+                entries
+                    .last()
+                    .and_then(|(_, last)| append(lines, last, &entry)),
+            );
         }
         // Before the entry that comes after `match` or `name`, else before any.
         let after = |wanted: &str| {
-            entries.iter().position(|e| called(&e, wanted)).and_then(|position| entries.get(position + 1))
+            entries
+                .iter()
+                .position(|e| called(&e, wanted))
+                .and_then(|position| entries.get(position + 1))
         };
         let by_choice = [after("match"), after("name")].into_iter().flatten();
         let others = entries.iter().skip(1).chain(entries.first());
-        tries.extend(by_choice.chain(others).filter_map(|(name, _)| write(lines, name.at, 0, &format!("{entry}, "))));
+        tries.extend(
+            by_choice
+                .chain(others)
+                .filter_map(|(name, _)| write(lines, name.at, 0, &format!("{entry}, "))),
+        );
     } else {
         // A line of its own, below `match`, else below any other.
         let indent = " ".repeat(index(first.at.column).unwrap_or_default());
         let line = format!("{indent}{entry}");
-        let by_choice = ["match", "name"].into_iter().filter_map(|wanted| entries.iter().find(|e| called(e, wanted)));
+        let by_choice = ["match", "name"]
+            .into_iter()
+            .filter_map(|wanted| entries.iter().find(|e| called(e, wanted)));
         for (_, value) in by_choice.chain(entries.iter().rev()) {
             tries.extend(below(lines, last_line(value), &line));
         }
@@ -195,12 +265,21 @@ fn append(lines: &[&str], value: &Node, entry: &str) -> Option<Edited> {
     } else {
         bracketed(&rest_of_line(lines, value.at)?)?
     };
-    let at = At { column: value.at.column.checked_add(u64::try_from(width).ok()?)?, ..value.at };
+    let at = At {
+        column: value.at.column.checked_add(u64::try_from(width).ok()?)?,
+        ..value.at
+    };
     write(lines, at, 0, &format!(", {entry}"))
 }
 
 fn rest_of_line(lines: &[&str], at: At) -> Option<String> {
-    Some(lines.get(index(at.line)?)?.chars().skip(index(at.column)?).collect())
+    Some(
+        lines
+            .get(index(at.line)?)?
+            .chars()
+            .skip(index(at.column)?)
+            .collect(),
+    )
 }
 
 /// The last line a value reaches, as far as its parts tell.
@@ -208,7 +287,10 @@ fn last_line(node: &Node) -> u64 {
     match &node.tree {
         Tree::Null | Tree::Scalar(_) => node.at.line,
         Tree::List(items) => items.iter().map(last_line).fold(node.at.line, u64::max),
-        Tree::Map(entries) => entries.iter().map(|(_, value)| last_line(value)).fold(node.at.line, u64::max),
+        Tree::Map(entries) => entries
+            .iter()
+            .map(|(_, value)| last_line(value))
+            .fold(node.at.line, u64::max),
     }
 }
 
@@ -228,19 +310,36 @@ fn write(lines: &[&str], at: At, width: usize, new: &str) -> Option<Edited> {
     let before: String = line.chars().take(column).collect();
     let after: String = line.chars().skip(column.checked_add(width)?).collect();
     let line = format!("{before}{new}{after}");
-    let text = lines.iter().enumerate().map(|(n, old)| if n == number { line.as_str() } else { old }).collect();
-    Some(Edited { text, line: number + 1 })
+    let text = lines
+        .iter()
+        .enumerate()
+        .map(|(n, old)| if n == number { line.as_str() } else { old })
+        .collect();
+    Some(Edited {
+        text,
+        line: number + 1,
+    })
 }
 
 /// Puts a new line below this one, with the same ending.
 fn below(lines: &[&str], line: u64, new: &str) -> Option<Edited> {
     let number = index(line)?;
     let above = lines.get(number)?;
-    let ending = if above.ends_with("\r\n") { "\r\n" } else { "\n" };
+    let ending = if above.ends_with("\r\n") {
+        "\r\n"
+    } else {
+        "\n"
+    };
     let missing = if above.ends_with('\n') { "" } else { ending };
     let new = format!("{missing}{new}{ending}");
-    let text = lines.iter().enumerate().flat_map(|(n, old)| [*old, if n == number { new.as_str() } else { "" }]);
-    Some(Edited { text: text.collect(), line: number + 2 })
+    let text = lines
+        .iter()
+        .enumerate()
+        .flat_map(|(n, old)| [*old, if n == number { new.as_str() } else { "" }]);
+    Some(Edited {
+        text: text.collect(),
+        line: number + 2,
+    })
 }
 
 #[cfg(test)]
@@ -271,23 +370,55 @@ tests: []
 ";
 
     /// What changed, as lines without and with the change.
-    fn changed(text: &str, rule: &str, key: &[&str], value: &Value) -> Option<(Vec<String>, Vec<String>, usize)> {
+    fn changed(
+        text: &str,
+        rule: &str,
+        key: &[&str],
+        value: &Value,
+    ) -> Option<(Vec<String>, Vec<String>, usize)> {
         let edited = set(text, rule, key, value)?;
         let only = |a: &str, b: &str| {
             let b: Vec<&str> = b.lines().collect();
-            a.lines().filter(|line| !b.contains(line)).map(str::to_owned).collect::<Vec<_>>()
+            a.lines()
+                .filter(|line| !b.contains(line))
+                .map(str::to_owned)
+                .collect::<Vec<_>>()
         };
-        Some((only(text, &edited.text), only(&edited.text, text), edited.line))
+        Some((
+            only(text, &edited.text),
+            only(&edited.text, text),
+            edited.line,
+        ))
     }
 
     #[test]
     fn one_key_changes_and_nothing_else() {
         /// Rule, key, value; the lines that go, those that come, and where.
-        type Case =
-            (&'static str, &'static [&'static str], Value, &'static [&'static str], &'static [&'static str], usize);
+        type Case = (
+            &'static str,
+            &'static [&'static str],
+            Value,
+            &'static [&'static str],
+            &'static [&'static str],
+            usize,
+        );
         let cases: &[Case] = &[
-            ("AP unreachable", &["for"], json!("3m"), &[], &["    for: 3m"], 5),
-            ("AP unreachable", &["severity"], json!("info"), &["    severity: warning"], &["    severity: info"], 6),
+            (
+                "AP unreachable",
+                &["for"],
+                json!("3m"),
+                &[],
+                &["    for: 3m"],
+                5,
+            ),
+            (
+                "AP unreachable",
+                &["severity"],
+                json!("info"),
+                &["    severity: warning"],
+                &["    severity: info"],
+                6,
+            ),
             (
                 "AP unreachable",
                 &["match", "not", "device"],
@@ -309,10 +440,19 @@ tests: []
                 &["keep_firing_for"],
                 json!("5m"),
                 &["  - {name: Switch, match: {condition: switch_offline}, for: 1m}"],
-                &["  - {name: Switch, match: {condition: switch_offline}, keep_firing_for: 5m, for: 1m}"],
+                &[
+                    "  - {name: Switch, match: {condition: switch_offline}, keep_firing_for: 5m, for: 1m}",
+                ],
                 8,
             ),
-            ("Reboot", &["cooldown"], json!("6h"), &[], &["    cooldown: 6h"], 14),
+            (
+                "Reboot",
+                &["cooldown"],
+                json!("6h"),
+                &[],
+                &["    cooldown: 6h"],
+                14,
+            ),
             (
                 "Reboot",
                 &["match", "not", "device"],
@@ -329,11 +469,23 @@ tests: []
                 &["    by: [site] # one each"],
                 14,
             ),
-            ("Reboot", &["threshold", "count"], json!(3), &["      count: 2"], &["      count: 3"], 16),
+            (
+                "Reboot",
+                &["threshold", "count"],
+                json!(3),
+                &["      count: 2"],
+                &["      count: 3"],
+                16,
+            ),
         ];
         for (rule, key, value, without, with, line) in cases {
-            let (old, new, at) = changed(BLOCK, rule, key, value).unwrap_or_else(|| panic!("{rule} {key:?}"));
-            assert_eq!((old, new, at), (own(without), own(with), *line), "{rule} {key:?}");
+            let (old, new, at) =
+                changed(BLOCK, rule, key, value).unwrap_or_else(|| panic!("{rule} {key:?}"));
+            assert_eq!(
+                (old, new, at),
+                (own(without), own(with), *line),
+                "{rule} {key:?}"
+            );
         }
     }
 
@@ -349,19 +501,35 @@ tests: []
             ("rules: [{name: a, match: {type: X}}]\n", true),
             ("{rules: [{match: {type: X}, name: a}]}", true),
             ("rules:\n- match: {type: [X,\n    Y]}\n  name: a\n", true),
-            ("rules:\n- match:\n    type: [\n      X,\n    ]\n  name: |\n    a\n", false),
+            (
+                "rules:\n- match:\n    type: [\n      X,\n    ]\n  name: |\n    a\n",
+                false,
+            ),
             ("rules:\n- {name: a,\n   match: {type: X}\n  }\n", true),
-            ("rules:\n- name: \"a\" # {for: 1m}\n  match: {text: \"not: {device}\"}\n", true),
-            ("rules: &all\n- name: a\n  match: &m {type: X}\n- name: b\n  match: *m\n", true),
+            (
+                "rules:\n- name: \"a\" # {for: 1m}\n  match: {text: \"not: {device}\"}\n",
+                true,
+            ),
+            (
+                "rules: &all\n- name: a\n  match: &m {type: X}\n- name: b\n  match: *m\n",
+                true,
+            ),
             ("rules:\n- name: b\n  match: {}\n", false),
             ("rules: nonsense\n", false),
             ("\t", false),
         ] {
-            for (key, value) in [(&["for"][..], json!("3m")), (&["match", "not", "device"], json!(["x"]))] {
+            for (key, value) in [
+                (&["for"][..], json!("3m")),
+                (&["match", "not", "device"], json!(["x"])),
+            ] {
                 let edited = set(text, "a", key, &value);
                 // A shared `match` must not change for the other rule.
                 let shared = text.contains("*m") && key.len() > 1;
-                assert_eq!(edited.is_some(), fits && !shared, "{text:?} {key:?}: {edited:?}");
+                assert_eq!(
+                    edited.is_some(),
+                    fits && !shared,
+                    "{text:?} {key:?}: {edited:?}"
+                );
             }
         }
     }
@@ -386,7 +554,11 @@ tests: []
             "5c5b35000001",
         ] {
             let yaml = format!("rules: {}", flow(&json!([text])));
-            assert_eq!(parse(&yaml).map(|root| root.json()), Some(json!({"rules": [text]})), "{yaml}");
+            assert_eq!(
+                parse(&yaml).map(|root| root.json()),
+                Some(json!({"rules": [text]})),
+                "{yaml}"
+            );
         }
     }
 }

@@ -22,24 +22,44 @@ pub fn explain(config: &Config) -> String {
 
 fn write_all(config: &Config, out: &mut String) -> std::fmt::Result {
     let server = &config.server;
-    let log = if server.log == Log::Json { "json" } else { "text" };
+    let log = if server.log == Log::Json {
+        "json"
+    } else {
+        "text"
+    };
     writeln!(out, "server:")?;
     writeln!(out, "  listen: {}", server.listen)?;
-    writeln!(out, "  public_url: {}", server.public_url.as_deref().unwrap_or("none: messages link to Mist only"))?;
+    writeln!(
+        out,
+        "  public_url: {}",
+        server
+            .public_url
+            .as_deref()
+            .unwrap_or("none: messages link to Mist only")
+    )?;
     write_access(&server.access, out)?;
     writeln!(out, "  data: {}", server.data.display())?;
     match &server.templates {
         Some(folder) => writeln!(out, "  templates: {}", folder.display())?,
         None => writeln!(out, "  templates: the built-in ones")?,
     }
-    writeln!(out, "  retention: {{age: {}, size: {}}}", span(server.retention.age), bytes(server.retention.size))?;
+    writeln!(
+        out,
+        "  retention: {{age: {}, size: {}}}",
+        span(server.retention.age),
+        bytes(server.retention.size)
+    )?;
     writeln!(out, "  max_body: {}", bytes(server.max_body))?;
     writeln!(out, "  max_connections: {}", server.max_connections)?;
     writeln!(out, "  log: {log}")?;
     writeln!(out, "  edit_rules: {}", server.edit_rules)?;
     writeln!(out, "sources:")?;
     for source in &config.sources {
-        let path = if source.name.as_str() == "mist" { String::new() } else { format!("/{}", source.name) };
+        let path = if source.name.as_str() == "mist" {
+            String::new()
+        } else {
+            format!("/{}", source.name)
+        };
         let trust = match (source.secrets.len(), source.allow_unsigned) {
             (0, false) => "none: unsigned posts, from this machine only".to_owned(),
             (0, true) => "none: unsigned posts, from anywhere".to_owned(),
@@ -49,7 +69,11 @@ fn write_all(config: &Config, out: &mut String) -> std::fmt::Result {
         writeln!(out, "    secrets: {trust}")?;
         writeln!(out, "    allow_unsigned: {}", source.allow_unsigned)?;
         writeln!(out, "    allow_v1: {}", source.allow_v1)?;
-        writeln!(out, "    store: {}", if source.store_all { "all" } else { "useful" })?;
+        writeln!(
+            out,
+            "    store: {}",
+            if source.store_all { "all" } else { "useful" }
+        )?;
         writeln!(out, "    max_event_age: {}", or_never(source.max_event_age))?;
         writeln!(out, "    portal: {}", source.portal)?;
     }
@@ -67,28 +91,57 @@ fn write_all(config: &Config, out: &mut String) -> std::fmt::Result {
 }
 
 fn write_access(access: &Access, out: &mut String) -> std::fmt::Result {
-    let password = if access.password.is_some() { "set: everyone logs in" } else { "none" };
+    let password = if access.password.is_some() {
+        "set: everyone logs in"
+    } else {
+        "none"
+    };
     writeln!(out, "  password: {password}")?;
     let list = |items: Vec<String>| format!("[{}]", items.join(", "));
-    let proxies = list(access.trusted_proxies.iter().map(ToString::to_string).collect());
+    let proxies = list(
+        access
+            .trusted_proxies
+            .iter()
+            .map(ToString::to_string)
+            .collect(),
+    );
     writeln!(out, "  trusted_proxies: {proxies}")?;
-    let header =
-        access.user_header.as_deref().unwrap_or("none: a proxy is not asked who it is, only whether it was https");
+    let header = access
+        .user_header
+        .as_deref()
+        .unwrap_or("none: a proxy is not asked who it is, only whether it was https");
     writeln!(out, "  user_header: {header}")?;
     writeln!(out, "  hosts: {}", list(access.hosts.clone()))
 }
 
 fn write_destination(d: &DestinationSettings, out: &mut String) -> std::fmt::Result {
     let pace = d.rate_limit;
-    let overflow = if d.overflow == Overflow::Digest { "digest" } else { "queue" };
+    let overflow = if d.overflow == Overflow::Digest {
+        "digest"
+    } else {
+        "queue"
+    };
     writeln!(out, "  {}: # {}", d.name, d.kind.word())?;
     writeln!(out, "    min_severity: {}", d.min_severity)?;
-    writeln!(out, "    rate_limit: {{limit: {}, per: {}, burst: {}}}", pace.limit, span(pace.per), pace.burst)?;
+    writeln!(
+        out,
+        "    rate_limit: {{limit: {}, per: {}, burst: {}}}",
+        pace.limit,
+        span(pace.per),
+        pace.burst
+    )?;
     writeln!(out, "    overflow: {overflow}")?;
     writeln!(out, "    overflow_after: {}", span(d.overflow_after))?;
     writeln!(out, "    timeout: {}", span(d.timeout))?;
-    let (first, max, last) = (span(d.retry.first), span(d.retry.max), span(d.retry.give_up_after));
-    writeln!(out, "    retry: {{first: {first}, max: {max}, give_up_after: {last}}}")
+    let (first, max, last) = (
+        span(d.retry.first),
+        span(d.retry.max),
+        span(d.retry.give_up_after),
+    );
+    writeln!(
+        out,
+        "    retry: {{first: {first}, max: {max}, give_up_after: {last}}}"
+    )
 }
 
 fn write_rule(rule: &Rule, config: &Config, out: &mut String) -> std::fmt::Result {
@@ -101,23 +154,35 @@ fn write_rule(rule: &Rule, config: &Config, out: &mut String) -> std::fmt::Resul
     match &rule.resolve {
         Resolve::Never => writeln!(out, "    resolve: never")?,
         Resolve::When(_) => writeln!(out, "    resolve: its own match")?,
-        Resolve::Implied if !closes.is_empty() => writeln!(out, "    # closed by {}", closes.join(", "))?,
+        Resolve::Implied if !closes.is_empty() => {
+            writeln!(out, "    # closed by {}", closes.join(", "))?
+        }
         Resolve::Implied if opens.is_empty() => {
-            writeln!(out, "    # closed by what the catalogue says, where it knows an end")?;
+            writeln!(
+                out,
+                "    # closed by what the catalogue says, where it knows an end"
+            )?;
         }
-        Resolve::Implied => {
-            writeln!(out, "    # closed by nothing Foghorn knows: stays open until cooldown or stale_after")?
-        }
+        Resolve::Implied => writeln!(
+            out,
+            "    # closed by nothing Foghorn knows: stays open until cooldown or stale_after"
+        )?,
     }
     if let Some(when) = &rule.when {
         writeln!(out, "    when: {}", when.text().trim().replace('\n', " "))?;
     }
     if let Some(window) = rule.absent {
-        writeln!(out, "    absent: {{window: {}}}  # counted from the last event, or from the start", span(window))?;
+        writeln!(
+            out,
+            "    absent: {{window: {}}}  # counted from the last event, or from the start",
+            span(window)
+        )?;
     }
     let by = rule.by.as_ref().map_or_else(
         || match &rule.threshold {
-            Some(threshold) if threshold.distinct.is_some() => format!("[{}] (as group_by)", fields(&policy.group_by)),
+            Some(threshold) if threshold.distinct.is_some() => {
+                format!("[{}] (as group_by)", fields(&policy.group_by))
+            }
             _ => "the condition's subject, else the device or site and the type".to_owned(),
         },
         |by| format!("[{}]", fields(by)),
@@ -126,30 +191,60 @@ fn write_rule(rule: &Rule, config: &Config, out: &mut String) -> std::fmt::Resul
     writeln!(out, "    for: {}", span(policy.r#for))?;
     writeln!(out, "    keep_firing_for: {}", span(policy.keep_firing_for))?;
     if let Some(t) = &rule.threshold {
-        let distinct = t.distinct.as_ref().map(|field| format!(", distinct: {field}")).unwrap_or_default();
-        writeln!(out, "    threshold: {{count: {}, window: {}{distinct}}}", t.count, span(t.window))?;
+        let distinct = t
+            .distinct
+            .as_ref()
+            .map(|field| format!(", distinct: {field}"))
+            .unwrap_or_default();
+        writeln!(
+            out,
+            "    threshold: {{count: {}, window: {}{distinct}}}",
+            t.count,
+            span(t.window)
+        )?;
     }
     match &policy.flapping {
         Some(f) => {
             let (window, stable) = (span(f.window), span(f.stable));
-            writeln!(out, "    flapping: {{changes: {}, window: {window}, stable: {stable}}}", f.changes)?;
+            writeln!(
+                out,
+                "    flapping: {{changes: {}, window: {window}, stable: {stable}}}",
+                f.changes
+            )?;
         }
         None => writeln!(out, "    flapping: off")?,
     }
     around::write_mutes(policy, out)?;
     writeln!(out, "    cooldown: {}", span(policy.cooldown))?;
-    writeln!(out, "    severity: {}", policy.severity.map_or("Mist's, else warning", crate::model::Severity::word))?;
+    writeln!(
+        out,
+        "    severity: {}",
+        policy
+            .severity
+            .map_or("Mist's, else warning", crate::model::Severity::word)
+    )?;
     writeln!(out, "    group_by: [{}]", fields(&policy.group_by))?;
     writeln!(out, "    group_wait: {}", span(policy.group_wait))?;
     writeln!(out, "    group_interval: {}", span(policy.group_interval))?;
-    writeln!(out, "    repeat_interval: {}", or_never(policy.repeat_interval))?;
+    writeln!(
+        out,
+        "    repeat_interval: {}",
+        or_never(policy.repeat_interval)
+    )?;
     writeln!(out, "    stale_after: {}", or_never(policy.stale_after))?;
     let names: Vec<&str> = match &policy.notify {
         Some(names) => names.iter().map(crate::model::Name::as_str).collect(),
-        None => config.destinations.iter().map(|d| d.name.as_str()).collect(),
+        None => config
+            .destinations
+            .iter()
+            .map(|d| d.name.as_str())
+            .collect(),
     };
     writeln!(out, "    notify: [{}]", names.join(", "))?;
-    let template = policy.template.as_deref().unwrap_or("chosen by condition, type and topic");
+    let template = policy
+        .template
+        .as_deref()
+        .unwrap_or("chosen by condition, type and topic");
     writeln!(out, "    template: {template}")
 }
 
@@ -180,7 +275,9 @@ fn types_of(rule: &Rule) -> (Vec<String>, Vec<String>) {
             }
         }
     }
-    let closes = catalogue::all().iter().filter(|e| e.role != Some(Role::Opens) && conditions.contains(&e.condition));
+    let closes = catalogue::all()
+        .iter()
+        .filter(|e| e.role != Some(Role::Opens) && conditions.contains(&e.condition));
     let mut closes: Vec<String> = closes.map(|entry| entry.kind.to_owned()).collect();
     opens.dedup();
     closes.dedup();
@@ -188,7 +285,11 @@ fn types_of(rule: &Rule) -> (Vec<String>, Vec<String>) {
 }
 
 fn fields(fields: &[Field]) -> String {
-    fields.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+    fields
+        .iter()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 fn or_never(duration: Option<Duration>) -> String {
@@ -202,7 +303,13 @@ fn span(duration: Duration) -> String {
         return "0s".to_owned();
     }
     let mut out = String::new();
-    for (unit, millis) in [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)] {
+    for (unit, millis) in [
+        ("d", 86_400_000),
+        ("h", 3_600_000),
+        ("m", 60_000),
+        ("s", 1_000),
+        ("ms", 1),
+    ] {
         if left >= millis {
             let _ = write!(out, "{}{unit}", left / millis);
             left %= millis;
@@ -215,5 +322,8 @@ fn bytes(size: u64) -> String {
     [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)]
         .into_iter()
         .find(|(_, unit)| size >= *unit && size.is_multiple_of(*unit))
-        .map_or_else(|| size.to_string(), |(name, unit)| format!("{}{name}", size / unit))
+        .map_or_else(
+            || size.to_string(),
+            |(name, unit)| format!("{}{name}", size / unit),
+        )
 }

@@ -14,26 +14,44 @@ const MOST: usize = 50;
 /// What a condition explains.
 type Graph<'n> = BTreeMap<&'n str, BTreeSet<&'n str>>;
 
-/// One warning for each rule that closes a circle, where that is certain: its sides are named, and the same site is all
-/// that both must share.
+/// One warning for each rule that closes a circle, where that is certain: its sides are named, and
+/// the same site is all that both must share.
 pub(super) fn warn(reader: &mut Reader<'_>, rules: &[(At, InhibitRule)]) {
     let mut sided: Vec<(At, Side<'_>, Side<'_>)> = Vec::new();
     for (at, rule) in rules.iter().filter(|(_, rule)| of_a_site(rule)) {
-        sided.extend(side(&rule.source).zip(side(&rule.target)).map(|(source, target)| (*at, source, target)));
+        sided.extend(
+            side(&rule.source)
+                .zip(side(&rule.target))
+                .map(|(source, target)| (*at, source, target)),
+        );
     }
-    let named: BTreeSet<String> = sided.iter().flat_map(|(_, a, b)| a.named().chain(b.named())).collect();
+    let named: BTreeSet<String> = sided
+        .iter()
+        .flat_map(|(_, a, b)| a.named().chain(b.named()))
+        .collect();
     // Only what explains and is explained can be in a circle.
     let explains = |name: &str| sided.iter().any(|(_, source, _)| source.has(name));
     let explained = |name: &str| sided.iter().any(|(.., target)| target.has(name));
-    let names: Vec<&str> = named.iter().map(String::as_str).filter(|name| explains(name) && explained(name)).collect();
+    let names: Vec<&str> = named
+        .iter()
+        .map(String::as_str)
+        .filter(|name| explains(name) && explained(name))
+        .collect();
     if names.len() > MOST {
         return;
     }
     let mut graph = Graph::new();
     for (at, source, target) in &sided {
         if let Some(circle) = add(&mut graph, &names, source, target) {
-            let what = format!("these inhibit rules go in a circle: {}", circle.join(" -> "));
-            reader.problems.warn(*at, what, "each would be explained by the other: leave out one direction");
+            let what = format!(
+                "these inhibit rules go in a circle: {}",
+                circle.join(" -> ")
+            );
+            reader.problems.warn(
+                *at,
+                what,
+                "each would be explained by the other: leave out one direction",
+            );
         }
     }
 }
@@ -68,9 +86,11 @@ impl Side<'_> {
 
     fn named(&self) -> Box<dyn Iterator<Item = String> + '_> {
         match self {
-            Self::Test(Test::OneOf(patterns)) => {
-                Box::new(patterns.iter().filter_map(|pattern| pattern.literal().map(str::to_owned)))
-            }
+            Self::Test(Test::OneOf(patterns)) => Box::new(
+                patterns
+                    .iter()
+                    .filter_map(|pattern| pattern.literal().map(str::to_owned)),
+            ),
             Self::Test(_) => Box::new(std::iter::empty()),
             Self::Named(names) => Box::new(names.iter().cloned()),
         }
@@ -78,15 +98,25 @@ impl Side<'_> {
 }
 
 /// Adds what a rule says; the circle it closes, if it does, is left open.
-fn add<'n>(graph: &mut Graph<'n>, names: &[&'n str], source: &Side<'_>, target: &Side<'_>) -> Option<Vec<&'n str>> {
+fn add<'n>(
+    graph: &mut Graph<'n>,
+    names: &[&'n str],
+    source: &Side<'_>,
+    target: &Side<'_>,
+) -> Option<Vec<&'n str>> {
     let mut closed = None;
     for from in names.iter().filter(|name| source.has(name)) {
-        for to in names.iter().filter(|name| *name != from && target.has(name)) {
+        for to in names
+            .iter()
+            .filter(|name| *name != from && target.has(name))
+        {
             if graph.get(from).is_some_and(|known| known.contains(to)) {
                 continue;
             }
             match way(graph, to, from) {
-                Some(back) => closed = closed.or_else(|| Some([*from].into_iter().chain(back).collect())),
+                Some(back) => {
+                    closed = closed.or_else(|| Some([*from].into_iter().chain(back).collect()))
+                }
                 None => drop(graph.entry(from).or_default().insert(to)),
             }
         }

@@ -1,5 +1,6 @@
-//! The file as people may see it on the page: every secret behind a numbered mark, and the marks turned back into what
-//! they stand for. A mark is good for the place it stands at and for no other: a secret that could be moved could be shown.
+//! The file as people may see it on the page: every secret behind a numbered mark, and the marks
+//! turned back into what they stand for. A mark is good for the place it stands at and for no
+//! other: a secret that could be moved could be shown.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -62,7 +63,8 @@ impl Restored {
 }
 
 impl Hidden {
-    /// Hides the secrets of this text; `None` when it is not YAML, so that nobody can say what is secret.
+    /// Hides the secrets of this text; `None` when it is not YAML, so that nobody can say what is
+    /// secret.
     #[must_use]
     pub fn of(text: &str, file: &str) -> Option<Self> {
         let mut problems = Collector::new(file, text);
@@ -79,25 +81,53 @@ impl Hidden {
         for leaf in leaves.iter().filter(|leaf| leaf.is_secret()) {
             let source = text.get(leaf.node.span.clone())?.trim_end();
             let start = leaf.node.span.start;
-            let fresh =
-                || Mark { paths: BTreeSet::new(), source: source.to_owned(), text: leaf.text.trim_end().to_owned() };
-            let (_, mark) = found.entry(start).or_insert_with(|| (start..start + source.len(), fresh()));
+            let fresh = || Mark {
+                paths: BTreeSet::new(),
+                source: source.to_owned(),
+                text: leaf.text.trim_end().to_owned(),
+            };
+            let (_, mark) = found
+                .entry(start)
+                .or_insert_with(|| (start..start + source.len(), fresh()));
             // An anchor and what refers to it are one.
-            let same = leaves.iter().filter(|other| !other.is_key && other.node.span.start == start);
+            let same = leaves
+                .iter()
+                .filter(|other| !other.is_key && other.node.span.start == start);
             mark.paths.extend(same.map(|other| other.path.clone()));
         }
         for range in comments::secret(text, &root) {
             let source = text.get(range.clone())?.to_owned();
-            found.insert(range.start, (range, Mark { paths: BTreeSet::new(), text: source.clone(), source }));
+            found.insert(
+                range.start,
+                (
+                    range,
+                    Mark {
+                        paths: BTreeSet::new(),
+                        text: source.clone(),
+                        source,
+                    },
+                ),
+            );
         }
         let mut sign = "<hidden".to_owned();
         while text.contains(&format!("{sign} ")) {
             sign.push('_');
         }
         let (ranges, marks): (Vec<_>, Vec<_>) = found.into_values().unzip();
-        let named = ranges.into_iter().zip(1..).map(|(range, number): (_, usize)| (range, format!("{sign} {number}>")));
+        let named = ranges
+            .into_iter()
+            .zip(1..)
+            .map(|(range, number): (_, usize)| (range, format!("{sign} {number}>")));
         let (shown, swaps) = swaps::swap(text, named)?;
-        Some(Self { file: file.to_owned(), original: text.to_owned(), shown, root, sign, marks, swaps })
+        Some(Self {
+            file: file.to_owned(),
+            original: text.to_owned(),
+            shown,
+            root,
+            sign,
+            marks,
+            swaps,
+        })
     }
 
     /// The text as it may be shown.
@@ -114,14 +144,17 @@ impl Hidden {
 
     /// Says a place of the original in the text that is shown.
     pub fn place(&self, line: &mut u64, column: &mut u64) {
-        (*line, *column) = self.swaps.forth(&self.original, &self.shown, *line, *column);
+        (*line, *column) = self
+            .swaps
+            .forth(&self.original, &self.shown, *line, *column);
     }
 
-    /// Puts the secrets back into what became of the shown text. What the page must not change has not changed.
+    /// Puts the secrets back into what became of the shown text. What the page must not change has
+    /// not changed.
     ///
     /// # Errors
-    /// Every mark that does not stand where its secret was, every change that is to be made in the file itself, and that it
-    /// is not YAML; their places are those of `edited`.
+    /// Every mark that does not stand where its secret was, every change that is to be made in the
+    /// file itself, and that it is not YAML; their places are those of `edited`.
     pub fn restore(&self, edited: &str) -> Result<Restored, Vec<Problem>> {
         let edited = self.with_our_line_ends(edited);
         let mut problems = Collector::new(&self.file, &edited);
@@ -134,9 +167,18 @@ impl Hidden {
             return Err(problems.finish());
         }
         let unsure = |problems: &mut Collector<'_>| {
-            problems.error(At::default(), "the hidden values cannot be put back where they were", "write them anew");
+            problems.error(
+                At::default(),
+                "the hidden values cannot be put back where they were",
+                "write them anew",
+            );
         };
-        let put = swaps::swap(&edited, swapped.iter().map(|(range, mark)| (range.clone(), mark.source.clone())));
+        let put = swaps::swap(
+            &edited,
+            swapped
+                .iter()
+                .map(|(range, mark)| (range.clone(), mark.source.clone())),
+        );
         let (Some((text, swaps)), mut quiet) = (put, Collector::new(&self.file, "")) else {
             unsure(&mut problems);
             return Err(problems.finish());
@@ -145,9 +187,15 @@ impl Hidden {
             unsure(&mut problems);
             return Err(problems.finish());
         };
-        // However it was quoted: what reads as a mark before must read as its secret after, and nothing else may differ.
+        // However it was quoted: what reads as a mark before must read as its secret after, and
+        // nothing else may differ.
         let after = leaves(&whole);
-        let mark_at = |start: usize| swapped.iter().find(|(range, _)| range.start == start).map(|(_, mark)| mark);
+        let mark_at = |start: usize| {
+            swapped
+                .iter()
+                .find(|(range, _)| range.start == start)
+                .map(|(_, mark)| mark)
+        };
         let same = before.len() == after.len()
             && before.iter().zip(&after).all(|(a, b)| {
                 a.path == b.path
@@ -160,12 +208,20 @@ impl Hidden {
             unsure(&mut problems);
             return Err(problems.finish());
         }
-        let restored = Restored { text, swaps, edited: edited.clone() };
+        let restored = Restored {
+            text,
+            swaps,
+            edited: edited.clone(),
+        };
         for (mut at, what, help) in fences::breaches(&self.root, &whole) {
             restored.place(&mut at.line, &mut at.column);
             problems.error(at, what, help);
         }
-        if problems.failed() { Err(problems.finish()) } else { Ok(restored) }
+        if problems.failed() {
+            Err(problems.finish())
+        } else {
+            Ok(restored)
+        }
     }
 
     /// Browsers give every line end as `\n`. What is hidden has its own, and comes back as it was.
@@ -189,26 +245,49 @@ impl Hidden {
         let mut known: BTreeMap<usize, usize> = BTreeMap::new();
         let mut swapped = Vec::new();
         for (range, number) in self.marks_in(edited) {
-            let at = At { width: range.len(), ..swaps::at(edited, range.start) };
-            let Some(mark) = number.checked_sub(1).and_then(|index| self.marks.get(index)) else {
-                problems.error(at, "no hidden value has this number", "write the value itself, or env:NAME");
+            let at = At {
+                width: range.len(),
+                ..swaps::at(edited, range.start)
+            };
+            let Some(mark) = number
+                .checked_sub(1)
+                .and_then(|index| self.marks.get(index))
+            else {
+                problems.error(
+                    at,
+                    "no hidden value has this number",
+                    "write the value itself, or env:NAME",
+                );
                 continue;
             };
             let around: Vec<&Leaf<'_>> = leaves.iter().filter(|leaf| leaf.holds(&range)).collect();
-            let alone = |leaf: &&Leaf<'_>| leaf.text.trim_end() == edited.get(range.clone()).unwrap_or_default();
+            let alone = |leaf: &&Leaf<'_>| {
+                leaf.text.trim_end() == edited.get(range.clone()).unwrap_or_default()
+            };
             let in_place = match (mark.paths.is_empty(), around.is_empty()) {
-                (true, true) => remarks.iter().any(|remark| remark.start <= range.start && range.end <= remark.end),
-                (false, false) => around.iter().all(|leaf| alone(leaf) && mark.paths.contains(&leaf.path)),
+                (true, true) => remarks
+                    .iter()
+                    .any(|remark| remark.start <= range.start && range.end <= remark.end),
+                (false, false) => around
+                    .iter()
+                    .all(|leaf| alone(leaf) && mark.paths.contains(&leaf.path)),
                 _ => false,
             };
             if !in_place {
                 let help = "put it back where it was, or write the value itself, or env:NAME";
                 problems.error(at, "a hidden value does not stand where it was", help);
             } else if known.insert(number, range.start).is_some() {
-                problems.error(at, "a hidden value stands here twice", "write the value itself in one of the places");
+                problems.error(
+                    at,
+                    "a hidden value stands here twice",
+                    "write the value itself in one of the places",
+                );
             } else {
                 // A quoted mark is replaced with its quotes.
-                let whole = around.first().and_then(|leaf| leaf.written(edited)).unwrap_or(range);
+                let whole = around
+                    .first()
+                    .and_then(|leaf| leaf.written(edited))
+                    .unwrap_or(range);
                 swapped.push((whole, mark));
             }
         }
@@ -221,7 +300,11 @@ impl Hidden {
             let number = text.get(start + begin.len()..)?;
             let digits = number.find(|c: char| !c.is_ascii_digit())?;
             let end = start + begin.len() + digits + 1;
-            let number = number.get(..digits).filter(|_| text.get(end - 1..end) == Some(">"))?.parse().ok()?;
+            let number = number
+                .get(..digits)
+                .filter(|_| text.get(end - 1..end) == Some(">"))?
+                .parse()
+                .ok()?;
             Some((start..end, number))
         };
         text.match_indices(&begin).filter_map(one).collect()
@@ -243,23 +326,38 @@ impl Leaf<'_> {
             return false;
         }
         let outward = self.is_outward();
-        let is_public = |key: &String| PUBLIC_HEADERS.iter().any(|name| name.eq_ignore_ascii_case(key));
-        let private = |key: &String| sounds_secret(key) || (outward && key.to_ascii_lowercase().contains("key"));
+        let is_public = |key: &String| {
+            PUBLIC_HEADERS
+                .iter()
+                .any(|name| name.eq_ignore_ascii_case(key))
+        };
+        let private = |key: &String| {
+            sounds_secret(key) || (outward && key.to_ascii_lowercase().contains("key"))
+        };
         !self.path.last().is_some_and(is_public)
             && (self.path.iter().any(private) || (outward && self.text.contains("://")))
     }
 
     /// Whether it is a key that may be a secret.
     fn is_misplaced(&self) -> bool {
-        let Some((_, above)) = self.path.split_last().filter(|_| self.is_key && self.is_outward()) else {
+        let Some((_, above)) = self
+            .path
+            .split_last()
+            .filter(|_| self.is_key && self.is_outward())
+        else {
             return false;
         };
-        let secret = above.last().is_some_and(|key| sounds_secret(key) && !key.eq_ignore_ascii_case("headers"));
+        let secret = above
+            .last()
+            .is_some_and(|key| sounds_secret(key) && !key.eq_ignore_ascii_case("headers"));
         secret || self.text.contains("://")
     }
 
     fn is_outward(&self) -> bool {
-        matches!(self.path.first().map(String::as_str), Some("destinations" | "sources"))
+        matches!(
+            self.path.first().map(String::as_str),
+            Some("destinations" | "sources")
+        )
     }
 
     fn holds(&self, range: &Range<usize>) -> bool {
@@ -287,7 +385,12 @@ fn gather<'n>(node: &'n Node, path: &mut Path, found: &mut Vec<Leaf<'n>>) {
     match &node.tree {
         Tree::Null => {}
         Tree::Scalar(scalar) => {
-            found.push(Leaf { path: path.clone(), node, text: &scalar.text, is_key: false });
+            found.push(Leaf {
+                path: path.clone(),
+                node,
+                text: &scalar.text,
+                is_key: false,
+            });
         }
         Tree::List(items) => {
             path.push(ITEM.to_owned());
@@ -298,7 +401,12 @@ fn gather<'n>(node: &'n Node, path: &mut Path, found: &mut Vec<Leaf<'n>>) {
             for (key, value) in entries {
                 if let Some(name) = key.scalar() {
                     path.push(name.text.clone());
-                    found.push(Leaf { path: path.clone(), node: key, text: &name.text, is_key: true });
+                    found.push(Leaf {
+                        path: path.clone(),
+                        node: key,
+                        text: &name.text,
+                        is_key: true,
+                    });
                     gather(value, path, found);
                     path.pop();
                 } else {

@@ -78,7 +78,11 @@ fn one_test(reader: &mut Reader<'_>, key: &str, at: At, value: &Node) -> Option<
         Tree::Scalar(_) | Tree::List(_) => {
             let items = reader.one_or_many(value, key);
             if items.is_empty() {
-                reader.problems.error(value.at, format!("`{key}` is an empty list: it can never match"), "");
+                reader.problems.error(
+                    value.at,
+                    format!("`{key}` is an empty list: it can never match"),
+                    "",
+                );
                 return None;
             }
             any_of(reader, &field, key, items)?
@@ -88,11 +92,19 @@ fn one_test(reader: &mut Reader<'_>, key: &str, at: At, value: &Node) -> Option<
 }
 
 fn any_of(reader: &mut Reader<'_>, field: &Field, key: &str, items: &[Node]) -> Option<Test> {
-    let (maps, values): (Vec<&Node>, Vec<&Node>) = items.iter().partition(|item| matches!(item.tree, Tree::Map(_)));
+    let (maps, values): (Vec<&Node>, Vec<&Node>) = items
+        .iter()
+        .partition(|item| matches!(item.tree, Tree::Map(_)));
     let values = patterns(reader, field, key, &values);
     // What is wrong with each is told, not only with the first.
-    let maps: Vec<Option<Test>> = maps.into_iter().map(|item| bounds(reader, item, key)).collect();
-    Some(Test::any_of(values, maps.into_iter().collect::<Option<_>>()?))
+    let maps: Vec<Option<Test>> = maps
+        .into_iter()
+        .map(|item| bounds(reader, item, key))
+        .collect();
+    Some(Test::any_of(
+        values,
+        maps.into_iter().collect::<Option<_>>()?,
+    ))
 }
 
 fn bounds(reader: &mut Reader<'_>, node: &Node, key: &str) -> Option<Test> {
@@ -105,16 +117,26 @@ fn bounds(reader: &mut Reader<'_>, node: &Node, key: &str) -> Option<Test> {
     let section = reader.section(node, keys::BOUNDS, &format!("`{key}`"))?;
     let mut bound = |key: &str| {
         let node = section.get(key)?;
-        let number = reader.text(node, key)?.parse::<f64>().ok().filter(|n| n.is_finite());
+        let number = reader
+            .text(node, key)?
+            .parse::<f64>()
+            .ok()
+            .filter(|n| n.is_finite());
         if number.is_none() {
-            reader.problems.error(node.at, format!("`{key}` must be a number"), "");
+            reader
+                .problems
+                .error(node.at, format!("`{key}` must be a number"), "");
         }
         number
     };
     let (gt, gte, lt, lte) = (bound("gt"), bound("gte"), bound("lt"), bound("lte"));
     if let Some(exists) = section.get("exists") {
         if [gt, gte, lt, lte].iter().any(Option::is_some) {
-            reader.problems.error(exists.at, "`exists` stands alone", "a bound matches only where the field is there");
+            reader.problems.error(
+                exists.at,
+                "`exists` stands alone",
+                "a bound matches only where the field is there",
+            );
         }
         return reader.flag(exists, "exists").map(Test::Exists);
     }
@@ -126,7 +148,11 @@ fn bounds(reader: &mut Reader<'_>, node: &Node, key: &str) -> Option<Test> {
     if let (Some(low), Some(high)) = (low, high)
         && (low > high || (low == high && (gt == Some(low) || lt == Some(high))))
     {
-        reader.problems.error(node.at, format!("no number is within the bounds of `{key}`: it can never match"), "");
+        reader.problems.error(
+            node.at,
+            format!("no number is within the bounds of `{key}`: it can never match"),
+            "",
+        );
     }
     Some(Test::Number { gt, gte, lt, lte })
 }
@@ -135,7 +161,9 @@ fn patterns(reader: &mut Reader<'_>, field: &Field, key: &str, items: &[&Node]) 
     let mut patterns = Vec::new();
     let mut open = false;
     for item in items {
-        let Some(text) = reader.text(item, key) else { continue };
+        let Some(text) = reader.text(item, key) else {
+            continue;
+        };
         let number = item.scalar().is_some_and(|s| s.kind == Plain::Number);
         if number && matches!(field, Field::Device | Field::DeviceMac) && text.len() >= 10 {
             unquoted_mac(reader, item.at, text);
@@ -143,7 +171,11 @@ fn patterns(reader: &mut Reader<'_>, field: &Field, key: &str, items: &[&Node]) 
         }
         if text.starts_with('/') && (text.len() == 1 || !text.ends_with('/')) {
             let help = "quote it: a comma ends an unquoted one";
-            reader.problems.error(item.at, format!("unfinished regular expression `{text}`"), help);
+            reader.problems.error(
+                item.at,
+                format!("unfinished regular expression `{text}`"),
+                help,
+            );
             open = true;
             continue;
         }
@@ -164,10 +196,15 @@ fn patterns(reader: &mut Reader<'_>, field: &Field, key: &str, items: &[&Node]) 
 
 /// YAML drops a number's leading zeros, so a MAC of digits must not be one.
 pub(super) fn unquoted_mac(reader: &mut Reader<'_>, at: At, text: &str) {
-    reader.problems.error(at, format!("YAML reads {text} as a number, not as a MAC"), "put quotes around it");
+    reader.problems.error(
+        at,
+        format!("YAML reads {text} as a number, not as a MAC"),
+        "put quotes around it",
+    );
 }
 
-/// The word to compare with; words no event will ever have are problems, those nobody has heard of are warnings.
+/// The word to compare with; words no event will ever have are problems, those nobody has heard of
+/// are warnings.
 fn known_word(reader: &mut Reader<'_>, field: &Field, at: At, text: &str) -> String {
     if text.contains('*') || text.starts_with('/') {
         return text.to_owned();
@@ -178,25 +215,54 @@ fn known_word(reader: &mut Reader<'_>, field: &Field, at: At, text: &str) -> Str
                 return severity.word().to_owned();
             }
             let help = did_you_mean(text, keys::SEVERITIES, "known");
-            reader.problems.error(at, format!("no event has the severity \"{text}\""), help);
+            reader
+                .problems
+                .error(at, format!("no event has the severity \"{text}\""), help);
         }
-        Field::Phase if !["open", "close", "event"].contains(&text.to_ascii_lowercase().as_str()) => {
-            reader.problems.error(at, format!("no event has the phase \"{text}\""), "known: open, close, event");
+        Field::Phase
+            if !["open", "close", "event"].contains(&text.to_ascii_lowercase().as_str()) =>
+        {
+            reader.problems.error(
+                at,
+                format!("no event has the phase \"{text}\""),
+                "known: open, close, event",
+            );
         }
         Field::Type if catalogue::named(text).next().is_none() => {
             let kinds = catalogue::all().iter().map(|entry| entry.kind);
-            let help = nearest(text, kinds).map(|near| format!("did you mean \"{near}\"?")).unwrap_or_default();
-            reader.problems.warn(at, format!("\"{text}\" is a type nobody has heard of"), help);
+            let help = nearest(text, kinds)
+                .map(|near| format!("did you mean \"{near}\"?"))
+                .unwrap_or_default();
+            reader.problems.warn(
+                at,
+                format!("\"{text}\" is a type nobody has heard of"),
+                help,
+            );
         }
         Field::Condition if !conditions().any(|c| same(c, text)) => {
-            let help = nearest(text, conditions()).map(|near| format!("did you mean \"{near}\"?")).unwrap_or_default();
+            let help = nearest(text, conditions())
+                .map(|near| format!("did you mean \"{near}\"?"))
+                .unwrap_or_default();
             let of_type = catalogue::named(text).next().is_some();
-            let help = if of_type { format!("it is a type: write type: {text}") } else { help };
-            reader.problems.warn(at, format!("\"{text}\" is a condition nobody has heard of"), help);
+            let help = if of_type {
+                format!("it is a type: write type: {text}")
+            } else {
+                help
+            };
+            reader.problems.warn(
+                at,
+                format!("\"{text}\" is a condition nobody has heard of"),
+                help,
+            );
         }
         Field::Topic if !TOPICS.iter().any(|topic| same(topic, text)) => {
-            let help = nearest(text, TOPICS.iter().copied()).map(|near| format!("did you mean \"{near}\"?"));
-            reader.problems.warn(at, format!("\"{text}\" is a topic nobody has heard of"), help.unwrap_or_default());
+            let help = nearest(text, TOPICS.iter().copied())
+                .map(|near| format!("did you mean \"{near}\"?"));
+            reader.problems.warn(
+                at,
+                format!("\"{text}\" is a topic nobody has heard of"),
+                help.unwrap_or_default(),
+            );
         }
         _ => {}
     }
@@ -208,7 +274,10 @@ fn same(a: &str, b: &str) -> bool {
 }
 
 fn conditions() -> impl Iterator<Item = &'static str> {
-    catalogue::all().iter().map(|entry| entry.condition).filter(|condition| !condition.is_empty())
+    catalogue::all()
+        .iter()
+        .map(|entry| entry.condition)
+        .filter(|condition| !condition.is_empty())
 }
 
 /// The values a matcher accepts for a field, folded, where it lists them literally.
@@ -220,7 +289,10 @@ fn listed(matcher: &Matcher, field: &Field) -> Option<BTreeSet<String>> {
 /// The catalogue's entries of the types a matcher lists, when it knows them all.
 fn entries(matcher: &Matcher) -> Option<Vec<&'static Entry>> {
     let kinds = listed(matcher, &Field::Type)?;
-    let found: Vec<Vec<&'static Entry>> = kinds.iter().map(|kind| catalogue::named(kind).collect()).collect();
+    let found: Vec<Vec<&'static Entry>> = kinds
+        .iter()
+        .map(|kind| catalogue::named(kind).collect())
+        .collect();
     (!found.is_empty() && found.iter().all(|entries| !entries.is_empty()))
         .then(|| found.into_iter().flatten().collect())
 }
@@ -230,28 +302,57 @@ pub(super) fn certain(matcher: &Matcher) -> Option<BTreeSet<String>> {
     if let Some(conditions) = listed(matcher, &Field::Condition) {
         return Some(conditions);
     }
-    let name = |entry: &Entry| if entry.condition.is_empty() { entry.kind } else { entry.condition };
-    Some(entries(matcher)?.into_iter().map(|entry| crate::rules::fold(name(entry))).collect())
+    let name = |entry: &Entry| {
+        if entry.condition.is_empty() {
+            entry.kind
+        } else {
+            entry.condition
+        }
+    };
+    Some(
+        entries(matcher)?
+            .into_iter()
+            .map(|entry| crate::rules::fold(name(entry)))
+            .collect(),
+    )
 }
 
 /// Why nothing that matches has an end, when that is certain.
 pub(super) fn endless(matcher: &Matcher) -> Option<String> {
-    if listed(matcher, &Field::Topic).is_some_and(|topics| topics.iter().all(|topic| topic == "audits")) {
+    if listed(matcher, &Field::Topic)
+        .is_some_and(|topics| topics.iter().all(|topic| topic == "audits"))
+    {
         return Some("audits have no end".to_owned());
     }
-    if matcher.tests.iter().any(|(field, _)| *field == Field::Condition) {
+    if matcher
+        .tests
+        .iter()
+        .any(|(field, _)| *field == Field::Condition)
+    {
         return None;
     }
-    let endless = entries(matcher)?.into_iter().find(|entry| catalogue::named(entry.kind).all(|e| e.role.is_none()))?;
+    let endless = entries(matcher)?
+        .into_iter()
+        .find(|entry| catalogue::named(entry.kind).all(|e| e.role.is_none()))?;
     Some(format!("{} has no end that Foghorn knows", endless.kind))
 }
 
 /// Why no event can match, when that is certain.
 pub(super) fn impossible(matcher: &Matcher) -> Option<String> {
     for (field, test) in &matcher.tests {
-        let Some(wanted) = test.literals() else { continue };
-        let excluded = |value: &str| matcher.not.iter().any(|(f, test)| f == field && test.holds_for(value));
-        let one_value = matches!(field, Field::Type | Field::Topic | Field::Condition | Field::Phase | Field::Severity);
+        let Some(wanted) = test.literals() else {
+            continue;
+        };
+        let excluded = |value: &str| {
+            matcher
+                .not
+                .iter()
+                .any(|(f, test)| f == field && test.holds_for(value))
+        };
+        let one_value = matches!(
+            field,
+            Field::Type | Field::Topic | Field::Condition | Field::Phase | Field::Severity
+        );
         let mut wanted = wanted.peekable();
         if one_value && wanted.peek().is_some() && wanted.all(excluded) {
             return Some(format!("`not` excludes every {field} it asks for"));
@@ -259,17 +360,26 @@ pub(super) fn impossible(matcher: &Matcher) -> Option<String> {
     }
     let entries = entries(matcher)?;
     if let Some(wanted) = listed(matcher, &Field::Condition)
-        && !entries.iter().any(|entry| wanted.contains(&crate::rules::fold(entry.condition)))
+        && !entries
+            .iter()
+            .any(|entry| wanted.contains(&crate::rules::fold(entry.condition)))
     {
         return Some("none of its types opens or closes its condition".to_owned());
     }
-    let without_not = Matcher { tests: matcher.tests.clone(), not: Vec::new() };
+    let without_not = Matcher {
+        tests: matcher.tests.clone(),
+        not: Vec::new(),
+    };
     let possible = |matcher: &Matcher| entries.iter().any(|entry| may_be(matcher, entry));
     if possible(matcher) {
         None
     } else if possible(&without_not) {
         Some("`not` excludes every event of its types".to_owned())
-    } else if without_not.tests.iter().any(|(field, _)| *field == Field::Phase) {
+    } else if without_not
+        .tests
+        .iter()
+        .any(|(field, _)| *field == Field::Phase)
+    {
         Some("its types never have that phase".to_owned())
     } else {
         Some("its types never have that condition".to_owned())
@@ -285,10 +395,16 @@ fn may_be(matcher: &Matcher, entry: &Entry) -> bool {
         None => &["event"],
     };
     let known = |phase| {
-        let condition = (!entry.condition.is_empty()).then_some((Field::Condition, entry.condition));
-        condition.into_iter().chain([(Field::Type, entry.kind), (Field::Phase, phase)]).collect::<Vec<_>>()
+        let condition =
+            (!entry.condition.is_empty()).then_some((Field::Condition, entry.condition));
+        condition
+            .into_iter()
+            .chain([(Field::Type, entry.kind), (Field::Phase, phase)])
+            .collect::<Vec<_>>()
     };
-    phases.iter().any(|phase| matcher.could_match(&known(phase)))
+    phases
+        .iter()
+        .any(|phase| matcher.could_match(&known(phase)))
 }
 
 /// Why hardly any event will match, as far as the catalogue knows.
@@ -303,18 +419,24 @@ fn other_devices(matcher: &Matcher) -> Option<String> {
         let kind = kind_by_prefix(entry.kind).filter(|_| entry.family != "alarm");
         kind.is_some_and(|kind| !matcher.could_match(&[(Field::DeviceType, kind)]))
     };
-    entries.iter().all(|entry| of_another(entry)).then(|| "its types tell of devices of another type".to_owned())
+    entries
+        .iter()
+        .all(|entry| of_another(entry))
+        .then(|| "its types tell of devices of another type".to_owned())
 }
 
 fn other_topics(matcher: &Matcher) -> Option<String> {
     let topics = listed(matcher, &Field::Topic)?;
     let entries = entries(matcher)?;
     let updown = |entry: &Entry| {
-        ["_CONNECTED", "_DISCONNECTED", "_RESTARTED"].iter().any(|end| entry.kind.ends_with(end))
+        ["_CONNECTED", "_DISCONNECTED", "_RESTARTED"]
+            .iter()
+            .any(|end| entry.kind.ends_with(end))
             && entry.family == "device-event"
     };
     let on = |entry: &&Entry| {
-        topics.contains(&crate::rules::fold(entry.topic())) || (topics.contains("device_updowns") && updown(entry))
+        topics.contains(&crate::rules::fold(entry.topic()))
+            || (topics.contains("device_updowns") && updown(entry))
     };
     (!entries.iter().any(on)).then(|| "its types come on other topics".to_owned())
 }

@@ -1,8 +1,8 @@
 //! rules.yaml: read whole, or refused with every problem at once.
 //!
-//! `raw` is the file as written, every node with its place; `read` and `keys` say what may stand where; `settings`,
-//! `access`, `rules`, `matching`, `calendar`, `around` and `cases` turn it into what cannot be wrong any more; `problem` prints
-//! what is.
+//! `raw` is the file as written, every node with its place; `read` and `keys` say what may stand
+//! where; `settings`, `access`, `rules`, `matching`, `calendar`, `around` and `cases` turn it into
+//! what cannot be wrong any more; `problem` prints what is.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -162,25 +162,40 @@ impl Config {
     ///
     /// # Errors
     /// Everything that is wrong with it.
-    pub fn load(path: Option<&Path>, env: &impl Fn(&str) -> Option<String>) -> Result<Self, Problems> {
+    pub fn load(
+        path: Option<&Path>,
+        env: &impl Fn(&str) -> Option<String>,
+    ) -> Result<Self, Problems> {
         Self::load_for(path, env, false)
     }
 
-    /// As [`Config::load`], for what sends nothing: secrets that `env:` and `file:` name may be missing, so that rules can
-    /// be tested and traffic replayed where they are not.
+    /// As [`Config::load`], for what sends nothing: secrets that `env:` and `file:` name may be
+    /// missing, so that rules can be tested and traffic replayed where they are not.
     ///
     /// # Errors
     /// Everything else that is wrong with it.
-    pub fn load_offline(path: Option<&Path>, env: &impl Fn(&str) -> Option<String>) -> Result<Self, Problems> {
+    pub fn load_offline(
+        path: Option<&Path>,
+        env: &impl Fn(&str) -> Option<String>,
+    ) -> Result<Self, Problems> {
         Self::load_for(path, env, true)
     }
 
-    fn load_for(path: Option<&Path>, env: &impl Fn(&str) -> Option<String>, offline: bool) -> Result<Self, Problems> {
+    fn load_for(
+        path: Option<&Path>,
+        env: &impl Fn(&str) -> Option<String>,
+        offline: bool,
+    ) -> Result<Self, Problems> {
         let Some(path) = path else {
             return Self::parse(BUILT_IN, None, env);
         };
         match std::fs::read_to_string(path) {
-            Ok(text) => Self::read(&text, Some(path), env, if offline { Use::Offline } else { Use::Serve }),
+            Ok(text) => Self::read(
+                &text,
+                Some(path),
+                env,
+                if offline { Use::Offline } else { Use::Serve },
+            ),
             Err(error) => {
                 let mut problems = Collector::new(&path.display().to_string(), "");
                 problems.error(At::default(), format!("cannot be read: {error}"), "");
@@ -193,7 +208,11 @@ impl Config {
     ///
     /// # Errors
     /// Everything that is wrong with it.
-    pub fn load_text(text: &str, path: &Path, env: &impl Fn(&str) -> Option<String>) -> Result<Self, Problems> {
+    pub fn load_text(
+        text: &str,
+        path: &Path,
+        env: &impl Fn(&str) -> Option<String>,
+    ) -> Result<Self, Problems> {
         Self::read(text, Some(path), env, Use::Serve)
     }
 
@@ -201,7 +220,11 @@ impl Config {
     ///
     /// # Errors
     /// Everything that is wrong with it.
-    pub fn parse(text: &str, path: Option<&Path>, env: &impl Fn(&str) -> Option<String>) -> Result<Self, Problems> {
+    pub fn parse(
+        text: &str,
+        path: Option<&Path>,
+        env: &impl Fn(&str) -> Option<String>,
+    ) -> Result<Self, Problems> {
         Self::read(text, path, env, Use::Parse)
     }
 
@@ -224,12 +247,25 @@ impl Config {
         for_: Use,
     ) -> Result<Self, Problems> {
         let (on_disk, offline) = (for_ != Use::Parse, for_ == Use::Offline);
-        let file = path.map_or_else(|| "built-in rules".to_owned(), |path| path.display().to_string());
-        let dir = path.and_then(Path::parent).map(Path::to_owned).unwrap_or_default();
+        let file = path.map_or_else(
+            || "built-in rules".to_owned(),
+            |path| path.display().to_string(),
+        );
+        let dir = path
+            .and_then(Path::parent)
+            .map(Path::to_owned)
+            .unwrap_or_default();
         let zone = jiff::tz::TimeZone::system();
         let problems = Collector::new(&file, text);
-        let mut reader =
-            Reader { problems, env, dir, literal_secrets: false, offline, zone, patterns: Allowance::default() };
+        let mut reader = Reader {
+            problems,
+            env,
+            dir,
+            literal_secrets: false,
+            offline,
+            zone,
+            patterns: Allowance::default(),
+        };
         let config = resolve(text, path, &mut reader);
         if reader.literal_secrets
             && on_disk
@@ -238,7 +274,12 @@ impl Config {
             warn_if_readable(path, &mut reader);
         }
         // What is wrong with the templates is told with the rest, not after it.
-        let templates = if on_disk { config.as_ref().map(Self::template_problems) } else { None }.unwrap_or_default();
+        let templates = if on_disk {
+            config.as_ref().map(Self::template_problems)
+        } else {
+            None
+        }
+        .unwrap_or_default();
         let failed = reader.problems.failed() || !templates.is_empty();
         let journaled = reader.problems.masked_text();
         let mut found = reader.problems.finish();
@@ -246,13 +287,18 @@ impl Config {
         // What stands in this file by line, then what stands in templates.
         found.sort_by_key(|problem| (problem.file != file, problem.line, problem.column));
         match config {
-            Some(config) if !failed => Ok(Self { warnings: found, journaled, ..config }),
+            Some(config) if !failed => Ok(Self {
+                warnings: found,
+                journaled,
+                ..config
+            }),
             _ => Err(Problems(found)),
         }
     }
 
-    /// Why this address must not be listened on: it is reachable from elsewhere, and a source has neither a secret nor
-    /// `allow_unsigned`. [`Config::load`] asks it of the file's own address; ask again when another is used.
+    /// Why this address must not be listened on: it is reachable from elsewhere, and a source has
+    /// neither a secret nor `allow_unsigned`. [`Config::load`] asks it of the file's own
+    /// address; ask again when another is used.
     #[must_use]
     pub fn exposed(&self, listen: SocketAddr) -> Option<String> {
         exposed(listen, &self.sources)
@@ -261,18 +307,28 @@ impl Config {
     /// A problem for every template a rule names that is not among these.
     #[must_use]
     pub fn unknown_templates(&self, known: &[&str]) -> Vec<Problem> {
-        let file = self.path.as_ref().map_or_else(|| "built-in rules".to_owned(), |path| path.display().to_string());
+        let file = self.path.as_ref().map_or_else(
+            || "built-in rules".to_owned(),
+            |path| path.display().to_string(),
+        );
         let mut problems = Collector::new(&file, &self.text);
         for (at, name) in &self.templates {
             if !known.contains(&name.as_str()) {
-                problems.error(*at, format!("there is no template \"{name}\""), did_you_mean(name, known, "known"));
+                problems.error(
+                    *at,
+                    format!("there is no template \"{name}\""),
+                    did_you_mean(name, known, "known"),
+                );
             }
         }
         problems.finish()
     }
 
     fn template_problems(&self) -> Vec<Problem> {
-        self.load_templates().err().map(|problems| problems.0).unwrap_or_default()
+        self.load_templates()
+            .err()
+            .map(|problems| problems.0)
+            .unwrap_or_default()
     }
 
     /// The templates as this config overrides them.
@@ -284,14 +340,25 @@ impl Config {
         let templates = Templates::load(folder).map_err(|found| {
             let own = folder.map(template_files).unwrap_or_default();
             let builtin = Templates::builtin();
-            let known: Vec<&str> = builtin.names().into_iter().chain(own.iter().map(String::as_str)).collect();
+            let known: Vec<&str> = builtin
+                .names()
+                .into_iter()
+                .chain(own.iter().map(String::as_str))
+                .collect();
             let unknown = self.unknown_templates(&known);
-            Problems(unknown.into_iter().chain(found.into_iter().map(Problem::from)).collect())
+            Problems(
+                unknown
+                    .into_iter()
+                    .chain(found.into_iter().map(Problem::from))
+                    .collect(),
+            )
         })?;
         match self.unknown_templates(&templates.names()) {
-            unknown if unknown.is_empty() => {
-                Ok(templates.with_portals(self.sources.iter().map(|s| (s.name.clone(), s.portal.clone()))))
-            }
+            unknown if unknown.is_empty() => Ok(templates.with_portals(
+                self.sources
+                    .iter()
+                    .map(|s| (s.name.clone(), s.portal.clone())),
+            )),
             unknown => Err(Problems(unknown)),
         }
     }
@@ -299,12 +366,17 @@ impl Config {
     /// These rules as they are journaled.
     #[must_use]
     pub fn record(&self) -> RulesRecord {
-        RulesRecord { text: self.journaled.clone(), destinations: self.rules.destinations().to_vec(), start: false }
+        RulesRecord {
+            text: self.journaled.clone(),
+            destinations: self.rules.destinations().to_vec(),
+            start: false,
+        }
     }
 }
 
-/// The rules of a journaled text, with the destinations that stood then. For history: nothing is looked up in the
-/// environment, and what this version cannot read is left out. `None` when the text is not YAML at all.
+/// The rules of a journaled text, with the destinations that stood then. For history: nothing is
+/// looked up in the environment, and what this version cannot read is left out. `None` when the
+/// text is not YAML at all.
 #[must_use]
 pub fn rules_from_record(record: &RulesRecord) -> Option<RuleSet> {
     let env = |_: &str| None;
@@ -331,16 +403,28 @@ fn resolve(text: &str, path: Option<&Path>, reader: &mut Reader<'_>) -> Option<C
     let (server, listen) = settings::server(reader, &file);
     let sources = settings::sources(reader, &file);
     if let Some(what) = exposed(server.listen, &sources) {
-        reader.problems.error(listen, what, "give it `secrets`, or say `allow_unsigned: true`, or listen on 127.0.0.1");
+        reader.problems.error(
+            listen,
+            what,
+            "give it `secrets`, or say `allow_unsigned: true`, or listen on 127.0.0.1",
+        );
     } else if let Some((what, help)) = server.unseen(server.listen) {
         reader.problems.warn(listen, what, help);
     }
     let (destinations, all) = settings::destinations(reader, &file);
-    let names: Vec<_> =
-        if all.is_empty() { destinations.iter().map(|d| (d.name.clone(), d.min_severity)).collect() } else { all };
+    let names: Vec<_> = if all.is_empty() {
+        destinations
+            .iter()
+            .map(|d| (d.name.clone(), d.min_severity))
+            .collect()
+    } else {
+        all
+    };
     let (rules, templates, surroundings) = around::resolve(reader, &file, &names);
     let tests = cases::resolve(reader, &file, &rules);
-    let rules = RuleSet::new(rules, names).with_max_event_age(ages(&sources)).with_surroundings(surroundings);
+    let rules = RuleSet::new(rules, names)
+        .with_max_event_age(ages(&sources))
+        .with_surroundings(surroundings);
     Some(Config {
         path: path.map(Path::to_owned),
         text: text.to_owned(),
@@ -356,36 +440,56 @@ fn resolve(text: &str, path: Option<&Path>, reader: &mut Reader<'_>) -> Option<C
 }
 
 fn ages(sources: &[SourceSettings]) -> BTreeMap<Name, Option<Duration>> {
-    sources.iter().map(|source| (source.name.clone(), source.max_event_age)).collect()
+    sources
+        .iter()
+        .map(|source| (source.name.clone(), source.max_event_age))
+        .collect()
 }
 
 fn exposed(listen: SocketAddr, sources: &[SourceSettings]) -> Option<String> {
     if listen.ip().is_loopback() {
         return None;
     }
-    let open = sources.iter().find(|source| source.secrets.is_empty() && !source.allow_unsigned)?;
-    Some(format!("{listen} is reachable from elsewhere, and the source `{}` has no secret", open.name))
+    let open = sources
+        .iter()
+        .find(|source| source.secrets.is_empty() && !source.allow_unsigned)?;
+    Some(format!(
+        "{listen} is reachable from elsewhere, and the source `{}` has no secret",
+        open.name
+    ))
 }
 
 /// What the files in a folder of templates are called, whether they can be used or not.
 fn template_files(folder: &Path) -> Vec<String> {
-    let files = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+    let files = std::fs::read_dir(folder)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.path());
     let templates = files.filter(|path| path.extension().is_some_and(|end| end == "hbs"));
-    templates.filter_map(|path| Some(path.file_stem()?.to_str()?.to_owned())).collect()
+    templates
+        .filter_map(|path| Some(path.file_stem()?.to_str()?.to_owned()))
+        .collect()
 }
 
 /// A file that holds secrets and that others may read.
 fn warn_if_readable(path: &Path, reader: &mut Reader<'_>) {
-    let Some(mode) = mode(path).filter(|mode| mode & 0o044 != 0) else { return };
+    let Some(mode) = mode(path).filter(|mode| mode & 0o044 != 0) else {
+        return;
+    };
     let what = format!("holds secrets in plain text and others may read it (mode {mode:04o})");
-    reader.problems.warn(At::default(), what, format!("chmod 600 {}", path.display()));
+    reader
+        .problems
+        .warn(At::default(), what, format!("chmod 600 {}", path.display()));
 }
 
 /// Who may do what with a file, where the system says.
 #[cfg(unix)]
 fn mode(path: &Path) -> Option<u32> {
     use std::os::unix::fs::PermissionsExt;
-    std::fs::metadata(path).ok().map(|meta| meta.permissions().mode() & 0o7777)
+    std::fs::metadata(path)
+        .ok()
+        .map(|meta| meta.permissions().mode() & 0o7777)
 }
 
 #[cfg(not(unix))]

@@ -14,7 +14,8 @@ pub enum Level {
     Warning,
 }
 
-/// One thing wrong with rules.yaml. Prints as its position, what is wrong, the line with a caret, and what to do.
+/// One thing wrong with rules.yaml. Prints as its position, what is wrong, the line with a caret,
+/// and what to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
     /// The file, as the operator named it.
@@ -48,27 +49,56 @@ impl Problem {
     #[must_use]
     pub fn about(file: &str, what: &str, help: Option<&str>) -> Self {
         let (file, what, help) = (file.to_owned(), mask_urls(what), help.map(str::to_owned));
-        Self { file, line: 0, column: 0, width: 0, what, help, level: Level::Error, shown: None, indent: 0 }
+        Self {
+            file,
+            line: 0,
+            column: 0,
+            width: 0,
+            what,
+            help,
+            level: Level::Error,
+            shown: None,
+            indent: 0,
+        }
     }
 }
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let warning = if self.level == Level::Warning { "warning: " } else { "" };
+        let warning = if self.level == Level::Warning {
+            "warning: "
+        } else {
+            ""
+        };
         if self.line == 0 {
             write!(f, "{}: {warning}{}", self.file, self.what)?;
-            return self.help.as_ref().map_or(Ok(()), |help| write!(f, "\n   = {help}"));
+            return self
+                .help
+                .as_ref()
+                .map_or(Ok(()), |help| write!(f, "\n   = {help}"));
         }
-        write!(f, "{}:{}:{}: {warning}{}", self.file, self.line, self.column, self.what)?;
+        write!(
+            f,
+            "{}:{}:{}: {warning}{}",
+            self.file, self.line, self.column, self.what
+        )?;
         let help = self.help.as_deref().unwrap_or_default();
         let Some(shown) = &self.shown else {
-            return if help.is_empty() { Ok(()) } else { write!(f, "\n   = {help}") };
+            return if help.is_empty() {
+                Ok(())
+            } else {
+                write!(f, "\n   = {help}")
+            };
         };
         let number = self.line.to_string();
         let margin = " ".repeat(number.len());
         let indent = " ".repeat(self.indent);
         let caret = format!("{indent}{} {help}", "^".repeat(self.width.max(1)));
-        write!(f, "\n{margin} |\n{number} | {shown}\n{margin} | {}", caret.trim_end())
+        write!(
+            f,
+            "\n{margin} |\n{number} | {shown}\n{margin} | {}",
+            caret.trim_end()
+        )
     }
 }
 
@@ -107,7 +137,8 @@ impl fmt::Display for Problems {
 
 impl std::error::Error for Problems {}
 
-/// Gathers problems while a file is read. Knows the text, so that it can show lines, and which parts of it are secret.
+/// Gathers problems while a file is read. Knows the text, so that it can show lines, and which
+/// parts of it are secret.
 pub(super) struct Collector<'a> {
     file: String,
     text: &'a str,
@@ -119,7 +150,14 @@ pub(super) struct Collector<'a> {
 
 impl<'a> Collector<'a> {
     pub(super) fn new(file: &str, text: &'a str) -> Self {
-        Self { file: file.to_owned(), text, lines: lines(text), secret: Vec::new(), guess: false, found: Vec::new() }
+        Self {
+            file: file.to_owned(),
+            text,
+            lines: lines(text),
+            secret: Vec::new(),
+            guess: false,
+            found: Vec::new(),
+        }
     }
 
     pub(super) fn error(&mut self, at: At, what: impl Into<String>, help: impl Into<String>) {
@@ -144,9 +182,14 @@ impl<'a> Collector<'a> {
         });
     }
 
-    /// What stands there is a secret: it is masked wherever it is shown, on each of its lines. Its quotes stay.
+    /// What stands there is a secret: it is masked wherever it is shown, on each of its lines. Its
+    /// quotes stay.
     pub(super) fn hide(&mut self, node: &Node) {
-        let source = self.text.get(node.span.clone()).unwrap_or_default().trim_end();
+        let source = self
+            .text
+            .get(node.span.clone())
+            .unwrap_or_default()
+            .trim_end();
         if source.is_empty() {
             self.secret.push(node.at);
             return;
@@ -160,7 +203,11 @@ impl<'a> Collector<'a> {
             let after = if index + 1 == lines.len() { last } else { 0 };
             let column = if index == 0 { node.at.column } else { 1 } + before as u64;
             let width = line.chars().count().saturating_sub(before + after);
-            self.secret.push(At { line: number, column, width });
+            self.secret.push(At {
+                line: number,
+                column,
+                width,
+            });
         }
     }
 
@@ -185,8 +232,8 @@ impl<'a> Collector<'a> {
         found
     }
 
-    /// The whole text with its secrets masked, every other character in its place: what the journal may keep. It still
-    /// reads as YAML: a bare `***` would be an alias.
+    /// The whole text with its secrets masked, every other character in its place: what the journal
+    /// may keep. It still reads as YAML: a bare `***` would be an alias.
     pub(super) fn masked_text(&self) -> String {
         let mut text = String::new();
         for (line, number) in self.lines.iter().zip(1..) {
@@ -201,14 +248,26 @@ impl<'a> Collector<'a> {
     fn mask_secrets(&self, line: u64, mask: char, text: &mut [char]) {
         for at in self.secret.iter().filter(|at| at.line == line) {
             let from = usize::try_from(at.column.saturating_sub(1)).unwrap_or_default();
-            text.iter_mut().skip(from).take(at.width).filter(|c| !c.is_whitespace()).for_each(|c| *c = mask);
+            text.iter_mut()
+                .skip(from)
+                .take(at.width)
+                .filter(|c| !c.is_whitespace())
+                .for_each(|c| *c = mask);
         }
     }
 
     /// The line, masked, cut around the caret, and the caret kept inside it.
     fn show(&self, problem: &mut Problem) {
-        let Some(index) = problem.line.checked_sub(1).and_then(|index| usize::try_from(index).ok()) else { return };
-        let Some((text, lines)) = self.lines.get(index).zip(self.lines.get(..=index)) else { return };
+        let Some(index) = problem
+            .line
+            .checked_sub(1)
+            .and_then(|index| usize::try_from(index).ok())
+        else {
+            return;
+        };
+        let Some((text, lines)) = self.lines.get(index).zip(self.lines.get(..=index)) else {
+            return;
+        };
         let mut masked: Vec<char> = mask_urls(text).chars().collect();
         // Within quotes a place is counted in what they say: it may come to lie beyond the line.
         problem.column = problem.column.min(masked.len() as u64 + 1);
@@ -217,7 +276,10 @@ impl<'a> Collector<'a> {
         }
         self.mask_secrets(problem.line, '*', &mut masked);
         // A tab is one column for us and several on a terminal.
-        masked.iter_mut().filter(|c| c.is_control()).for_each(|c| *c = ' ');
+        masked
+            .iter_mut()
+            .filter(|c| c.is_control())
+            .for_each(|c| *c = ' ');
         let mut indent = usize::try_from(problem.column.saturating_sub(1)).unwrap_or_default();
         if masked.len() > SHOWN {
             let from = indent.saturating_sub(BEFORE).min(masked.len());
@@ -247,7 +309,8 @@ fn cut(mut text: String, most: usize) -> String {
     text
 }
 
-/// The lines as YAML counts them: a carriage return ends one by itself, too. Secrets are masked by these numbers.
+/// The lines as YAML counts them: a carriage return ends one by itself, too. Secrets are masked by
+/// these numbers.
 fn lines(text: &str) -> Vec<&str> {
     let whole = text.lines().flat_map(|line| line.split('\r'));
     let mut lines: Vec<&str> = whole.collect();
@@ -260,7 +323,9 @@ fn lines(text: &str) -> Vec<&str> {
 
 /// What of the file is repeated goes to terminals and logs.
 fn visible(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() && c != '\n' { ' ' } else { c }).collect()
+    text.chars()
+        .map(|c| if c.is_control() && c != '\n' { ' ' } else { c })
+        .collect()
 }
 
 fn mask_char(c: &mut char) {
@@ -296,16 +361,34 @@ fn mask_urls(text: &str) -> String {
 /// Whether values under this key may be secret.
 pub(super) fn sounds_secret(key: &str) -> bool {
     let key = key.to_ascii_lowercase();
-    const WORDS: [&str; 6] = ["secret", "url", "header", "token", "password", "authorization"];
+    const WORDS: [&str; 6] = [
+        "secret",
+        "url",
+        "header",
+        "token",
+        "password",
+        "authorization",
+    ];
     key != "public_url" && WORDS.iter().any(|word| key.contains(word))
 }
 
-/// Whether the last of these lines may hold a secret: it, or the line it continues, has a key that sounds like one.
+/// Whether the last of these lines may hold a secret: it, or the line it continues, has a key that
+/// sounds like one.
 fn in_secret_place(lines: &[&str]) -> bool {
-    let secret = |line: &str| line.split(|c: char| !c.is_alphanumeric() && c != '_').any(sounds_secret);
+    let secret = |line: &str| {
+        line.split(|c: char| !c.is_alphanumeric() && c != '_')
+            .any(sounds_secret)
+    };
     let indent = |line: &str| line.len() - line.trim_start_matches([' ', '-']).len();
-    let Some((last, above)) = lines.split_last() else { return false };
-    let parent = || above.iter().rev().find(|line| !line.trim().is_empty() && indent(line) < indent(last).max(1));
+    let Some((last, above)) = lines.split_last() else {
+        return false;
+    };
+    let parent = || {
+        above
+            .iter()
+            .rev()
+            .find(|line| !line.trim().is_empty() && indent(line) < indent(last).max(1))
+    };
     secret(last) || parent().is_some_and(|line| secret(line))
 }
 
@@ -335,13 +418,22 @@ pub(super) fn nearest<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) 
         return None;
     }
     let folded = word.to_lowercase();
-    let best = known.into_iter().map(|k| (strsim::damerau_levenshtein(&folded, &k.to_lowercase()), k)).min()?;
+    let best = known
+        .into_iter()
+        .map(|k| (strsim::damerau_levenshtein(&folded, &k.to_lowercase()), k))
+        .min()?;
     (best.0 <= 1 + word.chars().count() / 5).then_some(best.1)
 }
 
 /// `did you mean …?` and what there is.
 pub(super) fn did_you_mean(word: &str, known: &[&str], list: &str) -> String {
-    let all = || if known.is_empty() { String::new() } else { format!("{list}: {}", known.join(", ")) };
+    let all = || {
+        if known.is_empty() {
+            String::new()
+        } else {
+            format!("{list}: {}", known.join(", "))
+        }
+    };
     match nearest(word, known.iter().copied()) {
         Some(near) if list.is_empty() => format!("did you mean \"{near}\"?"),
         // A long list would bury the one word that is meant.

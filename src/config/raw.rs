@@ -1,7 +1,7 @@
 //! rules.yaml as written: a tree whose every node knows its place and its source text.
 //!
-//! One generic tree instead of derived structs: serde stops at the first thing it dislikes, and an operator wants
-//! every problem at once.
+//! One generic tree instead of derived structs: serde stops at the first thing it dislikes, and an
+//! operator wants every problem at once.
 
 use std::fmt;
 
@@ -34,7 +34,8 @@ pub(super) enum Tree {
     Map(Vec<(Node, Node)>),
 }
 
-/// A value as its author wrote it: `no` is the text "no", `007` is "007", whatever YAML makes of them.
+/// A value as its author wrote it: `no` is the text "no", `007` is "007", whatever YAML makes of
+/// them.
 #[derive(Clone, Debug)]
 pub(super) struct Scalar {
     pub(super) text: String,
@@ -63,14 +64,20 @@ impl Node {
         use serde_json::Value;
         match &self.tree {
             Tree::Null => Value::Null,
-            Tree::Scalar(Scalar { text, kind: Plain::Text }) => Value::String(text.clone()),
+            Tree::Scalar(Scalar {
+                text,
+                kind: Plain::Text,
+            }) => Value::String(text.clone()),
             Tree::Scalar(Scalar { text, .. }) => {
                 serde_json::from_str(text).unwrap_or_else(|_| Value::String(text.clone()))
             }
             Tree::List(items) => items.iter().map(Self::json).collect(),
-            Tree::Map(entries) => {
-                Value::Object(entries.iter().filter_map(|(k, v)| Some((k.scalar()?.text.clone(), v.json()))).collect())
-            }
+            Tree::Map(entries) => Value::Object(
+                entries
+                    .iter()
+                    .filter_map(|(k, v)| Some((k.scalar()?.text.clone(), v.json())))
+                    .collect(),
+            ),
         }
     }
 
@@ -85,17 +92,26 @@ impl Node {
     }
 }
 
-/// Reads the YAML. What it cannot read is a problem; `None` then, unless the rest can still be judged.
+/// Reads the YAML. What it cannot read is a problem; `None` then, unless the rest can still be
+/// judged.
 pub(super) fn parse(text: &str, problems: &mut Collector<'_>) -> Option<Node> {
     let root = match attempt(text, DuplicateKeyPolicy::Error) {
         Ok(node) => Some(node),
         Err(error) => {
-            let duplicate = error.without_snippet().to_string().starts_with("duplicate mapping key");
+            let duplicate = error
+                .without_snippet()
+                .to_string()
+                .starts_with("duplicate mapping key");
             report(text, &error, problems);
-            // What the tree does not hold, a broken line or the second of two keys, may be secret too.
+            // What the tree does not hold, a broken line or the second of two keys, may be secret
+            // too.
             problems.hide_by_guessing();
             // So that the other problems are told in the same run.
-            if duplicate { attempt(text, DuplicateKeyPolicy::FirstWins).ok() } else { None }
+            if duplicate {
+                attempt(text, DuplicateKeyPolicy::FirstWins).ok()
+            } else {
+                None
+            }
         }
     };
     if let Some(root) = &root {
@@ -107,14 +123,22 @@ pub(super) fn parse(text: &str, problems: &mut Collector<'_>) -> Option<Node> {
 /// Masks every value under a key that sounds secret, whether the key is one of ours or not.
 fn hide_secrets(node: &Node, secret: bool, problems: &mut Collector<'_>) {
     match &node.tree {
-        Tree::Scalar(Scalar { text, .. }) if secret && !text.starts_with("env:") && !text.starts_with("file:") => {
+        Tree::Scalar(Scalar { text, .. })
+            if secret && !text.starts_with("env:") && !text.starts_with("file:") =>
+        {
             problems.hide(node);
         }
         Tree::Null | Tree::Scalar(_) => {}
-        Tree::List(items) => items.iter().for_each(|item| hide_secrets(item, secret, problems)),
+        Tree::List(items) => items
+            .iter()
+            .for_each(|item| hide_secrets(item, secret, problems)),
         Tree::Map(entries) => {
             for (key, value) in entries {
-                hide_secrets(value, secret || key.scalar().is_some_and(|key| sounds_secret(&key.text)), problems);
+                hide_secrets(
+                    value,
+                    secret || key.scalar().is_some_and(|key| sounds_secret(&key.text)),
+                    problems,
+                );
             }
         }
     }
@@ -135,16 +159,38 @@ fn attempt(text: &str, duplicate_keys: DuplicateKeyPolicy) -> Result<Node, serde
 fn report(text: &str, error: &serde_saphyr::Error, problems: &mut Collector<'_>) {
     let error = error.without_snippet();
     let location = error.location();
-    let at =
-        location.map_or(At { line: 1, column: 1, width: 1 }, |l| At { line: l.line(), column: l.column(), width: 1 });
+    let at = location.map_or(
+        At {
+            line: 1,
+            column: 1,
+            width: 1,
+        },
+        |l| At {
+            line: l.line(),
+            column: l.column(),
+            width: 1,
+        },
+    );
     let said = error.to_string();
-    let said = said.rsplit_once(" at line ").map_or(said.as_str(), |(head, _)| head);
+    let said = said
+        .rsplit_once(" at line ")
+        .map_or(said.as_str(), |(head, _)| head);
     if let Some(key) = said.strip_prefix("duplicate mapping key: ") {
         let key = key.split(", set ").next().unwrap_or(key);
-        let at = At { width: key.chars().count(), ..at };
-        return problems.error(at, format!("`{key}` stands here twice"), "one of them must go");
+        let at = At {
+            width: key.chars().count(),
+            ..at
+        };
+        return problems.error(
+            at,
+            format!("`{key}` stands here twice"),
+            "one of them must go",
+        );
     }
-    let line = usize::try_from(at.line.saturating_sub(1)).ok().and_then(|n| text.lines().nth(n)).unwrap_or_default();
+    let line = usize::try_from(at.line.saturating_sub(1))
+        .ok()
+        .and_then(|n| text.lines().nth(n))
+        .unwrap_or_default();
     let help = if unquoted(line, "{{") {
         "put the whole text in quotes: an unquoted {{ begins a map in YAML"
     } else if unquoted(line, "*") || said.contains("alias") {
@@ -159,7 +205,9 @@ fn report(text: &str, error: &serde_saphyr::Error, problems: &mut Collector<'_>)
 
 /// Whether a value on this line begins with `mark` and no quote.
 fn unquoted(line: &str, mark: &str) -> bool {
-    [": ", "- ", "[", ", "].iter().any(|before| line.contains(&format!("{before}{mark}")))
+    [": ", "- ", "[", ", "]
+        .iter()
+        .any(|before| line.contains(&format!("{before}{mark}")))
 }
 
 /// What serde hears from saphyr, before the source text is put back.
@@ -248,17 +296,36 @@ fn place(spanned: Spanned<Parsed>, text: &str) -> Node {
     };
     let span = span().unwrap_or_default();
     let source = || text.get(span.clone()).filter(|source| !source.is_empty());
-    let width = source().and_then(|s| s.lines().next()).map_or(1, |s| s.trim_end().chars().count());
+    let width = source()
+        .and_then(|s| s.lines().next())
+        .map_or(1, |s| s.trim_end().chars().count());
     let tree = match spanned.value {
         Parsed::Null => Tree::Null,
         Parsed::Plain(kind, value) => {
-            let text = if kind == Plain::Text { value } else { source().map_or(value, |s| s.trim().to_owned()) };
+            let text = if kind == Plain::Text {
+                value
+            } else {
+                source().map_or(value, |s| s.trim().to_owned())
+            };
             Tree::Scalar(Scalar { text, kind })
         }
-        Parsed::List(items) => Tree::List(items.into_iter().map(|item| place(item, text)).collect()),
-        Parsed::Map(entries) => {
-            Tree::Map(entries.into_iter().map(|(key, value)| (place(key, text), place(value, text))).collect())
+        Parsed::List(items) => {
+            Tree::List(items.into_iter().map(|item| place(item, text)).collect())
         }
+        Parsed::Map(entries) => Tree::Map(
+            entries
+                .into_iter()
+                .map(|(key, value)| (place(key, text), place(value, text)))
+                .collect(),
+        ),
     };
-    Node { at: At { line: location.line(), column: location.column(), width }, span, tree }
+    Node {
+        at: At {
+            line: location.line(),
+            column: location.column(),
+            width,
+        },
+        span,
+        tree,
+    }
 }

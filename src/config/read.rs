@@ -1,4 +1,5 @@
-//! Typed readers over the raw tree: each gives the value, or reports what is wrong with it and gives `None`.
+//! Typed readers over the raw tree: each gives the value, or reports what is wrong with it and
+//! gives `None`.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -12,7 +13,8 @@ use crate::rules::Allowance;
 /// Headers whose values nobody keeps secret.
 pub(super) const PUBLIC_HEADERS: &[&str] = &["accept", "content-type", "user-agent"];
 
-/// What reading needs: where problems go, the environment, and the folder relative paths start from.
+/// What reading needs: where problems go, the environment, and the folder relative paths start
+/// from.
 pub(super) struct Reader<'a> {
     pub(super) problems: Collector<'a>,
     pub(super) env: &'a dyn Fn(&str) -> Option<String>,
@@ -39,18 +41,29 @@ pub(super) struct Section<'n> {
 impl<'n> Section<'n> {
     /// The value of a key.
     pub(super) fn get(&self, key: &str) -> Option<&'n Node> {
-        self.entries.iter().find(|(name, ..)| *name == key).map(|(.., node)| *node)
+        self.entries
+            .iter()
+            .find(|(name, ..)| *name == key)
+            .map(|(.., node)| *node)
     }
 
     /// Where a key stands, else the section.
     pub(super) fn key_at(&self, key: &str) -> At {
-        self.entries.iter().find(|(name, ..)| *name == key).map_or(self.at, |(_, at, _)| *at)
+        self.entries
+            .iter()
+            .find(|(name, ..)| *name == key)
+            .map_or(self.at, |(_, at, _)| *at)
     }
 }
 
 impl Reader<'_> {
     /// A map of these keys, `place` being what it is for people. Unknown keys are problems.
-    pub(super) fn section<'n>(&mut self, node: &'n Node, keys: &[Key], place: &str) -> Option<Section<'n>> {
+    pub(super) fn section<'n>(
+        &mut self,
+        node: &'n Node,
+        keys: &[Key],
+        place: &str,
+    ) -> Option<Section<'n>> {
         let mut entries = self.entries(node, place)?;
         let known: Vec<&str> = keys.iter().map(|key| key.name).collect();
         entries.retain(|(name, at, _)| {
@@ -62,25 +75,48 @@ impl Reader<'_> {
                     "",
                 );
             } else if !fine {
-                self.problems.error(*at, format!("{place} has no key `{name}`"), did_you_mean(name, &known, "known"));
+                self.problems.error(
+                    *at,
+                    format!("{place} has no key `{name}`"),
+                    did_you_mean(name, &known, "known"),
+                );
             }
             fine
         });
-        Some(Section { at: node.at, entries })
+        Some(Section {
+            at: node.at,
+            entries,
+        })
     }
 
     /// A map of any keys.
-    pub(super) fn entries<'n>(&mut self, node: &'n Node, place: &str) -> Option<Vec<(&'n str, At, &'n Node)>> {
+    pub(super) fn entries<'n>(
+        &mut self,
+        node: &'n Node,
+        place: &str,
+    ) -> Option<Vec<(&'n str, At, &'n Node)>> {
         let Tree::Map(entries) = &node.tree else {
-            let help = if matches!(node.tree, Tree::Null) { "give it a map, or leave it out" } else { "" };
-            self.problems.error(node.at, format!("{place} must be a map, not {}", node.describe()), help);
+            let help = if matches!(node.tree, Tree::Null) {
+                "give it a map, or leave it out"
+            } else {
+                ""
+            };
+            self.problems.error(
+                node.at,
+                format!("{place} must be a map, not {}", node.describe()),
+                help,
+            );
             return None;
         };
         let mut named = Vec::with_capacity(entries.len());
         for (key, value) in entries {
             match key.scalar() {
                 Some(name) => named.push((name.text.as_str(), key.at, value)),
-                None => self.problems.error(key.at, format!("a key of {place} must be a word"), braces(key)),
+                None => self.problems.error(
+                    key.at,
+                    format!("a key of {place} must be a word"),
+                    braces(key),
+                ),
             }
         }
         Some(named)
@@ -96,11 +132,19 @@ impl Reader<'_> {
         match &node.tree {
             Tree::Map(entries) => {
                 if entries.iter().any(|(key, _)| key.scalar().is_none()) {
-                    self.problems.error(node.at, format!("a key of {place} must be a word"), braces(node));
+                    self.problems.error(
+                        node.at,
+                        format!("a key of {place} must be a word"),
+                        braces(node),
+                    );
                 }
-                entries.iter().for_each(|(_, value)| self.keys_are_words(value, place));
+                entries
+                    .iter()
+                    .for_each(|(_, value)| self.keys_are_words(value, place));
             }
-            Tree::List(items) => items.iter().for_each(|item| self.keys_are_words(item, place)),
+            Tree::List(items) => items
+                .iter()
+                .for_each(|item| self.keys_are_words(item, place)),
             Tree::Null | Tree::Scalar(_) => {}
         }
     }
@@ -110,7 +154,11 @@ impl Reader<'_> {
         if let Tree::List(items) = &node.tree {
             return items;
         }
-        self.problems.error(node.at, format!("`{place}` must be a list, not {}", node.describe()), "");
+        self.problems.error(
+            node.at,
+            format!("`{place}` must be a list, not {}", node.describe()),
+            "",
+        );
         &[]
     }
 
@@ -136,13 +184,18 @@ impl Reader<'_> {
         let text = node.scalar().map(|scalar| scalar.text.as_str());
         match text {
             None if matches!(node.tree, Tree::Null) => {
-                self.problems.error(node.at, format!("`{key}` has no value"), "")
+                self.problems
+                    .error(node.at, format!("`{key}` has no value"), "")
             }
-            Some("") => self.problems.error(node.at, format!("`{key}` is empty"), ""),
+            Some("") => self
+                .problems
+                .error(node.at, format!("`{key}` is empty"), ""),
             Some(_) => {}
-            None => {
-                self.problems.error(node.at, format!("`{key}` must be a text, not {}", node.describe()), braces(node))
-            }
+            None => self.problems.error(
+                node.at,
+                format!("`{key}` must be a text, not {}", node.describe()),
+                braces(node),
+            ),
         }
         text.filter(|text| !text.is_empty())
     }
@@ -153,7 +206,11 @@ impl Reader<'_> {
             "true" | "yes" | "on" => Some(true),
             "false" | "no" | "off" => Some(false),
             other => {
-                self.problems.error(node.at, format!("`{key}` must be true or false, not \"{other}\""), "");
+                self.problems.error(
+                    node.at,
+                    format!("`{key}` must be true or false, not \"{other}\""),
+                    "",
+                );
                 None
             }
         }
@@ -166,7 +223,8 @@ impl Reader<'_> {
             Ok(duration) => Some(duration),
             Err(wrong) => {
                 let (what, help) = wrong.split_once(": ").unwrap_or((&wrong, ""));
-                self.problems.error(node.at, format!("`{key}`: {what}"), help);
+                self.problems
+                    .error(node.at, format!("`{key}`: {what}"), help);
                 None
             }
         }
@@ -176,14 +234,18 @@ impl Reader<'_> {
     pub(super) fn positive(&mut self, node: &Node, key: &str) -> Option<Duration> {
         let duration = self.duration(node, key)?;
         if duration.is_zero() {
-            self.problems.error(node.at, format!("`{key}` must be longer than 0s"), "");
+            self.problems
+                .error(node.at, format!("`{key}` must be longer than 0s"), "");
         }
         (!duration.is_zero()).then_some(duration)
     }
 
     /// A duration, or `never`, which is `Some(None)`.
     pub(super) fn duration_or_never(&mut self, node: &Node, key: &str) -> Option<Option<Duration>> {
-        if node.scalar().is_some_and(|s| s.text.eq_ignore_ascii_case("never")) {
+        if node
+            .scalar()
+            .is_some_and(|s| s.text.eq_ignore_ascii_case("never"))
+        {
             return Some(None);
         }
         self.positive(node, key).map(Some)
@@ -194,7 +256,11 @@ impl Reader<'_> {
         let text = self.text(node, key)?;
         let count = text.parse::<u32>().ok().filter(|n| *n >= 1);
         if count.is_none() {
-            self.problems.error(node.at, format!("`{key}` must be a whole number, at least 1, not \"{text}\""), "");
+            self.problems.error(
+                node.at,
+                format!("`{key}` must be a whole number, at least 1, not \"{text}\""),
+                "",
+            );
         }
         count
     }
@@ -205,18 +271,28 @@ impl Reader<'_> {
         let size = parse_size(text);
         if size.is_none() {
             let help = "write a whole number and a unit, as in 64KiB, 1MiB, 2GiB";
-            self.problems.error(node.at, format!("`{key}`: \"{text}\" is not a size"), help);
+            self.problems
+                .error(node.at, format!("`{key}`: \"{text}\" is not a size"), help);
         }
         size
     }
 
     /// One of these words.
-    pub(super) fn word(&mut self, node: &Node, key: &str, words: &[&'static str]) -> Option<&'static str> {
+    pub(super) fn word(
+        &mut self,
+        node: &Node,
+        key: &str,
+        words: &[&'static str],
+    ) -> Option<&'static str> {
         let text = self.text(node, key)?;
-        let found = words.iter().find(|word| word.eq_ignore_ascii_case(text)).copied();
+        let found = words
+            .iter()
+            .find(|word| word.eq_ignore_ascii_case(text))
+            .copied();
         if found.is_none() {
             let what = format!("`{key}` cannot be \"{text}\"");
-            self.problems.error(node.at, what, did_you_mean(text, words, "known"));
+            self.problems
+                .error(node.at, what, did_you_mean(text, words, "known"));
         }
         found
     }
@@ -227,9 +303,14 @@ impl Reader<'_> {
         if field.is_none() {
             let known: Vec<&str> = Field::NAMED.iter().map(|(name, _)| *name).collect();
             let near = did_you_mean(word, &known, "");
-            let near = if near.is_empty() { format!("known: {}", known.join(", ")) } else { near };
+            let near = if near.is_empty() {
+                format!("known: {}", known.join(", "))
+            } else {
+                near
+            };
             let help = format!("{near} (anything else Mist sends is event.<path>)");
-            self.problems.error(at, format!("events have no field `{word}`"), help);
+            self.problems
+                .error(at, format!("events have no field `{word}`"), help);
         }
         field
     }
@@ -238,7 +319,10 @@ impl Reader<'_> {
     pub(super) fn fields(&mut self, node: &Node, key: &str) -> Option<Vec<Field>> {
         let mut fields = Vec::new();
         for item in self.one_or_many(node, key) {
-            if let Some(field) = self.text(item, key).and_then(|word| self.field(item.at, word)) {
+            if let Some(field) = self
+                .text(item, key)
+                .and_then(|word| self.field(item.at, word))
+            {
                 fields.push(field);
             }
         }
@@ -248,14 +332,19 @@ impl Reader<'_> {
     /// One or many texts, each with its place.
     pub(super) fn texts<'n>(&mut self, node: &'n Node, key: &str) -> Vec<(&'n str, At)> {
         let items = self.one_or_many(node, key);
-        items.iter().filter_map(|item| Some((self.text(item, key)?, item.at))).collect()
+        items
+            .iter()
+            .filter_map(|item| Some((self.text(item, key)?, item.at)))
+            .collect()
     }
 
     /// `env:NAME`, `file:PATH`, or the secret itself.
     pub(super) fn secret(&mut self, node: &Node, key: &str) -> Option<Secret> {
         let text = self.text(node, key)?;
         if let Some(name) = text.strip_prefix("env:") {
-            let value = (self.env)(name).map(|v| v.trim().to_owned()).filter(|v| !v.is_empty());
+            let value = (self.env)(name)
+                .map(|v| v.trim().to_owned())
+                .filter(|v| !v.is_empty());
             if value.is_none() && self.offline {
                 return Some(Secret::new(MISSING));
             }
@@ -275,42 +364,68 @@ impl Reader<'_> {
                 Ok(value) if !value.trim().is_empty() => {
                     if let Some(mode) = super::mode(&path).filter(|mode| mode & 0o004 != 0) {
                         let path = path.display();
-                        let what = format!("`{key}`: everyone on this machine may read {path} (mode {mode:04o})");
-                        self.problems.warn(node.at, what, format!("chmod o= {path}"));
+                        let what = format!(
+                            "`{key}`: everyone on this machine may read {path} (mode {mode:04o})"
+                        );
+                        self.problems
+                            .warn(node.at, what, format!("chmod o= {path}"));
                     }
                     Some(Secret::new(value.trim()))
                 }
                 Ok(_) => {
-                    self.problems.error(node.at, format!("`{key}`: {} is empty", path.display()), "");
+                    self.problems.error(
+                        node.at,
+                        format!("`{key}`: {} is empty", path.display()),
+                        "",
+                    );
                     None
                 }
                 Err(_) if self.offline => Some(Secret::new(MISSING)),
                 Err(error) => {
-                    self.problems.error(node.at, format!("`{key}`: cannot read {}: {error}", path.display()), "");
+                    self.problems.error(
+                        node.at,
+                        format!("`{key}`: cannot read {}: {error}", path.display()),
+                        "",
+                    );
                     None
                 }
             };
         }
         self.problems.hide(node);
-        if key.is_ascii() && PUBLIC_HEADERS.iter().any(|name| name.eq_ignore_ascii_case(key)) {
+        if key.is_ascii()
+            && PUBLIC_HEADERS
+                .iter()
+                .any(|name| name.eq_ignore_ascii_case(key))
+        {
             return Some(Secret::new(text));
         }
         self.literal_secrets = true;
         let help = "better: env:NAME or file:PATH";
-        self.problems.warn(node.at, format!("`{key}` is written here in plain text"), help);
+        self.problems.warn(
+            node.at,
+            format!("`{key}` is written here in plain text"),
+            help,
+        );
         Some(Secret::new(text))
     }
 
     /// A path as written, from the folder of rules.yaml.
     pub(super) fn path(&self, text: &str) -> PathBuf {
-        self.dir.join(text.strip_prefix("./").map_or_else(|| Path::new(text), Path::new))
+        self.dir.join(
+            text.strip_prefix("./")
+                .map_or_else(|| Path::new(text), Path::new),
+        )
     }
 }
 
 /// What to say where a map stands in a text's place.
 fn braces(node: &Node) -> &'static str {
     match &node.tree {
-        Tree::Map(entries) if entries.iter().all(|(key, _)| matches!(key.tree, Tree::Map(_))) => {
+        Tree::Map(entries)
+            if entries
+                .iter()
+                .all(|(key, _)| matches!(key.tree, Tree::Map(_))) =>
+        {
             "put the whole text in quotes: an unquoted {{ begins a map in YAML"
         }
         _ => "",
@@ -319,7 +434,12 @@ fn braces(node: &Node) -> &'static str {
 
 fn parse_size(text: &str) -> Option<u64> {
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic() || c == ' ');
-    let unit: u64 = match text.get(digits.len()..)?.trim().to_ascii_lowercase().as_str() {
+    let unit: u64 = match text
+        .get(digits.len()..)?
+        .trim()
+        .to_ascii_lowercase()
+        .as_str()
+    {
         "" | "b" => 1,
         "k" | "kib" => 1 << 10,
         "m" | "mib" => 1 << 20,
@@ -329,7 +449,11 @@ fn parse_size(text: &str) -> Option<u64> {
         "gb" => 1_000_000_000,
         _ => return None,
     };
-    digits.parse::<u64>().ok()?.checked_mul(unit).filter(|n| *n > 0)
+    digits
+        .parse::<u64>()
+        .ok()?
+        .checked_mul(unit)
+        .filter(|n| *n > 0)
 }
 
 #[cfg(test)]
@@ -338,9 +462,13 @@ mod tests {
 
     #[test]
     fn sizes_have_binary_and_decimal_units() {
-        for (text, size) in
-            [("1MiB", 1 << 20), ("64KiB", 65_536), ("512 MiB", 512 << 20), ("1000", 1_000), ("2kb", 2_000)]
-        {
+        for (text, size) in [
+            ("1MiB", 1 << 20),
+            ("64KiB", 65_536),
+            ("512 MiB", 512 << 20),
+            ("1000", 1_000),
+            ("2kb", 2_000),
+        ] {
             assert_eq!(parse_size(text), Some(size), "{text}");
         }
         for text in ["", "MiB", "0", "1.5MiB", "-1", "3w", "99999999999GiB"] {

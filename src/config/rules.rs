@@ -11,7 +11,9 @@ use super::problem::did_you_mean;
 use super::raw::{At, Node, Tree};
 use super::read::{Reader, Section};
 use crate::model::{Name, Severity};
-use crate::rules::{DuringMute, Flapping, Matcher, Policy, Resolve, Rule, Threshold, TimeInterval, When};
+use crate::rules::{
+    DuringMute, Flapping, Matcher, Policy, Resolve, Rule, Threshold, TimeInterval, When,
+};
 
 /// What rules may name, and what they did name.
 pub(super) struct Known<'a> {
@@ -26,27 +28,46 @@ pub(super) struct Known<'a> {
 }
 
 /// The rules that can be used.
-pub(super) fn resolve(reader: &mut Reader<'_>, file: &Section<'_>, known: &mut Known<'_>) -> Vec<Rule> {
+pub(super) fn resolve(
+    reader: &mut Reader<'_>,
+    file: &Section<'_>,
+    known: &mut Known<'_>,
+) -> Vec<Rule> {
     let mut defaults = Policy::default();
-    if let Some(section) = file.get("defaults").and_then(|node| reader.section(node, keys::DEFAULTS, "defaults")) {
+    if let Some(section) = file
+        .get("defaults")
+        .and_then(|node| reader.section(node, keys::DEFAULTS, "defaults"))
+    {
         policy(reader, &section, "`defaults`", &mut defaults, known);
     }
     let Some(node) = file.get("rules") else {
-        reader.problems.error(file.at, "there are no `rules`", "see the first rule in the README");
+        reader.problems.error(
+            file.at,
+            "there are no `rules`",
+            "see the first rule in the README",
+        );
         return Vec::new();
     };
     let items = reader.list(node, "rules");
     if items.is_empty() && matches!(node.tree, Tree::List(_)) {
-        reader.problems.error(node.at, "there are no `rules`", "see the first rule in the README");
+        reader.problems.error(
+            node.at,
+            "there are no `rules`",
+            "see the first rule in the README",
+        );
     }
     let mut seen: HashMap<Arc<str>, u64> = HashMap::new();
     let mut rules = Vec::new();
     for item in items {
-        let Some(rule) = rule(reader, item, &defaults, known) else { continue };
+        let Some(rule) = rule(reader, item, &defaults, known) else {
+            continue;
+        };
         if let Some(first) = seen.insert(Arc::clone(&rule.name), rule.line) {
             let at = name_at(item);
             let help = format!("the first is on line {first}; a rule's name is its identity");
-            reader.problems.error(at, format!("two rules are called \"{}\"", rule.name), help);
+            reader
+                .problems
+                .error(at, format!("two rules are called \"{}\"", rule.name), help);
             seen.insert(Arc::clone(&rule.name), first);
         } else {
             rules.push(rule);
@@ -65,12 +86,21 @@ fn name_at(item: &Node) -> At {
     }
 }
 
-fn rule(reader: &mut Reader<'_>, node: &Node, defaults: &Policy, known: &mut Known<'_>) -> Option<Rule> {
+fn rule(
+    reader: &mut Reader<'_>,
+    node: &Node,
+    defaults: &Policy,
+    known: &mut Known<'_>,
+) -> Option<Rule> {
     let section = reader.section(node, keys::RULE, "a rule")?;
     let name: Option<Arc<str>> = match section.get("name") {
         Some(node) => reader.text(node, "name").map(Arc::from),
         None => {
-            reader.problems.error(section.at, "a rule has no `name`", "its name is how messages and history know it");
+            reader.problems.error(
+                section.at,
+                "a rule has no `name`",
+                "its name is how messages and history know it",
+            );
             None
         }
     };
@@ -79,14 +109,22 @@ fn rule(reader: &mut Reader<'_>, node: &Node, defaults: &Policy, known: &mut Kno
         Some(node) => matcher(reader, node, "match"),
         None => {
             let help = "write match: {} if it really means every event";
-            reader.problems.error(section.at, format!("{called} has no `match`"), help);
+            reader
+                .problems
+                .error(section.at, format!("{called} has no `match`"), help);
             None
         }
     };
     let by = section.get("by").and_then(|node| reader.fields(node, "by"));
     let resolve = match section.get("resolve") {
         None => Resolve::Implied,
-        Some(node) if node.scalar().is_some_and(|s| s.text.eq_ignore_ascii_case("never")) => Resolve::Never,
+        Some(node)
+            if node
+                .scalar()
+                .is_some_and(|s| s.text.eq_ignore_ascii_case("never")) =>
+        {
+            Resolve::Never
+        }
         Some(node) if node.scalar().is_some() => {
             reader.problems.error(
                 node.at,
@@ -95,15 +133,21 @@ fn rule(reader: &mut Reader<'_>, node: &Node, defaults: &Policy, known: &mut Kno
             );
             Resolve::Implied
         }
-        Some(node) => super::matching::matcher(reader, node, "resolve").map_or(Resolve::Implied, Resolve::When),
+        Some(node) => super::matching::matcher(reader, node, "resolve")
+            .map_or(Resolve::Implied, Resolve::When),
     };
-    let threshold = section.get("threshold").and_then(|node| threshold(reader, node));
+    let threshold = section
+        .get("threshold")
+        .and_then(|node| threshold(reader, node));
     let mut own = defaults.clone();
     policy(reader, &section, &called, &mut own, known);
-    let own_duration = |key: &str, reader: &mut Reader<'_>| section.get(key).and_then(|n| reader.duration(n, key));
+    let own_duration =
+        |key: &str, reader: &mut Reader<'_>| section.get(key).and_then(|n| reader.duration(n, key));
     own.r#for = own_duration("for", reader).unwrap_or(Duration::ZERO);
     own.keep_firing_for = own_duration("keep_firing_for", reader).unwrap_or(Duration::ZERO);
-    let when = section.get("when").and_then(|node| when(reader, node, &called));
+    let when = section
+        .get("when")
+        .and_then(|node| when(reader, node, &called));
     let absent = section.get("absent").and_then(|node| absent(reader, node));
     let matcher = matcher?;
     if section.get("absent").is_some() {
@@ -113,9 +157,17 @@ fn rule(reader: &mut Reader<'_>, node: &Node, defaults: &Policy, known: &mut Kno
         without_an_end(reader, &section, &called, &matcher, &resolve, &mut own);
     }
     if let Some(why) = impossible(&matcher) {
-        reader.problems.error(section.key_at("match"), format!("{called} can never match: {why}"), "");
+        reader.problems.error(
+            section.key_at("match"),
+            format!("{called} can never match: {why}"),
+            "",
+        );
     } else if let Some(why) = improbable(&matcher) {
-        reader.problems.warn(section.key_at("match"), format!("{called} will hardly ever match: {why}"), "");
+        reader.problems.warn(
+            section.key_at("match"),
+            format!("{called} will hardly ever match: {why}"),
+            "",
+        );
     }
     Some(Rule {
         name: name?,
@@ -130,7 +182,8 @@ fn rule(reader: &mut Reader<'_>, node: &Node, defaults: &Policy, known: &mut Kno
     })
 }
 
-/// What needs an end, on what has none: a problem where the rule says so itself, nothing where `defaults` do.
+/// What needs an end, on what has none: a problem where the rule says so itself, nothing where
+/// `defaults` do.
 fn without_an_end(
     reader: &mut Reader<'_>,
     section: &Section<'_>,
@@ -144,19 +197,34 @@ fn without_an_end(
         Resolve::Never => Some("it never resolves".to_owned()),
         Resolve::Implied => None,
     };
-    let Some(why) = endless(matcher).or(why) else { return };
+    let Some(why) = endless(matcher).or(why) else {
+        return;
+    };
     let help = match resolve {
         Resolve::Never => "leave it out, or say what ends it with `resolve`",
-        Resolve::Implied | Resolve::When(_) => "say what ends it with `resolve`, or use `threshold`",
+        Resolve::Implied | Resolve::When(_) => {
+            "say what ends it with `resolve`, or use `threshold`"
+        }
     };
-    for (key, given) in [("for", !own.r#for.is_zero()), ("keep_firing_for", !own.keep_firing_for.is_zero())] {
+    for (key, given) in [
+        ("for", !own.r#for.is_zero()),
+        ("keep_firing_for", !own.keep_firing_for.is_zero()),
+    ] {
         if given {
-            reader.problems.error(section.key_at(key), format!("{called} has `{key}`, but {why}"), help);
+            reader.problems.error(
+                section.key_at(key),
+                format!("{called} has `{key}`, but {why}"),
+                help,
+            );
         }
     }
     if section.get("flapping").is_some() && own.flapping.is_some() {
         let help = "say what ends it with `resolve`, or leave `flapping` out";
-        reader.problems.error(section.key_at("flapping"), format!("{called} has `flapping`, but {why}"), help);
+        reader.problems.error(
+            section.key_at("flapping"),
+            format!("{called} has `flapping`, but {why}"),
+            help,
+        );
     }
     own.flapping = None;
 }
@@ -168,16 +236,32 @@ fn when(reader: &mut Reader<'_>, node: &Node, called: &str) -> Option<When> {
         Ok(when) => return Some(when),
         Err(problem) => problem,
     };
-    let help = problem.unknown.as_ref().map(|(word, known)| did_you_mean(word, known, "known")).unwrap_or_default();
+    let help = problem
+        .unknown
+        .as_ref()
+        .map(|(word, known)| did_you_mean(word, known, "known"))
+        .unwrap_or_default();
     // Quotes stand before it; where it has several lines or escapes, only the whole can be shown.
     let length = text.chars().count();
-    let quote = node.at.width.checked_sub(length).filter(|more| matches!(more, 0 | 2) && !text.contains('\n'));
+    let quote = node
+        .at
+        .width
+        .checked_sub(length)
+        .filter(|more| matches!(more, 0 | 2) && !text.contains('\n'));
     let at = problem.range.zip(quote).and_then(|(range, quote)| {
         let before = text.get(..range.start)?.chars().count() + quote / 2;
         let width = text.get(range)?.chars().count().max(1);
-        Some(At { column: node.at.column + before as u64, width, ..node.at })
+        Some(At {
+            column: node.at.column + before as u64,
+            width,
+            ..node.at
+        })
     });
-    reader.problems.error(at.unwrap_or(node.at), format!("`when` of {called}: {}", problem.message), help);
+    reader.problems.error(
+        at.unwrap_or(node.at),
+        format!("`when` of {called}: {}", problem.message),
+        help,
+    );
     None
 }
 
@@ -186,7 +270,11 @@ fn absent(reader: &mut Reader<'_>, node: &Node) -> Option<Duration> {
     match section.get("window") {
         Some(node) => reader.positive(node, "window"),
         None => {
-            reader.problems.error(section.at, "`absent` has no `window`", "as in absent: {window: 1h}");
+            reader.problems.error(
+                section.at,
+                "`absent` has no `window`",
+                "as in absent: {window: 1h}",
+            );
             None
         }
     }
@@ -194,21 +282,41 @@ fn absent(reader: &mut Reader<'_>, node: &Node) -> Option<Duration> {
 
 /// Keys that are about something that happens, beside `absent`, which is about nothing happening.
 fn absence_has_no(reader: &mut Reader<'_>, section: &Section<'_>, called: &str) {
-    for key in ["for", "keep_firing_for", "resolve", "threshold", "cooldown", "flapping"] {
+    for key in [
+        "for",
+        "keep_firing_for",
+        "resolve",
+        "threshold",
+        "cooldown",
+        "flapping",
+    ] {
         if section.get(key).is_some() {
             let help = match key {
                 "for" => "`window` is how long nothing must come",
                 "resolve" => "it is over when one comes",
                 _ => "make two rules of it",
             };
-            reader.problems.error(section.key_at(key), format!("{called} has `{key}` beside `absent`"), help);
+            reader.problems.error(
+                section.key_at(key),
+                format!("{called} has `{key}` beside `absent`"),
+                help,
+            );
         }
     }
 }
 
 /// The keys that `defaults` and rules share.
-fn policy(reader: &mut Reader<'_>, section: &Section<'_>, called: &str, policy: &mut Policy, known: &mut Known<'_>) {
-    if let Some(word) = section.get("severity").and_then(|n| reader.word(n, "severity", keys::SEVERITIES)) {
+fn policy(
+    reader: &mut Reader<'_>,
+    section: &Section<'_>,
+    called: &str,
+    policy: &mut Policy,
+    known: &mut Known<'_>,
+) {
+    if let Some(word) = section
+        .get("severity")
+        .and_then(|n| reader.word(n, "severity", keys::SEVERITIES))
+    {
         policy.severity = Severity::parse(word);
     }
     if let Some(node) = section.get("group_by") {
@@ -218,19 +326,34 @@ fn policy(reader: &mut Reader<'_>, section: &Section<'_>, called: &str, policy: 
             policy.group_by = fields;
         }
     }
-    if let Some(wait) = section.get("group_wait").and_then(|n| reader.duration(n, "group_wait")) {
+    if let Some(wait) = section
+        .get("group_wait")
+        .and_then(|n| reader.duration(n, "group_wait"))
+    {
         policy.group_wait = wait;
     }
-    if let Some(interval) = section.get("group_interval").and_then(|n| reader.duration(n, "group_interval")) {
+    if let Some(interval) = section
+        .get("group_interval")
+        .and_then(|n| reader.duration(n, "group_interval"))
+    {
         policy.group_interval = interval;
     }
-    if let Some(cooldown) = section.get("cooldown").and_then(|n| reader.duration(n, "cooldown")) {
+    if let Some(cooldown) = section
+        .get("cooldown")
+        .and_then(|n| reader.duration(n, "cooldown"))
+    {
         policy.cooldown = cooldown;
     }
-    if let Some(repeat) = section.get("repeat_interval").and_then(|n| reader.duration_or_never(n, "repeat_interval")) {
+    if let Some(repeat) = section
+        .get("repeat_interval")
+        .and_then(|n| reader.duration_or_never(n, "repeat_interval"))
+    {
         policy.repeat_interval = repeat;
     }
-    if let Some(stale) = section.get("stale_after").and_then(|n| reader.duration_or_never(n, "stale_after")) {
+    if let Some(stale) = section
+        .get("stale_after")
+        .and_then(|n| reader.duration_or_never(n, "stale_after"))
+    {
         policy.stale_after = stale;
     }
     if let Some(node) = section.get("flapping")
@@ -261,17 +384,31 @@ fn flapping(reader: &mut Reader<'_>, node: &Node, from: Flapping) -> Option<Opti
             return Some(Some(from));
         }
         let help = "write {changes: 4, window: 30m, stable: 10m}, or off";
-        reader.problems.error(node.at, format!("`flapping` cannot be \"{}\"", word.text), help);
+        reader.problems.error(
+            node.at,
+            format!("`flapping` cannot be \"{}\"", word.text),
+            help,
+        );
         return None;
     }
     let section = reader.section(node, keys::FLAPPING, "flapping")?;
-    let changes = section.get("changes").and_then(|n| reader.count(n, "changes"));
+    let changes = section
+        .get("changes")
+        .and_then(|n| reader.count(n, "changes"));
     if changes == Some(1) {
         let help = "one change is none: it goes down and comes back; at least 2";
-        reader.problems.error(section.key_at("changes"), "`changes` of 1 would call everything flapping", help);
+        reader.problems.error(
+            section.key_at("changes"),
+            "`changes` of 1 would call everything flapping",
+            help,
+        );
     }
-    let window = section.get("window").and_then(|n| reader.positive(n, "window"));
-    let stable = section.get("stable").and_then(|n| reader.positive(n, "stable"));
+    let window = section
+        .get("window")
+        .and_then(|n| reader.positive(n, "window"));
+    let stable = section
+        .get("stable")
+        .and_then(|n| reader.positive(n, "stable"));
     Some(Some(Flapping {
         changes: changes.unwrap_or(from.changes),
         window: window.unwrap_or(from.window),
@@ -279,10 +416,18 @@ fn flapping(reader: &mut Reader<'_>, node: &Node, from: Flapping) -> Option<Opti
     }))
 }
 
-fn mutes(reader: &mut Reader<'_>, section: &Section<'_>, called: &str, policy: &mut Policy, known: &mut Known<'_>) {
+fn mutes(
+    reader: &mut Reader<'_>,
+    section: &Section<'_>,
+    called: &str,
+    policy: &mut Policy,
+    known: &mut Known<'_>,
+) {
     let mut named = |key: &str, reader: &mut Reader<'_>| {
         let items = reader.one_or_many(section.get(key)?, key);
-        let found = items.iter().filter_map(|item| named_interval(reader, item, key, called, known.intervals));
+        let found = items
+            .iter()
+            .filter_map(|item| named_interval(reader, item, key, called, known.intervals));
         let names: Vec<Name> = found.map(|(name, _)| name).collect();
         known.used.extend(names.iter().cloned());
         Some(names)
@@ -293,36 +438,59 @@ fn mutes(reader: &mut Reader<'_>, section: &Section<'_>, called: &str, policy: &
     if let Some(names) = named("active_time_intervals", reader) {
         policy.active_time_intervals = names;
     }
-    match section.get("during_mute").and_then(|n| reader.word(n, "during_mute", keys::MUTED)) {
+    match section
+        .get("during_mute")
+        .and_then(|n| reader.word(n, "during_mute", keys::MUTED))
+    {
         Some("hold") => policy.during_mute = DuringMute::Hold,
         Some("drop") => policy.during_mute = DuringMute::Drop,
         Some(_) => {
             policy.during_mute = DuringMute::Digest;
             if known.digests.is_empty() {
                 let help = "add one: destinations: {morning: {digest: {at: \"08:00\"}}}";
-                let what = format!("{called} keeps for a digest what it does not tell, and there is no digest");
-                reader.problems.error(section.key_at("during_mute"), what, help);
+                let what = format!(
+                    "{called} keeps for a digest what it does not tell, and there is no digest"
+                );
+                reader
+                    .problems
+                    .error(section.key_at("during_mute"), what, help);
             }
         }
         None => {}
     }
 }
 
-fn notify(reader: &mut Reader<'_>, node: &Node, called: &str, known: &Known<'_>) -> Option<Vec<Name>> {
+fn notify(
+    reader: &mut Reader<'_>,
+    node: &Node,
+    called: &str,
+    known: &Known<'_>,
+) -> Option<Vec<Name>> {
     let names = reader.texts(node, "notify");
     if names.iter().any(|(name, _)| *name == "all") {
         return None;
     }
     if names.is_empty() && matches!(node.tree, Tree::List(_)) {
-        reader.problems.warn(node.at, format!("{called} tells nobody"), "its alerts are only recorded");
+        reader.problems.warn(
+            node.at,
+            format!("{called} tells nobody"),
+            "its alerts are only recorded",
+        );
     }
-    let known: Vec<&str> =
-        known.destinations.iter().map(|(name, _)| name).chain(known.digests).map(Name::as_str).collect();
+    let known: Vec<&str> = known
+        .destinations
+        .iter()
+        .map(|(name, _)| name)
+        .chain(known.digests)
+        .map(Name::as_str)
+        .collect();
     let mut found: Vec<Name> = Vec::new();
     for (name, at) in names {
         if !known.contains(&name) {
             let what = format!("{called} sends to \"{name}\", which is not a destination");
-            reader.problems.error(at, what, did_you_mean(name, &known, "defined"));
+            reader
+                .problems
+                .error(at, what, did_you_mean(name, &known, "defined"));
         } else if !found.iter().any(|n| n.as_str() == name) {
             found.push(Name::new(name));
         }
@@ -334,14 +502,24 @@ fn threshold(reader: &mut Reader<'_>, node: &Node) -> Option<Threshold> {
     let section = reader.section(node, keys::THRESHOLD, "threshold")?;
     for key in ["count", "window"] {
         if section.get(key).is_none() {
-            reader.problems.error(section.at, format!("`threshold` has no `{key}`"), "as in {count: 5, window: 10m}");
+            reader.problems.error(
+                section.at,
+                format!("`threshold` has no `{key}`"),
+                "as in {count: 5, window: 10m}",
+            );
         }
     }
     let count = section.get("count").and_then(|n| reader.count(n, "count"));
-    let window = section.get("window").and_then(|n| reader.positive(n, "window"));
+    let window = section
+        .get("window")
+        .and_then(|n| reader.positive(n, "window"));
     let distinct = section.get("distinct").map(|node| {
         let word = reader.text(node, "distinct")?;
         reader.field(node.at, word)
     });
-    Some(Threshold { count: count?, window: window?, distinct: distinct.flatten() })
+    Some(Threshold {
+        count: count?,
+        window: window?,
+        distinct: distinct.flatten(),
+    })
 }

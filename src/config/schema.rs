@@ -10,8 +10,10 @@ use crate::model::Field;
 pub fn schema() -> String {
     let scalar = json!({"type": ["string", "number", "boolean"]});
     let fields: Vec<&str> = Field::NAMED.iter().map(|(name, _)| *name).collect();
-    let mut tests: Map<String, Value> =
-        fields.iter().map(|name| ((*name).to_owned(), json!({"$ref": "#/$defs/test"}))).collect();
+    let mut tests: Map<String, Value> = fields
+        .iter()
+        .map(|name| ((*name).to_owned(), json!({"$ref": "#/$defs/test"})))
+        .collect();
     let mut not = map(&[]);
     set(&mut not, "properties", Value::Object(tests.clone()));
     let raw = json!({r"^event\.": {"$ref": "#/$defs/test"}});
@@ -19,7 +21,10 @@ pub fn schema() -> String {
     tests.insert("not".to_owned(), not);
     let mut root = map(FILE);
     for (key, value) in [
-        ("$schema", json!("https://json-schema.org/draft/2020-12/schema")),
+        (
+            "$schema",
+            json!("https://json-schema.org/draft/2020-12/schema"),
+        ),
         ("title", json!("Foghorn's rules.yaml")),
         ("required", json!(["rules"])),
         (
@@ -73,8 +78,12 @@ fn shape(of: Shape) -> Value {
         Shape::Text => json!({"$ref": "#/$defs/scalar"}),
         Shape::Flag => json!({"type": "boolean"}),
         Shape::Duration => json!({"$ref": "#/$defs/duration"}),
-        Shape::DurationOrNever => json!({"anyOf": [{"$ref": "#/$defs/duration"}, {"const": "never"}]}),
-        Shape::Size => json!({"type": ["string", "integer"], "pattern": "^[0-9]+ ?([KMGkmg]i?[Bb]?|[Bb])?$"}),
+        Shape::DurationOrNever => {
+            json!({"anyOf": [{"$ref": "#/$defs/duration"}, {"const": "never"}]})
+        }
+        Shape::Size => {
+            json!({"type": ["string", "integer"], "pattern": "^[0-9]+ ?([KMGkmg]i?[Bb]?|[Bb])?$"})
+        }
         Shape::Count => json!({"type": "integer", "minimum": 1}),
         Shape::Word(words) => json!({"enum": words}),
         Shape::Field => json!({"$ref": "#/$defs/field"}),
@@ -89,10 +98,14 @@ fn shape(of: Shape) -> Value {
             set(&mut of, "type", json!(["object", "null"]));
             json!({"type": "object", "additionalProperties": of})
         }
-        Shape::Headers => json!({"type": "object", "additionalProperties": {"$ref": "#/$defs/scalar"}}),
+        Shape::Headers => {
+            json!({"type": "object", "additionalProperties": {"$ref": "#/$defs/scalar"}})
+        }
         Shape::Open => json!({"type": ["object", "null"], "additionalProperties": false}),
         Shape::Any => json!({}),
-        Shape::Either(shapes) => json!({"anyOf": shapes.iter().map(|of| shape(*of)).collect::<Vec<_>>()}),
+        Shape::Either(shapes) => {
+            json!({"anyOf": shapes.iter().map(|of| shape(*of)).collect::<Vec<_>>()})
+        }
         Shape::List(of) => json!({"type": "array", "items": shape(*of)}),
         Shape::Each(of) => json!({"type": "object", "additionalProperties": shape(*of)}),
     }

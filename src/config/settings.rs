@@ -23,8 +23,15 @@ pub fn listen_address(text: &str) -> Option<SocketAddr> {
 /// The server, and where its address stands.
 pub(super) fn server(reader: &mut Reader<'_>, file: &Section<'_>) -> (Server, At) {
     let mut server = Server::with_defaults(&reader.dir);
-    let nowhere = At { line: 1, column: 1, width: 1 };
-    let Some(section) = file.get("server").and_then(|node| reader.section(node, keys::SERVER, "server")) else {
+    let nowhere = At {
+        line: 1,
+        column: 1,
+        width: 1,
+    };
+    let Some(section) = file
+        .get("server")
+        .and_then(|node| reader.section(node, keys::SERVER, "server"))
+    else {
         return (server, nowhere);
     };
     if let Some(node) = section.get("listen")
@@ -34,17 +41,27 @@ pub(super) fn server(reader: &mut Reader<'_>, file: &Section<'_>) -> (Server, At
             Some(listen) => server.listen = listen,
             None => {
                 let help = "write an address and a port, as in 127.0.0.1:8080";
-                reader.problems.error(node.at, format!("`listen`: \"{text}\" is not an address"), help);
+                reader.problems.error(
+                    node.at,
+                    format!("`listen`: \"{text}\" is not an address"),
+                    help,
+                );
             }
         }
     }
     if let Some(node) = section.get("public_url")
         && let Some(text) = reader.text(node, "public_url")
     {
-        if reqwest::Url::parse(text).is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host()) {
+        if reqwest::Url::parse(text)
+            .is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
+        {
             server.public_url = Some(text.trim_end_matches('/').to_owned());
         } else {
-            reader.problems.error(node.at, "`public_url` is not a URL", "write it as in https://foghorn.example.net");
+            reader.problems.error(
+                node.at,
+                "`public_url` is not a URL",
+                "write it as in https://foghorn.example.net",
+            );
         }
     }
     server.access = access::read(reader, &section);
@@ -56,18 +73,49 @@ pub(super) fn server(reader: &mut Reader<'_>, file: &Section<'_>) -> (Server, At
         server.data = data;
     }
     server.templates = path("templates", reader);
-    if let Some(kept) = section.get("retention").and_then(|n| reader.section(n, keys::RETENTION, "retention")) {
-        set(&mut server.retention.age, kept.get("age").and_then(|n| reader.positive(n, "age")));
-        set(&mut server.retention.size, kept.get("size").and_then(|n| reader.size(n, "size")));
+    if let Some(kept) = section
+        .get("retention")
+        .and_then(|n| reader.section(n, keys::RETENTION, "retention"))
+    {
+        set(
+            &mut server.retention.age,
+            kept.get("age").and_then(|n| reader.positive(n, "age")),
+        );
+        set(
+            &mut server.retention.size,
+            kept.get("size").and_then(|n| reader.size(n, "size")),
+        );
     }
-    set(&mut server.max_body, section.get("max_body").and_then(|n| reader.size(n, "max_body")));
-    let connections = section.get("max_connections").and_then(|n| reader.count(n, "max_connections"));
-    set(&mut server.max_connections, connections.and_then(|n| usize::try_from(n).ok()));
-    if section.get("log").and_then(|n| reader.word(n, "log", &["text", "json"])) == Some("json") {
+    set(
+        &mut server.max_body,
+        section
+            .get("max_body")
+            .and_then(|n| reader.size(n, "max_body")),
+    );
+    let connections = section
+        .get("max_connections")
+        .and_then(|n| reader.count(n, "max_connections"));
+    set(
+        &mut server.max_connections,
+        connections.and_then(|n| usize::try_from(n).ok()),
+    );
+    if section
+        .get("log")
+        .and_then(|n| reader.word(n, "log", &["text", "json"]))
+        == Some("json")
+    {
         server.log = Log::Json;
     }
-    set(&mut server.edit_rules, section.get("edit_rules").and_then(|n| reader.flag(n, "edit_rules")));
-    (server, section.get("listen").map_or(section.at, |node| node.at))
+    set(
+        &mut server.edit_rules,
+        section
+            .get("edit_rules")
+            .and_then(|n| reader.flag(n, "edit_rules")),
+    );
+    (
+        server,
+        section.get("listen").map_or(section.at, |node| node.at),
+    )
 }
 
 fn set<T>(slot: &mut T, value: Option<T>) {
@@ -87,10 +135,18 @@ pub(super) fn sources(reader: &mut Reader<'_>, file: &Section<'_>) -> Vec<Source
         max_event_age: Some(Duration::from_secs(86_400)),
         portal: "manage.mist.com".to_owned(),
     };
-    let implied = (reader.env)("MIST_WEBHOOK_SECRET").map(|s| s.trim().to_owned()).filter(|s| !s.is_empty());
-    let Some(entries) = file.get("sources").and_then(|node| reader.entries(node, "sources")).filter(|e| !e.is_empty())
+    let implied = (reader.env)("MIST_WEBHOOK_SECRET")
+        .map(|s| s.trim().to_owned())
+        .filter(|s| !s.is_empty());
+    let Some(entries) = file
+        .get("sources")
+        .and_then(|node| reader.entries(node, "sources"))
+        .filter(|e| !e.is_empty())
     else {
-        return vec![SourceSettings { secrets: implied.map(Secret::new).into_iter().collect(), ..fresh("mist") }];
+        return vec![SourceSettings {
+            secrets: implied.map(Secret::new).into_iter().collect(),
+            ..fresh("mist")
+        }];
     };
     let mut sources = Vec::new();
     for (name, at, node) in entries {
@@ -101,25 +157,45 @@ pub(super) fn sources(reader: &mut Reader<'_>, file: &Section<'_>) -> Vec<Source
         {
             if let Some(secrets) = section.get("secrets") {
                 let secrets = reader.one_or_many(secrets, "secrets");
-                source.secrets = secrets.iter().filter_map(|node| reader.secret(node, "secrets")).collect();
+                source.secrets = secrets
+                    .iter()
+                    .filter_map(|node| reader.secret(node, "secrets"))
+                    .collect();
             } else if implied.is_some() && name == "mist" {
                 let help = "add secrets: [\"env:MIST_WEBHOOK_SECRET\"]";
-                reader.problems.warn(at, "MIST_WEBHOOK_SECRET is set, and this source does not use it", help);
+                reader.problems.warn(
+                    at,
+                    "MIST_WEBHOOK_SECRET is set, and this source does not use it",
+                    help,
+                );
             }
-            let flag = |key: &str, reader: &mut Reader<'_>| section.get(key).and_then(|n| reader.flag(n, key));
+            let flag = |key: &str, reader: &mut Reader<'_>| {
+                section.get(key).and_then(|n| reader.flag(n, key))
+            };
             source.allow_unsigned = flag("allow_unsigned", reader).unwrap_or(false);
             source.allow_v1 = flag("allow_v1", reader).unwrap_or(false);
-            source.store_all =
-                section.get("store").and_then(|n| reader.word(n, "store", &["useful", "all"])) == Some("all");
-            let age = section.get("max_event_age").and_then(|n| reader.duration_or_never(n, "max_event_age"));
+            source.store_all = section
+                .get("store")
+                .and_then(|n| reader.word(n, "store", &["useful", "all"]))
+                == Some("all");
+            let age = section
+                .get("max_event_age")
+                .and_then(|n| reader.duration_or_never(n, "max_event_age"));
             set(&mut source.max_event_age, age);
             if let Some(node) = section.get("portal")
                 && let Some(host) = reader.text(node, "portal")
             {
-                if host.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-')) {
+                if host
+                    .chars()
+                    .all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-'))
+                {
                     source.portal = host.to_owned();
                 } else {
-                    reader.problems.error(node.at, "`portal` must be a host, as in manage.mist.com", "");
+                    reader.problems.error(
+                        node.at,
+                        "`portal` must be a host, as in manage.mist.com",
+                        "",
+                    );
                 }
             }
         }
@@ -129,20 +205,29 @@ pub(super) fn sources(reader: &mut Reader<'_>, file: &Section<'_>) -> Vec<Source
 }
 
 fn check_name(reader: &mut Reader<'_>, name: &str, at: At, what: &str) {
-    if name.is_empty() || !name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-')) {
+    if name.is_empty()
+        || !name
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-'))
+    {
         let help = "letters, digits, - and _ are";
-        reader.problems.error(at, format!("`{name}` cannot be the name of a {what}"), help);
+        reader
+            .problems
+            .error(at, format!("`{name}` cannot be the name of a {what}"), help);
     }
 }
 
-/// The destinations that can be used, and every name the file defines (so that one broken URL does not make every rule
-/// that names it a problem). Digests are not among them.
+/// The destinations that can be used, and every name the file defines (so that one broken URL does
+/// not make every rule that names it a problem). Digests are not among them.
 pub(super) fn destinations(
     reader: &mut Reader<'_>,
     file: &Section<'_>,
 ) -> (Vec<DestinationSettings>, Vec<(Name, Severity)>) {
     let node = file.get("destinations");
-    let Some(entries) = node.and_then(|node| reader.entries(node, "destinations")).filter(|e| !e.is_empty()) else {
+    let Some(entries) = node
+        .and_then(|node| reader.entries(node, "destinations"))
+        .filter(|e| !e.is_empty())
+    else {
         return (implied_destinations(reader), Vec::new());
     };
     let mut usable = Vec::new();
@@ -150,14 +235,20 @@ pub(super) fn destinations(
     for (name, at, node) in entries {
         check_name(reader, name, at, "destination");
         if name == "all" {
-            reader.problems.error(at, "`all` cannot be the name of a destination", "`notify: all` means every one");
+            reader.problems.error(
+                at,
+                "`all` cannot be the name of a destination",
+                "`notify: all` means every one",
+            );
         }
         // It tells through the others.
         if is_digest(node) {
             continue;
         }
         let settings = destination(reader, name, node);
-        let least = settings.as_ref().map_or(Severity::Info, |settings| settings.min_severity);
+        let least = settings
+            .as_ref()
+            .map_or(Severity::Info, |settings| settings.min_severity);
         names.push((Name::new(name), least));
         usable.extend(settings);
     }
@@ -170,15 +261,30 @@ pub(super) fn destinations(
 /// What the environment gives, else the console.
 fn implied_destinations(reader: &mut Reader<'_>) -> Vec<DestinationSettings> {
     let mut found = Vec::new();
-    for (name, variable) in [("slack", "SLACK_WEBHOOK_URL"), ("teams", "TEAMS_WEBHOOK_URL")] {
-        let Some(url) = (reader.env)(variable).map(|v| v.trim().to_owned()).filter(|v| !v.is_empty()) else { continue };
+    for (name, variable) in [
+        ("slack", "SLACK_WEBHOOK_URL"),
+        ("teams", "TEAMS_WEBHOOK_URL"),
+    ] {
+        let Some(url) = (reader.env)(variable)
+            .map(|v| v.trim().to_owned())
+            .filter(|v| !v.is_empty())
+        else {
+            continue;
+        };
         let url = Secret::new(url);
         check_url(reader, &url, name, At::default(), variable);
-        let kind = if name == "slack" { Kind::Slack { url } } else { Kind::Teams { url } };
+        let kind = if name == "slack" {
+            Kind::Slack { url }
+        } else {
+            Kind::Teams { url }
+        };
         found.push(DestinationSettings::with_defaults(Name::new(name), kind));
     }
     if found.is_empty() {
-        found.push(DestinationSettings::with_defaults(Name::new("console"), Kind::Console));
+        found.push(DestinationSettings::with_defaults(
+            Name::new("console"),
+            Kind::Console,
+        ));
     }
     found
 }
@@ -190,38 +296,89 @@ fn destination(reader: &mut Reader<'_>, name: &str, node: &Node) -> Option<Desti
         let kind = nearest(&scalar.text, KINDS).unwrap_or("slack");
         reader.problems.hide(node);
         let help = format!("the kind is a key: {{{kind}: {{…}}}}");
-        reader.problems.error(node.at, format!("{place} must be a map"), help);
+        reader
+            .problems
+            .error(node.at, format!("{place} must be a map"), help);
         return None;
     }
     let section = reader.section(node, keys::DESTINATION, &place)?;
-    let mut kinds = KINDS.iter().filter_map(|kind| Some((*kind, section.get(kind)?)));
+    let mut kinds = KINDS
+        .iter()
+        .filter_map(|kind| Some((*kind, section.get(kind)?)));
     let Some((kind, settings)) = kinds.next() else {
         let help = "slack, teams, webhook, console or digest";
-        reader.problems.error(section.at, format!("{place} does not say what it is"), help);
+        reader
+            .problems
+            .error(section.at, format!("{place} does not say what it is"), help);
         return None;
     };
     if let Some((other, _)) = kinds.next() {
         let what = format!("{place} is both `{kind}` and `{other}`");
-        reader.problems.error(section.key_at(other), what, "make two destinations of it");
+        reader
+            .problems
+            .error(section.key_at(other), what, "make two destinations of it");
     }
     let kind = kind_of(reader, kind, settings, &place);
     // Without its URL it cannot be used, but the rest of it is still judged.
-    let mut out = DestinationSettings::with_defaults(Name::new(name), kind.clone().unwrap_or(Kind::Console));
-    let severity = section.get("min_severity").and_then(|n| reader.word(n, "min_severity", keys::SEVERITIES));
+    let mut out =
+        DestinationSettings::with_defaults(Name::new(name), kind.clone().unwrap_or(Kind::Console));
+    let severity = section
+        .get("min_severity")
+        .and_then(|n| reader.word(n, "min_severity", keys::SEVERITIES));
     set(&mut out.min_severity, severity.and_then(Severity::parse));
-    if let Some(pace) = section.get("rate_limit").and_then(|n| reader.section(n, keys::RATE_LIMIT, "rate_limit")) {
+    if let Some(pace) = section
+        .get("rate_limit")
+        .and_then(|n| reader.section(n, keys::RATE_LIMIT, "rate_limit"))
+    {
         out.rate_limit = rate_limit(reader, &pace, out.rate_limit);
     }
-    let overflow = section.get("overflow").and_then(|n| reader.word(n, "overflow", &["digest", "queue"]));
-    set(&mut out.overflow, overflow.map(|word| if word == "digest" { Overflow::Digest } else { Overflow::Queue }));
-    set(&mut out.overflow_after, section.get("overflow_after").and_then(|n| reader.duration(n, "overflow_after")));
-    set(&mut out.timeout, section.get("timeout").and_then(|n| reader.positive(n, "timeout")));
-    if let Some(retry) = section.get("retry").and_then(|n| reader.section(n, keys::RETRY, "retry")) {
-        set(&mut out.retry.first, retry.get("first").and_then(|n| reader.positive(n, "first")));
-        set(&mut out.retry.max, retry.get("max").and_then(|n| reader.positive(n, "max")));
-        set(&mut out.retry.give_up_after, retry.get("give_up_after").and_then(|n| reader.positive(n, "give_up_after")));
+    let overflow = section
+        .get("overflow")
+        .and_then(|n| reader.word(n, "overflow", &["digest", "queue"]));
+    set(
+        &mut out.overflow,
+        overflow.map(|word| {
+            if word == "digest" {
+                Overflow::Digest
+            } else {
+                Overflow::Queue
+            }
+        }),
+    );
+    set(
+        &mut out.overflow_after,
+        section
+            .get("overflow_after")
+            .and_then(|n| reader.duration(n, "overflow_after")),
+    );
+    set(
+        &mut out.timeout,
+        section
+            .get("timeout")
+            .and_then(|n| reader.positive(n, "timeout")),
+    );
+    if let Some(retry) = section
+        .get("retry")
+        .and_then(|n| reader.section(n, keys::RETRY, "retry"))
+    {
+        set(
+            &mut out.retry.first,
+            retry.get("first").and_then(|n| reader.positive(n, "first")),
+        );
+        set(
+            &mut out.retry.max,
+            retry.get("max").and_then(|n| reader.positive(n, "max")),
+        );
+        set(
+            &mut out.retry.give_up_after,
+            retry
+                .get("give_up_after")
+                .and_then(|n| reader.positive(n, "give_up_after")),
+        );
         if out.retry.first > out.retry.max {
-            reader.problems.error(retry.at, "`retry`: `first` is longer than `max`", "");
+            reader
+                .problems
+                .error(retry.at, "`retry`: `first` is longer than `max`", "");
         }
     }
     kind.map(|_| out)
@@ -243,11 +400,24 @@ fn kind_of(reader: &mut Reader<'_>, kind: &str, node: &Node, place: &str) -> Opt
         );
         return None;
     }
-    let section = reader.section(node, if kind == "webhook" { keys::WEBHOOK } else { keys::CHAT }, kind)?;
-    let headers = section.get("headers").map(|node| headers(reader, node)).unwrap_or_default();
+    let section = reader.section(
+        node,
+        if kind == "webhook" {
+            keys::WEBHOOK
+        } else {
+            keys::CHAT
+        },
+        kind,
+    )?;
+    let headers = section
+        .get("headers")
+        .map(|node| headers(reader, node))
+        .unwrap_or_default();
     let body = section.get("body").and_then(|node| body(reader, node));
     let Some(node) = section.get("url") else {
-        reader.problems.error(section.at, format!("{place} has no `url`"), "");
+        reader
+            .problems
+            .error(section.at, format!("{place} has no `url`"), "");
         return None;
     };
     let url = reader.secret(node, "url")?;
@@ -265,11 +435,19 @@ fn headers(reader: &mut Reader<'_>, node: &Node) -> Vec<(String, Secret)> {
     let entries = reader.entries(node, "headers").unwrap_or_default();
     let mut headers = Vec::new();
     for (name, at, value) in entries {
-        let Some(secret) = reader.secret(value, name) else { continue };
+        let Some(secret) = reader.secret(value, name) else {
+            continue;
+        };
         if warp::http::HeaderName::from_bytes(name.as_bytes()).is_err() {
-            reader.problems.error(at, format!("`{name}` cannot be the name of a header"), "");
+            reader
+                .problems
+                .error(at, format!("`{name}` cannot be the name of a header"), "");
         } else if warp::http::HeaderValue::from_str(secret.expose()).is_err() {
-            reader.problems.error(value.at, format!("the header `{name}` cannot have this value"), "");
+            reader.problems.error(
+                value.at,
+                format!("the header `{name}` cannot have this value"),
+                "",
+            );
         } else {
             headers.push((name.to_owned(), secret));
         }
@@ -283,7 +461,11 @@ fn body(reader: &mut Reader<'_>, node: &Node) -> Option<Body> {
         Ok(body) => Some(body),
         Err(found) => {
             for problem in found {
-                reader.problems.error(node.at, format!("`body`: {}", problem.what), problem.help.unwrap_or_default());
+                reader.problems.error(
+                    node.at,
+                    format!("`body`: {}", problem.what),
+                    problem.help.unwrap_or_default(),
+                );
             }
             None
         }
@@ -295,36 +477,49 @@ fn rate_limit(reader: &mut Reader<'_>, pace: &Section<'_>, default: RateLimit) -
     let per = pace.get("per").and_then(|n| reader.positive(n, "per"));
     let burst = pace.get("burst").and_then(|n| reader.count(n, "burst"));
     match (limit, per) {
-        (None, None) => RateLimit { burst: burst.unwrap_or(default.burst), ..default },
+        (None, None) => RateLimit {
+            burst: burst.unwrap_or(default.burst),
+            ..default
+        },
         _ => {
             let limit = limit.unwrap_or(default.limit);
             let per = per.unwrap_or(Duration::from_secs(1));
-            RateLimit { limit, per, burst: burst.unwrap_or(limit) }
+            RateLimit {
+                limit,
+                per,
+                burst: burst.unwrap_or(limit),
+            }
         }
     }
 }
 
-/// Whether messages can be sent there. What is wrong is said without repeating the URL: it is a secret.
+/// Whether messages can be sent there. What is wrong is said without repeating the URL: it is a
+/// secret.
 fn check_url(reader: &mut Reader<'_>, url: &Secret, kind: &str, at: At, key: &str) -> bool {
     let Ok(parsed) = reqwest::Url::parse(url.expose()) else {
-        reader.problems.error(at, format!("`{key}` is not a URL"), "it must begin with https://");
+        reader.problems.error(
+            at,
+            format!("`{key}` is not a URL"),
+            "it must begin with https://",
+        );
         return false;
     };
-    let (what, help) = if parsed.scheme() != "https" && !(parsed.scheme() == "http" && is_local(&parsed)) {
-        ("must be https (http is for this machine only)", "")
-    } else if kind == "teams" && teams::is_connector(&parsed) {
-        (
-            "is an Office 365 connector, which Microsoft switched off in May 2026",
-            "in Teams, add the Workflow \"Send webhook alerts to a channel\" and use its URL",
-        )
-    } else if kind == "slack" && slack::is_workflow_trigger(&parsed) {
-        (
-            "starts a Slack workflow, which takes no messages",
-            "make an app with an Incoming Webhook: its URL has /services/ in it",
-        )
-    } else {
-        return true;
-    };
+    let (what, help) =
+        if parsed.scheme() != "https" && !(parsed.scheme() == "http" && is_local(&parsed)) {
+            ("must be https (http is for this machine only)", "")
+        } else if kind == "teams" && teams::is_connector(&parsed) {
+            (
+                "is an Office 365 connector, which Microsoft switched off in May 2026",
+                "in Teams, add the Workflow \"Send webhook alerts to a channel\" and use its URL",
+            )
+        } else if kind == "slack" && slack::is_workflow_trigger(&parsed) {
+            (
+                "starts a Slack workflow, which takes no messages",
+                "make an app with an Incoming Webhook: its URL has /services/ in it",
+            )
+        } else {
+            return true;
+        };
     reader.problems.error(at, format!("`{key}` {what}"), help);
     false
 }

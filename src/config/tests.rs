@@ -6,7 +6,8 @@ fn none(_: &str) -> Option<String> {
     None
 }
 
-/// Every `tests/config_problems/NAME.yaml` prints exactly `NAME.txt`. `BLESS=1 cargo test` writes what it prints.
+/// Every `tests/config_problems/NAME.yaml` prints exactly `NAME.txt`. `BLESS=1 cargo test` writes
+/// what it prints.
 #[test]
 fn bad_files_print_their_problems() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/config_problems");
@@ -19,7 +20,8 @@ fn bad_files_print_their_problems() {
         }
         cases += 1;
         let text = fs::read_to_string(&path).unwrap();
-        let env = |name: &str| (name == "SET").then(|| "https://hooks.example.net/canary".to_owned());
+        let env =
+            |name: &str| (name == "SET").then(|| "https://hooks.example.net/canary".to_owned());
         let printed = match Config::parse(&text, Some(Path::new("rules.yaml")), &env) {
             Ok(config) => {
                 let mut warnings = config.warnings.clone();
@@ -29,14 +31,21 @@ fn bad_files_print_their_problems() {
             Err(problems) => problems,
         };
         let printed = format!("{printed}\n");
-        assert!(!printed.contains("canary"), "{} leaks a secret:\n{printed}", path.display());
+        assert!(
+            !printed.contains("canary"),
+            "{} leaks a secret:\n{printed}",
+            path.display()
+        );
         let golden = path.with_extension("txt");
         if std::env::var_os("BLESS").is_some() {
             fs::write(&golden, &printed).unwrap();
         }
         let expected = fs::read_to_string(&golden).unwrap_or_default();
         if printed != expected {
-            wrong.push(format!("{}\n--- expected\n{expected}\n--- printed\n{printed}", path.display()));
+            wrong.push(format!(
+                "{}\n--- expected\n{expected}\n--- printed\n{printed}",
+                path.display()
+            ));
         }
     }
     assert!(cases >= 10, "only {cases} cases");
@@ -45,7 +54,8 @@ fn bad_files_print_their_problems() {
 
 #[test]
 fn a_file_of_one_rule_is_complete() {
-    let text = "rules:\n  - name: AP unreachable\n    match: {condition: ap_offline}\n    for: 3m\n";
+    let text =
+        "rules:\n  - name: AP unreachable\n    match: {condition: ap_offline}\n    for: 3m\n";
     let config = Config::parse(text, Some(Path::new("/etc/foghorn/rules.yaml")), &none).unwrap();
     assert_eq!(config.warnings, []);
     assert_eq!(config.server.data, Path::new("/etc/foghorn/data"));
@@ -53,7 +63,10 @@ fn a_file_of_one_rule_is_complete() {
     assert_eq!(config.sources[0].name.as_str(), "mist");
     assert_eq!(config.destinations[0].kind.word(), "console");
     let rule = &config.rules.rules()[0];
-    assert_eq!((&*rule.name, rule.line, rule.policy.r#for.as_secs()), ("AP unreachable", 2, 180));
+    assert_eq!(
+        (&*rule.name, rule.line, rule.policy.r#for.as_secs()),
+        ("AP unreachable", 2, 180)
+    );
     assert_eq!(rule.policy.notify, None);
 }
 
@@ -65,8 +78,17 @@ fn the_environment_fills_in_what_the_file_leaves_out() {
         "MIST_WEBHOOK_SECRET" => Some("s3cret".to_owned()),
         _ => None,
     };
-    let config = Config::parse("rules: [{name: a, match: {type: AP_RESTARTED}}]", None, &env).unwrap();
-    let names: Vec<&str> = config.destinations.iter().map(|d| d.name.as_str()).collect();
+    let config = Config::parse(
+        "rules: [{name: a, match: {type: AP_RESTARTED}}]",
+        None,
+        &env,
+    )
+    .unwrap();
+    let names: Vec<&str> = config
+        .destinations
+        .iter()
+        .map(|d| d.name.as_str())
+        .collect();
     assert_eq!(names, ["slack", "teams"]);
     assert_eq!(config.sources[0].secrets.len(), 1);
     assert!(config.exposed("0.0.0.0:80".parse().unwrap()).is_none());
@@ -74,46 +96,92 @@ fn the_environment_fills_in_what_the_file_leaves_out() {
 
 #[test]
 fn everything_documented_is_read() {
-    let config = Config::parse(include_str!("../../tests/config_problems/everything.yaml"), None, &|name| {
-        (name == "SET").then(|| "https://hooks.example.net/canary".to_owned())
-    })
+    let config = Config::parse(
+        include_str!("../../tests/config_problems/everything.yaml"),
+        None,
+        &|name| (name == "SET").then(|| "https://hooks.example.net/canary".to_owned()),
+    )
     .unwrap_or_else(|problems| panic!("{problems}"));
     assert_eq!(config.server.max_body, 2 << 20);
     assert_eq!(config.server.retention.size, 1 << 30);
     assert_eq!(config.server.log, Log::Json);
     let access = &config.server.access;
-    assert!(access.password.as_ref().unwrap().expose().starts_with("$argon2id$"));
-    assert_eq!((access.trusted_proxies.len(), access.user_header.as_deref()), (3, Some("Remote-User")));
+    assert!(
+        access
+            .password
+            .as_ref()
+            .unwrap()
+            .expose()
+            .starts_with("$argon2id$")
+    );
+    assert_eq!(
+        (access.trusted_proxies.len(), access.user_header.as_deref()),
+        (3, Some("Remote-User"))
+    );
     assert_eq!(access.hosts, ["foghorn.lan", "noc"]);
-    assert!(!config.record().text.contains("argon2"), "the journal has no hash");
+    assert!(
+        !config.record().text.contains("argon2"),
+        "the journal has no hash"
+    );
     assert_eq!(config.sources[0].max_event_age, None);
     assert!(config.sources[1].store_all);
     assert_eq!(config.destinations.len(), 4);
     assert_eq!(config.destinations[0].rate_limit.limit, 2);
     let rule = &config.rules.rules()[0];
     assert_eq!(rule.threshold.as_ref().unwrap().count, 3);
-    assert_eq!(rule.policy.group_by, [crate::model::Field::Site, crate::model::Field::Model]);
-    assert_eq!(rule.policy.repeat_interval, Some(Duration::from_secs(4 * 3_600)));
+    assert_eq!(
+        rule.policy.group_by,
+        [crate::model::Field::Site, crate::model::Field::Model]
+    );
+    assert_eq!(
+        rule.policy.repeat_interval,
+        Some(Duration::from_secs(4 * 3_600))
+    );
     assert_eq!(rule.policy.stale_after, None);
     assert_eq!(rule.policy.notify.as_ref().map(Vec::len), Some(2));
-    let TestInput::Event(fields) = &config.tests[0].events[0].what else { panic!("no event") };
+    let TestInput::Event(fields) = &config.tests[0].events[0].what else {
+        panic!("no event")
+    };
     assert_eq!(fields["port"], serde_json::json!(24));
     assert_eq!(config.tests[0].expect[0].contains.as_deref(), Some("down"));
     assert_eq!(
-        rule.policy.flapping.map(|f| (f.changes, f.window.as_secs(), f.stable.as_secs())),
+        rule.policy
+            .flapping
+            .map(|f| (f.changes, f.window.as_secs(), f.stable.as_secs())),
         Some((8, 3_600, 1_200))
     );
     assert_eq!(rule.policy.mute_time_intervals, ["nights".into()]);
-    assert_eq!(config.rules.rules()[1].absent, Some(Duration::from_secs(86_400)));
+    assert_eq!(
+        config.rules.rules()[1].absent,
+        Some(Duration::from_secs(86_400))
+    );
     let around = config.rules.surroundings();
-    assert_eq!((around.time_intervals.len(), around.maintenance.len(), around.inhibit_rules.len()), (2, 3, 2));
-    let into: Vec<usize> = around.digests.iter().map(|digest| digest.into.len()).collect();
+    assert_eq!(
+        (
+            around.time_intervals.len(),
+            around.maintenance.len(),
+            around.inhibit_rules.len()
+        ),
+        (2, 3, 2)
+    );
+    let into: Vec<usize> = around
+        .digests
+        .iter()
+        .map(|digest| digest.into.len())
+        .collect();
     assert_eq!(into, [1, 4], "without `into`, every other destination");
     assert_eq!(around.topology.links().count(), 3);
     let again = rules_from_record(&config.record()).unwrap();
-    assert_eq!(format!("{:?}", again.surroundings()), format!("{around:?}"), "the journal's rules mean the same");
+    assert_eq!(
+        format!("{:?}", again.surroundings()),
+        format!("{around:?}"),
+        "the journal's rules mean the same"
+    );
     let hushed = &config.tests[1];
-    assert_eq!(hushed.start, crate::model::Timestamp::parse_rfc3339("2026-12-01T22:00:00Z"));
+    assert_eq!(
+        hushed.start,
+        crate::model::Timestamp::parse_rfc3339("2026-12-01T22:00:00Z")
+    );
     assert!(matches!(&hushed.events[0].what, TestInput::Silence(silence) if silence.id == "roof"));
     assert_eq!(hushed.events[3].what, TestInput::Expire("roof".to_owned()));
     let explained = explain(&config);
@@ -131,9 +199,18 @@ fn everything_documented_is_read() {
     ] {
         assert!(explained.contains(line), "no {line} in\n{explained}");
     }
-    assert!(explained.contains("group_wait: 20s") && explained.contains("DISCONNECTED"), "{explained}");
-    assert!(explained.contains("  trusted_proxies: [127.0.0.1, 10.0.0.0/8, fd00::/8]\n"), "{explained}");
-    assert!(!explained.contains("canary") && !explained.contains("argon2"), "{explained}");
+    assert!(
+        explained.contains("group_wait: 20s") && explained.contains("DISCONNECTED"),
+        "{explained}"
+    );
+    assert!(
+        explained.contains("  trusted_proxies: [127.0.0.1, 10.0.0.0/8, fd00::/8]\n"),
+        "{explained}"
+    );
+    assert!(
+        !explained.contains("canary") && !explained.contains("argon2"),
+        "{explained}"
+    );
 }
 
 #[test]
@@ -143,31 +220,58 @@ fn bombs_are_refused_within_a_second() {
         let refs = vec![format!("*a{}", n - 1); 10].join(",");
         laughs.push_str(&format!("a{n}: &a{n} [{refs}]\n"));
     }
-    for bomb in [laughs, "[".repeat(200_000), "{a: ".repeat(100_000), "- ".repeat(100_000), "x\n".repeat(300_000)] {
+    for bomb in [
+        laughs,
+        "[".repeat(200_000),
+        "{a: ".repeat(100_000),
+        "- ".repeat(100_000),
+        "x\n".repeat(300_000),
+    ] {
         // Processor time, not the wall's: a busy machine makes nobody slower by this clock.
         let start = worked();
         assert!(Config::parse(&bomb, None, &none).is_err());
         let took = worked().saturating_sub(start);
-        assert!(took < Duration::from_secs(if cfg!(debug_assertions) { 10 } else { 1 }), "{took:?}");
+        assert!(
+            took < Duration::from_secs(if cfg!(debug_assertions) { 10 } else { 1 }),
+            "{took:?}"
+        );
     }
 }
 
 #[test]
 fn patterns_that_would_take_long_together_are_refused_at_the_line_where_it_is_too_much() {
     let rules = |count: usize, pattern: &str| {
-        let rule =
-            |n: usize| format!("  - {{name: r{n}, match: {{type: '/{}/'}}}}\n", pattern.replace('N', &n.to_string()));
-        format!("destinations: {{c: {{console: {{}}}}}}\nrules:\n{}", (0..count).map(rule).collect::<String>())
+        let rule = |n: usize| {
+            format!(
+                "  - {{name: r{n}, match: {{type: '/{}/'}}}}\n",
+                pattern.replace('N', &n.to_string())
+            )
+        };
+        format!(
+            "destinations: {{c: {{console: {{}}}}}}\nrules:\n{}",
+            (0..count).map(rule).collect::<String>()
+        )
     };
     for (text, line, what) in [
-        (rules(600, "[\\w\\pL]{80,130}N"), 19, "more than 16 large regular expressions"),
+        (
+            rules(600, "[\\w\\pL]{80,130}N"),
+            19,
+            "more than 16 large regular expressions",
+        ),
         (rules(600, "^xN$"), 503, "more than 500 regular expressions"),
     ] {
         let start = worked();
         let found = Config::parse(&text, None, &none).unwrap_err();
         let took = worked().saturating_sub(start);
-        assert!(took < Duration::from_secs(if cfg!(debug_assertions) { 15 } else { 1 }), "{took:?}");
-        let last = found.0.iter().rfind(|problem| problem.level == Level::Error).unwrap();
+        assert!(
+            took < Duration::from_secs(if cfg!(debug_assertions) { 15 } else { 1 }),
+            "{took:?}"
+        );
+        let last = found
+            .0
+            .iter()
+            .rfind(|problem| problem.level == Level::Error)
+            .unwrap();
         assert!(last.line == line && last.what.contains(what), "{last}");
     }
     // What people write is far from it.
@@ -187,8 +291,16 @@ fn a_long_line_is_shown_around_the_caret_only() {
         let lines: Vec<&str> = said.lines().collect();
         let caret = lines.iter().position(|line| line.contains('^')).unwrap();
         let at = |line: &str| line.chars().position(|c| c == '^').unwrap();
-        let under: String = lines[caret - 1].chars().skip(at(lines[caret])).take(5).collect();
-        assert!(["mtach", "xxxxx", "{name"].contains(&under.as_str()), "{under}: {}", lines[caret - 1]);
+        let under: String = lines[caret - 1]
+            .chars()
+            .skip(at(lines[caret]))
+            .take(5)
+            .collect();
+        assert!(
+            ["mtach", "xxxxx", "{name"].contains(&under.as_str()),
+            "{under}: {}",
+            lines[caret - 1]
+        );
     }
 }
 
@@ -216,7 +328,11 @@ fn the_built_in_rules_have_no_problems_and_a_test_each() {
     let config = Config::load(None, &none).unwrap_or_else(|problems| panic!("{problems}"));
     assert_eq!(config.warnings, [], "{}", Problems(config.warnings.clone()));
     for rule in config.rules.rules() {
-        let told = config.tests.iter().any(|t| t.expect.iter().any(|e| e.rule.as_deref() == Some(&rule.name)));
+        let told = config.tests.iter().any(|t| {
+            t.expect
+                .iter()
+                .any(|e| e.rule.as_deref() == Some(&rule.name))
+        });
         assert!(told, "no test expects a message of \"{}\"", rule.name);
     }
 }
@@ -232,7 +348,14 @@ fn journaled_rules_read_again_without_their_environment() {
     let rules = rules_from_record(&record).unwrap();
     assert_eq!(rules.rules().len(), 1);
     assert_eq!(rules.rules()[0].policy.notify, Some(vec!["a".into()]));
-    assert!(rules_from_record(&RulesRecord { text: "a: [".to_owned(), destinations: vec![], start: false }).is_none());
+    assert!(
+        rules_from_record(&RulesRecord {
+            text: "a: [".to_owned(),
+            destinations: vec![],
+            start: false
+        })
+        .is_none()
+    );
 }
 
 #[test]
@@ -252,12 +375,21 @@ fn a_secret_is_masked_on_each_of_its_lines_and_what_is_left_reads_as_yaml() {
         let text = format!(
             "destinations:\n  a:\n    slack:\n     url: {way}\nrules: [{{name: one, match: {{type: AP_RESTARTED}}}}]\n"
         );
-        let config = Config::parse(&text, None, &none).unwrap_or_else(|problems| panic!("{problems}\n{text}"));
+        let config = Config::parse(&text, None, &none)
+            .unwrap_or_else(|problems| panic!("{problems}\n{text}"));
         let record = config.record();
         assert!(!record.text.contains("canary"), "{}", record.text);
-        assert_eq!(rules_from_record(&record).map(|rules| rules.rules().len()), Some(1), "{}", record.text);
+        assert_eq!(
+            rules_from_record(&record).map(|rules| rules.rules().len()),
+            Some(1),
+            "{}",
+            record.text
+        );
         let printed = Problems(config.warnings.clone()).to_string();
-        assert!(printed.contains("plain text") && !printed.contains("canary"), "{printed}");
+        assert!(
+            printed.contains("plain text") && !printed.contains("canary"),
+            "{printed}"
+        );
         assert!(!explain(&config).contains("canary"));
     }
 }
@@ -268,13 +400,18 @@ fn secrets_in_a_readable_file_are_named() {
     use std::os::unix::fs::PermissionsExt;
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("rules.yaml");
-    fs::write(&path, "sources: {mist: {secrets: [canary]}}\nrules: [{name: a, match: {type: AP_RESTARTED}}]\n")
-        .unwrap();
+    fs::write(
+        &path,
+        "sources: {mist: {secrets: [canary]}}\nrules: [{name: a, match: {type: AP_RESTARTED}}]\n",
+    )
+    .unwrap();
     fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
     let config = Config::load(Some(&path), &none).unwrap();
     let printed = Problems(config.warnings).to_string();
     assert!(
-        printed.contains("mode 0644") && printed.contains("secrets: [******]") && !printed.contains("canary"),
+        printed.contains("mode 0644")
+            && printed.contains("secrets: [******]")
+            && !printed.contains("canary"),
         "{printed}"
     );
     fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
@@ -290,7 +427,11 @@ fn secrets_in_a_readable_file_are_named() {
     for (mode, named) in [(0o644, true), (0o604, true), (0o640, false), (0o600, false)] {
         fs::set_permissions(&secret, fs::Permissions::from_mode(mode)).unwrap();
         let printed = Problems(Config::load(Some(&path), &none).unwrap().warnings).to_string();
-        assert_eq!(printed.contains("everyone on this machine may read"), named, "{printed}");
+        assert_eq!(
+            printed.contains("everyone on this machine may read"),
+            named,
+            "{printed}"
+        );
         assert!(!printed.contains("canary"), "{printed}");
     }
 }
@@ -318,7 +459,12 @@ fn schema_and_reader_know_the_same_keys() {
     let rule = &schema["properties"]["rules"]["items"]["properties"];
     let mut known: Vec<&str> = keys::RULE.iter().map(|key| key.name).collect();
     known.sort_unstable();
-    let mut written: Vec<&str> = rule.as_object().unwrap().keys().map(String::as_str).collect();
+    let mut written: Vec<&str> = rule
+        .as_object()
+        .unwrap()
+        .keys()
+        .map(String::as_str)
+        .collect();
     written.sort_unstable();
     assert_eq!(written, known);
     assert!(schema["$defs"]["match"]["properties"]["not"]["properties"]["device_mac"].is_object());
@@ -357,7 +503,11 @@ fn the_journal_keeps_the_rules_and_no_secret() {
                 rules:\n  - name: one\n    match: {type: AP_DISCONNECTED}\n    notify: [chat]\n";
     let config = Config::parse(text, None, &|_| None).unwrap();
     let record = config.record();
-    assert!(!record.text.contains("canary") && !record.text.contains("hooks"), "{}", record.text);
+    assert!(
+        !record.text.contains("canary") && !record.text.contains("hooks"),
+        "{}",
+        record.text
+    );
     let rules = rules_from_record(&record).unwrap();
     assert_eq!(rules.rules().len(), 1);
     assert_eq!(rules.destinations(), config.rules.destinations());

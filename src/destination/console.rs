@@ -1,4 +1,5 @@
-//! Standard output: readable, coloured on a terminal, and never a control character of anyone else's.
+//! Standard output: readable, coloured on a terminal, and never a control character of anyone
+//! else's.
 
 use std::fmt::Write;
 use std::io::IsTerminal;
@@ -21,20 +22,40 @@ fn print(message: &Message, coloured: bool) -> String {
         (_, Severity::Warning) => "\u{1b}[33m",
         (_, Severity::Info) => "\u{1b}[34m",
     };
-    let (on, bold, off) = if coloured { (color, "\u{1b}[1m", "\u{1b}[0m") } else { ("", "", "") };
+    let (on, bold, off) = if coloured {
+        (color, "\u{1b}[1m", "\u{1b}[0m")
+    } else {
+        ("", "", "")
+    };
     let title = markup::clean(&markup::plain(&message.title));
-    let mut out = format!("{} {on}{:<9}{off} {bold}{title}{off}", message.about.at, look.word);
+    let mut out = format!(
+        "{} {on}{:<9}{off} {bold}{title}{off}",
+        message.about.at, look.word
+    );
     if !message.about.id.is_empty() {
         let _ = write!(out, " [{}]", markup::clean(&message.about.id));
     }
-    for line in markup::plain(&message.text).lines().filter(|line| !line.trim().is_empty()) {
+    for line in markup::plain(&message.text)
+        .lines()
+        .filter(|line| !line.trim().is_empty())
+    {
         let _ = write!(out, "\n    {}", markup::clean(line));
     }
     for (name, value) in &message.facts {
-        let _ = write!(out, "\n    {}: {}", markup::clean(name), markup::clean(&markup::plain(value)));
+        let _ = write!(
+            out,
+            "\n    {}: {}",
+            markup::clean(name),
+            markup::clean(&markup::plain(value))
+        );
     }
     for link in &message.links {
-        let _ = write!(out, "\n    {}: {}", markup::clean(&link.label), markup::clean(&link.url));
+        let _ = write!(
+            out,
+            "\n    {}: {}",
+            markup::clean(&link.label),
+            markup::clean(&link.url)
+        );
     }
     out
 }

@@ -1,4 +1,5 @@
-//! The only client that talks to the outside. No retries here, no redirects, and no URL in any word that leaves.
+//! The only client that talks to the outside. No retries here, no redirects, and no URL in any word
+//! that leaves.
 
 use std::error::Error;
 use std::io::Write as _;
@@ -14,7 +15,8 @@ use super::{DestinationSettings, Kind, Reply, Request};
 /// As much of a reply as anyone reads.
 const MAX_REPLY: usize = 8 * 1024;
 
-/// Sends requests. Proxies are those of the environment; what is on this machine is reached without one.
+/// Sends requests. Proxies are those of the environment; what is on this machine is reached without
+/// one.
 #[derive(Clone)]
 pub struct Http {
     /// Both are made when first needed: reading the machine's certificates takes time and memory.
@@ -38,13 +40,19 @@ impl Http {
     /// A client that sends over plain HTTP to this machine only, or anywhere when told so.
     #[must_use]
     pub fn new(plain_http_anywhere: bool) -> Self {
-        Self { proxied: Arc::default(), direct: Arc::default(), plain_http_anywhere }
+        Self {
+            proxied: Arc::default(),
+            direct: Arc::default(),
+            plain_http_anywhere,
+        }
     }
 
-    /// Makes ready what these destinations need, so that what is wrong with this machine shows at the start.
+    /// Makes ready what these destinations need, so that what is wrong with this machine shows at
+    /// the start.
     ///
     /// # Errors
-    /// When TLS cannot be set up, neither with the machine's certificates nor with those compiled in.
+    /// When TLS cannot be set up, neither with the machine's certificates nor with those compiled
+    /// in.
     pub fn prepare(&self, destinations: &[DestinationSettings]) -> Result<(), NoClient> {
         let away = |kind: &Kind| match kind {
             Kind::Slack { url } | Kind::Teams { url } | Kind::Webhook { url, .. } => {
@@ -52,15 +60,21 @@ impl Http {
             }
             Kind::Console => false,
         };
-        if destinations.iter().any(|destination| away(&destination.kind)) {
+        if destinations
+            .iter()
+            .any(|destination| away(&destination.kind))
+        {
             self.client(false)?;
         }
         Ok(())
     }
 
     fn client(&self, local: bool) -> Result<&Client, NoClient> {
-        let (made, with): (_, fn(ClientBuilder) -> ClientBuilder) =
-            if local { (&self.direct, ClientBuilder::no_proxy) } else { (&self.proxied, |builder| builder) };
+        let (made, with): (_, fn(ClientBuilder) -> ClientBuilder) = if local {
+            (&self.direct, ClientBuilder::no_proxy)
+        } else {
+            (&self.proxied, |builder| builder)
+        };
         match made.get() {
             Some(client) => Ok(client),
             None => {
@@ -73,12 +87,20 @@ impl Http {
     /// Asks for what is at a URL, and posts nothing: for looking whether the other side is there.
     pub(crate) async fn look(&self, method: Method, url: Url, timeout: Duration) -> Reply {
         let local = is_local(&url);
-        if url.scheme() != "https" && !(url.scheme() == "http" && (local || self.plain_http_anywhere)) {
-            return Reply::Failed { why: "the URL must begin with https://".to_owned() };
+        if url.scheme() != "https"
+            && !(url.scheme() == "http" && (local || self.plain_http_anywhere))
+        {
+            return Reply::Failed {
+                why: "the URL must begin with https://".to_owned(),
+            };
         }
         let client = match self.client(local) {
             Ok(client) => client,
-            Err(error) => return Reply::Failed { why: error.to_string() },
+            Err(error) => {
+                return Reply::Failed {
+                    why: error.to_string(),
+                };
+            }
         };
         match client.request(method, url).timeout(timeout).send().await {
             Ok(response) => read(response).await,
@@ -88,10 +110,13 @@ impl Http {
 
     /// Sends one request. Never fails: what went wrong is the reply.
     pub async fn send(&self, request: &Request, timeout: Duration) -> Reply {
-        let failed = |why: &str| Reply::Failed { why: why.to_owned() };
+        let failed = |why: &str| Reply::Failed {
+            why: why.to_owned(),
+        };
         let (url, headers, body) = match request {
             Request::Print(text) => {
-                // Where it is a file on a full disk there is room later; who closed the pipe reads nothing any more.
+                // Where it is a file on a full disk there is room later; who closed the pipe reads
+                // nothing any more.
                 return match writeln!(std::io::stdout(), "{text}") {
                     Ok(()) => Reply::Printed,
                     Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Reply::Printed,
@@ -100,9 +125,13 @@ impl Http {
             }
             Request::Post { url, headers, body } => (url, headers, body),
         };
-        let Ok(url) = Url::parse(url.expose()) else { return failed("the URL is not a URL") };
+        let Ok(url) = Url::parse(url.expose()) else {
+            return failed("the URL is not a URL");
+        };
         let local = is_local(&url);
-        if url.scheme() != "https" && !(url.scheme() == "http" && (local || self.plain_http_anywhere)) {
+        if url.scheme() != "https"
+            && !(url.scheme() == "http" && (local || self.plain_http_anywhere))
+        {
             return failed("the URL must begin with https://");
         }
         let client = match self.client(local) {
@@ -125,8 +154,18 @@ impl Http {
 }
 
 async fn read(mut response: Response) -> Reply {
-    let header = |name| response.headers().get(name).and_then(|v| v.to_str().ok()).map(str::to_owned);
-    let (status, retry_after, date) = (response.status().as_u16(), header(header::RETRY_AFTER), header(header::DATE));
+    let header = |name| {
+        response
+            .headers()
+            .get(name)
+            .and_then(|v| v.to_str().ok())
+            .map(str::to_owned)
+    };
+    let (status, retry_after, date) = (
+        response.status().as_u16(),
+        header(header::RETRY_AFTER),
+        header(header::DATE),
+    );
     let mut body = Vec::new();
     // the status is what counts: a body that breaks off says less, not something else
     while let Ok(Some(chunk)) = response.chunk().await {
@@ -135,7 +174,12 @@ async fn read(mut response: Response) -> Reply {
             break;
         }
     }
-    Reply::Http { status, retry_after, date, body: String::from_utf8_lossy(&body).into_owned() }
+    Reply::Http {
+        status,
+        retry_after,
+        date,
+        body: String::from_utf8_lossy(&body).into_owned(),
+    }
 }
 
 fn build(with: impl Fn(ClientBuilder) -> ClientBuilder) -> Result<Client, NoClient> {
@@ -148,12 +192,14 @@ fn build(with: impl Fn(ClientBuilder) -> ClientBuilder) -> Result<Client, NoClie
             .tcp_keepalive(Duration::from_secs(30))
             .user_agent(concat!("foghorn/", env!("CARGO_PKG_VERSION")))
     };
-    // a machine without a CA store cannot even build a client: then the compiled-in certificates serve
+    // a machine without a CA store cannot even build a client: then the compiled-in certificates
+    // serve
     builder()
         .build()
         .or_else(|_| {
-            let roots =
-                webpki_root_certs::TLS_SERVER_ROOT_CERTS.iter().filter_map(|der| Certificate::from_der(der).ok());
+            let roots = webpki_root_certs::TLS_SERVER_ROOT_CERTS
+                .iter()
+                .filter_map(|der| Certificate::from_der(der).ok());
             builder().tls_certs_only(roots).build()
         })
         .map_err(|error| NoClient(short(error)))
@@ -166,7 +212,11 @@ pub(crate) fn direct() -> Result<Client, NoClient> {
 
 /// Whether a URL stays on this machine.
 pub(crate) fn is_local(url: &Url) -> bool {
-    let host = url.host_str().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
+    let host = url
+        .host_str()
+        .unwrap_or_default()
+        .trim_start_matches('[')
+        .trim_end_matches(']');
     host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
@@ -174,7 +224,12 @@ pub(crate) fn is_local(url: &Url) -> bool {
 fn short(error: reqwest::Error) -> String {
     let error = error.without_url();
     if error.is_timeout() {
-        return if error.is_connect() { "timed out while connecting" } else { "timed out" }.to_owned();
+        return if error.is_connect() {
+            "timed out while connecting"
+        } else {
+            "timed out"
+        }
+        .to_owned();
     }
     let mut deepest: &dyn Error = &error;
     while let Some(source) = deepest.source() {
@@ -189,8 +244,13 @@ fn short(error: reqwest::Error) -> String {
     }
     let detail = deepest.to_string().to_lowercase();
     let what = match () {
-        () if detail.contains("certificate") || detail.contains("tls") => "the TLS certificate was not accepted",
-        () if detail.contains("dns") || detail.contains("lookup") || detail.contains("name or service") => {
+        () if detail.contains("certificate") || detail.contains("tls") => {
+            "the TLS certificate was not accepted"
+        }
+        () if detail.contains("dns")
+            || detail.contains("lookup")
+            || detail.contains("name or service") =>
+        {
             "the host was not found"
         }
         () if error.is_connect() => "cannot connect",
@@ -209,7 +269,11 @@ mod tests {
     use crate::model::Secret;
 
     fn post(url: String) -> Request {
-        Request::Post { url: Secret::new(url), headers: vec![("X-Key".into(), Secret::new("canary"))], body: json!({}) }
+        Request::Post {
+            url: Secret::new(url),
+            headers: vec![("X-Key".into(), Secret::new("canary"))],
+            body: json!({}),
+        }
     }
 
     /// Answers one request with these bytes.
@@ -227,29 +291,66 @@ mod tests {
     #[tokio::test]
     async fn no_reply_holds_the_url() {
         let http = Http::new(false);
-        for url in ["http://127.0.0.1:1/canary", "http://example.com/canary", "canary", "https://canary.invalid/canary"]
-        {
+        for url in [
+            "http://127.0.0.1:1/canary",
+            "http://example.com/canary",
+            "canary",
+            "https://canary.invalid/canary",
+        ] {
             let request = post(url.to_owned());
             let reply = http.send(&request, Duration::from_secs(2)).await;
             let said = format!("{reply:?} {request:?} {http:?}");
-            assert!(matches!(reply, Reply::Failed { .. }) && !said.contains("canary"), "{said}");
+            assert!(
+                matches!(reply, Reply::Failed { .. }) && !said.contains("canary"),
+                "{said}"
+            );
         }
-        let refused = http.send(&post("http://127.0.0.1:1/x".into()), Duration::from_secs(2)).await;
-        assert_eq!(refused, Reply::Failed { why: "connection refused".into() });
+        let refused = http
+            .send(&post("http://127.0.0.1:1/x".into()), Duration::from_secs(2))
+            .await;
+        assert_eq!(
+            refused,
+            Reply::Failed {
+                why: "connection refused".into()
+            }
+        );
     }
 
     #[tokio::test]
     async fn redirects_are_not_followed_and_replies_are_capped() {
         let http = Http::new(false);
-        let port =
-            answer(b"HTTP/1.1 302 Found\r\nlocation: http://127.0.0.1:1/\r\ncontent-length: 0\r\n\r\n".to_vec()).await;
-        let reply = http.send(&post(format!("http://127.0.0.1:{port}/")), Duration::from_secs(2)).await;
-        assert!(matches!(reply, Reply::Http { status: 302, .. }), "{reply:?}");
-        let mut long = b"HTTP/1.1 429 Slow\r\nretry-after: 7\r\ncontent-length: 100000\r\n\r\n".to_vec();
+        let port = answer(
+            b"HTTP/1.1 302 Found\r\nlocation: http://127.0.0.1:1/\r\ncontent-length: 0\r\n\r\n"
+                .to_vec(),
+        )
+        .await;
+        let reply = http
+            .send(
+                &post(format!("http://127.0.0.1:{port}/")),
+                Duration::from_secs(2),
+            )
+            .await;
+        assert!(
+            matches!(reply, Reply::Http { status: 302, .. }),
+            "{reply:?}"
+        );
+        let mut long =
+            b"HTTP/1.1 429 Slow\r\nretry-after: 7\r\ncontent-length: 100000\r\n\r\n".to_vec();
         long.extend(std::iter::repeat_n(b'x', 100_000));
         let port = answer(long).await;
-        match http.send(&post(format!("http://127.0.0.1:{port}/")), Duration::from_secs(2)).await {
-            Reply::Http { status: 429, retry_after, body, .. } => {
+        match http
+            .send(
+                &post(format!("http://127.0.0.1:{port}/")),
+                Duration::from_secs(2),
+            )
+            .await
+        {
+            Reply::Http {
+                status: 429,
+                retry_after,
+                body,
+                ..
+            } => {
                 assert_eq!((retry_after.as_deref(), body.len()), (Some("7"), MAX_REPLY));
             }
             other => panic!("{other:?}"),

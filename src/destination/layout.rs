@@ -1,4 +1,5 @@
-//! What both chats share: the look of a severity, and the order in which a message shrinks until it fits.
+//! What both chats share: the look of a severity, and the order in which a message shrinks until it
+//! fits.
 
 use crate::model::{Message, Notification, Reason, Severity};
 use crate::render::markup::{self, Span, What};
@@ -29,19 +30,35 @@ impl Look {
             Severity::Info => ("🔵", info),
         };
         let severity = about.severity.word();
-        let (icon, (label, word), (color, style, text_color)) = match (Mood::of(message), about.reason) {
-            (Mood::Well, reason) => ("🟢", ("State", reason.word()), good),
-            (Mood::Report { lasting }, _) => {
-                let word =
-                    if about.collected.as_ref().is_some_and(|c| c.maintenance) { "maintenance" } else { "digest" };
-                ("📋", ("State", word), if lasting { urgent } else { info })
-            }
-            (Mood::Flapping, _) => ("🔁", ("Severity", severity), urgent),
-            (Mood::Unwell, _) => (ball, ("Severity", severity), urgent),
-        };
-        let site = message.facts.iter().find(|(name, _)| name == "Site").map(|(_, value)| markup::plain(value));
+        let (icon, (label, word), (color, style, text_color)) =
+            match (Mood::of(message), about.reason) {
+                (Mood::Well, reason) => ("🟢", ("State", reason.word()), good),
+                (Mood::Report { lasting }, _) => {
+                    let word = if about.collected.as_ref().is_some_and(|c| c.maintenance) {
+                        "maintenance"
+                    } else {
+                        "digest"
+                    };
+                    ("📋", ("State", word), if lasting { urgent } else { info })
+                }
+                (Mood::Flapping, _) => ("🔁", ("Severity", severity), urgent),
+                (Mood::Unwell, _) => (ball, ("Severity", severity), urgent),
+            };
+        let site = message
+            .facts
+            .iter()
+            .find(|(name, _)| name == "Site")
+            .map(|(_, value)| markup::plain(value));
         let site = site.filter(|site| !markup::plain(&message.title).contains(site.as_str()));
-        Self { icon, word, label, color, style, text_color, site }
+        Self {
+            icon,
+            word,
+            label,
+            color,
+            style,
+            text_color,
+            site,
+        }
     }
 }
 
@@ -65,13 +82,16 @@ impl Mood {
     pub(super) fn of(message: &Message) -> Self {
         let about = &message.about;
         let lasts = |of: &Notification| {
-            (of.condition.is_some() || of.reason == Reason::Absent) && of.subjects.iter().any(|s| s.ends_at.is_none())
+            (of.condition.is_some() || of.reason == Reason::Absent)
+                && of.subjects.iter().any(|s| s.ends_at.is_none())
         };
         match (about.reason, &about.collected) {
             (Reason::Resolved | Reason::Recovered, _) => Self::Well,
             (Reason::Stable, _) if about.subjects.iter().all(|s| s.ends_at.is_some()) => Self::Well,
             (Reason::Flapping, _) => Self::Flapping,
-            (Reason::Digest, Some(collected)) => Self::Report { lasting: collected.items.iter().any(lasts) },
+            (Reason::Digest, Some(collected)) => Self::Report {
+                lasting: collected.items.iter().any(lasts),
+            },
             _ => Self::Unwell,
         }
     }
@@ -94,7 +114,10 @@ pub(super) enum Shrink {
 /// The first shrinking that fits.
 pub(super) fn fit<T>(make: impl Fn(Shrink) -> T, fits: impl Fn(&T) -> bool) -> Option<T> {
     use Shrink::{Facts, Footer, HeadlineOnly, Not, Text, Values};
-    [Not, Footer, Values, Facts, Text, HeadlineOnly].into_iter().map(make).find(fits)
+    [Not, Footer, Values, Facts, Text, HeadlineOnly]
+        .into_iter()
+        .map(make)
+        .find(fits)
 }
 
 impl Shrink {
@@ -108,32 +131,57 @@ impl Shrink {
     }
 
     /// The facts to show, and how many are not shown.
-    pub(super) fn facts(self, facts: &[(String, String)], usual: usize) -> (&[(String, String)], usize) {
+    pub(super) fn facts(
+        self,
+        facts: &[(String, String)],
+        usual: usize,
+    ) -> (&[(String, String)], usize) {
         let keep = if self < Self::Facts { usual } else { 6 };
         let (shown, hidden) = facts.split_at(facts.len().min(keep));
         (shown, hidden.len())
     }
 
     /// The text in pieces of at most `max`; one piece once the text itself must shrink.
-    pub(super) fn text(self, spans: &[Span], max: usize, len: fn(&Span) -> usize) -> Vec<Vec<Span>> {
-        if self >= Self::Text { vec![cut_spans(spans, 2_000.min(max), len)] } else { pieces(spans, max, len) }
-            .into_iter()
-            .filter(|piece| piece.iter().any(|span| !span.what.plain().trim().is_empty()))
-            .collect()
+    pub(super) fn text(
+        self,
+        spans: &[Span],
+        max: usize,
+        len: fn(&Span) -> usize,
+    ) -> Vec<Vec<Span>> {
+        if self >= Self::Text {
+            vec![cut_spans(spans, 2_000.min(max), len)]
+        } else {
+            pieces(spans, max, len)
+        }
+        .into_iter()
+        .filter(|piece| {
+            piece
+                .iter()
+                .any(|span| !span.what.plain().trim().is_empty())
+        })
+        .collect()
     }
 
     /// As [`Shrink::text`], each paragraph by itself where there are not too many.
-    pub(super) fn paragraphs(self, text: &str, max: usize, len: fn(&Span) -> usize) -> Vec<Vec<Span>> {
+    pub(super) fn paragraphs(
+        self,
+        text: &str,
+        max: usize,
+        len: fn(&Span) -> usize,
+    ) -> Vec<Vec<Span>> {
         let paragraphs: Vec<&str> = text.split("\n\n").collect();
         if self >= Self::Text || paragraphs.len() > MAX_PARAGRAPHS {
             return self.text(&markup::parse(text), max, len);
         }
-        paragraphs.into_iter().flat_map(|paragraph| self.text(&markup::parse(paragraph), max, len)).collect()
+        paragraphs
+            .into_iter()
+            .flat_map(|paragraph| self.text(&markup::parse(paragraph), max, len))
+            .collect()
     }
 }
 
-/// The beginning that encodes to at most `max`, ended by `…` where something was cut. Only plain values are cut, before
-/// they are escaped.
+/// The beginning that encodes to at most `max`, ended by `…` where something was cut. Only plain
+/// values are cut, before they are escaped.
 pub(super) fn cut_spans(spans: &[Span], max: usize, len: fn(&Span) -> usize) -> Vec<Span> {
     let mut out = Vec::new();
     let mut used = 0;
@@ -148,13 +196,17 @@ pub(super) fn cut_spans(spans: &[Span], max: usize, len: fn(&Span) -> usize) -> 
         if let Some((head, _)) = halves(span, room.saturating_sub(1), len) {
             out.push(head);
         }
-        out.push(Span { what: What::Text("…".to_owned()), bold: false });
+        out.push(Span {
+            what: What::Text("…".to_owned()),
+            bold: false,
+        });
         break;
     }
     out
 }
 
-/// All of it, in pieces that each encode to at most `max`, parted at a line or a space where there is one.
+/// All of it, in pieces that each encode to at most `max`, parted at a line or a space where there
+/// is one.
 fn pieces(spans: &[Span], max: usize, len: fn(&Span) -> usize) -> Vec<Vec<Span>> {
     let mut all = Vec::new();
     let mut piece: Vec<Span> = Vec::new();
@@ -185,9 +237,12 @@ fn pieces(spans: &[Span], max: usize, len: fn(&Span) -> usize) -> Vec<Vec<Span>>
     all
 }
 
-/// A text parted so that its head encodes to at most `max`. `None` where nothing fits, and for what cannot be parted.
+/// A text parted so that its head encodes to at most `max`. `None` where nothing fits, and for what
+/// cannot be parted.
 fn halves(span: &Span, max: usize, len: fn(&Span) -> usize) -> Option<(Span, Span)> {
-    let (What::Text(text) | What::Code(text)) = &span.what else { return None };
+    let (What::Text(text) | What::Code(text)) = &span.what else {
+        return None;
+    };
     let make = |text: &str| Span {
         what: if matches!(span.what, What::Code(_)) {
             What::Code(text.to_owned())
@@ -197,7 +252,8 @@ fn halves(span: &Span, max: usize, len: fn(&Span) -> usize) -> Option<(Span, Spa
         bold: span.bold,
     };
     let ends: Vec<usize> = text.char_indices().map(|(i, c)| i + c.len_utf8()).collect();
-    let fitting = ends.partition_point(|end| text.get(..*end).is_some_and(|head| len(&make(head)) <= max));
+    let fitting =
+        ends.partition_point(|end| text.get(..*end).is_some_and(|head| len(&make(head)) <= max));
     let hard = *ends.get(fitting.checked_sub(1)?)?;
     let head = text.get(..hard)?;
     // a clean break, unless it wastes half of the room
@@ -206,7 +262,8 @@ fn halves(span: &Span, max: usize, len: fn(&Span) -> usize) -> Option<(Span, Spa
     Some((make(text.get(..soft)?), make(text.get(soft..)?)))
 }
 
-/// What small print says. The short id stays when the rest must go, for people to ask about the message.
+/// What small print says. The short id stays when the rest must go, for people to ask about the
+/// message.
 pub(super) fn footer(message: &Message, shrink: Shrink) -> Vec<(&'static str, String)> {
     let about = &message.about;
     let none = String::new();
@@ -215,9 +272,19 @@ pub(super) fn footer(message: &Message, shrink: Shrink) -> Vec<(&'static str, St
         Some(collected) if collected.maintenance => ("maintenance", &none),
         Some(_) => ("digest", &none),
     };
-    [(rule, &about.rule), ("type", &about.kind), ("incident", incident), ("id", &about.id)]
-        .into_iter()
-        .filter(|(name, value)| !value.trim().is_empty() && (shrink.footer() || *name == "id"))
-        .map(|(name, value)| (name, markup::isolate(&markup::cut(&markup::clean(value), 120))))
-        .collect()
+    [
+        (rule, &about.rule),
+        ("type", &about.kind),
+        ("incident", incident),
+        ("id", &about.id),
+    ]
+    .into_iter()
+    .filter(|(name, value)| !value.trim().is_empty() && (shrink.footer() || *name == "id"))
+    .map(|(name, value)| {
+        (
+            name,
+            markup::isolate(&markup::cut(&markup::clean(value), 120)),
+        )
+    })
+    .collect()
 }

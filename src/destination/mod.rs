@@ -88,8 +88,9 @@ pub enum Overflow {
 }
 
 impl DestinationSettings {
-    /// A destination of this kind with its defaults: Slack 1/s burst 5; Teams 1 per 12 s burst 20; webhook 10/s burst
-    /// 10; console unlimited in practice. `webhook` and `console` queue, the chats digest.
+    /// A destination of this kind with its defaults: Slack 1/s burst 5; Teams 1 per 12 s burst 20;
+    /// webhook 10/s burst 10; console unlimited in practice. `webhook` and `console` queue, the
+    /// chats digest.
     #[must_use]
     pub fn with_defaults(name: Name, kind: Kind) -> Self {
         let (limit, per, burst, overflow) = match kind {
@@ -102,7 +103,11 @@ impl DestinationSettings {
             name,
             kind,
             min_severity: Severity::Info,
-            rate_limit: RateLimit { limit, per: Duration::from_secs(per), burst },
+            rate_limit: RateLimit {
+                limit,
+                per: Duration::from_secs(per),
+                burst,
+            },
             overflow,
             overflow_after: Duration::from_secs(60),
             timeout: Duration::from_secs(10),
@@ -217,10 +222,14 @@ pub enum Size {
     Plain,
 }
 
-/// What each chat is posted for a message, by the key in rules.yaml: to be looked at, so without any URL it goes to.
+/// What each chat is posted for a message, by the key in rules.yaml: to be looked at, so without
+/// any URL it goes to.
 #[must_use]
 pub fn shown(message: &Message) -> Value {
-    let (slack, teams) = (slack::encode(message, Size::Full), teams::encode(message, Size::Full));
+    let (slack, teams) = (
+        slack::encode(message, Size::Full),
+        teams::encode(message, Size::Full),
+    );
     serde_json::json!({"slack": slack, "teams": teams})
 }
 
@@ -231,10 +240,18 @@ impl DestinationSettings {
         let (url, headers, body) = match &self.kind {
             Kind::Slack { url } => (url, Vec::new(), slack::encode(message, size)),
             Kind::Teams { url } => (url, Vec::new(), teams::encode(message, size)),
-            Kind::Webhook { url, headers, body } => (url, headers.clone(), webhook::encode(message, body.as_ref())),
+            Kind::Webhook { url, headers, body } => (
+                url,
+                headers.clone(),
+                webhook::encode(message, body.as_ref()),
+            ),
             Kind::Console => return Request::Print(console::encode(message)),
         };
-        Request::Post { url: url.clone(), headers, body }
+        Request::Post {
+            url: url.clone(),
+            headers,
+            body,
+        }
     }
 
     /// What a reply means.
@@ -257,33 +274,59 @@ impl DestinationSettings {
 fn by_status(who: &str, status: u16, reply: &Reply) -> Outcome {
     let why = format!("{who} answered {status}");
     match status {
-        429 => Outcome::RetryAfter { wait: retry_after(reply) },
+        429 => Outcome::RetryAfter {
+            wait: retry_after(reply),
+        },
         408 | 425 | 500.. => Outcome::Retry { why },
-        413 => Outcome::BadPayload { why: format!("{why}: too big") },
+        413 => Outcome::BadPayload {
+            why: format!("{why}: too big"),
+        },
         400 | 409 | 415 | 422 => Outcome::BadPayload { why },
-        300..400 => Outcome::Broken { why: format!("{why}, a redirect, which is never followed: set the final URL") },
+        300..400 => Outcome::Broken {
+            why: format!("{why}, a redirect, which is never followed: set the final URL"),
+        },
         _ => Outcome::Broken { why },
     }
 }
 
-/// How long a 429 asks us to wait: seconds or a date, within 1 s and 1 h; 30 s where it does not say.
+/// How long a 429 asks us to wait: seconds or a date, within 1 s and 1 h; 30 s where it does not
+/// say.
 fn retry_after(reply: &Reply) -> Duration {
-    let Reply::Http { retry_after: Some(text), date, .. } = reply else { return Duration::from_secs(30) };
+    let Reply::Http {
+        retry_after: Some(text),
+        date,
+        ..
+    } = reply
+    else {
+        return Duration::from_secs(30);
+    };
     let seconds = match text.trim().parse::<f64>() {
         Ok(seconds) if seconds.is_finite() => Some(seconds.ceil()),
         Ok(_) => None,
         #[expect(clippy::cast_precision_loss, reason = "clamped to an hour below")]
-        Err(_) => http_date(text).zip(date.as_deref().and_then(http_date)).map(|(until, now)| (until - now) as f64),
+        Err(_) => http_date(text)
+            .zip(date.as_deref().and_then(http_date))
+            .map(|(until, now)| (until - now) as f64),
     };
-    seconds.map_or(Duration::from_secs(30), |s| Duration::from_secs_f64(s.clamp(1.0, 3_600.0)))
+    seconds.map_or(Duration::from_secs(30), |s| {
+        Duration::from_secs_f64(s.clamp(1.0, 3_600.0))
+    })
 }
 
-/// Seconds since 1970 of a date as HTTP writes it, up to the end of the year 9999, which some say where they mean "never".
+/// Seconds since 1970 of a date as HTTP writes it, up to the end of the year 9999, which some say
+/// where they mean "never".
 fn http_date(text: &str) -> Option<i64> {
     let text = text.trim();
     let usual = jiff::civil::DateTime::strptime("%a, %d %b %Y %H:%M:%S GMT", text).ok();
-    let usual = usual.map(|time| time.duration_since(jiff::civil::date(1970, 1, 1).at(0, 0, 0, 0)).as_secs());
-    usual.or_else(|| jiff::fmt::rfc2822::parse(text).ok().map(|time| time.timestamp().as_second()))
+    let usual = usual.map(|time| {
+        time.duration_since(jiff::civil::date(1970, 1, 1).at(0, 0, 0, 0))
+            .as_secs()
+    });
+    usual.or_else(|| {
+        jiff::fmt::rfc2822::parse(text)
+            .ok()
+            .map(|time| time.timestamp().as_second())
+    })
 }
 
 #[cfg(test)]

@@ -22,29 +22,42 @@ pub(super) fn encode(message: &Message, size: Size) -> Value {
     if size == Size::Plain {
         return plain(message);
     }
-    layout::fit(|shrink| card(message, shrink), |body| body.to_string().len() <= MAX_BYTES && chars(body) <= MAX_CHARS)
-        .unwrap_or_else(|| plain(message))
+    layout::fit(
+        |shrink| card(message, shrink),
+        |body| body.to_string().len() <= MAX_BYTES && chars(body) <= MAX_CHARS,
+    )
+    .unwrap_or_else(|| plain(message))
 }
 
 /// Whether a URL starts a Workflow Builder workflow, which takes flat variables and no messages.
 #[must_use]
 pub fn is_workflow_trigger(url: &Url) -> bool {
-    ["/triggers/", "/workflows/"].iter().any(|path| url.path().starts_with(path))
+    ["/triggers/", "/workflows/"]
+        .iter()
+        .any(|path| url.path().starts_with(path))
 }
 
 fn headline(message: &Message) -> String {
     let look = Look::of(message);
-    let title = text(&markup::cut(&markup::shown(&message.title), MAX_HEADLINE / 6));
-    let site =
-        look.site.map(|site| format!(" | {}", text(&markup::isolate(&markup::cut(&site, 80))))).unwrap_or_default();
+    let title = text(&markup::cut(
+        &markup::shown(&message.title),
+        MAX_HEADLINE / 6,
+    ));
+    let site = look
+        .site
+        .map(|site| format!(" | {}", text(&markup::isolate(&markup::cut(&site, 80)))))
+        .unwrap_or_default();
     format!("{} *{title}*{site}", look.icon)
 }
 
 /// One line, for when Slack refused more.
 fn plain(message: &Message) -> Value {
     let id = &message.about.id;
-    let id =
-        if id.is_empty() { String::new() } else { format!(" | id {}", code(&markup::cut(&markup::clean(id), 40))) };
+    let id = if id.is_empty() {
+        String::new()
+    } else {
+        format!(" | id {}", code(&markup::cut(&markup::clean(id), 40)))
+    };
     json!({"text": headline(message) + &id})
 }
 
@@ -60,28 +73,50 @@ fn card(message: &Message, shrink: Shrink) -> Value {
     let (facts, hidden) = shrink.facts(&message.facts, 7);
     let mut fields = vec![mrkdwn(&format!("*{}*\n{}", look.label, look.word))];
     fields.extend(facts.iter().map(|(name, value)| {
-        let value = layout::cut_spans(&markup::parse(value), shrink.value_chars(MAX_FIELD), encoded_len);
-        mrkdwn(&format!("*{}*\n{}", text(&markup::cut(name, 80)), encode_spans(&value)))
+        let value = layout::cut_spans(
+            &markup::parse(value),
+            shrink.value_chars(MAX_FIELD),
+            encoded_len,
+        );
+        mrkdwn(&format!(
+            "*{}*\n{}",
+            text(&markup::cut(name, 80)),
+            encode_spans(&value)
+        ))
     }));
     if hidden > 0 {
         fields.push(mrkdwn(&format!("_{hidden} more fields_")));
     }
     blocks.push(json!({"type": "section", "fields": fields}));
     blocks.extend(lines_of_links(message).iter().map(|line| section(line)));
-    let footer = layout::footer(message, shrink).into_iter().map(|(name, value)| format!("{name} {}", code(&value)));
+    let footer = layout::footer(message, shrink)
+        .into_iter()
+        .map(|(name, value)| format!("{name} {}", code(&value)));
     let footer: Vec<String> = footer.collect();
     if !footer.is_empty() {
         blocks.push(json!({"type": "context", "elements": [mrkdwn(&footer.join("  |  "))]}));
     }
-    let fallback = format!("{}: {}", look.word.to_uppercase(), text(&markup::cut(&markup::shown(&message.title), 200)));
+    let fallback = format!(
+        "{}: {}",
+        look.word.to_uppercase(),
+        text(&markup::cut(&markup::shown(&message.title), 200))
+    );
     json!({"text": headline(message), "attachments": [{"color": look.color, "fallback": fallback, "blocks": blocks}]})
 }
 
 /// All links, in as few sections as hold them.
 fn lines_of_links(message: &Message) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
-    for link in message.links.iter().map(|l| link(&l.label, &l.url)).filter(|l| l.len() <= MAX_SECTION) {
-        match lines.last_mut().filter(|line| line.len() + link.len() + 5 <= MAX_SECTION) {
+    for link in message
+        .links
+        .iter()
+        .map(|l| link(&l.label, &l.url))
+        .filter(|l| l.len() <= MAX_SECTION)
+    {
+        match lines
+            .last_mut()
+            .filter(|line| line.len() + link.len() + 5 <= MAX_SECTION)
+        {
             Some(line) => line.extend(["  |  ", &link]),
             None => lines.push(link),
         }
@@ -98,7 +133,9 @@ fn mrkdwn(text: &str) -> Value {
 }
 
 fn encoded_len(span: &Span) -> usize {
-    encode_spans(std::slice::from_ref(span)).encode_utf16().count()
+    encode_spans(std::slice::from_ref(span))
+        .encode_utf16()
+        .count()
 }
 
 fn encode_spans(spans: &[Span]) -> String {
@@ -109,36 +146,62 @@ fn encode_spans(spans: &[Span]) -> String {
                 What::Text(plain) => text(plain),
                 What::Code(plain) => return code(plain),
                 What::Link { label, url } => link(label, url),
-                time @ What::Time(seconds) => date(*seconds, "{date_short_pretty} {time_secs}", &time.plain()),
+                time @ What::Time(seconds) => {
+                    date(*seconds, "{date_short_pretty} {time_secs}", &time.plain())
+                }
                 time @ What::Clock(seconds) => date(*seconds, "{time}", &time.plain()),
             };
             let trimmed = inner.trim();
             // a bold mark next to a space is shown as an asterisk
-            if span.bold && !trimmed.is_empty() { inner.replace(trimmed, &format!("*{trimmed}*")) } else { inner }
+            if span.bold && !trimmed.is_empty() {
+                inner.replace(trimmed, &format!("*{trimmed}*"))
+            } else {
+                inner
+            }
         })
         .collect()
 }
 
 fn date(seconds: i64, format: &str, fallback: &str) -> String {
-    if seconds < 0 { fallback.to_owned() } else { format!("<!date^{seconds}^{format}|{fallback}>") }
+    if seconds < 0 {
+        fallback.to_owned()
+    } else {
+        format!("<!date^{seconds}^{format}|{fallback}>")
+    }
 }
 
 fn link(label: &str, url: &str) -> String {
-    let label: String = markup::cut(label, 200).chars().filter(|c| !matches!(c, '|' | '<' | '>')).collect();
+    let label: String = markup::cut(label, 200)
+        .chars()
+        .filter(|c| !matches!(c, '|' | '<' | '>'))
+        .collect();
     format!("<{}|{}>", url.replace('&', "&amp;"), text(&label))
 }
 
 /// Fixed-width: nothing in it is formatted.
 fn code(plain: &str) -> String {
-    let plain = escape(&plain.replace(['`', '\n'], "'").replace("](", "]\u{200b}(").replace("://", ":\u{200b}//"));
-    if plain.trim().is_empty() { String::new() } else { format!("`{plain}`") }
+    let plain = escape(
+        &plain
+            .replace(['`', '\n'], "'")
+            .replace("](", "]\u{200b}(")
+            .replace("://", ":\u{200b}//"),
+    );
+    if plain.trim().is_empty() {
+        String::new()
+    } else {
+        format!("`{plain}`")
+    }
 }
 
-/// Plain text that Slack formats nowhere. mrkdwn cannot escape its marks: one within a word (`my_ap`) never formats and
-/// stays as it is; any other becomes its look-alike, or stands between zero-width spaces where there is none.
+/// Plain text that Slack formats nowhere. mrkdwn cannot escape its marks: one within a word
+/// (`my_ap`) never formats and stays as it is; any other becomes its look-alike, or stands between
+/// zero-width spaces where there is none.
 fn text(plain: &str) -> String {
     let chars: Vec<char> = plain.chars().collect();
-    let word = |i: Option<usize>| i.and_then(|i| chars.get(i)).is_some_and(|c| c.is_alphanumeric());
+    let word = |i: Option<usize>| {
+        i.and_then(|i| chars.get(i))
+            .is_some_and(|c| c.is_alphanumeric())
+    };
     let mut out = String::with_capacity(plain.len());
     for (i, c) in chars.iter().enumerate() {
         match c {
@@ -159,13 +222,20 @@ fn text(plain: &str) -> String {
 /// Whether `:name:` begins here, which Slack shows as a picture: the middle of many a MAC is one.
 fn begins_emoji(chars: &[char], colon: usize) -> bool {
     let rest = chars.iter().skip(colon + 1);
-    let name = rest.clone().take_while(|c| c.is_alphanumeric() || matches!(c, '_' | '-' | '+' | '\'' | '.')).count();
+    let name = rest
+        .clone()
+        .take_while(|c| c.is_alphanumeric() || matches!(c, '_' | '-' | '+' | '\'' | '.'))
+        .count();
     name > 0 && rest.clone().nth(name) == Some(&':')
 }
 
-/// The three entities Slack knows. A mention's beginning is parted too, for clients that decode before they parse.
+/// The three entities Slack knows. A mention's beginning is parted too, for clients that decode
+/// before they parse.
 fn escape(plain: &str) -> String {
-    let mut out = plain.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
+    let mut out = plain
+        .replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;");
     for mark in ["!", "@", "#"] {
         out = out.replace(&format!("&lt;{mark}"), &format!("&lt;\u{200b}{mark}"));
     }
@@ -178,7 +248,9 @@ fn chars(body: &Value) -> usize {
         Value::Object(map) => map
             .iter()
             .map(|(key, value)| match value {
-                Value::String(text) if matches!(key.as_str(), "text" | "fallback") => text.encode_utf16().count(),
+                Value::String(text) if matches!(key.as_str(), "text" | "fallback") => {
+                    text.encode_utf16().count()
+                }
                 other => chars(other),
             })
             .sum(),
@@ -190,8 +262,10 @@ fn chars(body: &Value) -> usize {
 /// What Slack's reply means. Keyed on the word in the body: statuses vary.
 pub(super) fn classify(status: u16, body: &str, reply: &Reply) -> Outcome {
     let word = body.trim();
-    let error =
-        word.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).find(|w| w.contains('_')).unwrap_or(word);
+    let error = word
+        .split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'))
+        .find(|w| w.contains('_'))
+        .unwrap_or(word);
     match error {
         "invalid_payload"
         | "invalid_blocks"
@@ -200,26 +274,35 @@ pub(super) fn classify(status: u16, body: &str, reply: &Reply) -> Outcome {
         | "too_many_attachments"
         | "msg_blocks_too_long"
         | "msg_too_long"
-        | "missing_text_or_fallback_or_attachments" => {
-            Outcome::BadPayload { why: format!("Slack refused the message: {error}") }
-        }
-        "no_service" | "no_active_hooks" | "no_team" | "no_service_id" | "team_disabled" | "invalid_token" => {
-            Outcome::Broken {
-                why: format!("Slack no longer knows this webhook ({error}): make a new one and set its URL"),
-            }
-        }
+        | "missing_text_or_fallback_or_attachments" => Outcome::BadPayload {
+            why: format!("Slack refused the message: {error}"),
+        },
+        "no_service" | "no_active_hooks" | "no_team" | "no_service_id" | "team_disabled"
+        | "invalid_token" => Outcome::Broken {
+            why: format!(
+                "Slack no longer knows this webhook ({error}): make a new one and set its URL"
+            ),
+        },
         "action_prohibited" | "posting_to_general_channel_denied" => Outcome::Broken {
-            why: format!("Slack forbids posting there ({error}): ask an admin, or use another channel's webhook"),
+            why: format!(
+                "Slack forbids posting there ({error}): ask an admin, or use another channel's webhook"
+            ),
         },
         "channel_not_found" | "user_not_found" | "channel_is_archived" => Outcome::Broken {
-            why: format!("the webhook's channel is gone ({error}): make a webhook for another channel"),
+            why: format!(
+                "the webhook's channel is gone ({error}): make a webhook for another channel"
+            ),
         },
-        "rollup_error" => Outcome::Retry { why: "Slack: rollup_error".to_owned() },
-        "rate_limited" | "ratelimited" => Outcome::RetryAfter { wait: super::retry_after(reply) },
+        "rollup_error" => Outcome::Retry {
+            why: "Slack: rollup_error".to_owned(),
+        },
+        "rate_limited" | "ratelimited" => Outcome::RetryAfter {
+            wait: super::retry_after(reply),
+        },
         _ if (200..300).contains(&status) && word == "ok" => Outcome::Delivered,
-        _ if (200..300).contains(&status) => {
-            Outcome::Broken { why: "the reply is not Slack's `ok`: is this URL an incoming webhook?".to_owned() }
-        }
+        _ if (200..300).contains(&status) => Outcome::Broken {
+            why: "the reply is not Slack's `ok`: is this URL an incoming webhook?".to_owned(),
+        },
         _ => super::by_status("Slack", status, reply),
     }
 }
@@ -236,7 +319,10 @@ mod tests {
         let said = text(name);
         assert_eq!(said, "5c:\u{200b}5b:\u{200b}35:\u{200b}ab:\u{200b}cd:de");
         assert_eq!(said.replace('\u{200b}', ""), name);
-        assert_eq!(text("guest :wave: 20:52 UTC, at: home"), "guest :\u{200b}wave: 20:52 UTC, at: home");
+        assert_eq!(
+            text("guest :wave: 20:52 UTC, at: home"),
+            "guest :\u{200b}wave: 20:52 UTC, at: home"
+        );
     }
 
     proptest! {

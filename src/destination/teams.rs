@@ -1,7 +1,7 @@
 //! Teams' Workflows webhooks: one Adaptive Card.
 //!
-//! A flow answers 202 before it posts, and drops what is too big or malformed without a word: so nothing leaves here that
-//! could be.
+//! A flow answers 202 before it posts, and drops what is too big or malformed without a word: so
+//! nothing leaves here that could be.
 
 use reqwest::Url;
 use serde_json::{Value, json};
@@ -25,23 +25,35 @@ pub(super) fn encode(message: &Message, size: Size) -> Value {
     if size == Size::Plain {
         return smallest();
     }
-    layout::fit(|shrink| card(message, shrink), |body| body.to_string().len() <= MAX_BYTES).unwrap_or_else(smallest)
+    layout::fit(
+        |shrink| card(message, shrink),
+        |body| body.to_string().len() <= MAX_BYTES,
+    )
+    .unwrap_or_else(smallest)
 }
 
 /// Whether a URL is an Office 365 connector's: switched off in May 2026.
 #[must_use]
 pub fn is_connector(url: &Url) -> bool {
     let host = url.host_str().unwrap_or_default().to_ascii_lowercase();
-    ["webhook.office.com", "outlook.office.com", "outlook.office365.com"]
-        .iter()
-        .any(|dead| host == *dead || host.ends_with(&format!(".{dead}")))
+    [
+        "webhook.office.com",
+        "outlook.office.com",
+        "outlook.office365.com",
+    ]
+    .iter()
+    .any(|dead| host == *dead || host.ends_with(&format!(".{dead}")))
 }
 
 fn card(message: &Message, shrink: Shrink) -> Value {
     let look = Look::of(message);
     let title = markup::cut(&markup::shown(&message.title), 160);
     let subtle: Vec<String> = std::iter::once(look.word.to_owned())
-        .chain(look.site.as_deref().map(|site| text(&markup::isolate(&markup::cut(site, 80)))))
+        .chain(
+            look.site
+                .as_deref()
+                .map(|site| text(&markup::isolate(&markup::cut(site, 80)))),
+        )
         .chain([What::Time(message.about.at.seconds()).plain()])
         .chain(id_of(message, shrink))
         .collect();
@@ -62,7 +74,11 @@ fn card(message: &Message, shrink: Shrink) -> Value {
         let mut facts: Vec<Value> = facts
             .iter()
             .map(|(name, value)| {
-                let value = layout::cut_spans(&markup::parse(value), shrink.value_chars(MAX_VALUE), encoded_len);
+                let value = layout::cut_spans(
+                    &markup::parse(value),
+                    shrink.value_chars(MAX_VALUE),
+                    encoded_len,
+                );
                 json!({"title": text(&markup::cut(name, 80)), "value": encode_spans(&value)})
             })
             .collect();
@@ -74,7 +90,10 @@ fn card(message: &Message, shrink: Shrink) -> Value {
         }
         let (buttons, links) = message.links.split_at(message.links.len().min(MAX_ACTIONS));
         if !links.is_empty() {
-            let links: Vec<String> = links.iter().map(|link| linked(&link.label, &link.url)).collect();
+            let links: Vec<String> = links
+                .iter()
+                .map(|link| linked(&link.label, &link.url))
+                .collect();
             body.push(json!({"type": "TextBlock", "text": links.join(" · "), "wrap": true}));
         }
         let footer: Vec<String> = layout::footer(message, shrink)
@@ -120,7 +139,9 @@ fn encode_spans(spans: &[Span]) -> String {
     for span in spans {
         let mark = if span.bold { "**" } else { "" };
         match &span.what {
-            What::Text(plain) | What::Code(plain) if plain.trim().is_empty() => write(&mut out, plain),
+            What::Text(plain) | What::Code(plain) if plain.trim().is_empty() => {
+                write(&mut out, plain)
+            }
             What::Text(plain) | What::Code(plain) => {
                 // A mark next to a space is shown as such.
                 let body = plain.trim();
@@ -138,24 +159,28 @@ fn encode_spans(spans: &[Span]) -> String {
     out
 }
 
-/// A link, with nothing in its address that would end it or that the card's own templates would read.
+/// A link, with nothing in its address that would end it or that the card's own templates would
+/// read.
 fn linked(label: &str, url: &str) -> String {
-    let url = url.chars().fold(String::with_capacity(url.len()), |mut url, c| {
-        match c {
-            '(' => url.push_str("%28"),
-            ')' => url.push_str("%29"),
-            '{' => url.push_str("%7B"),
-            '}' => url.push_str("%7D"),
-            '<' => url.push_str("%3C"),
-            '>' => url.push_str("%3E"),
-            c => url.push(c),
-        }
-        url
-    });
+    let url = url
+        .chars()
+        .fold(String::with_capacity(url.len()), |mut url, c| {
+            match c {
+                '(' => url.push_str("%28"),
+                ')' => url.push_str("%29"),
+                '{' => url.push_str("%7B"),
+                '}' => url.push_str("%7D"),
+                '<' => url.push_str("%3C"),
+                '>' => url.push_str("%3E"),
+                c => url.push(c),
+            }
+            url
+        });
     format!("[{}]({url})", text(label))
 }
 
-/// Plain text that Teams formats nowhere. A line break needs an empty line; `{{DATE(` and bare URLs would come alive.
+/// Plain text that Teams formats nowhere. A line break needs an empty line; `{{DATE(` and bare URLs
+/// would come alive.
 fn text(plain: &str) -> String {
     let mut out = String::with_capacity(plain.len() + 8);
     write(&mut out, plain);
@@ -181,7 +206,8 @@ fn write(out: &mut String, plain: &str) {
     }
 }
 
-/// Plain text where nobody says whether it is formatted: no marks that would show as such, and nothing that comes alive.
+/// Plain text where nobody says whether it is formatted: no marks that would show as such, and
+/// nothing that comes alive.
 fn inert(plain: &str) -> String {
     let mut out = String::with_capacity(plain.len() + 8);
     let mut last = ' ';
@@ -197,7 +223,9 @@ fn inert(plain: &str) -> String {
 
 /// Whether the line written so far is digits only: `1.` would begin a list.
 fn starts_line(out: &str) -> bool {
-    out.rsplit('\n').next().is_some_and(|line| line.bytes().all(|b| b.is_ascii_digit()))
+    out.rsplit('\n')
+        .next()
+        .is_some_and(|line| line.bytes().all(|b| b.is_ascii_digit()))
 }
 
 /// What the flow's reply means. Its success says "accepted", never "shown".
@@ -205,9 +233,15 @@ pub(super) fn classify(status: u16, body: &str, reply: &Reply) -> Outcome {
     // a connector's habit, kept because it costs nothing: 200 with the failure in the text
     if let Some(code) = body.split("endpoint returned HTTP error ").nth(1) {
         return match code.get(..3) {
-            Some("429") => Outcome::RetryAfter { wait: super::retry_after(reply) },
-            Some("413" | "400") => Outcome::BadPayload { why: "Teams refused the card".to_owned() },
-            _ => Outcome::Retry { why: "Teams could not post the card".to_owned() },
+            Some("429") => Outcome::RetryAfter {
+                wait: super::retry_after(reply),
+            },
+            Some("413" | "400") => Outcome::BadPayload {
+                why: "Teams refused the card".to_owned(),
+            },
+            _ => Outcome::Retry {
+                why: "Teams could not post the card".to_owned(),
+            },
         };
     }
     match status {
@@ -218,18 +252,24 @@ pub(super) fn classify(status: u16, body: &str, reply: &Reply) -> Outcome {
             ),
         },
         404 | 410 => Outcome::Broken {
-            why: format!("Teams answered {status}: the flow was deleted, turned off, or has a new URL"),
+            why: format!(
+                "Teams answered {status}: the flow was deleted, turned off, or has a new URL"
+            ),
         },
-        400 => Outcome::BadPayload { why: format!("the flow refused the card{}", error_of(body)) },
+        400 => Outcome::BadPayload {
+            why: format!("the flow refused the card{}", error_of(body)),
+        },
         _ => super::by_status("Teams", status, reply),
     }
 }
 
 /// `error.code` of Power Automate's answer.
 fn error_of(body: &str) -> String {
-    let code =
-        serde_json::from_str::<Value>(body).ok().and_then(|v| v.pointer("/error/code")?.as_str().map(str::to_owned));
-    code.map(|code| format!(": {}", markup::cut(&markup::clean(&code), 80))).unwrap_or_default()
+    let code = serde_json::from_str::<Value>(body)
+        .ok()
+        .and_then(|v| v.pointer("/error/code")?.as_str().map(str::to_owned));
+    code.map(|code| format!(": {}", markup::cut(&markup::clean(&code), 80)))
+        .unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -266,7 +306,10 @@ mod tests {
     fn nothing_comes_alive_where_two_parts_meet() {
         let said = |markup: &str| encode_spans(&markup::parse(markup));
         assert_eq!(said("{`{DATE(1)}}`"), "{\u{200b}{DATE(1)}}");
-        assert_eq!(said("https:`//evil.example`"), "https:\u{200b}//evil.example");
+        assert_eq!(
+            said("https:`//evil.example`"),
+            "https:\u{200b}//evil.example"
+        );
         assert_eq!(said("1`.` a"), "1\\. a");
         assert_eq!(said("a ** b ** c `d`"), "a  **b**  c d");
     }
@@ -284,6 +327,8 @@ mod tests {
         let connector = |url: &str| is_connector(&Url::parse(url).unwrap());
         assert!(connector("https://contoso.webhook.office.com/webhookb2/x"));
         assert!(connector("https://outlook.office.com/webhook/x"));
-        assert!(!connector("https://prod-1.westeurope.logic.azure.com/workflows/x"));
+        assert!(!connector(
+            "https://prod-1.westeurope.logic.azure.com/workflows/x"
+        ));
     }
 }

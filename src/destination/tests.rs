@@ -8,11 +8,15 @@ fn settings(kind: Kind) -> DestinationSettings {
 }
 
 fn slack() -> DestinationSettings {
-    settings(Kind::Slack { url: Secret::new("https://hooks.slack.com/services/x") })
+    settings(Kind::Slack {
+        url: Secret::new("https://hooks.slack.com/services/x"),
+    })
 }
 
 fn teams() -> DestinationSettings {
-    settings(Kind::Teams { url: Secret::new("https://x.logic.azure.com/") })
+    settings(Kind::Teams {
+        url: Secret::new("https://x.logic.azure.com/"),
+    })
 }
 
 fn body(settings: &DestinationSettings, message: &Message, size: Size) -> Value {
@@ -25,39 +29,69 @@ fn body(settings: &DestinationSettings, message: &Message, size: Size) -> Value 
 fn samples() -> Vec<(&'static str, Vec<Message>)> {
     let templates = Templates::builtin();
     let off = Some("ap_offline");
-    let hostile = "<!channel> [x](https://evil.example) *b* _i_ ~s~ `c` & {{DATE(2020-01-01)}} <@U1> 😀";
-    let many = |n: u64| (0..n).map(|i| ap(&format!("ap_{i:04}"), i)).collect::<Vec<Subject>>();
+    let hostile =
+        "<!channel> [x](https://evil.example) *b* _i_ ~s~ `c` & {{DATE(2020-01-01)}} <@U1> 😀";
+    let many = |n: u64| {
+        (0..n)
+            .map(|i| ap(&format!("ap_{i:04}"), i))
+            .collect::<Vec<Subject>>()
+    };
     let render = |about: Notification| vec![templates.render(about)];
-    let event =
-        serde_json::json!({"channel": 36, "pre_channel": 52, "group": "marvis", "suggestion": "test_replace_cable"});
+    let event = serde_json::json!({"channel": 36, "pre_channel": 52, "group": "marvis", "suggestion": "test_replace_cable"});
     let hostile_about = |length: usize| Notification {
         rule: hostile.repeat(length),
         detail: Some(hostile.repeat(length)),
         why: Some(hostile.repeat(length)),
-        ..about("NEW<!here>", None, Reason::First, vec![Subject { site: Some(hostile.into()), ..ap(hostile, 1) }])
+        ..about(
+            "NEW<!here>",
+            None,
+            Reason::First,
+            vec![Subject {
+                site: Some(hostile.into()),
+                ..ap(hostile, 1)
+            }],
+        )
     };
     let storm = |name: &str, n: u64| {
         let all: Vec<Message> = (0..n)
             .map(|i| Notification {
                 incident: format!("i{i}"),
-                ..about("AP_DISCONNECTED", off, Reason::First, vec![ap(&format!("{name}{i:04}"), i)])
+                ..about(
+                    "AP_DISCONNECTED",
+                    off,
+                    Reason::First,
+                    vec![ap(&format!("{name}{i:04}"), i)],
+                )
             })
             .map(|about| templates.render(about))
             .collect();
         templates.digest(&all)
     };
     let switch = |reason, n: u64, up: usize| {
-        let of = Subject { device_type: Some("switch".into()), model: Some("EX4100".into()), ..ap("sw-garage", 90) };
+        let of = Subject {
+            device_type: Some("switch".into()),
+            model: Some("EX4100".into()),
+            ..ap("sw-garage", 90)
+        };
         let mut message = templates.render(Notification {
             id: "7f3a2c".into(),
             rule: "Switch unreachable".into(),
-            insight: insight(Some("port ge-0/0/3 of sw-core went down"), None, back(aps(n), up)),
+            insight: insight(
+                Some("port ge-0/0/3 of sw-core went down"),
+                None,
+                back(aps(n), up),
+            ),
             ..about("SW_DISCONNECTED", Some("switch_offline"), reason, vec![of])
         });
         message.links.extend(silences());
         vec![message]
     };
-    let with_id = |about: Notification| vec![templates.render(Notification { id: "7f3a2c".into(), ..about })];
+    let with_id = |about: Notification| {
+        vec![templates.render(Notification {
+            id: "7f3a2c".into(),
+            ..about
+        })]
+    };
     let absent = Notification {
         rule: "Nightly backup".into(),
         duration_ms: Some(7_200_000),
@@ -76,28 +110,100 @@ fn samples() -> Vec<(&'static str, Vec<Message>)> {
             "evidence",
             with_id(Notification {
                 insight: insight(None, Some("AP_RRM_ACTION"), Vec::new()),
-                ..about("AP_RRM_ACTION", off, Reason::Resolved, vec![ap("kitchen", 1)])
+                ..about(
+                    "AP_RRM_ACTION",
+                    off,
+                    Reason::Resolved,
+                    vec![ap("kitchen", 1)],
+                )
             }),
         ),
-        ("flapping", with_id(about("AP_DISCONNECTED", off, Reason::Flapping, flapped(vec![ap("kitchen", 1)])))),
-        ("flapping-many", with_id(about("AP_DISCONNECTED", off, Reason::Flapping, flapped(aps(5))))),
-        ("stable", with_id(about("AP_CONNECTED", off, Reason::Stable, back(flapped(vec![ap("kitchen", 1)]), 1)))),
-        ("stable-mixed", with_id(about("AP_CONNECTED", off, Reason::Stable, back(flapped(aps(4)), 3)))),
+        (
+            "flapping",
+            with_id(about(
+                "AP_DISCONNECTED",
+                off,
+                Reason::Flapping,
+                flapped(vec![ap("kitchen", 1)]),
+            )),
+        ),
+        (
+            "flapping-many",
+            with_id(about(
+                "AP_DISCONNECTED",
+                off,
+                Reason::Flapping,
+                flapped(aps(5)),
+            )),
+        ),
+        (
+            "stable",
+            with_id(about(
+                "AP_CONNECTED",
+                off,
+                Reason::Stable,
+                back(flapped(vec![ap("kitchen", 1)]), 1),
+            )),
+        ),
+        (
+            "stable-mixed",
+            with_id(about(
+                "AP_CONNECTED",
+                off,
+                Reason::Stable,
+                back(flapped(aps(4)), 3),
+            )),
+        ),
         ("absent", with_id(absent)),
         ("scheduled", with_id(digest(false, kept(), 0))),
         ("maintenance", with_id(digest(true, kept(), 3))),
-        ("scheduled-storm", with_id(digest(false, (0..400).map(wild).collect(), 25))),
-        ("offline", render(about("AP_DISCONNECTED", off, Reason::First, vec![ap("kitchen", 0x5c5b_3500_0001)]))),
-        ("back", render(about("AP_CONNECTED", off, Reason::Resolved, vec![ap("kitchen", 0x5c5b_3500_0001)]))),
+        (
+            "scheduled-storm",
+            with_id(digest(false, (0..400).map(wild).collect(), 25)),
+        ),
+        (
+            "offline",
+            render(about(
+                "AP_DISCONNECTED",
+                off,
+                Reason::First,
+                vec![ap("kitchen", 0x5c5b_3500_0001)],
+            )),
+        ),
+        (
+            "back",
+            render(about(
+                "AP_CONNECTED",
+                off,
+                Reason::Resolved,
+                vec![ap("kitchen", 0x5c5b_3500_0001)],
+            )),
+        ),
         (
             "many",
-            render(Notification { more: 7, more_since: 12, ..about("AP_DISCONNECTED", off, Reason::First, many(12)) }),
+            render(Notification {
+                more: 7,
+                more_since: 12,
+                ..about("AP_DISCONNECTED", off, Reason::First, many(12))
+            }),
         ),
-        ("marvis", render(Notification { event, ..about("bad_cable", Some("bad_cable"), Reason::First, many(1)) })),
+        (
+            "marvis",
+            render(Notification {
+                event,
+                ..about("bad_cable", Some("bad_cable"), Reason::First, many(1))
+            }),
+        ),
         ("hostile", render(hostile_about(1))),
         ("huge", render(hostile_about(400))),
-        ("crowd", render(about("AP_DISCONNECTED", off, Reason::First, many(2_000)))),
-        ("unknown", render(about("SOMETHING_NEW", None, Reason::First, Vec::new()))),
+        (
+            "crowd",
+            render(about("AP_DISCONNECTED", off, Reason::First, many(2_000))),
+        ),
+        (
+            "unknown",
+            render(about("SOMETHING_NEW", None, Reason::First, Vec::new())),
+        ),
         ("digest", storm("ap_", 40)),
         ("digest-storm", storm("ap_", 2_000)),
         ("digest-hostile", storm("<!here>_*&{{`", 400)),
@@ -106,25 +212,37 @@ fn samples() -> Vec<(&'static str, Vec<Message>)> {
 }
 
 fn silences() -> Vec<crate::model::Link> {
-    ["Silence 1 h", "Silence until morning", "Silence until resolved"]
-        .iter()
-        .enumerate()
-        .map(|(i, label)| crate::model::Link {
-            label: (*label).to_owned(),
-            url: format!(
-                "https://foghorn.example.org/silence?id=7f3a2c&for={i}&until=1790196720&sig={}",
-                "c7".repeat(32)
-            ),
-        })
-        .collect()
+    [
+        "Silence 1 h",
+        "Silence until morning",
+        "Silence until resolved",
+    ]
+    .iter()
+    .enumerate()
+    .map(|(i, label)| crate::model::Link {
+        label: (*label).to_owned(),
+        url: format!(
+            "https://foghorn.example.org/silence?id=7f3a2c&for={i}&until=1790196720&sig={}",
+            "c7".repeat(32)
+        ),
+    })
+    .collect()
 }
 
 #[test]
 fn no_link_is_left_out_and_the_short_id_stays() {
     let samples = samples();
-    let mut message = samples.iter().find(|(name, _)| *name == "behind-crowd").unwrap().1[0].clone();
+    let mut message = samples
+        .iter()
+        .find(|(name, _)| *name == "behind-crowd")
+        .unwrap()
+        .1[0]
+        .clone();
     for n in 0..20 {
-        message.links.push(crate::model::Link { label: format!("link {n}"), url: format!("https://x.example/{n}") });
+        message.links.push(crate::model::Link {
+            label: format!("link {n}"),
+            url: format!("https://x.example/{n}"),
+        });
     }
     for settings in [slack(), teams()] {
         let full = body(&settings, &message, Size::Full).to_string();
@@ -135,11 +253,19 @@ fn no_link_is_left_out_and_the_short_id_stays() {
                 "{full}"
             );
         }
-        assert!(full.contains("7f3a2c") && body(&settings, &message, Size::Plain).to_string().contains("7f3a2c"));
+        assert!(
+            full.contains("7f3a2c")
+                && body(&settings, &message, Size::Plain)
+                    .to_string()
+                    .contains("7f3a2c")
+        );
         // without room for small print
         message.text = "x ".repeat(40_000);
         let small = body(&settings, &message, Size::Full).to_string();
-        assert!(small.contains("id `7f3a2c`") || small.contains("id 7f3a2c"), "{small}");
+        assert!(
+            small.contains("id `7f3a2c`") || small.contains("id 7f3a2c"),
+            "{small}"
+        );
         assert!(!small.contains("rule"), "{small}");
     }
 }
@@ -149,13 +275,16 @@ fn payloads_are_within_every_limit() {
     let folder = std::env::var_os("FOGHORN_PAYLOADS").map(std::path::PathBuf::from);
     for (name, messages) in samples() {
         for (i, message) in messages.iter().enumerate() {
-            for (chat, settings, limit) in [("slack", slack(), 16 * 1024), ("teams", teams(), 24 * 1024)] {
+            for (chat, settings, limit) in
+                [("slack", slack(), 16 * 1024), ("teams", teams(), 24 * 1024)]
+            {
                 for (size, suffix) in [(Size::Full, ""), (Size::Plain, "-plain")] {
                     let payload = body(&settings, message, size);
                     assert!(payload.to_string().len() <= limit, "{chat} {name}");
                     if let Some(folder) = &folder {
                         let file = folder.join(format!("{chat}-{name}-{i}{suffix}.json"));
-                        std::fs::write(file, serde_json::to_string_pretty(&payload).unwrap()).unwrap();
+                        std::fs::write(file, serde_json::to_string_pretty(&payload).unwrap())
+                            .unwrap();
                     }
                 }
                 if name.starts_with("digest") {
@@ -172,7 +301,15 @@ fn payloads_are_within_every_limit() {
 #[test]
 fn slack_and_teams_json() {
     let samples = samples();
-    for name in ["offline", "back", "hostile", "behind", "flapping", "stable-mixed", "scheduled"] {
+    for name in [
+        "offline",
+        "back",
+        "hostile",
+        "behind",
+        "flapping",
+        "stable-mixed",
+        "scheduled",
+    ] {
         let message = &samples.iter().find(|(n, _)| *n == name).unwrap().1[0];
         insta::assert_json_snapshot!(format!("slack-{name}"), body(&slack(), message, Size::Full));
         insta::assert_json_snapshot!(format!("teams-{name}"), body(&teams(), message, Size::Full));
@@ -182,7 +319,11 @@ fn slack_and_teams_json() {
 
 #[test]
 fn a_reply_means_one_thing() {
-    let webhook = settings(Kind::Webhook { url: Secret::new("https://x.example/"), headers: Vec::new(), body: None });
+    let webhook = settings(Kind::Webhook {
+        url: Secret::new("https://x.example/"),
+        headers: Vec::new(),
+        body: None,
+    });
     let mut said = Vec::new();
     for (who, settings, status, text) in [
         ("slack", slack(), 200, "ok"),
@@ -192,16 +333,36 @@ fn a_reply_means_one_thing() {
         ("slack", slack(), 403, "action_prohibited"),
         ("slack", slack(), 404, "no_active_hooks"),
         ("slack", slack(), 410, "channel_is_archived"),
-        ("slack", slack(), 429, "{\"ok\":false,\"error\":\"rate_limited\"}"),
+        (
+            "slack",
+            slack(),
+            429,
+            "{\"ok\":false,\"error\":\"rate_limited\"}",
+        ),
         ("slack", slack(), 500, "rollup_error"),
         ("slack", slack(), 302, ""),
         ("slack", slack(), 400, "some_new_word"),
         ("slack", slack(), 404, "some_new_word"),
         ("slack", slack(), 451, ""),
         ("teams", teams(), 202, ""),
-        ("teams", teams(), 200, "Microsoft Teams endpoint returned HTTP error 429 with"),
-        ("teams", teams(), 200, "Microsoft Teams endpoint returned HTTP error 413 with"),
-        ("teams", teams(), 400, "{\"error\":{\"code\":\"TriggerInputSchemaMismatch\"}}"),
+        (
+            "teams",
+            teams(),
+            200,
+            "Microsoft Teams endpoint returned HTTP error 429 with",
+        ),
+        (
+            "teams",
+            teams(),
+            200,
+            "Microsoft Teams endpoint returned HTTP error 413 with",
+        ),
+        (
+            "teams",
+            teams(),
+            400,
+            "{\"error\":{\"code\":\"TriggerInputSchemaMismatch\"}}",
+        ),
         ("teams", teams(), 401, ""),
         ("teams", teams(), 404, ""),
         ("teams", teams(), 413, ""),
@@ -216,8 +377,16 @@ fn a_reply_means_one_thing() {
         ("webhook", webhook.clone(), 499, ""),
         ("webhook", webhook, 503, ""),
     ] {
-        let reply = Reply::Http { status, retry_after: None, date: None, body: text.into() };
-        said.push(format!("{who} {status} {text}: {:?}", settings.classify(&reply)));
+        let reply = Reply::Http {
+            status,
+            retry_after: None,
+            date: None,
+            body: text.into(),
+        };
+        said.push(format!(
+            "{who} {status} {text}: {:?}",
+            settings.classify(&reply)
+        ));
     }
     insta::assert_snapshot!(said.join("\n"));
 }
@@ -238,8 +407,12 @@ fn retry_after_is_seconds_or_a_date_within_bounds() {
         ("Fri, 31 Dec 9999 23:59:59 GMT", 3_600),
         ("Fri, 31 Dec 99999 23:59:59 GMT", 30),
     ] {
-        let reply =
-            Reply::Http { status: 429, retry_after: Some(text.into()), date: Some(date.into()), body: String::new() };
+        let reply = Reply::Http {
+            status: 429,
+            retry_after: Some(text.into()),
+            date: Some(date.into()),
+            body: String::new(),
+        };
         assert_eq!(retry_after(&reply), Duration::from_secs(seconds), "{text}");
     }
 }

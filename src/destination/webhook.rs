@@ -20,7 +20,9 @@ pub(super) fn encode(message: &Message, body: Option<&Body>) -> Value {
 pub(super) fn classify(status: u16, reply: &Reply) -> Outcome {
     match status {
         200..300 => Outcome::Delivered,
-        400 | 406 | 415 | 422 => Outcome::BadPayload { why: format!("the webhook answered {status}") },
+        400 | 406 | 415 | 422 => Outcome::BadPayload {
+            why: format!("the webhook answered {status}"),
+        },
         _ => super::by_status("the webhook", status, reply),
     }
 }

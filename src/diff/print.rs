@@ -10,30 +10,61 @@ use crate::model::{Subject, Timestamp, human_duration, plural};
 /// How many of a list people are shown.
 const MOST: usize = 10;
 
-/// The comparison for people. `period` says what was compared, as in "last 7 days"; `names` are what the two sides are
-/// called. Times are UTC.
+/// The comparison for people. `period` says what was compared, as in "last 7 days"; `names` are
+/// what the two sides are called. Times are UTC.
 #[must_use]
 pub fn text(diff: &Diff, period: &str, names: (&str, &str)) -> String {
     let mut text = headline(diff, period);
-    let changed: Vec<_> = diff.rules.iter().filter(|rule| rule.before != rule.after).collect();
+    let changed: Vec<_> = diff
+        .rules
+        .iter()
+        .filter(|rule| rule.before != rule.after)
+        .collect();
     // Writing to a String cannot fail.
     let _ = writeln!(text, "\nBy rule, {} -> {}:", names.0, names.1);
     let width = |number: u64| number.to_string().len();
-    let widest = |side: fn(&super::RuleMessages) -> u64| changed.iter().map(|r| width(side(r))).max().unwrap_or(1);
+    let widest = |side: fn(&super::RuleMessages) -> u64| {
+        changed.iter().map(|r| width(side(r))).max().unwrap_or(1)
+    };
     let (before, after) = (widest(|r| r.before), widest(|r| r.after));
     for rule in changed.iter().take(2 * MOST) {
-        let _ = writeln!(text, "  {:>before$} -> {:<after$}  {}", rule.before, rule.after, rule.rule);
+        let _ = writeln!(
+            text,
+            "  {:>before$} -> {:<after$}  {}",
+            rule.before, rule.after, rule.rule
+        );
     }
     and_more(&mut text, changed.len(), 2 * MOST);
     let same = diff.rules.len() - changed.len();
     if same > 0 {
-        let (rules, messages) = (plural(same as u64, "rule"), if same == 1 { "sends" } else { "send" });
-        let _ = writeln!(text, "  {}{rules} {messages} as many", if changed.is_empty() { "" } else { "the other " });
+        let (rules, messages) = (
+            plural(same as u64, "rule"),
+            if same == 1 { "sends" } else { "send" },
+        );
+        let _ = writeln!(
+            text,
+            "  {}{rules} {messages} as many",
+            if changed.is_empty() { "" } else { "the other " }
+        );
     }
-    told_list(&mut text, &format!("No longer told by {}", names.1), &diff.missed);
+    told_list(
+        &mut text,
+        &format!("No longer told by {}", names.1),
+        &diff.missed,
+    );
     told_list(&mut text, &format!("Told by {} only", names.1), &diff.new);
-    moved_list(&mut text, &format!("Later by {}", names.1), "later", &diff.later);
-    moved_list(&mut text, &format!("Earlier by {}", names.1), "earlier", &diff.earlier);
+    moved_list(
+        &mut text,
+        &format!("Later by {}", names.1),
+        "later",
+        &diff.later,
+    );
+    moved_list(
+        &mut text,
+        &format!("Earlier by {}", names.1),
+        "earlier",
+        &diff.earlier,
+    );
     text
 }
 
@@ -51,12 +82,20 @@ pub fn last(since: std::time::Duration) -> String {
 /// `last 7 days: 212 -> 41 messages; would have missed: sw-garage 19 Nov 03:12 (4 min)`.
 #[must_use]
 pub fn headline(diff: &Diff, period: &str) -> String {
-    let mut text = format!("{period}: {} -> {}; ", diff.before, plural(diff.after, "message"));
+    let mut text = format!(
+        "{period}: {} -> {}; ",
+        diff.before,
+        plural(diff.after, "message")
+    );
     if diff.missed.is_empty() {
         text.push_str("would have missed nothing\n");
         return text;
     }
-    let shown: Vec<String> = worst_first(&diff.missed).into_iter().take(3).map(brief).collect();
+    let shown: Vec<String> = worst_first(&diff.missed)
+        .into_iter()
+        .take(3)
+        .map(brief)
+        .collect();
     let _ = write!(text, "would have missed: {}", shown.join(", "));
     if diff.missed.len() > shown.len() {
         let _ = write!(text, " and {} more", diff.missed.len() - shown.len());
@@ -78,18 +117,30 @@ pub(crate) fn worst_first(list: &[Told]) -> Vec<&Told> {
 
 /// `sw-garage 19 Nov 03:12 (4 min)`.
 pub(crate) fn brief(told: &Told) -> String {
-    let lasted = lasted(told).map(|lasted| format!(" ({lasted})")).unwrap_or_default();
-    format!("{} {}{lasted}", name(&told.subject), day_and_time(began(told)))
+    let lasted = lasted(told)
+        .map(|lasted| format!(" ({lasted})"))
+        .unwrap_or_default();
+    format!(
+        "{} {}{lasted}",
+        name(&told.subject),
+        day_and_time(began(told))
+    )
 }
 
 fn told_list(text: &mut String, title: &str, list: &[Told]) {
     if list.is_empty() {
         return;
     }
-    let worst = if list.len() > 1 { ", the worst first" } else { "" };
+    let worst = if list.len() > 1 {
+        ", the worst first"
+    } else {
+        ""
+    };
     let _ = writeln!(text, "\n{title}: {}{worst} (UTC):", list.len());
     for told in worst_first(list).into_iter().take(MOST) {
-        let lasted = lasted(told).map(|lasted| format!("{lasted}, ")).unwrap_or_default();
+        let lasted = lasted(told)
+            .map(|lasted| format!("{lasted}, "))
+            .unwrap_or_default();
         let _ = writeln!(
             text,
             "  {:>12}  {}  {lasted}{}, by {}",
@@ -110,9 +161,16 @@ fn moved_list(text: &mut String, title: &str, word: &str, list: &[Moved]) {
     by.sort_unstable();
     let middle = by.get(by.len() / 2).copied().unwrap_or_default();
     let most = by.last().copied().unwrap_or_default();
-    let alike = most.saturating_sub(by.first().copied().unwrap_or_default()).as_secs() < 10;
+    let alike = most
+        .saturating_sub(by.first().copied().unwrap_or_default())
+        .as_secs()
+        < 10;
     let by = human_duration(middle);
-    let by = if alike { by } else { format!("{by} in the middle and {} at most", human_duration(most)) };
+    let by = if alike {
+        by
+    } else {
+        format!("{by} in the middle and {} at most", human_duration(most))
+    };
     let _ = writeln!(text, "\n{title}: {}, by {by} (UTC):", list.len());
     let mut longest: Vec<&Moved> = list.iter().collect();
     longest.sort_by_key(|moved| (std::cmp::Reverse(moved.by()), moved.told.at));
@@ -132,7 +190,11 @@ fn moved_list(text: &mut String, title: &str, word: &str, list: &[Moved]) {
 
 fn and_more(text: &mut String, all: usize, shown: usize) {
     if all > shown {
-        let _ = writeln!(text, "  and {} more (`--format json` has them all)", all - shown);
+        let _ = writeln!(
+            text,
+            "  and {} more (`--format json` has them all)",
+            all - shown
+        );
     }
 }
 
@@ -162,7 +224,10 @@ pub(crate) fn name(subject: &Subject) -> String {
 }
 
 fn place(subject: &Subject) -> String {
-    let site = subject.site.as_ref().filter(|_| subject.device.is_some() || subject.device_mac.is_some());
+    let site = subject
+        .site
+        .as_ref()
+        .filter(|_| subject.device.is_some() || subject.device_mac.is_some());
     match site {
         Some(site) => format!("{} ({site})", name(subject)),
         None => name(subject),
@@ -172,13 +237,24 @@ fn place(subject: &Subject) -> String {
 /// `19 Nov 03:12`, in UTC.
 #[must_use]
 pub(crate) fn day_and_time(at: Timestamp) -> String {
-    jiff::Timestamp::from_millisecond(at.millis())
-        .map_or_else(|_| at.rfc3339(), |at| at.to_zoned(jiff::tz::TimeZone::UTC).strftime("%-d %b %H:%M").to_string())
+    jiff::Timestamp::from_millisecond(at.millis()).map_or_else(
+        |_| at.rfc3339(),
+        |at| {
+            at.to_zoned(jiff::tz::TimeZone::UTC)
+                .strftime("%-d %b %H:%M")
+                .to_string()
+        },
+    )
 }
 
 /// The comparison for machines: everything, one object.
 #[must_use]
-pub fn json(diff: &Diff, from: Option<Timestamp>, until: Option<Timestamp>, names: (&str, &str)) -> Value {
+pub fn json(
+    diff: &Diff,
+    from: Option<Timestamp>,
+    until: Option<Timestamp>,
+    names: (&str, &str),
+) -> Value {
     let moved = |list: &[Moved]| -> Vec<Value> {
         let one = |moved: &Moved| {
             let mut value = told(&moved.told);

@@ -1,7 +1,8 @@
 //! Whose fault a refusal is: the message's or the destination's.
 //!
-//! "No such webhook" may be said of a URL that is gone, or of one message that something on the way does not like. Only other
-//! messages tell: where they are taken, the one that was refused is at fault.
+//! "No such webhook" may be said of a URL that is gone, or of one message that something on the way
+//! does not like. Only other messages tell: where they are taken, the one that was refused is at
+//! fault.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -79,7 +80,9 @@ impl Doubt {
 
     /// Whether it is at fault if it is refused now: it was before, and others were taken since.
     pub(super) fn convicts(&self, id: DeliveryId) -> bool {
-        self.refused.get(&id).is_some_and(|first| self.taken > *first)
+        self.refused
+            .get(&id)
+            .is_some_and(|first| self.taken > *first)
     }
 
     /// It was refused, at this try.
@@ -94,7 +97,8 @@ impl Doubt {
         self.since.len() >= ENOUGH
     }
 
-    /// It was taken, at this try. Whether that contradicts what was refused: an earlier try does not.
+    /// It was taken, at this try. Whether that contradicts what was refused: an earlier try does
+    /// not.
     pub(super) fn take(&mut self, id: DeliveryId, number: u64) -> bool {
         self.forget(id);
         self.taken = self.taken.max(number);

@@ -5,7 +5,12 @@ use crate::model::{Message, Name, Notification, Reason, Severity, Timestamp};
 use crate::render::markup;
 
 /// Tells people of `other` that `broken` takes no messages.
-pub(super) fn refusal(broken: &DestinationSettings, other: &Name, why: &str, wall: Timestamp) -> Message {
+pub(super) fn refusal(
+    broken: &DestinationSettings,
+    other: &Name,
+    why: &str,
+    wall: Timestamp,
+) -> Message {
     let kind = match broken.kind {
         Kind::Slack { .. } => "Slack",
         Kind::Teams { .. } => "Teams",
@@ -39,8 +44,13 @@ pub(super) fn refusal(broken: &DestinationSettings, other: &Name, why: &str, wal
         collected: None,
     };
     Message {
-        title: format!("{kind} destination `{}` refuses messages: {}", broken.name, markup::escape(why)),
-        text: "Its messages are kept and it is tried again every hour; a restart tries it at once.".to_owned(),
+        title: format!(
+            "{kind} destination `{}` refuses messages: {}",
+            broken.name,
+            markup::escape(why)
+        ),
+        text: "Its messages are kept and it is tried again every hour; a restart tries it at once."
+            .to_owned(),
         facts: vec![],
         links: vec![],
         about,

@@ -30,10 +30,19 @@ impl Statuses {
     /// All of them, as they are now.
     #[must_use]
     pub fn all(&self) -> BTreeMap<Name, DestinationStatus> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     pub(super) fn note(&self, name: &Name, change: impl FnOnce(&mut DestinationStatus)) {
-        change(self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(name.clone()).or_default());
+        change(
+            self.0
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .entry(name.clone())
+                .or_default(),
+        );
     }
 }

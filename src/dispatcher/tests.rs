@@ -12,7 +12,8 @@ use crate::destination::{RateLimit, Retry};
 use crate::model::{DigestOf, Journaled, Name, Record, Seq};
 use crate::store::{DeadLetter, MessageFates, Recovered, Retention, Sqlite, Step};
 
-/// SQLite, with tokio's paused clock held while the writer thread works: tokio stands still while a blocking task runs.
+/// SQLite, with tokio's paused clock held while the writer thread works: tokio stands still while a
+/// blocking task runs.
 #[derive(Clone)]
 struct Held {
     store: Sqlite,
@@ -23,7 +24,13 @@ struct Held {
 impl Held {
     fn whole(&self) -> store::Result<()> {
         let damaged = self.damaged.load(Relaxed);
-        if damaged { Err(store::Error::Fatal("the database is damaged: by the test".to_owned())) } else { Ok(()) }
+        if damaged {
+            Err(store::Error::Fatal(
+                "the database is damaged: by the test".to_owned(),
+            ))
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -48,21 +55,38 @@ impl Store for Held {
         enqueue(message: Message, at: Timestamp) -> ();
         dead_letters(limit: usize) -> Vec<DeadLetter>;
     }
-    async fn queued(&self, to: &Name, after: DeliveryId, limit: usize) -> store::Result<Vec<Delivery>> {
+    async fn queued(
+        &self,
+        to: &Name,
+        after: DeliveryId,
+        limit: usize,
+    ) -> store::Result<Vec<Delivery>> {
         self.whole()?;
         let (store, to, runtime) = (self.store.clone(), to.clone(), Handle::current());
-        tokio::task::spawn_blocking(move || runtime.block_on(store.queued(&to, after, limit))).await.unwrap()
+        tokio::task::spawn_blocking(move || runtime.block_on(store.queued(&to, after, limit)))
+            .await
+            .unwrap()
     }
-    async fn fold(&self, to: &Name, f: Vec<DeliveryId>, d: Vec<Message>, at: Timestamp) -> store::Result<()> {
+    async fn fold(
+        &self,
+        to: &Name,
+        f: Vec<DeliveryId>,
+        d: Vec<Message>,
+        at: Timestamp,
+    ) -> store::Result<()> {
         let (store, to, runtime) = (self.store.clone(), to.clone(), Handle::current());
-        tokio::task::spawn_blocking(move || runtime.block_on(store.fold(&to, f, d, at))).await.unwrap()
+        tokio::task::spawn_blocking(move || runtime.block_on(store.fold(&to, f, d, at)))
+            .await
+            .unwrap()
     }
     fn fates(&self) -> Vec<(Name, MessageFates)> {
         self.store.fates()
     }
     async fn delivered_since(&self, to: &Name, since: Timestamp) -> store::Result<u32> {
         let (store, to, runtime) = (self.store.clone(), to.clone(), Handle::current());
-        tokio::task::spawn_blocking(move || runtime.block_on(store.delivered_since(&to, since))).await.unwrap()
+        tokio::task::spawn_blocking(move || runtime.block_on(store.delivered_since(&to, since)))
+            .await
+            .unwrap()
     }
     fn fates_of(&self, to: &Name) -> MessageFates {
         self.store.fates_of(to)
@@ -83,7 +107,8 @@ impl Store for Held {
 
 type Script = Arc<dyn Fn(&str, usize) -> u16 + Send + Sync>;
 
-/// Answers by script: text and how often it came before -> status; 0 never answers. Each try takes 5 ms.
+/// Answers by script: text and how often it came before -> status; 0 never answers. Each try takes
+/// 5 ms.
 #[derive(Clone)]
 struct Sink {
     script: Script,
@@ -94,7 +119,9 @@ struct Sink {
 
 impl Post for Sink {
     async fn post(&self, request: &Request, _: Duration) -> Reply {
-        let Request::Print(text) = request else { panic!("not encoded by the test") };
+        let Request::Print(text) = request else {
+            panic!("not encoded by the test")
+        };
         let status = {
             let mut tries = self.tries.lock().unwrap();
             let status = (self.script)(text, tries.iter().filter(|(_, t, _)| t == text).count());
@@ -105,12 +132,21 @@ impl Post for Sink {
             std::future::pending::<()>().await;
         }
         tokio::time::sleep(Duration::from_millis(5)).await;
-        Reply::Http { status, retry_after: None, date: None, body: String::new() }
+        Reply::Http {
+            status,
+            retry_after: None,
+            date: None,
+            body: String::new(),
+        }
     }
 }
 
 fn encode(_: &DestinationSettings, message: &Message, size: Size) -> Request {
-    Request::Print(if size == Size::Plain { format!("{} plain", message.title) } else { message.title.clone() })
+    Request::Print(if size == Size::Plain {
+        format!("{} plain", message.title)
+    } else {
+        message.title.clone()
+    })
 }
 
 fn classify(_: &DestinationSettings, reply: &Reply) -> Outcome {
@@ -118,8 +154,13 @@ fn classify(_: &DestinationSettings, reply: &Reply) -> Outcome {
     match reply {
         Reply::Http { status: 200, .. } => Outcome::Delivered,
         Reply::Http { status: 400, .. } => Outcome::BadPayload { why },
-        Reply::Http { status: 403 | 404 | 410, .. } => Outcome::Broken { why },
-        Reply::Http { status: 429, .. } => Outcome::RetryAfter { wait: Duration::from_secs(30) },
+        Reply::Http {
+            status: 403 | 404 | 410,
+            ..
+        } => Outcome::Broken { why },
+        Reply::Http { status: 429, .. } => Outcome::RetryAfter {
+            wait: Duration::from_secs(30),
+        },
         _ => Outcome::Retry { why },
     }
 }
@@ -127,9 +168,22 @@ fn classify(_: &DestinationSettings, reply: &Reply) -> Outcome {
 /// One digest of everything, that names every title once.
 fn digest(messages: &[Message]) -> Vec<Message> {
     let mut digest = message("digest", "digest");
-    digest.folded =
-        messages.iter().flat_map(|m| if m.folded.is_empty() { vec![digest_of(m)] } else { m.folded.clone() }).collect();
-    digest.title = digest.folded.iter().map(|of| of.title.as_str()).collect::<Vec<_>>().join("+");
+    digest.folded = messages
+        .iter()
+        .flat_map(|m| {
+            if m.folded.is_empty() {
+                vec![digest_of(m)]
+            } else {
+                m.folded.clone()
+            }
+        })
+        .collect();
+    digest.title = digest
+        .folded
+        .iter()
+        .map(|of| of.title.as_str())
+        .collect::<Vec<_>>()
+        .join("+");
     vec![digest]
 }
 
@@ -150,7 +204,11 @@ fn digest_of(m: &Message) -> DigestOf {
 
 fn settings(name: &str) -> DestinationSettings {
     let mut settings = DestinationSettings::with_defaults(name.into(), Kind::Console);
-    settings.rate_limit = RateLimit { limit: 1_000, per: Duration::from_secs(1), burst: 1_000 };
+    settings.rate_limit = RateLimit {
+        limit: 1_000,
+        per: Duration::from_secs(1),
+        burst: 1_000,
+    };
     settings.overflow = Overflow::Queue;
     settings.retry = Retry {
         first: Duration::from_secs(1),
@@ -182,8 +240,15 @@ impl World {
     ) -> Self {
         let clock = Clock::pinned(Timestamp::from_millis(1_700_000_000_000));
         let store = Sqlite::open(dir, clock, Retention::default()).unwrap();
-        let store = Held { store, damaged: Arc::default() };
-        let sink = Sink { script: Arc::new(script), clock, tries: Arc::default() };
+        let store = Held {
+            store,
+            damaged: Arc::default(),
+        };
+        let sink = Sink {
+            script: Arc::new(script),
+            clock,
+            tries: Arc::default(),
+        };
         let (statuses, stop) = (Statuses::default(), CancellationToken::new());
         let destinations = destinations.into_iter().map(Arc::new).collect();
         let (digest, post): (Digest, _) = (Arc::new(digest), sink.clone());
@@ -200,15 +265,31 @@ impl World {
             classify,
         };
         let run = tokio::spawn(Dispatcher { hub: Arc::new(hub) }.run(stop.clone()));
-        Self { store, sink, statuses, stop, run }
+        Self {
+            store,
+            sink,
+            statuses,
+            stop,
+            run,
+        }
     }
 
     /// Queues messages `(title, incident)` for `ops`.
     async fn tell(&self, seq: u64, messages: impl IntoIterator<Item = (String, String)>) {
-        let messages = messages.into_iter().map(|(title, incident)| message(&title, &incident));
+        let messages = messages
+            .into_iter()
+            .map(|(title, incident)| message(&title, &incident));
         let messages = Arc::new(messages.collect());
         let at = self.store.clock().now();
-        self.store.commit(Step { seq: Seq(seq), messages, at, ..Step::default() }).await.unwrap();
+        self.store
+            .commit(Step {
+                seq: Seq(seq),
+                messages,
+                at,
+                ..Step::default()
+            })
+            .await
+            .unwrap();
     }
 
     /// Lets virtual time pass until `done`, which must come within `limit`.
@@ -227,11 +308,18 @@ impl World {
 
     fn tries(&self) -> Vec<(f64, String, u16)> {
         let tries = self.sink.tries.lock().unwrap();
-        tries.iter().map(|(at, text, status)| (at.as_secs_f64(), text.clone(), *status)).collect()
+        tries
+            .iter()
+            .map(|(at, text, status)| (at.as_secs_f64(), text.clone(), *status))
+            .collect()
     }
 
     fn arrived(&self) -> Vec<String> {
-        self.tries().into_iter().filter(|(_, _, status)| *status == 200).map(|(_, text, _)| text).collect()
+        self.tries()
+            .into_iter()
+            .filter(|(_, _, status)| *status == 200)
+            .map(|(_, text, _)| text)
+            .collect()
     }
 
     async fn end(self) {
@@ -241,7 +329,10 @@ impl World {
 }
 
 fn pairs(titles: &[(&str, &str)]) -> Vec<(String, String)> {
-    titles.iter().map(|(title, incident)| ((*title).to_owned(), (*incident).to_owned())).collect()
+    titles
+        .iter()
+        .map(|(title, incident)| ((*title).to_owned(), (*incident).to_owned()))
+        .collect()
 }
 
 const HOUR: Duration = Duration::from_secs(3_600);
@@ -249,10 +340,23 @@ const HOUR: Duration = Duration::from_secs(3_600);
 #[tokio::test(start_paused = true)]
 async fn one_incident_keeps_its_order_and_holds_up_no_other() {
     let dir = tempfile::tempdir().unwrap();
-    let world = World::new(dir.path(), vec![settings("ops")], |text, n| if text == "a1" && n < 1 { 500 } else { 200 });
+    let world = World::new(dir.path(), vec![settings("ops")], |text, n| {
+        if text == "a1" && n < 1 { 500 } else { 200 }
+    });
     world.tell(1, pairs(&[("z", "z")])).await;
     world.until(HOUR, |fates| fates.delivered == 1).await;
-    world.tell(2, pairs(&[("a1", "a"), ("a2", "a"), ("b1", "b"), ("a3", "a"), ("b2", "b")])).await;
+    world
+        .tell(
+            2,
+            pairs(&[
+                ("a1", "a"),
+                ("a2", "a"),
+                ("b1", "b"),
+                ("a3", "a"),
+                ("b2", "b"),
+            ]),
+        )
+        .await;
     world.until(HOUR, |fates| fates.delivered == 6).await;
     assert_eq!(world.arrived(), ["z", "b1", "b2", "a1", "a2", "a3"]);
     world.end().await;
@@ -262,14 +366,23 @@ async fn one_incident_keeps_its_order_and_holds_up_no_other() {
 async fn retry_after_pauses_everyone() {
     let dir = tempfile::tempdir().unwrap();
     let mut ops = settings("ops");
-    ops.rate_limit = RateLimit { limit: 1, per: Duration::from_secs(1), burst: 1 };
-    let world = World::new(dir.path(), vec![ops], |text, n| if text == "a" && n == 0 { 429 } else { 200 });
+    ops.rate_limit = RateLimit {
+        limit: 1,
+        per: Duration::from_secs(1),
+        burst: 1,
+    };
+    let world = World::new(dir.path(), vec![ops], |text, n| {
+        if text == "a" && n == 0 { 429 } else { 200 }
+    });
     world.tell(1, pairs(&[("a", "a"), ("b", "b")])).await;
     world.until(HOUR, |fates| fates.delivered == 2).await;
     let tries = world.tries();
     assert_eq!(tries.len(), 3);
     assert!(tries[1].0 - tries[0].0 >= 30.0, "{tries:?}");
-    assert_eq!(world.statuses.all()[&"ops".into()].attempts, BTreeMap::from([("delivered", 2), ("retry_after", 1)]));
+    assert_eq!(
+        world.statuses.all()[&"ops".into()].attempts,
+        BTreeMap::from([("delivered", 2), ("retry_after", 1)])
+    );
     world.end().await;
 }
 
@@ -279,16 +392,33 @@ async fn a_dead_sink_is_probed_at_most_once_a_second_then_catches_up() {
     let clock = Clock::pinned(Timestamp::EPOCH);
     let world = World::new(dir.path(), vec![settings("ops")], move |_, _| {
         if clock.elapsed() < Duration::from_secs(600) {
-            if clock.elapsed().as_secs().is_multiple_of(2) { 500 } else { 0 }
+            if clock.elapsed().as_secs().is_multiple_of(2) {
+                500
+            } else {
+                0
+            }
         } else {
             200
         }
     });
-    world.tell(1, (0..200).map(|n| (format!("m{n}"), format!("i{n}")))).await;
+    world
+        .tell(1, (0..200).map(|n| (format!("m{n}"), format!("i{n}"))))
+        .await;
     world.until(HOUR, |fates| fates.delivered == 200).await;
-    let probes: Vec<f64> = world.tries().iter().map(|t| t.0).filter(|at| (1.0..600.0).contains(at)).collect();
-    assert!(!probes.is_empty() && probes.windows(2).all(|pair| pair[1] - pair[0] >= 1.0), "{probes:?}");
-    assert!(clock.elapsed() < Duration::from_secs(680), "once it answers, nothing waits for its own backoff");
+    let probes: Vec<f64> = world
+        .tries()
+        .iter()
+        .map(|t| t.0)
+        .filter(|at| (1.0..600.0).contains(at))
+        .collect();
+    assert!(
+        !probes.is_empty() && probes.windows(2).all(|pair| pair[1] - pair[0] >= 1.0),
+        "{probes:?}"
+    );
+    assert!(
+        clock.elapsed() < Duration::from_secs(680),
+        "once it answers, nothing waits for its own backoff"
+    );
     world.end().await;
 }
 
@@ -301,15 +431,31 @@ async fn what_cannot_be_sent_becomes_a_dead_letter() {
         "worse" | "worse plain" => 400,
         _ => 200,
     });
-    world.tell(1, pairs(&[("bad", "b"), ("worse", "w"), ("late", "l")])).await;
+    world
+        .tell(1, pairs(&[("bad", "b"), ("worse", "w"), ("late", "l")]))
+        .await;
     world.until(3 * HOUR, |fates| fates.queued == 0).await;
     assert_eq!(world.arrived(), ["bad plain"]);
-    let mut dead: Vec<_> =
-        world.store.dead_letters(9).await.unwrap().into_iter().map(|d| d.delivery.message.title).collect();
+    let mut dead: Vec<_> = world
+        .store
+        .dead_letters(9)
+        .await
+        .unwrap()
+        .into_iter()
+        .map(|d| d.delivery.message.title)
+        .collect();
     dead.sort();
     assert_eq!(dead, ["late", "worse"]);
-    let late: Vec<f64> = world.tries().into_iter().filter(|t| t.1 == "late").map(|t| t.0).collect();
-    assert!((3_600.0..3_700.0).contains(late.last().unwrap()), "{late:?}");
+    let late: Vec<f64> = world
+        .tries()
+        .into_iter()
+        .filter(|t| t.1 == "late")
+        .map(|t| t.0)
+        .collect();
+    assert!(
+        (3_600.0..3_700.0).contains(late.last().unwrap()),
+        "{late:?}"
+    );
     world.end().await;
 }
 
@@ -317,18 +463,45 @@ async fn what_cannot_be_sent_becomes_a_dead_letter() {
 async fn a_broken_destination_keeps_its_backlog_is_told_of_once_and_probed_hourly() {
     let dir = tempfile::tempdir().unwrap();
     let clock = Clock::pinned(Timestamp::EPOCH);
-    let script = move |text: &str, _| if text.starts_with('m') && clock.elapsed() < 2 * HOUR { 404 } else { 200 };
+    let script = move |text: &str, _| {
+        if text.starts_with('m') && clock.elapsed() < 2 * HOUR {
+            404
+        } else {
+            200
+        }
+    };
     let world = World::new(dir.path(), vec![settings("ops"), settings("boss")], script);
     world.tell(1, [("m0".to_owned(), "i".to_owned())]).await;
     tokio::time::sleep(Duration::from_secs(60)).await;
-    world.tell(2, (1..20).map(|n| (format!("m{n}"), format!("i{n}")))).await;
+    world
+        .tell(2, (1..20).map(|n| (format!("m{n}"), format!("i{n}"))))
+        .await;
     tokio::time::sleep(Duration::from_secs(60)).await;
-    assert_eq!(world.tries().len(), 4, "one try, one word elsewhere; two others, that show whose fault it is");
-    assert_eq!(world.arrived(), ["Console destination `ops` refuses messages: as scripted"]);
-    assert_eq!(world.statuses.all()[&"ops".into()].disabled.as_deref(), Some("as scripted"));
+    assert_eq!(
+        world.tries().len(),
+        4,
+        "one try, one word elsewhere; two others, that show whose fault it is"
+    );
+    assert_eq!(
+        world.arrived(),
+        ["Console destination `ops` refuses messages: as scripted"]
+    );
+    assert_eq!(
+        world.statuses.all()[&"ops".into()].disabled.as_deref(),
+        Some("as scripted")
+    );
     world.until(3 * HOUR, |fates| fates.delivered == 20).await;
-    let refused: Vec<String> = world.tries().into_iter().filter(|t| t.2 == 404).map(|t| t.1).collect();
-    assert_eq!(refused, ["m0", "m1", "m2", "m0"], "at once, and after an hour another than the last one");
+    let refused: Vec<String> = world
+        .tries()
+        .into_iter()
+        .filter(|t| t.2 == 404)
+        .map(|t| t.1)
+        .collect();
+    assert_eq!(
+        refused,
+        ["m0", "m1", "m2", "m0"],
+        "at once, and after an hour another than the last one"
+    );
     assert_eq!(world.arrived().len(), 21, "told of once");
     assert_eq!(world.statuses.all()[&"ops".into()].disabled, None);
     world.end().await;
@@ -336,7 +509,14 @@ async fn a_broken_destination_keeps_its_backlog_is_told_of_once_and_probed_hourl
 
 /// Which of these are dead letters.
 async fn dead(world: &World) -> Vec<String> {
-    world.store.dead_letters(9).await.unwrap().into_iter().map(|dead| dead.delivery.message.title).collect()
+    world
+        .store
+        .dead_letters(9)
+        .await
+        .unwrap()
+        .into_iter()
+        .map(|dead| dead.delivery.message.title)
+        .collect()
 }
 
 #[tokio::test(start_paused = true)]
@@ -350,17 +530,40 @@ async fn a_message_that_is_refused_where_others_are_taken_is_given_up_and_holds_
             world.tell(1, pairs(&[("bad", "b")])).await;
             tokio::time::sleep(Duration::from_secs(60)).await;
             assert!(world.statuses.all()[&"ops".into()].disabled.is_some());
-            world.tell(2, pairs(&[("behind", "b"), ("m1", "1"), ("m2", "2")])).await;
+            world
+                .tell(2, pairs(&[("behind", "b"), ("m1", "1"), ("m2", "2")]))
+                .await;
         } else {
-            world.tell(1, pairs(&[("m0", "0"), ("bad", "b"), ("behind", "b"), ("m1", "1"), ("m2", "2")])).await;
+            world
+                .tell(
+                    1,
+                    pairs(&[
+                        ("m0", "0"),
+                        ("bad", "b"),
+                        ("behind", "b"),
+                        ("m1", "1"),
+                        ("m2", "2"),
+                    ]),
+                )
+                .await;
         }
         let all = if first { 3 } else { 4 };
-        world.until(Duration::from_secs(2), |fates| fates.delivered == all && fates.dead == 1).await;
+        world
+            .until(Duration::from_secs(2), |fates| {
+                fates.delivered == all && fates.dead == 1
+            })
+            .await;
         assert_eq!(dead(&world).await, ["bad"]);
         assert_eq!(world.tries().iter().filter(|t| t.1 == "bad").count(), 2);
         assert_eq!(world.statuses.all()[&"ops".into()].disabled, None);
-        let told = world.arrived().iter().any(|text| text.contains("refuses messages"));
-        assert_eq!(told, first, "while others can be tried nothing is said elsewhere");
+        let told = world
+            .arrived()
+            .iter()
+            .any(|text| text.contains("refuses messages"));
+        assert_eq!(
+            told, first,
+            "while others can be tried nothing is said elsewhere"
+        );
         world.end().await;
     }
 }
@@ -375,10 +578,22 @@ async fn a_refused_message_that_heads_the_queue_is_got_over_after_each_start() {
     world.end().await;
     let world = World::new(dir.path(), vec![settings("ops")], script);
     world.tell(2, pairs(&[("m1", "1"), ("m2", "2")])).await;
-    world.until(Duration::from_secs(2), |fates| fates.delivered == 2 && fates.dead >= 1).await;
+    world
+        .until(Duration::from_secs(2), |fates| {
+            fates.delivered == 2 && fates.dead >= 1
+        })
+        .await;
     world.tell(3, pairs(&[("m3", "3")])).await;
-    world.until(Duration::from_secs(2), |fates| fates.delivered == 3 && fates.dead == 2).await;
-    assert!(world.tries().iter().filter(|t| t.2 == 403).count() <= 4, "{:?}", world.tries());
+    world
+        .until(Duration::from_secs(2), |fates| {
+            fates.delivered == 3 && fates.dead == 2
+        })
+        .await;
+    assert!(
+        world.tries().iter().filter(|t| t.2 == 403).count() <= 4,
+        "{:?}",
+        world.tries()
+    );
     world.end().await;
 }
 
@@ -386,12 +601,24 @@ async fn a_refused_message_that_heads_the_queue_is_got_over_after_each_start() {
 async fn a_destination_that_takes_again_is_told_all_it_refused() {
     let dir = tempfile::tempdir().unwrap();
     let clock = Clock::pinned(Timestamp::EPOCH);
-    let script = move |_: &str, _| if clock.elapsed() < HOUR * 5 + Duration::from_secs(30) { 410 } else { 200 };
+    let script = move |_: &str, _| {
+        if clock.elapsed() < HOUR * 5 + Duration::from_secs(30) {
+            410
+        } else {
+            200
+        }
+    };
     let world = World::new(dir.path(), vec![settings("ops")], script);
-    world.tell(1, (0..10).map(|n| (format!("m{n}"), format!("i{n}")))).await;
+    world
+        .tell(1, (0..10).map(|n| (format!("m{n}"), format!("i{n}"))))
+        .await;
     tokio::time::sleep(6 * HOUR + Duration::from_secs(60)).await;
     world.until(HOUR, |fates| fates.delivered == 10).await;
-    assert_eq!(world.tries().iter().filter(|t| t.2 == 410).count(), 3 + 5, "three, then one an hour");
+    assert_eq!(
+        world.tries().iter().filter(|t| t.2 == 410).count(),
+        3 + 5,
+        "three, then one an hour"
+    );
     world.end().await;
 }
 
@@ -399,13 +626,19 @@ async fn a_destination_that_takes_again_is_told_all_it_refused() {
 async fn after_a_start_one_message_alone_finds_out_whether_anyone_is_there() {
     let dir = tempfile::tempdir().unwrap();
     let world = World::new(dir.path(), vec![settings("ops")], |_, _| 500);
-    world.tell(1, (0..200).map(|n| (format!("m{n}"), format!("i{n}")))).await;
+    world
+        .tell(1, (0..200).map(|n| (format!("m{n}"), format!("i{n}"))))
+        .await;
     tokio::time::sleep(Duration::from_millis(900)).await;
     assert_eq!(world.tries().len(), 1);
     world.end().await;
-    let world = World::new(dir.path(), vec![settings("ops")], |text, _| if text == "m0" { 0 } else { 200 });
+    let world = World::new(dir.path(), vec![settings("ops")], |text, _| {
+        if text == "m0" { 0 } else { 200 }
+    });
     // One that is never answered is not tried over and over while others wait.
-    world.until(Duration::from_secs(15), |fates| fates.delivered == 199).await;
+    world
+        .until(Duration::from_secs(15), |fates| fates.delivered == 199)
+        .await;
     world.end().await;
 }
 
@@ -413,13 +646,27 @@ async fn after_a_start_one_message_alone_finds_out_whether_anyone_is_there() {
 async fn a_storm_is_folded_and_everything_named_within_90_seconds() {
     let dir = tempfile::tempdir().unwrap();
     let mut ops = settings("ops");
-    (ops.overflow, ops.rate_limit) = (Overflow::Digest, RateLimit { limit: 1, per: Duration::from_secs(1), burst: 5 });
+    (ops.overflow, ops.rate_limit) = (
+        Overflow::Digest,
+        RateLimit {
+            limit: 1,
+            per: Duration::from_secs(1),
+            burst: 5,
+        },
+    );
     let world = World::new(dir.path(), vec![ops], |_, _| 200);
     for n in 0..40 {
-        world.tell(n + 1, (0..5).map(|m| (format!("d{}", n * 5 + m), format!("i{}", n * 5 + m)))).await;
+        world
+            .tell(
+                n + 1,
+                (0..5).map(|m| (format!("d{}", n * 5 + m), format!("i{}", n * 5 + m))),
+            )
+            .await;
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
-    world.until(Duration::from_secs(86), |fates| fates.queued == 0).await;
+    world
+        .until(Duration::from_secs(86), |fates| fates.queued == 0)
+        .await;
     let arrived = world.arrived();
     let mut named: Vec<_> = arrived.iter().flat_map(|text| text.split('+')).collect();
     assert_eq!(named.len(), 200, "each once");
@@ -437,22 +684,49 @@ async fn a_storm_is_folded_and_everything_named_within_90_seconds() {
 async fn digests_are_folded_again_and_queueing_destinations_never_fold() {
     let dir = tempfile::tempdir().unwrap();
     let mut ops = settings("ops");
-    (ops.overflow, ops.rate_limit) = (Overflow::Digest, RateLimit { limit: 1, per: Duration::from_secs(12), burst: 1 });
+    (ops.overflow, ops.rate_limit) = (
+        Overflow::Digest,
+        RateLimit {
+            limit: 1,
+            per: Duration::from_secs(12),
+            burst: 1,
+        },
+    );
     let world = World::new(dir.path(), vec![ops], |_, _| 200);
     for n in 0..10 {
-        world.tell(n + 1, (0..2_000).map(|m| (format!("d{n}.{m}"), format!("i{n}.{m}")))).await;
+        world
+            .tell(
+                n + 1,
+                (0..2_000).map(|m| (format!("d{n}.{m}"), format!("i{n}.{m}"))),
+            )
+            .await;
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
-    world.until(Duration::from_secs(60), |fates| fates.queued == 0).await;
-    assert_eq!(world.arrived().iter().flat_map(|text| text.split('+')).count(), 20_000);
+    world
+        .until(Duration::from_secs(60), |fates| fates.queued == 0)
+        .await;
+    assert_eq!(
+        world
+            .arrived()
+            .iter()
+            .flat_map(|text| text.split('+'))
+            .count(),
+        20_000
+    );
     assert!(world.arrived().len() <= 5, "{}", world.arrived().len());
     world.end().await;
 
     let mut ops = settings("ops");
-    ops.rate_limit = RateLimit { limit: 1, per: Duration::from_secs(12), burst: 1 };
+    ops.rate_limit = RateLimit {
+        limit: 1,
+        per: Duration::from_secs(12),
+        burst: 1,
+    };
     let dir = tempfile::tempdir().unwrap();
     let world = World::new(dir.path(), vec![ops], |_, _| 200);
-    world.tell(1, (0..20).map(|n| (format!("m{n}"), format!("i{n}")))).await;
+    world
+        .tell(1, (0..20).map(|n| (format!("m{n}"), format!("i{n}"))))
+        .await;
     world.until(HOUR, |fates| fates.delivered == 20).await;
     world.end().await;
 }
@@ -460,8 +734,12 @@ async fn digests_are_folded_again_and_queueing_destinations_never_fold() {
 #[tokio::test(start_paused = true)]
 async fn a_crash_between_send_and_settle_repeats_that_one_only() {
     let dir = tempfile::tempdir().unwrap();
-    let world = World::new(dir.path(), vec![settings("ops")], |text, _| if text == "c" { 0 } else { 200 });
-    world.tell(1, pairs(&[("a", "i"), ("b", "i"), ("c", "i"), ("d", "i")])).await;
+    let world = World::new(dir.path(), vec![settings("ops")], |text, _| {
+        if text == "c" { 0 } else { 200 }
+    });
+    world
+        .tell(1, pairs(&[("a", "i"), ("b", "i"), ("c", "i"), ("d", "i")]))
+        .await;
     world.until(HOUR, |fates| fates.delivered == 2).await;
     while world.tries().len() < 3 {
         tokio::time::sleep(Duration::from_millis(1)).await;
@@ -481,7 +759,11 @@ async fn a_full_disk_while_settling_does_not_send_again() {
     let dir = tempfile::tempdir().unwrap();
     let world = World::new(dir.path(), vec![settings("ops")], |_, _| 200);
     let other = rusqlite::Connection::open(dir.path().join("foghorn.db")).unwrap();
-    other.execute_batch("CREATE TRIGGER t BEFORE UPDATE ON outbox BEGIN SELECT RAISE(ABORT, 'full'); END").unwrap();
+    other
+        .execute_batch(
+            "CREATE TRIGGER t BEFORE UPDATE ON outbox BEGIN SELECT RAISE(ABORT, 'full'); END",
+        )
+        .unwrap();
     world.tell(1, pairs(&[("a", "i"), ("b", "i")])).await;
     tokio::time::sleep(Duration::from_secs(60)).await;
     assert_eq!(world.arrived(), ["a"], "b waits until a is settled");
@@ -494,10 +776,26 @@ async fn a_full_disk_while_settling_does_not_send_again() {
 #[tokio::test(start_paused = true)]
 async fn shutdown_finishes_what_is_under_way_within_five_seconds_and_keeps_the_rest() {
     let dir = tempfile::tempdir().unwrap();
-    let world = World::new(dir.path(), vec![settings("ops")], |text, _| if text == "hangs" { 0 } else { 200 });
-    world.tell(1, pairs(&[("first", "f"), ("hangs", "h"), ("behind", "h"), ("other", "o")])).await;
+    let world = World::new(dir.path(), vec![settings("ops")], |text, _| {
+        if text == "hangs" { 0 } else { 200 }
+    });
+    world
+        .tell(
+            1,
+            pairs(&[
+                ("first", "f"),
+                ("hangs", "h"),
+                ("behind", "h"),
+                ("other", "o"),
+            ]),
+        )
+        .await;
     world.until(HOUR, |fates| fates.delivered == 2).await;
-    let (begin, store, clock) = (world.sink.clock.elapsed(), world.store.clone(), world.sink.clock);
+    let (begin, store, clock) = (
+        world.sink.clock.elapsed(),
+        world.store.clone(),
+        world.sink.clock,
+    );
     world.end().await;
     assert!(clock.elapsed() - begin <= DRAIN + Duration::from_millis(10));
     assert_eq!(store.fates_of(&"ops".into()).queued, 2);
@@ -509,14 +807,26 @@ async fn shutdown_finishes_what_is_under_way_within_five_seconds_and_keeps_the_r
 async fn messages_per_second() {
     let dir = tempfile::tempdir_in(".").unwrap();
     let mut ops = settings("ops");
-    ops.rate_limit = RateLimit { limit: 1_000_000, per: Duration::from_secs(1), burst: 1_000_000 };
+    ops.rate_limit = RateLimit {
+        limit: 1_000_000,
+        per: Duration::from_secs(1),
+        burst: 1_000_000,
+    };
     let world = World::new(dir.path(), vec![ops], |_, _| 200);
     let begin = world.sink.clock.elapsed();
     for seq in 1..=10 {
-        world.tell(seq, (0..500).map(|n| (format!("m{seq}.{n}"), format!("i{seq}.{n}")))).await;
+        world
+            .tell(
+                seq,
+                (0..500).map(|n| (format!("m{seq}.{n}"), format!("i{seq}.{n}"))),
+            )
+            .await;
     }
     world.until(HOUR, |fates| fates.delivered == 5_000).await;
-    println!("{:.0} messages/s", 5_000.0 / (world.sink.clock.elapsed() - begin).as_secs_f64());
+    println!(
+        "{:.0} messages/s",
+        5_000.0 / (world.sink.clock.elapsed() - begin).as_secs_f64()
+    );
     world.end().await;
 }
 
@@ -533,12 +843,18 @@ async fn of_a_damaged_store_nothing_is_sent_and_it_is_said() {
             }
             world.store.damaged.store(true, Relaxed);
         } else {
-            world.until(Duration::from_secs(2), |fates| fates.delivered == 1).await;
+            world
+                .until(Duration::from_secs(2), |fates| fates.delivered == 1)
+                .await;
             world.tell(2, pairs(&[("m2", "2")])).await;
             world.store.damaged.store(true, Relaxed);
         }
         let ended = tokio::time::timeout(Duration::from_secs(10), world.run).await;
-        let said = ended.expect("it does not go on").unwrap().expect_err("it says so").to_string();
+        let said = ended
+            .expect("it does not go on")
+            .unwrap()
+            .expect_err("it says so")
+            .to_string();
         assert!(said.contains("damaged"), "{said}");
     }
 }

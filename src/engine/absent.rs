@@ -38,12 +38,19 @@ impl Absences {
     /// Waits for this from `last` on.
     fn wait(&mut self, rule: &Arc<str>, fingerprint: &str, window: Duration, last: Timestamp) {
         let known = self.known.entry(Arc::clone(rule)).or_default();
-        let fresh = Absence { last, event: None, alert: None, due: last };
+        let fresh = Absence {
+            last,
+            event: None,
+            alert: None,
+            due: last,
+        };
         let absence = known.entry(fingerprint.to_owned()).or_insert(fresh);
-        self.due.remove(&(absence.due, Arc::clone(rule), fingerprint.to_owned()));
+        self.due
+            .remove(&(absence.due, Arc::clone(rule), fingerprint.to_owned()));
         (absence.last, absence.due) = (last, last + window);
         if absence.alert.is_none() {
-            self.due.insert((absence.due, Arc::clone(rule), fingerprint.to_owned()));
+            self.due
+                .insert((absence.due, Arc::clone(rule), fingerprint.to_owned()));
         }
     }
 
@@ -52,10 +59,14 @@ impl Absences {
     }
 
     pub(super) fn reindex(&mut self) {
-        let all =
-            self.known.iter().flat_map(|(rule, known)| known.iter().map(move |(fp, absence)| (rule, fp, absence)));
+        let all = self
+            .known
+            .iter()
+            .flat_map(|(rule, known)| known.iter().map(move |(fp, absence)| (rule, fp, absence)));
         let waits = all.filter(|(_, _, absence)| absence.alert.is_none());
-        self.due = waits.map(|(rule, fp, absence)| (absence.due, Arc::clone(rule), fp.clone())).collect();
+        self.due = waits
+            .map(|(rule, fp, absence)| (absence.due, Arc::clone(rule), fp.clone()))
+            .collect();
     }
 }
 
@@ -80,10 +91,13 @@ impl Engine {
         let absences = &mut self.state.absences;
         absences.known.retain(|name, _| windows.contains_key(name));
         for (name, (window, single)) in &windows {
-            // Whoever is told apart is waited for once it was heard; without `by` it is one, from the start.
+            // Whoever is told apart is waited for once it was heard; without `by` it is one, from
+            // the start.
             let known = absences.known.entry(Arc::clone(name)).or_default();
-            let waits: Vec<(String, Timestamp)> =
-                known.iter().map(|(fp, absence)| (fp.clone(), absence.last)).collect();
+            let waits: Vec<(String, Timestamp)> = known
+                .iter()
+                .map(|(fp, absence)| (fp.clone(), absence.last))
+                .collect();
             if waits.is_empty() && *single {
                 absences.wait(name, "", *window, now);
             }
@@ -96,16 +110,33 @@ impl Engine {
     }
 
     /// What a rule waits for came.
-    pub(super) fn present(&mut self, rule: &Arc<Rule>, window: Duration, event: &Arc<Event>, effects: &mut Effects) {
+    pub(super) fn present(
+        &mut self,
+        rule: &Arc<Rule>,
+        window: Duration,
+        event: &Arc<Event>,
+        effects: &mut Effects,
+    ) {
         let now = self.state.now;
-        let fingerprint = if rule.by.is_some() { self.fingerprint(rule, event) } else { String::new() };
+        let fingerprint = if rule.by.is_some() {
+            self.fingerprint(rule, event)
+        } else {
+            String::new()
+        };
         let absences = &mut self.state.absences;
         let new = absences.get_mut(&rule.name, &fingerprint).is_none();
-        if new && absences.known.get(&rule.name).is_some_and(|known| known.len() >= self.limits.windows) {
+        if new
+            && absences
+                .known
+                .get(&rule.name)
+                .is_some_and(|known| known.len() >= self.limits.windows)
+        {
             effects.suppressed = effects.suppressed.or(Verdict::OverLimit.suppression());
             return self.decide(&[], Some(event), Some(&rule.name), Verdict::OverLimit);
         }
-        let alert = absences.get_mut(&rule.name, &fingerprint).and_then(|absence| absence.alert.take());
+        let alert = absences
+            .get_mut(&rule.name, &fingerprint)
+            .and_then(|absence| absence.alert.take());
         absences.wait(&rule.name, &fingerprint, window, now);
         if let Some(absence) = absences.get_mut(&rule.name, &fingerprint) {
             absence.event = Some(Arc::new(event.slim()));
@@ -113,8 +144,15 @@ impl Engine {
         match alert {
             Some(alert) => {
                 // However long it was under way: that it came is what counts.
-                let began = self.state.alerts.get(&alert).map_or(event.time, super::alert::Alert::began);
-                let came = Arc::new(Event { time: event.time.max(began), ..(**event).clone() });
+                let began = self
+                    .state
+                    .alerts
+                    .get(&alert)
+                    .map_or(event.time, super::alert::Alert::began);
+                let came = Arc::new(Event {
+                    time: event.time.max(began),
+                    ..(**event).clone()
+                });
                 self.close_members(alert, &came, effects, |_| true);
             }
             None => {
@@ -140,16 +178,34 @@ impl Engine {
 
     fn absence_due(&mut self, name: &Arc<str>, fingerprint: &str) {
         let now = self.state.now;
-        let Some(rule) = self.rule(name).cloned() else { return };
-        let Some(absence) = self.state.absences.get_mut(name, fingerprint) else { return };
+        let Some(rule) = self.rule(name).cloned() else {
+            return;
+        };
+        let Some(absence) = self.state.absences.get_mut(name, fingerprint) else {
+            return;
+        };
         let last = absence.last;
-        let event = absence.event.clone().unwrap_or_else(|| Arc::new(Event::nothing(Name::new("mist"), last)));
+        let event = absence
+            .event
+            .clone()
+            .unwrap_or_else(|| Arc::new(Event::nothing(Name::new("mist"), last)));
         let key = format!("{name}|{fingerprint}");
         let began = last.shifted(self.state.offset_ms);
-        let member = Member { starts_at: began, events: 0, ..Member::new(&event, key, None, None, now) };
+        let member = Member {
+            starts_at: began,
+            events: 0,
+            ..Member::new(&event, key, None, None, now)
+        };
         let mut effects = Effects::default();
-        let added =
-            self.add_alert(&rule, &event, fingerprint.to_owned(), vec![member], true, State::Firing, &mut effects);
+        let added = self.add_alert(
+            &rule,
+            &event,
+            fingerprint.to_owned(),
+            vec![member],
+            true,
+            State::Firing,
+            &mut effects,
+        );
         match (added, self.state.absences.get_mut(name, fingerprint)) {
             (Some(id), Some(absence)) => {
                 absence.alert = Some(id);
@@ -157,17 +213,29 @@ impl Engine {
                 self.relate(id);
                 self.release(id);
             }
-            _ => self.state.absences.wait(name, fingerprint, rule.absent.unwrap_or_default(), now),
+            _ => self
+                .state
+                .absences
+                .wait(name, fingerprint, rule.absent.unwrap_or_default(), now),
         }
     }
 
     /// Its alert is gone for another reason than that the event came: counting begins anew.
     pub(super) fn forget_absence(&mut self, id: AlertId) {
         let now = self.state.now;
-        let Some(alert) = self.state.alerts.get(&id) else { return };
+        let Some(alert) = self.state.alerts.get(&id) else {
+            return;
+        };
         let (rule, fingerprint) = (Arc::clone(&alert.rule), alert.fingerprint.clone());
-        let Some(window) = self.rule(&rule).and_then(|rule| rule.absent) else { return };
-        let Some(absence) = self.state.absences.get_mut(&rule, &fingerprint).filter(|a| a.alert == Some(id)) else {
+        let Some(window) = self.rule(&rule).and_then(|rule| rule.absent) else {
+            return;
+        };
+        let Some(absence) = self
+            .state
+            .absences
+            .get_mut(&rule, &fingerprint)
+            .filter(|a| a.alert == Some(id))
+        else {
             return;
         };
         absence.alert = None;

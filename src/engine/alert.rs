@@ -47,9 +47,13 @@ pub(super) struct Flap {
 }
 
 impl Flap {
-    /// When it will have been calm for long enough; at once where its rule does not look for it any more.
+    /// When it will have been calm for long enough; at once where its rule does not look for it any
+    /// more.
     pub(super) fn calm_at(&self, policy: &Policy) -> Timestamp {
-        self.last + policy.flapping.map_or(Duration::ZERO, |flapping| flapping.stable)
+        self.last
+            + policy
+                .flapping
+                .map_or(Duration::ZERO, |flapping| flapping.stable)
     }
 }
 
@@ -195,7 +199,13 @@ pub(super) struct Member {
 }
 
 impl Member {
-    pub(super) fn new(event: &Event, key: String, part: Option<String>, value: Option<String>, at: Timestamp) -> Self {
+    pub(super) fn new(
+        event: &Event,
+        key: String,
+        part: Option<String>,
+        value: Option<String>,
+        at: Timestamp,
+    ) -> Self {
         Self {
             key,
             part,
@@ -244,10 +254,15 @@ impl Member {
         }
     }
 
-    /// Whether one side lacking its part, or a piece of it, or both having the same, makes them the same thing.
+    /// Whether one side lacking its part, or a piece of it, or both having the same, makes them the
+    /// same thing.
     pub(super) fn is_part(&self, part: Option<&String>) -> bool {
         let within = |part: &str, other: &str| {
-            part.split(", ").all(|piece| other.split(", ").any(|known| known.eq_ignore_ascii_case(piece)))
+            part.split(", ").all(|piece| {
+                other
+                    .split(", ")
+                    .any(|known| known.eq_ignore_ascii_case(piece))
+            })
         };
         match (&self.part, part) {
             (Some(own), Some(other)) => within(own, other) || within(other, own),
@@ -265,17 +280,22 @@ impl Member {
 }
 
 impl Alert {
-    /// Where the member is that an opening tells of again, and whether it is that very one: others stand for it only where
-    /// there is none.
+    /// Where the member is that an opening tells of again, and whether it is that very one: others
+    /// stand for it only where there is none.
     pub(super) fn member(&self, key: &str, part: Option<&String>) -> Option<(usize, bool)> {
-        let place = |fits: &dyn Fn(&Member) -> bool| self.members.iter().position(|m| m.key == key && fits(m));
+        let place = |fits: &dyn Fn(&Member) -> bool| {
+            self.members.iter().position(|m| m.key == key && fits(m))
+        };
         let exact = place(&|m| m.is_exactly(part)).map(|place| (place, true));
         exact.or_else(|| place(&|m| m.is_part(part)).map(|place| (place, false)))
     }
 
     /// Whether it is open and past its `for`.
     pub(super) fn is_alive(&self) -> bool {
-        matches!(self.state, State::Firing | State::Closing { .. } | State::Flapping)
+        matches!(
+            self.state,
+            State::Firing | State::Closing { .. } | State::Flapping
+        )
     }
 
     /// Whether it is on its way to be told, or was: then it may explain others.
@@ -295,8 +315,14 @@ impl Alert {
 
     /// When it began, by the sender's clock.
     pub(super) fn began(&self) -> Timestamp {
-        let open = self.members.iter().filter(|m| m.is_open()).map(|m| m.starts_at).min();
-        open.or_else(|| self.members.iter().map(|m| m.starts_at).min()).unwrap_or(self.event.time)
+        let open = self
+            .members
+            .iter()
+            .filter(|m| m.is_open())
+            .map(|m| m.starts_at)
+            .min();
+        open.or_else(|| self.members.iter().map(|m| m.starts_at).min())
+            .unwrap_or(self.event.time)
     }
 
     /// When it ended, by the sender's clock: all of it, as far as it did.
@@ -306,14 +332,23 @@ impl Alert {
 
     /// Journal time at which it opened.
     pub(super) fn opened(&self) -> Timestamp {
-        self.members.iter().map(|m| m.opened).min().unwrap_or(self.last_event)
+        self.members
+            .iter()
+            .map(|m| m.opened)
+            .min()
+            .unwrap_or(self.last_event)
     }
 
     /// What people call what it is about.
     pub(super) fn label(&self) -> String {
         let subject = self.members.iter().flat_map(|m| &m.subjects).next();
         subject
-            .and_then(|s| s.device.clone().or_else(|| s.device_mac.clone()).or_else(|| s.site.clone()))
+            .and_then(|s| {
+                s.device
+                    .clone()
+                    .or_else(|| s.device_mac.clone())
+                    .or_else(|| s.site.clone())
+            })
             .or_else(|| subject.and_then(|s| s.site_id.clone()))
             .unwrap_or_else(|| self.rule.to_string())
     }
@@ -336,10 +371,9 @@ impl Alert {
                 ends_at: if self.lasting { member.ends_at } else { None },
                 events: member.events,
                 changes: self.flap.as_ref().map_or(0, |flap| flap.changes),
-                changing_ms: self
-                    .flap
-                    .as_ref()
-                    .map_or(0, |f| u64::try_from(f.last.since(f.since).as_millis()).unwrap_or(0)),
+                changing_ms: self.flap.as_ref().map_or(0, |f| {
+                    u64::try_from(f.last.since(f.since).as_millis()).unwrap_or(0)
+                }),
                 part: member.part.clone().or_else(|| subject.part.clone()),
                 ..subject.clone()
             })
@@ -351,8 +385,18 @@ impl Alert {
 fn happening(event: &Event) -> Option<Box<Happening>> {
     let known = !event.kind.is_empty() || event.condition.is_some();
     // the end of something may be told for its own sake
-    let condition = event.condition.as_ref().filter(|_| event.phase != Phase::Close).map(|c| c.name.to_string());
-    known.then(|| Box::new(Happening { kind: event.kind.clone(), condition, group: event.group.clone() }))
+    let condition = event
+        .condition
+        .as_ref()
+        .filter(|_| event.phase != Phase::Close)
+        .map(|c| c.name.to_string());
+    known.then(|| {
+        Box::new(Happening {
+            kind: event.kind.clone(),
+            condition,
+            group: event.group.clone(),
+        })
+    })
 }
 
 /// Whom an event concerns: its device; the devices it lists; else its site.

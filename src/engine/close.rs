@@ -13,7 +13,8 @@ use super::open::subject_key;
 use crate::model::{Condition, Event, Timestamp};
 use crate::rules::Resolve;
 
-/// The last close of each condition, to know an opening that was overtaken. Bounded: the oldest go first.
+/// The last close of each condition, to know an opening that was overtaken. Bounded: the oldest go
+/// first.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Closes {
     latest: BTreeMap<Arc<str>, Timestamp>,
@@ -24,7 +25,10 @@ pub(super) struct Closes {
 
 impl Closes {
     pub(super) fn note(&mut self, key: &str, time: Timestamp, limit: usize) {
-        let known = self.latest.get_key_value(key).map(|(key, known)| (*known, Arc::clone(key)));
+        let known = self
+            .latest
+            .get_key_value(key)
+            .map(|(key, known)| (*known, Arc::clone(key)));
         let key = match known {
             Some((known, _)) if known >= time => return,
             Some(known) => {
@@ -45,7 +49,11 @@ impl Closes {
 
     /// Finds the order again after a restart.
     pub(super) fn reindex(&mut self) {
-        self.order = self.latest.iter().map(|(key, time)| (*time, Arc::clone(key))).collect();
+        self.order = self
+            .latest
+            .iter()
+            .map(|(key, time)| (*time, Arc::clone(key)))
+            .collect();
     }
 
     pub(super) fn after(&self, key: &str, time: Timestamp) -> bool {
@@ -57,7 +65,12 @@ impl Engine {
     /// The condition ended since, by the sender's own clock.
     pub(super) fn overtaken(&self, event: &Event, condition: &Condition) -> bool {
         let key = subject_key(event, condition);
-        let part = || condition.sub_id.as_ref().map(|part| format!("{key}|{}", part.to_lowercase()));
+        let part = || {
+            condition
+                .sub_id
+                .as_ref()
+                .map(|part| format!("{key}|{}", part.to_lowercase()))
+        };
         self.closed_after(&key, event) || part().is_some_and(|key| self.closed_after(&key, event))
     }
 
@@ -66,26 +79,45 @@ impl Engine {
         is_late(event) && self.state.closes.after(key, event.time)
     }
 
-    /// A condition ends: closes what it opened, in every rule, whether or not the closing event matches the rule.
-    pub(super) fn close(&mut self, event: &Arc<Event>, condition: &Condition, effects: &mut Effects) {
+    /// A condition ends: closes what it opened, in every rule, whether or not the closing event
+    /// matches the rule.
+    pub(super) fn close(
+        &mut self,
+        event: &Arc<Event>,
+        condition: &Condition,
+        effects: &mut Effects,
+    ) {
         let key = subject_key(event, condition);
         let closed = match &condition.sub_id {
             Some(part) => format!("{key}|{}", part.to_lowercase()),
             None => key.clone(),
         };
-        self.state.closes.note(&closed, event.time, self.limits.closes);
+        self.state
+            .closes
+            .note(&closed, event.time, self.limits.closes);
         let implied = |engine: &Self, rule: &Arc<str>| match engine.by_name.get(rule) {
-            Some(&position) => engine.rules.rules().get(position).is_none_or(|r| matches!(r.resolve, Resolve::Implied)),
+            Some(&position) => engine
+                .rules
+                .rules()
+                .get(position)
+                .is_none_or(|r| matches!(r.resolve, Resolve::Implied)),
             None => true,
         };
         let mut found = false;
         for id in self.index.by_key.get(&key).cloned().unwrap_or_default() {
-            let Some(rule) = self.state.alerts.get(&id).filter(|a| a.lasting).map(|a| Arc::clone(&a.rule)) else {
+            let Some(rule) = self
+                .state
+                .alerts
+                .get(&id)
+                .filter(|a| a.lasting)
+                .map(|a| Arc::clone(&a.rule))
+            else {
                 continue;
             };
             if implied(self, &rule) {
-                found |=
-                    self.close_members(id, event, effects, |m| m.key == key && m.is_part(condition.sub_id.as_ref()));
+                found |= self.close_members(id, event, effects, |m| {
+                    m.key == key && m.is_part(condition.sub_id.as_ref())
+                });
             }
         }
         if !found && self.watched(&condition.name) {
@@ -99,15 +131,27 @@ impl Engine {
             return known;
         }
         let rules = Arc::clone(&self.rules);
-        let watched = rules.rules().iter().any(|rule| self.looks_for(rule, condition));
+        let watched = rules
+            .rules()
+            .iter()
+            .any(|rule| self.looks_for(rule, condition));
         self.watched.insert(Arc::clone(condition), watched);
         watched
     }
 
     /// An event that a rule's own `resolve` looks for: closes the alert with equal `by` fields.
-    pub(super) fn resolve_by_match(&mut self, position: usize, event: &Arc<Event>, effects: &mut Effects) {
-        let Some(rule) = self.rules.rules().get(position).cloned() else { return };
-        let Resolve::When(matcher) = &rule.resolve else { return };
+    pub(super) fn resolve_by_match(
+        &mut self,
+        position: usize,
+        event: &Arc<Event>,
+        effects: &mut Effects,
+    ) {
+        let Some(rule) = self.rules.rules().get(position).cloned() else {
+            return;
+        };
+        let Resolve::When(matcher) = &rule.resolve else {
+            return;
+        };
         if !matcher.matches(event) {
             return;
         }
@@ -116,7 +160,12 @@ impl Engine {
         self.state.closes.note(&key, event.time, self.limits.closes);
         // Of several that are counted together, only the event's own device is well again.
         let one = rule.threshold.is_some() && event.device.is_some();
-        match self.index.by_fingerprint.get(&(Arc::clone(&rule.name), fingerprint)).copied() {
+        match self
+            .index
+            .by_fingerprint
+            .get(&(Arc::clone(&rule.name), fingerprint))
+            .copied()
+        {
             Some(id) => {
                 self.close_members(id, event, effects, |member| !one || member.key == key);
             }
@@ -132,7 +181,9 @@ impl Engine {
         effects: &mut Effects,
         ends: impl Fn(&Member) -> bool,
     ) -> bool {
-        let Some(alert) = self.state.alerts.get_mut(&id) else { return false };
+        let Some(alert) = self.state.alerts.get_mut(&id) else {
+            return false;
+        };
         let rule = Arc::clone(&alert.rule);
         let told = !alert.told_to.is_empty();
         let (mut closed, mut overtaken) = (0, false);
@@ -158,16 +209,25 @@ impl Engine {
             effects.told = true;
         } else {
             let kept_quiet = alert.quiet.as_ref().map(|quiet| quiet.by.suppression());
-            effects.suppressed = effects.suppressed.or(kept_quiet).or(Verdict::EndedUntold.suppression());
+            effects.suppressed = effects
+                .suppressed
+                .or(kept_quiet)
+                .or(Verdict::EndedUntold.suppression());
         }
         // What shows that it is over by the way says nothing of what it is.
         let says_so = alert.evidence.is_none();
-        if let Some(incident) = incident.filter(|_| says_so).and_then(|id| self.state.incidents.get_mut(&id)) {
+        if let Some(incident) = incident
+            .filter(|_| says_so)
+            .and_then(|id| self.state.incidents.get_mut(&id))
+        {
             incident.sample = super::incident::Sample::of(event);
         }
         let need = self.threshold(&rule).map_or(1, |t| t.count as usize);
-        let Some(alert) = self.state.alerts.get(&id) else { return true };
-        let over = alert.open_count() < need && (alert.state != State::Collecting || alert.open_count() == 0);
+        let Some(alert) = self.state.alerts.get(&id) else {
+            return true;
+        };
+        let over = alert.open_count() < need
+            && (alert.state != State::Collecting || alert.open_count() == 0);
         let was_open = alert.open_count() + closed >= need;
         let state = alert.state;
         if over && was_open && state != State::Collecting && self.changed(id, Some(event), 1) {
@@ -175,7 +235,8 @@ impl Engine {
                 effects.waits_with.push(id);
             }
         } else if over && state == State::Flapping && !was_open {
-            // A threshold's member ends while too few are open anyway: it is told how it stands when it is calm.
+            // A threshold's member ends while too few are open anyway: it is told how it stands
+            // when it is calm.
             if !told {
                 effects.waits_with.push(id);
             }
@@ -189,8 +250,8 @@ impl Engine {
     }
 }
 
-/// Whether its sender says that it happened before it came. Else it happened now, in the order in which it came: our clock
-/// may have been set back meanwhile, so that times are no order.
+/// Whether its sender says that it happened before it came. Else it happened now, in the order in
+/// which it came: our clock may have been set back meanwhile, so that times are no order.
 fn is_late(event: &Event) -> bool {
     event.time < event.received
 }

@@ -1,5 +1,5 @@
-//! What the stream of events knows beside the event that tells: what happened just before, who did it, and that a device
-//! said to be gone goes on sending.
+//! What the stream of events knows beside the event that tells: what happened just before, who did
+//! it, and that a device said to be gone goes on sending.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -72,7 +72,10 @@ impl Notes {
         if let Some(last) = notes.last() {
             self.order.remove(&(last.time, device.clone()));
         }
-        if notes.last().is_some_and(|last| last.text == note.text && last.time == note.time) {
+        if notes
+            .last()
+            .is_some_and(|last| last.text == note.text && last.time == note.time)
+        {
             self.order.insert((note.time, device));
             return; // told on another topic
         }
@@ -92,7 +95,9 @@ impl Notes {
     }
 
     pub(super) fn reindex(&mut self) {
-        let last = |(device, notes): (&String, &Vec<Note>)| notes.last().map(|note| (note.time, device.clone()));
+        let last = |(device, notes): (&String, &Vec<Note>)| {
+            notes.last().map(|note| (note.time, device.clone()))
+        };
         self.order = self.of.iter().filter_map(last).collect();
     }
 }
@@ -132,14 +137,20 @@ impl Engine {
             back: cause.back,
         };
         if !cause.elsewhere {
-            self.state.notes.add(device.clone(), note, self.limits.closes);
+            self.state
+                .notes
+                .add(device.clone(), note, self.limits.closes);
             return self.plan_changed(&device);
         }
         let notes = &mut self.state.notes;
         if notes.elsewhere.len() >= ELSEWHERE {
             notes.elsewhere.pop_front();
         }
-        let of = event.device.iter().flat_map(|d| d.name.iter().chain(&d.mac)).cloned();
+        let of = event
+            .device
+            .iter()
+            .flat_map(|d| d.name.iter().chain(&d.mac))
+            .cloned();
         notes.elsewhere.push_back(Elsewhere {
             note,
             site: event.identity(&Field::Site),
@@ -151,8 +162,19 @@ impl Engine {
 
     /// Whether a device is away on purpose may be another matter now: so is when it is told.
     fn plan_changed(&mut self, device: &str) {
-        for condition in ["ap_offline", "switch_offline", "gateway_offline", "edge_offline"] {
-            for id in self.index.by_key.get(&format!("{condition}|{device}")).cloned().unwrap_or_default() {
+        for condition in [
+            "ap_offline",
+            "switch_offline",
+            "gateway_offline",
+            "edge_offline",
+        ] {
+            for id in self
+                .index
+                .by_key
+                .get(&format!("{condition}|{device}"))
+                .cloned()
+                .unwrap_or_default()
+            {
                 self.postpone(id);
                 self.arm_alert(id);
             }
@@ -161,8 +183,15 @@ impl Engine {
 
     /// An alert that is about to be told waits longer: its device turns out to be away on purpose.
     fn postpone(&mut self, id: AlertId) {
-        let planned = |a: &&Alert| a.state == State::Firing && a.told_to.is_empty() && !a.settled && self.is_planned(a);
-        let Some((rule, since)) = self.state.alerts.get(&id).filter(planned).map(|a| (Arc::clone(&a.rule), a.opened()))
+        let planned = |a: &&Alert| {
+            a.state == State::Firing && a.told_to.is_empty() && !a.settled && self.is_planned(a)
+        };
+        let Some((rule, since)) = self
+            .state
+            .alerts
+            .get(&id)
+            .filter(planned)
+            .map(|a| (Arc::clone(&a.rule), a.opened()))
         else {
             return;
         };
@@ -171,21 +200,38 @@ impl Engine {
         self.decide(&[id], None, Some(&rule), Verdict::Planned { until });
     }
 
-    /// Only a connected device sends this: what says that it is gone is over, whether or not an event said so.
+    /// Only a connected device sends this: what says that it is gone is over, whether or not an
+    /// event said so.
     pub(super) fn disprove(&mut self, event: &Arc<Event>, name: &Arc<str>, effects: &mut Effects) {
-        let condition = Condition { name: Arc::clone(name), sub_id: None, of_site: false };
+        let condition = Condition {
+            name: Arc::clone(name),
+            sub_id: None,
+            of_site: false,
+        };
         let key = subject_key(event, &condition);
         self.state.closes.note(&key, event.time, self.limits.closes);
         for id in self.index.by_key.get(&key).cloned().unwrap_or_default() {
-            let Some(alert) = self.state.alerts.get_mut(&id).filter(|a| a.lasting) else { continue };
-            let gone = |m: &super::alert::Member| m.key == key && m.is_open() && m.starts_at < event.time;
+            let Some(alert) = self.state.alerts.get_mut(&id).filter(|a| a.lasting) else {
+                continue;
+            };
+            let gone =
+                |m: &super::alert::Member| m.key == key && m.is_open() && m.starts_at < event.time;
             if !alert.members.iter().any(gone) {
                 continue;
             }
             let rule = Arc::clone(&alert.rule);
             alert.evidence = Some(event.kind.clone());
-            self.decide(&[id], Some(event), Some(&rule), Verdict::HeardFrom { kind: event.kind.clone() });
-            self.close_members(id, event, effects, |m| m.key == key && m.starts_at < event.time);
+            self.decide(
+                &[id],
+                Some(event),
+                Some(&rule),
+                Verdict::HeardFrom {
+                    kind: event.kind.clone(),
+                },
+            );
+            self.close_members(id, event, effects, |m| {
+                m.key == key && m.starts_at < event.time
+            });
         }
     }
 
@@ -196,42 +242,87 @@ impl Engine {
 
     /// Whether an event says of a device that it is gone which is away on purpose since then.
     pub(super) fn is_away(&self, event: &Event, began: Timestamp) -> bool {
-        let offline = event.device.is_some() && event.condition.as_ref().is_some_and(|c| c.name.ends_with("_offline"));
-        let Some(notes) = self.state.notes.of.get(&event.identity(&Field::Device)).filter(|_| offline) else {
+        let offline = event.device.is_some()
+            && event
+                .condition
+                .as_ref()
+                .is_some_and(|c| c.name.ends_with("_offline"));
+        let Some(notes) = self
+            .state
+            .notes
+            .of
+            .get(&event.identity(&Field::Device))
+            .filter(|_| offline)
+        else {
             return false;
         };
-        let over = |n: &Note| notes.iter().any(|r| r.back && r.time >= n.time && r.time < began);
-        let announced = |n: &Note| n.planned && n.time <= began + AFTER && began.since(n.time) <= ANNOUNCED;
+        let over = |n: &Note| {
+            notes
+                .iter()
+                .any(|r| r.back && r.time >= n.time && r.time < began)
+        };
+        let announced =
+            |n: &Note| n.planned && n.time <= began + AFTER && began.since(n.time) <= ANNOUNCED;
         notes.iter().any(|n| announced(n) && !over(n))
     }
 
     fn notes_of(&self, alert: &Alert) -> Option<&Vec<Note>> {
         alert.event.device.as_ref()?;
-        self.state.notes.of.get(&alert.event.identity(&Field::Device))
+        self.state
+            .notes
+            .of
+            .get(&alert.event.identity(&Field::Device))
     }
 
-    /// What happened just before an alert began and may explain it, in half a sentence. `over`: it ended, so that what its
-    /// device says of it once it is back counts too.
+    /// What happened just before an alert began and may explain it, in half a sentence. `over`: it
+    /// ended, so that what its device says of it once it is back counts too.
     pub(super) fn cause_of(&self, alert: &Alert, over: bool) -> Option<String> {
-        let restart = alert.event.kind.to_ascii_uppercase().ends_with("_RESTARTED");
-        let offline = alert.event.condition.as_ref().is_some_and(|c| c.name.ends_with("_offline"));
+        let restart = alert
+            .event
+            .kind
+            .to_ascii_uppercase()
+            .ends_with("_RESTARTED");
+        let offline = alert
+            .event
+            .condition
+            .as_ref()
+            .is_some_and(|c| c.name.ends_with("_offline"));
         if !restart && !offline {
             return None;
         }
         let began = alert.began();
         let fits = |note: &Note| {
             let before = if note.planned { ANNOUNCED } else { BEFORE };
-            let after = if over && note.told_after { Duration::MAX } else { AFTER };
-            began.since(note.time) <= before && note.time.since(began) <= after && !(restart && note.told_after)
+            let after = if over && note.told_after {
+                Duration::MAX
+            } else {
+                AFTER
+            };
+            began.since(note.time) <= before
+                && note.time.since(began) <= after
+                && !(restart && note.told_after)
         };
-        let own = self.notes_of(alert).into_iter().flatten().filter(|note| fits(note));
+        let own = self
+            .notes_of(alert)
+            .into_iter()
+            .flatten()
+            .filter(|note| fits(note));
         let planned = own.clone().find(|note| note.planned);
-        let best = if over { own.clone().next_back().or(planned) } else { planned.or_else(|| own.clone().next_back()) };
+        let best = if over {
+            own.clone().next_back().or(planned)
+        } else {
+            planned.or_else(|| own.clone().next_back())
+        };
         if let Some(note) = best {
             return Some(self.by_whom(note, &note.text));
         }
         self.cause_elsewhere(alert, &fits).or_else(|| {
-            let admin = alert.event.clues.audit_id.as_ref().and_then(|id| self.state.notes.admins.get(id))?;
+            let admin = alert
+                .event
+                .clues
+                .audit_id
+                .as_ref()
+                .and_then(|id| self.state.notes.admins.get(id))?;
             Some(format!("a change was made, by {admin}"))
         })
     }
@@ -244,24 +335,36 @@ impl Engine {
         let names = || device.name.iter().chain(&device.mac);
         let hangs_on = |e: &&Elsewhere| {
             let named = names().any(|n| n.len() > 2 && mentions(&e.mentions, &n.to_lowercase()));
-            let drawn = || e.names.iter().any(|name| topology.iter().any(|t| t.eq_ignore_ascii_case(name)));
+            let drawn = || {
+                e.names
+                    .iter()
+                    .any(|name| topology.iter().any(|t| t.eq_ignore_ascii_case(name)))
+            };
             let own = || names().any(|n| e.names.contains(n));
             e.site == site && fits(&e.note) && (named || drawn() || own())
         };
         let found = self.state.notes.elsewhere.iter().rev().find(hangs_on)?;
-        Some(self.by_whom(&found.note, &format!("on {}, {}", found.device, found.note.text)))
+        Some(self.by_whom(
+            &found.note,
+            &format!("on {}, {}", found.device, found.note.text),
+        ))
     }
 
     /// With the name of who did it, where the record of that came.
     fn by_whom(&self, note: &Note, text: &str) -> String {
-        match note.audit_id.as_ref().and_then(|id| self.state.notes.admins.get(id)) {
+        match note
+            .audit_id
+            .as_ref()
+            .and_then(|id| self.state.notes.admins.get(id))
+        {
             Some(admin) => format!("{text}, by {admin}"),
             None => text.to_owned(),
         }
     }
 }
 
-/// Whether a text has a name in it, the whole of it: `ap-1` is in neither `ap-10` nor `wap-1` nor `ap-1.lab`.
+/// Whether a text has a name in it, the whole of it: `ap-1` is in neither `ap-10` nor `wap-1` nor
+/// `ap-1.lab`.
 fn mentions(text: &str, name: &str) -> bool {
     let within = |c: char| c.is_alphanumeric() || matches!(c, '-' | '_');
     // A full stop belongs to a name only where the name goes on.
@@ -270,7 +373,10 @@ fn mentions(text: &str, name: &str) -> bool {
         next => next.is_some_and(within),
     };
     text.match_indices(name).any(|(at, found)| {
-        let (before, after) = (text.get(..at).unwrap_or_default(), text.get(at + found.len()..).unwrap_or_default());
+        let (before, after) = (
+            text.get(..at).unwrap_or_default(),
+            text.get(at + found.len()..).unwrap_or_default(),
+        );
         !goes_on(&mut before.chars().rev()) && !goes_on(&mut after.chars())
     })
 }
@@ -281,12 +387,22 @@ mod tests {
 
     #[test]
     fn a_name_is_mentioned_whole_or_not_at_all() {
-        for text in
-            ["to ap-1", "ap-1", "(ap-1)", "ap-1.", "x. ap-1, x", "ap-10 and ap-1", "uplink/ap-1/eth0", "é: ap-1…"]
-        {
+        for text in [
+            "to ap-1",
+            "ap-1",
+            "(ap-1)",
+            "ap-1.",
+            "x. ap-1, x",
+            "ap-10 and ap-1",
+            "uplink/ap-1/eth0",
+            "é: ap-1…",
+        ] {
             assert!(mentions(text, "ap-1"), "{text}");
         }
-        for text in ["ap-10", "wap-1", "ap-1-b", "ap-1_b", "ap-1.lab", "lab.ap-1", "éap-1", "-ap-1", "ap", ""] {
+        for text in [
+            "ap-10", "wap-1", "ap-1-b", "ap-1_b", "ap-1.lab", "lab.ap-1", "éap-1", "-ap-1", "ap",
+            "",
+        ] {
             assert!(!mentions(text, "ap-1"), "{text}");
         }
     }

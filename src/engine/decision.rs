@@ -28,7 +28,8 @@ pub enum Verdict {
     Duplicate,
     /// No rule looks for it.
     Unmatched,
-    /// It is older than what is known: its condition had ended since, or the end is older than the beginning.
+    /// It is older than what is known: its condition had ended since, or the end is older than the
+    /// beginning.
     Overtaken,
     /// It is older than `max_event_age`.
     TooOld {
@@ -208,54 +209,105 @@ impl fmt::Display for Verdict {
         match self {
             Self::Duplicate => f.write_str("the same event had come before"),
             Self::Unmatched => f.write_str("no rule looks for it"),
-            Self::Overtaken => f.write_str("it was overtaken: something newer about the same condition is known"),
+            Self::Overtaken => {
+                f.write_str("it was overtaken: something newer about the same condition is known")
+            }
             Self::TooOld { age } => write!(f, "it is {} old: kept, not told", human_duration(*age)),
             Self::BelowThreshold { seen, need, within } => {
-                write!(f, "{seen} of {need} events within {}", human_duration(*within))
+                write!(
+                    f,
+                    "{seen} of {need} events within {}",
+                    human_duration(*within)
+                )
             }
             Self::Pending { until } => write!(f, "pending until {until}"),
             Self::Firing => f.write_str("fires; the message waits for its company"),
             Self::Again => f.write_str("belongs to an alert that is open already"),
-            Self::Cooldown { since } => write!(f, "told less than `cooldown` ago; {since} since then"),
+            Self::Cooldown { since } => {
+                write!(f, "told less than `cooldown` ago; {since} since then")
+            }
             Self::EndedUntold => f.write_str("it ended before anything was said"),
             Self::Ended => f.write_str("it ended, which will be told"),
-            Self::Closing { until } => write!(f, "it ended; a reopening before {until} is the same alert"),
+            Self::Closing { until } => {
+                write!(f, "it ended; a reopening before {until} is the same alert")
+            }
             Self::NothingOpen => f.write_str("it ends something that was not open"),
-            Self::OverLimit => f.write_str("too many alerts are open; this one was not told yet and was dropped"),
+            Self::OverLimit => {
+                f.write_str("too many alerts are open; this one was not told yet and was dropped")
+            }
             Self::RuleRemoved => f.write_str("its rule was removed before it was told"),
             Self::NobodyToTell => f.write_str("no destination of the rule takes this severity"),
-            Self::Holding { until } => write!(f, "waits until {until} for an alert that may explain it"),
-            Self::Inhibited { by, rule, .. } => write!(f, "kept quiet: {by} explains it (rule {rule})"),
-            Self::Silenced { id, author, until: Some(until) } => {
+            Self::Holding { until } => {
+                write!(f, "waits until {until} for an alert that may explain it")
+            }
+            Self::Inhibited { by, rule, .. } => {
+                write!(f, "kept quiet: {by} explains it (rule {rule})")
+            }
+            Self::Silenced {
+                id,
+                author,
+                until: Some(until),
+            } => {
                 write!(f, "kept quiet: silence {id} by {author} until {until}")
             }
-            Self::Silenced { id, author, until: None } => {
-                write!(f, "kept quiet: silence {id} by {author} until it is resolved")
+            Self::Silenced {
+                id,
+                author,
+                until: None,
+            } => {
+                write!(
+                    f,
+                    "kept quiet: silence {id} by {author} until it is resolved"
+                )
             }
-            Self::Muted { until: Some(until) } => write!(f, "kept quiet until {until}: outside of its rule's hours"),
+            Self::Muted { until: Some(until) } => {
+                write!(f, "kept quiet until {until}: outside of its rule's hours")
+            }
             Self::Muted { until: None } => f.write_str("not told: outside of its rule's hours"),
-            Self::Maintenance { name, until: Some(until) } => write!(f, "kept quiet until {until}: maintenance {name}"),
+            Self::Maintenance {
+                name,
+                until: Some(until),
+            } => write!(f, "kept quiet until {until}: maintenance {name}"),
             Self::Maintenance { name, until: None } => write!(f, "not told: maintenance {name}"),
-            Self::Planned { until } => write!(f, "pending until {until}: its device is being upgraded"),
-            Self::Flapping { changes, within } => {
-                write!(f, "is flapping: {changes} changes within {}", human_duration(*within))
+            Self::Planned { until } => {
+                write!(f, "pending until {until}: its device is being upgraded")
             }
-            Self::StillFlapping { changes } => write!(f, "is still flapping: {changes} changes so far"),
+            Self::Flapping { changes, within } => {
+                write!(
+                    f,
+                    "is flapping: {changes} changes within {}",
+                    human_duration(*within)
+                )
+            }
+            Self::StillFlapping { changes } => {
+                write!(f, "is still flapping: {changes} changes so far")
+            }
             Self::Stable { up: true } => f.write_str("is stable again: up"),
             Self::Stable { up: false } => f.write_str("is stable again: down"),
             Self::HeardFrom { kind } => write!(f, "is over: only a connected device sends {kind}"),
             Self::Expected => f.write_str("came as expected"),
             Self::Missing { since } => write!(f, "nothing came since {since}"),
-            Self::WhenFailed { why } => write!(f, "`when` could not be evaluated, which is no match: {why}"),
+            Self::WhenFailed { why } => {
+                write!(f, "`when` could not be evaluated, which is no match: {why}")
+            }
             Self::Collected { into, until } => write!(f, "kept for {into}, which tells at {until}"),
             Self::SilenceBegins { id, over: false } => write!(f, "silence {id} begins"),
             Self::SilenceBegins { id, over: true } => {
-                write!(f, "silence {id} is over before it began: nothing that it waits for is open, or its time is up")
+                write!(
+                    f,
+                    "silence {id} is over before it began: nothing that it waits for is open, or its time is up"
+                )
             }
             Self::SilenceEnds { id } => write!(f, "silence {id} ends"),
-            Self::SilenceUnreadable { id } => write!(f, "silence {id} cannot be read by this release"),
+            Self::SilenceUnreadable { id } => {
+                write!(f, "silence {id} cannot be read by this release")
+            }
             Self::Notify(notification) => {
-                let names: Vec<&str> = notification.to.iter().map(crate::model::Name::as_str).collect();
+                let names: Vec<&str> = notification
+                    .to
+                    .iter()
+                    .map(crate::model::Name::as_str)
+                    .collect();
                 write!(f, "notify {}: {}", names.join(", "), notification.reason)
             }
         }

@@ -1,4 +1,5 @@
-//! What is told later, together: by digests, at their time of day; and by maintenances, when they are over.
+//! What is told later, together: by digests, at their time of day; and by maintenances, when they
+//! are over.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -44,7 +45,8 @@ impl Collectors {
         !self.maintenance.is_empty()
     }
 
-    /// What came silently and belongs to an incident that digests are to tell of; whether nobody else is to hear of it.
+    /// What came silently and belongs to an incident that digests are to tell of; whether nobody
+    /// else is to hear of it.
     pub(super) fn add_more(&mut self, incident: &str, more: u64, told: &Names) -> bool {
         let mut heard = Vec::new();
         for (name, collector) in &mut self.digests {
@@ -60,7 +62,10 @@ impl Collectors {
 impl Collector {
     /// Adds an item, or brings what is known of it up to date.
     fn add(&mut self, key: String, about: Notification) {
-        let about = Notification { event: Value::Null, ..about };
+        let about = Notification {
+            event: Value::Null,
+            ..about
+        };
         let room = self.items.len() < MAX_ITEMS;
         match self.items.iter_mut().find(|(known, _)| *known == key) {
             Some((_, known)) => {
@@ -72,7 +77,12 @@ impl Collector {
                     }
                 }
                 let more_since = known.more_since.saturating_add(about.more_since);
-                *known = Notification { subjects, more_since, started: known.started.min(about.started), ..about };
+                *known = Notification {
+                    subjects,
+                    more_since,
+                    started: known.started.min(about.started),
+                    ..about
+                };
             }
             None if room => self.items.push((key, about)),
             None => self.more += 1,
@@ -81,28 +91,55 @@ impl Collector {
 }
 
 fn is_same(a: &Subject, b: &Subject) -> bool {
-    a.device_mac == b.device_mac && a.device == b.device && a.part == b.part && a.site_id == b.site_id && a.of == b.of
+    a.device_mac == b.device_mac
+        && a.device == b.device
+        && a.part == b.part
+        && a.site_id == b.site_id
+        && a.of == b.of
 }
 
 impl Engine {
     /// Takes from a notification of so many events those destinations that collect, and lets them.
-    pub(super) fn collect(&mut self, alerts: &[AlertId], mut about: Notification, events: u64) -> Option<Notification> {
+    pub(super) fn collect(
+        &mut self,
+        alerts: &[AlertId],
+        mut about: Notification,
+        events: u64,
+    ) -> Option<Notification> {
         let rules = Arc::clone(&self.rules);
         let digests = &rules.surroundings().digests;
-        let (collect, tell): (Vec<Name>, Vec<Name>) =
-            std::mem::take(&mut about.to).into_iter().partition(|to| digests.iter().any(|d| d.name == *to));
+        let (collect, tell): (Vec<Name>, Vec<Name>) = std::mem::take(&mut about.to)
+            .into_iter()
+            .partition(|to| digests.iter().any(|d| d.name == *to));
         about.to = tell;
         let rule: Arc<str> = about.rule.as_str().into();
         for name in collect {
-            let Some(schedule) = digests.iter().find(|d| d.name == name) else { continue };
+            let Some(schedule) = digests.iter().find(|d| d.name == name) else {
+                continue;
+            };
             let wall = self.wall();
-            let Some(due) = schedule.at.next(wall) else { continue };
+            let Some(due) = schedule.at.next(wall) else {
+                continue;
+            };
             let mut fresh = self.collector(due, schedule.into.iter().cloned().collect());
             fresh.total = fresh.total.saturating_sub(events);
             fresh.told = fresh.told.saturating_sub(events);
-            let collector = self.state.collectors.digests.entry(name.clone()).or_insert(fresh);
+            let collector = self
+                .state
+                .collectors
+                .digests
+                .entry(name.clone())
+                .or_insert(fresh);
             collector.add(about.incident.clone(), about.clone());
-            self.decide(alerts, None, Some(&rule), Verdict::Collected { into: name, until: due });
+            self.decide(
+                alerts,
+                None,
+                Some(&rule),
+                Verdict::Collected {
+                    into: name,
+                    until: due,
+                },
+            );
         }
         self.arm_calendar();
         (!about.to.is_empty()).then_some(about)
@@ -110,22 +147,54 @@ impl Engine {
 
     fn collector(&self, due: Timestamp, to: BTreeSet<Name>) -> Collector {
         let fates = self.state.ledger.fates();
-        Collector { to, since: self.wall(), due, total: fates.total, told: fates.told, more: 0, items: Vec::new() }
+        Collector {
+            to,
+            since: self.wall(),
+            due,
+            total: fates.total,
+            told: fates.told,
+            more: 0,
+            items: Vec::new(),
+        }
     }
 
     /// A maintenance hides an alert: its report names it.
     pub(super) fn hide(&mut self, name: &Name, id: AlertId) {
-        let Some(alert) = self.state.alerts.get(&id) else { return };
+        let Some(alert) = self.state.alerts.get(&id) else {
+            return;
+        };
         let policy = self.policy(&alert.rule);
         let about = self.describe(alert);
-        let to = self.targets(&policy).into_iter().filter(|(_, least)| about.severity >= *least).map(|(name, _)| name);
+        let to = self
+            .targets(&policy)
+            .into_iter()
+            .filter(|(_, least)| about.severity >= *least)
+            .map(|(name, _)| name);
         let to: Vec<Name> = to.collect();
         let wall = self.wall();
-        let window = self.rules.surroundings().maintenance.iter().find(|m| m.name == *name);
-        let Some(due) = window.and_then(|m| m.during.next_change(wall)) else { return };
+        let window = self
+            .rules
+            .surroundings()
+            .maintenance
+            .iter()
+            .find(|m| m.name == *name);
+        let Some(due) = window.and_then(|m| m.during.next_change(wall)) else {
+            return;
+        };
         let mut fresh = self.collector(due, BTreeSet::new());
-        fresh.total = fresh.total.saturating_sub(self.state.alerts.get(&id).map(Alert::waits_with).unwrap_or_default());
-        let collector = self.state.collectors.maintenance.entry(name.clone()).or_insert(fresh);
+        fresh.total = fresh.total.saturating_sub(
+            self.state
+                .alerts
+                .get(&id)
+                .map(Alert::waits_with)
+                .unwrap_or_default(),
+        );
+        let collector = self
+            .state
+            .collectors
+            .maintenance
+            .entry(name.clone())
+            .or_insert(fresh);
         collector.to.extend(to);
         collector.add(format!("alert-{id}"), about);
         self.arm_calendar();
@@ -137,7 +206,9 @@ impl Engine {
             return;
         }
         let key = format!("alert-{id}");
-        let Some(about) = self.state.alerts.get(&id).map(|alert| self.describe(alert)) else { return };
+        let Some(about) = self.state.alerts.get(&id).map(|alert| self.describe(alert)) else {
+            return;
+        };
         for collector in self.state.collectors.maintenance.values_mut() {
             if collector.items.iter().any(|(known, _)| *known == key) {
                 collector.add(key.clone(), about.clone());
@@ -149,11 +220,23 @@ impl Engine {
     pub(super) fn calendar_due(&mut self, maintenance: bool) {
         let wall = self.wall();
         let collectors = &mut self.state.collectors;
-        let all = if maintenance { &mut collectors.maintenance } else { &mut collectors.digests };
-        let due: Vec<Name> = all.iter().filter(|(_, c)| c.due <= wall).map(|(name, _)| name.clone()).collect();
+        let all = if maintenance {
+            &mut collectors.maintenance
+        } else {
+            &mut collectors.digests
+        };
+        let due: Vec<Name> = all
+            .iter()
+            .filter(|(_, c)| c.due <= wall)
+            .map(|(name, _)| name.clone())
+            .collect();
         for name in due {
             let collectors = &mut self.state.collectors;
-            let all = if maintenance { &mut collectors.maintenance } else { &mut collectors.digests };
+            let all = if maintenance {
+                &mut collectors.maintenance
+            } else {
+                &mut collectors.digests
+            };
             if let Some(collector) = all.remove(&name) {
                 self.report(&name, collector, maintenance);
             }
@@ -169,12 +252,25 @@ impl Engine {
         self.arm(Timer::Maintenance, maintenance);
     }
 
-    /// How much came silently since an incident was told that lasts: a digest says so, and whoever hears of it otherwise.
+    /// How much came silently since an incident was told that lasts: a digest says so, and whoever
+    /// hears of it otherwise.
     fn silent_since(&mut self, incident: &str, digest: &Name) -> u64 {
-        let Some(incident) = self.state.incidents.values().find(|known| known.key == incident) else { return 0 };
+        let Some(incident) = self
+            .state
+            .incidents
+            .values()
+            .find(|known| known.key == incident)
+        else {
+            return 0;
+        };
         let mut more = 0;
         for id in &incident.alerts {
-            if let Some(alert) = self.state.alerts.get_mut(id).filter(|a| a.settled && a.told_to.contains(digest)) {
+            if let Some(alert) = self
+                .state
+                .alerts
+                .get_mut(id)
+                .filter(|a| a.settled && a.told_to.contains(digest))
+            {
                 more += alert.more_since;
                 if alert.told_to.iter().all(|told| told == digest) {
                     alert.more_since = 0;
@@ -186,17 +282,32 @@ impl Engine {
 
     fn report(&mut self, name: &Name, collector: Collector, maintenance: bool) {
         let known = self.rules.destinations();
-        let to: Vec<Name> = collector.to.into_iter().filter(|to| known.iter().any(|(k, _)| k == to)).collect();
+        let to: Vec<Name> = collector
+            .to
+            .into_iter()
+            .filter(|to| known.iter().any(|(k, _)| k == to))
+            .collect();
         let mut items: Vec<Notification> = Vec::new();
         for (key, about) in collector.items {
-            let more_since = about.more_since.saturating_add(self.silent_since(&key, name));
-            items.push(Notification { more_since, ..about });
+            let more_since = about
+                .more_since
+                .saturating_add(self.silent_since(&key, name));
+            items.push(Notification {
+                more_since,
+                ..about
+            });
         }
         let Some(first) = items.first() else { return };
         let fates = self.state.ledger.fates();
         let events = fates.total.saturating_sub(collector.total);
         let told = fates.told.saturating_sub(collector.told);
-        let incident = super::tell::short(&[name.as_str().as_bytes(), &collector.since.millis().to_le_bytes()], 10);
+        let incident = super::tell::short(
+            &[
+                name.as_str().as_bytes(),
+                &collector.since.millis().to_le_bytes(),
+            ],
+            10,
+        );
         let about = Notification {
             id: super::tell::short(&[incident.as_bytes(), b"digest"], 6),
             at: self.wall(),
@@ -206,16 +317,31 @@ impl Engine {
             template: None,
             reason: Reason::Digest,
             incident,
-            severity: items.iter().map(|item| item.severity).max().unwrap_or(Severity::Info),
+            severity: items
+                .iter()
+                .map(|item| item.severity)
+                .max()
+                .unwrap_or(Severity::Info),
             topic: String::new(),
             kind: String::new(),
             condition: None,
             group: Vec::new(),
-            subjects: items.iter().flat_map(|item| item.subjects.clone()).collect(),
-            firing: items.iter().flat_map(|i| &i.subjects).filter(|s| s.ends_at.is_none()).count() as u64,
+            subjects: items
+                .iter()
+                .flat_map(|item| item.subjects.clone())
+                .collect(),
+            firing: items
+                .iter()
+                .flat_map(|i| &i.subjects)
+                .filter(|s| s.ends_at.is_none())
+                .count() as u64,
             more: collector.more,
             more_since: 0,
-            started: items.iter().map(|item| item.started).min().unwrap_or(collector.since),
+            started: items
+                .iter()
+                .map(|item| item.started)
+                .min()
+                .unwrap_or(collector.since),
             duration_ms: None,
             why: None,
             detail: None,

@@ -8,8 +8,8 @@ use super::alert::{Alert, AlertId};
 use super::table::Table;
 use crate::model::EventFates;
 
-/// Counts events by fate. An event that several alerts wait with is a *ticket*: told as soon as one of them is told,
-/// suppressed when the last of them was dropped.
+/// Counts events by fate. An event that several alerts wait with is a *ticket*: told as soon as one
+/// of them is told, suppressed when the last of them was dropped.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Ledger {
     fates: EventFates,
@@ -59,7 +59,10 @@ impl Ledger {
             return;
         }
         self.next_ticket += 1;
-        self.tickets.insert(self.next_ticket, u32::try_from(ids.len()).unwrap_or(u32::MAX));
+        self.tickets.insert(
+            self.next_ticket,
+            u32::try_from(ids.len()).unwrap_or(u32::MAX),
+        );
         for id in ids {
             if let Some(alert) = alerts.get_mut(id) {
                 alert.tickets.push(self.next_ticket);

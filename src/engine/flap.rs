@@ -12,10 +12,12 @@ use super::tell::Cause;
 use crate::model::{Event, Timestamp};
 use crate::rules::Flapping;
 
-/// Changes remembered per alert at most: more than any rule asks for are not needed to know that it flaps.
+/// Changes remembered per alert at most: more than any rule asks for are not needed to know that it
+/// flaps.
 const MOST: usize = 1_000;
 
-/// The latest changes of state, by rule and fingerprint; they outlive the alerts. Bounded: the oldest go first.
+/// The latest changes of state, by rule and fingerprint; they outlive the alerts. Bounded: the
+/// oldest go first.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Changes {
     latest: BTreeMap<String, Vec<Timestamp>>,
@@ -26,7 +28,14 @@ pub(super) struct Changes {
 
 impl Changes {
     /// Notes `n` changes now. Returns how many there were within the window, and the first of them.
-    fn note(&mut self, key: String, n: u64, now: Timestamp, flapping: &Flapping, limit: usize) -> (u64, Timestamp) {
+    fn note(
+        &mut self,
+        key: String,
+        n: u64,
+        now: Timestamp,
+        flapping: &Flapping,
+        limit: usize,
+    ) -> (u64, Timestamp) {
         let times = self.latest.entry(key.clone()).or_default();
         if let Some(&last) = times.last() {
             self.order.remove(&(last, key.clone()));
@@ -34,9 +43,14 @@ impl Changes {
         times.retain(|time| now.since(*time) <= flapping.window);
         let kept = usize::try_from(n).unwrap_or(MOST).min(MOST);
         times.extend(std::iter::repeat_n(now, kept));
-        let excess = times.len().saturating_sub(MOST.max(flapping.changes as usize));
+        let excess = times
+            .len()
+            .saturating_sub(MOST.max(flapping.changes as usize));
         times.drain(..excess);
-        let found = (n.max(times.len() as u64), times.first().copied().unwrap_or(now));
+        let found = (
+            n.max(times.len() as u64),
+            times.first().copied().unwrap_or(now),
+        );
         self.order.insert((now, key));
         while self.latest.len() > limit {
             match self.order.pop_first() {
@@ -57,7 +71,9 @@ impl Changes {
 
     /// Takes back what was noted since.
     fn take_back(&mut self, key: &str, since: Timestamp) {
-        let Some(times) = self.latest.get_mut(key) else { return };
+        let Some(times) = self.latest.get_mut(key) else {
+            return;
+        };
         let Some(&last) = times.last() else { return };
         times.retain(|time| *time < since);
         self.order.remove(&(last, key.to_owned()));
@@ -72,54 +88,90 @@ impl Changes {
     }
 
     pub(super) fn reindex(&mut self) {
-        let last = |(key, times): (&String, &Vec<Timestamp>)| times.last().map(|&last| (last, key.clone()));
+        let last = |(key, times): (&String, &Vec<Timestamp>)| {
+            times.last().map(|&last| (last, key.clone()))
+        };
         self.order = self.latest.iter().filter_map(last).collect();
     }
 }
 
 impl Engine {
-    /// An alert went from well to not, or back, `n` times. Returns whether it flaps: then nothing else is to be done.
+    /// An alert went from well to not, or back, `n` times. Returns whether it flaps: then nothing
+    /// else is to be done.
     pub(super) fn changed(&mut self, id: AlertId, event: Option<&Event>, n: u64) -> bool {
         let now = self.state.now;
-        let Some(alert) = self.state.alerts.get(&id).filter(|a| a.lasting && !a.stale) else { return false };
+        let Some(alert) = self.state.alerts.get(&id).filter(|a| a.lasting && !a.stale) else {
+            return false;
+        };
         let rule = Arc::clone(&alert.rule);
-        let Some(flapping) = self.policy(&rule).flapping else { return false };
+        let Some(flapping) = self.policy(&rule).flapping else {
+            return false;
+        };
         if self.is_absence(&rule) {
             return false;
         }
-        let Some(alert) = self.state.alerts.get(&id) else { return false };
+        let Some(alert) = self.state.alerts.get(&id) else {
+            return false;
+        };
         if alert.state != State::Flapping && (alert.explained || self.is_planned(alert)) {
             return false; // another's doing, or on purpose
         }
-        let Some(alert) = self.state.alerts.get_mut(&id) else { return false };
+        let Some(alert) = self.state.alerts.get_mut(&id) else {
+            return false;
+        };
         if let (State::Flapping, Some(flap)) = (alert.state, &mut alert.flap) {
             flap.changes += n;
             flap.last = now;
             let changes = flap.changes;
-            self.decide(&[id], event, Some(&rule), Verdict::StillFlapping { changes });
+            self.decide(
+                &[id],
+                event,
+                Some(&rule),
+                Verdict::StillFlapping { changes },
+            );
             // Down once more, it explains what fell just before, too.
             self.relate(id);
             self.arm_alert(id);
             return true;
         }
         let key = format!("{rule}\u{1f}{}", alert.fingerprint);
-        let (changes, since) = self.state.changes.note(key, n, now, &flapping, self.limits.closes);
+        let (changes, since) = self
+            .state
+            .changes
+            .note(key, n, now, &flapping, self.limits.closes);
         if changes < u64::from(flapping.changes) {
             return false;
         }
-        let Some(alert) = self.state.alerts.get_mut(&id) else { return false };
-        let flap = Flap { changes, since, last: now, told: BTreeSet::new() };
+        let Some(alert) = self.state.alerts.get_mut(&id) else {
+            return false;
+        };
+        let flap = Flap {
+            changes,
+            since,
+            last: now,
+            told: BTreeSet::new(),
+        };
         alert.state = State::Flapping;
         alert.flap = Some(flap);
         alert.stable = false;
         let incident = alert.incident;
-        self.decide(&[id], event, Some(&rule), Verdict::Flapping { changes, within: now.since(since) });
+        self.decide(
+            &[id],
+            event,
+            Some(&rule),
+            Verdict::Flapping {
+                changes,
+                within: now.since(since),
+            },
+        );
         self.relate(id);
         match incident.and_then(|incident| self.state.incidents.get_mut(&incident)) {
             Some(known) => {
                 known.change(now);
                 self.arm_alert(id);
-                incident.into_iter().for_each(|incident| self.arm_incident(incident));
+                incident
+                    .into_iter()
+                    .for_each(|incident| self.arm_incident(incident));
             }
             None => self.release(id),
         }
@@ -128,20 +180,39 @@ impl Engine {
 
     /// Another alert explains this one: that it opened is no change of its own.
     pub(super) fn explain(&mut self, id: AlertId) {
-        let Some(alert) = self.state.alerts.get_mut(&id).filter(|a| a.state != State::Flapping) else { return };
+        let Some(alert) = self
+            .state
+            .alerts
+            .get_mut(&id)
+            .filter(|a| a.state != State::Flapping)
+        else {
+            return;
+        };
         alert.explained = true;
-        let (key, opened) = (format!("{}\u{1f}{}", alert.rule, alert.fingerprint), alert.opened());
+        let (key, opened) = (
+            format!("{}\u{1f}{}", alert.rule, alert.fingerprint),
+            alert.opened(),
+        );
         self.state.changes.take_back(&key, opened);
     }
 
     /// Nothing changed for the rule's `stable`: it is told as it is.
     pub(super) fn calm(&mut self, id: AlertId) {
-        let Some(alert) = self.state.alerts.get(&id) else { return };
-        let (rule, need) = (Arc::clone(&alert.rule), self.threshold(&alert.rule).map_or(1, |t| t.count as usize));
+        let Some(alert) = self.state.alerts.get(&id) else {
+            return;
+        };
+        let (rule, need) = (
+            Arc::clone(&alert.rule),
+            self.threshold(&alert.rule).map_or(1, |t| t.count as usize),
+        );
         let up = alert.open_count() < need;
-        self.state.changes.forget(&format!("{rule}\u{1f}{}", alert.fingerprint));
+        self.state
+            .changes
+            .forget(&format!("{rule}\u{1f}{}", alert.fingerprint));
         self.decide(&[id], None, Some(&rule), Verdict::Stable { up });
-        let Some(alert) = self.state.alerts.get_mut(&id) else { return };
+        let Some(alert) = self.state.alerts.get_mut(&id) else {
+            return;
+        };
         alert.state = State::Firing;
         if alert.told_to.is_empty() {
             alert.flap = None;
@@ -160,7 +231,9 @@ impl Engine {
         } else {
             let incident = alert.incident;
             self.arm_alert(id);
-            incident.into_iter().for_each(|incident| self.flush(incident, Cause::Stable));
+            incident
+                .into_iter()
+                .for_each(|incident| self.flush(incident, Cause::Stable));
         }
     }
 }

@@ -1,5 +1,5 @@
-//! What keeps an alert from being told: an alert that explains it, a silence, its rule's hours, a maintenance. In this
-//! order; what ends it lets the alert go through again, from the top.
+//! What keeps an alert from being told: an alert that explains it, a silence, its rule's hours, a
+//! maintenance. In this order; what ends it lets the alert go through again, from the top.
 
 use std::sync::Arc;
 
@@ -34,7 +34,9 @@ impl Engine {
     }
 
     pub(super) fn keep_quiet(&mut self, id: AlertId, quiet: Quiet) {
-        let Some(alert) = self.state.alerts.get_mut(&id) else { return };
+        let Some(alert) = self.state.alerts.get_mut(&id) else {
+            return;
+        };
         let news = alert.quiet.as_ref() != Some(&quiet);
         alert.quiet = Some(quiet.clone());
         let rule = Arc::clone(&alert.rule);
@@ -45,11 +47,16 @@ impl Engine {
         }
         let until = quiet.until.map(|until| until.shifted(self.state.offset_ms));
         let verdict = match &quiet.by {
-            By::Hold => Verdict::Holding { until: until.unwrap_or(self.state.now) },
+            By::Hold => Verdict::Holding {
+                until: until.unwrap_or(self.state.now),
+            },
             By::Source(source) => self.inhibited_by(id, *source),
             By::Silence(silence) => self.silenced_by(silence),
             By::Mute | By::Drop => Verdict::Muted { until },
-            By::Maintenance(name) => Verdict::Maintenance { name: name.clone(), until },
+            By::Maintenance(name) => Verdict::Maintenance {
+                name: name.clone(),
+                until,
+            },
         };
         self.decide(&[id], None, Some(&rule), verdict);
         if let By::Maintenance(name) = quiet.by {
@@ -61,22 +68,33 @@ impl Engine {
     pub(super) fn recheck_held(&mut self, which: impl Fn(&By) -> bool) {
         let held: Vec<AlertId> = self.index.held.iter().copied().collect();
         for id in held {
-            if self.state.alerts.get(&id).and_then(|a| a.quiet.as_ref()).is_some_and(|q| which(&q.by)) {
+            if self
+                .state
+                .alerts
+                .get(&id)
+                .and_then(|a| a.quiet.as_ref())
+                .is_some_and(|q| which(&q.by))
+            {
                 self.release(id);
             }
         }
     }
 
     pub(super) fn gate(&self, id: AlertId) -> Gate {
-        let Some(alert) = self.state.alerts.get(&id) else { return Gate::Open };
+        let Some(alert) = self.state.alerts.get(&id) else {
+            return Gate::Open;
+        };
         let shut = |by, until| Gate::Shut(Quiet { by, until });
         if let Some(&source) = alert.sources.first() {
             return shut(By::Source(source), None);
         }
         let policy = self.policy(&alert.rule);
         // What flaps opens again and again: what may explain it had since its first change to come.
-        let began =
-            alert.flap.as_ref().filter(|_| alert.state == State::Flapping).map_or(alert.opened(), |flap| flap.since);
+        let began = alert
+            .flap
+            .as_ref()
+            .filter(|_| alert.state == State::Flapping)
+            .map_or(alert.opened(), |flap| flap.since);
         let held_until = began + self.hold(&alert.event);
         if held_until > self.state.now && alert.told_to.is_empty() {
             return shut(By::Hold, Some(held_until));
@@ -89,11 +107,15 @@ impl Engine {
         }
         let wall = self.wall();
         let mut maintenance = self.rules.surroundings().maintenance.iter();
-        let window = maintenance.find(|m| m.during.contains(wall) && m.matcher.matches(&alert.event));
+        let window =
+            maintenance.find(|m| m.during.contains(wall) && m.matcher.matches(&alert.event));
         window.map_or(Gate::Open, |window| {
             // What has no end is over when the maintenance is.
             let end = window.during.next_change(wall).filter(|_| alert.lasting);
-            shut(By::Maintenance(window.name.clone()), end.map(|end| self.journal(end)))
+            shut(
+                By::Maintenance(window.name.clone()),
+                end.map(|end| self.journal(end)),
+            )
         })
     }
 
@@ -101,7 +123,11 @@ impl Engine {
     fn muted(&self, alert: &Alert, policy: &Policy) -> Option<Gate> {
         let wall = self.wall();
         let shut = |by, until| Some(Gate::Shut(Quiet { by, until }));
-        if alert.quiet.as_ref().is_some_and(|quiet| quiet.by == By::Drop) {
+        if alert
+            .quiet
+            .as_ref()
+            .is_some_and(|quiet| quiet.by == By::Drop)
+        {
             return shut(By::Drop, None);
         }
         if !self.is_mute(policy, wall) {
@@ -110,27 +136,39 @@ impl Engine {
         let digests = !self.rules.surroundings().digests.is_empty();
         match policy.during_mute {
             DuringMute::Digest if digests => Some(Gate::Digests),
-            DuringMute::Hold | DuringMute::Digest => {
-                shut(By::Mute, self.mute_ends(policy, wall).map(|end| self.journal(end)))
-            }
+            DuringMute::Hold | DuringMute::Digest => shut(
+                By::Mute,
+                self.mute_ends(policy, wall).map(|end| self.journal(end)),
+            ),
             DuringMute::Drop => shut(By::Drop, None),
         }
     }
 
     fn is_mute(&self, policy: &Policy, wall: Timestamp) -> bool {
         let intervals = &self.rules.surroundings().time_intervals;
-        let inside = |name: &Name| intervals.get(name).is_some_and(|interval| interval.contains(wall));
+        let inside = |name: &Name| {
+            intervals
+                .get(name)
+                .is_some_and(|interval| interval.contains(wall))
+        };
         policy.mute_time_intervals.iter().any(inside)
-            || !policy.active_time_intervals.is_empty() && !policy.active_time_intervals.iter().any(inside)
+            || !policy.active_time_intervals.is_empty()
+                && !policy.active_time_intervals.iter().any(inside)
     }
 
-    /// The first wall time after this one at which the rule is not mute; not further off than some dozen changes.
+    /// The first wall time after this one at which the rule is not mute; not further off than some
+    /// dozen changes.
     fn mute_ends(&self, policy: &Policy, wall: Timestamp) -> Option<Timestamp> {
         let intervals = &self.rules.surroundings().time_intervals;
         let mut at = wall;
         for _ in 0..64 {
-            let names = policy.mute_time_intervals.iter().chain(&policy.active_time_intervals);
-            at = names.filter_map(|name| intervals.get(name)?.next_change(at)).min()?;
+            let names = policy
+                .mute_time_intervals
+                .iter()
+                .chain(&policy.active_time_intervals);
+            at = names
+                .filter_map(|name| intervals.get(name)?.next_change(at))
+                .min()?;
             if !self.is_mute(policy, at) {
                 return Some(at);
             }
@@ -143,12 +181,19 @@ impl Engine {
         wall.shifted(self.state.offset_ms.saturating_neg())
     }
 
-    /// Before an incident speaks: what something keeps quiet by now, and was not told yet, leaves it again.
+    /// Before an incident speaks: what something keeps quiet by now, and was not told yet, leaves
+    /// it again.
     pub(super) fn withdraw(&mut self, incident: u64) {
-        let Some(known) = self.state.incidents.get(&incident) else { return };
+        let Some(known) = self.state.incidents.get(&incident) else {
+            return;
+        };
         let untold = |a: &&Alert| a.told_to.is_empty() && !a.settled && a.is_alive();
-        let alerts: Vec<AlertId> =
-            known.alerts.iter().copied().filter(|id| self.state.alerts.get(id).as_ref().is_some_and(untold)).collect();
+        let alerts: Vec<AlertId> = known
+            .alerts
+            .iter()
+            .copied()
+            .filter(|id| self.state.alerts.get(id).as_ref().is_some_and(untold))
+            .collect();
         for id in alerts {
             if let Gate::Shut(quiet) = self.gate(id) {
                 if let Some(alert) = self.state.alerts.get_mut(&id) {
@@ -173,14 +218,25 @@ impl Engine {
     }
 
     /// When a pending alert is past its `for`; later while its device is away on purpose.
-    pub(super) fn pending_until(&self, alert: &Alert, since: Timestamp, policy: &Policy) -> Timestamp {
+    pub(super) fn pending_until(
+        &self,
+        alert: &Alert,
+        since: Timestamp,
+        policy: &Policy,
+    ) -> Timestamp {
         let plain = since + policy.r#for;
-        if self.is_planned(alert) { plain.max(since + super::clues::PLANNED) } else { plain }
+        if self.is_planned(alert) {
+            plain.max(since + super::clues::PLANNED)
+        } else {
+            plain
+        }
     }
 
     /// An alert that was not told yet waits again, as if it had opened then.
     pub(super) fn pend(&mut self, id: AlertId, since: Timestamp) {
-        let Some(alert) = self.state.alerts.get_mut(&id) else { return };
+        let Some(alert) = self.state.alerts.get_mut(&id) else {
+            return;
+        };
         alert.state = State::Pending { since };
         alert.quiet = None;
         let incident = alert.incident.take();
@@ -190,11 +246,20 @@ impl Engine {
 
     /// A pending alert lasted long enough.
     pub(super) fn mature(&mut self, id: AlertId, since: Timestamp) {
-        let Some(alert) = self.state.alerts.get(&id) else { return };
+        let Some(alert) = self.state.alerts.get(&id) else {
+            return;
+        };
         let rule = Arc::clone(&alert.rule);
         let until = self.pending_until(alert, since, &self.policy(&rule));
         if until > self.state.now {
-            self.decide(&[id], None, Some(&rule), Verdict::Planned { until: until.shifted(self.state.offset_ms) });
+            self.decide(
+                &[id],
+                None,
+                Some(&rule),
+                Verdict::Planned {
+                    until: until.shifted(self.state.offset_ms),
+                },
+            );
             self.arm_alert(id);
             return;
         }

@@ -14,7 +14,8 @@ use crate::rules::Policy;
 /// The longest raw event an incident keeps for its templates.
 const MAX_SAMPLE_BYTES: usize = 16 * 1024;
 
-/// The alerts of one rule with equal `group_by` values, from the first that fires to the last that ends.
+/// The alerts of one rule with equal `group_by` values, from the first that fires to the last that
+/// ends.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Incident {
     /// What people and destinations call it.
@@ -63,7 +64,11 @@ impl Sample {
             condition: event.condition.as_ref().map(|c| Arc::clone(&c.name)),
             why: event.reasons.first().cloned(),
             detail: event.text.clone(),
-            raw: if small { Arc::clone(&event.raw) } else { Arc::new(Value::Null) },
+            raw: if small {
+                Arc::clone(&event.raw)
+            } else {
+                Arc::new(Value::Null)
+            },
         }
     }
 }
@@ -73,10 +78,15 @@ impl Incident {
     pub(super) fn deadline(&self, policy: &Policy, reminds: bool) -> Option<Timestamp> {
         let flush = self.changed.map(|changed| {
             let waited = changed + policy.group_wait;
-            self.last_message.map_or(waited, |last| waited.max(last + policy.group_interval))
+            self.last_message
+                .map_or(waited, |last| waited.max(last + policy.group_interval))
         });
         let reminded = self.last_message.max(self.passed);
-        let repeat = policy.repeat_interval.filter(|_| reminds).zip(reminded).map(|(every, last)| last + every);
+        let repeat = policy
+            .repeat_interval
+            .filter(|_| reminds)
+            .zip(reminded)
+            .map(|(every, last)| last + every);
         [flush, repeat].into_iter().flatten().min()
     }
 
@@ -95,8 +105,19 @@ pub(super) fn is_short(raw: &Value) -> bool {
 fn approximate_size(value: &Value) -> usize {
     match value {
         Value::String(text) => text.len() + 2,
-        Value::Array(items) => items.iter().map(|item| approximate_size(item) + 1).sum::<usize>() + 2,
-        Value::Object(map) => map.iter().map(|(key, item)| key.len() + 4 + approximate_size(item)).sum::<usize>() + 2,
+        Value::Array(items) => {
+            items
+                .iter()
+                .map(|item| approximate_size(item) + 1)
+                .sum::<usize>()
+                + 2
+        }
+        Value::Object(map) => {
+            map.iter()
+                .map(|(key, item)| key.len() + 4 + approximate_size(item))
+                .sum::<usize>()
+                + 2
+        }
         Value::Null | Value::Bool(_) | Value::Number(_) => 8,
     }
 }

@@ -1,4 +1,5 @@
-//! One outage, one conversation: what explains what. A link between two alerts lasts as long as both do.
+//! One outage, one conversation: what explains what. A link between two alerts lasts as long as
+//! both do.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -31,16 +32,38 @@ impl Engine {
             if rule.source.matches(&event)
                 && let Some(key) = self.source_key(rule, &event)
             {
-                self.index.sources.entry((position, key.clone())).or_default().insert(id);
-                let targets = self.index.targets.get(&(position, key)).cloned().unwrap_or_default();
-                targets.into_iter().for_each(|target| self.link(rule, id, target));
+                self.index
+                    .sources
+                    .entry((position, key.clone()))
+                    .or_default()
+                    .insert(id);
+                let targets = self
+                    .index
+                    .targets
+                    .get(&(position, key))
+                    .cloned()
+                    .unwrap_or_default();
+                targets
+                    .into_iter()
+                    .for_each(|target| self.link(rule, id, target));
             }
             if rule.target.matches(&event)
                 && let Some(key) = self.target_key(rule, &event)
             {
-                self.index.targets.entry((position, key.clone())).or_default().insert(id);
-                let sources = self.index.sources.get(&(position, key)).cloned().unwrap_or_default();
-                sources.into_iter().for_each(|source| self.link(rule, source, id));
+                self.index
+                    .targets
+                    .entry((position, key.clone()))
+                    .or_default()
+                    .insert(id);
+                let sources = self
+                    .index
+                    .sources
+                    .get(&(position, key))
+                    .cloned()
+                    .unwrap_or_default();
+                sources
+                    .into_iter()
+                    .for_each(|source| self.link(rule, source, id));
             }
         }
     }
@@ -57,42 +80,71 @@ impl Engine {
                     found.push((true, key, id));
                 }
                 if rule.target.matches(&alert.event) {
-                    found.extend(self.target_key(rule, &alert.event).map(|key| (false, key, id)));
+                    found.extend(
+                        self.target_key(rule, &alert.event)
+                            .map(|key| (false, key, id)),
+                    );
                 }
             }
             for (source, key, id) in found {
-                let index = if source { &mut self.index.sources } else { &mut self.index.targets };
+                let index = if source {
+                    &mut self.index.sources
+                } else {
+                    &mut self.index.targets
+                };
                 index.entry((position, key)).or_default().insert(id);
             }
         }
     }
 
     fn link(&mut self, rule: &InhibitRule, source: AlertId, target: AlertId) {
-        let (Some(above), Some(below)) = (self.state.alerts.get(&source), self.state.alerts.get(&target)) else {
+        let (Some(above), Some(below)) = (
+            self.state.alerts.get(&source),
+            self.state.alerts.get(&target),
+        ) else {
             return;
         };
         let mutual = rule.source.matches(&below.event) && rule.target.matches(&above.event);
-        let apart = above.began().since(below.began()).max(below.began().since(above.began()));
+        let apart = above
+            .began()
+            .since(below.began())
+            .max(below.began().since(above.began()));
         let fits = source != target
             && !mutual
             && !self.explains(target, source)
             && above.is_active()
             && (below.is_active() || !below.lasting && !below.settled)
             && below.told_to.is_empty()
-            && (!rule.via_topology || self.rules.surroundings().topology.explains(&above.event, &below.event))
+            && (!rule.via_topology
+                || self
+                    .rules
+                    .surroundings()
+                    .topology
+                    .explains(&above.event, &below.event))
             && rule.within.is_none_or(|within| apart <= within);
         if !fits {
             return;
         }
         let subjects: Vec<Subject> = below.subjects().collect();
         let (held, name) = (below.is_held(), Arc::clone(&below.rule));
-        if !self.state.alerts.get_mut(&target).is_some_and(|below| below.sources.insert(source)) {
+        if !self
+            .state
+            .alerts
+            .get_mut(&target)
+            .is_some_and(|below| below.sources.insert(source))
+        {
             return;
         }
-        self.index.targets_of.entry(source).or_default().insert(target);
+        self.index
+            .targets_of
+            .entry(source)
+            .or_default()
+            .insert(target);
         self.explain(target);
         if let Some(above) = self.state.alerts.get_mut(&source) {
-            subjects.into_iter().for_each(|subject| darken(above, target, subject));
+            subjects
+                .into_iter()
+                .for_each(|subject| darken(above, target, subject));
         }
         if held {
             self.release(target);
@@ -102,21 +154,38 @@ impl Engine {
         }
     }
 
-    /// Whether an alert explains another, itself or by way of others: two may not explain each other, or neither is told.
+    /// Whether an alert explains another, itself or by way of others: two may not explain each
+    /// other, or neither is told.
     fn explains(&self, source: AlertId, target: AlertId) -> bool {
         let (mut known, mut next) = (BTreeSet::from([target]), vec![target]);
         while let Some(below) = next.pop() {
-            let above = self.state.alerts.get(&below).into_iter().flat_map(|alert| &alert.sources);
+            let above = self
+                .state
+                .alerts
+                .get(&below)
+                .into_iter()
+                .flat_map(|alert| &alert.sources);
             next.extend(above.filter(|id| known.insert(**id)));
         }
         known.contains(&source)
     }
 
-    /// An alert is over: what it alone explained is told after its own `for`, and what explained it knows that it is back.
+    /// An alert is over: what it alone explained is told after its own `for`, and what explained it
+    /// knows that it is back.
     pub(super) fn unlink(&mut self, id: AlertId) {
         let now = self.state.now;
-        let ended = self.state.alerts.get(&id).map(Alert::ends_at).unwrap_or_default();
-        let sources = self.state.alerts.get_mut(&id).map(|a| std::mem::take(&mut a.sources)).unwrap_or_default();
+        let ended = self
+            .state
+            .alerts
+            .get(&id)
+            .map(Alert::ends_at)
+            .unwrap_or_default();
+        let sources = self
+            .state
+            .alerts
+            .get_mut(&id)
+            .map(|a| std::mem::take(&mut a.sources))
+            .unwrap_or_default();
         for source in sources {
             if let Some(targets) = self.index.targets_of.get_mut(&source) {
                 targets.remove(&id);
@@ -131,12 +200,17 @@ impl Engine {
             alert.related = false;
         }
         for target in self.index.targets_of.remove(&id).unwrap_or_default() {
-            let Some(below) = self.state.alerts.get_mut(&target) else { continue };
+            let Some(below) = self.state.alerts.get_mut(&target) else {
+                continue;
+            };
             below.sources.remove(&id);
             if !below.sources.is_empty() {
                 continue;
             }
-            let explained = below.quiet.as_ref().is_some_and(|quiet| matches!(quiet.by, By::Source(_)));
+            let explained = below
+                .quiet
+                .as_ref()
+                .is_some_and(|quiet| matches!(quiet.by, By::Source(_)));
             if below.lasting {
                 self.restart(target);
             } else if explained {
@@ -148,7 +222,9 @@ impl Engine {
     /// What explained it is over, and it is not.
     fn restart(&mut self, id: AlertId) {
         let now = self.state.now;
-        let Some(alert) = self.state.alerts.get(&id) else { return };
+        let Some(alert) = self.state.alerts.get(&id) else {
+            return;
+        };
         let rule = Arc::clone(&alert.rule);
         match alert.state {
             State::Pending { .. } | State::Firing => {
@@ -158,9 +234,16 @@ impl Engine {
                 self.arm_alert(id);
             }
             State::Flapping => {
-                // It may have come to rest with what explained it: only what goes on changing is told.
+                // It may have come to rest with what explained it: only what goes on changing is
+                // told.
                 let stable = self.policy(&rule).flapping.unwrap_or_default().stable;
-                self.keep_quiet(id, Quiet { by: By::Hold, until: Some(now + stable) });
+                self.keep_quiet(
+                    id,
+                    Quiet {
+                        by: By::Hold,
+                        until: Some(now + stable),
+                    },
+                );
             }
             State::Collecting | State::Closing { .. } | State::Ended => {}
         }
@@ -169,7 +252,9 @@ impl Engine {
     /// Takes an alert out of what may explain and be explained.
     fn forget_keys(&mut self, id: AlertId) {
         let rules = Arc::clone(&self.rules);
-        let Some(event) = self.state.alerts.get(&id).map(|a| Arc::clone(&a.event)) else { return };
+        let Some(event) = self.state.alerts.get(&id).map(|a| Arc::clone(&a.event)) else {
+            return;
+        };
         for (position, rule) in rules.surroundings().inhibit_rules.iter().enumerate() {
             let keys = [self.target_key(rule, &event), self.source_key(rule, &event)];
             for key in keys.into_iter().flatten() {
@@ -189,12 +274,22 @@ impl Engine {
     /// How long after its beginning a target waits for a source told later.
     pub(super) fn hold(&self, event: &Event) -> Duration {
         let rules = &self.rules.surroundings().inhibit_rules;
-        let may = |rule: &&InhibitRule| rule.target.matches(event) && self.target_key(rule, event).is_some();
-        rules.iter().filter(may).map(|rule| rule.hold).max().unwrap_or_default()
+        let may = |rule: &&InhibitRule| {
+            rule.target.matches(event) && self.target_key(rule, event).is_some()
+        };
+        rules
+            .iter()
+            .filter(may)
+            .map(|rule| rule.hold)
+            .max()
+            .unwrap_or_default()
     }
 
     pub(super) fn inhibited_by(&self, target: AlertId, source: AlertId) -> Verdict {
-        let (source, target) = (self.state.alerts.get(&source), self.state.alerts.get(&target));
+        let (source, target) = (
+            self.state.alerts.get(&source),
+            self.state.alerts.get(&target),
+        );
         let says = |rule: &&InhibitRule| {
             source.is_some_and(|a| rule.source.matches(&a.event))
                 && target.is_some_and(|a| rule.target.matches(&a.event))
@@ -202,16 +297,26 @@ impl Engine {
         Verdict::Inhibited {
             by: source.map(Alert::label).unwrap_or_default(),
             rule: source.map(|a| Arc::clone(&a.rule)).unwrap_or_default(),
-            line: self.rules.surroundings().inhibit_rules.iter().find(says).map(|rule| rule.line),
+            line: self
+                .rules
+                .surroundings()
+                .inhibit_rules
+                .iter()
+                .find(says)
+                .map(|rule| rule.line),
         }
     }
 
     fn source_key(&self, rule: &InhibitRule, event: &Event) -> Option<String> {
-        equal(rule, event).filter(|_| !rule.via_topology || self.rules.surroundings().topology.node(event).is_some())
+        equal(rule, event).filter(|_| {
+            !rule.via_topology || self.rules.surroundings().topology.node(event).is_some()
+        })
     }
 
     fn target_key(&self, rule: &InhibitRule, event: &Event) -> Option<String> {
-        equal(rule, event).filter(|_| !rule.via_topology || !self.rules.surroundings().topology.above(event).is_empty())
+        equal(rule, event).filter(|_| {
+            !rule.via_topology || !self.rules.surroundings().topology.above(event).is_empty()
+        })
     }
 }
 

@@ -32,15 +32,24 @@ impl Engine {
         for position in self.rules.resolvers(topic, kind, condition_name) {
             self.resolve_by_match(position, event, &mut effects);
         }
-        let opens = event.condition.as_ref().filter(|_| event.phase == Phase::Open);
+        let opens = event
+            .condition
+            .as_ref()
+            .filter(|_| event.phase == Phase::Open);
         let standing = match opens {
             Some(condition) => self.standing(event, |event| self.overtaken(event, condition)),
             None => Some(Arc::clone(event)),
         };
         let age = self.wall().since(event.latest());
-        let too_old = !closes && self.rules.max_event_age(&event.source).is_some_and(|max| age > max);
+        let too_old = !closes
+            && self
+                .rules
+                .max_event_age(&event.source)
+                .is_some_and(|max| age > max);
         for position in self.rules.candidates(topic, kind, condition_name) {
-            let Some(rule) = self.rules.rules().get(position).cloned() else { continue };
+            let Some(rule) = self.rules.rules().get(position).cloned() else {
+                continue;
+            };
             if !rule.matcher.matches(event) || !self.holds(&rule, event, &mut effects) {
                 continue;
             }
@@ -51,7 +60,10 @@ impl Engine {
             if matches!(&rule.resolve, Resolve::When(ends) if ends.matches(event)) {
                 continue; // what closes an alert does not open one, though the rule's `match` fits it too
             }
-            let own = closes && !condition.as_ref().is_some_and(|c| self.watches(position, &rule, c));
+            let own = closes
+                && !condition
+                    .as_ref()
+                    .is_some_and(|c| self.watches(position, &rule, c));
             if closes && !own {
                 continue; // it found what it closes above, by condition and subject
             }
@@ -63,7 +75,11 @@ impl Engine {
                 (standing, _) => standing.clone(),
             };
             let Some(event) = standing.as_ref().filter(|_| !too_old) else {
-                let verdict = if standing.is_none() { Verdict::Overtaken } else { Verdict::TooOld { age } };
+                let verdict = if standing.is_none() {
+                    Verdict::Overtaken
+                } else {
+                    Verdict::TooOld { age }
+                };
                 effects.suppressed = effects.suppressed.or(verdict.suppression());
                 self.decide(&[], Some(event), Some(&rule.name), verdict);
                 continue;
@@ -82,14 +98,17 @@ impl Engine {
         self.settle(event, effects);
     }
 
-    /// An opening that is not over yet: as it came, or of the last time the sender counted where what it told of first is
-    /// over.
+    /// An opening that is not over yet: as it came, or of the last time the sender counted where
+    /// what it told of first is over.
     fn standing(&self, event: &Arc<Event>, over: impl Fn(&Event) -> bool) -> Option<Arc<Event>> {
         if !over(event) {
             return Some(Arc::clone(event));
         }
         let last = event.clues.last.filter(|last| *last > event.time)?;
-        let again = Event { time: last, ..(**event).clone() };
+        let again = Event {
+            time: last,
+            ..(**event).clone()
+        };
         (!over(&again)).then(|| Arc::new(again))
     }
 
@@ -109,8 +128,12 @@ impl Engine {
 
     /// Books the event's one fate.
     fn settle(&mut self, event: &Event, effects: Effects) {
-        let waits: BTreeSet<AlertId> =
-            effects.waits_with.iter().copied().filter(|id| self.state.alerts.get(id).is_some()).collect();
+        let waits: BTreeSet<AlertId> = effects
+            .waits_with
+            .iter()
+            .copied()
+            .filter(|id| self.state.alerts.get(id).is_some())
+            .collect();
         if effects.told {
             self.state.ledger.told();
         } else if !waits.is_empty() {
@@ -123,7 +146,8 @@ impl Engine {
         }
     }
 
-    /// Whether a rule looks for openings of a condition: then a closing type only closes what it opened.
+    /// Whether a rule looks for openings of a condition: then a closing type only closes what it
+    /// opened.
     fn watches(&mut self, position: usize, rule: &Rule, condition: &Arc<str>) -> bool {
         let key = (position, Arc::clone(condition));
         if let Some(&known) = self.watches.get(&key) {
@@ -136,7 +160,8 @@ impl Engine {
 
     pub(super) fn looks_for(&self, rule: &Rule, condition: &Arc<str>) -> bool {
         let openings = (self.openings)(condition);
-        // Of a condition the catalogue does not know, an event that closes it is taken for nothing else.
+        // Of a condition the catalogue does not know, an event that closes it is taken for nothing
+        // else.
         openings.is_empty()
             || openings.iter().any(|opening| {
                 ["open", "new", "reoccured"].iter().any(|status| {

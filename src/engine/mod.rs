@@ -1,8 +1,9 @@
 //! The rule engine: a deterministic state machine from time-stamped inputs to decisions.
 //!
-//! It reads no clock, does no IO and knows nothing of Slack or SQLite; `processor` feeds it. That is what lets `test` and
-//! `replay` be the same code as `serve`. [`Engine::handle`] fires every timer due, each at its own due time, then applies
-//! the input; time is journal time, and only inputs move it.
+//! It reads no clock, does no IO and knows nothing of Slack or SQLite; `processor` feeds it. That
+//! is what lets `test` and `replay` be the same code as `serve`. [`Engine::handle`] fires every
+//! timer due, each at its own due time, then applies the input; time is journal time, and only
+//! inputs move it.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -54,8 +55,8 @@ pub enum Input {
     Event(Arc<Event>),
     /// Time passed.
     Tick,
-    /// Time passed, and something is due: at most [`DUE_AT_ONCE`] timers fire, the others with the next input. What a mass
-    /// outage says is made in parts, none of which takes much memory.
+    /// Time passed, and something is due: at most [`DUE_AT_ONCE`] timers fire, the others with the
+    /// next input. What a mass outage says is made in parts, none of which takes much memory.
     Due,
     /// We start: what came before, while nobody listened, was not heard.
     Started,
@@ -78,7 +79,8 @@ pub enum Input {
 /// Timers that fire with one [`Input::Due`].
 pub const DUE_AT_ONCE: usize = 500;
 
-/// Bounds on what is remembered. Beyond them what was not told yet goes first, counted; what was told never goes.
+/// Bounds on what is remembered. Beyond them what was not told yet goes first, counted; what was
+/// told never goes.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// Alerts open at once.
@@ -91,9 +93,13 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        // An alert takes some 3 KiB, its incident and its message half as much again, and each may have one of its own: all
-        // together they take less than 96 MiB.
-        Self { alerts: 16_000, closes: 50_000, windows: 20_000 }
+        // An alert takes some 3 KiB, its incident and its message half as much again, and each may
+        // have one of its own: all together they take less than 96 MiB.
+        Self {
+            alerts: 16_000,
+            closes: 50_000,
+            windows: 20_000,
+        }
     }
 }
 
@@ -153,7 +159,8 @@ struct State {
     /// Whether anything came yet.
     #[serde(default)]
     begun: bool,
-    /// Events that came silently within a cooldown that is over, by rule and fingerprint: told with the next alert.
+    /// Events that came silently within a cooldown that is over, by rule and fingerprint: told
+    /// with the next alert.
     unsaid: BTreeMap<String, u64>,
     /// Policies of rules that are gone while alerts they told are not.
     orphans: BTreeMap<Arc<str>, Arc<Policy>>,
@@ -253,7 +260,8 @@ impl Engine {
         Ok(serde_json::to_writer(to, &self.state)?)
     }
 
-    /// What the memory of duplicates gained since the last call: to be kept with the step, and given to `restore`.
+    /// What the memory of duplicates gained since the last call: to be kept with the step, and
+    /// given to `restore`.
     pub fn take_seen(&mut self) -> Vec<u8> {
         self.seen.take_fresh()
     }
@@ -303,7 +311,13 @@ impl Engine {
         self.state.now.shifted(self.state.offset_ms)
     }
 
-    fn decide(&mut self, alerts: &[AlertId], event: Option<&Event>, rule: Option<&Arc<str>>, verdict: Verdict) {
+    fn decide(
+        &mut self,
+        alerts: &[AlertId],
+        event: Option<&Event>,
+        rule: Option<&Arc<str>>,
+        verdict: Verdict,
+    ) {
         self.decisions.push(Decision {
             at: self.state.now,
             event: event.map(|e| e.id.clone()),
@@ -319,14 +333,25 @@ impl Engine {
 
     /// The policy of a rule, or of one that is gone.
     fn policy(&self, rule: &Arc<str>) -> Arc<Policy> {
-        let current = self.by_name.get(rule).and_then(|&position| self.rules.rules().get(position)).map(|r| &r.policy);
-        current.or_else(|| self.state.orphans.get(rule)).map(Arc::clone).unwrap_or_default()
+        let current = self
+            .by_name
+            .get(rule)
+            .and_then(|&position| self.rules.rules().get(position))
+            .map(|r| &r.policy);
+        current
+            .or_else(|| self.state.orphans.get(rule))
+            .map(Arc::clone)
+            .unwrap_or_default()
     }
 
-    /// New rules: alerts keep their state by rule name; of a rule that is gone, what was not told is dropped, what was
-    /// told stays until its end is told.
+    /// New rules: alerts keep their state by rule name; of a rule that is gone, what was not told
+    /// is dropped, what was told stays until its end is told.
     fn set_rules(&mut self, rules: Arc<RuleSet>) {
-        let kept: BTreeSet<Arc<str>> = rules.rules().iter().map(|rule| Arc::clone(&rule.name)).collect();
+        let kept: BTreeSet<Arc<str>> = rules
+            .rules()
+            .iter()
+            .map(|rule| Arc::clone(&rule.name))
+            .collect();
         let gone: Vec<(AlertId, bool)> = self
             .state
             .alerts
@@ -344,8 +369,12 @@ impl Engine {
         }
         self.state.orphans.retain(|rule, _| !kept.contains(rule));
         self.state.windows.retain(|rule| kept.contains(rule));
-        self.by_name =
-            rules.rules().iter().enumerate().map(|(position, rule)| (Arc::clone(&rule.name), position)).collect();
+        self.by_name = rules
+            .rules()
+            .iter()
+            .enumerate()
+            .map(|(position, rule)| (Arc::clone(&rule.name), position))
+            .collect();
         self.rules = rules;
         self.watches.clear();
         self.watched.clear();
@@ -353,8 +382,20 @@ impl Engine {
         self.index.targets.clear();
         self.arm_all();
         // What explains what may be another now; links that are there stay while both sides last.
-        let open: Vec<AlertId> = self.state.alerts.iter().filter(|(_, a)| !a.settled).map(|(id, _)| *id).collect();
-        let told: Vec<AlertId> = self.state.alerts.iter().filter(|(_, a)| a.settled).map(|(id, _)| *id).collect();
+        let open: Vec<AlertId> = self
+            .state
+            .alerts
+            .iter()
+            .filter(|(_, a)| !a.settled)
+            .map(|(id, _)| *id)
+            .collect();
+        let told: Vec<AlertId> = self
+            .state
+            .alerts
+            .iter()
+            .filter(|(_, a)| a.settled)
+            .map(|(id, _)| *id)
+            .collect();
         told.into_iter().chain(open).for_each(|id| self.relate(id));
         self.recheck_held(|_| true);
         if self.state.begun {
@@ -369,7 +410,11 @@ impl Engine {
     }
 
     fn threshold(&self, rule: &Arc<str>) -> Option<crate::rules::Threshold> {
-        self.rules.rules().get(*self.by_name.get(rule)?)?.threshold.clone()
+        self.rules
+            .rules()
+            .get(*self.by_name.get(rule)?)?
+            .threshold
+            .clone()
     }
 
     fn reindex(&mut self) {
@@ -380,8 +425,13 @@ impl Engine {
         self.state.absences.reindex();
         self.recompile_silences();
         for (&id, alert) in self.state.alerts.iter() {
-            self.index.by_fingerprint.insert((Arc::clone(&alert.rule), alert.fingerprint.clone()), id);
-            alert.members.iter().for_each(|member| self.index.note(id, member));
+            self.index
+                .by_fingerprint
+                .insert((Arc::clone(&alert.rule), alert.fingerprint.clone()), id);
+            alert
+                .members
+                .iter()
+                .for_each(|member| self.index.note(id, member));
             if alert.told_to.is_empty() {
                 self.index.untold.insert(id);
             }
@@ -393,7 +443,9 @@ impl Engine {
             }
         }
         for (&id, incident) in self.state.incidents.iter() {
-            self.index.by_group.insert((Arc::clone(&incident.rule), incident.identity.clone()), id);
+            self.index
+                .by_group
+                .insert((Arc::clone(&incident.rule), incident.identity.clone()), id);
         }
         self.index_relations();
         self.arm_all();
@@ -408,8 +460,17 @@ impl Engine {
         match &policy.notify {
             None => all.to_vec(),
             Some(names) => {
-                let digests = self.rules.surroundings().digests.iter().map(|d| (d.name.clone(), d.min_severity));
-                all.iter().cloned().chain(digests).filter(|(name, _)| names.contains(name)).collect()
+                let digests = self
+                    .rules
+                    .surroundings()
+                    .digests
+                    .iter()
+                    .map(|d| (d.name.clone(), d.min_severity));
+                all.iter()
+                    .cloned()
+                    .chain(digests)
+                    .filter(|(name, _)| names.contains(name))
+                    .collect()
             }
         }
     }

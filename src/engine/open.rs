@@ -15,21 +15,42 @@ impl Engine {
     /// A condition begins, or is told of again.
     pub(super) fn begins(&mut self, rule: &Arc<Rule>, event: &Arc<Event>, effects: &mut Effects) {
         let (key, part) = match (&event.condition, &rule.resolve) {
-            (Some(condition), Resolve::Implied) => (subject_key(event, condition), condition.sub_id.clone()),
+            (Some(condition), Resolve::Implied) => {
+                (subject_key(event, condition), condition.sub_id.clone())
+            }
             _ => (self.own_key(rule, event), None),
         };
         if rule.threshold.is_some() && self.is_away(event, event.time) {
-            let verdict = Verdict::Planned { until: self.wall() + super::clues::PLANNED };
+            let verdict = Verdict::Planned {
+                until: self.wall() + super::clues::PLANNED,
+            };
             effects.suppressed = effects.suppressed.or(verdict.suppression());
             return self.decide(&[], Some(event), Some(&rule.name), verdict);
         }
-        let known = self.index.by_key.get(&key).into_iter().flatten().filter_map(|id| {
-            let alert = self.state.alerts.get(id).filter(|a| a.rule == rule.name && a.state != State::Ended)?;
-            alert.member(&key, part.as_ref()).map(|(_, exact)| (!exact, *id))
-        });
+        let known = self
+            .index
+            .by_key
+            .get(&key)
+            .into_iter()
+            .flatten()
+            .filter_map(|id| {
+                let alert = self
+                    .state
+                    .alerts
+                    .get(id)
+                    .filter(|a| a.rule == rule.name && a.state != State::Ended)?;
+                alert
+                    .member(&key, part.as_ref())
+                    .map(|(_, exact)| (!exact, *id))
+            });
         let known = known.min().map(|(_, id)| id);
         let fingerprint = self.fingerprint(rule, event);
-        let by_fingerprint = || self.index.by_fingerprint.get(&(Arc::clone(&rule.name), fingerprint.clone())).copied();
+        let by_fingerprint = || {
+            self.index
+                .by_fingerprint
+                .get(&(Arc::clone(&rule.name), fingerprint.clone()))
+                .copied()
+        };
         match known.or_else(by_fingerprint) {
             Some(id) => self.open_again(id, rule, event, key, part, effects),
             None => self.open_new(rule, event, fingerprint, key, part, effects),
@@ -48,8 +69,15 @@ impl Engine {
         let now = self.state.now;
         let value = distinct(rule, event);
         let member = Member::new(event, key, part, value, now);
-        let state = if rule.threshold.is_some() { State::Collecting } else { State::Pending { since: now } };
-        let Some(id) = self.add_alert(rule, event, fingerprint, vec![member], true, state, effects) else { return };
+        let state = if rule.threshold.is_some() {
+            State::Collecting
+        } else {
+            State::Pending { since: now }
+        };
+        let Some(id) = self.add_alert(rule, event, fingerprint, vec![member], true, state, effects)
+        else {
+            return;
+        };
         match &rule.threshold {
             Some(threshold) => self.recount(id, rule, threshold, event, effects),
             None => self.begin(id, rule, event, effects),
@@ -67,7 +95,9 @@ impl Engine {
     ) {
         let now = self.state.now;
         let need = rule.threshold.as_ref().map_or(1, |t| t.count as usize);
-        let Some(alert) = self.state.alerts.get_mut(&id) else { return };
+        let Some(alert) = self.state.alerts.get_mut(&id) else {
+            return;
+        };
         alert.last_event = now;
         let worse = severity(rule, event);
         let escalates = worse > alert.severity;
@@ -91,9 +121,17 @@ impl Engine {
                 let value = member.value.take().or_else(|| distinct(rule, event));
                 // Down, up and down again is one outage where the alert never ended in between.
                 let same = matches!(alert.state, State::Closing { .. } | State::Ended);
-                let began = if same { member.starts_at.min(event.time) } else { event.time };
+                let began = if same {
+                    member.starts_at.min(event.time)
+                } else {
+                    event.time
+                };
                 let events = member.events + 1;
-                *member = Member { events, starts_at: began, ..Member::new(event, key, part, value, now) };
+                *member = Member {
+                    events,
+                    starts_at: began,
+                    ..Member::new(event, key, part, value, now)
+                };
             }
             None => {
                 let member = Member::new(event, key, part, distinct(rule, event), now);
@@ -132,9 +170,12 @@ impl Engine {
         }
     }
 
-    /// It was told "down", ended, and is down again before its end was told: nothing new to say, it fires on.
+    /// It was told "down", ended, and is down again before its end was told: nothing new to say, it
+    /// fires on.
     fn reopen(&mut self, id: AlertId, rule: &Arc<Rule>, event: &Arc<Event>, effects: &mut Effects) {
-        let Some(alert) = self.state.alerts.get_mut(&id) else { return };
+        let Some(alert) = self.state.alerts.get_mut(&id) else {
+            return;
+        };
         alert.state = State::Firing;
         alert.stale = false;
         alert.stable = false;
@@ -147,7 +188,8 @@ impl Engine {
         }
     }
 
-    /// Counts the members of a threshold on a condition: those that went down within the window and are still down.
+    /// Counts the members of a threshold on a condition: those that went down within the window and
+    /// are still down.
     fn recount(
         &mut self,
         id: AlertId,
@@ -157,14 +199,22 @@ impl Engine {
         effects: &mut Effects,
     ) {
         let now = self.state.now;
-        let Some(alert) = self.state.alerts.get_mut(&id) else { return };
+        let Some(alert) = self.state.alerts.get_mut(&id) else {
+            return;
+        };
         let counts = |m: &Member| m.is_open() && now.since(m.opened) <= threshold.window;
-        let (kept, gone): (Vec<Member>, Vec<Member>) = std::mem::take(&mut alert.members).into_iter().partition(counts);
+        let (kept, gone): (Vec<Member>, Vec<Member>) = std::mem::take(&mut alert.members)
+            .into_iter()
+            .partition(counts);
         alert.members = kept;
         self.index.forget(id, &gone, &alert.members);
         let seen = alert.open_count();
         if seen < threshold.count as usize {
-            let verdict = Verdict::BelowThreshold { seen, need: threshold.count, within: threshold.window };
+            let verdict = Verdict::BelowThreshold {
+                seen,
+                need: threshold.count,
+                within: threshold.window,
+            };
             effects.suppressed = effects.suppressed.or(verdict.suppression());
             self.decide(&[id], Some(event), Some(&rule.name), verdict);
             self.arm_alert(id);
@@ -181,7 +231,11 @@ impl Engine {
         self.awaited(id);
         // Of what is over already the changes were counted.
         let first = event.clues.last != Some(event.time);
-        let changes = if first { 1 + 2 * event.clues.times.saturating_sub(1) } else { 1 };
+        let changes = if first {
+            1 + 2 * event.clues.times.saturating_sub(1)
+        } else {
+            1
+        };
         if self.changed(id, Some(event), changes) {
             return;
         }
@@ -191,8 +245,17 @@ impl Engine {
             return;
         }
         let now = self.state.now;
-        let until = self.state.alerts.get(&id).map_or(now, |alert| self.pending_until(alert, now, &rule.policy));
-        self.decide(&[id], Some(event), Some(&rule.name), Verdict::Pending { until });
+        let until = self
+            .state
+            .alerts
+            .get(&id)
+            .map_or(now, |alert| self.pending_until(alert, now, &rule.policy));
+        self.decide(
+            &[id],
+            Some(event),
+            Some(&rule.name),
+            Verdict::Pending { until },
+        );
         self.arm_alert(id);
     }
 
@@ -200,7 +263,11 @@ impl Engine {
     pub(super) fn happen(&mut self, rule: &Arc<Rule>, event: &Arc<Event>, effects: &mut Effects) {
         let now = self.state.now;
         let fingerprint = self.fingerprint(rule, event);
-        let known = self.index.by_fingerprint.get(&(Arc::clone(&rule.name), fingerprint.clone())).copied();
+        let known = self
+            .index
+            .by_fingerprint
+            .get(&(Arc::clone(&rule.name), fingerprint.clone()))
+            .copied();
         if let Some(alert) = known.and_then(|id| self.state.alerts.get_mut(&id)) {
             alert.last_event = now;
             alert.severity = alert.severity.max(severity(rule, event));
@@ -209,7 +276,9 @@ impl Engine {
             }
             let verdict = if alert.settled {
                 alert.more_since += 1;
-                let verdict = Verdict::Cooldown { since: alert.more_since };
+                let verdict = Verdict::Cooldown {
+                    since: alert.more_since,
+                };
                 effects.suppressed = effects.suppressed.or(verdict.suppression());
                 verdict
             } else {
@@ -220,14 +289,31 @@ impl Engine {
             known.into_iter().for_each(|id| self.arm_alert(id));
             return;
         }
-        let member = Member::new(event, format!("{}|{fingerprint}", rule.name), None, distinct(rule, event), now);
+        let member = Member::new(
+            event,
+            format!("{}|{fingerprint}", rule.name),
+            None,
+            distinct(rule, event),
+            now,
+        );
         let members = match &rule.threshold {
             None => vec![member],
             Some(threshold) => {
-                match self.state.windows.add(&rule.name, &fingerprint, member, threshold, now, self.limits.windows) {
+                match self.state.windows.add(
+                    &rule.name,
+                    &fingerprint,
+                    member,
+                    threshold,
+                    now,
+                    self.limits.windows,
+                ) {
                     Ok(members) => members,
                     Err(seen) => {
-                        let verdict = Verdict::BelowThreshold { seen, need: threshold.count, within: threshold.window };
+                        let verdict = Verdict::BelowThreshold {
+                            seen,
+                            need: threshold.count,
+                            within: threshold.window,
+                        };
                         effects.suppressed = effects.suppressed.or(verdict.suppression());
                         self.decide(&[], Some(event), Some(&rule.name), verdict);
                         return;
@@ -236,8 +322,22 @@ impl Engine {
             }
         };
         let members = merge(members);
-        let unsaid = self.state.unsaid.remove(&format!("{}\u{1f}{fingerprint}", rule.name)).unwrap_or_default();
-        let Some(id) = self.add_alert(rule, event, fingerprint, members, false, State::Firing, effects) else { return };
+        let unsaid = self
+            .state
+            .unsaid
+            .remove(&format!("{}\u{1f}{fingerprint}", rule.name))
+            .unwrap_or_default();
+        let Some(id) = self.add_alert(
+            rule,
+            event,
+            fingerprint,
+            members,
+            false,
+            State::Firing,
+            effects,
+        ) else {
+            return;
+        };
         if let Some(alert) = self.state.alerts.get_mut(&id) {
             alert.more_since = unsaid;
         }
@@ -247,7 +347,8 @@ impl Engine {
         self.fire(id);
     }
 
-    /// An alert is over, for whatever reason: what it explained, what explained it and who waits for it go on without it.
+    /// An alert is over, for whatever reason: what it explained, what explained it and who waits
+    /// for it go on without it.
     pub(super) fn let_go(&mut self, id: AlertId) {
         self.unlink(id);
         self.awaited_no_more(id);
@@ -278,8 +379,12 @@ impl Engine {
             }
         }
         let id = self.next_id();
-        members.iter().for_each(|member| self.index.note(id, member));
-        self.index.by_fingerprint.insert((Arc::clone(&rule.name), fingerprint.clone()), id);
+        members
+            .iter()
+            .for_each(|member| self.index.note(id, member));
+        self.index
+            .by_fingerprint
+            .insert((Arc::clone(&rule.name), fingerprint.clone()), id);
         self.index.untold.insert(id);
         let listed = event.listed.len() as u64;
         let alert = Alert {
@@ -315,7 +420,12 @@ impl Engine {
             more_since: 0,
             waiting: 0,
             tickets: Vec::new(),
-            group: rule.policy.group_by.iter().map(|f| (f.to_string(), event.identity(f), event.label(f))).collect(),
+            group: rule
+                .policy
+                .group_by
+                .iter()
+                .map(|f| (f.to_string(), event.identity(f), event.label(f)))
+                .collect(),
             event: self.keepable(event),
             timer: None,
         };
@@ -323,19 +433,29 @@ impl Engine {
         Some(id)
     }
 
-    /// What a rule with a `resolve` of its own knows an open thing by: the alert, and the device where several are
-    /// counted together.
+    /// What a rule with a `resolve` of its own knows an open thing by: the alert, and the device
+    /// where several are counted together.
     pub(super) fn own_key(&self, rule: &Rule, event: &Event) -> String {
         let fingerprint = self.fingerprint(rule, event);
         match (&rule.threshold, &event.device) {
-            (Some(_), Some(_)) => format!("{}|{fingerprint}|{}", rule.name, event.identity(&Field::Device)),
+            (Some(_), Some(_)) => format!(
+                "{}|{fingerprint}|{}",
+                rule.name,
+                event.identity(&Field::Device)
+            ),
             _ => format!("{}|{fingerprint}", rule.name),
         }
     }
 
     /// What makes this event's alert different from others of the rule.
     pub(super) fn fingerprint(&self, rule: &Rule, event: &Event) -> String {
-        let joined = |fields: &[Field]| fields.iter().map(|f| event.identity(f)).collect::<Vec<_>>().join("\u{1f}");
+        let joined = |fields: &[Field]| {
+            fields
+                .iter()
+                .map(|f| event.identity(f))
+                .collect::<Vec<_>>()
+                .join("\u{1f}")
+        };
         if let Some(by) = &rule.by {
             return joined(by);
         }
@@ -358,7 +478,11 @@ impl Engine {
             (_, Resolve::When(_)) => subject,
             (Some(condition), Resolve::Implied) if event.phase == Phase::Open => {
                 let part = condition.sub_id.as_deref().unwrap_or_default();
-                format!("{}\u{1f}{}", subject_key(event, condition), part.to_lowercase())
+                format!(
+                    "{}\u{1f}{}",
+                    subject_key(event, condition),
+                    part.to_lowercase()
+                )
             }
             _ => format!("{subject}\u{1f}{}", event.kind.to_lowercase()),
         }
@@ -367,7 +491,9 @@ impl Engine {
     /// Forgets an alert that was never told.
     pub(super) fn drop_alert(&mut self, id: AlertId, verdict: &Verdict) {
         if let Some(mut alert) = self.remove_alert(id) {
-            self.state.ledger.alert_dropped(&mut alert, verdict.suppression().unwrap_or("dropped"));
+            self.state
+                .ledger
+                .alert_dropped(&mut alert, verdict.suppression().unwrap_or("dropped"));
             let rule = Arc::clone(&alert.rule);
             self.decide(&[id], None, Some(&rule), verdict.clone());
         }
@@ -376,7 +502,11 @@ impl Engine {
     /// An event as an alert keeps it: whole, while there are few and it is not too long.
     fn keepable(&self, event: &Arc<Event>) -> Arc<Event> {
         let whole = self.state.alerts.len() <= SAMPLED && super::incident::is_short(&event.raw);
-        if whole { Arc::clone(event) } else { Arc::new(event.slim()) }
+        if whole {
+            Arc::clone(event)
+        } else {
+            Arc::new(event.slim())
+        }
     }
 
     /// Takes an alert out of the state and every index, and out of its incident.
@@ -411,11 +541,18 @@ pub(super) fn subject_key(event: &Event, condition: &Condition) -> String {
 }
 
 fn severity(rule: &Rule, event: &Event) -> Severity {
-    rule.policy.severity.or(event.severity).unwrap_or(Severity::Warning)
+    rule.policy
+        .severity
+        .or(event.severity)
+        .unwrap_or(Severity::Warning)
 }
 
 fn distinct(rule: &Rule, event: &Event) -> Option<String> {
-    rule.threshold.as_ref()?.distinct.as_ref().map(|field| event.identity(field))
+    rule.threshold
+        .as_ref()?
+        .distinct
+        .as_ref()
+        .map(|field| event.identity(field))
 }
 
 /// Samples about the same device are one subject.
@@ -423,7 +560,14 @@ fn merge(samples: Vec<Member>) -> Vec<Member> {
     let mut bare: Vec<Vec<Subject>> = Vec::new();
     let mut merged: Vec<Member> = Vec::new();
     for sample in samples {
-        let subjects = sample.subjects.iter().map(|s| Subject { note: None, ..s.clone() }).collect();
+        let subjects = sample
+            .subjects
+            .iter()
+            .map(|s| Subject {
+                note: None,
+                ..s.clone()
+            })
+            .collect();
         let known = bare.iter().position(|known| *known == subjects);
         match known.and_then(|place| merged.get_mut(place)) {
             Some(known) => {

@@ -26,14 +26,26 @@ impl Engine {
         let alerts = || part.alerts().filter_map(|id| self.state.alerts.get(&id));
         let subjects: Vec<Subject> = alerts().flat_map(Alert::subjects).take(NAMED).collect();
         let beyond = alerts().flat_map(Alert::subjects).skip(NAMED).count() as u64;
-        let lasting =
-            self.members(id).filter(|a| a.lasting && a.is_alive()).map(|a| a.open_count() as u64).sum::<u64>();
+        let lasting = self
+            .members(id)
+            .filter(|a| a.lasting && a.is_alive())
+            .map(|a| a.open_count() as u64)
+            .sum::<u64>();
         let firing = lasting + alerts().map(|a| a.left).sum::<u64>();
-        let started = self.members(id).flat_map(|a| &a.members).map(|m| m.starts_at).min().unwrap_or(self.state.now);
+        let started = self
+            .members(id)
+            .flat_map(|a| &a.members)
+            .map(|m| m.starts_at)
+            .min()
+            .unwrap_or(self.state.now);
         let ended = alerts().filter_map(Alert::ends_at).max();
         let duration_ms = match reason {
             Reason::Resolved | Reason::Recovered => {
-                let first = alerts().flat_map(|a| &a.members).map(|m| m.starts_at).min().unwrap_or(started);
+                let first = alerts()
+                    .flat_map(|a| &a.members)
+                    .map(|m| m.starts_at)
+                    .min()
+                    .unwrap_or(started);
                 ended.map(|ended| ended.since(first))
             }
             Reason::Repeat | Reason::Stale | Reason::Absent => Some(self.wall().since(started)),
@@ -41,7 +53,11 @@ impl Engine {
         };
         let at = self.wall();
         let names: Vec<&[u8]> = to.iter().map(|name| name.as_str().as_bytes()).collect();
-        let about = [incident.key.as_bytes(), reason.word().as_bytes(), &at.millis().to_le_bytes()];
+        let about = [
+            incident.key.as_bytes(),
+            reason.word().as_bytes(),
+            &at.millis().to_le_bytes(),
+        ];
         Some(Notification {
             id: short(&[&about[..], &names].concat(), 6),
             at,
@@ -61,13 +77,17 @@ impl Engine {
         })
     }
 
-    /// What the incident's latest event brought; of what the part speaks of, where that event is of another condition.
+    /// What the incident's latest event brought; of what the part speaks of, where that event is of
+    /// another condition.
     fn sample(&self, incident: &Incident, part: &Part) -> Sample {
         let alerts = || part.alerts().filter_map(|id| self.state.alerts.get(&id));
         let condition = |alert: &Alert| alert.event.condition.as_ref().map(|c| Arc::clone(&c.name));
         let told = &incident.sample;
         match alerts().next() {
-            Some(first) if told.condition.is_some() && !alerts().any(|a| condition(a) == told.condition) => {
+            Some(first)
+                if told.condition.is_some()
+                    && !alerts().any(|a| condition(a) == told.condition) =>
+            {
                 Sample::of(&first.event)
             }
             _ => told.clone(),
@@ -78,7 +98,11 @@ impl Engine {
     pub(super) fn describe(&self, alert: &Alert) -> Notification {
         Notification {
             severity: alert.severity,
-            group: alert.group.iter().map(|(field, _, label)| (field.clone(), label.clone())).collect(),
+            group: alert
+                .group
+                .iter()
+                .map(|(field, _, label)| (field.clone(), label.clone()))
+                .collect(),
             subjects: alert.subjects().collect(),
             firing: alert.open_count() as u64,
             more: alert.more,
@@ -119,7 +143,11 @@ impl Engine {
             duration_ms: None,
             why: sample.why.clone(),
             detail: sample.detail.clone(),
-            event: if sample.raw.is_null() { Value::Null } else { (*sample.raw).clone() },
+            event: if sample.raw.is_null() {
+                Value::Null
+            } else {
+                (*sample.raw).clone()
+            },
             insight: Insight::default(),
             collected: None,
         }
@@ -127,22 +155,32 @@ impl Engine {
 
     /// What else is known of what a part speaks of.
     fn insight(&self, incident: u64, part: &Part) -> Insight {
-        let over = matches!(part.reason, Reason::Resolved | Reason::Recovered | Reason::Stable);
+        let over = matches!(
+            part.reason,
+            Reason::Resolved | Reason::Recovered | Reason::Stable
+        );
         let alerts = || part.alerts().filter_map(|id| self.state.alerts.get(&id));
-        let causes: Vec<(&Alert, String)> =
-            alerts().take(EXPLAINED).filter_map(|a| Some((a, self.cause_of(a, over)?))).collect();
+        let causes: Vec<(&Alert, String)> = alerts()
+            .take(EXPLAINED)
+            .filter_map(|a| Some((a, self.cause_of(a, over)?)))
+            .collect();
         let texts: BTreeSet<&String> = causes.iter().map(|(_, text)| text).collect();
         let many = part.alerts().nth(1).is_some();
         let cause = match (causes.first(), texts.len()) {
             (None, _) => None,
-            (Some((_, text)), 1) if !many || causes.len() == part.alerts().count() => Some(text.clone()),
+            (Some((_, text)), 1) if !many || causes.len() == part.alerts().count() => {
+                Some(text.clone())
+            }
             (Some((alert, text)), _) => Some(format!("{}: {text}", alert.label())),
         };
         let evidence = alerts().filter(|_| over).find_map(|a| a.evidence.clone());
         let shown: BTreeSet<AlertId> = part.alerts().collect();
         let (remaining, remaining_total) = self.remaining(incident, part, &shown);
         let mut behind: Vec<Subject> = Vec::new();
-        for dark in alerts().flat_map(|a| &a.behind).filter(|dark| !shown.contains(&dark.alert)) {
+        for dark in alerts()
+            .flat_map(|a| &a.behind)
+            .filter(|dark| !shown.contains(&dark.alert))
+        {
             let subject = &dark.subject;
             let same = |s: &&mut Subject| {
                 s.device_mac == subject.device_mac
@@ -154,30 +192,69 @@ impl Engine {
                 None => behind.push(subject.clone()),
             }
         }
-        Insight { cause, evidence, behind, remaining, remaining_total, within_ms: self.within_ms(part) }
+        Insight {
+            cause,
+            evidence,
+            behind,
+            remaining,
+            remaining_total,
+            within_ms: self.within_ms(part),
+        }
     }
 
     /// What else of the incident lasts: by name where it is little, and how much it is.
-    fn remaining(&self, incident: u64, part: &Part, shown: &BTreeSet<AlertId>) -> (Vec<Subject>, u64) {
-        let left = part.alerts().filter_map(|id| self.state.alerts.get(&id)).map(|a| a.left).sum::<u64>();
+    fn remaining(
+        &self,
+        incident: u64,
+        part: &Part,
+        shown: &BTreeSet<AlertId>,
+    ) -> (Vec<Subject>, u64) {
+        let left = part
+            .alerts()
+            .filter_map(|id| self.state.alerts.get(&id))
+            .map(|a| a.left)
+            .sum::<u64>();
         let others = || {
-            let ids = self.state.incidents.get(&incident).into_iter().flat_map(|incident| &incident.alerts);
-            let alerts = ids.filter(|id| !shown.contains(id)).filter_map(|id| self.state.alerts.get(id));
+            let ids = self
+                .state
+                .incidents
+                .get(&incident)
+                .into_iter()
+                .flat_map(|incident| &incident.alerts);
+            let alerts = ids
+                .filter(|id| !shown.contains(id))
+                .filter_map(|id| self.state.alerts.get(id));
             alerts.filter(|a| a.lasting && a.is_alive())
         };
         let total = left + others().map(|a| a.open_count() as u64).sum::<u64>();
         if left > 0 || total > REMAINING {
             return (Vec::new(), total);
         }
-        let named: Vec<Subject> = others().flat_map(Alert::subjects).filter(|s| s.ends_at.is_none()).collect();
-        (if named.len() as u64 == total { named } else { Vec::new() }, total)
+        let named: Vec<Subject> = others()
+            .flat_map(Alert::subjects)
+            .filter(|s| s.ends_at.is_none())
+            .collect();
+        (
+            if named.len() as u64 == total {
+                named
+            } else {
+                Vec::new()
+            },
+            total,
+        )
     }
 
     /// Of what has no end and was counted: within how long.
     fn within_ms(&self, part: &Part) -> u64 {
-        let of = part.news.first().and_then(|id| self.state.alerts.get(id)).filter(|alert| !alert.lasting);
+        let of = part
+            .news
+            .first()
+            .and_then(|id| self.state.alerts.get(id))
+            .filter(|alert| !alert.lasting);
         let threshold = of.and_then(|alert| self.threshold(&alert.rule));
-        threshold.map_or(0, |t| u64::try_from(t.window.as_millis()).unwrap_or(u64::MAX))
+        threshold.map_or(0, |t| {
+            u64::try_from(t.window.as_millis()).unwrap_or(u64::MAX)
+        })
     }
 }
 

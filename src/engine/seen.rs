@@ -12,8 +12,8 @@ const UNTIMED: Duration = Duration::from_secs(60);
 /// How many events are remembered at most.
 const CAPACITY: usize = 1_000_000;
 
-/// Fingerprints of the events of the last 24 hours, at most a million. What a step added can be taken out as bytes and
-/// given back after a restart.
+/// Fingerprints of the events of the last 24 hours, at most a million. What a step added can be
+/// taken out as bytes and given back after a restart.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Seen {
     order: VecDeque<(Timestamp, u64)>,
@@ -26,7 +26,11 @@ impl Seen {
     pub(super) fn is_duplicate(&mut self, event: &Event, now: Timestamp) -> bool {
         self.forget(now);
         let within = if event.own_time { MEMORY } else { UNTIMED };
-        if self.latest.get(&event.digest).is_some_and(|&before| now.since(before) <= within) {
+        if self
+            .latest
+            .get(&event.digest)
+            .is_some_and(|&before| now.since(before) <= within)
+        {
             return true;
         }
         self.fresh.extend_from_slice(&event.digest.to_le_bytes());
@@ -44,7 +48,11 @@ impl Seen {
     }
 
     fn forget(&mut self, now: Timestamp) {
-        while self.order.front().is_some_and(|&(at, _)| now.since(at) > MEMORY) {
+        while self
+            .order
+            .front()
+            .is_some_and(|&(at, _)| now.since(at) > MEMORY)
+        {
             self.drop_oldest();
         }
     }
@@ -67,7 +75,10 @@ impl Seen {
         for entry in bytes.chunks_exact(16) {
             let (digest, at) = entry.split_at(8);
             let number = |part: &[u8]| part.try_into().map(u64::from_le_bytes).unwrap_or_default();
-            self.remember(number(digest), Timestamp::from_millis(number(at).cast_signed()));
+            self.remember(
+                number(digest),
+                Timestamp::from_millis(number(at).cast_signed()),
+            );
         }
     }
 }

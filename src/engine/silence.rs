@@ -1,4 +1,5 @@
-//! Silences: what people want to hear nothing of for a while. Inputs like events, so that a replay agrees.
+//! Silences: what people want to hear nothing of for a while. Inputs like events, so that a replay
+//! agrees.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -26,7 +27,9 @@ pub(super) struct Standing {
 
 impl Standing {
     fn matches(&self, alert: &Alert) -> bool {
-        self.matcher.as_ref().is_some_and(|matcher| matcher.matches(&alert.event))
+        self.matcher
+            .as_ref()
+            .is_some_and(|matcher| matcher.matches(&alert.event))
     }
 }
 
@@ -44,34 +47,64 @@ impl Engine {
     #[must_use]
     pub fn silences(&self) -> Vec<SilenceState> {
         let matching = |standing: &Standing| {
-            self.state.alerts.values().filter(|alert| alert.is_active() && standing.matches(alert)).count()
+            self.state
+                .alerts
+                .values()
+                .filter(|alert| alert.is_active() && standing.matches(alert))
+                .count()
         };
-        let state =
-            |standing: &Standing| SilenceState { silence: standing.silence.clone(), matching: matching(standing) };
+        let state = |standing: &Standing| SilenceState {
+            silence: standing.silence.clone(),
+            matching: matching(standing),
+        };
         self.state.silences.iter().map(state).collect()
     }
 
     /// A person made a silence, or changed one.
     pub(super) fn silence(&mut self, silence: &Silence) {
         let Ok(matcher) = Matcher::from_json(&silence.matches) else {
-            self.decide(&[], None, None, Verdict::SilenceUnreadable { id: silence.id.clone() });
+            self.decide(
+                &[],
+                None,
+                None,
+                Verdict::SilenceUnreadable {
+                    id: silence.id.clone(),
+                },
+            );
             return;
         };
-        self.state.silences.retain(|known| known.silence.id != silence.id);
+        self.state
+            .silences
+            .retain(|known| known.silence.id != silence.id);
         if self.state.silences.len() >= MOST {
             self.state.silences.remove(0);
         }
-        let mut standing =
-            Standing { silence: silence.clone(), waits_for: BTreeSet::new(), matcher: Some(Arc::new(matcher)) };
+        let mut standing = Standing {
+            silence: silence.clone(),
+            waits_for: BTreeSet::new(),
+            matcher: Some(Arc::new(matcher)),
+        };
         if silence.until == Until::Resolved {
-            let open = self.state.alerts.iter().filter(|(_, alert)| alert.is_active() && standing.matches(alert));
+            let open = self
+                .state
+                .alerts
+                .iter()
+                .filter(|(_, alert)| alert.is_active() && standing.matches(alert));
             standing.waits_for = open.map(|(id, _)| *id).collect();
         }
         let over = match silence.until {
             Until::Resolved => standing.waits_for.is_empty(),
             Until::At(end) => end <= self.wall(),
         };
-        self.decide(&[], None, None, Verdict::SilenceBegins { id: silence.id.clone(), over });
+        self.decide(
+            &[],
+            None,
+            None,
+            Verdict::SilenceBegins {
+                id: silence.id.clone(),
+                over,
+            },
+        );
         if !over {
             self.state.silences.push(standing);
         }
@@ -88,36 +121,60 @@ impl Engine {
     /// Silences whose time has come.
     pub(super) fn silences_due(&mut self) {
         let wall = self.wall();
-        self.end_silences(|standing| matches!(standing.silence.until, Until::At(end) if end <= wall));
+        self.end_silences(
+            |standing| matches!(standing.silence.until, Until::At(end) if end <= wall),
+        );
     }
 
     fn end_silences(&mut self, ends: impl Fn(&Standing) -> bool) {
-        let (over, stand) = std::mem::take(&mut self.state.silences).into_iter().partition(ends);
+        let (over, stand) = std::mem::take(&mut self.state.silences)
+            .into_iter()
+            .partition(ends);
         self.state.silences = stand;
         self.arm_silences();
         let over: Vec<Standing> = over;
         for standing in over {
-            self.decide(&[], None, None, Verdict::SilenceEnds { id: standing.silence.id.clone() });
+            self.decide(
+                &[],
+                None,
+                None,
+                Verdict::SilenceEnds {
+                    id: standing.silence.id.clone(),
+                },
+            );
             self.recheck_held(|by| matches!(by, By::Silence(id) if *id == standing.silence.id));
         }
     }
 
     pub(super) fn arm_silences(&mut self) {
-        let ends = self.state.silences.iter().filter_map(|standing| match standing.silence.until {
-            Until::At(end) => Some(self.journal(end)),
-            Until::Resolved => None,
-        });
+        let ends = self
+            .state
+            .silences
+            .iter()
+            .filter_map(|standing| match standing.silence.until {
+                Until::At(end) => Some(self.journal(end)),
+                Until::Resolved => None,
+            });
         let due = ends.min();
         self.arm(Timer::Silences, due);
     }
 
     /// The silence that keeps an alert quiet, if one does.
     pub(super) fn silence_of(&self, alert: &Alert) -> Option<String> {
-        self.state.silences.iter().find(|standing| standing.matches(alert)).map(|s| s.silence.id.clone())
+        self.state
+            .silences
+            .iter()
+            .find(|standing| standing.matches(alert))
+            .map(|s| s.silence.id.clone())
     }
 
     pub(super) fn silenced_by(&self, id: &str) -> Verdict {
-        let silence = self.state.silences.iter().map(|standing| &standing.silence).find(|silence| silence.id == id);
+        let silence = self
+            .state
+            .silences
+            .iter()
+            .map(|standing| &standing.silence)
+            .find(|silence| silence.id == id);
         Verdict::Silenced {
             id: id.to_owned(),
             author: silence.map(|s| s.author.clone()).unwrap_or_default(),
@@ -130,8 +187,15 @@ impl Engine {
 
     /// An alert opened: silences until it is resolved wait for it too.
     pub(super) fn awaited(&mut self, id: AlertId) {
-        let Some(alert) = self.state.alerts.get(&id).filter(|alert| alert.lasting) else { return };
-        for standing in self.state.silences.iter_mut().filter(|s| s.silence.until == Until::Resolved) {
+        let Some(alert) = self.state.alerts.get(&id).filter(|alert| alert.lasting) else {
+            return;
+        };
+        for standing in self
+            .state
+            .silences
+            .iter_mut()
+            .filter(|s| s.silence.until == Until::Resolved)
+        {
             if standing.matches(alert) {
                 standing.waits_for.insert(id);
             }
@@ -141,7 +205,12 @@ impl Engine {
     /// An alert is over: silences that waited for nothing else end.
     pub(super) fn awaited_no_more(&mut self, id: AlertId) {
         let mut over = false;
-        for standing in self.state.silences.iter_mut().filter(|s| s.silence.until == Until::Resolved) {
+        for standing in self
+            .state
+            .silences
+            .iter_mut()
+            .filter(|s| s.silence.until == Until::Resolved)
+        {
             over |= standing.waits_for.remove(&id) && standing.waits_for.is_empty();
         }
         if over {
@@ -152,7 +221,9 @@ impl Engine {
     /// Compiles what a snapshot keeps as data.
     pub(super) fn recompile_silences(&mut self) {
         for standing in &mut self.state.silences {
-            standing.matcher = Matcher::from_json(&standing.silence.matches).ok().map(Arc::new);
+            standing.matcher = Matcher::from_json(&standing.silence.matches)
+                .ok()
+                .map(Arc::new);
         }
     }
 }

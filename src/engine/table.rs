@@ -34,7 +34,8 @@ impl Names {
     }
 }
 
-/// Things by their number, oldest first. Each in a box of its own: what grows at one end leaves the nodes of a tree half empty.
+/// Things by their number, oldest first. Each in a box of its own: what grows at one end leaves the
+/// nodes of a tree half empty.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(transparent)]
 pub(super) struct Table<T>(BTreeMap<u64, Box<T>>);

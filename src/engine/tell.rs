@@ -19,7 +19,8 @@ pub(super) enum Cause {
     Change,
     /// It still lasts.
     Reminder,
-    /// Some of it is no longer followed: said on its own, since that is neither a beginning nor an end.
+    /// Some of it is no longer followed: said on its own, since that is neither a beginning nor an
+    /// end.
     Stale,
     /// Some of it does not flap any more.
     Stable,
@@ -44,28 +45,48 @@ impl Cause {
 impl Engine {
     /// An alert's timer is due.
     pub(super) fn alert_due(&mut self, id: AlertId) {
-        let Some(alert) = self.state.alerts.get_mut(&id) else { return };
+        let Some(alert) = self.state.alerts.get_mut(&id) else {
+            return;
+        };
         alert.timer = None;
         let rule = Arc::clone(&alert.rule);
         let now = self.state.now;
         let policy = self.policy(&rule);
-        let Some(alert) = self.state.alerts.get(&id) else { return };
-        let stale = policy.stale_after.is_some_and(|after| alert.last_event + after <= now);
+        let Some(alert) = self.state.alerts.get(&id) else {
+            return;
+        };
+        let stale = policy
+            .stale_after
+            .is_some_and(|after| alert.last_event + after <= now);
         let lasted = match alert.state {
             // Away on purpose it may be longer than anything was heard of it.
             State::Pending { since } if stale => self.pending_until(alert, since, &policy) <= now,
             State::Pending { since } => since + policy.r#for <= now,
             _ => false,
         };
-        let Some(alert) = self.state.alerts.get_mut(&id) else { return };
-        let quiet_ends = alert.quiet.as_ref().and_then(|quiet| quiet.until).is_some_and(|until| until <= now);
-        let calm = alert.flap.as_ref().is_some_and(|flap| flap.calm_at(&policy) <= now);
+        let Some(alert) = self.state.alerts.get_mut(&id) else {
+            return;
+        };
+        let quiet_ends = alert
+            .quiet
+            .as_ref()
+            .and_then(|quiet| quiet.until)
+            .is_some_and(|until| until <= now);
+        let calm = alert
+            .flap
+            .as_ref()
+            .is_some_and(|flap| flap.calm_at(&policy) <= now);
         match alert.state {
             State::Pending { since } if lasted => self.mature(id, since),
             State::Closing { .. } => self.finish(id),
-            State::Collecting => {
-                self.drop_alert(id, &Verdict::BelowThreshold { seen: 0, need: 0, within: policy.cooldown })
-            }
+            State::Collecting => self.drop_alert(
+                id,
+                &Verdict::BelowThreshold {
+                    seen: 0,
+                    need: 0,
+                    within: policy.cooldown,
+                },
+            ),
             State::Flapping if calm => self.calm(id),
             State::Firing | State::Flapping if quiet_ends => self.release(id),
             State::Firing if !alert.lasting => self.forget(id),
@@ -79,34 +100,61 @@ impl Engine {
 
     /// What has no end was quiet for its cooldown: over, without a word.
     pub(super) fn forget(&mut self, id: AlertId) {
-        let incident = self.state.alerts.get(&id).and_then(|a| self.state.incidents.get(&a.incident?));
-        let incident = incident.map(|incident| incident.key.clone()).unwrap_or_default();
-        let Some(mut alert) = self.remove_alert(id) else { return };
+        let incident = self
+            .state
+            .alerts
+            .get(&id)
+            .and_then(|a| self.state.incidents.get(&a.incident?));
+        let incident = incident
+            .map(|incident| incident.key.clone())
+            .unwrap_or_default();
+        let Some(mut alert) = self.remove_alert(id) else {
+            return;
+        };
         if let Some(quiet) = &alert.quiet {
             let reason = quiet.by.suppression();
             self.state.ledger.alert_dropped(&mut alert, reason);
         }
         if alert.more_since > 0
-            && !self.state.collectors.add_more(&incident, alert.more_since, &alert.told_to)
+            && !self
+                .state
+                .collectors
+                .add_more(&incident, alert.more_since, &alert.told_to)
             && self.state.unsaid.len() < self.limits.windows
         {
-            self.state.unsaid.insert(format!("{}\u{1f}{}", alert.rule, alert.fingerprint), alert.more_since);
+            self.state.unsaid.insert(
+                format!("{}\u{1f}{}", alert.rule, alert.fingerprint),
+                alert.more_since,
+            );
         }
     }
 
     /// An incident's timer is due.
     pub(super) fn incident_due(&mut self, id: u64) {
-        let Some(incident) = self.state.incidents.get_mut(&id) else { return };
+        let Some(incident) = self.state.incidents.get_mut(&id) else {
+            return;
+        };
         incident.timer = None;
         self.withdraw(id);
-        let Some(incident) = self.state.incidents.get(&id) else { return };
+        let Some(incident) = self.state.incidents.get(&id) else {
+            return;
+        };
         let changes = incident.changed.is_some();
         let policy = self.policy(&incident.rule);
-        let reminder = incident.deadline(&policy, self.reminds(id)).is_some_and(|due| due <= self.state.now);
+        let reminder = incident
+            .deadline(&policy, self.reminds(id))
+            .is_some_and(|due| due <= self.state.now);
         if !changes && !reminder {
             return self.arm_incident(id); // what was to be said was withdrawn
         }
-        self.flush(id, if changes { Cause::Change } else { Cause::Reminder });
+        self.flush(
+            id,
+            if changes {
+                Cause::Change
+            } else {
+                Cause::Reminder
+            },
+        );
     }
 
     /// An alert passed its `for`: it is told, unless something keeps it quiet.
@@ -120,18 +168,29 @@ impl Engine {
     /// An alert joins its incident, and its message waits for company.
     pub(super) fn join(&mut self, id: AlertId) {
         let now = self.state.now;
-        let Some(alert) = self.state.alerts.get(&id) else { return };
-        let (rule, group, severity) = (Arc::clone(&alert.rule), alert.group.clone(), alert.severity);
+        let Some(alert) = self.state.alerts.get(&id) else {
+            return;
+        };
+        let (rule, group, severity) =
+            (Arc::clone(&alert.rule), alert.group.clone(), alert.severity);
         let mut sample = Sample::of(&alert.event);
         if alert.event.phase == Phase::Close {
             sample.condition = None; // told for its own sake, not as the end of something
         }
         let for_digests = alert.for_digests;
-        let mut identity = group.iter().map(|(_, identity, _)| identity.as_str()).collect::<Vec<_>>().join("\u{1f}");
+        let mut identity = group
+            .iter()
+            .map(|(_, identity, _)| identity.as_str())
+            .collect::<Vec<_>>()
+            .join("\u{1f}");
         if for_digests {
             identity.push_str("\u{1f}\u{1f}digests");
         }
-        let known = self.index.by_group.get(&(Arc::clone(&rule), identity.clone())).copied();
+        let known = self
+            .index
+            .by_group
+            .get(&(Arc::clone(&rule), identity.clone()))
+            .copied();
         let incident = match known {
             Some(incident) => {
                 if let Some(known) = self.state.incidents.get_mut(&incident) {
@@ -165,15 +224,29 @@ impl Engine {
         let policy = self.policy(rule);
         let now = self.state.now.millis().to_le_bytes();
         let key = short(&[rule.as_bytes(), identity.as_bytes(), &now], 10);
-        let digests = || self.rules.surroundings().digests.iter().map(|d| (d.name.clone(), d.min_severity)).collect();
+        let digests = || {
+            self.rules
+                .surroundings()
+                .digests
+                .iter()
+                .map(|d| (d.name.clone(), d.min_severity))
+                .collect()
+        };
         let incident = Incident {
             key,
             rule: Arc::clone(rule),
             identity: identity.clone(),
-            group: group.into_iter().map(|(field, _, label)| (field, label)).collect(),
+            group: group
+                .into_iter()
+                .map(|(field, _, label)| (field, label))
+                .collect(),
             alerts: BTreeSet::new(),
             told: Names::default(),
-            notify: if for_digests { digests() } else { self.targets(&policy) },
+            notify: if for_digests {
+                digests()
+            } else {
+                self.targets(&policy)
+            },
             severity: Severity::Info,
             last_message: None,
             passed: None,
@@ -189,7 +262,12 @@ impl Engine {
     /// An alert of an incident became worse: destinations that take only this much hear of it now.
     pub(super) fn escalate(&mut self, id: u64, severity: Severity) {
         let now = self.state.now;
-        if let Some(incident) = self.state.incidents.get_mut(&id).filter(|i| i.severity < severity) {
+        if let Some(incident) = self
+            .state
+            .incidents
+            .get_mut(&id)
+            .filter(|i| i.severity < severity)
+        {
             incident.severity = severity;
             incident.change(now);
             self.arm_incident(id);
@@ -198,12 +276,16 @@ impl Engine {
 
     /// An alert's condition ended: at once, or after the rule's `keep_firing_for`.
     pub(super) fn end_alert(&mut self, id: AlertId, event: Option<&Event>) {
-        let Some(alert) = self.state.alerts.get_mut(&id) else { return };
+        let Some(alert) = self.state.alerts.get_mut(&id) else {
+            return;
+        };
         let rule = Arc::clone(&alert.rule);
         let told = !alert.told_to.is_empty();
         let policy = self.policy(&rule);
         let keep = policy.keep_firing_for;
-        let Some(alert) = self.state.alerts.get_mut(&id) else { return };
+        let Some(alert) = self.state.alerts.get_mut(&id) else {
+            return;
+        };
         if told && !keep.is_zero() && alert.state == State::Firing {
             let until = self.state.now + keep;
             alert.state = State::Closing { until };
@@ -211,7 +293,11 @@ impl Engine {
             self.arm_alert(id);
             return;
         }
-        let verdict = if told { Verdict::Ended } else { Verdict::EndedUntold };
+        let verdict = if told {
+            Verdict::Ended
+        } else {
+            Verdict::EndedUntold
+        };
         self.decide(&[id], event, Some(&rule), verdict);
         self.finish(id);
     }
@@ -219,25 +305,37 @@ impl Engine {
     /// An alert is over: what was told is told back, what was not is forgotten.
     pub(super) fn finish(&mut self, id: AlertId) {
         self.gather(id);
-        let Some(alert) = self.state.alerts.get_mut(&id) else { return };
+        let Some(alert) = self.state.alerts.get_mut(&id) else {
+            return;
+        };
         let incident = alert.incident;
         if alert.told_to.is_empty() {
             let inhibited = !alert.sources.is_empty();
             if let Some(mut alert) = self.remove_alert(id) {
                 let quiet = alert.quiet.as_ref().map(|quiet| quiet.by.suppression());
-                let reason = if inhibited { "inhibited" } else { quiet.unwrap_or("ended_untold") };
+                let reason = if inhibited {
+                    "inhibited"
+                } else {
+                    quiet.unwrap_or("ended_untold")
+                };
                 self.state.ledger.alert_dropped(&mut alert, reason);
             }
         } else {
             self.let_go(id);
-            let Some(alert) = self.state.alerts.get_mut(&id) else { return };
+            let Some(alert) = self.state.alerts.get_mut(&id) else {
+                return;
+            };
             alert.state = State::Ended;
             self.arm_alert(id);
         }
         let Some(incident) = incident else { return };
         let now = self.state.now;
         let over = self.is_over(incident);
-        let told = self.state.alerts.get(&id).map(|alert| (alert.stale, alert.stable));
+        let told = self
+            .state
+            .alerts
+            .get(&id)
+            .map(|alert| (alert.stale, alert.stable));
         match told {
             Some((true, _)) => self.flush(incident, Cause::Stale),
             Some((false, true)) if !over => self.flush(incident, Cause::Stable),
@@ -254,9 +352,16 @@ impl Engine {
 
     /// Whether nothing of an incident lasts any more.
     fn is_over(&self, incident: u64) -> bool {
-        let Some(known) = self.state.incidents.get(&incident) else { return false };
-        let lasts =
-            |id: &AlertId| self.state.alerts.get(id).filter(|a| a.lasting).map(|alert| alert.state != State::Ended);
+        let Some(known) = self.state.incidents.get(&incident) else {
+            return false;
+        };
+        let lasts = |id: &AlertId| {
+            self.state
+                .alerts
+                .get(id)
+                .filter(|a| a.lasting)
+                .map(|alert| alert.state != State::Ended)
+        };
         // What came first mostly ends first: with thousands, the last one says it soonest.
         if known.alerts.last().and_then(lasts) == Some(true) {
             return false;
@@ -268,21 +373,37 @@ impl Engine {
         }) && ended
     }
 
-    /// A threshold's alert ends while some of what it counted still lasts: these count towards the next one.
+    /// A threshold's alert ends while some of what it counted still lasts: these count towards the
+    /// next one.
     fn gather(&mut self, id: AlertId) {
         let now = self.state.now;
-        let Some(rule) = self.state.alerts.get(&id).map(|a| Arc::clone(&a.rule)) else { return };
-        let Some(threshold) = self.threshold(&rule) else { return };
-        let Some(alert) = self.state.alerts.get_mut(&id).filter(|a| a.lasting && !a.stale) else { return };
+        let Some(rule) = self.state.alerts.get(&id).map(|a| Arc::clone(&a.rule)) else {
+            return;
+        };
+        let Some(threshold) = self.threshold(&rule) else {
+            return;
+        };
+        let Some(alert) = self
+            .state
+            .alerts
+            .get_mut(&id)
+            .filter(|a| a.lasting && !a.stale)
+        else {
+            return;
+        };
         if !alert.members.iter().any(Member::is_open) {
             return;
         }
-        let (rest, ended): (Vec<Member>, Vec<Member>) =
-            std::mem::take(&mut alert.members).into_iter().partition(Member::is_open);
+        let (rest, ended): (Vec<Member>, Vec<Member>) = std::mem::take(&mut alert.members)
+            .into_iter()
+            .partition(Member::is_open);
         alert.members = ended;
         alert.left = rest.len() as u64;
         self.index.forget(id, &rest, &alert.members);
-        let members: Vec<Member> = rest.into_iter().filter(|m| now.since(m.opened) <= threshold.window).collect();
+        let members: Vec<Member> = rest
+            .into_iter()
+            .filter(|m| now.since(m.opened) <= threshold.window)
+            .collect();
         if members.is_empty() {
             return;
         }
@@ -309,8 +430,12 @@ impl Engine {
             ..alert.clone()
         };
         let id = self.next_id();
-        next.members.iter().for_each(|member| self.index.note(id, member));
-        self.index.by_fingerprint.insert((rule, next.fingerprint.clone()), id);
+        next.members
+            .iter()
+            .for_each(|member| self.index.note(id, member));
+        self.index
+            .by_fingerprint
+            .insert((rule, next.fingerprint.clone()), id);
         self.index.untold.insert(id);
         self.state.alerts.insert(id, next);
         self.arm_alert(id);
@@ -319,19 +444,31 @@ impl Engine {
     /// An alert that is gone leaves its incident; an empty incident goes too.
     pub(super) fn leave(&mut self, alert: AlertId, incident: Option<u64>) {
         let Some(id) = incident else { return };
-        let Some(known) = self.state.incidents.get_mut(&id) else { return };
+        let Some(known) = self.state.incidents.get_mut(&id) else {
+            return;
+        };
         known.alerts.remove(&alert);
         if known.alerts.is_empty() {
             if let Some(due) = known.timer {
                 self.index.timers.remove(&(due, Timer::Incident(id)));
             }
-            self.index.by_group.remove(&(Arc::clone(&known.rule), known.identity.clone()));
+            self.index
+                .by_group
+                .remove(&(Arc::clone(&known.rule), known.identity.clone()));
             self.state.incidents.remove(&id);
             return;
         }
         // The newest first: what waits is seldom old, and there may be thousands.
-        let newest = known.alerts.iter().rev().filter_map(|id| self.state.alerts.get(id));
-        if known.changed.is_some() && !newest.into_iter().any(|a| !a.settled || a.state == State::Ended) {
+        let newest = known
+            .alerts
+            .iter()
+            .rev()
+            .filter_map(|id| self.state.alerts.get(id));
+        if known.changed.is_some()
+            && !newest
+                .into_iter()
+                .any(|a| !a.settled || a.state == State::Ended)
+        {
             known.changed = None;
         }
         self.arm_incident(id);
@@ -339,7 +476,9 @@ impl Engine {
 
     /// Whether an incident has something to remind of: told, and still lasting.
     pub(super) fn reminds(&self, id: u64) -> bool {
-        self.members(id).any(|a| a.lasting && a.is_alive() && !a.told_to.is_empty() && a.state != State::Flapping)
+        self.members(id).any(|a| {
+            a.lasting && a.is_alive() && !a.told_to.is_empty() && a.state != State::Flapping
+        })
     }
 
     pub(super) fn members(&self, incident: u64) -> impl Iterator<Item = &Alert> {
@@ -351,9 +490,12 @@ impl Engine {
             .filter_map(|id| self.state.alerts.get(id))
     }
 
-    /// Says what there is to say about an incident now, to each destination what it does not know yet.
+    /// Says what there is to say about an incident now, to each destination what it does not know
+    /// yet.
     pub(super) fn flush(&mut self, id: u64, cause: Cause) {
-        let Some(incident) = self.state.incidents.get(&id) else { return };
+        let Some(incident) = self.state.incidents.get(&id) else {
+            return;
+        };
         let rule = Arc::clone(&incident.rule);
         let mut destinations: Vec<(Name, Severity)> = incident.notify.clone();
         for name in self.members(id).flat_map(|a| a.told_to.iter()) {
@@ -361,7 +503,12 @@ impl Engine {
                 destinations.push((name.clone(), Severity::Critical)); // only what it knows of is told back
             }
         }
-        let hushed: BTreeSet<AlertId> = incident.alerts.iter().copied().filter(|id| self.is_hushed(*id)).collect();
+        let hushed: BTreeSet<AlertId> = incident
+            .alerts
+            .iter()
+            .copied()
+            .filter(|id| self.is_hushed(*id))
+            .collect();
         // Destinations that are told the same share one message.
         let mut parts: BTreeMap<Part, Vec<Name>> = BTreeMap::new();
         for (name, least) in destinations {
@@ -369,12 +516,20 @@ impl Engine {
                 parts.entry(part).or_default().push(name.clone());
             }
         }
-        let events =
-            |part: &Part| part.alerts().filter_map(|id| self.state.alerts.get(&id)).map(Alert::waits_with).sum::<u64>();
+        let events = |part: &Part| {
+            part.alerts()
+                .filter_map(|id| self.state.alerts.get(&id))
+                .map(Alert::waits_with)
+                .sum::<u64>()
+        };
         let mut notifications: Vec<(Vec<AlertId>, u64, Notification)> = parts
             .iter()
             .filter_map(|(part, to)| {
-                Some((part.alerts().collect(), events(part), self.notification(id, part, to.clone())?))
+                Some((
+                    part.alerts().collect(),
+                    events(part),
+                    self.notification(id, part, to.clone())?,
+                ))
             })
             .collect();
         for (part, to) in &parts {
@@ -392,33 +547,63 @@ impl Engine {
         notifications.sort_by(|(_, _, a), (_, _, b)| (&a.to, a.reason).cmp(&(&b.to, b.reason)));
         for (alerts, events, notification) in notifications {
             if let Some(notification) = self.collect(&alerts, notification, events) {
-                self.decide(&alerts, None, Some(&rule), Verdict::Notify(Box::new(notification)));
+                self.decide(
+                    &alerts,
+                    None,
+                    Some(&rule),
+                    Verdict::Notify(Box::new(notification)),
+                );
             }
         }
     }
 
     /// What one destination is to be told: what changed, what flaps, what does not any more.
-    fn parts(&self, id: u64, name: &Name, least: Severity, cause: Cause, hushed: &BTreeSet<AlertId>) -> Vec<Part> {
-        let Some(incident) = self.state.incidents.get(&id) else { return Vec::new() };
+    fn parts(
+        &self,
+        id: u64,
+        name: &Name,
+        least: Severity,
+        cause: Cause,
+        hushed: &BTreeSet<AlertId>,
+    ) -> Vec<Part> {
+        let Some(incident) = self.state.incidents.get(&id) else {
+            return Vec::new();
+        };
         let known = |a: &Alert| a.told_to.contains(name);
         let pick = |wanted: &dyn Fn(&Alert) -> bool, heard: bool| -> Vec<AlertId> {
             let fits = |id: &AlertId| {
                 (heard || !hushed.contains(id))
-                    && self.state.alerts.get(id).is_some_and(|a| cause.concerns(a) && wanted(a))
+                    && self
+                        .state
+                        .alerts
+                        .get(id)
+                        .is_some_and(|a| cause.concerns(a) && wanted(a))
             };
             incident.alerts.iter().copied().filter(fits).collect()
         };
-        let wanted =
-            !cause.is_aside() && incident.severity >= least && incident.notify.iter().any(|(target, _)| target == name);
+        let wanted = !cause.is_aside()
+            && incident.severity >= least
+            && incident.notify.iter().any(|(target, _)| target == name);
         let flaps = |a: &Alert| a.state == State::Flapping;
         let untold = |a: &Alert| wanted && a.is_alive() && !known(a) && (a.lasting || !a.settled);
         let news = pick(&|a| untold(a) && !flaps(a), false);
-        let flapping =
-            pick(&|a| wanted && flaps(a) && a.flap.as_ref().is_some_and(|flap| !flap.told.contains(name)), false);
+        let flapping = pick(
+            &|a| {
+                wanted
+                    && flaps(a)
+                    && a.flap
+                        .as_ref()
+                        .is_some_and(|flap| !flap.told.contains(name))
+            },
+            false,
+        );
         let ends = pick(&|a| a.state == State::Ended && known(a) && !a.stable, true);
         let stable = pick(&|a| a.stable && known(a), true);
         let still = match cause {
-            Cause::Reminder => pick(&|a| a.lasting && a.is_alive() && known(a) && !flaps(a), false),
+            Cause::Reminder => pick(
+                &|a| a.lasting && a.is_alive() && known(a) && !flaps(a),
+                false,
+            ),
             Cause::Change | Cause::Stale | Cause::Stable => Vec::new(),
         };
         let over = !self.members(id).any(|a| a.lasting && a.is_alive());
@@ -432,9 +617,15 @@ impl Engine {
             true => Reason::Resolved,
             false => Reason::Recovered,
         };
-        let part = |reason, news, ends, still| Part { reason, news, ends, still };
+        let part = |reason, news, ends, still| Part {
+            reason,
+            news,
+            ends,
+            still,
+        };
         let none = Vec::new;
-        // What begins and what ends are two messages of one time: whoever looks for ends by their reason finds each.
+        // What begins and what ends are two messages of one time: whoever looks for ends by their
+        // reason finds each.
         let mut parts = vec![
             part(begins, news, none(), none()),
             part(ended, none(), ends, none()),
@@ -447,9 +638,17 @@ impl Engine {
     }
 
     /// Books what a flush told, and forgets what is over.
-    fn settle_incident(&mut self, id: u64, cause: Cause, spoken: &BTreeSet<AlertId>, to: impl Iterator<Item = Name>) {
+    fn settle_incident(
+        &mut self,
+        id: u64,
+        cause: Cause,
+        spoken: &BTreeSet<AlertId>,
+        to: impl Iterator<Item = Name>,
+    ) {
         let now = self.state.now;
-        let Some(incident) = self.state.incidents.get_mut(&id) else { return };
+        let Some(incident) = self.state.incidents.get_mut(&id) else {
+            return;
+        };
         if !cause.is_aside() {
             incident.changed = None;
         }
@@ -461,7 +660,9 @@ impl Engine {
         }
         let alerts: Vec<AlertId> = incident.alerts.iter().copied().collect();
         for alert_id in alerts {
-            let Some(alert) = self.state.alerts.get_mut(&alert_id) else { continue };
+            let Some(alert) = self.state.alerts.get_mut(&alert_id) else {
+                continue;
+            };
             if !cause.concerns(alert) {
                 continue;
             }
@@ -499,7 +700,11 @@ pub(super) struct Part {
 
 impl Part {
     pub(super) fn alerts(&self) -> impl Iterator<Item = AlertId> + '_ {
-        self.news.iter().chain(&self.ends).chain(&self.still).copied()
+        self.news
+            .iter()
+            .chain(&self.ends)
+            .chain(&self.still)
+            .copied()
     }
 }
 
@@ -511,6 +716,11 @@ pub(super) fn short(parts: &[&[u8]], letters: usize) -> String {
         hash.update((part.len() as u64).to_le_bytes());
         hash.update(part);
     }
-    let letter = |byte: &u8| ALPHABET.get(usize::from(*byte) % ALPHABET.len()).copied().map_or('0', char::from);
+    let letter = |byte: &u8| {
+        ALPHABET
+            .get(usize::from(*byte) % ALPHABET.len())
+            .copied()
+            .map_or('0', char::from)
+    };
     hash.finalize().iter().take(letters).map(letter).collect()
 }

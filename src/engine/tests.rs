@@ -10,28 +10,43 @@ use serde_json::json;
 
 use super::{Decision, Engine, Input, Limits, Opening, Verdict};
 use crate::model::{
-    Cause, Clues, Condition, Device, Event, Field, Name, Notification, Phase, Reason, Severity, Silence, Site,
-    Timestamp, Until,
+    Cause, Clues, Condition, Device, Event, Field, Name, Notification, Phase, Reason, Severity,
+    Silence, Site, Timestamp, Until,
 };
 use crate::rules::{
-    Daily, DigestSchedule, DuringMute, Flapping, InhibitRule, Maintenance, Matcher, Part, Pattern, Period, Policy,
-    Resolve, Rule, RuleSet, Surroundings, Test, Threshold, TimeInterval, Topology,
+    Daily, DigestSchedule, DuringMute, Flapping, InhibitRule, Maintenance, Matcher, Part, Pattern,
+    Period, Policy, Resolve, Rule, RuleSet, Surroundings, Test, Threshold, TimeInterval, Topology,
 };
 
 const START: Timestamp = Timestamp::from_millis(1_767_571_200_000);
 
 fn openings(condition: &str) -> Vec<Opening> {
     match condition {
-        "ap_offline" => vec![Opening { topic: "device-events", kind: "AP_DISCONNECTED", group: "" }],
-        "sw_port" => vec![Opening { topic: "device-events", kind: "SW_PORT_DOWN", group: "" }],
-        "switch_offline" => vec![Opening { topic: "device-events", kind: "SW_DISCONNECTED", group: "" }],
+        "ap_offline" => vec![Opening {
+            topic: "device-events",
+            kind: "AP_DISCONNECTED",
+            group: "",
+        }],
+        "sw_port" => vec![Opening {
+            topic: "device-events",
+            kind: "SW_PORT_DOWN",
+            group: "",
+        }],
+        "switch_offline" => vec![Opening {
+            topic: "device-events",
+            kind: "SW_DISCONNECTED",
+            group: "",
+        }],
         _ => Vec::new(),
     }
 }
 
 fn matcher(field: Field, value: &str) -> Matcher {
     let pattern = Pattern::parse(value).expect("a literal");
-    Matcher { tests: vec![(field, Test::OneOf(vec![pattern]))], not: Vec::new() }
+    Matcher {
+        tests: vec![(field, Test::OneOf(vec![pattern]))],
+        not: Vec::new(),
+    }
 }
 
 fn rule(name: &str, matcher: Matcher, policy: Policy) -> Rule {
@@ -64,9 +79,19 @@ fn other_rules() -> Arc<RuleSet> {
     for rule in &mut rules {
         let policy = (*rule.policy).clone();
         rule.policy = Arc::new(match &*rule.name {
-            "plain" => Policy { flapping: None, ..policy },
-            "port" => Policy { repeat_interval: None, ..policy },
-            "sticky" => Policy { r#for: secs(30), notify: Some(vec![Name::new("urgent")]), ..policy },
+            "plain" => Policy {
+                flapping: None,
+                ..policy
+            },
+            "port" => Policy {
+                repeat_interval: None,
+                ..policy
+            },
+            "sticky" => Policy {
+                r#for: secs(30),
+                notify: Some(vec![Name::new("urgent")]),
+                ..policy
+            },
             _ => policy,
         });
     }
@@ -74,54 +99,157 @@ fn other_rules() -> Arc<RuleSet> {
 }
 
 fn all_rules() -> Vec<Rule> {
-    let policy = Policy { stale_after: Some(secs(3_000)), ..Policy::default() };
+    let policy = Policy {
+        stale_after: Some(secs(3_000)),
+        ..Policy::default()
+    };
     let offline = || matcher(Field::Condition, "ap_offline");
     let named = |names: &[&str]| names.iter().map(|name| Name::new(name)).collect::<Vec<_>>();
-    let mass = Threshold { count: 2, window: secs(300), distinct: Some(Field::DeviceMac) };
-    let often = Threshold { count: 3, window: secs(120), distinct: None };
-    let flapping = Some(Flapping { changes: 3, window: secs(600), stable: secs(200) });
-    let muted = |during_mute| Policy { mute_time_intervals: named(&["mute"]), during_mute, ..policy.clone() };
+    let mass = Threshold {
+        count: 2,
+        window: secs(300),
+        distinct: Some(Field::DeviceMac),
+    };
+    let often = Threshold {
+        count: 3,
+        window: secs(120),
+        distinct: None,
+    };
+    let flapping = Some(Flapping {
+        changes: 3,
+        window: secs(600),
+        stable: secs(200),
+    });
+    let muted = |during_mute| Policy {
+        mute_time_intervals: named(&["mute"]),
+        during_mute,
+        ..policy.clone()
+    };
     vec![
-        rule("plain", offline(), Policy { flapping, ..policy.clone() }),
-        rule("patient", offline(), Policy { r#for: secs(60), group_by: vec![Field::Device], ..policy.clone() }),
-        rule("sticky", offline(), Policy { keep_firing_for: secs(90), group_wait: Duration::ZERO, ..policy.clone() }),
+        rule(
+            "plain",
+            offline(),
+            Policy {
+                flapping,
+                ..policy.clone()
+            },
+        ),
+        rule(
+            "patient",
+            offline(),
+            Policy {
+                r#for: secs(60),
+                group_by: vec![Field::Device],
+                ..policy.clone()
+            },
+        ),
+        rule(
+            "sticky",
+            offline(),
+            Policy {
+                keep_firing_for: secs(90),
+                group_wait: Duration::ZERO,
+                ..policy.clone()
+            },
+        ),
         rule("held", offline(), muted(DuringMute::Hold)),
         rule("for digests", offline(), muted(DuringMute::Digest)),
         rule("dropped", offline(), muted(DuringMute::Drop)),
         rule(
             "collected",
             offline(),
-            Policy { notify: Some(named(&["all", "daily"])), flapping: None, ..policy.clone() },
+            Policy {
+                notify: Some(named(&["all", "daily"])),
+                flapping: None,
+                ..policy.clone()
+            },
         ),
-        rule("switch", matcher(Field::Condition, "switch_offline"), Policy { r#for: secs(45), ..policy.clone() }),
+        rule(
+            "switch",
+            matcher(Field::Condition, "switch_offline"),
+            Policy {
+                r#for: secs(45),
+                ..policy.clone()
+            },
+        ),
         Rule {
             threshold: Some(mass),
-            ..rule("mass", offline(), Policy { severity: Some(Severity::Critical), flapping, ..policy.clone() })
+            ..rule(
+                "mass",
+                offline(),
+                Policy {
+                    severity: Some(Severity::Critical),
+                    flapping,
+                    ..policy.clone()
+                },
+            )
         },
         rule(
             "port",
             matcher(Field::Condition, "sw_port"),
-            Policy { repeat_interval: Some(secs(400)), flapping, ..policy.clone() },
+            Policy {
+                repeat_interval: Some(secs(400)),
+                flapping,
+                ..policy.clone()
+            },
         ),
-        rule("radar", matcher(Field::Type, "AP_RADAR_DETECTED"), Policy { cooldown: secs(100), ..policy.clone() }),
-        rule("muted radar", matcher(Field::Type, "AP_RADAR_DETECTED"), muted(DuringMute::Hold)),
-        Rule { threshold: Some(often), ..rule("often", matcher(Field::Type, "AP_RADAR_DETECTED"), policy.clone()) },
+        rule(
+            "radar",
+            matcher(Field::Type, "AP_RADAR_DETECTED"),
+            Policy {
+                cooldown: secs(100),
+                ..policy.clone()
+            },
+        ),
+        rule(
+            "muted radar",
+            matcher(Field::Type, "AP_RADAR_DETECTED"),
+            muted(DuringMute::Hold),
+        ),
+        Rule {
+            threshold: Some(often),
+            ..rule(
+                "often",
+                matcher(Field::Type, "AP_RADAR_DETECTED"),
+                policy.clone(),
+            )
+        },
         Rule {
             absent: Some(secs(240)),
             by: Some(vec![Field::Device]),
-            ..rule("missing", matcher(Field::Type, "AP_RADAR_DETECTED"), Policy { flapping, ..policy.clone() })
+            ..rule(
+                "missing",
+                matcher(Field::Type, "AP_RADAR_DETECTED"),
+                Policy {
+                    flapping,
+                    ..policy.clone()
+                },
+            )
         },
         Rule {
             resolve: Resolve::When(matcher(Field::Type, "LINK_FOUND")),
-            ..rule("link", matcher(Field::Type, "LINK_LOST"), Policy { stale_after: Some(secs(600)), ..policy })
+            ..rule(
+                "link",
+                matcher(Field::Type, "LINK_LOST"),
+                Policy {
+                    stale_after: Some(secs(600)),
+                    ..policy
+                },
+            )
         },
     ]
 }
 
 fn rule_set(rules: Vec<Rule>) -> RuleSet {
-    let destinations = vec![(Name::new("all"), Severity::Info), (Name::new("urgent"), Severity::Critical)];
+    let destinations = vec![
+        (Name::new("all"), Severity::Info),
+        (Name::new("urgent"), Severity::Critical),
+    ];
     let period = |times: Vec<(u16, u16)>| {
-        TimeInterval::new(vec![Part::Period(Period { times, ..Period::always(TimeZone::UTC) })])
+        TimeInterval::new(vec![Part::Period(Period {
+            times,
+            ..Period::always(TimeZone::UTC)
+        })])
     };
     let inhibit = |source: &str, field, target: &str, within, hold| InhibitRule {
         line: 1,
@@ -133,17 +261,30 @@ fn rule_set(rules: Vec<Rule>) -> RuleSet {
         hold: secs(hold),
     };
     // Every quarter of an hour something is muted, later something is in maintenance.
-    let every = |from: u16, length: u16| (0..96).map(|n| (n * 15 + from, n * 15 + from + length)).collect::<Vec<_>>();
+    let every = |from: u16, length: u16| {
+        (0..96)
+            .map(|n| (n * 15 + from, n * 15 + from + length))
+            .collect::<Vec<_>>()
+    };
     let surroundings = Surroundings {
         time_intervals: [(Name::new("mute"), period(every(2, 4)))].into(),
         maintenance: vec![Maintenance {
             name: Name::new("works"),
             line: 1,
-            matcher: Matcher { tests: vec![(Field::DeviceMac, one("020000000001"))], not: Vec::new() },
+            matcher: Matcher {
+                tests: vec![(Field::DeviceMac, one("020000000001"))],
+                not: Vec::new(),
+            },
             during: period(every(7, 5)),
         }],
         inhibit_rules: vec![
-            inhibit("switch_offline", Field::Condition, "ap_offline", Some(secs(200)), 20),
+            inhibit(
+                "switch_offline",
+                Field::Condition,
+                "ap_offline",
+                Some(secs(200)),
+                20,
+            ),
             inhibit("switch_offline", Field::Type, "AP_RADAR_DETECTED", None, 0),
         ],
         topology: Topology::default(),
@@ -173,13 +314,15 @@ struct Happening {
 
 fn happening() -> impl Strategy<Value = Happening> {
     let late = prop_oneof![4 => Just(0_u8), 1 => 0..200_u8];
-    (0..90_000_u64, 0..DEEDS + 6, 0..4_u8, 0..3_u8, late).prop_map(|(after_ms, what, device, port, late_s)| Happening {
-        after_ms,
-        what,
-        device,
-        port,
-        late_s,
-    })
+    (0..90_000_u64, 0..DEEDS + 6, 0..4_u8, 0..3_u8, late).prop_map(
+        |(after_ms, what, device, port, late_s)| Happening {
+            after_ms,
+            what,
+            device,
+            port,
+            late_s,
+        },
+    )
 }
 
 /// From here on `what` is no event.
@@ -211,12 +354,20 @@ fn event(n: usize, at: Timestamp, offset_ms: i64, happening: &Happening) -> Even
     let clues = Clues {
         disproves: (happening.what == 12).then(|| "ap_offline".into()),
         cause: (happening.what == 13).then(planned),
-        times: if happening.what == 5 { u64::from(happening.late_s) } else { 0 },
+        times: if happening.what == 5 {
+            u64::from(happening.late_s)
+        } else {
+            0
+        },
         ..Clues::default()
     };
     // What ends without its number ends all of the device.
-    let part = (happening.port > 0 || phase == Phase::Open).then(|| format!("ge-0/0/{}", happening.port));
-    let device = Device { mac: Some(format!("02000000000{}", happening.device)), ..Device::default() };
+    let part =
+        (happening.port > 0 || phase == Phase::Open).then(|| format!("ge-0/0/{}", happening.port));
+    let device = Device {
+        mac: Some(format!("02000000000{}", happening.device)),
+        ..Device::default()
+    };
     let received = at.shifted(offset_ms);
     Event {
         id: format!("{n}.0"),
@@ -232,7 +383,10 @@ fn event(n: usize, at: Timestamp, offset_ms: i64, happening: &Happening) -> Even
         severity: None,
         group: None,
         status: None,
-        site: Site { id: Some(format!("site-{}", happening.device / 2)), name: None },
+        site: Site {
+            id: Some(format!("site-{}", happening.device / 2)),
+            name: None,
+        },
         org_id: None,
         device: Some(device),
         listed: Vec::new(),
@@ -269,8 +423,13 @@ fn deed(at: Timestamp, offset_ms: &mut i64, happening: &Happening) -> Input {
         }),
         2 => Input::Expire { id },
         3 => {
-            *offset_ms = [0, 3_600_000, -3_600_000, 90_000].get(usize::from(happening.device)).copied().unwrap_or(0);
-            Input::Clock { offset_ms: *offset_ms }
+            *offset_ms = [0, 3_600_000, -3_600_000, 90_000]
+                .get(usize::from(happening.device))
+                .copied()
+                .unwrap_or(0);
+            Input::Clock {
+                offset_ms: *offset_ms,
+            }
         }
         4 => Input::Started,
         _ if happening.device < 2 => Input::Rules(other_rules()),
@@ -320,12 +479,19 @@ fn told(decisions: &[Decision]) -> Vec<(Timestamp, Notification)> {
 }
 
 fn fold(engine: &mut Engine, history: &[(Timestamp, Input)]) -> Vec<Decision> {
-    history.iter().flat_map(|(at, input)| engine.handle(*at, input)).collect()
+    history
+        .iter()
+        .flat_map(|(at, input)| engine.handle(*at, input))
+        .collect()
 }
 
 fn assert_fates_add_up(engine: &Engine) {
     let fates = engine.fates();
-    let sum = fates.duplicate + fates.unmatched + fates.pending + fates.told + fates.suppressed.values().sum::<u64>();
+    let sum = fates.duplicate
+        + fates.unmatched
+        + fates.pending
+        + fates.told
+        + fates.suppressed.values().sum::<u64>();
     assert_eq!(fates.total, sum, "{fates:?}");
 }
 
@@ -431,32 +597,65 @@ proptest! {
 
 #[test]
 fn a_reload_tells_nothing_twice_and_forgets_no_end() {
-    let down = Happening { after_ms: 0, what: 0, device: 0, port: 0, late_s: 0 };
-    let up = Happening { what: 3, ..down.clone() };
-    let two = all_rules().into_iter().filter(|rule| ["plain", "patient"].contains(&&*rule.name)).collect();
+    let down = Happening {
+        after_ms: 0,
+        what: 0,
+        device: 0,
+        port: 0,
+        late_s: 0,
+    };
+    let up = Happening {
+        what: 3,
+        ..down.clone()
+    };
+    let two = all_rules()
+        .into_iter()
+        .filter(|rule| ["plain", "patient"].contains(&&*rule.name))
+        .collect();
     let two = Arc::new(RuleSet::new(two, vec![(Name::new("all"), Severity::Info)]));
     let mut engine = Engine::new(Arc::clone(&two), openings, Limits::default());
     engine.handle(START, &Input::Event(Arc::new(event(0, START, 0, &down))));
     let first = engine.handle(START + secs(70), &Input::Tick);
-    assert_eq!(told(&first).iter().map(|(_, n)| n.rule.as_str()).collect::<Vec<_>>(), ["plain", "patient"]);
+    assert_eq!(
+        told(&first)
+            .iter()
+            .map(|(_, n)| n.rule.as_str())
+            .collect::<Vec<_>>(),
+        ["plain", "patient"]
+    );
     let again = engine.handle(START + secs(80), &Input::Rules(two));
     assert!(told(&again).is_empty());
-    let none = engine.handle(START + secs(90), &Input::Rules(Arc::new(RuleSet::default())));
+    let none = engine.handle(
+        START + secs(90),
+        &Input::Rules(Arc::new(RuleSet::default())),
+    );
     assert!(told(&none).is_empty());
     let at = START + secs(200);
     let ended = engine.handle(at, &Input::Event(Arc::new(event(1, at, 0, &up))));
-    let mut rules: Vec<String> = told(&ended).into_iter().map(|(_, n)| format!("{} {}", n.rule, n.reason)).collect();
+    let mut rules: Vec<String> = told(&ended)
+        .into_iter()
+        .map(|(_, n)| format!("{} {}", n.rule, n.reason))
+        .collect();
     rules.sort();
     assert_eq!(rules, ["patient resolved", "plain resolved"]);
 }
 
 #[test]
 fn a_mass_outage_is_told_in_parts_and_all_of_it_before_the_next_event() {
-    let each: Vec<Rule> = all_rules().into_iter().filter(|rule| &*rule.name == "patient").collect();
+    let each: Vec<Rule> = all_rules()
+        .into_iter()
+        .filter(|rule| &*rule.name == "patient")
+        .collect();
     let rules = Arc::new(RuleSet::new(each, vec![(Name::new("all"), Severity::Info)]));
     let begun = || {
         let mut engine = Engine::new(Arc::clone(&rules), openings, Limits::default());
-        let down = Happening { after_ms: 0, what: 0, device: 0, port: 0, late_s: 0 };
+        let down = Happening {
+            after_ms: 0,
+            what: 0,
+            device: 0,
+            port: 0,
+            late_s: 0,
+        };
         for n in 0..900_usize {
             let mut one = event(n, START, 0, &down);
             one.device.as_mut().unwrap().mac = Some(format!("{n:012x}"));
@@ -465,16 +664,27 @@ fn a_mass_outage_is_told_in_parts_and_all_of_it_before_the_next_event() {
         }
         engine
     };
-    let (whole, at) = (begun().handle(START + secs(600), &Input::Tick), START + secs(600));
+    let (whole, at) = (
+        begun().handle(START + secs(600), &Input::Tick),
+        START + secs(600),
+    );
     let mut engine = begun();
     let (mut parts, mut told_before) = (Vec::new(), 0);
     while engine.next_wakeup().is_some_and(|due| due <= at) {
         let part = engine.handle(at, &Input::Due);
         told_before += told(&part).len();
-        assert!(told(&part).len() <= super::DUE_AT_ONCE, "{}", told(&part).len());
+        assert!(
+            told(&part).len() <= super::DUE_AT_ONCE,
+            "{}",
+            told(&part).len()
+        );
         parts.push(part);
     }
-    assert!(parts.len() > 2 && told_before > 100, "{} parts, {told_before} told", parts.len());
+    assert!(
+        parts.len() > 2 && told_before > 100,
+        "{} parts, {told_before} told",
+        parts.len()
+    );
     assert_eq!(whole, parts.concat());
     let mut engine = begun();
     let first = engine.handle(at, &Input::Due);

@@ -7,8 +7,8 @@ use super::alert::{Alert, AlertId, By, State};
 use super::{Decision, Engine};
 use crate::model::Timestamp;
 
-/// Whose timer it is, in the order in which those due at the same time fire: alerts before incidents, so that a message
-/// holds all that fired.
+/// Whose timer it is, in the order in which those due at the same time fire: alerts before
+/// incidents, so that a message holds all that fired.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Timer {
     Silences,
@@ -20,7 +20,8 @@ pub(super) enum Timer {
 }
 
 impl Engine {
-    /// What the input made due at once fires with it, so that an extra tick at the same time changes nothing.
+    /// What the input made due at once fires with it, so that an extra tick at the same time
+    /// changes nothing.
     pub(super) fn fire_timers(&mut self, at: Timestamp) {
         self.fire_some(at, usize::MAX);
     }
@@ -58,27 +59,46 @@ impl Engine {
         self.index.timers.first().map(|&(due, _)| due)
     }
 
-    /// The first timer of what is pending or waiting: neither reminders nor the end of what nothing was heard of.
+    /// The first timer of what is pending or waiting: neither reminders nor the end of what nothing
+    /// was heard of.
     pub(super) fn first_pending(&self) -> Option<(Timestamp, Timer)> {
         let waits = |a: &Alert| match a.state {
             State::Pending { .. } | State::Closing { .. } | State::Flapping => true,
             _ => a.quiet.as_ref().is_some_and(|quiet| quiet.until.is_some()),
         };
         let silenced = || {
-            let by_silence = |id: &AlertId| self.state.alerts.get(id).and_then(|a| a.quiet.as_ref()).map(|q| &q.by);
-            self.index.held.iter().any(|id| matches!(by_silence(id), Some(By::Silence(_))))
+            let by_silence = |id: &AlertId| {
+                self.state
+                    .alerts
+                    .get(id)
+                    .and_then(|a| a.quiet.as_ref())
+                    .map(|q| &q.by)
+            };
+            self.index
+                .held
+                .iter()
+                .any(|id| matches!(by_silence(id), Some(By::Silence(_))))
         };
         let counts = |timer: &Timer| match timer {
             Timer::Alert(id) => self.state.alerts.get(id).is_some_and(waits),
-            Timer::Incident(id) => self.state.incidents.get(id).is_some_and(|i| i.changed.is_some()),
+            Timer::Incident(id) => self
+                .state
+                .incidents
+                .get(id)
+                .is_some_and(|i| i.changed.is_some()),
             Timer::Silences => silenced(),
             Timer::Maintenance => true,
             Timer::Absences | Timer::Digests => false,
         };
-        self.index.timers.iter().find(|(_, timer)| counts(timer)).copied()
+        self.index
+            .timers
+            .iter()
+            .find(|(_, timer)| counts(timer))
+            .copied()
     }
 
-    /// Lets time run on until nothing is pending or waiting, and no further: what `replay` does after the last line.
+    /// Lets time run on until nothing is pending or waiting, and no further: what `replay` does
+    /// after the last line.
     pub fn wind_down(&mut self) -> Vec<Decision> {
         while let Some((due, timer)) = self.first_pending() {
             self.index.timers.remove(&(due, timer));
@@ -88,10 +108,15 @@ impl Engine {
         std::mem::take(&mut self.decisions)
     }
 
-    /// What waits for a digest is told, each at its time: what comparing rules does after the last line, where one side would
-    /// else not have told yet what the other has.
+    /// What waits for a digest is told, each at its time: what comparing rules does after the last
+    /// line, where one side would else not have told yet what the other has.
     pub fn tell_digests(&mut self) -> Vec<Decision> {
-        while let Some(&(due, timer)) = self.index.timers.iter().find(|(_, timer)| *timer == Timer::Digests) {
+        while let Some(&(due, timer)) = self
+            .index
+            .timers
+            .iter()
+            .find(|(_, timer)| *timer == Timer::Digests)
+        {
             self.index.timers.remove(&(due, timer));
             self.state.now = self.state.now.max(due);
             self.timer_due(timer);
@@ -108,18 +133,27 @@ impl Engine {
 
     /// Sets an alert's timer to what its state asks for.
     pub(super) fn arm_alert(&mut self, id: AlertId) {
-        let Some(rule) = self.state.alerts.get(&id).map(|a| Arc::clone(&a.rule)) else { return };
+        let Some(rule) = self.state.alerts.get(&id).map(|a| Arc::clone(&a.rule)) else {
+            return;
+        };
         let policy = self.policy(&rule);
         let window = self.threshold(&rule).map(|t| t.window);
-        let Some(alert) = self.state.alerts.get(&id) else { return };
+        let Some(alert) = self.state.alerts.get(&id) else {
+            return;
+        };
         let stale = policy.stale_after.map(|after| alert.last_event + after);
         let quiet = alert.quiet.as_ref().map(|quiet| quiet.until);
         let due = match alert.state {
             State::Collecting => {
                 let newest = alert.members.iter().map(|m| m.opened).max();
-                newest.zip(window).map(|(opened, window)| opened + window + Duration::from_millis(1))
+                newest
+                    .zip(window)
+                    .map(|(opened, window)| opened + window + Duration::from_millis(1))
             }
-            State::Pending { since } => Some(self.pending_until(alert, since, &policy)).into_iter().chain(stale).min(),
+            State::Pending { since } => Some(self.pending_until(alert, since, &policy))
+                .into_iter()
+                .chain(stale)
+                .min(),
             State::Firing if !alert.lasting => match quiet {
                 Some(Some(until)) => Some(until),
                 Some(None) => Some(alert.last_event + policy.cooldown),
@@ -133,7 +167,9 @@ impl Engine {
             State::Closing { until } => Some(until),
             State::Ended => None,
         };
-        let Some(alert) = self.state.alerts.get_mut(&id) else { return };
+        let Some(alert) = self.state.alerts.get_mut(&id) else {
+            return;
+        };
         if alert.timer != due {
             if let Some(old) = alert.timer {
                 self.index.timers.remove(&(old, Timer::Alert(id)));
@@ -147,10 +183,14 @@ impl Engine {
 
     /// Sets an incident's timer to what it has to say next.
     pub(super) fn arm_incident(&mut self, id: u64) {
-        let Some(rule) = self.state.incidents.get(&id).map(|i| Arc::clone(&i.rule)) else { return };
+        let Some(rule) = self.state.incidents.get(&id).map(|i| Arc::clone(&i.rule)) else {
+            return;
+        };
         let policy = self.policy(&rule);
         let reminds = policy.repeat_interval.is_some() && self.reminds(id);
-        let Some(incident) = self.state.incidents.get_mut(&id) else { return };
+        let Some(incident) = self.state.incidents.get_mut(&id) else {
+            return;
+        };
         let due = incident.deadline(&policy, reminds);
         if incident.timer != due {
             if let Some(old) = incident.timer {

@@ -21,8 +21,8 @@ struct Window {
 }
 
 impl Windows {
-    /// Adds a sample. `Ok`: the threshold is reached, here are its samples, and counting starts anew; `Err`: how many
-    /// there are so far.
+    /// Adds a sample. `Ok`: the threshold is reached, here are its samples, and counting starts
+    /// anew; `Err`: how many there are so far.
     pub(super) fn add(
         &mut self,
         rule: &Arc<str>,
@@ -36,9 +36,10 @@ impl Windows {
         let windows = self.0.entry(Arc::clone(rule)).or_default();
         let window = windows.entry(fingerprint.to_owned()).or_default();
         window.keep = threshold.window;
-        window
-            .samples
-            .retain(|s| now.since(s.opened) <= threshold.window && (sample.value.is_none() || s.value != sample.value));
+        window.samples.retain(|s| {
+            now.since(s.opened) <= threshold.window
+                && (sample.value.is_none() || s.value != sample.value)
+        });
         window.samples.push(sample);
         if window.samples.len() < threshold.count as usize {
             return Err(window.samples.len());
@@ -52,14 +53,19 @@ impl Windows {
         self.0.retain(|rule, _| keep(rule));
     }
 
-    /// Beyond the bound, windows with nothing recent go; then, if it must be, all of the fullest rule.
+    /// Beyond the bound, windows with nothing recent go; then, if it must be, all of the fullest
+    /// rule.
     fn bound(&mut self, limit: usize, now: Timestamp) {
         let size = |windows: &Self| windows.0.values().map(BTreeMap::len).sum::<usize>();
         if size(self) < limit {
             return;
         }
         for windows in self.0.values_mut() {
-            windows.retain(|_, w| w.samples.last().is_some_and(|s| now.since(s.opened) <= w.keep));
+            windows.retain(|_, w| {
+                w.samples
+                    .last()
+                    .is_some_and(|s| now.since(s.opened) <= w.keep)
+            });
         }
         if size(self) >= limit
             && let Some(fullest) = self.0.values_mut().max_by_key(|windows| windows.len())

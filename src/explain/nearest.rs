@@ -32,16 +32,24 @@ impl fmt::Display for Near {
 pub(crate) fn near(rule: &Rule, event: &Event) -> Option<Near> {
     match rule.matcher.mismatch(event) {
         Some(mismatch) => Some(Near::Match(mismatch)),
-        None => {
-            rule.when.as_ref().filter(|when| when.holds(event) == Ok(false)).map(|w| Near::When(w.text().to_owned()))
-        }
+        None => rule
+            .when
+            .as_ref()
+            .filter(|when| when.holds(event) == Ok(false))
+            .map(|w| Near::When(w.text().to_owned())),
     }
 }
 
-/// The rules an event comes nearest to without matching, each with what it failed first. Those that look for its kind come
-/// before all others, and where there are any, the others are not near.
+/// The rules an event comes nearest to without matching, each with what it failed first. Those that
+/// look for its kind come before all others, and where there are any, the others are not near.
 fn nearest(rules: &RuleSet, event: &Event) -> Vec<(Arc<Rule>, Near)> {
-    let fits = |test: &(_, _)| Matcher { tests: vec![test.clone()], not: Vec::new() }.matches(event);
+    let fits = |test: &(_, _)| {
+        Matcher {
+            tests: vec![test.clone()],
+            not: Vec::new(),
+        }
+        .matches(event)
+    };
     let mut found: Vec<_> = rules
         .rules()
         .iter()
@@ -49,7 +57,12 @@ fn nearest(rules: &RuleSet, event: &Event) -> Vec<(Arc<Rule>, Near)> {
             let near = near(rule, event)?;
             let tests = &rule.matcher.tests;
             let passed = tests.iter().filter(|test| fits(test)).count();
-            let kind = |field: &Field| matches!(field, Field::Type | Field::Condition | Field::Topic | Field::Phase);
+            let kind = |field: &Field| {
+                matches!(
+                    field,
+                    Field::Type | Field::Condition | Field::Topic | Field::Phase
+                )
+            };
             let of_kind: Vec<_> = tests.iter().filter(|(field, _)| kind(field)).collect();
             let other_kind = of_kind.iter().any(|test| !fits(test));
             let any_kind = of_kind.is_empty();
@@ -58,18 +71,33 @@ fn nearest(rules: &RuleSet, event: &Event) -> Vec<(Arc<Rule>, Near)> {
         })
         .collect();
     found.sort_by_key(|(distance, _)| *distance);
-    let other_kind = found.first().is_some_and(|((other_kind, ..), _)| *other_kind);
+    let other_kind = found
+        .first()
+        .is_some_and(|((other_kind, ..), _)| *other_kind);
     found.retain(|(distance, _)| distance.0 == other_kind);
-    found.into_iter().map(|(_, near)| near).take(NEAREST).collect()
+    found
+        .into_iter()
+        .map(|(_, near)| near)
+        .take(NEAREST)
+        .collect()
 }
 
-/// What keeps an event from matching the rules nearest to it: `; nearest: AP unreachable (rules.yaml:4), but its …`.
+/// What keeps an event from matching the rules nearest to it: `; nearest: AP unreachable
+/// (rules.yaml:4), but its …`.
 #[must_use]
 pub fn nearest_text(rules: &RuleSet, event: &Event, file: &str) -> String {
     let one = |(rule, near): &(Arc<Rule>, Near)| {
-        let matches = if matches!(near, Near::When(_)) { " matches" } else { "" };
+        let matches = if matches!(near, Near::When(_)) {
+            " matches"
+        } else {
+            ""
+        };
         format!("{} ({file}:{}){matches}, but {near}", rule.name, rule.line)
     };
     let near: Vec<String> = nearest(rules, event).iter().map(one).collect();
-    if near.is_empty() { String::new() } else { format!("; nearest: {}", near.join("; ")) }
+    if near.is_empty() {
+        String::new()
+    } else {
+        format!("; nearest: {}", near.join("; "))
+    }
 }

@@ -8,12 +8,24 @@ use crate::rules::{DuringMute, Rule, RuleSet};
 pub(super) fn by_what(decision: &Decision, rule: Option<&Rule>, rules: &RuleSet) -> String {
     let around = rules.surroundings();
     match (&decision.verdict, rule) {
-        (Verdict::Inhibited { line: Some(line), .. }, _) => format!(", by `inhibit_rules`, line {line}"),
+        (
+            Verdict::Inhibited {
+                line: Some(line), ..
+            },
+            _,
+        ) => format!(", by `inhibit_rules`, line {line}"),
         (Verdict::Maintenance { name, until }, _) => {
-            let Some(window) = around.maintenance.iter().find(|window| window.name == *name) else {
+            let Some(window) = around
+                .maintenance
+                .iter()
+                .find(|window| window.name == *name)
+            else {
                 return String::new();
             };
-            let end = window.during.next_change(decision.at).filter(|_| until.is_none());
+            let end = window
+                .during
+                .next_change(decision.at)
+                .filter(|_| until.is_none());
             let end = end.map(|end| format!(" until {end}")).unwrap_or_default();
             format!("{end} (line {})", window.line)
         }
@@ -25,11 +37,24 @@ pub(super) fn by_what(decision: &Decision, rule: Option<&Rule>, rules: &RuleSet)
 /// Which intervals make a rule mute, and what becomes of what fires meanwhile.
 fn muted(rule: &Rule, rules: &RuleSet, at: Timestamp) -> String {
     let (policy, intervals) = (&rule.policy, &rules.surroundings().time_intervals);
-    let within = |name: &&Name| intervals.get(*name).is_some_and(|interval| interval.contains(at));
-    let listed = |names: Vec<&Name>| names.iter().map(|name| name.as_str()).collect::<Vec<_>>().join(", ");
+    let within = |name: &&Name| {
+        intervals
+            .get(*name)
+            .is_some_and(|interval| interval.contains(at))
+    };
+    let listed = |names: Vec<&Name>| {
+        names
+            .iter()
+            .map(|name| name.as_str())
+            .collect::<Vec<_>>()
+            .join(", ")
+    };
     let mute: Vec<&Name> = policy.mute_time_intervals.iter().filter(within).collect();
     let which = if mute.is_empty() {
-        format!("it speaks only within {}", listed(policy.active_time_intervals.iter().collect()))
+        format!(
+            "it speaks only within {}",
+            listed(policy.active_time_intervals.iter().collect())
+        )
     } else {
         format!("it is mute within {}", listed(mute))
     };

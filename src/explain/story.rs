@@ -6,7 +6,9 @@ use std::sync::Arc;
 use super::{Line, Teller, describe, nearest_text};
 use crate::engine::{Decision, Verdict};
 use crate::fold::{Compile, Fold};
-use crate::model::{Device, Event, Journaled, Message, Name, Phase, Reason, Record, Severity, Timestamp};
+use crate::model::{
+    Device, Event, Journaled, Message, Name, Phase, Reason, Record, Severity, Timestamp,
+};
 use crate::render::Templates;
 use crate::rules::{RuleSet, fold as folded};
 use crate::source::{self, Parsed};
@@ -53,20 +55,22 @@ pub struct Story<'t> {
     folded: usize,
 }
 
-/// What is known of an event that was judged: its story may begin at any snapshot from before its alerts.
+/// What is known of an event that was judged: its story may begin at any snapshot from before its
+/// alerts.
 #[derive(Clone, Debug, Default)]
 pub struct Known {
     /// The alerts it is part of.
     pub alerts: BTreeSet<u64>,
-    /// The events that had come before: what came before the snapshot is not remembered. `None` where the story begins with
-    /// the journal.
+    /// The events that had come before: what came before the snapshot is not remembered. `None`
+    /// where the story begins with the journal.
     pub repeats: Option<HashSet<String>>,
     /// Of an event that had come before: which one that was.
     pub first: Option<String>,
 }
 
 impl<'t> Story<'t> {
-    /// Begins with an empty state and these rules, until the journal names others. `file` is where rules stand.
+    /// Begins with an empty state and these rules, until the journal names others. `file` is where
+    /// rules stand.
     #[must_use]
     pub fn new(
         question: Question,
@@ -92,12 +96,17 @@ impl<'t> Story<'t> {
         }
     }
 
-    /// Goes on from here instead: of this event alone, and of the alerts it is known to be part of. Whatever is said of it is
-    /// the same; the rest is not kept.
+    /// Goes on from here instead: of this event alone, and of the alerts it is known to be part of.
+    /// Whatever is said of it is the same; the rest is not kept.
     #[must_use]
     pub fn of_known(self, fold: Option<Fold>, known: Known) -> Self {
         let fold = fold.unwrap_or(self.fold);
-        Self { rules: Arc::clone(fold.rules()), fold, known: Some(known), ..self }
+        Self {
+            rules: Arc::clone(fold.rules()),
+            fold,
+            known: Some(known),
+            ..self
+        }
     }
 
     /// Adds to the events known to have come before.
@@ -122,7 +131,10 @@ impl<'t> Story<'t> {
 
     /// Folds one entry; they come in order.
     pub fn entry(&mut self, entry: &Journaled) {
-        self.positions = Some((self.positions.map_or(entry.seq.0, |(first, _)| first), entry.seq.0));
+        self.positions = Some((
+            self.positions.map_or(entry.seq.0, |(first, _)| first),
+            entry.seq.0,
+        ));
         match &entry.record {
             Record::Post { source, body } => {
                 let received = entry.at.shifted(self.fold.offset_ms());
@@ -159,35 +171,59 @@ impl<'t> Story<'t> {
         }
         self.folded += 1;
         let decisions = self.judged(at, event);
-        let concerns = |decisions: &[Decision]| decisions.iter().any(|d| d.rule.is_some() && d.event.is_some());
+        let concerns = |decisions: &[Decision]| {
+            decisions
+                .iter()
+                .any(|d| d.rule.is_some() && d.event.is_some())
+        };
         if self.known.is_none() && (asked || concerns(&decisions)) {
             let happened = if event.own_time && event.received.since(event.time).as_secs() >= 60 {
                 format!(", of {}", moment_beside(event.time, event.received))
             } else {
                 String::new()
             };
-            let said = format!("event {}: {} on {}{happened}", event.id, describe(event), event.topic);
+            let said = format!(
+                "event {}: {} on {}{happened}",
+                event.id,
+                describe(event),
+                event.topic
+            );
             self.events.insert(event.id.clone(), said);
         }
-        let silent = asked && !decisions.iter().any(|d| d.event.as_ref() == Some(&event.id));
+        let silent = asked
+            && !decisions
+                .iter()
+                .any(|d| d.event.as_ref() == Some(&event.id));
         self.keep(decisions, Some(event));
         if silent {
             self.keep_silence(at, event);
         }
         if self.known.is_none() {
-            self.contents.entry(event.digest).or_insert_with(|| event.id.clone());
+            self.contents
+                .entry(event.digest)
+                .or_insert_with(|| event.id.clone());
         }
     }
 
-    /// An event of which is known that no alert has to do with it: what became of it says what was decided, whatever was open.
+    /// An event of which is known that no alert has to do with it: what became of it says what was
+    /// decided, whatever was open.
     pub fn alone(&mut self, at: Timestamp, event: &Arc<Event>, verdict: Option<Verdict>) {
         self.asked.insert(event.id.clone());
-        let Some(verdict) = verdict else { return self.keep_silence(at, event) };
-        let decision = Decision { at, event: Some(event.id.clone()), alerts: Vec::new(), rule: None, verdict };
+        let Some(verdict) = verdict else {
+            return self.keep_silence(at, event);
+        };
+        let decision = Decision {
+            at,
+            event: Some(event.id.clone()),
+            alerts: Vec::new(),
+            rule: None,
+            verdict,
+        };
         self.keep(vec![decision], Some(event));
     }
 
-    /// What the engine makes of an event. One that is known to have come before moves nothing but time.
+    /// What the engine makes of an event. One that is known to have come before moves nothing but
+    /// time.
     fn judged(&mut self, at: Timestamp, event: &Arc<Event>) -> Vec<Decision> {
         let repeats = self.known.as_mut().and_then(|known| known.repeats.as_mut());
         if !repeats.is_some_and(|repeats| repeats.remove(&event.id)) {
@@ -195,14 +231,23 @@ impl<'t> Story<'t> {
         }
         let mut decisions = self.fold.tick(at);
         let (event, verdict) = (Some(event.id.clone()), Verdict::Duplicate);
-        decisions.push(Decision { at, event, alerts: Vec::new(), rule: None, verdict });
+        decisions.push(Decision {
+            at,
+            event,
+            alerts: Vec::new(),
+            rule: None,
+            verdict,
+        });
         decisions
     }
 
     /// An event that led to no decision: the end of what was not open, mostly.
     fn keep_silence(&mut self, at: Timestamp, event: &Event) {
         let (verdict, text) = match event.phase {
-            Phase::Close => ("nothing_open", "it ends something, but no rule had it open: nothing to say"),
+            Phase::Close => (
+                "nothing_open",
+                "it ends something, but no rule had it open: nothing to say",
+            ),
             Phase::Open | Phase::Event => ("nothing", "no rule had anything to say about it"),
         };
         let line = Line {
@@ -214,7 +259,10 @@ impl<'t> Story<'t> {
             verdict: verdict.to_owned(),
             text: text.to_owned(),
         };
-        self.chapters.push(Chapter { line, message: None });
+        self.chapters.push(Chapter {
+            line,
+            message: None,
+        });
     }
 
     fn keep(&mut self, mut decisions: Vec<Decision>, event: Option<&Event>) {
@@ -228,19 +276,33 @@ impl<'t> Story<'t> {
                 *until = until.shifted(offset);
             }
             // Its rule has nothing to say about it: kept only where it is asked for.
-            let alone = decision.rule.is_none() && decision.alerts.is_empty() && decision.event.is_some();
-            let asked = decision.event.as_ref().is_some_and(|id| self.asked.contains(id));
+            let alone =
+                decision.rule.is_none() && decision.alerts.is_empty() && decision.event.is_some();
+            let asked = decision
+                .event
+                .as_ref()
+                .is_some_and(|id| self.asked.contains(id));
             if alone && !asked {
                 continue;
             }
-            let other = |known: &Known| !asked && !decision.alerts.iter().any(|alert| known.alerts.contains(alert));
+            let other = |known: &Known| {
+                !asked
+                    && !decision
+                        .alerts
+                        .iter()
+                        .any(|alert| known.alerts.contains(alert))
+            };
             if self.known.as_ref().is_some_and(other) {
                 continue;
             }
             let beside = decision.at.shifted(offset);
-            let mut line = self.teller.say(&decision, &self.rules, &|at| moment_beside(at, beside));
+            let mut line = self
+                .teller
+                .say(&decision, &self.rules, &|at| moment_beside(at, beside));
             line.at = line.at.shifted(offset);
-            if let Some(event) = event.filter(|event| asked && decision.event.as_ref() == Some(&event.id)) {
+            if let Some(event) =
+                event.filter(|event| asked && decision.event.as_ref() == Some(&event.id))
+            {
                 self.add_to(&mut line, &decision.verdict, event);
             }
             let message = match decision.verdict {
@@ -262,26 +324,59 @@ impl<'t> Story<'t> {
                     line.text = format!("{}, as {first}", line.text);
                 }
             }
-            Verdict::Pending { .. } | Verdict::Firing => line.text.push_str(&self.nobody(line, event)),
-            Verdict::Unmatched => line.text.push_str(&nearest_text(&self.rules, event, &self.file)),
+            Verdict::Pending { .. } | Verdict::Firing => {
+                line.text.push_str(&self.nobody(line, event))
+            }
+            Verdict::Unmatched => line
+                .text
+                .push_str(&nearest_text(&self.rules, event, &self.file)),
             _ => {}
         }
     }
 
     /// That no destination of a rule takes an event's severity, where that is so.
     fn nobody(&self, line: &Line, event: &Event) -> String {
-        let Some(rule) = self.rules.rules().iter().find(|rule| line.rule.as_ref() == Some(&rule.name)) else {
+        let Some(rule) = self
+            .rules
+            .rules()
+            .iter()
+            .find(|rule| line.rule.as_ref() == Some(&rule.name))
+        else {
             return String::new();
         };
-        let severity = rule.policy.severity.or(event.severity).unwrap_or(Severity::Warning);
-        let digests = self.rules.surroundings().digests.iter().map(|digest| (&digest.name, digest.min_severity));
-        let named = |name: &Name| rule.policy.notify.as_ref().is_none_or(|names| names.contains(name));
-        let all = self.rules.destinations().iter().map(|(name, least)| (name, *least)).chain(digests);
-        let least = all.filter(|(name, _)| named(name)).map(|(_, least)| least).min();
+        let severity = rule
+            .policy
+            .severity
+            .or(event.severity)
+            .unwrap_or(Severity::Warning);
+        let digests = self
+            .rules
+            .surroundings()
+            .digests
+            .iter()
+            .map(|digest| (&digest.name, digest.min_severity));
+        let named = |name: &Name| {
+            rule.policy
+                .notify
+                .as_ref()
+                .is_none_or(|names| names.contains(name))
+        };
+        let all = self
+            .rules
+            .destinations()
+            .iter()
+            .map(|(name, least)| (name, *least))
+            .chain(digests);
+        let least = all
+            .filter(|(name, _)| named(name))
+            .map(|(_, least)| least)
+            .min();
         match least {
             Some(least) if severity >= least => String::new(),
             Some(least) => {
-                format!("; but nobody is told: it is {severity}, and its destinations take {least} or worse")
+                format!(
+                    "; but nobody is told: it is {severity}, and its destinations take {least} or worse"
+                )
             }
             None => "; but nobody is told: the rule has no destination".to_owned(),
         }
@@ -296,28 +391,51 @@ impl<'t> Story<'t> {
     /// What an event is, in words.
     #[must_use]
     pub fn describe(&self, event: &str) -> String {
-        self.events.get(event).cloned().unwrap_or_else(|| format!("event {event}"))
+        self.events
+            .get(event)
+            .cloned()
+            .unwrap_or_else(|| format!("event {event}"))
     }
 
-    /// The answer, in order: empty when there is nothing of the kind. `sent` is the message asked for as the outbox has
-    /// it: where the journal's beginning was removed, numbers differ, and it is found by rule and time.
+    /// The answer, in order: empty when there is nothing of the kind. `sent` is the message asked
+    /// for as the outbox has it: where the journal's beginning was removed, numbers differ, and
+    /// it is found by rule and time.
     #[must_use]
     pub fn answer(&self, sent: Option<&Message>) -> Vec<&Chapter> {
-        let of_digest = sent.filter(|sent| sent.about.collected.is_none()).map(|sent| sent.folded.as_slice());
-        let held: HashSet<(&str, Reason, Timestamp)> =
-            of_digest.unwrap_or_default().iter().map(|of| (of.incident.as_str(), of.reason, of.at)).collect();
+        let of_digest = sent
+            .filter(|sent| sent.about.collected.is_none())
+            .map(|sent| sent.folded.as_slice());
+        let held: HashSet<(&str, Reason, Timestamp)> = of_digest
+            .unwrap_or_default()
+            .iter()
+            .map(|of| (of.incident.as_str(), of.reason, of.at))
+            .collect();
         let is_message = |chapter: &&Chapter| match (&self.question, &chapter.message) {
             (Question::Message(id), Some(message)) => {
                 let (about, sent) = (&message.about, sent.map(|sent| &sent.about));
                 about.id.eq_ignore_ascii_case(id)
                     || held.contains(&(about.incident.as_str(), about.reason, about.at))
-                    || sent.is_some_and(|s| s.rule == about.rule && s.at == about.at && s.reason == about.reason)
+                    || sent.is_some_and(|s| {
+                        s.rule == about.rule && s.at == about.at && s.reason == about.reason
+                    })
             }
             _ => false,
         };
-        let asked = |line: &Line| line.event.as_ref().is_some_and(|id| self.asked.contains(id));
-        let from_message = self.chapters.iter().filter(is_message).flat_map(|c| &c.line.alerts);
-        let from_events = self.chapters.iter().filter(|c| asked(&c.line)).flat_map(|c| &c.line.alerts);
+        let asked = |line: &Line| {
+            line.event
+                .as_ref()
+                .is_some_and(|id| self.asked.contains(id))
+        };
+        let from_message = self
+            .chapters
+            .iter()
+            .filter(is_message)
+            .flat_map(|c| &c.line.alerts);
+        let from_events = self
+            .chapters
+            .iter()
+            .filter(|c| asked(&c.line))
+            .flat_map(|c| &c.line.alerts);
         let alerts: BTreeSet<u64> = from_message.chain(from_events).copied().collect();
         let since = match &self.question {
             Question::Device(_, since) => *since,
@@ -325,25 +443,43 @@ impl<'t> Story<'t> {
         };
         let belongs = |chapter: &&Chapter| {
             let line = &chapter.line;
-            let others = line.event.is_some() && !asked(line) && !matches!(self.question, Question::Message(_));
+            let others = line.event.is_some()
+                && !asked(line)
+                && !matches!(self.question, Question::Message(_));
             let shared = line.alerts.iter().any(|alert| alerts.contains(alert));
             // What other devices add to the same alert is another story.
-            let joins =
-                matches!(line.verdict.as_str(), "again" | "below_threshold" | "cooldown" | "pending" | "firing");
-            line.at >= since && (asked(line) || is_message(chapter) || (shared && !(others && joins)))
+            let joins = matches!(
+                line.verdict.as_str(),
+                "again" | "below_threshold" | "cooldown" | "pending" | "firing"
+            );
+            line.at >= since
+                && (asked(line) || is_message(chapter) || (shared && !(others && joins)))
         };
         self.chapters.iter().filter(belongs).collect()
     }
 }
 
-/// What an event leads to stands below it: an alert is linked to what explains it before it is said to be there.
+/// What an event leads to stands below it: an alert is linked to what explains it before it is said
+/// to be there.
 fn event_first(decisions: &mut [Decision], event: &str) {
     let is_its = |decision: &Decision| decision.event.as_deref() == Some(event);
     for index in 0..decisions.len() {
-        let Some(first) = decisions.get(index).filter(|first| !is_its(first)) else { continue };
-        let Verdict::Inhibited { .. } = first.verdict else { continue };
-        let shares = |other: &Decision| is_its(other) && other.alerts.iter().any(|alert| first.alerts.contains(alert));
-        let Some(rest) = decisions.get(index + 1..) else { continue };
+        let Some(first) = decisions.get(index).filter(|first| !is_its(first)) else {
+            continue;
+        };
+        let Verdict::Inhibited { .. } = first.verdict else {
+            continue;
+        };
+        let shares = |other: &Decision| {
+            is_its(other)
+                && other
+                    .alerts
+                    .iter()
+                    .any(|alert| first.alerts.contains(alert))
+        };
+        let Some(rest) = decisions.get(index + 1..) else {
+            continue;
+        };
         let at = rest.iter().position(shares);
         if let Some(moved) = at.and_then(|at| decisions.get_mut(index..=index + 1 + at)) {
             moved.rotate_left(1);
@@ -353,13 +489,23 @@ fn event_first(decisions: &mut [Decision], event: &str) {
 
 /// As [`moment`], with the year where it is not that of the time it is said at.
 fn moment_beside(at: Timestamp, beside: Timestamp) -> String {
-    let year = |at: Timestamp| at.rfc3339().split('-').next().unwrap_or_default().to_owned();
+    let year = |at: Timestamp| {
+        at.rfc3339()
+            .split('-')
+            .next()
+            .unwrap_or_default()
+            .to_owned()
+    };
     if year(at) == year(beside) {
         return moment(at);
     }
     jiff::Timestamp::from_millisecond(at.millis()).map_or_else(
         |_| at.rfc3339(),
-        |at| at.to_zoned(jiff::tz::TimeZone::UTC).strftime("%-d %b %Y %H:%M:%S").to_string(),
+        |at| {
+            at.to_zoned(jiff::tz::TimeZone::UTC)
+                .strftime("%-d %b %Y %H:%M:%S")
+                .to_string()
+        },
     )
 }
 
@@ -367,15 +513,27 @@ fn moment_beside(at: Timestamp, beside: Timestamp) -> String {
 pub(crate) fn moment(at: Timestamp) -> String {
     jiff::Timestamp::from_millisecond(at.millis()).map_or_else(
         |_| at.rfc3339(),
-        |at| at.to_zoned(jiff::tz::TimeZone::UTC).strftime("%-d %b %H:%M:%S").to_string(),
+        |at| {
+            at.to_zoned(jiff::tz::TimeZone::UTC)
+                .strftime("%-d %b %H:%M:%S")
+                .to_string()
+        },
     )
 }
 
 /// Whether a device is the event's, or one it lists.
 fn is_about(event: &Event, name: &str) -> bool {
-    let hex = |text: &str| text.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_ascii_lowercase();
+    let hex = |text: &str| {
+        text.chars()
+            .filter(char::is_ascii_alphanumeric)
+            .collect::<String>()
+            .to_ascii_lowercase()
+    };
     let is = |device: &Device| {
-        device.name.as_ref().is_some_and(|known| folded(known) == folded(name))
+        device
+            .name
+            .as_ref()
+            .is_some_and(|known| folded(known) == folded(name))
             || device.mac.as_ref().is_some_and(|mac| hex(mac) == hex(name))
     };
     event.device.iter().chain(&event.listed).any(is)

@@ -1,4 +1,5 @@
-//! What comes, told to whoever watches: one channel for all of them, so that many cost no more than one.
+//! What comes, told to whoever watches: one channel for all of them, so that many cost no more than
+//! one.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -48,7 +49,11 @@ struct Followed {
 
 impl Default for Feed {
     fn default() -> Self {
-        Self { frames: broadcast::Sender::new(BEHIND), paced: Arc::default(), followed: Arc::default() }
+        Self {
+            frames: broadcast::Sender::new(BEHIND),
+            paced: Arc::default(),
+            followed: Arc::default(),
+        }
     }
 }
 
@@ -86,16 +91,24 @@ impl Feed {
         self.paced.lock().unwrap_or_else(PoisonError::into_inner).1 += shown.len();
         for (row, event) in shown {
             let data = super::shown(row, event).to_string();
-            self.send(Frame { kind: "event", id: Some(row.id.to_string()), data });
+            self.send(Frame {
+                kind: "event",
+                id: Some(row.id.to_string()),
+                data,
+            });
         }
     }
 
-    /// Follows what was judged, and tells what became of what waited. What there is no room for now is told by
-    /// [`Feed::catch_up`].
+    /// Follows what was judged, and tells what became of what waited. What there is no room for now
+    /// is told by [`Feed::catch_up`].
     pub fn follow(&self, judged: &[EventRow], changes: &[FateChange]) {
         let mut followed = self.followed.lock().unwrap_or_else(PoisonError::into_inner);
         let Followed { waiting, due, .. } = &mut *followed;
-        let new = judged.iter().rev().filter_map(|row| row.waits.map(|waits| (row.id, waits))).take(FOLLOWED);
+        let new = judged
+            .iter()
+            .rev()
+            .filter_map(|row| row.waits.map(|waits| (row.id, waits)))
+            .take(FOLLOWED);
         let new: Vec<_> = new.collect();
         waiting.extend(new.into_iter().rev());
         for change in changes {
@@ -129,9 +142,14 @@ impl Feed {
         let room = A_SECOND - followed.told.min(A_SECOND);
         for (id, fate) in followed.due.drain(..room.min(followed.due.len())) {
             followed.told += 1;
-            let data = json!({"id": id.to_string(), "fate": fate.word(), "why": fate.why()}).to_string();
+            let data =
+                json!({"id": id.to_string(), "fate": fate.word(), "why": fate.why()}).to_string();
             // No id of the stream: it is no event, and asks for nothing that was missed.
-            self.send(Frame { kind: "fate", id: None, data });
+            self.send(Frame {
+                kind: "fate",
+                id: None,
+                data,
+            });
         }
     }
 
@@ -189,19 +207,43 @@ mod tests {
             by: None,
         };
         let told = |frames: &mut broadcast::Receiver<Arc<Frame>>| {
-            std::iter::from_fn(|| frames.try_recv().ok()).map(|frame| frame.data.clone()).collect::<Vec<_>>()
+            std::iter::from_fn(|| frames.try_recv().ok())
+                .map(|frame| frame.data.clone())
+                .collect::<Vec<_>>()
         };
         feed.follow(&[row(1, alert(7))], &[change(7, 1, EventFate::Told)]);
         let mut frames = feed.watch();
         feed.catch_up();
-        assert_eq!(told(&mut frames), Vec::<String>::new(), "nobody watched then");
-
-        feed.follow(&[row(2, alert(7)), row(3, None), row(4, alert(8)), row(5, alert(7))], &[]);
-        let suppressed = EventFate::Suppressed("ended_untold".into());
-        feed.follow(&[], &[change(7, 4, EventFate::Told), change(8, 9, suppressed), change(8, 9, EventFate::Told)]);
         assert_eq!(
             told(&mut frames),
-            [r#"{"fate":"told","id":"2.1","why":null}"#, r#"{"fate":"suppressed","id":"4.1","why":"ended_untold"}"#],
+            Vec::<String>::new(),
+            "nobody watched then"
+        );
+
+        feed.follow(
+            &[
+                row(2, alert(7)),
+                row(3, None),
+                row(4, alert(8)),
+                row(5, alert(7)),
+            ],
+            &[],
+        );
+        let suppressed = EventFate::Suppressed("ended_untold".into());
+        feed.follow(
+            &[],
+            &[
+                change(7, 4, EventFate::Told),
+                change(8, 9, suppressed),
+                change(8, 9, EventFate::Told),
+            ],
+        );
+        assert_eq!(
+            told(&mut frames),
+            [
+                r#"{"fate":"told","id":"2.1","why":null}"#,
+                r#"{"fate":"suppressed","id":"4.1","why":"ended_untold"}"#
+            ],
         );
 
         let flood: Vec<EventRow> = (10..1_000).map(|seq| row(seq, alert(9))).collect();

@@ -1,4 +1,5 @@
-//! Pages of the past: rows beside what their journal entries say, found by words, and the index that finds them.
+//! Pages of the past: rows beside what their journal entries say, found by words, and the index
+//! that finds them.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -15,7 +16,8 @@ use crate::store::{self, Doc, EventId, EventRow, RowQuery, Term, Wanted};
 
 /// Events not indexed yet that one question looks at.
 const TAIL: usize = 2_000;
-/// Reading what a page shows ends after so long, but not before so many events: a page may be short.
+/// Reading what a page shows ends after so long, but not before so many events: a page may be
+/// short.
 const MOMENT: Duration = Duration::from_millis(60);
 const FEWEST: usize = 20;
 /// Events indexed at once.
@@ -58,7 +60,9 @@ impl Question {
             (Key::Device, &self.device),
             (Key::Rule, &self.rule),
         ];
-        let keys = keys.into_iter().filter_map(|(key, value)| Some(Term::Is(key.word(value.as_ref()?))));
+        let keys = keys
+            .into_iter()
+            .filter_map(|(key, value)| Some(Term::Is(key.word(value.as_ref()?))));
         keys.chain(words::terms(&self.text)).collect()
     }
 
@@ -107,13 +111,20 @@ impl<S: store::Past> Past<S> {
         if terms.is_empty() {
             let rows = self.store.rows(query).await?;
             let (events, stopped) = self.some(rows.rows).await?;
-            return Ok(Found { events, next: stopped.or(rows.next) });
+            return Ok(Found {
+                events,
+                next: stopped.or(rows.next),
+            });
         }
         // What came last may not be indexed yet: it is looked at one by one.
         let indexed = self.store.indexed();
         let mut found = Found::default();
         if query.before > indexed {
-            let tail = RowQuery { after: indexed, limit: TAIL, ..query.clone() };
+            let tail = RowQuery {
+                after: indexed,
+                limit: TAIL,
+                ..query.clone()
+            };
             let rows = self.store.rows(tail).await?;
             let (events, stopped) = self.some(rows.rows).await?;
             let more = stopped.or(rows.next);
@@ -158,29 +169,49 @@ impl<S: store::Past> Past<S> {
     ///
     /// # Errors
     /// When the store cannot be read.
-    pub async fn event(&self, id: EventId) -> store::Result<Option<(EventRow, Arc<Event>, Option<Box<RawValue>>)>> {
-        let Some(row) = self.store.row(id).await? else { return Ok(None) };
+    pub async fn event(
+        &self,
+        id: EventId,
+    ) -> store::Result<Option<(EventRow, Arc<Event>, Option<Box<RawValue>>)>> {
+        let Some(row) = self.store.row(id).await? else {
+            return Ok(None);
+        };
         let (_, entries) = self.store.entries(vec![id.seq()]).await?;
         let mut found = None;
         for entry in &entries {
-            let Record::Post { source, body } = &entry.record else { continue };
-            source::each_at(source, entry.seq, row.received, body, &[id.place()], &mut |parsed, text| match parsed {
-                Parsed::Event(event) if EventId::parse(&event.id) == Some(id) => {
-                    let sent = text.and_then(|text| RawValue::from_string(text.to_owned()).ok());
-                    found = Some((event, sent));
-                }
-                _ => {}
-            });
+            let Record::Post { source, body } = &entry.record else {
+                continue;
+            };
+            source::each_at(
+                source,
+                entry.seq,
+                row.received,
+                body,
+                &[id.place()],
+                &mut |parsed, text| match parsed {
+                    Parsed::Event(event) if EventId::parse(&event.id) == Some(id) => {
+                        let sent =
+                            text.and_then(|text| RawValue::from_string(text.to_owned()).ok());
+                        found = Some((event, sent));
+                    }
+                    _ => {}
+                },
+            );
         }
         Ok(found.map(|(event, sent)| (row, event, sent)))
     }
 
-    /// The events of these rows: those whose journal entry is kept. Reading them ends after a moment, though not before the
-    /// first few: then the last row that was looked at is given too.
-    async fn some(&self, rows: Vec<EventRow>) -> store::Result<(Vec<(EventRow, Arc<Event>)>, Option<EventId>)> {
+    /// The events of these rows: those whose journal entry is kept. Reading them ends after a
+    /// moment, though not before the first few: then the last row that was looked at is given
+    /// too.
+    async fn some(
+        &self,
+        rows: Vec<EventRow>,
+    ) -> store::Result<(Vec<(EventRow, Arc<Event>)>, Option<EventId>)> {
         let clock = self.store.clock().clock();
         let begun = clock.elapsed();
-        self.events(rows, &|| clock.elapsed().saturating_sub(begun) >= MOMENT).await
+        self.events(rows, &|| clock.elapsed().saturating_sub(begun) >= MOMENT)
+            .await
     }
 
     async fn events(
@@ -203,9 +234,12 @@ impl<S: store::Past> Past<S> {
                 while let Some(row) = rows.next_if(of_it) {
                     wanted.push(row);
                 }
-                let Some(last) = wanted.last().map(|row| row.id) else { break };
+                let Some(last) = wanted.last().map(|row| row.id) else {
+                    break;
+                };
                 let events = parsed(&entry, &wanted);
-                let kept = |row: EventRow| events.get(&row.id).map(|event| (row, Arc::clone(event)));
+                let kept =
+                    |row: EventRow| events.get(&row.id).map(|event| (row, Arc::clone(event)));
                 found.extend(wanted.into_iter().filter_map(kept));
                 if found.len() >= FEWEST && rows.peek().is_some() && enough() {
                     return Ok((found, Some(last)));
@@ -218,41 +252,60 @@ impl<S: store::Past> Past<S> {
 
 /// The events of these rows, all of one journal entry.
 fn parsed(entry: &Journaled, rows: &[EventRow]) -> HashMap<EventId, Arc<Event>> {
-    let (Record::Post { source, body }, Some(first)) = (&entry.record, rows.first()) else { return HashMap::new() };
+    let (Record::Post { source, body }, Some(first)) = (&entry.record, rows.first()) else {
+        return HashMap::new();
+    };
     let mut places: Vec<u64> = rows.iter().map(|row| row.id.place()).collect();
     places.sort_unstable();
     let mut found = HashMap::new();
-    source::each_at(source, entry.seq, first.received, body, &places, &mut |parsed, _| {
-        if let Parsed::Event(event) = parsed
-            && let Some(id) = EventId::parse(&event.id)
-        {
-            found.insert(id, event);
-        }
-    });
+    source::each_at(
+        source,
+        entry.seq,
+        first.received,
+        body,
+        &places,
+        &mut |parsed, _| {
+            if let Parsed::Event(event) = parsed
+                && let Some(id) = EventId::parse(&event.id)
+            {
+                found.insert(id, event);
+            }
+        },
+    );
     found
 }
 
-/// Indexes what is not indexed yet, a little. Whether there may be more. Works on the caller's thread.
+/// Indexes what is not indexed yet, a little. Whether there may be more. Works on the caller's
+/// thread.
 ///
 /// # Errors
 /// When the store cannot be read, or the index not written.
 pub async fn catch_up<S: store::Past>(store: &S) -> store::Result<bool> {
     let rows = store.next_rows(store.indexed(), INDEXED_AT_ONCE).await?;
-    let Some(last) = rows.last().map(|row| row.id) else { return Ok(false) };
+    let Some(last) = rows.last().map(|row| row.id) else {
+        return Ok(false);
+    };
     let more = rows.len() == INDEXED_AT_ONCE;
     let (events, _) = Past::new(store.clone()).events(rows, &|| false).await?;
-    let docs = events.iter().map(|(row, event)| Doc { id: row.id, words: words::of(event, &row.rules) });
+    let docs = events.iter().map(|(row, event)| Doc {
+        id: row.id,
+        words: words::of(event, &row.rules),
+    });
     store.index(docs.collect(), last).await?;
     Ok(more)
 }
 
-/// Indexes what comes, until told to stop. While a flood goes on it gives way; what is not indexed yet is looked at one by
-/// one when somebody asks. For a thread of its own.
+/// Indexes what comes, until told to stop. While a flood goes on it gives way; what is not indexed
+/// yet is looked at one by one when somebody asks. For a thread of its own.
 pub async fn keep_indexed<S: store::Past>(store: S, stop: CancellationToken) {
     let mut more = true;
     loop {
         let before = store.last().0;
-        let pause = if more { Duration::from_millis(20) } else { Duration::from_millis(500) };
+        let pause = if more {
+            Duration::from_millis(20)
+        } else {
+            Duration::from_millis(500)
+        };
         tokio::select! {
             () = stop.cancelled() => return,
             () = tokio::time::sleep(pause) => {}

@@ -26,7 +26,8 @@ pub enum Key {
 }
 
 impl Key {
-    /// One word for a value: it begins with a character no text has, so that no word people look for is meant.
+    /// One word for a value: it begins with a character no text has, so that no word people look
+    /// for is meant.
     pub fn word(self, value: &str) -> String {
         let letter = match self {
             Self::Topic => 'o',
@@ -36,22 +37,38 @@ impl Key {
             Self::Rule => 'r',
         };
         let value = value.trim().to_lowercase();
-        let value = if self == Self::Device { mac(&value).unwrap_or(value) } else { value };
+        let value = if self == Self::Device {
+            mac(&value).unwrap_or(value)
+        } else {
+            value
+        };
         let hash = Sha256::digest(value.as_bytes());
-        let hex: String = hash.iter().take(6).map(|byte| format!("{byte:02x}")).collect();
+        let hex: String = hash
+            .iter()
+            .take(6)
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
         format!("\u{e000}{letter}{hex}")
     }
 }
 
 /// The words of a text, in lower case.
 fn split(text: &str) -> impl Iterator<Item = String> + '_ {
-    let text = text.get(..text.floor_char_boundary(TEXT)).unwrap_or_default();
-    text.split(|c: char| !is_part(c)).filter(|word| !word.is_empty()).map(short)
+    let text = text
+        .get(..text.floor_char_boundary(TEXT))
+        .unwrap_or_default();
+    text.split(|c: char| !is_part(c))
+        .filter(|word| !word.is_empty())
+        .map(short)
 }
 
 /// A word in lower case, not too long.
 fn short(word: &str) -> String {
-    word.chars().flat_map(char::to_lowercase).filter(|c| is_part(*c)).take(LONGEST).collect()
+    word.chars()
+        .flat_map(char::to_lowercase)
+        .filter(|c| is_part(*c))
+        .take(LONGEST)
+        .collect()
 }
 
 /// Private characters are ours.
@@ -71,14 +88,28 @@ pub fn of(event: &Event, rules: &[Arc<str>]) -> Vec<String> {
         (Key::Device, device.and_then(|d| d.mac.as_deref())),
     ]
     .into_iter()
-    .filter_map(|(key, value)| value.filter(|value| !value.is_empty()).map(|value| (key, value)))
+    .filter_map(|(key, value)| {
+        value
+            .filter(|value| !value.is_empty())
+            .map(|value| (key, value))
+    })
     .collect();
     let mut words: BTreeSet<String> = named.iter().map(|(key, value)| key.word(value)).collect();
     words.extend(rules.iter().map(|rule| Key::Rule.word(rule)));
     let condition = event.condition.as_ref().map(|condition| &*condition.name);
-    let texts = named.iter().filter(|(key, _)| *key != Key::Topic).map(|(_, value)| *value);
-    let more = event.text.as_deref().into_iter().chain(condition).chain(event.status.as_deref());
-    let more = more.chain(event.reasons.iter().map(String::as_str)).chain(device.and_then(|d| d.port.as_deref()));
+    let texts = named
+        .iter()
+        .filter(|(key, _)| *key != Key::Topic)
+        .map(|(_, value)| *value);
+    let more = event
+        .text
+        .as_deref()
+        .into_iter()
+        .chain(condition)
+        .chain(event.status.as_deref());
+    let more = more
+        .chain(event.reasons.iter().map(String::as_str))
+        .chain(device.and_then(|d| d.port.as_deref()));
     for text in texts.chain(more) {
         for word in split(text) {
             if words.len() >= MOST {
@@ -94,12 +125,19 @@ pub fn of(event: &Event, rules: &[Arc<str>]) -> Vec<String> {
 pub fn terms(text: &str) -> Vec<Term> {
     let mut found = Vec::new();
     for part in text.split_whitespace().take(16) {
-        let bare: String = part.chars().filter(|c| !matches!(c, ':' | '-' | '.')).collect();
+        let bare: String = part
+            .chars()
+            .filter(|c| !matches!(c, ':' | '-' | '.'))
+            .collect();
         let is_mac = !bare.is_empty()
             && bare.len() < part.len()
             && bare.len() <= 12
             && bare.chars().all(|c| c.is_ascii_hexdigit());
-        let pairs = part.split([':', '-']).rev().skip(1).all(|pair| pair.len() == 2);
+        let pairs = part
+            .split([':', '-'])
+            .rev()
+            .skip(1)
+            .all(|pair| pair.len() == 2);
         if let Some(mac) = mac(part) {
             found.push(Term::Begins(mac));
         } else if is_mac && pairs && part.contains([':', '-']) {
@@ -125,15 +163,30 @@ mod tests {
 
     #[test]
     fn what_people_type_becomes_beginnings_of_words() {
-        let begins = |words: &[&str]| words.iter().map(|w| Term::Begins((*w).to_owned())).collect::<Vec<_>>();
-        assert_eq!(terms("AP_Disc  kitchen"), begins(&["ap", "disc", "kitchen"]));
+        let begins = |words: &[&str]| {
+            words
+                .iter()
+                .map(|w| Term::Begins((*w).to_owned()))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(
+            terms("AP_Disc  kitchen"),
+            begins(&["ap", "disc", "kitchen"])
+        );
         assert_eq!(terms("5C:5B:35:00:0"), begins(&["5c5b35000"]));
         for mac in ["5c5b.35E4.fca1", "5c-5b-35-e4-fc-a1", "5C5B35E4FCA1"] {
             assert_eq!(terms(mac), begins(&["5c5b35e4fca1"]), "{mac}");
-            assert_eq!(Key::Device.word(mac), Key::Device.word("5c5b35e4fca1"), "{mac}");
+            assert_eq!(
+                Key::Device.word(mac),
+                Key::Device.word("5c5b35e4fca1"),
+                "{mac}"
+            );
         }
         assert_eq!(terms("ge-0/0/12"), begins(&["ge", "0", "0", "12"]));
-        assert_eq!(terms("\" OR * \u{e000}t1 <script>"), begins(&["or", "t1", "script"]));
+        assert_eq!(
+            terms("\" OR * \u{e000}t1 <script>"),
+            begins(&["or", "t1", "script"])
+        );
         assert_eq!(terms("Ärger"), begins(&["ärger"]));
         assert_eq!(terms("..- - :"), begins(&[]));
         assert!(terms("-- !").is_empty());

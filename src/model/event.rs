@@ -79,8 +79,8 @@ impl Phase {
 pub struct Condition {
     /// Lower case, as in the catalogue: `ap_offline`.
     pub name: Arc<str>,
-    /// What tells two conditions of one device apart (a port, a peer), where the event says so. A side without it
-    /// stands for the whole device.
+    /// What tells two conditions of one device apart (a port, a peer), where the event says so. A
+    /// side without it stands for the whole device.
     pub sub_id: Option<String>,
     /// Whether the condition is about the site even though devices are listed.
     pub of_site: bool,
@@ -98,7 +98,8 @@ pub struct Site {
 /// A device an event is about or lists.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Device {
-    /// 12 lower-case hex digits where the event has a well-formed MAC, else the text as it came, lower-cased.
+    /// 12 lower-case hex digits where the event has a well-formed MAC, else the text as it came,
+    /// lower-cased.
     pub mac: Option<String>,
     /// Its name.
     pub name: Option<String>,
@@ -108,7 +109,8 @@ pub struct Device {
     pub model: Option<String>,
     /// Its port, where the event says which.
     pub port: Option<String>,
-    /// What the event says of it beside what happened, in a few words: "VLAN 77", "port ge-0/0/1 of sw-1".
+    /// What the event says of it beside what happened, in a few words: "VLAN 77", "port ge-0/0/1
+    /// of sw-1".
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
 }
@@ -117,7 +119,8 @@ pub struct Device {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Clues {
-    /// A condition of its device that cannot last, since this came: only a connected device sends it.
+    /// A condition of its device that cannot last, since this came: only a connected device sends
+    /// it.
     pub disproves: Option<Arc<str>>,
     /// What it may be the cause of.
     pub cause: Option<Cause>,
@@ -257,14 +260,18 @@ impl Field {
         ("text", Self::Text),
     ];
 
-    /// Reads a field's word, or `event.<path>` with dots between the path's keys. `None` for any other.
+    /// Reads a field's word, or `event.<path>` with dots between the path's keys. `None` for any
+    /// other.
     #[must_use]
     pub fn parse(word: &str) -> Option<Self> {
         if let Some(path) = word.strip_prefix("event.") {
             let keys: Vec<String> = path.split('.').map(str::to_owned).collect();
             return (!keys.iter().any(String::is_empty)).then_some(Self::Raw(Path(keys)));
         }
-        Self::NAMED.into_iter().find(|(name, _)| *name == word).map(|(_, field)| field)
+        Self::NAMED
+            .into_iter()
+            .find(|(name, _)| *name == word)
+            .map(|(_, field)| field)
     }
 }
 
@@ -272,13 +279,18 @@ impl fmt::Display for Field {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Raw(path) => write!(f, "event.{}", path.0.join(".")),
-            named => f.write_str(Self::NAMED.iter().find(|(_, field)| field == named).map_or("", |(word, _)| word)),
+            named => f.write_str(
+                Self::NAMED
+                    .iter()
+                    .find(|(_, field)| field == named)
+                    .map_or("", |(word, _)| word),
+            ),
         }
     }
 }
 
-/// What tells one thing from another: by id and MAC, by name only where there is none. Two identities are equal exactly
-/// when their texts are.
+/// What tells one thing from another: by id and MAC, by name only where there is none. Two
+/// identities are equal exactly when their texts are.
 pub type Identity = String;
 
 impl Event {
@@ -314,7 +326,12 @@ impl Event {
     /// The same without what the sender sent: enough to know it by, small enough to keep many.
     #[must_use]
     pub fn slim(&self) -> Self {
-        Self { raw: Arc::new(Value::Null), listed: Vec::new(), text: None, ..self.clone() }
+        Self {
+            raw: Arc::new(Value::Null),
+            listed: Vec::new(),
+            text: None,
+            ..self.clone()
+        }
     }
 
     /// When it happened, the last time where it did several times.
@@ -323,8 +340,9 @@ impl Event {
         self.clues.last.unwrap_or(self.time)
     }
 
-    /// Every value the event has for a field: none when it lacks it, several for lists (`reasons[]`, arrays) and for
-    /// `site` and `device`, which answer to name, id and MAC alike.
+    /// Every value the event has for a field: none when it lacks it, several for lists
+    /// (`reasons[]`, arrays) and for `site` and `device`, which answer to name, id and MAC
+    /// alike.
     pub fn values(&self, field: &Field) -> Vec<Cow<'_, Value>> {
         fn text(value: &str) -> Cow<'static, Value> {
             Cow::Owned(Value::String(value.to_owned()))
@@ -343,30 +361,50 @@ impl Event {
             Field::Severity => self.severity.iter().map(|s| text(s.word())).collect(),
             Field::Group => maybe(self.group.as_ref()),
             Field::Status => maybe(self.status.as_ref()),
-            Field::Site => self.site.name.iter().chain(&self.site.id).map(|s| text(s)).collect(),
+            Field::Site => self
+                .site
+                .name
+                .iter()
+                .chain(&self.site.id)
+                .map(|s| text(s))
+                .collect(),
             Field::SiteId => maybe(self.site.id.as_ref()),
             Field::OrgId => maybe(self.org_id.as_ref()),
-            Field::Device => device.iter().flat_map(|d| d.name.iter().chain(&d.mac)).map(|s| text(s)).collect(),
+            Field::Device => device
+                .iter()
+                .flat_map(|d| d.name.iter().chain(&d.mac))
+                .map(|s| text(s))
+                .collect(),
             Field::DeviceMac => maybe(device.and_then(|d| d.mac.as_ref())),
             Field::DeviceType => maybe(device.and_then(|d| d.kind.as_ref())),
             Field::Model => maybe(device.and_then(|d| d.model.as_ref())),
             Field::Port => maybe(device.and_then(|d| d.port.as_ref())),
             Field::Reason => self.reasons.iter().map(|s| text(s)).collect(),
-            Field::Text => self.text.iter().chain(self.reasons.iter()).map(|s| text(s)).collect(),
+            Field::Text => self
+                .text
+                .iter()
+                .chain(self.reasons.iter())
+                .map(|s| text(s))
+                .collect(),
             Field::Raw(path) => raw_values(&self.raw, &path.0),
         }
     }
 
-    /// What this event is for a field when alerts are told apart or grouped: site id before site name, MAC before
-    /// device name; the empty text where it lacks the field.
+    /// What this event is for a field when alerts are told apart or grouped: site id before site
+    /// name, MAC before device name; the empty text where it lacks the field.
     #[must_use]
     pub fn identity(&self, field: &Field) -> Identity {
         let device = self.device.as_ref();
         match field {
-            Field::Site | Field::SiteId => self.site.id.clone().or_else(|| self.site.name.clone()).unwrap_or_default(),
-            Field::Device | Field::DeviceMac => {
-                device.and_then(|d| d.mac.clone().or_else(|| d.name.clone())).unwrap_or_default()
-            }
+            Field::Site | Field::SiteId => self
+                .site
+                .id
+                .clone()
+                .or_else(|| self.site.name.clone())
+                .unwrap_or_default(),
+            Field::Device | Field::DeviceMac => device
+                .and_then(|d| d.mac.clone().or_else(|| d.name.clone()))
+                .unwrap_or_default(),
             _ => {
                 let mut values: Vec<String> = self.values(field).iter().map(|v| plain(v)).collect();
                 // A list of them is the same in any order.
@@ -383,8 +421,15 @@ impl Event {
     pub fn label(&self, field: &Field) -> String {
         let device = self.device.as_ref();
         match field {
-            Field::Site => self.site.name.clone().or_else(|| self.site.id.clone()).unwrap_or_default(),
-            Field::Device => device.and_then(|d| d.name.clone().or_else(|| d.mac.clone())).unwrap_or_default(),
+            Field::Site => self
+                .site
+                .name
+                .clone()
+                .or_else(|| self.site.id.clone())
+                .unwrap_or_default(),
+            Field::Device => device
+                .and_then(|d| d.name.clone().or_else(|| d.mac.clone()))
+                .unwrap_or_default(),
             other => self.identity(other),
         }
     }
@@ -394,13 +439,23 @@ fn raw_values<'a>(value: &'a Value, path: &[String]) -> Vec<Cow<'a, Value>> {
     let Some((key, rest)) = path.split_first() else {
         return match value {
             Value::Null => Vec::new(),
-            Value::Array(items) => items.iter().filter(|v| !v.is_null()).map(Cow::Borrowed).collect(),
+            Value::Array(items) => items
+                .iter()
+                .filter(|v| !v.is_null())
+                .map(Cow::Borrowed)
+                .collect(),
             one => vec![Cow::Borrowed(one)],
         };
     };
     match value {
-        Value::Object(map) => map.get(key).map(|v| raw_values(v, rest)).unwrap_or_default(),
-        Value::Array(items) => items.iter().flat_map(|item| raw_values(item, path)).collect(),
+        Value::Object(map) => map
+            .get(key)
+            .map(|v| raw_values(v, rest))
+            .unwrap_or_default(),
+        Value::Array(items) => items
+            .iter()
+            .flat_map(|item| raw_values(item, path))
+            .collect(),
         _ => Vec::new(),
     }
 }

@@ -11,10 +11,14 @@ mod secret;
 mod time;
 
 pub(crate) use event::plain;
-pub use event::{Cause, Clues, Condition, Device, Event, Field, Identity, Path, Phase, Severity, Site};
+pub use event::{
+    Cause, Clues, Condition, Device, Event, Field, Identity, Path, Phase, Severity, Site,
+};
 pub use fates::{EventFates, MessageFates};
 pub use network::Network;
-pub use notification::{Collected, DigestOf, Happening, Insight, Link, Message, Notification, Reason, Subject};
+pub use notification::{
+    Collected, DigestOf, Happening, Insight, Link, Message, Notification, Reason, Subject,
+};
 pub use record::{Journaled, Name, Record, RulesRecord, Seq, Silence, Until};
 pub use secret::Secret;
 pub use time::{Timestamp, human_duration, parse_duration, plural};

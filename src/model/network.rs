@@ -18,7 +18,10 @@ impl Network {
             None => (text.parse::<IpAddr>().ok()?.to_canonical(), None),
             Some((address, prefix)) => {
                 let plain = !prefix.is_empty() && prefix.bytes().all(|b| b.is_ascii_digit());
-                (address.parse().ok()?, Some(prefix.parse::<u8>().ok().filter(|_| plain)?))
+                (
+                    address.parse().ok()?,
+                    Some(prefix.parse::<u8>().ok().filter(|_| plain)?),
+                )
             }
         };
         let all = if address.is_ipv4() { 32 } else { 128 };
@@ -39,7 +42,11 @@ impl Network {
 
 /// The first `prefix` of `all` bits.
 fn mask(prefix: u8, all: u8) -> u128 {
-    let ones = if all == 32 { u128::from(u32::MAX) } else { u128::MAX };
+    let ones = if all == 32 {
+        u128::from(u32::MAX)
+    } else {
+        u128::MAX
+    };
     ones & !ones.checked_shr(u32::from(prefix)).unwrap_or_default()
 }
 
@@ -77,13 +84,27 @@ mod tests {
             ("2001:db8::1/128", "2001:db8::1", "2001:db8::2"),
         ] {
             let network = Network::parse(network).unwrap_or_else(|| panic!("{network}"));
-            assert!(network.contains(inside.parse().unwrap()), "{network} holds {inside}");
-            assert!(!network.contains(outside.parse().unwrap()), "{network} does not hold {outside}");
+            assert!(
+                network.contains(inside.parse().unwrap()),
+                "{network} holds {inside}"
+            );
+            assert!(
+                !network.contains(outside.parse().unwrap()),
+                "{network} does not hold {outside}"
+            );
             assert_eq!(Network::parse(&network.to_string()), Some(network));
         }
-        for text in
-            ["", "10.0.0.0/", "10.0.0.0/33", "10.0.0.1/8", "10/8", "10.0.0.0/+8", "::/129", "proxy", "1.2.3.4:80"]
-        {
+        for text in [
+            "",
+            "10.0.0.0/",
+            "10.0.0.0/33",
+            "10.0.0.1/8",
+            "10/8",
+            "10.0.0.0/+8",
+            "::/129",
+            "proxy",
+            "1.2.3.4:80",
+        ] {
             assert_eq!(Network::parse(text), None, "{text}");
         }
     }

@@ -29,8 +29,8 @@ pub enum Reason {
     Stable,
     /// What should keep coming does not come.
     Absent,
-    /// Several messages in one: at a digest's time, after a maintenance, or because the destination's pace would have
-    /// delayed them.
+    /// Several messages in one: at a digest's time, after a maintenance, or because the
+    /// destination's pace would have delayed them.
     Digest,
 }
 
@@ -104,7 +104,8 @@ pub struct Subject {
 }
 
 impl Subject {
-    /// What its device is known by: the MAC, or the name where there is none. `None` of what is about no device.
+    /// What its device is known by: the MAC, or the name where there is none. `None` of what is
+    /// about no device.
     #[must_use]
     pub fn device_key(&self) -> Option<&str> {
         self.device_mac.as_deref().or(self.device.as_deref())
@@ -125,7 +126,10 @@ pub struct Happening {
     pub group: Option<String>,
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde asks for a reference"
+)]
 const fn is_zero(number: &u64) -> bool {
     *number == 0
 }
@@ -140,7 +144,8 @@ pub struct Insight {
     /// The type of the event that shows that it is over, where no event said so: its own was lost.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub evidence: Option<String>,
-    /// What cannot be reached because of it, and is not told on its own; with `ends_at` what is back.
+    /// What cannot be reached because of it, and is not told on its own; with `ends_at` what is
+    /// back.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub behind: Vec<Subject>,
     /// What else of the incident still lasts, where it is little enough to be named.

@@ -8,7 +8,9 @@ use serde::{Deserialize, Serialize};
 use super::{Severity, Timestamp};
 
 /// The position of an entry in the journal: 1, 2, 3 …, never reused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
 #[serde(transparent)]
 pub struct Seq(pub u64);
 
@@ -52,7 +54,8 @@ impl From<&str> for Name {
 /// One thing that happened to Foghorn. Everything decided is a fold over these.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Record {
-    /// A POST as it came: the raw body, journaled verbatim so that a better parser can read it again.
+    /// A POST as it came: the raw body, journaled verbatim so that a better parser can read it
+    /// again.
     Post {
         /// The source that verified it.
         source: Name,
@@ -63,7 +66,8 @@ pub enum Record {
     Tick,
     /// These rules apply from here on.
     Rules(RulesRecord),
-    /// The wall clock was found to differ from journal time: wall = `at` + `offset_ms` from here on.
+    /// The wall clock was found to differ from journal time: wall = `at` + `offset_ms` from here
+    /// on.
     Clock {
         /// Signed milliseconds.
         offset_ms: i64,
@@ -106,7 +110,8 @@ pub enum Until {
     Resolved,
 }
 
-/// The rules as they were read, with the destinations that stood then (some come from the environment).
+/// The rules as they were read, with the destinations that stood then (some come from the
+/// environment).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RulesRecord {
     /// The text of rules.yaml.

@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-/// A webhook URL, a shared secret: printed as `***`, so that no log line, error or debug output can leak it.
+/// A webhook URL, a shared secret: printed as `***`, so that no log line, error or debug output can
+/// leak it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 
@@ -39,6 +40,9 @@ mod tests {
     #[test]
     fn a_secret_never_prints_itself() {
         let secret = Secret::new("https://hooks.slack.com/services/T/B/canary");
-        assert_eq!(format!("{secret} {secret:?} {:?}", Some(&secret)), "*** *** Some(***)");
+        assert_eq!(
+            format!("{secret} {secret:?} {:?}", Some(&secret)),
+            "*** *** Some(***)"
+        );
     }
 }

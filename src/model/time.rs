@@ -8,8 +8,9 @@ use serde::{Deserialize, Serialize};
 
 /// A point in time: milliseconds since the Unix epoch, UTC.
 ///
-/// Whether it is *journal* time (monotonic, what timers run on) or *wall* time (what people read) is said where it is
-/// used; arithmetic saturates, so no event, however absurd its own time, can overflow it.
+/// Whether it is *journal* time (monotonic, what timers run on) or *wall* time (what people read)
+/// is said where it is used; arithmetic saturates, so no event, however absurd its own time, can
+/// overflow it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Timestamp(i64);
@@ -53,10 +54,13 @@ impl Timestamp {
     /// Reads an RFC 3339 time. `None` when the text is not one.
     #[must_use]
     pub fn parse_rfc3339(text: &str) -> Option<Self> {
-        text.parse::<jiff::Timestamp>().ok().map(|t| Self(t.as_millisecond()))
+        text.parse::<jiff::Timestamp>()
+            .ok()
+            .map(|t| Self(t.as_millisecond()))
     }
 
-    /// As RFC 3339 in UTC with milliseconds only where there are any; times outside years -9999..9999 print as their number.
+    /// As RFC 3339 in UTC with milliseconds only where there are any; times outside years
+    /// -9999..9999 print as their number.
     #[must_use]
     pub fn rfc3339(self) -> String {
         match jiff::Timestamp::from_millisecond(self.0) {
@@ -69,14 +73,20 @@ impl Timestamp {
 impl Add<Duration> for Timestamp {
     type Output = Self;
     fn add(self, by: Duration) -> Self {
-        Self(self.0.saturating_add(i64::try_from(by.as_millis()).unwrap_or(i64::MAX)))
+        Self(
+            self.0
+                .saturating_add(i64::try_from(by.as_millis()).unwrap_or(i64::MAX)),
+        )
     }
 }
 
 impl Sub<Duration> for Timestamp {
     type Output = Self;
     fn sub(self, by: Duration) -> Self {
-        Self(self.0.saturating_sub(i64::try_from(by.as_millis()).unwrap_or(i64::MAX)))
+        Self(
+            self.0
+                .saturating_sub(i64::try_from(by.as_millis()).unwrap_or(i64::MAX)),
+        )
     }
 }
 
@@ -92,14 +102,18 @@ impl fmt::Debug for Timestamp {
     }
 }
 
-/// Reads a duration as rules.yaml spells it: whole numbers with a unit (`ms`, `s`, `m`, `h`, `d`), several in a row
-/// allowed (`1h30m`).
+/// Reads a duration as rules.yaml spells it: whole numbers with a unit (`ms`, `s`, `m`, `h`, `d`),
+/// several in a row allowed (`1h30m`).
 ///
 /// # Errors
 /// One line that says what is wrong with the text.
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
     let text = text.trim();
-    let wrong = || format!("`{text}` is not a duration: write a number and a unit, as in `90s`, `3m`, `2h`, `1d`");
+    let wrong = || {
+        format!(
+            "`{text}` is not a duration: write a number and a unit, as in `90s`, `3m`, `2h`, `1d`"
+        )
+    };
     let mut total: u64 = 0;
     let mut rest = text;
     if rest.is_empty() {
@@ -108,7 +122,10 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
     while !rest.is_empty() {
         let digits = rest.len() - rest.trim_start_matches(|c: char| c.is_ascii_digit()).len();
         let (number, tail) = rest.split_at(digits);
-        let letters = tail.len() - tail.trim_start_matches(|c: char| c.is_ascii_alphabetic()).len();
+        let letters = tail.len()
+            - tail
+                .trim_start_matches(|c: char| c.is_ascii_alphabetic())
+                .len();
         let (unit, tail) = tail.split_at(letters);
         let number: u64 = number.parse().map_err(|_| wrong())?;
         let unit: u64 = match unit {
@@ -134,7 +151,11 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
 pub fn human_duration(duration: Duration) -> String {
     let s = duration.as_secs();
     let two = |big: u64, big_unit: &str, small: u64, small_unit: &str| {
-        if small == 0 { format!("{big} {big_unit}") } else { format!("{big} {big_unit} {small} {small_unit}") }
+        if small == 0 {
+            format!("{big} {big_unit}")
+        } else {
+            format!("{big} {big_unit} {small} {small_unit}")
+        }
     };
     match s {
         0..60 => format!("{s} s"),
@@ -157,12 +178,31 @@ mod tests {
 
     #[test]
     fn durations_read_as_rules_yaml_spells_them() {
-        for (text, millis) in
-            [("90s", 90_000), ("3m", 180_000), ("1h30m", 5_400_000), ("1d", 86_400_000), ("0s", 0), ("250ms", 250)]
-        {
-            assert_eq!(parse_duration(text).map(|d| d.as_millis()), Ok(millis), "{text}");
+        for (text, millis) in [
+            ("90s", 90_000),
+            ("3m", 180_000),
+            ("1h30m", 5_400_000),
+            ("1d", 86_400_000),
+            ("0s", 0),
+            ("250ms", 250),
+        ] {
+            assert_eq!(
+                parse_duration(text).map(|d| d.as_millis()),
+                Ok(millis),
+                "{text}"
+            );
         }
-        for text in ["", "3", "m", "3 m", "-3m", "3w", "1.5h", "99999999999999999999s", "9999999d"] {
+        for text in [
+            "",
+            "3",
+            "m",
+            "3 m",
+            "-3m",
+            "3w",
+            "1.5h",
+            "99999999999999999999s",
+            "9999999d",
+        ] {
             assert!(parse_duration(text).is_err(), "{text}");
         }
     }
@@ -185,7 +225,10 @@ mod tests {
     #[test]
     fn absurd_times_neither_overflow_nor_vanish() {
         assert_eq!(Timestamp::MAX + Duration::from_secs(1), Timestamp::MAX);
-        assert_eq!(Timestamp::from_millis(i64::MIN) - Duration::from_secs(1), Timestamp::from_millis(i64::MIN));
+        assert_eq!(
+            Timestamp::from_millis(i64::MIN) - Duration::from_secs(1),
+            Timestamp::from_millis(i64::MIN)
+        );
         assert_eq!(Timestamp::EPOCH.since(Timestamp::MAX), Duration::ZERO);
         assert!(Timestamp::MAX.rfc3339().ends_with("ms"));
     }

@@ -1,4 +1,5 @@
-//! A webhook's own body: a JSON tree whose strings are templates. No value can break the JSON or add a key.
+//! A webhook's own body: a JSON tree whose strings are templates. No value can break the JSON or
+//! add a key.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -44,7 +45,15 @@ impl Body {
         let mut problems = Vec::new();
         let source = tree.clone();
         let tree = node(tree, "body", &mut registry, &mut problems);
-        if problems.is_empty() { Ok(Self { registry: Arc::new(registry), tree, source }) } else { Err(problems) }
+        if problems.is_empty() {
+            Ok(Self {
+                registry: Arc::new(registry),
+                tree,
+                source,
+            })
+        } else {
+            Err(problems)
+        }
     }
 
     /// The tree with every string rendered. A string that fails to render is empty.
@@ -58,22 +67,35 @@ impl Body {
     fn value(&self, node: &Node, context: &Context) -> Value {
         match node {
             Node::Leaf(value) => value.clone(),
-            Node::Text(name) => render_capped(&self.registry, name, context).unwrap_or_default().into(),
+            Node::Text(name) => render_capped(&self.registry, name, context)
+                .unwrap_or_default()
+                .into(),
             Node::List(items) => items.iter().map(|item| self.value(item, context)).collect(),
             Node::Map(entries) => {
-                let entries = entries.iter().map(|(key, item)| (key.clone(), self.value(item, context)));
+                let entries = entries
+                    .iter()
+                    .map(|(key, item)| (key.clone(), self.value(item, context)));
                 Value::Object(entries.collect::<Map<_, _>>())
             }
         }
     }
 }
 
-fn node(tree: &Value, at: &str, registry: &mut Handlebars<'static>, problems: &mut Vec<TemplateProblem>) -> Node {
+fn node(
+    tree: &Value,
+    at: &str,
+    registry: &mut Handlebars<'static>,
+    problems: &mut Vec<TemplateProblem>,
+) -> Node {
     match tree {
         Value::String(source) => {
             match Template::compile(source) {
                 Ok(template) => {
-                    let part = lint::Part { file: at.to_owned(), line: 0, template };
+                    let part = lint::Part {
+                        file: at.to_owned(),
+                        line: 0,
+                        template,
+                    };
                     let none = HashMap::new();
                     let mut lint = lint::Lint::new(&none);
                     lint.check(&part);
@@ -85,11 +107,20 @@ fn node(tree: &Value, at: &str, registry: &mut Handlebars<'static>, problems: &m
             Node::Text(at.to_owned())
         }
         Value::Array(items) => Node::List(
-            items.iter().enumerate().map(|(i, item)| node(item, &format!("{at}.{i}"), registry, problems)).collect(),
+            items
+                .iter()
+                .enumerate()
+                .map(|(i, item)| node(item, &format!("{at}.{i}"), registry, problems))
+                .collect(),
         ),
         Value::Object(map) => Node::Map(
             map.iter()
-                .map(|(key, item)| (key.clone(), node(item, &format!("{at}.{key}"), registry, problems)))
+                .map(|(key, item)| {
+                    (
+                        key.clone(),
+                        node(item, &format!("{at}.{key}"), registry, problems),
+                    )
+                })
                 .collect(),
         ),
         other => Node::Leaf(other.clone()),

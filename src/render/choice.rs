@@ -19,38 +19,79 @@ pub(super) fn occasion(about: &Notification) -> Option<&'static str> {
     }
 }
 
-/// The template for a notification whose rule names none: that of all it speaks of, else the one for anything.
+/// The template for a notification whose rule names none: that of all it speaks of, else the one
+/// for anything.
 pub(super) fn choose(about: &Notification) -> &'static str {
     let kinds = Kinds::of(&about.subjects);
     if kinds.all().len() < 2 {
-        let group = about.event.get("group").and_then(Value::as_str).unwrap_or_default();
+        let group = about
+            .event
+            .get("group")
+            .and_then(Value::as_str)
+            .unwrap_or_default();
         return template_of(about, &about.kind, about.condition.as_deref(), group);
     }
-    let of =
-        |of: &Happening| template_of(about, &of.kind, of.condition.as_deref(), of.group.as_deref().unwrap_or_default());
+    let of = |of: &Happening| {
+        template_of(
+            about,
+            &of.kind,
+            of.condition.as_deref(),
+            of.group.as_deref().unwrap_or_default(),
+        )
+    };
     let mut templates = kinds.all().iter().map(of);
     let first = templates.next().unwrap_or("generic");
-    if templates.all(|other| other == first) { first } else { "generic" }
+    if templates.all(|other| other == first) {
+        first
+    } else {
+        "generic"
+    }
 }
 
 /// The template for one kind of happening.
-fn template_of(about: &Notification, kind: &str, condition: Option<&str>, group: &str) -> &'static str {
+fn template_of(
+    about: &Notification,
+    kind: &str,
+    condition: Option<&str>,
+    group: &str,
+) -> &'static str {
     let condition = condition.unwrap_or_default();
     let kind = kind.to_ascii_lowercase();
-    let is = |words: &[&str]| words.iter().any(|word| kind.contains(word) || condition.contains(word));
+    let is = |words: &[&str]| {
+        words
+            .iter()
+            .any(|word| kind.contains(word) || condition.contains(word))
+    };
     if about.topic == "audits" {
         return "audit";
     }
     if group == "marvis" {
         return "marvis";
     }
-    if matches!(condition, "ap_offline" | "switch_offline" | "gateway_offline" | "edge_offline") {
+    if matches!(
+        condition,
+        "ap_offline" | "switch_offline" | "gateway_offline" | "edge_offline"
+    ) {
         return "device-offline";
     }
-    if group == "security" || is(&["rogue", "honeypot", "spoof", "secpolicy", "_attack", "idp_attack", "urlfilter"]) {
+    if group == "security"
+        || is(&[
+            "rogue",
+            "honeypot",
+            "spoof",
+            "secpolicy",
+            "_attack",
+            "idp_attack",
+            "urlfilter",
+        ])
+    {
         return "security";
     }
-    let reason = about.why.as_deref().unwrap_or_default().to_ascii_lowercase();
+    let reason = about
+        .why
+        .as_deref()
+        .unwrap_or_default()
+        .to_ascii_lowercase();
     if is(&["radar", "interference"]) || (kind.contains("rrm") && reason.contains("interference")) {
         return "interference";
     }

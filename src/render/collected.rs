@@ -1,5 +1,5 @@
-//! A scheduled digest, and the report of a maintenance: counts first, then the few things that matter first. One message,
-//! whatever it stands for; what does not fit is counted.
+//! A scheduled digest, and the report of a maintenance: counts first, then the few things that
+//! matter first. One message, whatever it stands for; what does not fit is counted.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -34,7 +34,11 @@ pub(super) fn message(about: Notification, title: impl Fn(&Notification) -> Stri
     let text = text(&about, collected, &groups);
     if collected.more > 0 {
         // so that the count survives when this is itself folded into another digest
-        let rest = Notification { more: collected.more, subjects: Vec::new(), ..about.clone() };
+        let rest = Notification {
+            more: collected.more,
+            subjects: Vec::new(),
+            ..about.clone()
+        };
         told.push(digest::of(&rest, heading.clone()));
     }
     build(about, heading, text, told)
@@ -44,20 +48,33 @@ pub(super) fn message(about: Notification, title: impl Fn(&Notification) -> Stri
 fn as_it_stands(item: &Notification, n: usize) -> Notification {
     let over = !item.subjects.is_empty() && item.subjects.iter().all(|s| s.ends_at.is_some());
     Notification {
-        reason: if over && item.reason != Reason::Stable { Reason::Resolved } else { item.reason },
-        incident: if item.incident.is_empty() { format!("alone-{n}") } else { item.incident.clone() },
+        reason: if over && item.reason != Reason::Stable {
+            Reason::Resolved
+        } else {
+            item.reason
+        },
+        incident: if item.incident.is_empty() {
+            format!("alone-{n}")
+        } else {
+            item.incident.clone()
+        },
         ..item.clone()
     }
 }
 
 fn build(about: Notification, title: String, text: String, folded: Vec<DigestOf>) -> Message {
     let since = about.collected.as_ref().map(|collected| collected.since);
-    let facts = [("From", digest::time(since)), ("To", digest::time(Some(about.at)))];
+    let facts = [
+        ("From", digest::time(since)),
+        ("To", digest::time(Some(about.at))),
+    ];
     let facts = facts.into_iter().filter(|(_, value)| !value.is_empty());
     Message {
         title,
         text,
-        facts: facts.map(|(name, value)| (name.to_owned(), value)).collect(),
+        facts: facts
+            .map(|(name, value)| (name.to_owned(), value))
+            .collect(),
         links: Vec::new(),
         about,
         folded,
@@ -75,20 +92,43 @@ fn groups(told: &[DigestOf]) -> Vec<(Severity, String, Group)> {
             groups.entry(key).or_default().add(entry, &incident.id);
         }
     }
-    let mut groups: Vec<_> =
-        groups.into_iter().map(|((Reverse(severity), rule), group)| (severity, rule, group)).collect();
+    let mut groups: Vec<_> = groups
+        .into_iter()
+        .map(|((Reverse(severity), rule), group)| (severity, rule, group))
+        .collect();
     groups.sort_by_key(|(severity, _, group)| (Reverse(*severity), group.lasting.is_empty()));
     groups
 }
 
 /// `Digest daily: 2 ongoing, 7 over`.
-fn heading(about: &Notification, collected: &Collected, groups: &[(Severity, String, Group)]) -> String {
-    let word = if collected.maintenance { "Maintenance" } else { "Digest" };
+fn heading(
+    about: &Notification,
+    collected: &Collected,
+    groups: &[(Severity, String, Group)],
+) -> String {
+    let word = if collected.maintenance {
+        "Maintenance"
+    } else {
+        "Digest"
+    };
     let name = markup::cut(&about.rule, 60);
     let says_so = name.to_lowercase().contains(&word.to_lowercase());
-    let name = if says_so { name } else { format!("{word} {name}") };
-    let sum = |list: fn(&Group) -> usize| groups.iter().map(|(_, _, group)| list(group)).sum::<usize>();
-    let counts = digest::counts(sum(|g| g.lasting.len()), sum(|g| g.seen.len()), sum(|g| g.over.len()));
+    let name = if says_so {
+        name
+    } else {
+        format!("{word} {name}")
+    };
+    let sum = |list: fn(&Group) -> usize| {
+        groups
+            .iter()
+            .map(|(_, _, group)| list(group))
+            .sum::<usize>()
+    };
+    let counts = digest::counts(
+        sum(|g| g.lasting.len()),
+        sum(|g| g.seen.len()),
+        sum(|g| g.over.len()),
+    );
     let counts = match (counts.is_empty(), collected.more) {
         (true, 0) => "nothing to tell".to_owned(),
         (true, more) => digest::counted(more, "message"),
@@ -98,9 +138,16 @@ fn heading(about: &Notification, collected: &Collected, groups: &[(Severity, Str
     markup::escape(&format!("{name}: {counts}"))
 }
 
-fn text(about: &Notification, collected: &Collected, groups: &[(Severity, String, Group)]) -> String {
+fn text(
+    about: &Notification,
+    collected: &Collected,
+    groups: &[(Severity, String, Group)],
+) -> String {
     let messages = (collected.items.len() as u64).saturating_add(collected.more);
-    let (events, quiet) = (digest::counted(collected.events, "event"), digest::counted(collected.quiet, "event"));
+    let (events, quiet) = (
+        digest::counted(collected.events, "event"),
+        digest::counted(collected.quiet, "event"),
+    );
     let since = digest::time(Some(collected.since));
     let held = digest::counted(messages, "message");
     let mut text = Budget::default();
@@ -117,11 +164,19 @@ fn text(about: &Notification, collected: &Collected, groups: &[(Severity, String
             Severity::Warning => 6,
             Severity::Info => 3,
         };
-        let fitting = [usual, 3, 1].into_iter().map(|max| block(*severity, rule, group, max.min(usual), day_ago));
+        let fitting = [usual, 3, 1]
+            .into_iter()
+            .map(|max| block(*severity, rule, group, max.min(usual), day_ago));
         // in order: nothing of less weight is shown in place of what did not fit
-        match fitting.into_iter().find(|block| left.is_empty() && text.fits(block)) {
+        match fitting
+            .into_iter()
+            .find(|block| left.is_empty() && text.fits(block))
+        {
             Some(block) => text.push(&block),
-            None => left.push((rule, group.lasting.len() + group.seen.len() + group.over.len())),
+            None => left.push((
+                rule,
+                group.lasting.len() + group.seen.len() + group.over.len(),
+            )),
         }
     }
     text.push(&rest(&left, collected.more));
@@ -129,16 +184,41 @@ fn text(about: &Notification, collected: &Collected, groups: &[(Severity, String
 }
 
 /// The rule's things, at most `max` of each kind.
-fn block(severity: Severity, rule: &str, group: &Group, max: usize, dated_before: Timestamp) -> String {
-    let all = || [&group.lasting, &group.seen, &group.over].into_iter().flatten().map(|(_, entry)| entry);
+fn block(
+    severity: Severity,
+    rule: &str,
+    group: &Group,
+    max: usize,
+    dated_before: Timestamp,
+) -> String {
+    let all = || {
+        [&group.lasting, &group.seen, &group.over]
+            .into_iter()
+            .flatten()
+            .map(|(_, entry)| entry)
+    };
     let sites: BTreeSet<&str> = all().map(|entry| entry.site.as_str()).collect();
     let (one, site) = match sites.first() {
-        Some(site) if sites.len() == 1 && !site.is_empty() => (true, format!(" at {}", markup::embed(site))),
+        Some(site) if sites.len() == 1 && !site.is_empty() => {
+            (true, format!(" at {}", markup::embed(site)))
+        }
         _ => (false, String::new()),
     };
-    let how = How { short: false, dated_before, site: !one, kinds: group.is_mixed() };
-    let mut out = format!("\n\n**{}**{site} ({severity})", markup::escape(&markup::cut(rule, 80)));
-    for (label, list) in [("Ongoing", &group.lasting), ("Seen", &group.seen), ("Over", &group.over)] {
+    let how = How {
+        short: false,
+        dated_before,
+        site: !one,
+        kinds: group.is_mixed(),
+    };
+    let mut out = format!(
+        "\n\n**{}**{site} ({severity})",
+        markup::escape(&markup::cut(rule, 80))
+    );
+    for (label, list) in [
+        ("Ongoing", &group.lasting),
+        ("Seen", &group.seen),
+        ("Over", &group.over),
+    ] {
         if !list.is_empty() {
             out.push_str(&format!("\n{label}: {}", entries(list, max, how)));
         }
@@ -148,9 +228,17 @@ fn block(severity: Severity, rule: &str, group: &Group, max: usize, dated_before
 
 /// `a since 14:02, b since 14:10 and 12 more`.
 fn entries(list: &[(String, Entry)], max: usize, how: How) -> String {
-    let shown: Vec<String> = list.iter().take(max).map(|(_, entry)| entry.text(how)).collect();
+    let shown: Vec<String> = list
+        .iter()
+        .take(max)
+        .map(|(_, entry)| entry.text(how))
+        .collect();
     let rest = list.len().saturating_sub(max);
-    let rest = if rest > 0 { format!(" and {} more", digest::number(rest as u64)) } else { String::new() };
+    let rest = if rest > 0 {
+        format!(" and {} more", digest::number(rest as u64))
+    } else {
+        String::new()
+    };
     format!("{}{rest}", shown.join(", "))
 }
 
@@ -160,16 +248,29 @@ fn rest(left: &[(&str, usize)], more: u64) -> String {
         .iter()
         .take(5)
         .map(|(rule, count)| {
-            format!("{} of **{}**", digest::number(*count as u64), markup::escape(&markup::cut(rule, 40)))
+            format!(
+                "{} of **{}**",
+                digest::number(*count as u64),
+                markup::escape(&markup::cut(rule, 40))
+            )
         })
         .collect();
     let others = left.iter().skip(5);
-    let (rules, things) = others.fold((0_u64, 0), |(rules, things), (_, count)| (rules + 1, things + *count as u64));
+    let (rules, things) = others.fold((0_u64, 0), |(rules, things), (_, count)| {
+        (rules + 1, things + *count as u64)
+    });
     if rules > 0 {
-        parts.push(format!("{} of {}", digest::number(things), digest::counted(rules, "other rule")));
+        parts.push(format!(
+            "{} of {}",
+            digest::number(things),
+            digest::counted(rules, "other rule")
+        ));
     }
     if more > 0 {
-        parts.push(format!("{} kept without their names", digest::counted(more, "message")));
+        parts.push(format!(
+            "{} kept without their names",
+            digest::counted(more, "message")
+        ));
     }
     let last = parts.pop().unwrap_or_default();
     match (parts.is_empty(), last.is_empty()) {

@@ -1,4 +1,5 @@
-//! The documented names a template may use, and their values for one notification. For people: docs/templates.md.
+//! The documented names a template may use, and their values for one notification. For people:
+//! docs/templates.md.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -83,7 +84,8 @@ pub(super) const NAMES: [&str; 69] = [
     "meanwhile",
 ];
 
-/// Every name of an item of `subjects`, `ended`, `lasting`, `remaining`, `behind`, `behind_back` and `behind_dark`.
+/// Every name of an item of `subjects`, `ended`, `lasting`, `remaining`, `behind`, `behind_back`
+/// and `behind_dark`.
 pub(super) const SUBJECT: [&str; 17] = [
     "site_id",
     "site",
@@ -108,11 +110,30 @@ pub(super) const SUBJECT: [&str; 17] = [
 pub(super) const GROUP: [&str; 2] = ["name", "value"];
 
 /// Every name within `collected`.
-pub(super) const COLLECTED: [&str; 7] = ["maintenance", "since", "events", "quiet", "total", "more", "items"];
+pub(super) const COLLECTED: [&str; 7] = [
+    "maintenance",
+    "since",
+    "events",
+    "quiet",
+    "total",
+    "more",
+    "items",
+];
 
 /// Every name of an item of `collected.items`.
-pub(super) const ITEM: [&str; 11] =
-    ["at", "rule", "reason", "incident", "severity", "topic", "type", "condition", "title", "more", "subjects"];
+pub(super) const ITEM: [&str; 11] = [
+    "at",
+    "rule",
+    "reason",
+    "incident",
+    "severity",
+    "topic",
+    "type",
+    "condition",
+    "title",
+    "more",
+    "subjects",
+];
 
 /// Lists are cut to this many items, so that no template can be made to run for long.
 const MAX_LIST: usize = 100;
@@ -120,14 +141,25 @@ const MAX_LIST: usize = 100;
 /// The names and their values.
 pub(super) fn of(whole: &Notification) -> Value {
     // Where some begins and other ends, the message is named after what begins.
-    let begins = matches!(whole.reason, Reason::First | Reason::NewEvents | Reason::Absent);
+    let begins = matches!(
+        whole.reason,
+        Reason::First | Reason::NewEvents | Reason::Absent
+    );
     let lasting = || whole.subjects.iter().filter(|s| s.ends_at.is_none());
     let meanwhile = begins && (1..whole.subjects.len()).contains(&lasting().count());
-    let begun = meanwhile.then(|| Notification { subjects: lasting().cloned().collect(), ..whole.clone() });
+    let begun = meanwhile.then(|| Notification {
+        subjects: lasting().cloned().collect(),
+        ..whole.clone()
+    });
     let all = begun.as_ref().unwrap_or(whole);
     let kinds = Kinds::of(&all.subjects);
-    let about = &Notification { subjects: kinds::each_once(&all.subjects), ..all.clone() };
-    let Value::Object(mut names) = data(about) else { return Value::Null };
+    let about = &Notification {
+        subjects: kinds::each_once(&all.subjects),
+        ..all.clone()
+    };
+    let Value::Object(mut names) = data(about) else {
+        return Value::Null;
+    };
     let first = about.subjects.first();
     let total = (about.subjects.len() as u64).saturating_add(about.more);
     let many = total > 1;
@@ -137,7 +169,9 @@ pub(super) fn of(whole: &Notification) -> Value {
     let name = name(about, total, noun, nouns);
     let site = common_site(about);
     // a word of ours may be capitalised, a device's name may not
-    let ours = ["port ", "switch ", "gateway "].iter().any(|word| name.starts_with(word));
+    let ours = ["port ", "switch ", "gateway "]
+        .iter()
+        .any(|word| name.starts_with(word));
     let what = kinds.words().unwrap_or_else(|| what(about));
     let note = first.and_then(|s| s.note.clone()).filter(|note| {
         let all = about.more == 0 && about.subjects.iter().all(|s| s.note.as_ref() == Some(note));
@@ -172,20 +206,59 @@ pub(super) fn of(whole: &Notification) -> Value {
         "changing": changing(about.subjects.iter().map(|s| s.changing_ms).max().unwrap_or_default()),
     });
     let (behind, other) = behind(all);
-    list(&mut names, "subjects", about.subjects.iter().collect(), &kinds);
-    list(&mut names, "behind", behind.iter().collect(), &Kinds::of(&[]));
-    for (ended, lasting, subjects) in [("ended", "lasting", &whole.subjects), ("behind_back", "behind_dark", &behind)] {
-        let (over, not): (Vec<Subject>, Vec<Subject>) = subjects.iter().cloned().partition(|s| s.ends_at.is_some());
-        list(&mut names, ended, kinds::each_once(&over).iter().collect(), &Kinds::of(&over));
-        list(&mut names, lasting, kinds::each_once(&not).iter().collect(), &Kinds::of(&not));
+    list(
+        &mut names,
+        "subjects",
+        about.subjects.iter().collect(),
+        &kinds,
+    );
+    list(
+        &mut names,
+        "behind",
+        behind.iter().collect(),
+        &Kinds::of(&[]),
+    );
+    for (ended, lasting, subjects) in [
+        ("ended", "lasting", &whole.subjects),
+        ("behind_back", "behind_dark", &behind),
+    ] {
+        let (over, not): (Vec<Subject>, Vec<Subject>) =
+            subjects.iter().cloned().partition(|s| s.ends_at.is_some());
+        list(
+            &mut names,
+            ended,
+            kinds::each_once(&over).iter().collect(),
+            &Kinds::of(&over),
+        );
+        list(
+            &mut names,
+            lasting,
+            kinds::each_once(&not).iter().collect(),
+            &Kinds::of(&not),
+        );
     }
     let remaining = kinds::each_once(&about.insight.remaining);
-    list(&mut names, "remaining", remaining.iter().collect(), &Kinds::of(&remaining).beside(&kinds));
-    names.insert("remaining_total".to_owned(), about.insight.remaining_total.into());
-    let dark: Vec<Subject> = behind.iter().filter(|s| s.ends_at.is_none()).cloned().collect();
+    list(
+        &mut names,
+        "remaining",
+        remaining.iter().collect(),
+        &Kinds::of(&remaining).beside(&kinds),
+    );
+    names.insert(
+        "remaining_total".to_owned(),
+        about.insight.remaining_total.into(),
+    );
+    let dark: Vec<Subject> = behind
+        .iter()
+        .filter(|s| s.ends_at.is_none())
+        .cloned()
+        .collect();
     names.insert("behind_dark_words".to_owned(), kinds::counted(&dark).into());
     let (one, several) = noun_of(&behind);
-    names.insert("behind_nouns".to_owned(), if behind.len() == 1 { one } else { several }.into());
+    names.insert(
+        "behind_nouns".to_owned(),
+        if behind.len() == 1 { one } else { several }.into(),
+    );
     names.insert("behind_other".to_owned(), other.into());
     if let Value::Object(more) = more {
         names.extend(more);
@@ -195,18 +268,38 @@ pub(super) fn of(whole: &Notification) -> Value {
     names
 }
 
-/// The devices that cannot be reached because of it; and in words what else is not told on its own and still lasts.
+/// The devices that cannot be reached because of it; and in words what else is not told on its own
+/// and still lasts.
 fn behind(about: &Notification) -> (Vec<Subject>, Option<String>) {
-    let own: HashSet<&str> = about.subjects.iter().filter_map(Subject::device_key).collect();
+    let own: HashSet<&str> = about
+        .subjects
+        .iter()
+        .filter_map(Subject::device_key)
+        .collect();
     let itself = |s: &Subject| s.device_key().is_some_and(|device| own.contains(device));
-    let offline =
-        |s: &Subject| s.of.as_deref().is_none_or(|of| of.condition.as_deref().is_some_and(|c| c.ends_with("_offline")));
-    let (dark, other): (Vec<Subject>, Vec<Subject>) =
-        about.insight.behind.iter().cloned().partition(|s| offline(s) && !itself(s));
+    let offline = |s: &Subject| {
+        s.of.as_deref().is_none_or(|of| {
+            of.condition
+                .as_deref()
+                .is_some_and(|c| c.ends_with("_offline"))
+        })
+    };
+    let (dark, other): (Vec<Subject>, Vec<Subject>) = about
+        .insight
+        .behind
+        .iter()
+        .cloned()
+        .partition(|s| offline(s) && !itself(s));
     let told = |s: &Subject| about.subjects.iter().any(|own| kinds::is_one_thing(own, s));
-    let lasting: Vec<Subject> = other.into_iter().filter(|s| s.ends_at.is_none() && !offline(s) && !told(s)).collect();
+    let lasting: Vec<Subject> = other
+        .into_iter()
+        .filter(|s| s.ends_at.is_none() && !offline(s) && !told(s))
+        .collect();
     // a device's port says nothing of a device that is gone
-    let dark: Vec<Subject> = dark.into_iter().map(|s| Subject { part: None, ..s }).collect();
+    let dark: Vec<Subject> = dark
+        .into_iter()
+        .map(|s| Subject { part: None, ..s })
+        .collect();
     (kinds::each_once(&dark), Kinds::of(&lasting).words())
 }
 
@@ -214,12 +307,19 @@ fn behind(about: &Notification) -> (Vec<Subject>, Option<String>) {
 fn because(about: &Notification) -> Option<&str> {
     let why = about.why.as_deref().filter(|why| !why.trim().is_empty())?;
     let said = about.detail.as_deref().unwrap_or_default().to_lowercase();
-    (![why.to_lowercase(), spaced(why).to_lowercase()].iter().any(|why| said.contains(why))).then_some(why)
+    (![why.to_lowercase(), spaced(why).to_lowercase()]
+        .iter()
+        .any(|why| said.contains(why)))
+    .then_some(why)
 }
 
 /// `power_cycle` as people write it; what has words is as it is.
 fn spaced(reason: &str) -> String {
-    if reason.contains(' ') { reason.to_owned() } else { reason.replace('_', " ") }
+    if reason.contains(' ') {
+        reason.to_owned()
+    } else {
+        reason.replace('_', " ")
+    }
 }
 
 /// A list of subjects as templates see it, and how many they are, since a long one is cut.
@@ -241,13 +341,18 @@ fn list(names: &mut Map<String, Value>, name: &str, subjects: Vec<&Subject>, kin
 
 /// The time within which something changed, for people.
 fn changing(millis: u64) -> Value {
-    if millis == 0 { Value::Null } else { human_duration(Duration::from_millis(millis)).into() }
+    if millis == 0 {
+        Value::Null
+    } else {
+        human_duration(Duration::from_millis(millis)).into()
+    }
 }
 
 /// Whether it goes up and down, like a device or a port: of DHCP at a site people say otherwise.
 fn is_updown(about: &Notification, kinds: &Kinds) -> bool {
     let goes = |condition: Option<&str>| {
-        condition.is_some_and(|c| c.ends_with("_offline") || c.ends_with("_port") || c == "tt_port_link")
+        condition
+            .is_some_and(|c| c.ends_with("_offline") || c.ends_with("_port") || c == "tt_port_link")
     };
     match kinds.all() {
         [] | [_] => goes(about.condition.as_deref()),
@@ -255,7 +360,8 @@ fn is_updown(about: &Notification, kinds: &Kinds) -> bool {
     }
 }
 
-/// The notification as documented JSON: what a webhook sends by default, and the core of every template's names.
+/// The notification as documented JSON: what a webhook sends by default, and the core of every
+/// template's names.
 pub(crate) fn data(about: &Notification) -> Value {
     let subjects: Vec<Value> = about.subjects.iter().map(subject).collect();
     let insight = &about.insight;
@@ -320,9 +426,12 @@ fn collected(all: &Collected) -> Value {
     })
 }
 
-/// Adds what only a rendered message knows: its title and text as plain text, and the title of each collected item.
+/// Adds what only a rendered message knows: its title and text as plain text, and the title of each
+/// collected item.
 pub(crate) fn add_texts(names: &mut Value, message: &Message) {
-    let items = names.pointer_mut("/collected/items").and_then(Value::as_array_mut);
+    let items = names
+        .pointer_mut("/collected/items")
+        .and_then(Value::as_array_mut);
     for (item, of) in items.into_iter().flatten().zip(&message.folded) {
         if let Value::Object(item) = item {
             item.insert("title".to_owned(), markup::plain(&of.title).into());
@@ -355,8 +464,15 @@ fn subject(subject: &Subject) -> Value {
 
 /// The type in words where the subjects do not say what happened to them.
 fn what(about: &Notification) -> String {
-    let kind = if about.kind.is_empty() { &about.topic } else { &about.kind };
-    kinds::type_words(&Happening { kind: kind.clone(), ..Happening::default() })
+    let kind = if about.kind.is_empty() {
+        &about.topic
+    } else {
+        &about.kind
+    };
+    kinds::type_words(&Happening {
+        kind: kind.clone(),
+        ..Happening::default()
+    })
 }
 
 /// Whether what tells a thing apart on its device is a port's name, and does not say so itself.
@@ -372,14 +488,24 @@ fn is_port(part: &str) -> bool {
 
 /// Whether what tells a thing apart on its device is a VLAN's number.
 fn is_vlan(subject: &Subject, part: &str) -> bool {
-    let condition = subject.of.as_deref().and_then(|of| of.condition.as_deref()).unwrap_or_default();
+    let condition = subject
+        .of
+        .as_deref()
+        .and_then(|of| of.condition.as_deref())
+        .unwrap_or_default();
     condition.contains("vlan") && part.bytes().all(|b| b.is_ascii_digit())
 }
 
-/// The name, beside words that say already what kind of device it is: "Switch loop detected: sw-garage".
+/// The name, beside words that say already what kind of device it is: "Switch loop detected:
+/// sw-garage".
 fn whom(name: &str, noun: &str, what: &str) -> String {
-    let says_so = what.to_lowercase().starts_with(&format!("{} ", noun.to_lowercase()));
-    let bare = name.strip_prefix(noun).and_then(|rest| rest.strip_prefix(' ')).filter(|_| says_so);
+    let says_so = what
+        .to_lowercase()
+        .starts_with(&format!("{} ", noun.to_lowercase()));
+    let bare = name
+        .strip_prefix(noun)
+        .and_then(|rest| rest.strip_prefix(' '))
+        .filter(|_| says_so);
     bare.unwrap_or(name).to_owned()
 }
 
@@ -387,13 +513,20 @@ fn whom(name: &str, noun: &str, what: &str) -> String {
 fn is_by_device(about: &Notification, kinds: &Kinds) -> bool {
     let own = |word: &str| {
         let word = word.to_ascii_lowercase();
-        ["ap_", "sw_", "gw_", "me_"].iter().any(|prefix| word.starts_with(prefix))
+        ["ap_", "sw_", "gw_", "me_"]
+            .iter()
+            .any(|prefix| word.starts_with(prefix))
     };
-    let named = about.subjects.iter().all(|s| s.device.is_some() || s.device_mac.is_some());
+    let named = about
+        .subjects
+        .iter()
+        .all(|s| s.device.is_some() || s.device_mac.is_some());
     named
         && match kinds.all() {
             [] => own(about.condition.as_ref().unwrap_or(&about.kind)),
-            all => all.iter().all(|of| own(of.condition.as_ref().unwrap_or(&of.kind))),
+            all => all
+                .iter()
+                .all(|of| own(of.condition.as_ref().unwrap_or(&of.kind))),
         }
 }
 
@@ -404,18 +537,27 @@ fn site_label(name: Option<&String>, id: Option<&String>) -> Option<String> {
 
 fn short_id(id: &str) -> String {
     let is_id = id.len() == 36 && id.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-');
-    id.get(..8).filter(|_| is_id).map_or_else(|| id.to_owned(), |short| format!("site {short}"))
+    id.get(..8)
+        .filter(|_| is_id)
+        .map_or_else(|| id.to_owned(), |short| format!("site {short}"))
 }
 
 /// `AP kitchen`, `port ge-0/0/1 of sw-1`, `3 APs`, `Home`.
 fn name(about: &Notification, total: u64, noun: &str, nouns: &str) -> String {
     let Some(first) = about.subjects.first() else {
-        return about.group.iter().map(|(_, value)| short_id(value)).find(|v| !v.is_empty()).unwrap_or_default();
+        return about
+            .group
+            .iter()
+            .map(|(_, value)| short_id(value))
+            .find(|v| !v.is_empty())
+            .unwrap_or_default();
     };
     if total > 1 {
         return match kinds::devices(about) {
             Some(1) if about.more == 0 && noun != "port" => parts_of(about, first),
-            Some(devices) if noun != "port" => format!("{} {nouns}", (devices as u64).saturating_add(about.more)),
+            Some(devices) if noun != "port" => {
+                format!("{} {nouns}", (devices as u64).saturating_add(about.more))
+            }
             _ => format!("{total} {nouns}"),
         };
     }
@@ -430,7 +572,8 @@ fn name(about: &Notification, total: u64, noun: &str, nouns: &str) -> String {
     }
 }
 
-/// Several things of one device: `a and b of gw-1`, `5 on gw-1`; the device, where not all have a name of their own.
+/// Several things of one device: `a and b of gw-1`, `5 on gw-1`; the device, where not all have a
+/// name of their own.
 fn parts_of(about: &Notification, first: &Subject) -> String {
     let device = device_name(first).unwrap_or_default();
     let parts: Option<Vec<String>> = about.subjects.iter().map(|s| s.part.clone()).collect();
@@ -457,8 +600,13 @@ pub(super) fn subject_name(subject: &Subject) -> String {
 
 fn device_name(subject: &Subject) -> Option<String> {
     let given = |text: &Option<String>| text.clone().filter(|t| !t.trim().is_empty());
-    let named =
-        |text: String| if text.len() == 36 { text.get(..8).map(str::to_owned).unwrap_or(text) } else { mac(&text) };
+    let named = |text: String| {
+        if text.len() == 36 {
+            text.get(..8).map(str::to_owned).unwrap_or(text)
+        } else {
+            mac(&text)
+        }
+    };
     given(&subject.device).or_else(|| given(&subject.device_mac).map(named))
 }
 
@@ -475,21 +623,40 @@ fn common_site(about: &Notification) -> Option<String> {
             .filter(|site| !site.is_empty())
     };
     match first {
-        Some(first) if about.subjects.iter().all(|s| site(s).as_ref() == Some(&first)) => Some(first),
+        Some(first)
+            if about
+                .subjects
+                .iter()
+                .all(|s| site(s).as_ref() == Some(&first)) =>
+        {
+            Some(first)
+        }
         Some(_) => None,
         None => grouped(),
     }
 }
 
 fn noun_of(subjects: &[Subject]) -> (&'static str, &'static str) {
-    if !subjects.is_empty() && subjects.iter().all(|s| s.device.is_none() && s.device_mac.is_none()) {
+    if !subjects.is_empty()
+        && subjects
+            .iter()
+            .all(|s| s.device.is_none() && s.device_mac.is_none())
+    {
         return ("site", "sites");
     }
-    if !subjects.is_empty() && subjects.iter().all(|s| s.part.as_deref().is_some_and(is_port)) {
+    if !subjects.is_empty()
+        && subjects
+            .iter()
+            .all(|s| s.part.as_deref().is_some_and(is_port))
+    {
         return ("port", "ports");
     }
     let kind = subjects.first().and_then(|s| s.device_type.as_deref());
-    let all = kind.filter(|kind| subjects.iter().all(|s| s.device_type.as_deref() == Some(kind)));
+    let all = kind.filter(|kind| {
+        subjects
+            .iter()
+            .all(|s| s.device_type.as_deref() == Some(kind))
+    });
     kinds::nouns(all.unwrap_or_default())
 }
 

@@ -8,17 +8,21 @@ use serde_json::Value;
 use super::{context, kinds, markup, subject_key};
 use crate::model::{DigestOf, Message, Notification, Reason, Severity, Subject, Timestamp};
 
-/// What a digest's text may cost: Slack counts characters, both chats count bytes; what each adds is estimated.
+/// What a digest's text may cost: Slack counts characters, both chats count bytes; what each adds
+/// is estimated.
 const MAX_CHARS: usize = 5_200;
 const MAX_BYTES: usize = 10_500;
 /// From how many on, a list is names only.
 const LONG: usize = 12;
 
 pub(super) fn fold(waiting: &[Message]) -> Vec<Message> {
-    let Some(first) = waiting.first() else { return Vec::new() };
+    let Some(first) = waiting.first() else {
+        return Vec::new();
+    };
     let told: Vec<DigestOf> = waiting.iter().flat_map(unfold).collect();
     let incidents = incidents(&told);
-    let mut groups: BTreeMap<(std::cmp::Reverse<Severity>, String, String), Group> = BTreeMap::new();
+    let mut groups: BTreeMap<(std::cmp::Reverse<Severity>, String, String), Group> =
+        BTreeMap::new();
     for incident in incidents {
         let severity = std::cmp::Reverse(incident.severity);
         for subject in incident.subjects {
@@ -34,18 +38,34 @@ pub(super) fn fold(waiting: &[Message]) -> Vec<Message> {
         rules
     };
     let top = groups.keys().next().map(|(_, rule, site)| {
-        let at = if site.is_empty() { String::new() } else { format!(" at {site}") };
+        let at = if site.is_empty() {
+            String::new()
+        } else {
+            format!(" at {site}")
+        };
         let others = groups.len() - 1;
-        let others = if others > 0 { format!(" and {others} more") } else { String::new() };
+        let others = if others > 0 {
+            format!(" and {others} more")
+        } else {
+            String::new()
+        };
         format!("{}{at}{others}", markup::cut(rule, 60))
     });
-    let severity = told.iter().map(|t| t.severity).max().unwrap_or(Severity::Info);
+    let severity = told
+        .iter()
+        .map(|t| t.severity)
+        .max()
+        .unwrap_or(Severity::Info);
     let id = digest_id(&told);
     pages
         .into_iter()
         .enumerate()
         .map(|(i, page)| {
-            let part = if count > 1 { format!(" ({} of {count})", i + 1) } else { String::new() };
+            let part = if count > 1 {
+                format!(" ({} of {count})", i + 1)
+            } else {
+                String::new()
+            };
             let title = format!(
                 "{} in one{part}: {}",
                 counted(told.len() as u64, "message"),
@@ -55,7 +75,10 @@ pub(super) fn fold(waiting: &[Message]) -> Vec<Message> {
                 title: markup::escape(&title),
                 text: page.text.clone(),
                 facts: vec![
-                    ("Rules".to_owned(), markup::escape(&markup::cut(&rules.join(", "), 300))),
+                    (
+                        "Rules".to_owned(),
+                        markup::escape(&markup::cut(&rules.join(", "), 300)),
+                    ),
                     ("From".to_owned(), time(told.iter().map(|t| t.at).min())),
                     ("To".to_owned(), time(told.iter().map(|t| t.at).max())),
                 ],
@@ -67,14 +90,31 @@ pub(super) fn fold(waiting: &[Message]) -> Vec<Message> {
         .collect()
 }
 
-/// What a page stands for: of each notification the subjects this page names, so that pages can be folded apart.
+/// What a page stands for: of each notification the subjects this page names, so that pages can be
+/// folded apart.
 fn page_of(told: &[DigestOf], page: &Page) -> Vec<DigestOf> {
-    let named = |one: &DigestOf, key: String| page.named.contains(&(one.rule.clone(), one.incident.clone(), key));
+    let named = |one: &DigestOf, key: String| {
+        page.named
+            .contains(&(one.rule.clone(), one.incident.clone(), key))
+    };
     let part = |one: &DigestOf| {
-        let subjects: Vec<Subject> = one.subjects.iter().filter(|s| named(one, entry_key(s))).cloned().collect();
+        let subjects: Vec<Subject> = one
+            .subjects
+            .iter()
+            .filter(|s| named(one, entry_key(s)))
+            .cloned()
+            .collect();
         let whole = one.subjects.is_empty() && named(one, String::new());
-        let more = if named(one, MORE.to_owned()) { one.more } else { 0 };
-        (whole || more > 0 || !subjects.is_empty()).then(|| DigestOf { subjects, more, ..one.clone() })
+        let more = if named(one, MORE.to_owned()) {
+            one.more
+        } else {
+            0
+        };
+        (whole || more > 0 || !subjects.is_empty()).then(|| DigestOf {
+            subjects,
+            more,
+            ..one.clone()
+        })
     };
     told.iter().filter_map(part).collect()
 }
@@ -153,23 +193,31 @@ pub(super) fn incidents(told: &[DigestOf]) -> Vec<Incident> {
     let mut order: HashMap<(&str, &str), usize> = HashMap::new();
     let mut all: Vec<(Incident, HashMap<String, usize>)> = Vec::new();
     for one in told {
-        let place = *order.entry((one.rule.as_str(), one.incident.as_str())).or_insert_with(|| {
-            let incident = Incident {
-                id: one.incident.clone(),
-                rule: one.rule.clone(),
-                severity: one.severity,
-                subjects: Vec::new(),
-            };
-            all.push((incident, HashMap::new()));
-            all.len() - 1
-        });
-        let Some((incident, keys)) = all.get_mut(place) else { continue };
+        let place = *order
+            .entry((one.rule.as_str(), one.incident.as_str()))
+            .or_insert_with(|| {
+                let incident = Incident {
+                    id: one.incident.clone(),
+                    rule: one.rule.clone(),
+                    severity: one.severity,
+                    subjects: Vec::new(),
+                };
+                all.push((incident, HashMap::new()));
+                all.len() - 1
+            });
+        let Some((incident, keys)) = all.get_mut(place) else {
+            continue;
+        };
         incident.severity = incident.severity.max(one.severity);
         if one.subjects.is_empty() && one.more == 0 {
             incident.subjects.push(titled(one));
         }
         if one.more > 0 {
-            let counted = Entry { name: format!("{} more", number(one.more)), key: MORE.to_owned(), ..beside(one) };
+            let counted = Entry {
+                name: format!("{} more", number(one.more)),
+                key: MORE.to_owned(),
+                ..beside(one)
+            };
             match keys.get(MORE).and_then(|i| incident.subjects.get_mut(*i)) {
                 Some(known) => *known = counted,
                 None => {
@@ -181,7 +229,10 @@ pub(super) fn incidents(told: &[DigestOf]) -> Vec<Incident> {
         for (n, subject) in one.subjects.iter().enumerate() {
             // counted for all of them together
             let more_since = if n == 0 { one.more_since } else { 0 };
-            let entry = Entry { more_since, ..entry(one, subject) };
+            let entry = Entry {
+                more_since,
+                ..entry(one, subject)
+            };
             let key = entry.key.clone();
             match keys.get(&key).and_then(|i| incident.subjects.get_mut(*i)) {
                 Some(known) => known.follow(entry),
@@ -197,39 +248,60 @@ pub(super) fn incidents(told: &[DigestOf]) -> Vec<Incident> {
 
 fn entry(told: &DigestOf, subject: &Subject) -> Entry {
     let condition = told.condition.as_deref().unwrap_or_default();
-    let site = subject.site.clone().or_else(|| subject.site_id.clone()).unwrap_or_default();
+    let site = subject
+        .site
+        .clone()
+        .or_else(|| subject.site_id.clone())
+        .unwrap_or_default();
     let name = markup::cut(&markup::clean(&context::subject_name(subject)), 80);
     Entry {
         key: entry_key(subject),
         of: subject.of.as_deref().map(kinds::type_words),
         more_since: 0,
-        name: if name.is_empty() { titled(told).name } else { name },
+        name: if name.is_empty() {
+            titled(told).name
+        } else {
+            name
+        },
         site: markup::cut(&markup::clean(&site), 80),
         began: subject.starts_at,
         began_here: subject.ends_at.is_none(),
         ended: subject.ends_at,
-        down: condition.ends_with("_offline") || condition.ends_with("_port") || told.title.contains("offline"),
-        lasts: told.condition.is_some() || subject.ends_at.is_some() || told.reason == Reason::Absent,
+        down: condition.ends_with("_offline")
+            || condition.ends_with("_port")
+            || told.title.contains("offline"),
+        lasts: told.condition.is_some()
+            || subject.ends_at.is_some()
+            || told.reason == Reason::Absent,
         changes: subject.changes,
     }
 }
 
 /// What tells one entry of an incident from another: the thing, and what happened to it.
 fn entry_key(subject: &Subject) -> String {
-    let of = subject.of.as_deref().map(kinds::kind_key).unwrap_or_default();
+    let of = subject
+        .of
+        .as_deref()
+        .map(kinds::kind_key)
+        .unwrap_or_default();
     format!("{}\n{of}", subject_key(subject))
 }
 
 /// What a notification counted without naming: as its first subject.
 fn beside(told: &DigestOf) -> Entry {
-    told.subjects.first().map_or_else(|| titled(told), |subject| entry(told, subject))
+    told.subjects
+        .first()
+        .map_or_else(|| titled(told), |subject| entry(told, subject))
 }
 
 /// A notification without subjects: its title stands for it.
 fn titled(told: &DigestOf) -> Entry {
     let title = markup::plain(&told.title);
     // the rule stands above it
-    let said = title.strip_prefix(&told.rule).and_then(|rest| rest.strip_prefix(": ")).unwrap_or(&title);
+    let said = title
+        .strip_prefix(&told.rule)
+        .and_then(|rest| rest.strip_prefix(": "))
+        .unwrap_or(&title);
     Entry {
         key: String::new(),
         name: markup::cut(said, 120),
@@ -249,7 +321,11 @@ impl Entry {
     fn follow(&mut self, later: Self) {
         let began = self.began.min(later.began).or(self.began).or(later.began);
         *self = Self {
-            began: if self.ended.is_some() { later.began } else { began },
+            began: if self.ended.is_some() {
+                later.began
+            } else {
+                began
+            },
             began_here: self.began_here || later.began_here,
             more_since: self.more_since.saturating_add(later.more_since),
             ..later
@@ -265,11 +341,19 @@ impl Entry {
             name = format!("{name} at {}", markup::embed(&self.site));
         }
         let was = if self.down { "was down" } else { "lasted" };
-        let token = |at| if at < how.dated_before { "time" } else { "clock" };
+        let token = |at| {
+            if at < how.dated_before {
+                "time"
+            } else {
+                "clock"
+            }
+        };
         let time = |at: Timestamp| format!("<{}:{}>", token(at), at.seconds());
         let text = match (self.began, self.ended) {
             _ if how.short => name,
-            (Some(from), Some(to)) if self.began_here => format!("{name} {was} {} to {}", time(from), time(to)),
+            (Some(from), Some(to)) if self.began_here => {
+                format!("{name} {was} {} to {}", time(from), time(to))
+            }
             (_, Some(to)) if self.down => format!("{name} is back since {}", time(to)),
             (_, Some(to)) => format!("{name} is over since {}", time(to)),
             (Some(from), None) if self.lasts => format!("{name} since {}", time(from)),
@@ -277,9 +361,14 @@ impl Entry {
             (None, None) => name,
         };
         let changes = (self.changes > 0).then(|| counted(self.changes, "change"));
-        let since = (self.more_since > 0).then(|| format!("{} more since", number(self.more_since)));
+        let since =
+            (self.more_since > 0).then(|| format!("{} more since", number(self.more_since)));
         let beside: Vec<String> = changes.into_iter().chain(since).collect();
-        if beside.is_empty() { text } else { format!("{text} ({})", beside.join(", ")) }
+        if beside.is_empty() {
+            text
+        } else {
+            format!("{text} ({})", beside.join(", "))
+        }
     }
 }
 
@@ -299,7 +388,10 @@ impl Group {
 
     /// Whether not the same happened to all of them.
     pub(super) fn is_mixed(&self) -> bool {
-        let mut all = [&self.lasting, &self.seen, &self.over].into_iter().flatten().filter_map(|(_, e)| e.of.as_ref());
+        let mut all = [&self.lasting, &self.seen, &self.over]
+            .into_iter()
+            .flatten()
+            .filter_map(|(_, e)| e.of.as_ref());
         let first = all.next();
         all.any(|of| Some(of) != first)
     }
@@ -317,7 +409,10 @@ impl Group {
 /// `12 ongoing, 3 over`.
 pub(super) fn counts(lasting: usize, seen: usize, over: usize) -> String {
     let counts = [(lasting, "ongoing"), (seen, "seen"), (over, "over")];
-    let counts = counts.iter().filter(|(n, _)| *n > 0).map(|(n, word)| format!("{} {word}", number(*n as u64)));
+    let counts = counts
+        .iter()
+        .filter(|(n, _)| *n > 0)
+        .map(|(n, word)| format!("{} {word}", number(*n as u64)));
     counts.collect::<Vec<_>>().join(", ")
 }
 
@@ -332,7 +427,8 @@ struct Page {
 impl Page {
     fn fits(&self, more: &str) -> bool {
         let (chars, bytes) = cost(more);
-        self.text.is_empty() || (self.cost.0 + chars <= MAX_CHARS && self.cost.1 + bytes <= MAX_BYTES)
+        self.text.is_empty()
+            || (self.cost.0 + chars <= MAX_CHARS && self.cost.1 + bytes <= MAX_BYTES)
     }
 
     fn push(&mut self, more: &str) {
@@ -345,40 +441,61 @@ impl Page {
 /// What text costs once a chat has escaped it: characters and bytes.
 pub(super) fn cost(text: &str) -> (usize, usize) {
     let tokens = text.matches("<clock:").count() + text.matches("<time:").count();
-    text.chars().fold((tokens * 40, tokens * 40), |(chars, bytes), c| match c {
-        '&' => (chars + 5, bytes + 5),
-        '<' | '>' => (chars + 5, bytes + 8),
-        '_' | '~' | '*' | ':' | '{' => (chars + 3, bytes + 7),
-        '"' | '\\' | '`' | '[' | ']' => (chars + 2, bytes + 3),
-        c => (chars + c.len_utf16(), bytes + c.len_utf8()),
-    })
+    text.chars()
+        .fold((tokens * 40, tokens * 40), |(chars, bytes), c| match c {
+            '&' => (chars + 5, bytes + 5),
+            '<' | '>' => (chars + 5, bytes + 8),
+            '_' | '~' | '*' | ':' | '{' => (chars + 3, bytes + 7),
+            '"' | '\\' | '`' | '[' | ']' => (chars + 2, bytes + 3),
+            c => (chars + c.len_utf16(), bytes + c.len_utf8()),
+        })
 }
 
 fn pages(groups: &BTreeMap<(std::cmp::Reverse<Severity>, String, String), Group>) -> Vec<Page> {
     let mut pages = vec![Page::default()];
     for ((severity, told_rule, site), group) in groups {
-        let at = if site.is_empty() { String::new() } else { format!(" at {}", markup::embed(site)) };
+        let at = if site.is_empty() {
+            String::new()
+        } else {
+            format!(" at {}", markup::embed(site))
+        };
         let rule = markup::embed(&markup::cut(told_rule, 80));
         let head = format!("**{rule}**{at} ({}): {}", severity.0, group.counts());
         let kinds = group.is_mixed();
         let mut opened = false;
-        for (label, list) in [("Ongoing", &group.lasting), ("Seen", &group.seen), ("Over", &group.over)] {
+        for (label, list) in [
+            ("Ongoing", &group.lasting),
+            ("Seen", &group.seen),
+            ("Over", &group.over),
+        ] {
             let short = list.len() > LONG;
             let mut line_open = false;
             for (incident, entry) in list {
-                let text =
-                    entry.text(How { short, dated_before: Timestamp::from_millis(i64::MIN), site: false, kinds });
+                let text = entry.text(How {
+                    short,
+                    dated_before: Timestamp::from_millis(i64::MIN),
+                    site: false,
+                    kinds,
+                });
                 let full = match (opened, line_open) {
                     (_, true) => format!(", {text}"),
                     (true, false) => format!("\n{label}: {text}"),
                     (false, false) => format!("{head}\n{label}: {text}"),
                 };
-                let fits = pages.last().is_none_or(|page| page.fits(&format!("\n\n{full}")));
+                let fits = pages
+                    .last()
+                    .is_none_or(|page| page.fits(&format!("\n\n{full}")));
                 if !fits {
                     pages.push(Page::default());
                 }
-                let Some(page) = pages.last_mut() else { continue };
-                let gap = if page.text.is_empty() || opened { "" } else { "\n\n" };
+                let Some(page) = pages.last_mut() else {
+                    continue;
+                };
+                let gap = if page.text.is_empty() || opened {
+                    ""
+                } else {
+                    "\n\n"
+                };
                 if fits {
                     page.push(&format!("{gap}{full}"));
                 } else {
@@ -386,7 +503,8 @@ fn pages(groups: &BTreeMap<(std::cmp::Reverse<Severity>, String, String), Group>
                     page.push(&format!("{head}{again}\n{label}: {text}"));
                 }
                 (opened, line_open) = (true, true);
-                page.named.insert((told_rule.clone(), incident.clone(), entry.key.clone()));
+                page.named
+                    .insert((told_rule.clone(), incident.clone(), entry.key.clone()));
             }
         }
     }
@@ -395,7 +513,11 @@ fn pages(groups: &BTreeMap<(std::cmp::Reverse<Severity>, String, String), Group>
 
 /// `1 event`, `1,204 events`.
 pub(super) fn counted(count: u64, word: &str) -> String {
-    if count == 1 { format!("1 {word}") } else { format!("{} {word}s", number(count)) }
+    if count == 1 {
+        format!("1 {word}")
+    } else {
+        format!("{} {word}s", number(count))
+    }
 }
 
 /// `1,204`.
@@ -412,7 +534,8 @@ pub(super) fn number(number: u64) -> String {
 }
 
 pub(super) fn time(at: Option<Timestamp>) -> String {
-    at.map(|at| format!("<time:{}>", at.seconds())).unwrap_or_default()
+    at.map(|at| format!("<time:{}>", at.seconds()))
+        .unwrap_or_default()
 }
 
 /// The same for the same contents, so that a digest made again after a crash is recognised.
@@ -429,11 +552,28 @@ fn short_id(id: &str, page: usize) -> String {
     const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
     let mut hasher = DefaultHasher::new();
     (id, page).hash(&mut hasher);
-    let letter = |byte: u8| ALPHABET.get(usize::from(byte) % ALPHABET.len()).copied().map_or('0', char::from);
-    hasher.finish().to_le_bytes().into_iter().take(6).map(letter).collect()
+    let letter = |byte: u8| {
+        ALPHABET
+            .get(usize::from(byte) % ALPHABET.len())
+            .copied()
+            .map_or('0', char::from)
+    };
+    hasher
+        .finish()
+        .to_le_bytes()
+        .into_iter()
+        .take(6)
+        .map(letter)
+        .collect()
 }
 
-fn about(first: &Message, told: &[DigestOf], severity: Severity, (id, n): (&str, usize), page: &Page) -> Notification {
+fn about(
+    first: &Message,
+    told: &[DigestOf],
+    severity: Severity,
+    (id, n): (&str, usize),
+    page: &Page,
+) -> Notification {
     let at = told.iter().map(|t| t.at).max().unwrap_or(first.about.at);
     Notification {
         id: short_id(id, n),
@@ -450,7 +590,10 @@ fn about(first: &Message, told: &[DigestOf], severity: Severity, (id, n): (&str,
         kind: String::new(),
         condition: None,
         group: Vec::new(),
-        subjects: page_of(told, page).into_iter().flat_map(|t| t.subjects).collect(),
+        subjects: page_of(told, page)
+            .into_iter()
+            .flat_map(|t| t.subjects)
+            .collect(),
         firing: 0,
         more: 0,
         more_since: 0,

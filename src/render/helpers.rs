@@ -1,10 +1,11 @@
-//! The helpers templates may call. Each begins with `fmt_`, so that no field of Mist's can ever be taken for one.
+//! The helpers templates may call. Each begins with `fmt_`, so that no field of Mist's can ever be
+//! taken for one.
 
 use std::time::Duration;
 
 use handlebars::{
-    Context, Handlebars, Helper, HelperDef, HelperResult, Output, RenderContext, RenderError, RenderErrorReason,
-    ScopedJson,
+    Context, Handlebars, Helper, HelperDef, HelperResult, Output, RenderContext, RenderError,
+    RenderErrorReason, ScopedJson,
 };
 use serde_json::Value;
 
@@ -52,19 +53,30 @@ pub(super) fn register(registry: &mut Handlebars<'static>) {
     registry.register_helper("fmt_names", Box::new(names));
     registry.register_helper("fmt_duration", Box::new(Text(duration)));
     registry.register_helper("fmt_plural", Box::new(Text(plural)));
-    registry.register_helper("fmt_human", Box::new(Text(|args| humanise(&word(args.first())))));
+    registry.register_helper(
+        "fmt_human",
+        Box::new(Text(|args| humanise(&word(args.first())))),
+    );
     registry.register_helper("fmt_mac", Box::new(Text(|args| mac(&word(args.first())))));
     registry.register_helper(
         "fmt_cut",
         Box::new(Text(|args| {
-            let max = args.get(1).and_then(Value::as_u64).and_then(|n| usize::try_from(n).ok()).unwrap_or(200);
+            let max = args
+                .get(1)
+                .and_then(Value::as_u64)
+                .and_then(|n| usize::try_from(n).ok())
+                .unwrap_or(200);
             markup::cut(&word(args.first()), max)
         })),
     );
     registry.register_helper(
         "fmt_sentence",
         Box::new(Text(|args| {
-            let max = args.get(1).and_then(Value::as_u64).and_then(|n| usize::try_from(n).ok()).unwrap_or(600);
+            let max = args
+                .get(1)
+                .and_then(Value::as_u64)
+                .and_then(|n| usize::try_from(n).ok())
+                .unwrap_or(600);
             let text = markup::cut(word(args.first()).trim(), max);
             let ends = text.is_empty() || text.ends_with(['.', '!', '?', '…', ':']);
             if ends { text } else { text + "." }
@@ -73,7 +85,8 @@ pub(super) fn register(registry: &mut Handlebars<'static>) {
     registry.register_helper("fmt_any", Box::new(Any));
 }
 
-/// A pure function from arguments to plain text; the result is escaped like any value, and may be an argument itself.
+/// A pure function from arguments to plain text; the result is escaped like any value, and may be
+/// an argument itself.
 struct Text(fn(&[Value]) -> String);
 
 impl HelperDef for Text {
@@ -102,7 +115,9 @@ impl HelperDef for Any {
     ) -> Result<ScopedJson<'rc>, RenderError> {
         let mut values = helper.params().iter().map(|p| p.value());
         let first = values.next();
-        Ok(ScopedJson::Derived(Value::Bool(first.is_some() && values.any(|v| Some(v) == first))))
+        Ok(ScopedJson::Derived(Value::Bool(
+            first.is_some() && values.any(|v| Some(v) == first),
+        )))
     }
 }
 
@@ -119,15 +134,19 @@ impl HelperDef for Token {
         out: &mut dyn Output,
     ) -> HelperResult {
         if let Some(at) = helper.param(0).and_then(|p| timestamp(p.value())) {
-            out.write(&if is_plain(registry) { at.rfc3339() } else { format!("<{}:{}>", self.0, at.seconds()) })?;
+            out.write(&if is_plain(registry) {
+                at.rfc3339()
+            } else {
+                format!("<{}:{}>", self.0, at.seconds())
+            })?;
         }
         Ok(())
     }
 }
 
-/// `fmt_names subjects total=total`: **a**, **b** and 3 more. `bold=false` leaves out the stars, `changes=true` adds how
-/// often each changed, `since=true` since when, `notes=true` what its event says of it; with `mac=true` the items are MACs,
-/// with `start=true` a sentence begins with them.
+/// `fmt_names subjects total=total`: **a**, **b** and 3 more. `bold=false` leaves out the stars,
+/// `changes=true` adds how often each changed, `since=true` since when, `notes=true` what its event
+/// says of it; with `mac=true` the items are MACs, with `start=true` a sentence begins with them.
 fn names(
     helper: &Helper<'_>,
     registry: &Handlebars<'_>,
@@ -144,8 +163,16 @@ fn names(
     let number = |key: &str| helper.hash_get(key).and_then(|p| p.value().as_u64());
     let max = number("max").unwrap_or(MAX_NAMES).max(1);
     let total = number("total").unwrap_or_default().max(list.len() as u64);
-    let says = |key: &str| helper.hash_get(key).map(|p| p.value() == &Value::Bool(true));
-    let bold = if is_plain(registry) || says("bold") == Some(false) { "" } else { "**" };
+    let says = |key: &str| {
+        helper
+            .hash_get(key)
+            .map(|p| p.value() == &Value::Bool(true))
+    };
+    let bold = if is_plain(registry) || says("bold") == Some(false) {
+        ""
+    } else {
+        "**"
+    };
     let (changes, since) = (says("changes") == Some(true), says("since") == Some(true));
     let (macs, notes) = (says("mac") == Some(true), says("notes") == Some(true));
     let escape = registry.get_escape_fn();
@@ -153,13 +180,21 @@ fn names(
     let of = one_device(&list).filter(|_| total == list.len() as u64 && total <= max);
     let is_port = |item: &Value| {
         let name = word(item.get("name"));
-        of.as_deref().and_then(|of| name.strip_prefix(of)).is_some_and(|part| part.starts_with(" port "))
+        of.as_deref()
+            .and_then(|of| name.strip_prefix(of))
+            .is_some_and(|part| part.starts_with(" port "))
     };
     let ports = of.is_some() && list.iter().all(is_port);
     let bare = |name: String| match &of {
         Some(device) => {
             let part = name.strip_prefix(device.as_str()).map(str::trim_start);
-            part.map(|part| part.strip_prefix("port ").filter(|_| ports).unwrap_or(part).to_owned()).unwrap_or(name)
+            part.map(|part| {
+                part.strip_prefix("port ")
+                    .filter(|_| ports)
+                    .unwrap_or(part)
+                    .to_owned()
+            })
+            .unwrap_or(name)
         }
         None => name,
     };
@@ -173,14 +208,30 @@ fn names(
         .filter(|(name, _)| !name.is_empty())
         .take(usize::try_from(max).unwrap_or(usize::MAX))
         .map(|(name, item)| {
-            let since = since.then(|| began(item, is_plain(registry))).flatten().unwrap_or_default();
+            let since = since
+                .then(|| began(item, is_plain(registry)))
+                .flatten()
+                .unwrap_or_default();
             let changes = changes.then(|| changed(item)).flatten().unwrap_or_default();
             let kinds = item.get("kinds").and_then(Value::as_str);
-            let note = item.get("note").and_then(Value::as_str).filter(|note| notes && !name.contains(note));
-            let beside: Vec<String> =
-                [kinds, note].into_iter().flatten().map(|text| escape(&markup::cut(text, 120))).collect();
-            let beside = if beside.is_empty() { String::new() } else { format!(" ({})", beside.join(", ")) };
-            format!("{bold}{}{bold}{beside}{since}{changes}", escape(&markup::cut(&name, 80)))
+            let note = item
+                .get("note")
+                .and_then(Value::as_str)
+                .filter(|note| notes && !name.contains(note));
+            let beside: Vec<String> = [kinds, note]
+                .into_iter()
+                .flatten()
+                .map(|text| escape(&markup::cut(text, 120)))
+                .collect();
+            let beside = if beside.is_empty() {
+                String::new()
+            } else {
+                format!(" ({})", beside.join(", "))
+            };
+            format!(
+                "{bold}{}{bold}{beside}{since}{changes}",
+                escape(&markup::cut(&name, 80))
+            )
         })
         .scan(0, |chars, name| {
             *chars += name.chars().count() + 2;
@@ -195,8 +246,14 @@ fn names(
         shown.push(format!("{rest} more"));
     }
     let last = shown.pop().unwrap_or_default();
-    let text = if shown.is_empty() { last } else { format!("{} and {last}", shown.join(", ")) };
-    let of = of.filter(|_| rest == 0).map(|device| format!(" of {bold}{}{bold}", escape(&markup::cut(&device, 80))));
+    let text = if shown.is_empty() {
+        last
+    } else {
+        format!("{} and {last}", shown.join(", "))
+    };
+    let of = of
+        .filter(|_| rest == 0)
+        .map(|device| format!(" of {bold}{}{bold}", escape(&markup::cut(&device, 80))));
     let noun = match (ports && rest == 0, list.len(), says("start") == Some(true)) {
         (false, _, _) => "",
         (true, 1, false) => "port ",
@@ -205,7 +262,8 @@ fn names(
         (true, _, true) => "Ports ",
     };
     let text = format!("{noun}{text}{}", of.unwrap_or_default());
-    out.write(&text).map_err(|error| RenderErrorReason::Other(error.to_string()).into())
+    out.write(&text)
+        .map_err(|error| RenderErrorReason::Other(error.to_string()).into())
 }
 
 /// The device that all of these are parts of.
@@ -219,20 +277,37 @@ fn one_device(list: &[Value]) -> Option<String> {
     };
     let (first, others) = list.split_first()?;
     let (device, shown) = of(first)?;
-    others.iter().all(|item| of(item).is_some_and(|(other, _)| other == device)).then_some(shown)
+    others
+        .iter()
+        .all(|item| of(item).is_some_and(|(other, _)| other == device))
+        .then_some(shown)
 }
 
 /// ` (9 changes in 28 min)`, where it changed.
 fn changed(subject: &Value) -> Option<String> {
-    let changes = subject.get("changes").and_then(Value::as_u64).filter(|n| *n > 0)?;
-    let within = subject.get("changing").and_then(Value::as_str).map(|within| format!(" in {within}"));
-    Some(format!(" ({}{})", plural(&[changes.into(), "change".into()]), within.unwrap_or_default()))
+    let changes = subject
+        .get("changes")
+        .and_then(Value::as_u64)
+        .filter(|n| *n > 0)?;
+    let within = subject
+        .get("changing")
+        .and_then(Value::as_str)
+        .map(|within| format!(" in {within}"));
+    Some(format!(
+        " ({}{})",
+        plural(&[changes.into(), "change".into()]),
+        within.unwrap_or_default()
+    ))
 }
 
 /// ` since 14:02`, where that is known.
 fn began(subject: &Value, plain: bool) -> Option<String> {
     let at = subject.get("starts_at").and_then(timestamp)?;
-    Some(if plain { format!(" since {}", at.rfc3339()) } else { format!(" since <clock:{}>", at.seconds()) })
+    Some(if plain {
+        format!(" since {}", at.rfc3339())
+    } else {
+        format!(" since <clock:{}>", at.seconds())
+    })
 }
 
 /// Whether what is rendered is plain text (a webhook's body) rather than markup.
@@ -243,10 +318,14 @@ fn is_plain(registry: &Handlebars<'_>) -> bool {
 fn timestamp(value: &Value) -> Option<Timestamp> {
     match value {
         Value::String(text) => Timestamp::parse_rfc3339(text),
-        // Mist's own times: seconds, or milliseconds where they would otherwise be far in the future
+        // Mist's own times: seconds, or milliseconds where they would otherwise be far in the
+        // future
         Value::Number(number) => number.as_f64().map(|n| {
             let millis = if n.abs() > 1e11 { n } else { n * 1000.0 };
-            #[expect(clippy::cast_possible_truncation, reason = "`as` saturates, which is what a timestamp wants")]
+            #[expect(
+                clippy::cast_possible_truncation,
+                reason = "`as` saturates, which is what a timestamp wants"
+            )]
             Timestamp::from_millis(millis as i64)
         }),
         _ => None,
@@ -255,8 +334,12 @@ fn timestamp(value: &Value) -> Option<Timestamp> {
 
 fn duration(args: &[Value]) -> String {
     match args {
-        [Value::Number(millis)] => millis.as_u64().map(|ms| human_duration(Duration::from_millis(ms))),
-        [from, to] => timestamp(from).zip(timestamp(to)).map(|(from, to)| human_duration(to.since(from))),
+        [Value::Number(millis)] => millis
+            .as_u64()
+            .map(|ms| human_duration(Duration::from_millis(ms))),
+        [from, to] => timestamp(from)
+            .zip(timestamp(to))
+            .map(|(from, to)| human_duration(to.since(from))),
         _ => None,
     }
     .unwrap_or_default()
@@ -267,7 +350,11 @@ fn plural(args: &[Value]) -> String {
     let one = word(args.get(1));
     match count {
         1 => format!("1 {one}"),
-        n => format!("{n} {}", args.get(2).map_or_else(|| format!("{one}s"), |many| word(Some(many)))),
+        n => format!(
+            "{n} {}",
+            args.get(2)
+                .map_or_else(|| format!("{one}s"), |many| word(Some(many)))
+        ),
     }
 }
 
@@ -284,17 +371,25 @@ pub(super) fn mac(text: &str) -> String {
     if text.len() != 12 || !text.bytes().all(|b| b.is_ascii_hexdigit()) {
         return text.to_owned();
     }
-    let pairs: Vec<&str> = (0..12).step_by(2).filter_map(|i| text.get(i..i + 2)).collect();
+    let pairs: Vec<&str> = (0..12)
+        .step_by(2)
+        .filter_map(|i| text.get(i..i + 2))
+        .collect();
     pairs.join(":")
 }
 
-/// A type or a condition as people say it: `AP_RRM_ACTION` is `AP RRM action`, `SW_PORT_DOWN` is `Switch port down`.
+/// A type or a condition as people say it: `AP_RRM_ACTION` is `AP RRM action`, `SW_PORT_DOWN` is
+/// `Switch port down`.
 pub(super) fn humanise(word: &str) -> String {
     if let Some(said) = chassis_alarm(&word.to_ascii_uppercase()) {
         return said;
     }
     let mut out = String::new();
-    for (i, part) in word.split(['_', '-', ' ']).filter(|p| !p.is_empty()).enumerate() {
+    for (i, part) in word
+        .split(['_', '-', ' '])
+        .filter(|p| !p.is_empty())
+        .enumerate()
+    {
         let upper = part.to_ascii_uppercase();
         let said = match upper.as_str() {
             "SW" if i == 0 => "switch".to_owned(),
@@ -303,10 +398,11 @@ pub(super) fn humanise(word: &str) -> String {
             "TT" if i == 0 => "tunnel terminator".to_owned(),
             "INFRA" if i == 0 => continue,
             "POE" => "PoE".to_owned(),
-            "AP" | "RRM" | "DHCP" | "DNS" | "ARP" | "VLAN" | "BGP" | "OSPF" | "VPN" | "PSU" | "PEM" | "LACP"
-            | "STP" | "BPDU" | "VC" | "ZTP" | "SSID" | "BSSID" | "ESSID" | "EAP" | "WAN" | "LAN" | "CPU" | "NAC"
-            | "SSH" | "HA" | "MAC" | "ESL" | "EVPN" | "FPC" | "IDP" | "MTU" | "IP" | "URL" | "RADIUS" | "WLAN"
-            | "KRACK" | "TKIP" | "ICV" | "DDOS" | "NTP" | "BFD" => upper,
+            "AP" | "RRM" | "DHCP" | "DNS" | "ARP" | "VLAN" | "BGP" | "OSPF" | "VPN" | "PSU"
+            | "PEM" | "LACP" | "STP" | "BPDU" | "VC" | "ZTP" | "SSID" | "BSSID" | "ESSID"
+            | "EAP" | "WAN" | "LAN" | "CPU" | "NAC" | "SSH" | "HA" | "MAC" | "ESL" | "EVPN"
+            | "FPC" | "IDP" | "MTU" | "IP" | "URL" | "RADIUS" | "WLAN" | "KRACK" | "TKIP"
+            | "ICV" | "DDOS" | "NTP" | "BFD" => upper,
             "IE" | "SLE" | "SDK" | "SFP" | "TX" | "RX" | "VOIP" | "PPPOE" | "LTE" => upper,
             "RADSEC" => "RadSec".to_owned(),
             "WIFI" => "Wi-Fi".to_owned(),
@@ -332,7 +428,9 @@ pub(super) fn humanise(word: &str) -> String {
 /// `SW_ALARM_CHASSIS_PSU` is a `Power supply alarm`.
 fn chassis_alarm(word: &str) -> Option<String> {
     let (_, part) = word.split_once("_ALARM_CHASSIS_")?;
-    let (part, over) = part.strip_suffix("_CLEAR").map_or((part, ""), |part| (part, " cleared"));
+    let (part, over) = part
+        .strip_suffix("_CLEAR")
+        .map_or((part, ""), |part| (part, " cleared"));
     let what = match part {
         "PSU" => "Power supply alarm",
         "PEM" => "Power module alarm",
@@ -351,7 +449,10 @@ fn chassis_alarm(word: &str) -> Option<String> {
 /// The first letter upper case.
 pub(super) fn capitalise(text: &str) -> String {
     let mut chars = text.chars();
-    chars.next().map(|first| first.to_uppercase().chain(chars).collect()).unwrap_or_default()
+    chars
+        .next()
+        .map(|first| first.to_uppercase().chain(chars).collect())
+        .unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -1,4 +1,5 @@
-//! What a message speaks of: each kind of happening by its name, and each device, part or site once.
+//! What a message speaks of: each kind of happening by its name, and each device, part or site
+//! once.
 
 use std::collections::{HashMap, HashSet};
 
@@ -18,7 +19,10 @@ pub(super) struct Kinds {
 
 impl Kinds {
     pub(super) fn of(subjects: &[Subject]) -> Self {
-        let mut kinds = Self { all: Vec::new(), of: HashMap::new() };
+        let mut kinds = Self {
+            all: Vec::new(),
+            of: HashMap::new(),
+        };
         let mut known: HashMap<String, usize> = HashMap::new();
         for (subject, of) in subjects.iter().filter_map(|s| Some((s, s.of.as_deref()?))) {
             let kind = *known.entry(kind_key(of)).or_insert_with(|| {
@@ -33,7 +37,8 @@ impl Kinds {
         kinds
     }
 
-    /// The same where others were told of, too: a thing is named by its kinds unless there is only one in all.
+    /// The same where others were told of, too: a thing is named by its kinds unless there is only
+    /// one in all.
     pub(super) fn beside(mut self, others: &Self) -> Self {
         for of in &others.all {
             if !self.all.iter().any(|known| kind_key(known) == kind_key(of)) {
@@ -47,7 +52,8 @@ impl Kinds {
         &self.all
     }
 
-    /// `DHCP failure and DNS failure`, `Power supply alarm and fan alarm`; `None` where nothing is known.
+    /// `DHCP failure and DNS failure`, `Power supply alarm and fan alarm`; `None` where nothing is
+    /// known.
     pub(super) fn words(&self) -> Option<String> {
         let words: Vec<String> = self.all.iter().map(type_words).collect();
         (!words.is_empty()).then(|| in_a_row(&words))
@@ -55,20 +61,36 @@ impl Kinds {
 
     /// The same by conditions, as people call what works again: `DHCP and DNS`.
     pub(super) fn conditions(&self) -> Option<String> {
-        let words: Vec<String> = self.all.iter().filter_map(|of| of.condition.as_deref()).map(humanise).collect();
+        let words: Vec<String> = self
+            .all
+            .iter()
+            .filter_map(|of| of.condition.as_deref())
+            .map(humanise)
+            .collect();
         (!words.is_empty()).then(|| in_a_row(&words))
     }
 
     /// Of which kinds a thing is, where not every thing is of all of them: `PSU`, `PSU and fan`.
     pub(super) fn of_one(&self, subject: &Subject) -> Option<String> {
-        let own = self.of.get(&subject_key(subject)).filter(|own| own.len() < self.all.len())?;
-        let offline = |of: &Happening| of.condition.as_deref().is_some_and(|c| c.ends_with("_offline"));
+        let own = self
+            .of
+            .get(&subject_key(subject))
+            .filter(|own| own.len() < self.all.len())?;
+        let offline = |of: &Happening| {
+            of.condition
+                .as_deref()
+                .is_some_and(|c| c.ends_with("_offline"))
+        };
         if self.all.iter().all(offline) {
             return None;
         }
         let words: Vec<String> = self.all.iter().map(type_words).collect();
         let shared = shared_words(&words);
-        let short = |i: &usize| words.get(*i).map(|words| uncapitalised(&without_words(words, shared)));
+        let short = |i: &usize| {
+            words
+                .get(*i)
+                .map(|words| uncapitalised(&without_words(words, shared)))
+        };
         Some(row(&own.iter().filter_map(short).collect::<Vec<_>>()))
     }
 }
@@ -78,13 +100,24 @@ pub(super) fn kind_key(of: &Happening) -> String {
     of.condition.as_ref().unwrap_or(&of.kind).to_lowercase()
 }
 
-/// Whether both are one thing, told under two names: a port by its own event and by an alarm about critical ones.
+/// Whether both are one thing, told under two names: a port by its own event and by an alarm about
+/// critical ones.
 pub(super) fn is_one_thing(a: &Subject, b: &Subject) -> bool {
-    let conditions = [a, b].map(|s| s.of.as_deref().and_then(|of| of.condition.as_deref()).map(family));
-    let [Some(family), Some(other)] = conditions else { return false };
+    let conditions = [a, b].map(|s| {
+        s.of.as_deref()
+            .and_then(|of| of.condition.as_deref())
+            .map(family)
+    });
+    let [Some(family), Some(other)] = conditions else {
+        return false;
+    };
     let site = |s: &Subject| s.site_id.clone().or_else(|| s.site.clone());
     let of_site = ["dhcp", "dns", "arp"].contains(&family);
-    let place = if of_site { site(a) == site(b) } else { a.device_key() == b.device_key() };
+    let place = if of_site {
+        site(a) == site(b)
+    } else {
+        a.device_key() == b.device_key()
+    };
     let part = match (&a.part, &b.part) {
         (Some(a), Some(b)) => a.eq_ignore_ascii_case(b),
         _ => true,
@@ -92,10 +125,14 @@ pub(super) fn is_one_thing(a: &Subject, b: &Subject) -> bool {
     family == other && place && part
 }
 
-/// What a condition is of, whoever tells of it: `sw_critical_port` and `sw_port` of a port, `gw_vpn_path` of the VPN.
+/// What a condition is of, whoever tells of it: `sw_critical_port` and `sw_port` of a port,
+/// `gw_vpn_path` of the VPN.
 fn family(condition: &str) -> &str {
     let prefixes = ["infra_", "ap_", "sw_", "gw_"];
-    let rest = prefixes.iter().find_map(|prefix| condition.strip_prefix(prefix)).unwrap_or(condition);
+    let rest = prefixes
+        .iter()
+        .find_map(|prefix| condition.strip_prefix(prefix))
+        .unwrap_or(condition);
     match rest.strip_suffix("_failure").unwrap_or(rest) {
         vpn if vpn.starts_with("vpn_") => "vpn",
         port if port.ends_with("_port") => "port",
@@ -106,14 +143,22 @@ fn family(condition: &str) -> &str {
 /// `12 switches and 200 APs`.
 pub(super) fn counted(subjects: &[Subject]) -> String {
     let mut counts: Vec<(&str, usize)> = Vec::new();
-    for kind in subjects.iter().map(|s| s.device_type.as_deref().unwrap_or_default()) {
+    for kind in subjects
+        .iter()
+        .map(|s| s.device_type.as_deref().unwrap_or_default())
+    {
         match counts.iter_mut().find(|(known, _)| *known == kind) {
             Some((_, count)) => *count += 1,
             None => counts.push((kind, 1)),
         }
     }
     // what others hang on comes first
-    let rank = |kind: &str| ["gateway", "switch", "mxedge", "ap"].iter().position(|k| *k == kind).unwrap_or(9);
+    let rank = |kind: &str| {
+        ["gateway", "switch", "mxedge", "ap"]
+            .iter()
+            .position(|k| *k == kind)
+            .unwrap_or(9)
+    };
     counts.sort_by_key(|(kind, _)| rank(kind));
     row(&counts
         .into_iter()
@@ -144,14 +189,23 @@ pub(super) fn type_words(of: &Happening) -> String {
     }
 }
 
-/// Each thing once, with the most that is told of it; the same device told of with its port and without is one thing.
+/// Each thing once, with the most that is told of it; the same device told of with its port and
+/// without is one thing.
 pub(super) fn each_once(subjects: &[Subject]) -> Vec<Subject> {
-    let place = |s: &Subject| s.device_key().map(|device| (device.to_owned(), s.of.as_deref().map(kind_key)));
-    let with_part: HashSet<_> = subjects.iter().filter(|s| s.part.is_some()).filter_map(place).collect();
+    let place = |s: &Subject| {
+        s.device_key()
+            .map(|device| (device.to_owned(), s.of.as_deref().map(kind_key)))
+    };
+    let with_part: HashSet<_> = subjects
+        .iter()
+        .filter(|s| s.part.is_some())
+        .filter_map(place)
+        .collect();
     let mut found: HashMap<String, usize> = HashMap::new();
     let mut once: Vec<Subject> = Vec::new();
     for subject in subjects {
-        if subject.part.is_none() && place(subject).is_some_and(|place| with_part.contains(&place)) {
+        if subject.part.is_none() && place(subject).is_some_and(|place| with_part.contains(&place))
+        {
             continue;
         }
         let at = *found.entry(subject_key(subject)).or_insert(once.len());
@@ -164,7 +218,11 @@ pub(super) fn each_once(subjects: &[Subject]) -> Vec<Subject> {
 }
 
 fn merge(known: &mut Subject, other: &Subject) {
-    known.starts_at = known.starts_at.min(other.starts_at).or(known.starts_at).or(other.starts_at);
+    known.starts_at = known
+        .starts_at
+        .min(other.starts_at)
+        .or(known.starts_at)
+        .or(other.starts_at);
     known.ends_at = known.ends_at.zip(other.ends_at).map(|(a, b)| a.max(b));
     known.events = known.events.saturating_add(other.events);
     known.note = known.note.take().or_else(|| other.note.clone());
@@ -191,7 +249,13 @@ fn in_a_row(words: &[String]) -> String {
     let mut parts: Vec<String> = each
         .iter()
         .enumerate()
-        .map(|(i, word)| if i == 0 { word.clone() } else { uncapitalised(&without_words(word, shared)) })
+        .map(|(i, word)| {
+            if i == 0 {
+                word.clone()
+            } else {
+                uncapitalised(&without_words(word, shared))
+            }
+        })
         .collect();
     if parts.len() > NAMED {
         let more = parts.len() + 1 - NAMED;
@@ -212,13 +276,25 @@ pub(super) fn row(parts: &[String]) -> String {
 
 /// With how many words all begin; a single one is needed to understand the rest.
 fn shared_words(all: &[String]) -> usize {
-    let Some((first, others)) = all.split_first().filter(|(_, others)| !others.is_empty()) else { return 0 };
+    let Some((first, others)) = all.split_first().filter(|(_, others)| !others.is_empty()) else {
+        return 0;
+    };
     let first: Vec<&str> = first.split(' ').collect();
     let alike = |other: &String| {
         let most = first.len().min(other.split(' ').count()) - 1;
-        first.iter().zip(other.split(' ')).take(most).take_while(|(a, b)| **a == *b).count()
+        first
+            .iter()
+            .zip(other.split(' '))
+            .take(most)
+            .take_while(|(a, b)| **a == *b)
+            .count()
     };
-    others.iter().map(alike).min().filter(|shared| *shared > 1).unwrap_or_default()
+    others
+        .iter()
+        .map(alike)
+        .min()
+        .filter(|shared| *shared > 1)
+        .unwrap_or_default()
 }
 
 fn without_words(text: &str, count: usize) -> String {
@@ -232,7 +308,10 @@ fn uncapitalised(text: &str) -> String {
         return text.to_owned();
     }
     let mut chars = text.chars();
-    chars.next().map(|first| first.to_lowercase().chain(chars).collect()).unwrap_or_default()
+    chars
+        .next()
+        .map(|first| first.to_lowercase().chain(chars).collect())
+        .unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -242,14 +321,30 @@ mod tests {
     #[test]
     fn kinds_stand_in_a_row() {
         let row = |words: &[&str]| in_a_row(&words.iter().map(|w| humanise(w)).collect::<Vec<_>>());
-        assert_eq!(row(&["infra_dhcp_failure", "infra_dns_failure"]), "DHCP failure and DNS failure");
         assert_eq!(
-            row(&["SW_ALARM_CHASSIS_MORE", "sw_alarm_chassis_less", "sw_alarm_chassis_none"]),
+            row(&["infra_dhcp_failure", "infra_dns_failure"]),
+            "DHCP failure and DNS failure"
+        );
+        assert_eq!(
+            row(&[
+                "SW_ALARM_CHASSIS_MORE",
+                "sw_alarm_chassis_less",
+                "sw_alarm_chassis_none"
+            ]),
             "Switch alarm chassis more, less and none"
         );
-        assert_eq!(row(&["rogue_ap", "bssid_spoofing"]), "Rogue AP and BSSID spoofing");
-        assert_eq!(row(&["missing_vlan", "bad_cable", "bad_cable"]), "Missing VLAN and bad cable");
-        assert_eq!(row(&["SW_PORT_DOWN", "SW_RESTARTED"]), "Switch port down and switch restarted");
+        assert_eq!(
+            row(&["rogue_ap", "bssid_spoofing"]),
+            "Rogue AP and BSSID spoofing"
+        );
+        assert_eq!(
+            row(&["missing_vlan", "bad_cable", "bad_cable"]),
+            "Missing VLAN and bad cable"
+        );
+        assert_eq!(
+            row(&["SW_PORT_DOWN", "SW_RESTARTED"]),
+            "Switch port down and switch restarted"
+        );
         assert_eq!(row(&["a", "b", "c", "d", "e"]), "A, b, c and 2 more");
         assert_eq!(row(&["GW_TUNNEL_DOWN"]), "Gateway tunnel down");
     }

@@ -1,4 +1,5 @@
-//! What can be known to be wrong with a template before any event: unknown names, helpers and partials, cycles.
+//! What can be known to be wrong with a template before any event: unknown names, helpers and
+//! partials, cycles.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -40,7 +41,8 @@ pub(super) struct Lint<'a> {
     inlined: usize,
 }
 
-/// How `this` is named at each enclosing block, innermost last, and the names blocks and partial calls add.
+/// How `this` is named at each enclosing block, innermost last, and the names blocks and partial
+/// calls add.
 #[derive(Clone)]
 struct Names {
     scopes: Vec<Scope>,
@@ -49,12 +51,24 @@ struct Names {
 
 impl<'a> Lint<'a> {
     pub(super) fn new(partials: &'a HashMap<String, Part>) -> Self {
-        Self { partials, findings: BTreeSet::new(), within: Vec::new(), inlined: 0 }
+        Self {
+            partials,
+            findings: BTreeSet::new(),
+            within: Vec::new(),
+            inlined: 0,
+        }
     }
 
     /// Checks a part that is rendered with the documented names.
     pub(super) fn check(&mut self, part: &Part) {
-        self.walk(part, &part.template, &Names { scopes: vec![Scope::Root], added: Vec::new() });
+        self.walk(
+            part,
+            &part.template,
+            &Names {
+                scopes: vec![Scope::Root],
+                added: Vec::new(),
+            },
+        );
     }
 
     /// As [`Lint::check`], for the partial of this name.
@@ -73,11 +87,14 @@ impl<'a> Lint<'a> {
             let at = template.mapping.get(i).map_or((1, 1), |m| (m.0, m.1));
             match element {
                 TemplateElement::RawString(_) | TemplateElement::Comment(_) => {}
-                TemplateElement::Expression(tag) | TemplateElement::HelperBlock(tag) => self.tag(part, at, tag, names),
+                TemplateElement::Expression(tag) | TemplateElement::HelperBlock(tag) => {
+                    self.tag(part, at, tag, names)
+                }
                 TemplateElement::HtmlExpression(_) => self.find(
                     part,
                     at,
-                    "`{{{` and `{{&` are not allowed: what an event says could then write markup".to_owned(),
+                    "`{{{` and `{{&` are not allowed: what an event says could then write markup"
+                        .to_owned(),
                     Some("write `{{`".to_owned()),
                 ),
                 TemplateElement::PartialExpression(call) => {
@@ -96,7 +113,12 @@ impl<'a> Lint<'a> {
                 TemplateElement::PartialBlock(_)
                 | TemplateElement::DecoratorExpression(_)
                 | TemplateElement::DecoratorBlock(_) => {
-                    self.find(part, at, "partial blocks and decorators are not supported".to_owned(), None);
+                    self.find(
+                        part,
+                        at,
+                        "partial blocks and decorators are not supported".to_owned(),
+                        None,
+                    );
                 }
                 _ => self.find(part, at, "this is not supported".to_owned(), None),
             }
@@ -105,11 +127,20 @@ impl<'a> Lint<'a> {
 
     fn tag(&mut self, part: &Part, at: (usize, usize), tag: &HelperTemplate, names: &Names) {
         let name = tag.name.as_name().unwrap_or_default();
-        if !tag.block && tag.params.is_empty() && tag.hash.is_empty() && !helpers::KNOWN.contains(&name) {
+        if !tag.block
+            && tag.params.is_empty()
+            && tag.hash.is_empty()
+            && !helpers::KNOWN.contains(&name)
+        {
             return self.parameter(part, at, &tag.name, names);
         }
         if !helpers::KNOWN.contains(&name) {
-            self.find(part, at, format!("`{name}` is not a helper"), suggestion(name, &helpers::KNOWN));
+            self.find(
+                part,
+                at,
+                format!("`{name}` is not a helper"),
+                suggestion(name, &helpers::KNOWN),
+            );
         } else if tag.params.is_empty() {
             self.find(part, at, format!("`{name}` needs a value"), None);
         }
@@ -118,14 +149,20 @@ impl<'a> Lint<'a> {
         }
         let mut inside = names.clone();
         if matches!(name, "each" | "with") {
-            let scope = tag.params.first().map_or(Scope::Open, |subject| scope_of(subject, names, name == "each"));
+            let scope = tag.params.first().map_or(Scope::Open, |subject| {
+                scope_of(subject, names, name == "each")
+            });
             inside.scopes.push(scope);
             match &tag.block_param {
                 Some(handlebars::template::BlockParam::Single(one)) => {
                     inside.added.extend(one.as_name().map(str::to_owned))
                 }
                 Some(handlebars::template::BlockParam::Pair((one, two))) => {
-                    inside.added.extend([one, two].into_iter().filter_map(|p| p.as_name().map(str::to_owned)));
+                    inside.added.extend(
+                        [one, two]
+                            .into_iter()
+                            .filter_map(|p| p.as_name().map(str::to_owned)),
+                    );
                 }
                 _ => {}
             }
@@ -148,7 +185,12 @@ impl<'a> Lint<'a> {
             named => {
                 let path = named.as_name().unwrap_or_default();
                 if let Some((name, known)) = unknown(path, names) {
-                    self.find(part, at, format!("`{name}` is not a name templates know"), suggestion(&name, known));
+                    self.find(
+                        part,
+                        at,
+                        format!("`{name}` is not a name templates know"),
+                        suggestion(&name, known),
+                    );
                 }
             }
         }
@@ -156,34 +198,68 @@ impl<'a> Lint<'a> {
 
     fn partial(&mut self, part: &Part, at: (usize, usize), name: Option<&str>, names: &Names) {
         let Some(name) = name else {
-            return self.find(part, at, "a partial's name must be written out".to_owned(), None);
+            return self.find(
+                part,
+                at,
+                "a partial's name must be written out".to_owned(),
+                None,
+            );
         };
         let Some(partial) = self.partials.get(name) else {
             let known: Vec<&str> = self.partials.keys().map(String::as_str).collect();
-            return self.find(part, at, format!("there is no partial `{name}`"), suggestion(name, &known));
+            return self.find(
+                part,
+                at,
+                format!("there is no partial `{name}`"),
+                suggestion(name, &known),
+            );
         };
         if self.within.iter().any(|outer| outer == name) {
-            return self.find(part, at, format!("the partial `{name}` includes itself"), None);
+            return self.find(
+                part,
+                at,
+                format!("the partial `{name}` includes itself"),
+                None,
+            );
         }
         self.inlined += 1;
         if self.inlined > 2_000 {
-            return self.find(part, at, "partials include each other too often".to_owned(), None);
+            return self.find(
+                part,
+                at,
+                "partials include each other too often".to_owned(),
+                None,
+            );
         }
         self.within.push(name.to_owned());
         self.walk(partial, &partial.template, names);
         self.within.pop();
     }
 
-    fn find(&mut self, part: &Part, (line, column): (usize, usize), what: String, help: Option<String>) {
-        self.findings.insert((part.file.clone(), part.line + line, column, what, help));
+    fn find(
+        &mut self,
+        part: &Part,
+        (line, column): (usize, usize),
+        what: String,
+        help: Option<String>,
+    ) {
+        self.findings
+            .insert((part.file.clone(), part.line + line, column, what, help));
     }
 }
 
 /// The scope a path leaves us in: an item of it, or it itself.
 fn scope_of(subject: &Parameter, names: &Names, item: bool) -> Scope {
     let path = subject.as_name().unwrap_or_default();
-    match path.trim_start_matches("../").trim_start_matches("@root/").trim_start_matches("@root.") {
-        "subjects" | "ended" | "lasting" | "remaining" | "behind" | "behind_back" | "behind_dark" if item => {
+    match path
+        .trim_start_matches("../")
+        .trim_start_matches("@root/")
+        .trim_start_matches("@root.")
+    {
+        "subjects" | "ended" | "lasting" | "remaining" | "behind" | "behind_back"
+        | "behind_dark"
+            if item =>
+        {
             Scope::Fields(&context::SUBJECT)
         }
         "collected" if !item => Scope::Fields(&context::COLLECTED),
@@ -202,7 +278,13 @@ fn unknown(path: &str, names: &Names) -> Option<(String, &'static [&'static str]
         up += 1;
         rest = tail;
     }
-    let mut scope = names.scopes.iter().rev().nth(up).cloned().unwrap_or(Scope::Root);
+    let mut scope = names
+        .scopes
+        .iter()
+        .rev()
+        .nth(up)
+        .cloned()
+        .unwrap_or(Scope::Root);
     if let Some(tail) = rest.strip_prefix("@root") {
         scope = Scope::Root;
         rest = tail.trim_start_matches(['.', '/']);
@@ -227,13 +309,19 @@ fn unknown(path: &str, names: &Names) -> Option<(String, &'static [&'static str]
     if !known.contains(&first) {
         return Some((first.to_owned(), known));
     }
-    let second = rest.split(['.', '/']).nth(1).filter(|_| first == "collected" && known.contains(&"collected"))?;
+    let second = rest
+        .split(['.', '/'])
+        .nth(1)
+        .filter(|_| first == "collected" && known.contains(&"collected"))?;
     (!context::COLLECTED.contains(&second)).then(|| (second.to_owned(), &context::COLLECTED[..]))
 }
 
 /// The nearest known word, or all of them when none is near.
 fn suggestion(word: &str, known: &[&str]) -> Option<String> {
-    let near = known.iter().map(|k| (strsim::damerau_levenshtein(word, k), k)).min()?;
+    let near = known
+        .iter()
+        .map(|k| (strsim::damerau_levenshtein(word, k), k))
+        .min()?;
     if near.0 <= 2.max(word.len() / 3) {
         return Some(format!("did you mean `{}`?", near.1));
     }

@@ -1,8 +1,9 @@
 //! The neutral markup in which messages are kept until a destination encodes them for its chat.
 //!
 //! `**bold**`, `` `code` ``, `[label](https://…)`, newlines, and two tokens only helpers write: `<time:SECONDS>` (date and
-//! time) and `<clock:SECONDS>` (time of day). A backslash makes the next punctuation character plain text. What comes from
-//! an event goes through [`escape`], so nothing in it can ever be markup.
+//! time) and `<clock:SECONDS>` (time of day). A backslash makes the next punctuation character
+//! plain text. What comes from an event goes through [`escape`], so nothing in it can ever be
+//! markup.
 
 /// A piece of a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,24 +34,32 @@ pub enum What {
     Clock(i64),
 }
 
-/// What a character of foreign text becomes: line breaks are spaces, what nobody can see is dropped.
+/// What a character of foreign text becomes: line breaks are spaces, what nobody can see is
+/// dropped.
 fn visible(c: char) -> Option<char> {
     match c {
         '\n' | '\r' | '\t' | '\u{85}' | '\u{2028}' | '\u{2029}' => Some(' '),
         c if c.is_control() => None,
-        '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' => None,
-        '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}' => None,
+        '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' => {
+            None
+        }
+        '\u{2060}'..='\u{206f}'
+        | '\u{feff}'
+        | '\u{fff9}'..='\u{fffb}'
+        | '\u{e0000}'..='\u{e007f}' => None,
         c => Some(c),
     }
 }
 
-/// Foreign text on one line, without control characters, zero-width characters and direction overrides.
+/// Foreign text on one line, without control characters, zero-width characters and direction
+/// overrides.
 #[must_use]
 pub fn clean(text: &str) -> String {
     text.chars().filter_map(visible).collect()
 }
 
-/// Foreign text as markup that reads as exactly that text (after [`clean`]). The escape function of every template.
+/// Foreign text as markup that reads as exactly that text (after [`clean`]). The escape function of
+/// every template.
 #[must_use]
 pub fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len() + 8);
@@ -63,14 +72,19 @@ pub fn escape(text: &str) -> String {
     out
 }
 
-/// First strong isolate and its end: what stands between them does not change the order of what stands beside it.
+/// First strong isolate and its end: what stands between them does not change the order of what
+/// stands beside it.
 const ISOLATE: [char; 2] = ['\u{2068}', '\u{2069}'];
 
 /// Text as it is, kept apart from its neighbours where it is written from right to left.
 #[must_use]
 pub fn isolate(text: &str) -> String {
     let [begin, end] = ISOLATE;
-    if text.chars().any(is_right_to_left) { format!("{begin}{text}{end}") } else { text.to_owned() }
+    if text.chars().any(is_right_to_left) {
+        format!("{begin}{text}{end}")
+    } else {
+        text.to_owned()
+    }
 }
 
 /// A value in a sentence: [`escape`], then [`isolate`].
@@ -152,13 +166,19 @@ impl Spans {
     fn flush(&mut self) {
         if !self.text.is_empty() {
             let text = std::mem::take(&mut self.text);
-            self.all.push(Span { what: What::Text(text), bold: self.bold });
+            self.all.push(Span {
+                what: What::Text(text),
+                bold: self.bold,
+            });
         }
     }
 
     fn add(&mut self, what: What) {
         self.flush();
-        self.all.push(Span { what, bold: self.bold });
+        self.all.push(Span {
+            what,
+            bold: self.bold,
+        });
     }
 }
 
@@ -188,12 +208,17 @@ fn link(text: &str) -> Option<(String, String, &str)> {
     (!label.is_empty() && is_web_url(&url)).then_some((label, url, tail))
 }
 
-/// Whether people may be sent there: `http` or `https`, and no character that could end the URL early in some chat.
+/// Whether people may be sent there: `http` or `https`, and no character that could end the URL
+/// early in some chat.
 #[must_use]
 pub fn is_web_url(url: &str) -> bool {
-    let tail = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
+    let tail = url
+        .strip_prefix("https://")
+        .or_else(|| url.strip_prefix("http://"));
     tail.is_some_and(|t| t.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '['))
-        && url.chars().all(|c| c.is_ascii_graphic() && !matches!(c, '<' | '>' | '|' | '"' | '\\' | '`' | '^'))
+        && url
+            .chars()
+            .all(|c| c.is_ascii_graphic() && !matches!(c, '<' | '>' | '|' | '"' | '\\' | '`' | '^'))
 }
 
 fn token(text: &str) -> Option<(What, &str)> {
@@ -207,16 +232,23 @@ fn token(text: &str) -> Option<(What, &str)> {
     }
 }
 
-/// The markup without its marks, for logs, push previews and plain-text destinations. Times are UTC.
+/// The markup without its marks, for logs, push previews and plain-text destinations. Times are
+/// UTC.
 #[must_use]
 pub fn plain(markup: &str) -> String {
-    shown(markup).chars().filter(|c| !ISOLATE.contains(c)).collect()
+    shown(markup)
+        .chars()
+        .filter(|c| !ISOLATE.contains(c))
+        .collect()
 }
 
 /// As [`plain`], with what keeps values apart that are written from right to left: for chats.
 #[must_use]
 pub fn shown(markup: &str) -> String {
-    parse(markup).into_iter().map(|span| span.what.plain()).collect()
+    parse(markup)
+        .into_iter()
+        .map(|span| span.what.plain())
+        .collect()
 }
 
 impl What {
@@ -232,8 +264,14 @@ impl What {
 }
 
 fn utc(seconds: i64, format: &str) -> String {
-    jiff::Timestamp::from_second(seconds)
-        .map_or_else(|_| seconds.to_string(), |t| t.to_zoned(jiff::tz::TimeZone::UTC).strftime(format).to_string())
+    jiff::Timestamp::from_second(seconds).map_or_else(
+        |_| seconds.to_string(),
+        |t| {
+            t.to_zoned(jiff::tz::TimeZone::UTC)
+                .strftime(format)
+                .to_string()
+        },
+    )
 }
 
 /// At most `max` characters, the last one `…` where something was cut.
@@ -242,9 +280,16 @@ pub fn cut(text: &str, max: usize) -> String {
     if text.chars().count() <= max {
         return text.to_owned();
     }
-    let cut: String = text.chars().take(max.saturating_sub(1)).chain(['…']).collect();
+    let cut: String = text
+        .chars()
+        .take(max.saturating_sub(1))
+        .chain(['…'])
+        .collect();
     let [begin, end] = ISOLATE;
-    let open = cut.matches(begin).count().saturating_sub(cut.matches(end).count());
+    let open = cut
+        .matches(begin)
+        .count()
+        .saturating_sub(cut.matches(end).count());
     cut.chars().chain(std::iter::repeat_n(end, open)).collect()
 }
 
@@ -255,21 +300,53 @@ mod tests {
     use super::*;
 
     fn text(t: &str) -> Span {
-        Span { what: What::Text(t.into()), bold: false }
+        Span {
+            what: What::Text(t.into()),
+            bold: false,
+        }
     }
 
     #[test]
     fn markup_is_read() {
-        let spans = parse("**AP** `x\\`y` [Mist](https://manage.mist.com/a\\)b) <time:0> \\*\\*no\\*\\* 2 * 3");
+        let spans = parse(
+            "**AP** `x\\`y` [Mist](https://manage.mist.com/a\\)b) <time:0> \\*\\*no\\*\\* 2 * 3",
+        );
         let plain: Vec<String> = spans.iter().map(|s| s.what.plain()).collect();
-        assert_eq!(plain, ["AP", " ", "x`y", " ", "Mist", " ", "1970-01-01 00:00:00 UTC", " **no** 2 * 3"]);
-        assert_eq!(spans[4].what, What::Link { label: "Mist".into(), url: "https://manage.mist.com/a)b".into() });
+        assert_eq!(
+            plain,
+            [
+                "AP",
+                " ",
+                "x`y",
+                " ",
+                "Mist",
+                " ",
+                "1970-01-01 00:00:00 UTC",
+                " **no** 2 * 3"
+            ]
+        );
+        assert_eq!(
+            spans[4].what,
+            What::Link {
+                label: "Mist".into(),
+                url: "https://manage.mist.com/a)b".into()
+            }
+        );
         assert!(spans[0].bold && !spans[1].bold);
     }
 
     #[test]
     fn what_is_not_well_formed_is_text() {
-        for odd in ["**", "`", "``", "[x](javascript:alert(1))", "[x](", "<time:x>", "<!channel>", "a\\"] {
+        for odd in [
+            "**",
+            "`",
+            "``",
+            "[x](javascript:alert(1))",
+            "[x](",
+            "<time:x>",
+            "<!channel>",
+            "a\\",
+        ] {
             assert_eq!(parse(odd), [text(odd)], "{odd}");
         }
     }

@@ -1,7 +1,7 @@
 //! How a notification reads: templates compiled once, one neutral markup, digests.
 //!
-//! Knows nothing of chats: a destination encodes the markup. Rendering never fails; a template that does falls back to
-//! plain sentences, so no alert is ever lost to one.
+//! Knows nothing of chats: a destination encodes the markup. Rendering never fails; a template that
+//! does falls back to plain sentences, so no alert is ever lost to one.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
@@ -97,7 +97,12 @@ impl Templates {
         Self::compile(
             SHIPPED
                 .iter()
-                .map(|(name, text)| ((*name).to_owned(), (format!("{name}.hbs"), (*text).to_owned())))
+                .map(|(name, text)| {
+                    (
+                        (*name).to_owned(),
+                        (format!("{name}.hbs"), (*text).to_owned()),
+                    )
+                })
                 .collect(),
         )
         .unwrap_or_else(|_| Self {
@@ -108,14 +113,20 @@ impl Templates {
         })
     }
 
-    /// The shipped templates, each replaced by the file of its name in `overrides`; other files there add templates.
+    /// The shipped templates, each replaced by the file of its name in `overrides`; other files
+    /// there add templates.
     ///
     /// # Errors
     /// Every problem of every file at once, sorted by file and line.
     pub fn load(overrides: Option<&Path>) -> Result<Self, Vec<TemplateProblem>> {
         let mut files: BTreeMap<String, (String, String)> = SHIPPED
             .iter()
-            .map(|(name, text)| ((*name).to_owned(), (format!("{name}.hbs"), (*text).to_owned())))
+            .map(|(name, text)| {
+                (
+                    (*name).to_owned(),
+                    (format!("{name}.hbs"), (*text).to_owned()),
+                )
+            })
             .collect();
         let mut problems = Vec::new();
         if let Some(folder) = overrides {
@@ -137,8 +148,15 @@ impl Templates {
     /// # Errors
     /// As [`Templates::load`].
     #[doc(hidden)]
-    pub fn of(texts: impl IntoIterator<Item = (String, String)>) -> Result<Self, Vec<TemplateProblem>> {
-        Self::compile(texts.into_iter().map(|(name, text)| (name.clone(), (format!("{name}.hbs"), text))).collect())
+    pub fn of(
+        texts: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Self, Vec<TemplateProblem>> {
+        Self::compile(
+            texts
+                .into_iter()
+                .map(|(name, text)| (name.clone(), (format!("{name}.hbs"), text)))
+                .collect(),
+        )
     }
 
     /// The portal's host for each source, for links to devices.
@@ -176,16 +194,27 @@ impl Templates {
         let [title, text, facts] = self.said(&about);
         Message {
             title,
-            text: text.lines().map(str::trim_end).collect::<Vec<_>>().join("\n").trim().to_owned(),
+            text: text
+                .lines()
+                .map(str::trim_end)
+                .collect::<Vec<_>>()
+                .join("\n")
+                .trim()
+                .to_owned(),
             facts: facts.lines().filter_map(fact).collect(),
-            links: self.link(&about).into_iter().chain(self.silences.iter().flat_map(|s| s.of(&about))).collect(),
+            links: self
+                .link(&about)
+                .into_iter()
+                .chain(self.silences.iter().flat_map(|s| s.of(&about)))
+                .collect(),
             about,
             folded: Vec::new(),
         }
     }
 
-    /// Folds queued messages, which may be digests themselves, into as few as their sizes permit. Every device is
-    /// named, what is critical comes first, and an incident that began and ended inside says from when to when.
+    /// Folds queued messages, which may be digests themselves, into as few as their sizes permit.
+    /// Every device is named, what is critical comes first, and an incident that began and
+    /// ended inside says from when to when.
     #[must_use]
     pub fn digest(&self, waiting: &[Message]) -> Vec<Message> {
         digest::fold(waiting)
@@ -193,21 +222,37 @@ impl Templates {
 
     /// Title, text and facts; the title on one line, and never empty.
     fn said(&self, about: &Notification) -> [String; 3] {
-        let rendered = self.parts(&self.choose(about), about).or_else(|| self.parts("generic", about));
+        let rendered = self
+            .parts(&self.choose(about), about)
+            .or_else(|| self.parts("generic", about));
         let [title, text, facts] = rendered.unwrap_or_else(|| fallback(about));
         let title = one_line(&title);
-        [if title.is_empty() { one_line(&fallback(about)[0]) } else { title }, text, facts]
+        [
+            if title.is_empty() {
+                one_line(&fallback(about)[0])
+            } else {
+                title
+            },
+            text,
+            facts,
+        ]
     }
 
-    /// The template the rule names, else the one for what it is about. What is told in the same way of everything has a
-    /// template of its own, which a rule's template `mine` replaces by one named `mine-flapping`.
+    /// The template the rule names, else the one for what it is about. What is told in the same way
+    /// of everything has a template of its own, which a rule's template `mine` replaces by one
+    /// named `mine-flapping`.
     fn choose(&self, about: &Notification) -> Cow<'_, str> {
-        let named = about.template.as_deref().and_then(|name| self.names.iter().find(|known| *known == name));
+        let named = about
+            .template
+            .as_deref()
+            .and_then(|name| self.names.iter().find(|known| *known == name));
         match (choice::occasion(about), named) {
             (None, Some(named)) => named.into(),
             (None, None) => choice::choose(about).into(),
             (Some(occasion), named) => {
-                let own = named.map(|named| format!("{named}-{occasion}")).filter(|own| self.has(own));
+                let own = named
+                    .map(|named| format!("{named}-{occasion}"))
+                    .filter(|own| self.has(own));
                 own.map_or(Cow::Borrowed(occasion), Cow::Owned)
             }
         }
@@ -223,20 +268,27 @@ impl Templates {
     /// The one device's page in the portal, where the ids for it are at hand and well-formed.
     fn link(&self, about: &Notification) -> Option<Link> {
         let once = kinds::each_once(&about.subjects);
-        let [subject] = once.as_slice() else { return None };
+        let [subject] = once.as_slice() else {
+            return None;
+        };
         let id = |text: &Option<String>| {
             let text = text.as_deref()?;
             let fine = text.len() == 36 && text.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-');
             fine.then(|| text.to_owned())
         };
         let (org, site) = (id(&subject.org_id)?, id(&subject.site_id)?);
-        let mac =
-            subject.device_mac.as_deref().filter(|m| m.len() == 12 && m.bytes().all(|b| b.is_ascii_hexdigit()))?;
+        let mac = subject
+            .device_mac
+            .as_deref()
+            .filter(|m| m.len() == 12 && m.bytes().all(|b| b.is_ascii_hexdigit()))?;
         let page = match subject.device_type.as_deref()? {
             kind @ ("ap" | "switch" | "gateway") => kind,
             _ => return None,
         };
-        let portal = self.portals.get(&about.source).map_or(PORTAL, String::as_str);
+        let portal = self
+            .portals
+            .get(&about.source)
+            .map_or(PORTAL, String::as_str);
         let portal = if portal.is_empty() { PORTAL } else { portal };
         portal.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b':')).then(|| Link {
             label: "Open in Mist".to_owned(),
@@ -268,10 +320,24 @@ impl Templates {
             for ((line, source), part) in parts.into_iter().zip(PARTS) {
                 match Template::compile(&source) {
                     Ok(template) if partial => {
-                        partials.insert(name.clone(), lint::Part { file: file.clone(), line, template });
+                        partials.insert(
+                            name.clone(),
+                            lint::Part {
+                                file: file.clone(),
+                                line,
+                                template,
+                            },
+                        );
                     }
                     Ok(template) => {
-                        templates.push((format!("{name}.{part}"), lint::Part { file: file.clone(), line, template }));
+                        templates.push((
+                            format!("{name}.{part}"),
+                            lint::Part {
+                                file: file.clone(),
+                                line,
+                                template,
+                            },
+                        ));
                     }
                     Err(error) => problems.push(compile_problem(&file, line, &error)),
                 }
@@ -283,8 +349,13 @@ impl Templates {
         let mut lint = lint::Lint::new(&partials);
         templates.iter().for_each(|(_, part)| lint.check(part));
         let mut called = lint::Lint::new(&partials);
-        partials.iter().for_each(|(name, part)| called.check_partial(name, part));
-        let cycles = called.findings().into_iter().filter(|finding| finding.3.contains("includes itself"));
+        partials
+            .iter()
+            .for_each(|(name, part)| called.check_partial(name, part));
+        let cycles = called
+            .findings()
+            .into_iter()
+            .filter(|finding| finding.3.contains("includes itself"));
         let findings: Vec<_> = lint.findings().into_iter().chain(cycles).collect();
         problems.extend(findings.into_iter().map(problem));
         problems.sort();
@@ -296,12 +367,23 @@ impl Templates {
         for (name, part) in templates.into_iter().chain(partials) {
             registry.register_template(&name, part.template);
         }
-        Ok(Self { registry, names, portals: BTreeMap::new(), silences: None })
+        Ok(Self {
+            registry,
+            names,
+            portals: BTreeMap::new(),
+            silences: None,
+        })
     }
 }
 
 fn problem((file, line, column, what, help): lint::Finding) -> TemplateProblem {
-    TemplateProblem { file, line, column, what, help }
+    TemplateProblem {
+        file,
+        line,
+        column,
+        what,
+        help,
+    }
 }
 
 fn compile_problem(file: &str, line: usize, error: &handlebars::TemplateError) -> TemplateProblem {
@@ -317,7 +399,13 @@ fn compile_problem(file: &str, line: usize, error: &handlebars::TemplateError) -
     } else {
         (text, None)
     };
-    TemplateProblem { file: file.to_owned(), line: line + at, column, what, help }
+    TemplateProblem {
+        file: file.to_owned(),
+        line: line + at,
+        column,
+        what,
+        help,
+    }
 }
 
 fn registry() -> Handlebars<'static> {
@@ -342,10 +430,20 @@ fn split(text: &str) -> Vec<(usize, String)> {
     parts
 }
 
-fn read_folder(folder: &Path, files: &mut BTreeMap<String, (String, String)>, problems: &mut Vec<TemplateProblem>) {
+fn read_folder(
+    folder: &Path,
+    files: &mut BTreeMap<String, (String, String)>,
+    problems: &mut Vec<TemplateProblem>,
+) {
     let mut wrong = |file: &Path, what: String| {
         let file = file.display().to_string();
-        problems.push(TemplateProblem { file, line: 1, column: 1, what, help: None });
+        problems.push(TemplateProblem {
+            file,
+            line: 1,
+            column: 1,
+            what,
+            help: None,
+        });
     };
     let entries = match std::fs::read_dir(folder) {
         Ok(entries) => entries,
@@ -353,22 +451,39 @@ fn read_folder(folder: &Path, files: &mut BTreeMap<String, (String, String)>, pr
     };
     for entry in entries.filter_map(Result::ok) {
         let path = entry.path();
-        let Some(name) = path.file_name().and_then(|n| n.to_str()).and_then(|n| n.strip_suffix(".hbs")) else {
+        let Some(name) = path
+            .file_name()
+            .and_then(|n| n.to_str())
+            .and_then(|n| n.strip_suffix(".hbs"))
+        else {
             continue;
         };
-        if name.is_empty() || !name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_')) {
-            wrong(&path, "a template's name is made of letters, digits, `-` and `_`".to_owned());
+        if name.is_empty()
+            || !name
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
+        {
+            wrong(
+                &path,
+                "a template's name is made of letters, digits, `-` and `_`".to_owned(),
+            );
             continue;
         }
         // a mounted ConfigMap links within its folder; a link that leaves it could read anything
-        let inside = folder.canonicalize().ok().zip(path.canonicalize().ok()).is_some_and(|(f, p)| p.starts_with(f));
+        let inside = folder
+            .canonicalize()
+            .ok()
+            .zip(path.canonicalize().ok())
+            .is_some_and(|(f, p)| p.starts_with(f));
         if !inside {
             wrong(&path, "this links out of the folder".to_owned());
             continue;
         }
         match std::fs::metadata(&path) {
             Ok(meta) if !meta.is_file() => wrong(&path, "this is not a file".to_owned()),
-            Ok(meta) if meta.len() > MAX_FILE => wrong(&path, "this is longer than 256 KiB".to_owned()),
+            Ok(meta) if meta.len() > MAX_FILE => {
+                wrong(&path, "this is longer than 256 KiB".to_owned())
+            }
             _ => match std::fs::read_to_string(&path) {
                 Ok(text) => drop(files.insert(name.to_owned(), (path.display().to_string(), text))),
                 Err(error) => wrong(&path, format!("cannot read it: {error}")),
@@ -393,7 +508,9 @@ fn render_capped(registry: &Handlebars<'_>, name: &str, context: &Context) -> Op
         }
     }
     let mut out = Vec::new();
-    registry.render_with_context_to_write(name, context, Capped(&mut out)).ok()?;
+    registry
+        .render_with_context_to_write(name, context, Capped(&mut out))
+        .ok()?;
     String::from_utf8(out).ok()
 }
 
@@ -412,11 +529,35 @@ pub fn one_line(text: &str) -> String {
 
 /// What is said when no template can say it.
 fn fallback(about: &Notification) -> [String; 3] {
-    let names: Vec<String> = about.subjects.iter().take(20).map(context::subject_name).collect();
-    let over = if about.reason == Reason::Resolved { "over: " } else { "" };
-    let title = format!("{over}{}", helpers::humanise(if about.kind.is_empty() { &about.topic } else { &about.kind }));
-    let title = if title.trim().is_empty() { about.rule.clone() } else { title };
-    [markup::escape(&title), markup::escape(&names.join(", ")), format!("Rule: {}", markup::escape(&about.rule))]
+    let names: Vec<String> = about
+        .subjects
+        .iter()
+        .take(20)
+        .map(context::subject_name)
+        .collect();
+    let over = if about.reason == Reason::Resolved {
+        "over: "
+    } else {
+        ""
+    };
+    let title = format!(
+        "{over}{}",
+        helpers::humanise(if about.kind.is_empty() {
+            &about.topic
+        } else {
+            &about.kind
+        })
+    );
+    let title = if title.trim().is_empty() {
+        about.rule.clone()
+    } else {
+        title
+    };
+    [
+        markup::escape(&title),
+        markup::escape(&names.join(", ")),
+        format!("Rule: {}", markup::escape(&about.rule)),
+    ]
 }
 
 /// What tells one subject from another within an incident.
@@ -426,7 +567,11 @@ fn subject_key(subject: &Subject) -> String {
     let text = |t: Option<&String>| t.cloned().unwrap_or_default();
     format!(
         "{}\n{}\n{}",
-        if device.is_some() { String::new() } else { text(site) },
+        if device.is_some() {
+            String::new()
+        } else {
+            text(site)
+        },
         text(device),
         text(subject.part.as_ref())
     )

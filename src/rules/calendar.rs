@@ -38,8 +38,9 @@ pub enum Part {
 pub struct Period {
     /// Whose clocks and calendars.
     pub zone: TimeZone,
-    /// From here on, until before there, by the clock on the wall: a clock put forward over a time shows it at once, one
-    /// put back shows it twice. An end that is not after its start is on the next day, and belongs to the day it began on.
+    /// From here on, until before there, by the clock on the wall: a clock put forward over a time
+    /// shows it at once, one put back shows it twice. An end that is not after its start is on
+    /// the next day, and belongs to the day it began on.
     pub times: Vec<(Minute, Minute)>,
     /// Days of the week.
     pub weekdays: Vec<Weekday>,
@@ -74,22 +75,37 @@ impl Period {
         };
         (self.weekdays.is_empty() || self.weekdays.contains(&date.weekday()))
             && (self.days_of_month.is_empty() || self.days_of_month.iter().any(of_month))
-            && (self.months.is_empty() || self.months.iter().any(|months| months.contains(&date.month())))
-            && (self.years.is_empty() || self.years.iter().any(|years| years.contains(&date.year())))
+            && (self.months.is_empty()
+                || self
+                    .months
+                    .iter()
+                    .any(|months| months.contains(&date.month())))
+            && (self.years.is_empty()
+                || self.years.iter().any(|years| years.contains(&date.year())))
     }
 
     fn has_every_day(&self) -> bool {
-        self.weekdays.is_empty() && self.days_of_month.is_empty() && self.months.is_empty() && self.years.is_empty()
+        self.weekdays.is_empty()
+            && self.days_of_month.is_empty()
+            && self.months.is_empty()
+            && self.years.is_empty()
     }
 
     fn contains(&self, wall: Timestamp) -> bool {
-        let Some(local) = local(&self.zone, wall) else { return false };
+        let Some(local) = local(&self.zone, wall) else {
+            return false;
+        };
         let minute = minute_of(local);
         let today = self.has_day(local.date());
         if self.times.is_empty() {
             return today;
         }
-        let yesterday = || local.date().yesterday().is_ok_and(|date| self.has_day(date));
+        let yesterday = || {
+            local
+                .date()
+                .yesterday()
+                .is_ok_and(|date| self.has_day(date))
+        };
         self.times.iter().any(|(from, until)| {
             if from < until {
                 today && (*from..*until).contains(&minute)
@@ -109,27 +125,47 @@ impl Period {
         for _ in 0..=HORIZON_DAYS + 2 {
             let next = self.boundaries(date).filter(|at| *at > wall).min();
             if next.is_some() {
-                return next.into_iter().chain(shift).min().filter(|at| *at <= horizon);
+                return next
+                    .into_iter()
+                    .chain(shift)
+                    .min()
+                    .filter(|at| *at <= horizon);
             }
             date = date.tomorrow().ok()?;
         }
         shift.filter(|at| *at <= horizon)
     }
 
-    /// Every moment of this day at which `contains` may change, and where a time that crosses midnight ends.
+    /// Every moment of this day at which `contains` may change, and where a time that crosses
+    /// midnight ends.
     fn boundaries(&self, date: Date) -> impl Iterator<Item = Timestamp> + '_ {
         let day = self.has_day(date);
         let tomorrow = date.tomorrow().ok();
-        let changes = self.times.is_empty() && date.yesterday().is_ok_and(|yesterday| self.has_day(yesterday) != day);
+        let changes = self.times.is_empty()
+            && date
+                .yesterday()
+                .is_ok_and(|yesterday| self.has_day(yesterday) != day);
         let midnight = changes.then_some((Some(date), 0));
-        let times = self.times.iter().filter(move |_| day).flat_map(move |(from, until)| {
-            let end = if from < until { (Some(date), *until) } else { (tomorrow, *until) };
-            [(Some(date), *from), end]
-        });
-        midnight.into_iter().chain(times).flat_map(move |(date, minute)| self.shown(date, minute))
+        let times = self
+            .times
+            .iter()
+            .filter(move |_| day)
+            .flat_map(move |(from, until)| {
+                let end = if from < until {
+                    (Some(date), *until)
+                } else {
+                    (tomorrow, *until)
+                };
+                [(Some(date), *from), end]
+            });
+        midnight
+            .into_iter()
+            .chain(times)
+            .flat_map(move |(date, minute)| self.shown(date, minute))
     }
 
-    /// When the clock shows it: not where it is put forward over it, twice where it is put back to before it.
+    /// When the clock shows it: not where it is put forward over it, twice where it is put back to
+    /// before it.
     fn shown(&self, date: Option<Date>, minute: Minute) -> impl Iterator<Item = Timestamp> + use<> {
         let at = date.and_then(|date| civil(date, minute));
         let found = at.and_then(|at| {
@@ -141,7 +177,11 @@ impl Period {
                 }
             }
         });
-        found.into_iter().flatten().flatten().map(|at| Timestamp::from_millis(at.as_millisecond()))
+        found
+            .into_iter()
+            .flatten()
+            .flatten()
+            .map(|at| Timestamp::from_millis(at.as_millisecond()))
     }
 }
 
@@ -167,7 +207,8 @@ impl TimeInterval {
         })
     }
 
-    /// The first wall time after this one at which `contains` changes. `None`: never again, or not for five years.
+    /// The first wall time after this one at which `contains` changes. `None`: never again, or not
+    /// for five years.
     #[must_use]
     pub fn next_change(&self, wall: Timestamp) -> Option<Timestamp> {
         let horizon = wall.shifted(HORIZON_DAYS * 86_400_000);
@@ -176,7 +217,9 @@ impl TimeInterval {
         loop {
             let next = |part: &Part| match part {
                 Part::Period(period) => period.candidate(at, horizon),
-                Part::Span(from, until) => [*from, *until].into_iter().filter(|edge| *edge > at).min(),
+                Part::Span(from, until) => {
+                    [*from, *until].into_iter().filter(|edge| *edge > at).min()
+                }
             };
             // Each is later than the one before, so this ends.
             at = self.parts.iter().filter_map(next).min()?;
@@ -187,8 +230,8 @@ impl TimeInterval {
     }
 }
 
-/// Times of day in a zone, each once a day: a time the clock is put forward over is when it is put forward, one it shows
-/// twice is the first.
+/// Times of day in a zone, each once a day: a time the clock is put forward over is when it is put
+/// forward, one it shows twice is the first.
 #[derive(Clone, Debug)]
 pub struct Daily {
     times: Vec<Minute>,
@@ -221,7 +264,10 @@ impl Daily {
     pub fn next(&self, wall: Timestamp) -> Option<Timestamp> {
         let mut date = local(&self.zone, wall)?.date().yesterday().ok()?;
         for _ in 0..5 {
-            let times = self.times.iter().filter_map(|minute| self.first_shown(date, *minute));
+            let times = self
+                .times
+                .iter()
+                .filter_map(|minute| self.first_shown(date, *minute));
             let next = times.filter(|at| *at > wall).min();
             if next.is_some() {
                 return next;
@@ -236,8 +282,8 @@ impl Daily {
     }
 }
 
-/// When the clock shows this first; where it is put forward over it, when it is put forward. `None`: thousands of years
-/// away.
+/// When the clock shows this first; where it is put forward over it, when it is put forward.
+/// `None`: thousands of years away.
 #[must_use]
 pub fn moment(zone: &TimeZone, local: DateTime) -> Option<Timestamp> {
     let ambiguous = zone.to_ambiguous_timestamp(local);
@@ -249,19 +295,27 @@ pub fn moment(zone: &TimeZone, local: DateTime) -> Option<Timestamp> {
 
 /// What calendar and clock show. `None`: thousands of years away.
 fn local(zone: &TimeZone, wall: Timestamp) -> Option<DateTime> {
-    jiff::Timestamp::from_millisecond(wall.millis()).ok().map(|at| zone.to_datetime(at))
+    jiff::Timestamp::from_millisecond(wall.millis())
+        .ok()
+        .map(|at| zone.to_datetime(at))
 }
 
 fn minute_of(local: DateTime) -> Minute {
     // Both are small and not negative.
-    u16::try_from(local.hour()).unwrap_or_default() * 60 + u16::try_from(local.minute()).unwrap_or_default()
+    u16::try_from(local.hour()).unwrap_or_default() * 60
+        + u16::try_from(local.minute()).unwrap_or_default()
 }
 
 fn civil(date: Date, minute: Minute) -> Option<DateTime> {
     if minute >= MIDNIGHT {
         return date.tomorrow().ok().map(|date| date.at(0, 0, 0, 0));
     }
-    Some(date.at(i8::try_from(minute / 60).ok()?, i8::try_from(minute % 60).ok()?, 0, 0))
+    Some(date.at(
+        i8::try_from(minute / 60).ok()?,
+        i8::try_from(minute % 60).ok()?,
+        0,
+        0,
+    ))
 }
 
 /// When the clock is next put forward or back.
@@ -316,42 +370,82 @@ mod tests {
         ] {
             assert_eq!(nights.contains(at(text)), inside, "{text}");
         }
-        assert_eq!(nights.next_change(at("2026-01-05T00:00:00Z")), Some(at("2026-01-09T21:00:00Z")));
-        assert_eq!(nights.next_change(at("2026-01-09T21:00:00Z")), Some(at("2026-01-10T05:00:00Z")));
+        assert_eq!(
+            nights.next_change(at("2026-01-05T00:00:00Z")),
+            Some(at("2026-01-09T21:00:00Z"))
+        );
+        assert_eq!(
+            nights.next_change(at("2026-01-09T21:00:00Z")),
+            Some(at("2026-01-10T05:00:00Z"))
+        );
     }
 
     #[test]
     fn days_of_the_month_count_from_both_ends() {
-        let period = |days| Period { days_of_month: days, ..Period::always(TimeZone::UTC) };
+        let period = |days| Period {
+            days_of_month: days,
+            ..Period::always(TimeZone::UTC)
+        };
         let last_two = one(period(vec![(-2, -1)]));
-        assert!(last_two.contains(at("2024-02-28T12:00:00Z")) && last_two.contains(at("2024-02-29T12:00:00Z")));
+        assert!(
+            last_two.contains(at("2024-02-28T12:00:00Z"))
+                && last_two.contains(at("2024-02-29T12:00:00Z"))
+        );
         assert!(!last_two.contains(at("2024-02-27T12:00:00Z")));
-        assert_eq!(last_two.next_change(at("2024-02-28T12:00:00Z")), Some(at("2024-03-01T00:00:00Z")));
+        assert_eq!(
+            last_two.next_change(at("2024-02-28T12:00:00Z")),
+            Some(at("2024-03-01T00:00:00Z"))
+        );
         let from_tenth = one(period(vec![(30, 31)]));
-        assert_eq!(from_tenth.next_change(at("2026-01-31T12:00:00Z")), Some(at("2026-02-01T00:00:00Z")));
-        assert_eq!(from_tenth.next_change(at("2026-02-01T00:00:00Z")), Some(at("2026-03-30T00:00:00Z")));
+        assert_eq!(
+            from_tenth.next_change(at("2026-01-31T12:00:00Z")),
+            Some(at("2026-02-01T00:00:00Z"))
+        );
+        assert_eq!(
+            from_tenth.next_change(at("2026-02-01T00:00:00Z")),
+            Some(at("2026-03-30T00:00:00Z"))
+        );
     }
 
     #[test]
     fn what_never_or_always_is_does_not_change() {
         let wall = at("2026-01-05T00:00:00Z");
-        let past = one(Period { years: vec![2_020..=2_021], ..Period::always(zone("Europe/Paris")) });
-        let every_day = one(Period {
-            weekdays: (1..=7).map(|n| Weekday::from_monday_one_offset(n).unwrap()).collect(),
+        let past = one(Period {
+            years: vec![2_020..=2_021],
             ..Period::always(zone("Europe/Paris"))
         });
-        for interval in [TimeInterval::default(), one(Period::always(TimeZone::UTC)), past, every_day] {
+        let every_day = one(Period {
+            weekdays: (1..=7)
+                .map(|n| Weekday::from_monday_one_offset(n).unwrap())
+                .collect(),
+            ..Period::always(zone("Europe/Paris"))
+        });
+        for interval in [
+            TimeInterval::default(),
+            one(Period::always(TimeZone::UTC)),
+            past,
+            every_day,
+        ] {
             assert_eq!(interval.next_change(wall), None, "{interval:?}");
         }
-        let span = TimeInterval::new(vec![Part::Span(at("2026-01-06T00:00:00Z"), at("2026-01-07T00:00:00Z"))]);
+        let span = TimeInterval::new(vec![Part::Span(
+            at("2026-01-06T00:00:00Z"),
+            at("2026-01-07T00:00:00Z"),
+        )]);
         assert_eq!(span.next_change(wall), Some(at("2026-01-06T00:00:00Z")));
-        assert_eq!(span.next_change(at("2026-01-06T00:00:00Z")), Some(at("2026-01-07T00:00:00Z")));
+        assert_eq!(
+            span.next_change(at("2026-01-06T00:00:00Z")),
+            Some(at("2026-01-07T00:00:00Z"))
+        );
         assert_eq!(span.next_change(at("2026-01-07T00:00:00Z")), None);
         for absurd in [i64::MIN, i64::MAX] {
             let _ = span.next_change(Timestamp::from_millis(absurd));
             assert_eq!(
-                one(Period { times: vec![(0, 60)], ..Period::always(TimeZone::UTC) })
-                    .next_change(Timestamp::from_millis(absurd)),
+                one(Period {
+                    times: vec![(0, 60)],
+                    ..Period::always(TimeZone::UTC)
+                })
+                .next_change(Timestamp::from_millis(absurd)),
                 None
             );
         }
@@ -360,27 +454,75 @@ mod tests {
     #[test]
     fn a_skipped_time_is_when_the_clock_jumps_and_a_repeated_one_the_first() {
         let paris = Daily::new(vec![150], zone("Europe/Paris")); // 02:30
-        assert_eq!(paris.next(at("2026-03-29T00:00:00Z")), Some(at("2026-03-29T01:00:00Z")));
-        assert_eq!(paris.next(at("2026-03-29T01:00:00Z")), Some(at("2026-03-30T00:30:00Z")));
-        assert_eq!(paris.next(at("2026-10-24T22:00:00Z")), Some(at("2026-10-25T00:30:00Z")));
-        assert_eq!(paris.next(at("2026-10-25T00:30:00Z")), Some(at("2026-10-26T01:30:00Z")));
-        let night = one(Period { times: vec![(150, 300)], ..Period::always(zone("Europe/Paris")) });
-        assert_eq!(night.next_change(at("2026-03-29T00:00:00Z")), Some(at("2026-03-29T01:00:00Z")), "the gap's end");
+        assert_eq!(
+            paris.next(at("2026-03-29T00:00:00Z")),
+            Some(at("2026-03-29T01:00:00Z"))
+        );
+        assert_eq!(
+            paris.next(at("2026-03-29T01:00:00Z")),
+            Some(at("2026-03-30T00:30:00Z"))
+        );
+        assert_eq!(
+            paris.next(at("2026-10-24T22:00:00Z")),
+            Some(at("2026-10-25T00:30:00Z"))
+        );
+        assert_eq!(
+            paris.next(at("2026-10-25T00:30:00Z")),
+            Some(at("2026-10-26T01:30:00Z"))
+        );
+        let night = one(Period {
+            times: vec![(150, 300)],
+            ..Period::always(zone("Europe/Paris"))
+        });
+        assert_eq!(
+            night.next_change(at("2026-03-29T00:00:00Z")),
+            Some(at("2026-03-29T01:00:00Z")),
+            "the gap's end"
+        );
         // 02:30, back to 02:00, 02:30 again.
-        for (from, change) in [("00:00", "00:30"), ("00:30", "01:00"), ("01:00", "01:30"), ("01:30", "04:00")] {
+        for (from, change) in [
+            ("00:00", "00:30"),
+            ("00:30", "01:00"),
+            ("01:00", "01:30"),
+            ("01:30", "04:00"),
+        ] {
             let day = |time: &str| at(&format!("2026-10-25T{time}:00Z"));
             assert_eq!(night.next_change(day(from)), Some(day(change)));
         }
     }
 
     fn any_period() -> impl Strategy<Value = Period> {
-        let minute = || prop_oneof![0u16..=1440, Just(120u16), Just(150), Just(0), Just(1440), Just(60)];
+        let minute = || {
+            prop_oneof![
+                0u16..=1440,
+                Just(120u16),
+                Just(150),
+                Just(0),
+                Just(1440),
+                Just(60)
+            ]
+        };
         let times = prop::collection::vec((minute(), minute()), 0..3);
-        let weekdays = prop::collection::vec((1i8..=7).prop_map(|n| Weekday::from_monday_one_offset(n).unwrap()), 0..3);
-        let days = prop::collection::vec((prop_oneof![1i8..=31, -31i8..=-1], prop_oneof![1i8..=31, -31i8..=-1]), 0..2);
+        let weekdays = prop::collection::vec(
+            (1i8..=7).prop_map(|n| Weekday::from_monday_one_offset(n).unwrap()),
+            0..3,
+        );
+        let days = prop::collection::vec(
+            (
+                prop_oneof![1i8..=31, -31i8..=-1],
+                prop_oneof![1i8..=31, -31i8..=-1],
+            ),
+            0..2,
+        );
         let months = prop::collection::vec((1i8..=12, 0i8..=4), 0..2);
-        (prop::sample::select(&ZONES[..]), times, weekdays, days, months).prop_map(
-            |(zone_name, times, weekdays, days, months)| Period {
+        (
+            prop::sample::select(&ZONES[..]),
+            times,
+            weekdays,
+            days,
+            months,
+        )
+            .prop_map(|(zone_name, times, weekdays, days, months)| Period {
                 times: times
                     .into_iter()
                     .map(|(from, until)| (from.min(1439), until.max(1)))
@@ -388,10 +530,12 @@ mod tests {
                     .collect(),
                 weekdays,
                 days_of_month: days,
-                months: months.into_iter().map(|(from, more)| from..=(from + more).min(12)).collect(),
+                months: months
+                    .into_iter()
+                    .map(|(from, more)| from..=(from + more).min(12))
+                    .collect(),
                 ..Period::always(zone(zone_name))
-            },
-        )
+            })
     }
 
     /// Some minute within two days of a night on which clocks are put forward or back somewhere.

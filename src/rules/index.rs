@@ -6,7 +6,8 @@ use super::matcher::Matcher;
 use super::pattern::fold;
 use crate::model::Field;
 
-/// Rules by the most telling literal of their matcher: type, else condition, else topic; the rest meet every event.
+/// Rules by the most telling literal of their matcher: type, else condition, else topic; the rest
+/// meet every event.
 #[derive(Clone, Debug, Default)]
 pub struct Index {
     by_type: HashMap<String, Vec<usize>>,

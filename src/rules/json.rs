@@ -1,4 +1,5 @@
-//! A matcher as JSON: `match` of a silence, which is data and stands in no file. It says what `match` in rules.yaml says.
+//! A matcher as JSON: `match` of a silence, which is data and stands in no file. It says what
+//! `match` in rules.yaml says.
 
 use serde_json::{Map, Value};
 
@@ -30,7 +31,9 @@ fn one_test(key: &str, value: &Value) -> Result<(Field, Test), String> {
     let field = Field::parse(key).ok_or_else(|| format!("events have no field `{key}`"))?;
     let test = match value {
         Value::Null => {
-            return Err(format!("`{key}` has no value: to ask whether it is there, write {{exists: true}}"));
+            return Err(format!(
+                "`{key}` has no value: to ask whether it is there, write {{exists: true}}"
+            ));
         }
         Value::Object(bounds) => number_or_presence(key, bounds)?,
         Value::Array(items) if items.is_empty() => {
@@ -43,9 +46,16 @@ fn one_test(key: &str, value: &Value) -> Result<(Field, Test), String> {
 }
 
 fn any_of(field: &Field, key: &str, items: &[Value]) -> Result<Test, String> {
-    let (maps, values): (Vec<&Value>, Vec<&Value>) = items.iter().partition(|item| item.is_object());
-    let values = values.into_iter().map(|item| pattern(field, key, item)).collect::<Result<Vec<_>, _>>()?;
-    let maps = maps.into_iter().filter_map(Value::as_object).map(|map| number_or_presence(key, map));
+    let (maps, values): (Vec<&Value>, Vec<&Value>) =
+        items.iter().partition(|item| item.is_object());
+    let values = values
+        .into_iter()
+        .map(|item| pattern(field, key, item))
+        .collect::<Result<Vec<_>, _>>()?;
+    let maps = maps
+        .into_iter()
+        .filter_map(Value::as_object)
+        .map(|map| number_or_presence(key, map));
     Ok(Test::any_of(values, maps.collect::<Result<_, _>>()?))
 }
 
@@ -75,13 +85,25 @@ fn number_or_presence(key: &str, map: &Map<String, Value>) -> Result<Test, Strin
             "lt" => &mut lt,
             "lte" => &mut lte,
             "exists" => {
-                exists = Some(value.as_bool().ok_or_else(|| format!("`exists` of `{key}` must be true or false"))?);
+                exists = Some(
+                    value
+                        .as_bool()
+                        .ok_or_else(|| format!("`exists` of `{key}` must be true or false"))?,
+                );
                 continue;
             }
-            _ => return Err(format!("`{key}` has no key `{word}`: known: gt, gte, lt, lte, exists")),
+            _ => {
+                return Err(format!(
+                    "`{key}` has no key `{word}`: known: gt, gte, lt, lte, exists"
+                ));
+            }
         };
-        let number = value.as_f64().or_else(|| value.as_str().and_then(|text| text.parse().ok()));
-        let number = number.filter(|n| n.is_finite()).ok_or_else(|| format!("`{word}` of `{key}` must be a number"))?;
+        let number = value
+            .as_f64()
+            .or_else(|| value.as_str().and_then(|text| text.parse().ok()));
+        let number = number
+            .filter(|n| n.is_finite())
+            .ok_or_else(|| format!("`{word}` of `{key}` must be a number"))?;
         *slot = Some(number);
     }
     let bounded = [gt, gte, lt, lte].iter().any(Option::is_some);
@@ -111,11 +133,21 @@ mod tests {
             (json!({"event.channel": {"gt": 36}}), false),
             (json!({"event.audit_id": {"exists": false}}), true),
             (json!({"event.channel": [{"gt": 40}, 36]}), true),
-            (json!({"event.channel": [{"gt": 40}, {"exists": false}, "x"]}), false),
-            (json!({"type": "AP_*", "not": {"reason": ["upgrade", "/power.?cycle/"]}}), false),
+            (
+                json!({"event.channel": [{"gt": 40}, {"exists": false}, "x"]}),
+                false,
+            ),
+            (
+                json!({"type": "AP_*", "not": {"reason": ["upgrade", "/power.?cycle/"]}}),
+                false,
+            ),
             (json!({"not": {"event.missing": "*"}}), true),
         ] {
-            assert_eq!(Matcher::from_json(&value).unwrap().matches(&event()), matches, "{value}");
+            assert_eq!(
+                Matcher::from_json(&value).unwrap().matches(&event()),
+                matches,
+                "{value}"
+            );
         }
     }
 
@@ -140,7 +172,10 @@ mod tests {
             json!({"not": {"not": {"type": "x"}}}),
         ] {
             let wrong = Matcher::from_json(&value).unwrap_err();
-            assert!(!wrong.is_empty() && !wrong.contains('\n'), "{value}: {wrong}");
+            assert!(
+                !wrong.is_empty() && !wrong.contains('\n'),
+                "{value}: {wrong}"
+            );
         }
     }
 }

@@ -53,8 +53,17 @@ pub struct Mismatch {
 
 impl fmt::Display for Mismatch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { field, negated, found, wanted } = self;
-        let wanted = if wanted.is_empty() { String::new() } else { format!(", not {wanted}") };
+        let Self {
+            field,
+            negated,
+            found,
+            wanted,
+        } = self;
+        let wanted = if wanted.is_empty() {
+            String::new()
+        } else {
+            format!(", not {wanted}")
+        };
         match (negated, found.is_empty()) {
             (false, true) => write!(f, "it has no {field}"),
             (false, false) => write!(f, "its {field} is {found}{wanted}"),
@@ -67,21 +76,42 @@ impl Matcher {
     /// Whether the event passes every test, and none under `not`.
     #[must_use]
     pub fn matches(&self, event: &Event) -> bool {
-        self.tests.iter().all(|(field, test)| test.holds(event, field))
-            && !self.not.iter().any(|(field, test)| test.holds(event, field))
+        self.tests
+            .iter()
+            .all(|(field, test)| test.holds(event, field))
+            && !self
+                .not
+                .iter()
+                .any(|(field, test)| test.holds(event, field))
     }
 
     /// The first test the event fails; `None` when it matches.
     #[must_use]
     pub fn mismatch(&self, event: &Event) -> Option<Mismatch> {
-        let failed =
-            self.tests.iter().find(|(field, test)| !test.holds(event, field)).map(|(field, test)| (field, Some(test)));
-        let excluded =
-            || self.not.iter().find(|(field, test)| test.holds(event, field)).map(|(field, _)| (field, None));
+        let failed = self
+            .tests
+            .iter()
+            .find(|(field, test)| !test.holds(event, field))
+            .map(|(field, test)| (field, Some(test)));
+        let excluded = || {
+            self.not
+                .iter()
+                .find(|(field, test)| test.holds(event, field))
+                .map(|(field, _)| (field, None))
+        };
         let (field, failed) = failed.or_else(excluded)?;
-        let found: Vec<String> = event.values(field).iter().map(|value| plain(value)).collect();
+        let found: Vec<String> = event
+            .values(field)
+            .iter()
+            .map(|value| plain(value))
+            .collect();
         let wanted = failed.map(Test::wanted).unwrap_or_default();
-        Some(Mismatch { field: field.clone(), negated: failed.is_none(), found: found.join(", "), wanted })
+        Some(Mismatch {
+            field: field.clone(),
+            negated: failed.is_none(),
+            found: found.join(", "),
+            wanted,
+        })
     }
 
     /// Whether `match.topic` names this topic literally.
@@ -89,18 +119,32 @@ impl Matcher {
     pub fn names_topic(&self, topic: &str) -> bool {
         let folded = fold(topic);
         self.tests.iter().any(|(field, test)| {
-            *field == Field::Topic && test.literals().is_some_and(|mut literals| literals.any(|l| l == folded))
+            *field == Field::Topic
+                && test
+                    .literals()
+                    .is_some_and(|mut literals| literals.any(|l| l == folded))
         })
     }
 
-    /// Whether the tests on these fields hold for values that are not an event's: used to ask the catalogue whether
-    /// any opening of a condition could match. Tests on other fields are taken to hold.
+    /// Whether the tests on these fields hold for values that are not an event's: used to ask the
+    /// catalogue whether any opening of a condition could match. Tests on other fields are
+    /// taken to hold.
     #[must_use]
     pub fn could_match(&self, known: &[(Field, &str)]) -> bool {
-        let lookup = |field: &Field| known.iter().find(|(f, _)| f == field).map(|(_, value)| *value);
+        let lookup = |field: &Field| {
+            known
+                .iter()
+                .find(|(f, _)| f == field)
+                .map(|(_, value)| *value)
+        };
         let holds = |field: &Field, test: &Test| lookup(field).map(|value| test.holds_for(value));
-        self.tests.iter().all(|(field, test)| holds(field, test).unwrap_or(true))
-            && !self.not.iter().any(|(field, test)| holds(field, test).unwrap_or(false))
+        self.tests
+            .iter()
+            .all(|(field, test)| holds(field, test).unwrap_or(true))
+            && !self
+                .not
+                .iter()
+                .any(|(field, test)| holds(field, test).unwrap_or(false))
     }
 }
 
@@ -120,9 +164,13 @@ impl Test {
     fn holds(&self, event: &Event, field: &Field) -> bool {
         let values = event.values(field);
         match self {
-            Self::OneOf(patterns) => values.iter().any(|value| patterns.iter().any(|p| p.fits(value))),
+            Self::OneOf(patterns) => values
+                .iter()
+                .any(|value| patterns.iter().any(|p| p.fits(value))),
             Self::Exists(wanted) => values.is_empty() != *wanted,
-            Self::Number { .. } => values.iter().any(|value| number(value).is_some_and(|n| self.within(n))),
+            Self::Number { .. } => values
+                .iter()
+                .any(|value| number(value).is_some_and(|n| self.within(n))),
             Self::AnyOf(tests) => tests.iter().any(|test| test.holds(event, field)),
         }
     }
@@ -130,10 +178,14 @@ impl Test {
     /// The values it asks for, where they are few.
     fn wanted(&self) -> String {
         match self {
-            Self::OneOf(patterns) if patterns.len() <= 3 => {
-                patterns.iter().map(ToString::to_string).collect::<Vec<_>>().join(" or ")
+            Self::OneOf(patterns) if patterns.len() <= 3 => patterns
+                .iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+                .join(" or "),
+            Self::OneOf(_) | Self::Number { .. } | Self::Exists(_) | Self::AnyOf(_) => {
+                String::new()
             }
-            Self::OneOf(_) | Self::Number { .. } | Self::Exists(_) | Self::AnyOf(_) => String::new(),
         }
     }
 
@@ -196,7 +248,11 @@ pub(super) mod tests {
             source: Name::new("mist"),
             topic: "device-events".into(),
             kind: "AP_DISCONNECTED".to_owned(),
-            condition: Some(Condition { name: "ap_offline".into(), sub_id: None, of_site: false }),
+            condition: Some(Condition {
+                name: "ap_offline".into(),
+                sub_id: None,
+                of_site: false,
+            }),
             phase: Phase::Open,
             severity: Some(Severity::Warning),
             group: None,
@@ -231,12 +287,32 @@ pub(super) mod tests {
     }
 
     fn one(field: &str, patterns: &[&str]) -> Matcher {
-        let test = Test::OneOf(patterns.iter().map(|p| Pattern::parse(p).unwrap()).collect());
-        Matcher { tests: vec![(Field::parse(field).unwrap(), test)], not: Vec::new() }
+        let test = Test::OneOf(
+            patterns
+                .iter()
+                .map(|p| Pattern::parse(p).unwrap())
+                .collect(),
+        );
+        Matcher {
+            tests: vec![(Field::parse(field).unwrap(), test)],
+            not: Vec::new(),
+        }
     }
 
-    fn number(field: &str, gt: Option<f64>, gte: Option<f64>, lt: Option<f64>, lte: Option<f64>) -> Matcher {
-        Matcher { tests: vec![(Field::parse(field).unwrap(), Test::Number { gt, gte, lt, lte })], not: Vec::new() }
+    fn number(
+        field: &str,
+        gt: Option<f64>,
+        gte: Option<f64>,
+        lt: Option<f64>,
+        lte: Option<f64>,
+    ) -> Matcher {
+        Matcher {
+            tests: vec![(
+                Field::parse(field).unwrap(),
+                Test::Number { gt, gte, lt, lte },
+            )],
+            not: Vec::new(),
+        }
     }
 
     #[test]
@@ -295,9 +371,16 @@ pub(super) mod tests {
             ("event.missing", "*", false),
             ("group", "*", false),
         ] {
-            assert_eq!(one(field, &[pattern]).matches(&event), fits, "{field}: {pattern}");
+            assert_eq!(
+                one(field, &[pattern]).matches(&event),
+                fits,
+                "{field}: {pattern}"
+            );
         }
-        assert!(one("type", &["X", "AP_DISCONNECTED"]).matches(&event), "a list is any of");
+        assert!(
+            one("type", &["X", "AP_DISCONNECTED"]).matches(&event),
+            "a list is any of"
+        );
     }
 
     #[test]
@@ -307,27 +390,46 @@ pub(super) mod tests {
         assert!(number("event.channel", None, Some(36.0), None, Some(36.0)).matches(&event));
         assert!(!number("event.channel", Some(36.0), None, None, None).matches(&event));
         assert!(!number("event.channel", None, None, Some(36.0), None).matches(&event));
-        assert!(number("event.band", None, None, None, Some(24.0)).matches(&event), "numbers in texts count");
-        assert!(!number("event.ports", Some(0.0), None, None, None).matches(&event), "words are no numbers");
+        assert!(
+            number("event.band", None, None, None, Some(24.0)).matches(&event),
+            "numbers in texts count"
+        );
+        assert!(
+            !number("event.ports", Some(0.0), None, None, None).matches(&event),
+            "words are no numbers"
+        );
         let exists = |field: &str, wanted| Matcher {
             tests: vec![(Field::parse(field).unwrap(), Test::Exists(wanted))],
             not: Vec::new(),
         };
-        assert!(exists("event.band", true).matches(&event) && !exists("event.band", false).matches(&event));
-        assert!(exists("event.missing", false).matches(&event) && !exists("group", true).matches(&event));
+        assert!(
+            exists("event.band", true).matches(&event)
+                && !exists("event.band", false).matches(&event)
+        );
+        assert!(
+            exists("event.missing", false).matches(&event)
+                && !exists("group", true).matches(&event)
+        );
     }
 
     #[test]
     fn not_excludes_if_any_of_its_keys_matches() {
         let event = event();
         let mut matcher = one("type", &["AP_*"]);
-        matcher.not = [one("reason", &["upgrade"]).tests, one("event.missing", &["*"]).tests].concat();
+        matcher.not = [
+            one("reason", &["upgrade"]).tests,
+            one("event.missing", &["*"]).tests,
+        ]
+        .concat();
         assert!(matcher.matches(&event), "a missing field does not match");
         matcher.not.extend(one("reason", &["power-cycle"]).tests);
         assert!(!matcher.matches(&event));
         let why = matcher.mismatch(&event).unwrap();
         assert!(why.negated && why.to_string().contains("reason"), "{why}");
-        assert!(Matcher::default().matches(&event), "the empty matcher matches everything");
+        assert!(
+            Matcher::default().matches(&event),
+            "the empty matcher matches everything"
+        );
     }
 
     #[test]
@@ -335,7 +437,12 @@ pub(super) mod tests {
         for text in ["/", "/x", "//", "/(/", "/a{1000}{1000}{1000}/"] {
             assert!(Pattern::parse(text).is_err(), "{text}");
         }
-        assert!(one("type", &["AP.DISCONNECTED*"]).mismatch(&event()).is_some(), "a glob's dot is a dot");
+        assert!(
+            one("type", &["AP.DISCONNECTED*"])
+                .mismatch(&event())
+                .is_some(),
+            "a glob's dot is a dot"
+        );
     }
 
     #[test]
@@ -345,15 +452,30 @@ pub(super) mod tests {
         assert!(!Matcher::default().names_topic("client-join"));
     }
 
-    const WORDS: [&str; 9] =
-        ["AP_X", "ap-x", "SW_Y", "alarms", "device-events", "device_events", "AP_*", "/a/", "ap_offline"];
+    const WORDS: [&str; 9] = [
+        "AP_X",
+        "ap-x",
+        "SW_Y",
+        "alarms",
+        "device-events",
+        "device_events",
+        "AP_*",
+        "/a/",
+        "ap_offline",
+    ];
 
     fn any_matcher() -> impl Strategy<Value = Matcher> {
         let fields = prop::sample::select(vec!["type", "condition", "topic", "site"]);
-        let test = (fields, prop::collection::vec(prop::sample::select(&WORDS[..]), 1..3));
+        let test = (
+            fields,
+            prop::collection::vec(prop::sample::select(&WORDS[..]), 1..3),
+        );
         let tests = || {
             prop::collection::vec(test.clone(), 0..3).prop_map(|tests| {
-                tests.into_iter().flat_map(|(field, words)| one(field, &words).tests).collect::<Vec<_>>()
+                tests
+                    .into_iter()
+                    .flat_map(|(field, words)| one(field, &words).tests)
+                    .collect::<Vec<_>>()
             })
         };
         (tests(), tests()).prop_map(|(tests, not)| Matcher { tests, not })

@@ -1,6 +1,7 @@
 //! What the operator meant: rules, resolved, that cannot be wrong any more.
 //!
-//! `config` reads rules.yaml into these; `engine` judges by them. Neither YAML nor time is known here.
+//! `config` reads rules.yaml into these; `engine` judges by them. Neither YAML nor time is known
+//! here.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -156,7 +157,11 @@ pub struct Flapping {
 impl Default for Flapping {
     fn default() -> Self {
         let minutes = |n: u64| Duration::from_secs(n * 60);
-        Self { changes: 4, window: minutes(30), stable: minutes(10) }
+        Self {
+            changes: 4,
+            window: minutes(30),
+            stable: minutes(10),
+        }
     }
 }
 
@@ -173,7 +178,8 @@ pub enum DuringMute {
     Drop,
 }
 
-/// What a rule does with its alerts. Serialisable: alerts already told keep it when their rule is gone.
+/// What a rule does with its alerts. Serialisable: alerts already told keep it when their rule is
+/// gone.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Policy {
     /// The rule's own; `None`: the event's, else warning.
@@ -255,9 +261,22 @@ impl RuleSet {
     #[must_use]
     pub fn changed(&self, name: &str, change: impl Fn(&mut Rule)) -> Self {
         let mut rules: Vec<Rule> = self.rules.iter().map(|rule| Rule::clone(rule)).collect();
-        rules.iter_mut().filter(|rule| *rule.name == *name).for_each(change);
-        let Self { rules, opening, resolving, .. } = Self::new(rules, Vec::new());
-        Self { rules, opening, resolving, ..self.clone() }
+        rules
+            .iter_mut()
+            .filter(|rule| *rule.name == *name)
+            .for_each(change);
+        let Self {
+            rules,
+            opening,
+            resolving,
+            ..
+        } = Self::new(rules, Vec::new());
+        Self {
+            rules,
+            opening,
+            resolving,
+            ..self.clone()
+        }
     }
 
     /// With each source's `max_event_age`; a source not named here has 24 h.
@@ -283,7 +302,10 @@ impl RuleSet {
     /// How old an opening from this source may be to be told. `None`: any age.
     #[must_use]
     pub fn max_event_age(&self, source: &Name) -> Option<Duration> {
-        self.max_event_age.get(source).copied().unwrap_or(Some(Duration::from_secs(24 * 3_600)))
+        self.max_event_age
+            .get(source)
+            .copied()
+            .unwrap_or(Some(Duration::from_secs(24 * 3_600)))
     }
 
     /// The rules, in the file's order.
@@ -298,7 +320,8 @@ impl RuleSet {
         &self.destinations
     }
 
-    /// Those rules that could match an event of this topic, type and condition, by position, ascending.
+    /// Those rules that could match an event of this topic, type and condition, by position,
+    /// ascending.
     pub fn candidates(&self, topic: &str, kind: &str, condition: Option<&str>) -> Vec<usize> {
         self.opening.candidates(topic, kind, condition)
     }
@@ -311,6 +334,8 @@ impl RuleSet {
     /// Whether some rule names this topic in `match.topic`: then even a chatty topic is stored.
     #[must_use]
     pub fn names_topic(&self, topic: &str) -> bool {
-        self.rules.iter().any(|rule| rule.matcher.names_topic(topic))
+        self.rules
+            .iter()
+            .any(|rule| rule.matcher.names_topic(topic))
     }
 }

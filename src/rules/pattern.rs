@@ -18,7 +18,8 @@ pub enum Pattern {
     Regex(Expression),
 }
 
-/// What stands between the `*` of a glob, folded; and the same without separators, where it may be a part of a MAC.
+/// What stands between the `*` of a glob, folded; and the same without separators, where it may be
+/// a part of a MAC.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Glob {
     parts: Vec<String>,
@@ -34,7 +35,10 @@ impl Glob {
         let digits: String = text.chars().filter(|c| !is_separator(*c)).collect();
         let is_mac = digits.bytes().all(|b| b.is_ascii_hexdigit() || b == b'*')
             && digits.bytes().filter(u8::is_ascii_hexdigit).count() >= MAC_DIGITS;
-        Self { parts: split(&fold(text)), mac: is_mac.then(|| split(&digits.to_ascii_lowercase())) }
+        Self {
+            parts: split(&fold(text)),
+            mac: is_mac.then(|| split(&digits.to_ascii_lowercase())),
+        }
     }
 
     fn fits(&self, text: &str) -> bool {
@@ -44,19 +48,27 @@ impl Glob {
 
     /// The first part begins the text, the last ends it, and the others follow one another between.
     fn follow(parts: &[String], folded: &str) -> bool {
-        let Some((first, rest)) = parts.split_first() else { return false };
-        let Some((last, between)) = rest.split_last() else { return first == folded };
-        let Some(mut left) = folded.strip_prefix(first.as_str()).and_then(|left| left.strip_suffix(last.as_str()))
+        let Some((first, rest)) = parts.split_first() else {
+            return false;
+        };
+        let Some((last, between)) = rest.split_last() else {
+            return first == folded;
+        };
+        let Some(mut left) = folded
+            .strip_prefix(first.as_str())
+            .and_then(|left| left.strip_suffix(last.as_str()))
         else {
             return false;
         };
-        between.iter().all(|part| match left.split_once(part.as_str()) {
-            Some((_, after)) => {
-                left = after;
-                true
-            }
-            None => false,
-        })
+        between
+            .iter()
+            .all(|part| match left.split_once(part.as_str()) {
+                Some((_, after)) => {
+                    left = after;
+                    true
+                }
+                None => false,
+            })
     }
 }
 
@@ -68,17 +80,27 @@ pub struct Expression {
 }
 
 impl Expression {
-    fn new(pattern: &str, mut compile: impl FnMut(&str) -> Result<Regex, String>) -> Result<Self, String> {
+    fn new(
+        pattern: &str,
+        mut compile: impl FnMut(&str) -> Result<Regex, String>,
+    ) -> Result<Self, String> {
         // What is wrong is said of what was written.
         let written = compile(pattern)?;
         let either = either_hyphen(pattern);
-        let regex = if either == pattern { written } else { self::compile(&either).unwrap_or(written) };
-        Ok(Self { written: pattern.to_owned(), regex })
+        let regex = if either == pattern {
+            written
+        } else {
+            self::compile(&either).unwrap_or(written)
+        };
+        Ok(Self {
+            written: pattern.to_owned(),
+            regex,
+        })
     }
 }
 
-/// The regular expression with `[-_]` for every `-` and `_` that stands for itself. Classes stay as they are: `[a-z_]` says
-/// exactly what it means.
+/// The regular expression with `[-_]` for every `-` and `_` that stands for itself. Classes stay as
+/// they are: `[a-z_]` says exactly what it means.
 fn either_hyphen(pattern: &str) -> String {
     let mut out = String::with_capacity(pattern.len());
     let mut rest = pattern.chars().peekable();
@@ -138,7 +160,9 @@ impl fmt::Display for Pattern {
     /// As in `match`, but for case and hyphens.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Literal(literal) => f.write_str(literal.mac.as_deref().unwrap_or(&literal.folded)),
+            Self::Literal(literal) => {
+                f.write_str(literal.mac.as_deref().unwrap_or(&literal.folded))
+            }
             Self::Glob(glob) => f.write_str(&glob.parts.join("*")),
             Self::Regex(expression) => write!(f, "/{}/", expression.written),
         }
@@ -146,7 +170,8 @@ impl fmt::Display for Pattern {
 }
 
 impl Pattern {
-    /// Reads a value of `match`: `/…/` is a regular expression, a `*` makes it a glob, else it is literal.
+    /// Reads a value of `match`: `/…/` is a regular expression, a `*` makes it a glob, else it is
+    /// literal.
     ///
     /// # Errors
     /// One line that says what is wrong with the regular expression.
@@ -154,16 +179,22 @@ impl Pattern {
         Self::read(text, compile)
     }
 
-    /// As [`Self::parse`], while the file's regular expressions are within this allowance. `None`: it is used up, and that
-    /// was said before.
-    pub(crate) fn parse_within(allowance: &mut Allowance, text: &str) -> Option<Result<Self, String>> {
+    /// As [`Self::parse`], while the file's regular expressions are within this allowance. `None`:
+    /// it is used up, and that was said before.
+    pub(crate) fn parse_within(
+        allowance: &mut Allowance,
+        text: &str,
+    ) -> Option<Result<Self, String>> {
         if allowance.over && text.starts_with('/') {
             return None;
         }
         Some(Self::read(text, |pattern| allowance.compile(pattern)))
     }
 
-    fn read(text: &str, compile: impl FnMut(&str) -> Result<Regex, String>) -> Result<Self, String> {
+    fn read(
+        text: &str,
+        compile: impl FnMut(&str) -> Result<Regex, String>,
+    ) -> Result<Self, String> {
         if let Some(inner) = text.strip_prefix('/') {
             let Some(pattern) = inner.strip_suffix('/').filter(|_| text.len() > 2) else {
                 return Err(format!(
@@ -175,7 +206,10 @@ impl Pattern {
         if text.contains('*') {
             return Ok(Self::Glob(Glob::new(text)));
         }
-        Ok(Self::Literal(Literal { folded: fold(text), mac: mac(text) }))
+        Ok(Self::Literal(Literal {
+            folded: fold(text),
+            mac: mac(text),
+        }))
     }
 
     /// The folded text, where it is literal.
@@ -203,7 +237,10 @@ impl Pattern {
         match self {
             Self::Literal(literal) => {
                 equal_folded(text, &literal.folded)
-                    || literal.mac.as_ref().is_some_and(|m| mac(text).as_ref() == Some(m))
+                    || literal
+                        .mac
+                        .as_ref()
+                        .is_some_and(|m| mac(text).as_ref() == Some(m))
             }
             Self::Glob(glob) => glob.fits(text),
             Self::Regex(expression) => expression.regex.is_match(text),
@@ -213,16 +250,22 @@ impl Pattern {
 
 /// Text as it is compared: lower case, `_` for `-`.
 pub(crate) fn fold(text: &str) -> String {
-    text.chars().flat_map(char::to_lowercase).map(|c| if c == '-' { '_' } else { c }).collect()
+    text.chars()
+        .flat_map(char::to_lowercase)
+        .map(|c| if c == '-' { '_' } else { c })
+        .collect()
 }
 
 fn equal_folded(text: &str, folded: &str) -> bool {
     if text.is_ascii() {
         return text.len() == folded.len()
-            && text
-                .bytes()
-                .zip(folded.bytes())
-                .all(|(a, b)| (if a == b'-' { b'_' } else { a.to_ascii_lowercase() }) == b);
+            && text.bytes().zip(folded.bytes()).all(|(a, b)| {
+                (if a == b'-' {
+                    b'_'
+                } else {
+                    a.to_ascii_lowercase()
+                }) == b
+            });
     }
     fold(text) == folded
 }
@@ -235,17 +278,20 @@ const fn is_separator(c: char) -> bool {
 /// 12 hex digits, lower case, where the text is a MAC in any of its spellings.
 pub(crate) fn mac(text: &str) -> Option<String> {
     let hex: String = text.chars().filter(|c| !is_separator(*c)).collect();
-    (hex.len() == 12 && hex.bytes().all(|b| b.is_ascii_hexdigit())).then(|| hex.to_ascii_lowercase())
+    (hex.len() == 12 && hex.bytes().all(|b| b.is_ascii_hexdigit()))
+        .then(|| hex.to_ascii_lowercase())
 }
 
 /// Bytes that a compiled regular expression may take, and what hardly any of them does.
 const LARGEST: usize = 1 << 20;
 const USUAL: usize = 1 << 16;
-/// So many of them may be in one file, and so many may be larger than usual: all are in memory at once.
+/// So many of them may be in one file, and so many may be larger than usual: all are in memory at
+/// once.
 const MOST: u32 = 500;
 const MOST_LARGE: u32 = 16;
 
-/// What the regular expressions of one file may take together: compiling costs time and memory before anything can match.
+/// What the regular expressions of one file may take together: compiling costs time and memory
+/// before anything can match.
 #[derive(Debug, Default)]
 pub(crate) struct Allowance {
     taken: u32,
@@ -279,7 +325,11 @@ impl Allowance {
 }
 
 fn build(pattern: &str, size: usize) -> Result<Regex, regex::Error> {
-    RegexBuilder::new(pattern).case_insensitive(true).size_limit(size).dfa_size_limit(LARGEST).build()
+    RegexBuilder::new(pattern)
+        .case_insensitive(true)
+        .size_limit(size)
+        .dfa_size_limit(LARGEST)
+        .build()
 }
 
 pub(super) fn compile(pattern: &str) -> Result<Regex, String> {
@@ -288,9 +338,16 @@ pub(super) fn compile(pattern: &str) -> Result<Regex, String> {
 
 fn wrong(pattern: &str, error: regex::Error) -> String {
     match error {
-        regex::Error::CompiledTooBig(_) => format!("the regular expression `{pattern}` is too large"),
+        regex::Error::CompiledTooBig(_) => {
+            format!("the regular expression `{pattern}` is too large")
+        }
         regex::Error::Syntax(text) => {
-            let last = text.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
+            let last = text
+                .lines()
+                .last()
+                .unwrap_or_default()
+                .trim_start_matches("error: ")
+                .to_owned();
             format!("`{pattern}` is not a regular expression: {last}")
         }
         other => format!("`{pattern}` is not a regular expression: {other}"),
@@ -315,7 +372,10 @@ mod tests {
             ("[a-z&&[^x-y]]-", "[a-z&&[^x-y]][-_]"),
             ("(?-i)a-b", "(?-i)a[-_]b"),
             ("(?P<the_name>x)_(?:a-b)", "(?P<the_name>x)[-_](?:a[-_]b)"),
-            (r"\p{Old_Italic}-\x{5f}\b{start-half}_", r"\p{Old_Italic}[-_]\x{5f}\b{start-half}[-_]"),
+            (
+                r"\p{Old_Italic}-\x{5f}\b{start-half}_",
+                r"\p{Old_Italic}[-_]\x{5f}\b{start-half}[-_]",
+            ),
             (r"-{2}\w", r"[-_]{2}\w"),
         ] {
             assert_eq!(either_hyphen(pattern), becomes, "{pattern}");

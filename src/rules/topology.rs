@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::pattern::{fold, mac};
 use crate::model::Event;
 
-/// `topology.links`: which devices are reached through which. A device is named by its name or its MAC, in any spelling;
-/// one device should be named in one way, since only its events know that both are one.
+/// `topology.links`: which devices are reached through which. A device is named by its name or its
+/// MAC, in any spelling; one device should be named in one way, since only its events know that
+/// both are one.
 #[derive(Clone, Debug, Default)]
 pub struct Topology {
     /// As written first, by what it is compared by.
@@ -15,7 +16,8 @@ pub struct Topology {
     parents: BTreeMap<String, BTreeSet<String>>,
 }
 
-/// A device is reached through itself: these are the devices on the way, the first again at the end.
+/// A device is reached through itself: these are the devices on the way, the first again at the
+/// end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cycle(pub Vec<String>);
 
@@ -28,9 +30,16 @@ impl Topology {
         let mut topology = Self::default();
         for (parent, child) in links {
             for name in [parent, child] {
-                topology.names.entry(key(name)).or_insert_with(|| name.to_owned());
+                topology
+                    .names
+                    .entry(key(name))
+                    .or_insert_with(|| name.to_owned());
             }
-            topology.parents.entry(key(child)).or_default().insert(key(parent));
+            topology
+                .parents
+                .entry(key(child))
+                .or_default()
+                .insert(key(parent));
         }
         match topology.cycle() {
             Some(cycle) => Err(cycle),
@@ -47,7 +56,9 @@ impl Topology {
     /// Every link, parent first, as the operator named them.
     pub fn links(&self) -> impl Iterator<Item = (&str, &str)> {
         self.parents.iter().flat_map(move |(child, parents)| {
-            parents.iter().filter_map(move |parent| Some((self.name(parent)?, self.name(child)?)))
+            parents
+                .iter()
+                .filter_map(move |parent| Some((self.name(parent)?, self.name(child)?)))
         })
     }
 
@@ -60,11 +71,14 @@ impl Topology {
     /// Every device through which the event's device is reached, directly or not.
     #[must_use]
     pub fn above(&self, event: &Event) -> Vec<&str> {
-        self.ancestors(keys(event)).iter().filter_map(|key| self.name(key)).collect()
+        self.ancestors(keys(event))
+            .iter()
+            .filter_map(|key| self.name(key))
+            .collect()
     }
 
-    /// Whether the target's device is reached through the source's, directly or not: also where one link names the
-    /// source's device by its name and another by its MAC.
+    /// Whether the target's device is reached through the source's, directly or not: also where one
+    /// link names the source's device by its name and another by its MAC.
     #[must_use]
     pub fn explains(&self, source: &Event, target: &Event) -> bool {
         let above = self.ancestors(keys(target));
@@ -94,11 +108,22 @@ impl Topology {
         let parents = |key: &String| self.parents.get(key).unwrap_or(&none);
         let mut children: BTreeMap<&String, Vec<&String>> = BTreeMap::new();
         for (child, parents) in &self.parents {
-            parents.iter().for_each(|parent| children.entry(parent).or_default().push(child));
+            parents
+                .iter()
+                .for_each(|parent| children.entry(parent).or_default().push(child));
         }
-        // Take away what has nothing above it, again and again: what is left is in a circle or below one.
-        let mut waits: BTreeMap<&String, usize> = self.names.keys().map(|key| (key, parents(key).len())).collect();
-        let mut free: Vec<&String> = waits.iter().filter(|(_, above)| **above == 0).map(|(key, _)| *key).collect();
+        // Take away what has nothing above it, again and again: what is left is in a circle or
+        // below one.
+        let mut waits: BTreeMap<&String, usize> = self
+            .names
+            .keys()
+            .map(|key| (key, parents(key).len()))
+            .collect();
+        let mut free: Vec<&String> = waits
+            .iter()
+            .filter(|(_, above)| **above == 0)
+            .map(|(key, _)| *key)
+            .collect();
         while let Some(key) = free.pop() {
             waits.remove(key);
             for child in children.get(key).into_iter().flatten() {
@@ -119,7 +144,10 @@ impl Topology {
         }
         way.push(at);
         let circle = way.iter().skip_while(|key| **key != at);
-        let mut circle: Vec<String> = circle.filter_map(|key| self.name(key)).map(str::to_owned).collect();
+        let mut circle: Vec<String> = circle
+            .filter_map(|key| self.name(key))
+            .map(str::to_owned)
+            .collect();
         circle.reverse();
         Some(Cycle(circle))
     }
@@ -131,8 +159,15 @@ fn key(name: &str) -> String {
 }
 
 fn keys(event: &Event) -> Vec<String> {
-    let Some(device) = &event.device else { return Vec::new() };
-    device.name.iter().chain(&device.mac).map(|name| key(name)).collect()
+    let Some(device) = &event.device else {
+        return Vec::new();
+    };
+    device
+        .name
+        .iter()
+        .chain(&device.mac)
+        .map(|name| key(name))
+        .collect()
 }
 
 #[cfg(test)]
@@ -142,15 +177,29 @@ mod tests {
     use crate::model::Device;
 
     fn of(name: Option<&str>, mac: Option<&str>) -> Event {
-        let device = Device { name: name.map(str::to_owned), mac: mac.map(str::to_owned), ..Device::default() };
-        Event { device: Some(device), ..event() }
+        let device = Device {
+            name: name.map(str::to_owned),
+            mac: mac.map(str::to_owned),
+            ..Device::default()
+        };
+        Event {
+            device: Some(device),
+            ..event()
+        }
     }
 
     #[test]
     fn what_hangs_below_is_explained_in_any_spelling() {
-        let topology =
-            Topology::new([("gw", "SW_Garage"), ("sw-garage", "ap-1"), ("sw-garage", "5C:5B:35:00:00:02")]).unwrap();
-        let (gw, switch) = (of(Some("GW"), None), of(Some("sw-garage"), Some("aabbccddeeff")));
+        let topology = Topology::new([
+            ("gw", "SW_Garage"),
+            ("sw-garage", "ap-1"),
+            ("sw-garage", "5C:5B:35:00:00:02"),
+        ])
+        .unwrap();
+        let (gw, switch) = (
+            of(Some("GW"), None),
+            of(Some("sw-garage"), Some("aabbccddeeff")),
+        );
         let (by_name, by_mac) = (of(Some("AP_1"), None), of(None, Some("5c5b35000002")));
         assert_eq!(topology.node(&switch), Some("SW_Garage"));
         assert_eq!(topology.above(&by_mac), ["gw", "SW_Garage"]);
@@ -160,7 +209,13 @@ mod tests {
             assert!(!topology.explains(target, &switch) && !topology.explains(target, target));
         }
         assert_eq!(topology.node(&of(Some("elsewhere"), None)), None);
-        assert_eq!(topology.node(&Event { device: None, ..event() }), None);
+        assert_eq!(
+            topology.node(&Event {
+                device: None,
+                ..event()
+            }),
+            None
+        );
         assert_eq!(topology.links().count(), 3);
     }
 
@@ -177,10 +232,18 @@ mod tests {
         let links = [("x", "a"), ("a", "b"), ("b", "c"), ("c", "a"), ("b", "d")];
         let Cycle(way) = Topology::new(links).unwrap_err();
         assert_eq!(way, ["a", "b", "c", "a"]);
-        assert_eq!(Topology::new([("A", "a")]).unwrap_err(), Cycle(vec!["A".to_owned(), "A".to_owned()]));
-        let long: Vec<(String, String)> = (0..3_000).map(|n| (format!("d{n}"), format!("d{}", n + 1))).collect();
+        assert_eq!(
+            Topology::new([("A", "a")]).unwrap_err(),
+            Cycle(vec!["A".to_owned(), "A".to_owned()])
+        );
+        let long: Vec<(String, String)> = (0..3_000)
+            .map(|n| (format!("d{n}"), format!("d{}", n + 1)))
+            .collect();
         assert!(Topology::new(long.iter().map(|(a, b)| (a.as_str(), b.as_str()))).is_ok());
-        let circle = long.iter().map(|(a, b)| (a.as_str(), b.as_str())).chain([("d3000", "d0")]);
+        let circle = long
+            .iter()
+            .map(|(a, b)| (a.as_str(), b.as_str()))
+            .chain([("d3000", "d0")]);
         assert_eq!(Topology::new(circle).unwrap_err().0.len(), 3_002);
     }
 }

@@ -1,7 +1,7 @@
 //! `when`: an expression, for what a map cannot say.
 //!
-//! The language is Jinja's, as in Ansible's `when`. What could run for long or grow large is not in it: no functions, no
-//! methods, few filters, and fuel for the rest.
+//! The language is Jinja's, as in Ansible's `when`. What could run for long or grow large is not in
+//! it: no functions, no methods, few filters, and fuel for the rest.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -9,15 +9,17 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use minijinja::value::{Enumerator, Object, ObjectRepr, Value};
-use minijinja::{Environment, Error, ErrorKind, Expression, State, UndefinedBehavior, filters, tests as known};
+use minijinja::{
+    Environment, Error, ErrorKind, Expression, State, UndefinedBehavior, filters, tests as known,
+};
 use regex::Regex;
 use serde_json::Value as Json;
 
 use super::pattern::compile;
 use crate::model::{Event, Field};
 
-/// What an expression may cost: about a fuel an instruction, and one for 64 bytes of text looked through. Enough to look
-/// through the largest event a few times.
+/// What an expression may cost: about a fuel an instruction, and one for 64 bytes of text looked
+/// through. Enough to look through the largest event a few times.
 const FUEL: u64 = 60_000;
 
 /// The longest expression.
@@ -26,7 +28,9 @@ const MAX_LENGTH: usize = 4_000;
 /// The longest text a pattern is looked for in.
 const MAX_SEARCHED: usize = 16 << 10;
 
-const FILTERS: &[&str] = &["abs", "default", "first", "float", "int", "last", "length", "lower", "trim", "upper"];
+const FILTERS: &[&str] = &[
+    "abs", "default", "first", "float", "int", "last", "length", "lower", "trim", "upper",
+];
 
 const TESTS: &[&str] = &[
     "boolean",
@@ -79,19 +83,37 @@ impl When {
     /// # Errors
     /// What is wrong with it, and where.
     pub fn compile(text: &str) -> Result<Self, WhenProblem> {
-        let wrong = |message: &str, range| WhenProblem { message: message.to_owned(), range, unknown: None };
+        let wrong = |message: &str, range| WhenProblem {
+            message: message.to_owned(),
+            range,
+            unknown: None,
+        };
         if text.len() > MAX_LENGTH {
-            return Err(wrong(&format!("it is longer than {MAX_LENGTH} characters"), None));
+            return Err(wrong(
+                &format!("it is longer than {MAX_LENGTH} characters"),
+                None,
+            ));
         }
         let braces = ["{{", "}}", "{%"].iter().find_map(|mark| text.find(mark));
         if let Some(at) = braces {
-            return Err(wrong("it is an expression already: write it without {{ }}", Some(at..at + 2)));
+            return Err(wrong(
+                "it is an expression already: write it without {{ }}",
+                Some(at..at + 2),
+            ));
         }
         let tokens = tokens(text);
-        let expression = environment().compile_expression_owned(text.to_owned()).map_err(|error| {
-            let message = error.detail().map_or_else(|| error.kind().to_string(), str::to_owned);
-            WhenProblem { message, range: error.range().filter(|range| range.end <= text.len()), unknown: None }
-        })?;
+        let expression = environment()
+            .compile_expression_owned(text.to_owned())
+            .map_err(|error| {
+                let message = error
+                    .detail()
+                    .map_or_else(|| error.kind().to_string(), str::to_owned);
+                WhenProblem {
+                    message,
+                    range: error.range().filter(|range| range.end <= text.len()),
+                    unknown: None,
+                }
+            })?;
         lint(text, &tokens)?;
         let guarded = guard(text, &tokens);
         let mut used: Vec<String> = expression.undeclared_variables(false).into_iter().collect();
@@ -100,10 +122,16 @@ impl When {
         for name in used {
             if name == "event" {
                 names.push(("event", None));
-            } else if let Some((word, field)) = Field::NAMED.into_iter().find(|(word, _)| *word == name) {
+            } else if let Some((word, field)) =
+                Field::NAMED.into_iter().find(|(word, _)| *word == name)
+            {
                 names.push((word, Some(field)));
             } else {
-                let known = Field::NAMED.iter().map(|(word, _)| *word).chain(["event"]).collect();
+                let known = Field::NAMED
+                    .iter()
+                    .map(|(word, _)| *word)
+                    .chain(["event"])
+                    .collect();
                 return Err(WhenProblem {
                     message: format!("events have no field `{name}`"),
                     range: variable(text, &tokens, &name),
@@ -111,8 +139,14 @@ impl When {
                 });
             }
         }
-        let expression = environment().compile_expression_owned(guarded).unwrap_or(expression);
-        Ok(Self { text: text.into(), expression: Arc::new(expression), names })
+        let expression = environment()
+            .compile_expression_owned(guarded)
+            .unwrap_or(expression);
+        Ok(Self {
+            text: text.into(),
+            expression: Arc::new(expression),
+            names,
+        })
     }
 
     /// As written.
@@ -136,8 +170,12 @@ impl When {
             .collect();
         match self.expression.eval(context) {
             Ok(value) => Ok(value.is_true()),
-            Err(error) if error.kind() == ErrorKind::OutOfFuel => Err("it takes too long for this event".to_owned()),
-            Err(error) => Err(error.detail().map_or_else(|| error.kind().to_string(), str::to_owned)),
+            Err(error) if error.kind() == ErrorKind::OutOfFuel => {
+                Err("it takes too long for this event".to_owned())
+            }
+            Err(error) => Err(error
+                .detail()
+                .map_or_else(|| error.kind().to_string(), str::to_owned)),
         }
     }
 }
@@ -155,25 +193,38 @@ fn value(event: &Event, field: &Field) -> Option<String> {
 /// The filter that refuses what is missing.
 const GIVEN: &str = "_given";
 
-/// Jinja orders what is missing before everything, so that `event.uptime < 60` would hold for every event without one:
-/// fields on either side of `<` and `>` go through a filter that refuses that.
+/// Jinja orders what is missing before everything, so that `event.uptime < 60` would hold for every
+/// event without one: fields on either side of `<` and `>` go through a filter that refuses that.
 fn guard(text: &str, tokens: &[Token<'_>]) -> String {
     let at = |index: usize| tokens.get(index).map_or("", |token| token.text);
     let is_word = |index: usize| tokens.get(index).is_some_and(Token::is_word);
     let mut ends: Vec<usize> = Vec::new();
     for index in (0..tokens.len()).filter(|index| ["<", ">"].contains(&at(*index))) {
-        let left = index.checked_sub(1).filter(|left| is_word(*left) || ["]", ")"].contains(&at(*left)));
+        let left = index
+            .checked_sub(1)
+            .filter(|left| is_word(*left) || ["]", ")"].contains(&at(*left)));
         let first = index + if at(index + 1) == "=" { 2 } else { 1 };
         // Past every part of `event.a["b"]`, or of what is in brackets.
         let mut next = first;
         while is_word(next) || (at(next) == "." && next > first) || ["(", "["].contains(&at(next)) {
-            next = if ["(", "["].contains(&at(next)) { after_brackets(tokens, next) } else { next + 1 };
+            next = if ["(", "["].contains(&at(next)) {
+                after_brackets(tokens, next)
+            } else {
+                next + 1
+            };
             if is_word(next) && at(next - 1) != "." {
                 break;
             }
         }
-        let right = Some(next).filter(|next| *next > first && at(*next) != "|").map(|next| next - 1);
-        ends.extend([left, right].into_iter().flatten().filter_map(|end| Some(tokens.get(end)?.at.end)));
+        let right = Some(next)
+            .filter(|next| *next > first && at(*next) != "|")
+            .map(|next| next - 1);
+        ends.extend(
+            [left, right]
+                .into_iter()
+                .flatten()
+                .filter_map(|end| Some(tokens.get(end)?.at.end)),
+        );
     }
     let mut guarded = text.to_owned();
     ends.sort_unstable();
@@ -187,10 +238,15 @@ fn guard(text: &str, tokens: &[Token<'_>]) -> String {
 /// As Jinja's, without a walk to get there.
 fn last(value: &Value) -> Value {
     if let Some(text) = value.as_str() {
-        return text.chars().next_back().map_or(Value::UNDEFINED, Value::from);
+        return text
+            .chars()
+            .next_back()
+            .map_or(Value::UNDEFINED, Value::from);
     }
     let index = value.len().and_then(|len| len.checked_sub(1));
-    index.and_then(|index| value.get_item_by_index(index).ok()).unwrap_or(Value::UNDEFINED)
+    index
+        .and_then(|index| value.get_item_by_index(index).ok())
+        .unwrap_or(Value::UNDEFINED)
 }
 
 /// The token after the bracket that closes this one.
@@ -211,7 +267,10 @@ fn after_brackets(tokens: &[Token<'_>], open: usize) -> usize {
 
 fn given(value: Value) -> Result<Value, Error> {
     if value.is_undefined() {
-        return Err(Error::new(ErrorKind::UndefinedError, "it orders by a field the event does not have"));
+        return Err(Error::new(
+            ErrorKind::UndefinedError,
+            "it orders by a field the event does not have",
+        ));
     }
     Ok(value)
 }
@@ -256,9 +315,14 @@ fn environment() -> &'static Environment<'static> {
 
 /// `x is matching("…")`: the regular expression is found anywhere, as `/…/` in `match`.
 fn is_matching(state: &State<'_, '_>, value: &Value, pattern: &str) -> Result<bool, Error> {
-    let Some(text) = value.as_str() else { return Ok(false) };
+    let Some(text) = value.as_str() else {
+        return Ok(false);
+    };
     if text.len() > MAX_SEARCHED {
-        return Err(Error::new(ErrorKind::InvalidOperation, "the text is too long to look for a pattern in it"));
+        return Err(Error::new(
+            ErrorKind::InvalidOperation,
+            "the text is too long to look for a pattern in it",
+        ));
     }
     // A pattern may look at each character many times.
     state.consume_fuel(text.len() as u64 + 8)?;
@@ -273,7 +337,10 @@ fn cached(pattern: &str) -> Result<Regex, String> {
     if pattern.len() > MAX_LENGTH {
         return Err("the regular expression is too long".to_owned());
     }
-    let mut cache = CACHE.get_or_init(Mutex::default).lock().unwrap_or_else(PoisonError::into_inner);
+    let mut cache = CACHE
+        .get_or_init(Mutex::default)
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner);
     if let Some(regex) = cache.get(pattern) {
         return Ok(regex.clone());
     }
@@ -310,7 +377,10 @@ fn view(root: &Arc<Json>, here: &Json, path: Vec<Step>) -> Value {
             (.., n) => n.map_or(Value::UNDEFINED, Value::from),
         },
         Json::String(text) => Value::from(text.as_str()),
-        Json::Array(_) | Json::Object(_) => Value::from_object(View { root: Arc::clone(root), path }),
+        Json::Array(_) | Json::Object(_) => Value::from_object(View {
+            root: Arc::clone(root),
+            path,
+        }),
     }
 }
 
@@ -330,7 +400,11 @@ impl View {
 
 impl Object for View {
     fn repr(self: &Arc<Self>) -> ObjectRepr {
-        if self.here().is_array() { ObjectRepr::Seq } else { ObjectRepr::Map }
+        if self.here().is_array() {
+            ObjectRepr::Seq
+        } else {
+            ObjectRepr::Map
+        }
     }
 
     fn get_value(self: &Arc<Self>, key: &Value) -> Option<Value> {
@@ -358,7 +432,9 @@ impl Object for View {
     fn enumerate(self: &Arc<Self>) -> Enumerator {
         match self.here() {
             Json::Array(items) => Enumerator::Seq(items.len()),
-            Json::Object(map) => Enumerator::Values(map.keys().map(|key| Value::from(key.as_str())).collect()),
+            Json::Object(map) => {
+                Enumerator::Values(map.keys().map(|key| Value::from(key.as_str())).collect())
+            }
             _ => Enumerator::Empty,
         }
     }
@@ -372,7 +448,8 @@ struct Token<'t> {
 
 impl Token<'_> {
     fn is_word(&self) -> bool {
-        self.text.starts_with(|c: char| c.is_alphabetic() || c == '_')
+        self.text
+            .starts_with(|c: char| c.is_alphabetic() || c == '_')
     }
 }
 
@@ -392,20 +469,24 @@ fn tokens(text: &str) -> Vec<Token<'_>> {
                 });
                 end.map_or(rest.len(), |(end, _)| end + 1)
             }
-            c if c.is_alphanumeric() || c == '_' => {
-                rest.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(rest.len())
-            }
+            c if c.is_alphanumeric() || c == '_' => rest
+                .find(|c: char| !c.is_alphanumeric() && c != '_')
+                .unwrap_or(rest.len()),
             c => c.len_utf8(),
         };
         if !first.is_whitespace() {
-            found.push(Token { text: rest.get(..length).unwrap_or_default(), at: at..at + length });
+            found.push(Token {
+                text: rest.get(..length).unwrap_or_default(),
+                at: at..at + length,
+            });
         }
         at += length;
     }
     found
 }
 
-/// What would fail only when an event comes: filters, tests and methods that do not exist, patterns that are none.
+/// What would fail only when an event comes: filters, tests and methods that do not exist, patterns
+/// that are none.
 fn lint(text: &str, tokens: &[Token<'_>]) -> Result<(), WhenProblem> {
     let at = |index: usize| tokens.get(index).map_or("", |token| token.text);
     let unknown = |what: &str, token: &Token<'_>, known: &[&'static str]| WhenProblem {
@@ -415,7 +496,8 @@ fn lint(text: &str, tokens: &[Token<'_>]) -> Result<(), WhenProblem> {
     };
     for (index, token) in tokens.iter().enumerate() {
         let before = index.checked_sub(1).map_or("", at);
-        let test = (before == "is" || (before == "not" && index >= 2 && at(index - 2) == "is")) && token.text != "not";
+        let test = (before == "is" || (before == "not" && index >= 2 && at(index - 2) == "is"))
+            && token.text != "not";
         if before == "|" && token.is_word() && !FILTERS.contains(&token.text) {
             return Err(unknown("filter", token, FILTERS));
         }
@@ -424,13 +506,20 @@ fn lint(text: &str, tokens: &[Token<'_>]) -> Result<(), WhenProblem> {
         }
         if before == "." && token.is_word() && at(index + 1) == "(" {
             return Err(WhenProblem {
-                message: format!("there are no methods: `{}` is a test or a filter, if anything", token.text),
+                message: format!(
+                    "there are no methods: `{}` is a test or a filter, if anything",
+                    token.text
+                ),
                 range: Some(token.at.clone()),
                 unknown: None,
             });
         }
         if test && ["matching", "search"].contains(&token.text) {
-            let next = if at(index + 1) == "(" { index + 2 } else { index + 1 };
+            let next = if at(index + 1) == "(" {
+                index + 2
+            } else {
+                index + 1
+            };
             pattern(text, tokens.get(next))?;
         }
     }
@@ -439,19 +528,33 @@ fn lint(text: &str, tokens: &[Token<'_>]) -> Result<(), WhenProblem> {
 
 /// A pattern written as it is must be one.
 fn pattern(text: &str, token: Option<&Token<'_>>) -> Result<(), WhenProblem> {
-    let Some(token) = token.filter(|token| token.text.starts_with(['"', '\''])) else { return Ok(()) };
+    let Some(token) = token.filter(|token| token.text.starts_with(['"', '\''])) else {
+        return Ok(());
+    };
     // What it is after its escapes is the engine's to say.
     let literal = text.get(token.at.clone()).unwrap_or_default();
-    let value = environment().compile_expression(literal).and_then(|expression| expression.eval(Value::UNDEFINED));
+    let value = environment()
+        .compile_expression(literal)
+        .and_then(|expression| expression.eval(Value::UNDEFINED));
     match value.as_ref().map(|value| value.as_str().map(cached)) {
-        Ok(Some(Err(message))) => Err(WhenProblem { message, range: Some(token.at.clone()), unknown: None }),
+        Ok(Some(Err(message))) => Err(WhenProblem {
+            message,
+            range: Some(token.at.clone()),
+            unknown: None,
+        }),
         _ => Ok(()),
     }
 }
 
 fn variable(text: &str, tokens: &[Token<'_>], name: &str) -> Option<Range<usize>> {
-    let attribute = |token: &Token<'_>| text.get(..token.at.start).is_some_and(|head| head.trim_end().ends_with('.'));
-    tokens.iter().find(|token| token.text == name && !attribute(token)).map(|token| token.at.clone())
+    let attribute = |token: &Token<'_>| {
+        text.get(..token.at.start)
+            .is_some_and(|head| head.trim_end().ends_with('.'))
+    };
+    tokens
+        .iter()
+        .find(|token| token.text == name && !attribute(token))
+        .map(|token| token.at.clone())
 }
 
 #[cfg(test)]

@@ -1,9 +1,10 @@
-//! Chance that a seed decides: the same seed gives the same network and the same week, in every release.
+//! Chance that a seed decides: the same seed gives the same network and the same week, in every
+//! release.
 
 use std::time::Duration;
 
-/// SplitMix64. Written out, since no crate promises that its numbers stay the same over its versions, and the regression
-/// tests name their weeks by seed.
+/// SplitMix64. Written out, since no crate promises that its numbers stay the same over its
+/// versions, and the regression tests name their weeks by seed.
 #[derive(Clone, Debug)]
 pub struct Chance(u64);
 
@@ -14,12 +15,17 @@ impl Chance {
         Self(seed)
     }
 
-    /// A sequence of its own for a part, so that a change in one part leaves the others as they were.
+    /// A sequence of its own for a part, so that a change in one part leaves the others as they
+    /// were.
     #[must_use]
     pub fn part(&self, name: &str) -> Self {
-        let mixed = name.bytes().fold(self.0 ^ 0x005e_ed0f_f06b_0a11, |hash, byte| {
-            (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3).rotate_left(23)
-        });
+        let mixed = name
+            .bytes()
+            .fold(self.0 ^ 0x005e_ed0f_f06b_0a11, |hash, byte| {
+                (hash ^ u64::from(byte))
+                    .wrapping_mul(0x0000_0100_0000_01b3)
+                    .rotate_left(23)
+            });
         Self(mixed)
     }
 
@@ -98,8 +104,14 @@ mod tests {
     #[test]
     fn the_same_seed_gives_the_same_numbers_for_ever() {
         let mut chance = Chance::new(7);
-        assert_eq!([chance.number(), chance.number()], [0x63cb_e1e4_5932_0dd7, 0x044c_3cd7_f43c_661c]);
-        assert_ne!(Chance::new(7).part("noise").number(), Chance::new(7).part("faults").number());
+        assert_eq!(
+            [chance.number(), chance.number()],
+            [0x63cb_e1e4_5932_0dd7, 0x044c_3cd7_f43c_661c]
+        );
+        assert_ne!(
+            Chance::new(7).part("noise").number(),
+            Chance::new(7).part("faults").number()
+        );
     }
 
     #[test]

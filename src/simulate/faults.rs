@@ -1,4 +1,5 @@
-//! What goes wrong, as Mist would tell of it. Each function notes its events and gives the truth about them.
+//! What goes wrong, as Mist would tell of it. Each function notes its events and gives the truth
+//! about them.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -17,11 +18,19 @@ const SECOND: Duration = Duration::from_secs(1);
 const FLAPS_AT: usize = 3;
 
 fn macs<'a>(devices: impl IntoIterator<Item = &'a Arc<Device>>) -> BTreeSet<String> {
-    devices.into_iter().map(|device| device.mac.clone()).collect()
+    devices
+        .into_iter()
+        .map(|device| device.mac.clone())
+        .collect()
 }
 
 /// The incident of one device, where nothing else is said.
-fn of_device(fault: Fault, device: &Arc<Device>, at: Timestamp, ended_at: Option<Timestamp>) -> Incident {
+fn of_device(
+    fault: Fault,
+    device: &Arc<Device>,
+    at: Timestamp,
+    ended_at: Option<Timestamp>,
+) -> Incident {
     Incident {
         fault,
         place: device.place.clone(),
@@ -37,7 +46,13 @@ fn of_device(fault: Fault, device: &Arc<Device>, at: Timestamp, ended_at: Option
 }
 
 /// An AP loses power, and the port it hangs on goes down with it.
-pub(super) fn ap_outage(feed: &mut Feed, site: &Site, ap: &Arc<Device>, at: Timestamp, lasts: Duration) -> Incident {
+pub(super) fn ap_outage(
+    feed: &mut Feed,
+    site: &Site,
+    ap: &Arc<Device>,
+    at: Timestamp,
+    lasts: Duration,
+) -> Incident {
     let back = at + lasts;
     if let (Some(switch), Some((_, port))) = (site.switch_of(ap), &ap.behind) {
         access_port(feed, &switch, port, at, false);
@@ -55,8 +70,8 @@ pub(super) fn ap_outage(feed: &mut Feed, site: &Site, ap: &Arc<Device>, at: Time
     }
 }
 
-/// A switch fails, and the APs behind it with it. Mist notices in any order, within a minute. Gives the switch's outage,
-/// and that of an AP which does not come back with it.
+/// A switch fails, and the APs behind it with it. Mist notices in any order, within a minute. Gives
+/// the switch's outage, and that of an AP which does not come back with it.
 pub(super) fn switch_outage(
     feed: &mut Feed,
     site: &Site,
@@ -77,16 +92,34 @@ pub(super) fn switch_outage(
     feed.configured(back + SECOND * 20, switch);
     let gateway = site.gateways.first();
     if let (Some(gateway), Some((_, port)), true) = (gateway, &switch.behind, power) {
-        feed.device(at - SECOND * 2, gateway, "GW_PORT_DOWN", &port_text(port, false, &switch.name));
-        feed.device(back - SECOND * 60, gateway, "GW_PORT_UP", &port_text(port, true, &switch.name));
+        feed.device(
+            at - SECOND * 2,
+            gateway,
+            "GW_PORT_DOWN",
+            &port_text(port, false, &switch.name),
+        );
+        feed.device(
+            back - SECOND * 60,
+            gateway,
+            "GW_PORT_UP",
+            &port_text(port, true, &switch.name),
+        );
     }
-    let stays = if left_behind { chance.pick(&aps).cloned() } else { None };
+    let stays = if left_behind {
+        chance.pick(&aps).cloned()
+    } else {
+        None
+    };
     let mut incidents = vec![Incident {
         devices: macs(aps.iter().chain([switch]).chain(gateway)),
         began_at: at - SECOND * 60,
         tells: &["switch_offline"],
         what: format!("{} failed, and with it {} APs", switch.name, aps.len()),
-        over: format!("{} is back after {}, and its APs soon after", switch.name, human_duration(lasts)),
+        over: format!(
+            "{} is back after {}, and its APs soon after",
+            switch.name,
+            human_duration(lasts)
+        ),
         ..of_device(Fault::SwitchOutage, switch, at, Some(back))
     }];
     for ap in &aps {
@@ -124,30 +157,56 @@ pub(super) fn wan_outage(
         let (down, up) = match device.family {
             _ if first => (at, back),
             // A pair of gateways shares its fate.
-            super::network::Family::Gateway => (at + chance.seconds(0, 4), back + chance.seconds(0, 4)),
-            _ => ((at - SECOND * 60) + chance.seconds(0, 120), back + chance.seconds(2, 60)),
+            super::network::Family::Gateway => {
+                (at + chance.seconds(0, 4), back + chance.seconds(0, 4))
+            }
+            _ => (
+                (at - SECOND * 60) + chance.seconds(0, 120),
+                back + chance.seconds(2, 60),
+            ),
         };
         feed.down(down, device);
         feed.up(up, device);
     }
-    feed.device(back + SECOND, gateway, "GW_PORT_UP", &port_text("ge-0/0/0", true, "WAN"));
+    feed.device(
+        back + SECOND,
+        gateway,
+        "GW_PORT_UP",
+        &port_text("ge-0/0/0", true, "WAN"),
+    );
     feed.configured(back + SECOND * 30, gateway);
     Some(Incident {
         devices: macs(site.devices()),
         began_at: at - SECOND * 60,
         tells: &["gateway_offline"],
-        what: format!("the WAN of {} failed: Mist lost all {} devices", site.place.name, site.devices().count()),
-        over: format!("the WAN of {} is back after {}", site.place.name, human_duration(lasts)),
+        what: format!(
+            "the WAN of {} failed: Mist lost all {} devices",
+            site.place.name,
+            site.devices().count()
+        ),
+        over: format!(
+            "the WAN of {} is back after {}",
+            site.place.name,
+            human_duration(lasts)
+        ),
         ..of_device(Fault::WanOutage, gateway, at, Some(back))
     })
 }
 
 /// Something that is no WiFi sits on an AP's channel: it moves, and moves again.
-pub(super) fn interference(feed: &mut Feed, ap: &Arc<Device>, at: Timestamp, chance: &mut Chance) -> Incident {
+pub(super) fn interference(
+    feed: &mut Feed,
+    ap: &Arc<Device>,
+    at: Timestamp,
+    chance: &mut Chance,
+) -> Incident {
     let mut when = at;
     let mut channel = 1;
     for _ in 0..chance.between(1, 4) {
-        let others: Vec<u64> = [1, 6, 11].into_iter().filter(|other| *other != channel).collect();
+        let others: Vec<u64> = [1, 6, 11]
+            .into_iter()
+            .filter(|other| *other != channel)
+            .collect();
         let next = *chance.pick(&others).unwrap_or(&6);
         rrm_action(feed, ap, when, "interference-ap-non-wifi", (channel, next));
         channel = next;
@@ -155,13 +214,16 @@ pub(super) fn interference(feed: &mut Feed, ap: &Arc<Device>, at: Timestamp, cha
     }
     Incident {
         tells: &["ap_rrm_action", "non_wifi_interference"],
-        what: format!("something that is no WiFi drives {} off its channel", ap.name),
+        what: format!(
+            "something that is no WiFi drives {} off its channel",
+            ap.name
+        ),
         ..of_device(Fault::Interference, ap, at, None)
     }
 }
 
-/// An uplink that comes and goes. Mist tells of it in one of six ways: of a critical port, of a port that Marvis finds
-/// flapping, of a VPN path, or of nothing but the port.
+/// An uplink that comes and goes. Mist tells of it in one of six ways: of a critical port, of a
+/// port that Marvis finds flapping, of a VPN path, or of nothing but the port.
 pub(super) fn flapping_uplink(
     feed: &mut Feed,
     site: &Site,
@@ -171,7 +233,11 @@ pub(super) fn flapping_uplink(
 ) -> Option<Incident> {
     let gateway = site.gateways.first()?;
     let way = chance.between(1, 6);
-    let (device, port) = if matches!(way, 1 | 2 | 5) { (switch, "xe-0/1/0") } else { (gateway, "ge-0/0/0") };
+    let (device, port) = if matches!(way, 1 | 2 | 5) {
+        (switch, "xe-0/1/0")
+    } else {
+        (gateway, "ge-0/0/0")
+    };
     let changes = changes(at, chance);
     for (nth, when) in changes.iter().enumerate() {
         let (when, up) = (*when, nth % 2 == 1);
@@ -181,15 +247,37 @@ pub(super) fn flapping_uplink(
                 let text = port_text(port, up, "Uplink to core");
                 feed.device(when, device, kind("SW_PORT_DOWN", "SW_PORT_UP"), &text);
             }
-            _ => feed.device(when, device, kind("GW_PORT_DOWN", "GW_PORT_UP"), &port_text(port, up, "WAN")),
+            _ => feed.device(
+                when,
+                device,
+                kind("GW_PORT_DOWN", "GW_PORT_UP"),
+                &port_text(port, up, "WAN"),
+            ),
         }
         match way {
-            1 => critical_port(feed, device, port, when, kind("sw_critical_port_down", "sw_critical_port_up")),
-            3 => critical_port(feed, device, port, when, kind("gw_critical_port_down", "gw_critical_port_up")),
+            1 => critical_port(
+                feed,
+                device,
+                port,
+                when,
+                kind("sw_critical_port_down", "sw_critical_port_up"),
+            ),
+            3 => critical_port(
+                feed,
+                device,
+                port,
+                when,
+                kind("gw_critical_port_down", "gw_critical_port_up"),
+            ),
             4 => {
                 let state = if up { "up" } else { "down" };
                 let text = json!({"text": format!("vpn path hub-1-wan0 {state}"), "vpn_name": "hub-1-wan0"});
-                feed.device(when + SECOND, device, kind("GW_VPN_PATH_DOWN", "GW_VPN_PATH_UP"), &text);
+                feed.device(
+                    when + SECOND,
+                    device,
+                    kind("GW_VPN_PATH_DOWN", "GW_VPN_PATH_UP"),
+                    &text,
+                );
             }
             _ => {}
         }
@@ -201,22 +289,48 @@ pub(super) fn flapping_uplink(
         // No change of an ordinary port is told, but Marvis notices what it adds up to.
         let entity = json!({"port_id": port});
         told_at = detected_at + chance.minutes(5, 20);
-        let id = feed.marvis(told_at, device, "port_flap", None, ("open", "check_port"), &entity);
+        let id = feed.marvis(
+            told_at,
+            device,
+            "port_flap",
+            None,
+            ("open", "check_port"),
+            &entity,
+        );
         ended_at = ended_at + chance.minutes(20, 60);
-        feed.marvis(ended_at, device, "port_flap", Some(&id), ("resolved", "check_port"), &entity);
+        feed.marvis(
+            ended_at,
+            device,
+            "port_flap",
+            Some(&id),
+            ("resolved", "check_port"),
+            &entity,
+        );
     }
     Some(Incident {
         devices: macs([device]),
         began_at: at,
         detected_at: told_at,
-        tells: &["sw_critical_port", "gw_critical_port", "gw_vpn_path", "port_flap", "sw_port", "gw_port"],
-        what: format!("the uplink {port} of {} comes and goes: {} changes", device.name, changes.len()),
+        tells: &[
+            "sw_critical_port",
+            "gw_critical_port",
+            "gw_vpn_path",
+            "port_flap",
+            "sw_port",
+            "gw_port",
+        ],
+        what: format!(
+            "the uplink {port} of {} comes and goes: {} changes",
+            device.name,
+            changes.len()
+        ),
         over: format!("the uplink of {} is stable again", device.name),
         ..of_device(Fault::FlappingUplink, device, at, Some(ended_at))
     })
 }
 
-/// Down and up, each for one to two minutes, for forty minutes; begins with a down and ends with an up.
+/// Down and up, each for one to two minutes, for forty minutes; begins with a down and ends with an
+/// up.
 fn changes(at: Timestamp, chance: &mut Chance) -> Vec<Timestamp> {
     let mut changes = vec![at];
     let mut when = at;
@@ -228,8 +342,16 @@ fn changes(at: Timestamp, chance: &mut Chance) -> Vec<Timestamp> {
 }
 
 fn critical_port(feed: &mut Feed, device: &Device, port: &str, at: Timestamp, kind: &'static str) {
-    let severity = if kind.ends_with("down") { "critical" } else { "info" };
-    let list = if kind.starts_with("sw") { "switches" } else { "gateways" };
+    let severity = if kind.ends_with("down") {
+        "critical"
+    } else {
+        "info"
+    };
+    let list = if kind.starts_with("sw") {
+        "switches"
+    } else {
+        "gateways"
+    };
     let more = json!({
         "severity": severity, "hostnames": [device.name], list: [device.mac], "port_ids": [port], "model": device.model,
     });
@@ -262,7 +384,13 @@ pub(super) fn dhcp(
                 "vlans": [20], "ssids": ["office"], "client_count": 7, "incident_count": 12,
             })
         };
-        feed.alarm(at, &site.place, "infra_dhcp_failure", None, &more("critical"));
+        feed.alarm(
+            at,
+            &site.place,
+            "infra_dhcp_failure",
+            None,
+            &more("critical"),
+        );
         feed.alarm(back, &site.place, "infra_dhcp_success", None, &more("info"));
     }
     if marvis {
@@ -275,9 +403,19 @@ pub(super) fn dhcp(
                 "root_cause": "server unresponsive", "impacted_client_count": 7,
             })
         };
-        let (opens, ends) = if infra { (chance.minutes(2, 5), chance.minutes(2, 10)) } else { Default::default() };
+        let (opens, ends) = if infra {
+            (chance.minutes(2, 5), chance.minutes(2, 10))
+        } else {
+            Default::default()
+        };
         let id = feed.alarm(at + opens, &site.place, "dhcp_failure", None, &more("open"));
-        feed.alarm(back + ends, &site.place, "dhcp_failure", Some(&id), &more("resolved"));
+        feed.alarm(
+            back + ends,
+            &site.place,
+            "dhcp_failure",
+            Some(&id),
+            &more("resolved"),
+        );
         incident.ended_at = Some(back + ends);
     }
     Some(incident)
@@ -295,8 +433,22 @@ pub(super) fn bad_cable(
     let entity = json!({"port_id": port});
     let action = "test_replace_cable";
     let id = feed.marvis(at, switch, "bad_cable", None, ("open", action), &entity);
-    feed.marvis(at + lasts / 2, switch, "bad_cable", Some(&id), ("open", action), &entity);
-    feed.marvis(at + lasts, switch, "bad_cable", Some(&id), ("resolved", action), &entity);
+    feed.marvis(
+        at + lasts / 2,
+        switch,
+        "bad_cable",
+        Some(&id),
+        ("open", action),
+        &entity,
+    );
+    feed.marvis(
+        at + lasts,
+        switch,
+        "bad_cable",
+        Some(&id),
+        ("resolved", action),
+        &entity,
+    );
     Incident {
         tells: &["bad_cable"],
         what: format!("the cable at {port} of {} is bad", switch.name),
@@ -306,7 +458,12 @@ pub(super) fn bad_cable(
 }
 
 /// One of two power supplies fails: on two topics, and cleared on both.
-pub(super) fn power_supply(feed: &mut Feed, switch: &Arc<Device>, at: Timestamp, lasts: Duration) -> Incident {
+pub(super) fn power_supply(
+    feed: &mut Feed,
+    switch: &Arc<Device>,
+    at: Timestamp,
+    lasts: Duration,
+) -> Incident {
     let text = json!({"text": "FPC 0 PEM 1 Not Powered", "alarm_class": "Major", "version": "21.4R3-S4.18"});
     let alarm = |severity: &str| {
         json!({
@@ -316,9 +473,21 @@ pub(super) fn power_supply(feed: &mut Feed, switch: &Arc<Device>, at: Timestamp,
     };
     let back = at + lasts;
     feed.device(at, switch, "SW_ALARM_CHASSIS_PSU", &text);
-    feed.alarm(at + SECOND * 5, &switch.place, "sw_alarm_chassis_psu", None, &alarm("warn"));
+    feed.alarm(
+        at + SECOND * 5,
+        &switch.place,
+        "sw_alarm_chassis_psu",
+        None,
+        &alarm("warn"),
+    );
     feed.device(back, switch, "SW_ALARM_CHASSIS_PSU_CLEAR", &text);
-    feed.alarm(back + SECOND * 5, &switch.place, "sw_alarm_chassis_psu_clear", None, &alarm("info"));
+    feed.alarm(
+        back + SECOND * 5,
+        &switch.place,
+        "sw_alarm_chassis_psu_clear",
+        None,
+        &alarm("info"),
+    );
     Incident {
         tells: &["sw_alarm_chassis_psu"],
         what: format!("a power supply of {} failed", switch.name),
@@ -328,7 +497,12 @@ pub(super) fn power_supply(feed: &mut Feed, switch: &Arc<Device>, at: Timestamp,
 }
 
 /// An AP that is down and up every minute or two.
-pub(super) fn flapping_ap(feed: &mut Feed, ap: &Arc<Device>, at: Timestamp, chance: &mut Chance) -> Option<Incident> {
+pub(super) fn flapping_ap(
+    feed: &mut Feed,
+    ap: &Arc<Device>,
+    at: Timestamp,
+    chance: &mut Chance,
+) -> Option<Incident> {
     let changes = changes(at, chance);
     for (nth, when) in changes.iter().enumerate() {
         if nth % 2 == 0 {
@@ -377,7 +551,10 @@ pub(super) fn growing_alarm(
     feed.alarm(back, &gateway.place, "vpn_peer_up", None, &more);
     Incident {
         tells: &["vpn_peer", "gw_vpn_peer"],
-        what: format!("{} lost its peer hub-1; the alarm comes again and again", gateway.name),
+        what: format!(
+            "{} lost its peer hub-1; the alarm comes again and again",
+            gateway.name
+        ),
         over: format!("{} has its peer hub-1 again", gateway.name),
         ..of_device(Fault::GrowingAlarm, gateway, at, Some(back))
     }
@@ -393,7 +570,8 @@ pub(super) fn access_port(feed: &mut Feed, switch: &Device, port: &str, at: Time
 fn port_text(port: &str, up: bool, description: &str) -> serde_json::Value {
     let index = 500 + port.bytes().map(u64::from).sum::<u64>() % 100;
     let state = if up { "up(1)" } else { "down(2)" };
-    let mut text = format!("ifIndex {index}, ifAdminStatus up(1), ifOperStatus {state}, ifName {port}");
+    let mut text =
+        format!("ifIndex {index}, ifAdminStatus up(1), ifOperStatus {state}, ifName {port}");
     if !description.is_empty() {
         text = format!("{text} Port Description: {description}");
     }
@@ -401,7 +579,13 @@ fn port_text(port: &str, up: bool, description: &str) -> serde_json::Value {
 }
 
 /// An AP changes its channel, with the two events that follow.
-pub(super) fn rrm_action(feed: &mut Feed, ap: &Device, at: Timestamp, reason: &str, (from, to): (u64, u64)) {
+pub(super) fn rrm_action(
+    feed: &mut Feed,
+    ap: &Device,
+    at: Timestamp,
+    reason: &str,
+    (from, to): (u64, u64),
+) {
     let band = if to > 14 { "5" } else { "24" };
     let more = json!({
         "band": band, "bandwidth": 20, "channel": to, "power": 12, "usage": band,

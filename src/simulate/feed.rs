@@ -42,12 +42,21 @@ pub(super) struct Feed {
 
 impl Feed {
     pub(super) fn new(ids: Chance) -> Self {
-        Self { noted: Vec::new(), due: Vec::new(), ids }
+        Self {
+            noted: Vec::new(),
+            due: Vec::new(),
+            ids,
+        }
     }
 
     /// Something on `device-events`. `more` are the fields of its type.
     pub(super) fn device(&mut self, at: Timestamp, device: &Device, kind: &str, more: &Value) {
-        self.note(at, "device-events", Some(&device.place), item(at, device, kind, more));
+        self.note(
+            at,
+            "device-events",
+            Some(&device.place),
+            item(at, device, kind, more),
+        );
     }
 
     /// A change of connection, on `device-events` and copied to `device-updowns`.
@@ -62,14 +71,33 @@ impl Feed {
 
     /// The cloud lost the device: two topics, and an alarm soon after.
     pub(super) fn down(&mut self, at: Timestamp, device: &Arc<Device>) {
-        self.up_down(at, device, &format!("{}_DISCONNECTED", device.family.prefix()), &json!({}));
-        self.alarm_due(at, device, ["device_down", "switch_down", "gateway_down"], None);
+        self.up_down(
+            at,
+            device,
+            &format!("{}_DISCONNECTED", device.family.prefix()),
+            &json!({}),
+        );
+        self.alarm_due(
+            at,
+            device,
+            ["device_down", "switch_down", "gateway_down"],
+            None,
+        );
     }
 
     /// It is back.
     pub(super) fn up(&mut self, at: Timestamp, device: &Arc<Device>) {
-        self.up_down(at, device, &format!("{}_CONNECTED", device.family.prefix()), &json!({}));
-        let kinds = ["device_reconnected", "switch_reconnected", "gateway_reconnected"];
+        self.up_down(
+            at,
+            device,
+            &format!("{}_CONNECTED", device.family.prefix()),
+            &json!({}),
+        );
+        let kinds = [
+            "device_reconnected",
+            "switch_reconnected",
+            "gateway_reconnected",
+        ];
         self.alarm_due(at, device, kinds, None);
     }
 
@@ -86,7 +114,9 @@ impl Feed {
         let kind = format!("{}_CONFIGURED", device.family.prefix());
         let more = match device.family {
             Family::Ap => json!({}),
-            Family::Switch | Family::Gateway => json!({"text": "UI_COMMIT_COMPLETED: : commit complete"}),
+            Family::Switch | Family::Gateway => {
+                json!({"text": "UI_COMMIT_COMPLETED: : commit complete"})
+            }
         };
         self.device(at, device, &kind, &more);
     }
@@ -104,10 +134,16 @@ impl Feed {
             Family::Switch => switch,
             Family::Gateway => gateway,
         };
-        self.due.push(Due { at, kind, device: device.clone(), reason });
+        self.due.push(Due {
+            at,
+            kind,
+            device: device.clone(),
+            reason,
+        });
     }
 
-    /// Something on `alarms` with this id (a new one where `None`); gives the id, for when it is sent again.
+    /// Something on `alarms` with this id (a new one where `None`); gives the id, for when it is
+    /// sent again.
     pub(super) fn alarm(
         &mut self,
         at: Timestamp,
@@ -152,7 +188,13 @@ impl Feed {
     }
 
     /// Something an administrator did.
-    pub(super) fn audit(&mut self, at: Timestamp, place: Option<&Arc<Place>>, org_id: &str, message: &str) -> String {
+    pub(super) fn audit(
+        &mut self,
+        at: Timestamp,
+        place: Option<&Arc<Place>>,
+        org_id: &str,
+        message: &str,
+    ) -> String {
         let id = self.ids.uuid();
         let mut item = object(&json!({
             "admin_name": "Ann Lee ann.lee@example.net", "id": id, "message": message, "org_id": org_id,
@@ -175,11 +217,16 @@ impl Feed {
         place: Option<&Arc<Place>>,
         item: Map<String, Value>,
     ) {
-        self.noted.push(Noted { at, topic, place: place.cloned(), item });
+        self.noted.push(Noted {
+            at,
+            topic,
+            place: place.cloned(),
+            item,
+        });
     }
 
-    /// All of it in Mist's order, the alarms about devices grouped as Mist groups them: those of one site within some
-    /// seconds, ten at most.
+    /// All of it in Mist's order, the alarms about devices grouped as Mist groups them: those of
+    /// one site within some seconds, ten at most.
     pub(super) fn finish(mut self) -> Vec<Noted> {
         let key = |due: &Due| (due.device.place.id.clone(), due.kind, due.reason, due.at);
         self.due.sort_by_key(key);
@@ -202,7 +249,9 @@ impl Feed {
     }
 
     fn tell(&mut self, group: &[Due]) {
-        let (Some(first), Some(last)) = (group.first(), group.last()) else { return };
+        let (Some(first), Some(last)) = (group.first(), group.last()) else {
+            return;
+        };
         let at = last.at + self.ids.seconds(2, 6);
         let list = match first.device.family {
             Family::Ap => "aps",
@@ -211,7 +260,11 @@ impl Feed {
         };
         let names: Vec<&str> = group.iter().map(|due| due.device.name.as_str()).collect();
         let macs: Vec<&str> = group.iter().map(|due| due.device.mac.as_str()).collect();
-        let severity = if first.kind.ends_with("_down") { "warn" } else { "info" };
+        let severity = if first.kind.ends_with("_down") {
+            "warn"
+        } else {
+            "info"
+        };
         let mut more = object(&json!({
             // When it happened; the alarm itself is noted a little later.
             "timestamp": seconds_with_micros(last.at), "last_seen": iso(last.at), "severity": severity,
@@ -221,7 +274,13 @@ impl Feed {
         if let Some(reason) = first.reason {
             more.insert("reasons".to_owned(), json!([reason]));
         }
-        self.alarm(at, &first.device.place.clone(), first.kind, None, &Value::Object(more));
+        self.alarm(
+            at,
+            &first.device.place.clone(),
+            first.kind,
+            None,
+            &Value::Object(more),
+        );
     }
 }
 
@@ -229,9 +288,18 @@ impl Feed {
 fn without_the_absent(noted: Vec<Noted>) -> Vec<Noted> {
     let mut absent: BTreeSet<String> = BTreeSet::new();
     let mut hears = |noted: &Noted| {
-        let text = |key| noted.item.get(key).and_then(Value::as_str).unwrap_or_default();
+        let text = |key| {
+            noted
+                .item
+                .get(key)
+                .and_then(Value::as_str)
+                .unwrap_or_default()
+        };
         let kind = text("type");
-        if matches!(kind, "AP_DISCONNECTED" | "SW_DISCONNECTED" | "GW_DISCONNECTED") {
+        if matches!(
+            kind,
+            "AP_DISCONNECTED" | "SW_DISCONNECTED" | "GW_DISCONNECTED"
+        ) {
             absent.insert(text("mac").to_owned());
         } else if matches!(kind, "AP_CONNECTED" | "SW_CONNECTED" | "GW_CONNECTED") {
             absent.remove(text("mac"));

@@ -1,7 +1,8 @@
-//! Simulated networks: the webhook traffic of days or weeks, and the truth about them. Pure: a seed decides everything.
+//! Simulated networks: the webhook traffic of days or weeks, and the truth about them. Pure: a seed
+//! decides everything.
 //!
-//! Serves `foghorn demo`, and the regression test of what the shipped rules make of a week: [`referee`] compares the
-//! messages with the truth.
+//! Serves `foghorn demo`, and the regression test of what the shipped rules make of a week:
+//! [`referee`] compares the messages with the truth.
 
 mod chance;
 mod deliver;
@@ -36,7 +37,8 @@ pub struct Options {
     pub days: u64,
     /// Whether one POST of a hundred is lost, and two are overtaken by others by up to a minute.
     pub lossy: bool,
-    /// Whether the sites have webhooks too, beside the organisation's: then everything comes twice.
+    /// Whether the sites have webhooks too, beside the organisation's: then everything comes
+    /// twice.
     pub site_webhooks: bool,
 }
 

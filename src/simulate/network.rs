@@ -69,7 +69,8 @@ pub struct Device {
     pub model: &'static str,
     /// Where it is.
     pub place: Arc<Place>,
-    /// What it hangs on: the switch's MAC and the port there. A switch hangs on the gateway, a gateway on nothing.
+    /// What it hangs on: the switch's MAC and the port there. A switch hangs on the gateway, a
+    /// gateway on nothing.
     pub behind: Option<(String, String)>,
 }
 
@@ -95,7 +96,11 @@ impl Site {
     /// The APs behind a switch.
     #[must_use]
     pub fn behind(&self, switch: &Device) -> Vec<Arc<Device>> {
-        let behind = |ap: &&Arc<Device>| ap.behind.as_ref().is_some_and(|(mac, _)| *mac == switch.mac);
+        let behind = |ap: &&Arc<Device>| {
+            ap.behind
+                .as_ref()
+                .is_some_and(|(mac, _)| *mac == switch.mac)
+        };
         self.aps.iter().filter(behind).cloned().collect()
     }
 
@@ -103,7 +108,10 @@ impl Site {
     #[must_use]
     pub fn switch_of(&self, device: &Device) -> Option<Arc<Device>> {
         let (mac, _) = device.behind.as_ref()?;
-        self.switches.iter().find(|switch| switch.mac == *mac).cloned()
+        self.switches
+            .iter()
+            .find(|switch| switch.mac == *mac)
+            .cloned()
     }
 }
 
@@ -121,8 +129,13 @@ impl Network {
     #[must_use]
     pub fn build(preset: Preset, chance: &mut Chance) -> Self {
         let org_id = chance.uuid();
-        let mut place =
-            |name: &str| Arc::new(Place { id: chance.uuid(), name: name.to_owned(), org_id: org_id.clone() });
+        let mut place = |name: &str| {
+            Arc::new(Place {
+                id: chance.uuid(),
+                name: name.to_owned(),
+                org_id: org_id.clone(),
+            })
+        };
         let home = place("Home");
         let campus = ["Main Campus", "Science Park", "Hospital"].map(&mut place);
         let sites = match preset {
@@ -130,7 +143,9 @@ impl Network {
             Preset::Campus => {
                 let count = usize::try_from(chance.between(1, 3)).unwrap_or(1);
                 let places = campus.into_iter().take(count).enumerate();
-                places.map(|(nth, place)| Self::part(&place, nth, count, chance)).collect()
+                places
+                    .map(|(nth, place)| Self::part(&place, nth, count, chance))
+                    .collect()
             }
         };
         Self { org_id, sites }
@@ -139,40 +154,90 @@ impl Network {
     fn home(place: &Arc<Place>, chance: &mut Chance) -> Site {
         let gateway = device(place, Family::Gateway, "gw-home", "SRX300", None, chance);
         let on_gateway = Some((gateway.mac.clone(), "ge-0/0/1".to_owned()));
-        let switch = device(place, Family::Switch, "sw-hall", "EX2300-C-12P", on_gateway, chance);
+        let switch = device(
+            place,
+            Family::Switch,
+            "sw-hall",
+            "EX2300-C-12P",
+            on_gateway,
+            chance,
+        );
         let names = ["ap-kitchen", "ap-office", "ap-attic"];
         let ap = |(nth, name): (usize, &str)| {
             let port = Some((switch.mac.clone(), format!("ge-0/0/{}", nth + 1)));
             device(place, Family::Ap, name, "AP43", port, chance)
         };
         let aps = names.into_iter().enumerate().map(ap).collect();
-        Site { place: place.clone(), gateways: vec![gateway], switches: vec![switch], aps }
+        Site {
+            place: place.clone(),
+            gateways: vec![gateway],
+            switches: vec![switch],
+            aps,
+        }
     }
 
     /// The campus's `nth` site of `count`: its share of twelve switches and 200 APs.
     fn part(place: &Arc<Place>, nth: usize, count: usize, chance: &mut Chance) -> Site {
-        let tag = place.name.chars().next().map_or('x', |first| first.to_ascii_lowercase());
+        let tag = place
+            .name
+            .chars()
+            .next()
+            .map_or('x', |first| first.to_ascii_lowercase());
         let pair = count == 1 && chance.percent(50);
         let gateway = |n: usize, chance: &mut Chance| {
-            device(place, Family::Gateway, &format!("gw-{tag}{n}"), "SRX345", None, chance)
+            device(
+                place,
+                Family::Gateway,
+                &format!("gw-{tag}{n}"),
+                "SRX345",
+                None,
+                chance,
+            )
         };
-        let gateways: Vec<_> = (1..=if pair { 2 } else { 1 }).map(|n| gateway(n, chance)).collect();
-        let uplink = gateways.first().map(|gateway| gateway.mac.clone()).unwrap_or_default();
+        let gateways: Vec<_> = (1..=if pair { 2 } else { 1 })
+            .map(|n| gateway(n, chance))
+            .collect();
+        let uplink = gateways
+            .first()
+            .map(|gateway| gateway.mac.clone())
+            .unwrap_or_default();
         let switches: Vec<_> = (1..=12 / count)
             .map(|n| {
                 let on_gateway = Some((uplink.clone(), format!("ge-0/0/{n}")));
-                device(place, Family::Switch, &format!("sw-{tag}{n:02}"), "EX4300-48P", on_gateway, chance)
+                device(
+                    place,
+                    Family::Switch,
+                    &format!("sw-{tag}{n:02}"),
+                    "EX4300-48P",
+                    on_gateway,
+                    chance,
+                )
             })
             .collect();
         // 200 divide by one and by two; of three sites the first has two more.
         let share = 200 / count + if nth == 0 { 200 % count } else { 0 };
         let aps = (0..share).filter_map(|n| {
             let switch = switches.get(n % switches.len().max(1))?;
-            let port = Some((switch.mac.clone(), format!("ge-0/0/{}", n / switches.len().max(1))));
-            Some(device(place, Family::Ap, &format!("ap-{tag}{:03}", n + 1), "AP45", port, chance))
+            let port = Some((
+                switch.mac.clone(),
+                format!("ge-0/0/{}", n / switches.len().max(1)),
+            ));
+            Some(device(
+                place,
+                Family::Ap,
+                &format!("ap-{tag}{:03}", n + 1),
+                "AP45",
+                port,
+                chance,
+            ))
         });
         let aps = aps.collect();
-        Site { place: place.clone(), gateways, switches, aps }
+        Site {
+            place: place.clone(),
+            gateways,
+            switches,
+            aps,
+        }
     }
 }
 
@@ -190,5 +255,12 @@ fn device(
         Family::Gateway => "94f7ad",
     };
     let mac = format!("{vendor}{:06x}", chance.number() & 0x00ff_ffff);
-    Arc::new(Device { mac, name: name.to_owned(), family, model, place: place.clone(), behind })
+    Arc::new(Device {
+        mac,
+        name: name.to_owned(),
+        family,
+        model,
+        place: place.clone(),
+        behind,
+    })
 }

@@ -21,7 +21,12 @@ pub(super) fn at_hour(midnight: Timestamp, hour: u64) -> Timestamp {
 }
 
 /// An AP is gone for a moment.
-pub(super) fn blink(feed: &mut Feed, ap: &Arc<Device>, at: Timestamp, chance: &mut Chance) -> Quiet {
+pub(super) fn blink(
+    feed: &mut Feed,
+    ap: &Arc<Device>,
+    at: Timestamp,
+    chance: &mut Chance,
+) -> Quiet {
     let back = at + chance.seconds(30, 150);
     feed.down(at, ap);
     feed.up(back, ap);
@@ -30,10 +35,25 @@ pub(super) fn blink(feed: &mut Feed, ap: &Arc<Device>, at: Timestamp, chance: &m
 }
 
 /// A person restarts an AP.
-pub(super) fn restart(feed: &mut Feed, ap: &Arc<Device>, at: Timestamp, chance: &mut Chance) -> Quiet {
-    let audit = feed.audit(at, Some(&ap.place), &ap.place.org_id, &format!("Restart Device \"{}\"", ap.name));
+pub(super) fn restart(
+    feed: &mut Feed,
+    ap: &Arc<Device>,
+    at: Timestamp,
+    chance: &mut Chance,
+) -> Quiet {
+    let audit = feed.audit(
+        at,
+        Some(&ap.place),
+        &ap.place.org_id,
+        &format!("Restart Device \"{}\"", ap.name),
+    );
     let back = at + chance.seconds(80, 150);
-    feed.device(at + SECOND, ap, "AP_RESTART_BY_USER", &json!({"audit_id": audit}));
+    feed.device(
+        at + SECOND,
+        ap,
+        "AP_RESTART_BY_USER",
+        &json!({"audit_id": audit}),
+    );
     feed.down(at + SECOND * 10, ap);
     feed.up(back, ap);
     feed.restarted(back + SECOND, ap, "user_restart");
@@ -42,10 +62,19 @@ pub(super) fn restart(feed: &mut Feed, ap: &Arc<Device>, at: Timestamp, chance: 
 }
 
 /// What APs hear of the neighbours, which is nobody's business here.
-pub(super) fn neighbours(feed: &mut Feed, network: &Network, midnight: Timestamp, chance: &mut Chance) {
+pub(super) fn neighbours(
+    feed: &mut Feed,
+    network: &Network,
+    midnight: Timestamp,
+    chance: &mut Chance,
+) {
     let at = midnight + chance.seconds(0, 86_000);
-    let (Some(site), true) = (chance.pick(&network.sites), chance.percent(30)) else { return };
-    let Some(ap) = chance.pick(&site.aps) else { return };
+    let (Some(site), true) = (chance.pick(&network.sites), chance.percent(30)) else {
+        return;
+    };
+    let Some(ap) = chance.pick(&site.aps) else {
+        return;
+    };
     let more = json!({
         "group": "security", "severity": "info", "aps": [ap.mac], "hostnames": [ap.name],
         "ssids": ["office"], "bssids": ["d420b0fe1201"],
@@ -54,7 +83,12 @@ pub(super) fn neighbours(feed: &mut Feed, network: &Network, midnight: Timestamp
 }
 
 /// The radios are planned anew, as every night at three.
-pub(super) fn nightly_rrm(feed: &mut Feed, network: &Network, midnight: Timestamp, chance: &mut Chance) {
+pub(super) fn nightly_rrm(
+    feed: &mut Feed,
+    network: &Network,
+    midnight: Timestamp,
+    chance: &mut Chance,
+) {
     for site in &network.sites {
         for ap in &site.aps {
             let at = at_hour(midnight, 3) + chance.seconds(0, 600);
@@ -80,24 +114,46 @@ pub(super) struct Volume {
 }
 
 /// A day of ports, clients, channels and administrators.
-pub(super) fn day(feed: &mut Feed, network: &Network, midnight: Timestamp, volume: &Volume, chance: &mut Chance) {
+pub(super) fn day(
+    feed: &mut Feed,
+    network: &Network,
+    midnight: Timestamp,
+    volume: &Volume,
+    chance: &mut Chance,
+) {
     let day = |chance: &mut Chance| midnight + chance.seconds(6 * 3_600, 23 * 3_600);
     for _ in 0..volume.ports {
         let at = day(chance);
-        let Some((_, switch)) = any_switch(network, chance) else { continue };
+        let Some((_, switch)) = any_switch(network, chance) else {
+            continue;
+        };
         let port = access(&switch, chance);
         access_port(feed, &switch, &port, at, false);
-        access_port(feed, &switch, &port, at + chance.span(SECOND * 3, MINUTE * 90), true);
+        access_port(
+            feed,
+            &switch,
+            &port,
+            at + chance.span(SECOND * 3, MINUTE * 90),
+            true,
+        );
     }
     for _ in 0..volume.logins {
         let at = day(chance);
-        let Some((_, switch)) = any_switch(network, chance) else { continue };
+        let Some((_, switch)) = any_switch(network, chance) else {
+            continue;
+        };
         let port = access(&switch, chance);
-        let client = format!("ac:91:a1:{:02x}:{:02x}:07", chance.between(0, 255), chance.between(0, 255));
+        let client = format!(
+            "ac:91:a1:{:02x}:{:02x}:07",
+            chance.between(0, 255),
+            chance.between(0, 255)
+        );
         let (kind, text) = match chance.between(1, 3) {
             1 => (
                 "SW_DOT1XD_USR_AUTHENTICATED",
-                format!("Custom_log Dot1x User host/pc logged in MacAddress {client} interface {port}.0 vlan Staff"),
+                format!(
+                    "Custom_log Dot1x User host/pc logged in MacAddress {client} interface {port}.0 vlan Staff"
+                ),
             ),
             2 => (
                 "SW_DOT1XD_USR_SESSION_DISCONNECTED",
@@ -105,7 +161,10 @@ pub(super) fn day(feed: &mut Feed, network: &Network, midnight: Timestamp, volum
                     "Dot1x User host/pc session with MacAddress {client} interface {port}.0 vlan Staff disconnected"
                 ),
             ),
-            _ => ("SW_STP_TOPO_CHANGED", "TopoChgCnt 5, RootID 32768.08:05:e2:5e:dc:7e, RootCost 10000".to_owned()),
+            _ => (
+                "SW_STP_TOPO_CHANGED",
+                "TopoChgCnt 5, RootID 32768.08:05:e2:5e:dc:7e, RootCost 10000".to_owned(),
+            ),
         };
         feed.device(at, &switch, kind, &json!({"port_id": port, "text": text}));
     }
@@ -114,7 +173,9 @@ pub(super) fn day(feed: &mut Feed, network: &Network, midnight: Timestamp, volum
     }
     for _ in 0..volume.co_channel {
         let at = day(chance);
-        let Some(ap) = any_ap(network, chance) else { continue };
+        let Some(ap) = any_ap(network, chance) else {
+            continue;
+        };
         rrm_action(feed, &ap, at, "interference-ap-co-channel", (1, 11));
     }
     for _ in 0..volume.audits {
@@ -135,11 +196,16 @@ fn any_ap(network: &Network, chance: &mut Chance) -> Option<Arc<Device>> {
 /// A port that no AP hangs on.
 fn access(switch: &Device, chance: &mut Chance) -> String {
     let most = if switch.model.contains("48") { 47 } else { 11 };
-    format!("ge-0/0/{}", chance.between(if most > 20 { 24 } else { 4 }, most))
+    format!(
+        "ge-0/0/{}",
+        chance.between(if most > 20 { 24 } else { 4 }, most)
+    )
 }
 
 fn join(feed: &mut Feed, network: &Network, at: Timestamp, chance: &mut Chance) {
-    let Some(ap) = any_ap(network, chance) else { return };
+    let Some(ap) = any_ap(network, chance) else {
+        return;
+    };
     let client = format!("a6dd8e{:06x}", chance.number() & 0x00ff_ffff);
     let item = json!({
         "ap": ap.mac, "ap_name": ap.name, "band": "5", "bssid": "5c5b35f91801", "connect": at.seconds(),
@@ -152,7 +218,9 @@ fn join(feed: &mut Feed, network: &Network, at: Timestamp, chance: &mut Chance) 
 
 /// Somebody looks, or changes a WLAN or a device; what they change is configured anew.
 fn administrator(feed: &mut Feed, network: &Network, at: Timestamp, chance: &mut Chance) {
-    let Some(site) = chance.pick(&network.sites) else { return };
+    let Some(site) = chance.pick(&network.sites) else {
+        return;
+    };
     let org = &network.org_id;
     match chance.between(1, 4) {
         1 => {
@@ -170,10 +238,17 @@ fn administrator(feed: &mut Feed, network: &Network, at: Timestamp, chance: &mut
             }
         }
         _ => {
-            let Some(switch) = chance.pick(&site.switches) else { return };
+            let Some(switch) = chance.pick(&site.switches) else {
+                return;
+            };
             let message = format!("Update Device \"{}\"", switch.name);
             let audit = feed.audit(at, Some(&site.place), org, &message);
-            feed.device(at + SECOND * 2, switch, "SW_CONFIG_CHANGED_BY_USER", &json!({"audit_id": audit}));
+            feed.device(
+                at + SECOND * 2,
+                switch,
+                "SW_CONFIG_CHANGED_BY_USER",
+                &json!({"audit_id": audit}),
+            );
             feed.configured(at + SECOND * 40, switch);
         }
     }
@@ -184,7 +259,12 @@ fn chance_seconds(chance: &mut Chance) -> u32 {
 }
 
 /// A night in which these get new firmware, some at a time.
-pub(super) fn upgrade_night(feed: &mut Feed, network: &Network, at: Timestamp, chance: &mut Chance) -> Quiet {
+pub(super) fn upgrade_night(
+    feed: &mut Feed,
+    network: &Network,
+    at: Timestamp,
+    chance: &mut Chance,
+) -> Quiet {
     let mut last = at;
     for site in &network.sites {
         let mut when = at;
@@ -200,9 +280,13 @@ pub(super) fn upgrade_night(feed: &mut Feed, network: &Network, at: Timestamp, c
 }
 
 /// One AP gets new firmware. Gives when it is done.
-pub(super) fn upgrade(feed: &mut Feed, ap: &Arc<Device>, at: Timestamp, chance: &mut Chance) -> Timestamp {
-    let text =
-        json!({"text": "from version 0.14.29313 to 0.14.29633", "audit_id": "e9a88814-fa81-4bdc-84b0-84e8735420e5"});
+pub(super) fn upgrade(
+    feed: &mut Feed,
+    ap: &Arc<Device>,
+    at: Timestamp,
+    chance: &mut Chance,
+) -> Timestamp {
+    let text = json!({"text": "from version 0.14.29313 to 0.14.29633", "audit_id": "e9a88814-fa81-4bdc-84b0-84e8735420e5"});
     let down = at + chance.seconds(60, 150);
     let up = down + chance.seconds(100, 240);
     feed.device(at, ap, "AP_UPGRADE_BY_SCHEDULE", &text);
@@ -214,6 +298,16 @@ pub(super) fn upgrade(feed: &mut Feed, ap: &Arc<Device>, at: Timestamp, chance: 
     up + SECOND * 8
 }
 
-fn quiet<'a>(from: Timestamp, to: Timestamp, who: impl IntoIterator<Item = &'a Arc<Device>>, what: String) -> Quiet {
-    Quiet { from, to, devices: who.into_iter().map(|device| device.mac.clone()).collect(), what }
+fn quiet<'a>(
+    from: Timestamp,
+    to: Timestamp,
+    who: impl IntoIterator<Item = &'a Arc<Device>>,
+    what: String,
+) -> Quiet {
+    Quiet {
+        from,
+        to,
+        devices: who.into_iter().map(|device| device.mac.clone()).collect(),
+        what,
+    }
 }

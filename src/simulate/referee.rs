@@ -15,7 +15,8 @@ const DELIVERY: Duration = Duration::from_secs(10);
 /// How strict to be.
 #[derive(Clone, Copy, Debug)]
 pub struct Allowance {
-    /// A message this long after an incident still belongs to it: what flapped is followed for a while.
+    /// A message this long after an incident still belongs to it: what flapped is followed for a
+    /// while.
     pub afterwards: Duration,
     /// Beyond the allowed delay: for POSTs that were lost or late.
     pub late: Duration,
@@ -23,9 +24,15 @@ pub struct Allowance {
 
 impl Allowance {
     /// For traffic that arrives whole and in time.
-    pub const STRICT: Self = Self { afterwards: Duration::from_secs(15 * 60), late: Duration::ZERO };
+    pub const STRICT: Self = Self {
+        afterwards: Duration::from_secs(15 * 60),
+        late: Duration::ZERO,
+    };
     /// For traffic of which some is lost or late.
-    pub const LOSSY: Self = Self { afterwards: Duration::from_secs(3_600), late: Duration::from_secs(120) };
+    pub const LOSSY: Self = Self {
+        afterwards: Duration::from_secs(3_600),
+        late: Duration::from_secs(120),
+    };
 }
 
 /// How one incident was told.
@@ -43,7 +50,8 @@ pub struct Telling {
     pub allowed: Duration,
     /// Messages that belong to it.
     pub messages: usize,
-    /// How often its end was told, of each conversation that told it; empty where it was never told or has no end.
+    /// How often its end was told, of each conversation that told it; empty where it was never
+    /// told or has no end.
     pub ends: Vec<usize>,
     /// Its messages, readable.
     pub said: Vec<String>,
@@ -85,7 +93,10 @@ impl Verdict {
     /// How many incidents were told.
     #[must_use]
     pub fn told(&self) -> usize {
-        self.tellings.iter().filter(|telling| telling.told_at.is_some()).count()
+        self.tellings
+            .iter()
+            .filter(|telling| telling.told_at.is_some())
+            .count()
     }
 
     /// Messages that belong to incidents, for each incident.
@@ -104,14 +115,23 @@ impl Verdict {
             let said = if telling.said.is_empty() {
                 "    (nothing was said)".to_owned()
             } else {
-                telling.said.iter().map(|line| format!("    {line}")).collect::<Vec<_>>().join("\n")
+                telling
+                    .said
+                    .iter()
+                    .map(|line| format!("    {line}"))
+                    .collect::<Vec<_>>()
+                    .join("\n")
             };
-            let mut complain = |about: &str| complaints.push(format!("{}: {about}: {what}\n{said}", fault.word()));
+            let mut complain =
+                |about: &str| complaints.push(format!("{}: {about}: {what}\n{said}", fault.word()));
             if telling.told_at.is_none() {
                 complain("never told");
             }
             if telling.late() {
-                let (delay, allowed) = (human_duration(telling.delay), human_duration(telling.allowed));
+                let (delay, allowed) = (
+                    human_duration(telling.delay),
+                    human_duration(telling.allowed),
+                );
                 complain(&format!("told after {delay}, {allowed} allowed"));
             }
             if !telling.ended_well() {
@@ -135,7 +155,8 @@ impl fmt::Display for Verdict {
             "incident", "count", "told", "late", "end off", "messages"
         )?;
         for (fault, tellings) in &kinds {
-            let count = |is: fn(&Telling) -> bool| tellings.iter().filter(|telling| is(telling)).count();
+            let count =
+                |is: fn(&Telling) -> bool| tellings.iter().filter(|telling| is(telling)).count();
             let messages: usize = tellings.iter().map(|telling| telling.messages).sum();
             writeln!(
                 f,
@@ -167,29 +188,43 @@ pub fn judge(
     rules: &RuleSet,
     allowance: Allowance,
 ) -> Verdict {
-    let mut verdict = Verdict { messages: messages.len(), ..Verdict::default() };
+    let mut verdict = Verdict {
+        messages: messages.len(),
+        ..Verdict::default()
+    };
     let mut wanted = BTreeSet::new();
     for incident in incidents {
         let about = |(_, message): &(usize, &Message)| belongs(message, incident, allowance);
         let its: Vec<(usize, &Message)> = messages.iter().enumerate().filter(about).collect();
         wanted.extend(its.iter().map(|(nth, _)| *nth));
         let its: Vec<&Message> = its.into_iter().map(|(_, message)| message).collect();
-        verdict.tellings.push(telling(incident, &its, messages, rules, allowance));
+        verdict
+            .tellings
+            .push(telling(incident, &its, messages, rules, allowance));
     }
-    let strangers = messages.iter().enumerate().filter(|(nth, _)| !wanted.contains(nth));
-    verdict.unwanted = strangers.map(|(_, message)| mistaken(message, incidents, quiet)).collect();
+    let strangers = messages
+        .iter()
+        .enumerate()
+        .filter(|(nth, _)| !wanted.contains(nth));
+    verdict.unwanted = strangers
+        .map(|(_, message)| mistaken(message, incidents, quiet))
+        .collect();
     verdict
 }
 
-/// Whether a message is about an incident: in its time, and about one of its devices or, without a device, its site.
+/// Whether a message is about an incident: in its time, and about one of its devices or, without a
+/// device, its site.
 fn belongs(message: &Message, incident: &Incident, allowance: Allowance) -> bool {
     let about = &message.about;
-    let in_time = about.at >= incident.began_at && about.at <= incident.last_sign() + allowance.afterwards;
+    let in_time =
+        about.at >= incident.began_at && about.at <= incident.last_sign() + allowance.afterwards;
     let no_end = incident.ended_at.is_none() && about.at >= incident.began_at;
     let concerned = |subject: &crate::model::Subject| match &subject.device_mac {
         Some(mac) if incident.root.is_some() => incident.devices.contains(mac),
         _ => {
-            subject.site_id.as_ref() == Some(&incident.place.id) && incident.root.is_none() && tells(message, incident)
+            subject.site_id.as_ref() == Some(&incident.place.id)
+                && incident.root.is_none()
+                && tells(message, incident)
         }
     };
     let in_time = in_time || (no_end && tells(message, incident));
@@ -199,35 +234,65 @@ fn belongs(message: &Message, incident: &Incident, allowance: Allowance) -> bool
 /// Whether a message is about what makes this incident one.
 fn tells(message: &Message, incident: &Incident) -> bool {
     let about = &message.about;
-    let said = [about.condition.as_deref().unwrap_or_default().to_lowercase(), about.kind.to_lowercase()];
-    incident.tells.iter().any(|tells| said.iter().any(|word| word == tells))
+    let said = [
+        about
+            .condition
+            .as_deref()
+            .unwrap_or_default()
+            .to_lowercase(),
+        about.kind.to_lowercase(),
+    ];
+    incident
+        .tells
+        .iter()
+        .any(|tells| said.iter().any(|word| word == tells))
 }
 
 /// Whether a message names what the incident is about.
 fn names_root(message: &Message, incident: &Incident, ended: bool) -> bool {
     message.about.subjects.iter().any(|subject| {
-        let root = incident.root.as_ref().is_none_or(|root| subject.device_mac.as_ref() == Some(&root.mac));
+        let root = incident
+            .root
+            .as_ref()
+            .is_none_or(|root| subject.device_mac.as_ref() == Some(&root.mac));
         root && (!ended || subject.ends_at.is_some())
     })
 }
 
-fn telling(incident: &Incident, its: &[&Message], all: &[Message], rules: &RuleSet, allowance: Allowance) -> Telling {
+fn telling(
+    incident: &Incident,
+    its: &[&Message],
+    all: &[Message],
+    rules: &RuleSet,
+    allowance: Allowance,
+) -> Telling {
     let first = its.iter().find(|message| {
-        let ending = matches!(message.about.reason, Reason::Resolved | Reason::Recovered | Reason::Stale);
+        let ending = matches!(
+            message.about.reason,
+            Reason::Resolved | Reason::Recovered | Reason::Stale
+        );
         tells(message, incident) && names_root(message, incident, false) && !ending
     });
     let conversations: BTreeSet<&str> = match incident.ended_at {
         None => BTreeSet::new(),
         Some(_) => {
-            let telling = |message: &&&Message| tells(message, incident) && names_root(message, incident, false);
-            its.iter().filter(telling).map(|message| message.about.incident.as_str()).collect()
+            let telling = |message: &&&Message| {
+                tells(message, incident) && names_root(message, incident, false)
+            };
+            its.iter()
+                .filter(telling)
+                .map(|message| message.about.incident.as_str())
+                .collect()
         }
     };
     let ends_of = |conversation: &str| {
         let ends = |message: &&&Message| {
             let reason = message.about.reason;
             let over = match incident.root {
-                Some(_) => matches!(reason, Reason::Resolved | Reason::Recovered | Reason::Stable),
+                Some(_) => matches!(
+                    reason,
+                    Reason::Resolved | Reason::Recovered | Reason::Stable
+                ),
                 None => matches!(reason, Reason::Resolved | Reason::Stable),
             };
             over && message.about.incident == conversation && names_root(message, incident, true)
@@ -239,16 +304,20 @@ fn telling(incident: &Incident, its: &[&Message], all: &[Message], rules: &RuleS
         fault: incident.fault,
         what: format!("{} {}", incident.detected_at, incident.what),
         told_at,
-        delay: told_at.map(|at| at.since(incident.detected_at)).unwrap_or_default(),
-        allowed: first.map(|message| allowed(message, incident, all, rules) + allowance.late).unwrap_or_default(),
+        delay: told_at
+            .map(|at| at.since(incident.detected_at))
+            .unwrap_or_default(),
+        allowed: first
+            .map(|message| allowed(message, incident, all, rules) + allowance.late)
+            .unwrap_or_default(),
         messages: its.len(),
         ends: conversations.into_iter().map(ends_of).collect(),
         said: its.iter().map(|message| readable(message)).collect(),
     }
 }
 
-/// How long after detection it may be told: `for`, `group_wait` and the delivery; an interval more where it joins what
-/// was told just before, or follows flapping.
+/// How long after detection it may be told: `for`, `group_wait` and the delivery; an interval more
+/// where it joins what was told just before, or follows flapping.
 fn allowed(message: &Message, incident: &Incident, all: &[Message], rules: &RuleSet) -> Duration {
     let policy: Policy = rules
         .rules()
@@ -269,20 +338,35 @@ fn allowed(message: &Message, incident: &Incident, all: &[Message], rules: &Rule
         let same = before.about.incident == message.about.incident;
         same && before.about.reason == Reason::Flapping && before.about.at < message.about.at
     });
-    if joins || flapped { base + policy.group_interval } else { base }
+    if joins || flapped {
+        base + policy.group_interval
+    } else {
+        base
+    }
 }
 
 /// An unwanted message, and what it mistook for something.
 fn mistaken(message: &Message, incidents: &[Incident], quiet: &[Quiet]) -> String {
     let at = message.about.at;
     let near = |from: Timestamp, to: Timestamp| at >= from && at <= to + Duration::from_secs(3_600);
-    let named: BTreeSet<&String> = message.about.subjects.iter().filter_map(|s| s.device_mac.as_ref()).collect();
+    let named: BTreeSet<&String> = message
+        .about
+        .subjects
+        .iter()
+        .filter_map(|s| s.device_mac.as_ref())
+        .collect();
     let touches = |devices: &BTreeSet<String>| devices.iter().any(|mac| named.contains(mac));
-    let noise = quiet.iter().find(|quiet| near(quiet.from, quiet.to) && touches(&quiet.devices));
-    let after = incidents.iter().rfind(|incident| touches(&incident.devices) && incident.began_at <= at);
+    let noise = quiet
+        .iter()
+        .find(|quiet| near(quiet.from, quiet.to) && touches(&quiet.devices));
+    let after = incidents
+        .iter()
+        .rfind(|incident| touches(&incident.devices) && incident.began_at <= at);
     let because = match (noise, after) {
         (Some(quiet), _) => quiet.what.clone(),
-        (None, Some(incident)) => format!("long after: {} ({})", incident.what, incident.last_sign()),
+        (None, Some(incident)) => {
+            format!("long after: {} ({})", incident.what, incident.last_sign())
+        }
         (None, None) => "nothing of note".to_owned(),
     };
     format!("{} <- {because}", readable(message))
@@ -290,5 +374,11 @@ fn mistaken(message: &Message, incidents: &[Incident], quiet: &[Quiet]) -> Strin
 
 fn readable(message: &Message) -> String {
     let about = &message.about;
-    format!("{} [{}, {}] {}", about.at, about.rule, about.reason.word(), markup::plain(&message.title))
+    format!(
+        "{} [{}, {}] {}",
+        about.at,
+        about.rule,
+        about.reason.word(),
+        markup::plain(&message.title)
+    )
 }

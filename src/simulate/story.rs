@@ -42,14 +42,28 @@ pub fn story(seed: u64, start: Timestamp) -> Story {
     let mut lines = Vec::new();
     let mut dice = chance.part("story");
     let at = |minutes: u64| start + Duration::from_secs(minutes * 60);
-    let mut say = |when: Timestamp, text: &str| lines.push(Line { at: when, text: text.to_owned() });
+    let mut say = |when: Timestamp, text: &str| {
+        lines.push(Line {
+            at: when,
+            text: text.to_owned(),
+        })
+    };
     if let Some(site) = network.sites.first()
         && let [kitchen, office, attic] = site.aps.as_slice()
         && let [switch] = site.switches.as_slice()
     {
-        say(at(1), "ap-kitchen blinks: gone for a minute or two, which nobody needs to know");
+        say(
+            at(1),
+            "ap-kitchen blinks: gone for a minute or two, which nobody needs to know",
+        );
         noise::blink(&mut feed, kitchen, at(1), &mut dice);
-        told.push(faults::ap_outage(&mut feed, site, office, at(2), Duration::from_secs(12 * 60)));
+        told.push(faults::ap_outage(
+            &mut feed,
+            site,
+            office,
+            at(2),
+            Duration::from_secs(12 * 60),
+        ));
         say(at(19), "somebody plugs things in and out of the switch");
         for nth in 0..4 {
             faults::access_port(&mut feed, switch, "ge-0/0/8", at(19 + nth), nth % 2 == 1);
@@ -65,21 +79,39 @@ pub fn story(seed: u64, start: Timestamp) -> Story {
         ));
         told.extend(faults::flapping_ap(&mut feed, attic, at(37), &mut dice));
         told.push(faults::interference(&mut feed, kitchen, at(48), &mut dice));
-        say(at(62), "ap-kitchen gets new firmware and restarts, as planned");
+        say(
+            at(62),
+            "ap-kitchen gets new firmware and restarts, as planned",
+        );
         noise::upgrade(&mut feed, kitchen, at(62), &mut dice);
         feed.audit(at(70), None, &network.org_id, "Accessed Org \"Example\"");
         say(at(70), "an administrator looks around");
     }
     for incident in &told {
-        let began_at = if incident.fault.flaps() { incident.began_at } else { incident.detected_at };
-        lines.push(Line { at: began_at, text: incident.what.clone() });
+        let began_at = if incident.fault.flaps() {
+            incident.began_at
+        } else {
+            incident.detected_at
+        };
+        lines.push(Line {
+            at: began_at,
+            text: incident.what.clone(),
+        });
         if let Some(ended_at) = incident.ended_at {
-            lines.push(Line { at: ended_at, text: incident.over.clone() });
+            lines.push(Line {
+                at: ended_at,
+                text: incident.over.clone(),
+            });
         }
     }
     lines.sort_by_key(|line| line.at);
     let ends_at = at(93);
     let mut posts = deliver(&feed.finish(), (false, true), &mut chance.part("deliver"));
     posts.retain(|post| post.received_at < ends_at);
-    Story { posts, lines, incidents: told, ends_at }
+    Story {
+        posts,
+        lines,
+        incidents: told,
+        ends_at,
+    }
 }

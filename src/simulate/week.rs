@@ -16,7 +16,8 @@ use crate::model::Timestamp;
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3_600);
 const DAY: Duration = Duration::from_secs(24 * 3_600);
-/// Two things that happen to one device are at least so far apart: what flaps within 30 minutes is one thing.
+/// Two things that happen to one device are at least so far apart: what flaps within 30 minutes is
+/// one thing.
 const APART: Duration = Duration::from_secs(50 * 60);
 
 /// What goes wrong in a week at home.
@@ -64,9 +65,23 @@ pub fn simulate(options: Options) -> Simulation {
     week.faults(&mut chance.part("faults"));
     week.noise(&mut chance.part("noise"));
     week.incidents.sort_by_key(|incident| incident.detected_at);
-    let Week { feed, incidents, quiet, .. } = week;
-    let posts = deliver(&feed.finish(), (options.lossy, options.site_webhooks), &mut chance.part("deliver"));
-    Simulation { network, posts, incidents, quiet }
+    let Week {
+        feed,
+        incidents,
+        quiet,
+        ..
+    } = week;
+    let posts = deliver(
+        &feed.finish(),
+        (options.lossy, options.site_webhooks),
+        &mut chance.part("deliver"),
+    );
+    Simulation {
+        network,
+        posts,
+        incidents,
+        quiet,
+    }
 }
 
 struct Week {
@@ -83,10 +98,16 @@ impl Week {
     /// One night of the week everything is upgraded; in a single day, that day's.
     fn upgrades(&mut self, chance: &mut Chance) {
         let night = chance.between(0, self.options.days.saturating_sub(1).min(6));
-        let at = noise::at_hour(self.options.start + DAY * u32::try_from(night).unwrap_or(0), 1) + MINUTE * 30;
+        let at = noise::at_hour(
+            self.options.start + DAY * u32::try_from(night).unwrap_or(0),
+            1,
+        ) + MINUTE * 30;
         let quiet = noise::upgrade_night(&mut self.feed, &self.network, at, chance);
         for mac in &quiet.devices {
-            self.busy.entry(mac.clone()).or_default().push((quiet.from, quiet.to));
+            self.busy
+                .entry(mac.clone())
+                .or_default()
+                .push((quiet.from, quiet.to));
         }
         self.quiet.push(quiet);
     }
@@ -110,29 +131,48 @@ impl Week {
     /// Finds a time and a place where nothing else is, and lets it happen there.
     fn fault(&mut self, fault: Fault, chance: &mut Chance) {
         for _ in 0..300 {
-            let Some(site) = chance.pick(&self.network.sites).cloned() else { return };
-            let (Some(ap), Some(switch)) = (chance.pick(&site.aps).cloned(), chance.pick(&site.switches).cloned())
-            else {
+            let Some(site) = chance.pick(&self.network.sites).cloned() else {
+                return;
+            };
+            let (Some(ap), Some(switch)) = (
+                chance.pick(&site.aps).cloned(),
+                chance.pick(&site.switches).cloned(),
+            ) else {
                 return;
             };
             let lasts = how_long(fault, chance);
-            let room = (DAY * u32::try_from(self.options.days).unwrap_or(1)).saturating_sub(lasts + HOUR * 2);
+            let room = (DAY * u32::try_from(self.options.days).unwrap_or(1))
+                .saturating_sub(lasts + HOUR * 2);
             let at = self.options.start + MINUTE * 30 + chance.span(Duration::ZERO, room);
             let touched: Vec<String> = match fault {
                 Fault::WanOutage => site.devices().map(|device| device.mac.clone()).collect(),
-                Fault::SwitchOutage => {
-                    site.behind(&switch).iter().chain([&switch]).map(|device| device.mac.clone()).collect()
+                Fault::SwitchOutage => site
+                    .behind(&switch)
+                    .iter()
+                    .chain([&switch])
+                    .map(|device| device.mac.clone())
+                    .collect(),
+                Fault::ApOutage | Fault::LeftBehind | Fault::Interference | Fault::FlappingAp => {
+                    vec![ap.mac.clone()]
                 }
-                Fault::ApOutage | Fault::LeftBehind | Fault::Interference | Fault::FlappingAp => vec![ap.mac.clone()],
                 Fault::BadCable | Fault::PowerSupply => vec![switch.mac.clone()],
-                Fault::FlappingUplink => {
-                    site.gateways.iter().chain([&switch]).map(|device| device.mac.clone()).collect()
-                }
-                Fault::GrowingAlarm => site.gateways.iter().map(|device| device.mac.clone()).collect(),
+                Fault::FlappingUplink => site
+                    .gateways
+                    .iter()
+                    .chain([&switch])
+                    .map(|device| device.mac.clone())
+                    .collect(),
+                Fault::GrowingAlarm => site
+                    .gateways
+                    .iter()
+                    .map(|device| device.mac.clone())
+                    .collect(),
                 Fault::Dhcp => {
                     // Not while the way out is gone: that explains it.
                     let gateways = site.gateways.iter().map(|device| device.mac.clone());
-                    gateways.chain([format!("dhcp of {}", site.place.id)]).collect()
+                    gateways
+                        .chain([format!("dhcp of {}", site.place.id)])
+                        .collect()
                 }
             };
             if self.alone(fault, &site, at) && self.take(&touched, at, at + lasts) {
@@ -153,18 +193,28 @@ impl Week {
     ) {
         let feed = &mut self.feed;
         let happened = match fault {
-            Fault::ApOutage | Fault::LeftBehind => vec![faults::ap_outage(feed, site, ap, at, lasts)],
+            Fault::ApOutage | Fault::LeftBehind => {
+                vec![faults::ap_outage(feed, site, ap, at, lasts)]
+            }
             Fault::SwitchOutage => {
                 let left_behind = chance.percent(35);
                 faults::switch_outage(feed, site, switch, at, lasts, left_behind, chance)
             }
-            Fault::WanOutage => faults::wan_outage(feed, site, at, lasts, chance).into_iter().collect(),
+            Fault::WanOutage => faults::wan_outage(feed, site, at, lasts, chance)
+                .into_iter()
+                .collect(),
             Fault::Interference => vec![faults::interference(feed, ap, at, chance)],
-            Fault::FlappingUplink => faults::flapping_uplink(feed, site, switch, at, chance).into_iter().collect(),
-            Fault::Dhcp => faults::dhcp(feed, site, at, lasts, chance).into_iter().collect(),
+            Fault::FlappingUplink => faults::flapping_uplink(feed, site, switch, at, chance)
+                .into_iter()
+                .collect(),
+            Fault::Dhcp => faults::dhcp(feed, site, at, lasts, chance)
+                .into_iter()
+                .collect(),
             Fault::BadCable => vec![faults::bad_cable(feed, switch, at, lasts, chance)],
             Fault::PowerSupply => vec![faults::power_supply(feed, switch, at, lasts)],
-            Fault::FlappingAp => faults::flapping_ap(feed, ap, at, chance).into_iter().collect(),
+            Fault::FlappingAp => faults::flapping_ap(feed, ap, at, chance)
+                .into_iter()
+                .collect(),
             Fault::GrowingAlarm => match site.gateways.first() {
                 Some(gateway) => vec![faults::growing_alarm(feed, gateway, at, lasts, chance)],
                 None => Vec::new(),
@@ -173,19 +223,32 @@ impl Week {
         self.incidents.extend(happened);
     }
 
-    /// Whether nothing else of the site is lost just then: nobody could say that one has nothing to do with the other.
+    /// Whether nothing else of the site is lost just then: nobody could say that one has nothing to
+    /// do with the other.
     fn alone(&self, fault: Fault, site: &Site, at: Timestamp) -> bool {
-        let loses =
-            |fault| matches!(fault, Fault::ApOutage | Fault::SwitchOutage | Fault::WanOutage | Fault::FlappingAp);
-        let close = |other: &Incident| at.since(other.began_at).max(other.began_at.since(at)) < MINUTE * 8;
+        let loses = |fault| {
+            matches!(
+                fault,
+                Fault::ApOutage | Fault::SwitchOutage | Fault::WanOutage | Fault::FlappingAp
+            )
+        };
+        let close =
+            |other: &Incident| at.since(other.began_at).max(other.began_at.since(at)) < MINUTE * 8;
         !loses(fault)
-            || !self.incidents.iter().any(|other| other.place.id == site.place.id && loses(other.fault) && close(other))
+            || !self
+                .incidents
+                .iter()
+                .any(|other| other.place.id == site.place.id && loses(other.fault) && close(other))
     }
 
     /// Keeps these devices for this time, where nothing else happens to them near it.
     fn take(&mut self, macs: &[String], from: Timestamp, to: Timestamp) -> bool {
         let free = |mac: &String| {
-            self.busy.get(mac).is_none_or(|taken| taken.iter().all(|(f, t)| to + APART < *f || *t + APART < from))
+            self.busy.get(mac).is_none_or(|taken| {
+                taken
+                    .iter()
+                    .all(|(f, t)| to + APART < *f || *t + APART < from)
+            })
         };
         let free = macs.iter().all(free);
         if free {
@@ -198,8 +261,26 @@ impl Week {
 
     fn noise(&mut self, chance: &mut Chance) {
         let (volume, blinks) = match self.options.preset {
-            Preset::Home => (Volume { ports: 6, joins: 6, logins: 1, audits: 2, co_channel: 1 }, 1),
-            Preset::Campus => (Volume { ports: 560, joins: 350, logins: 280, audits: 12, co_channel: 40 }, 14),
+            Preset::Home => (
+                Volume {
+                    ports: 6,
+                    joins: 6,
+                    logins: 1,
+                    audits: 2,
+                    co_channel: 1,
+                },
+                1,
+            ),
+            Preset::Campus => (
+                Volume {
+                    ports: 560,
+                    joins: 350,
+                    logins: 280,
+                    audits: 12,
+                    co_channel: 40,
+                },
+                14,
+            ),
         };
         for day in 0..self.options.days {
             let midnight = self.options.start + DAY * u32::try_from(day).unwrap_or(0);
@@ -216,7 +297,11 @@ impl Week {
     fn blink(&mut self, midnight: Timestamp, by_hand: bool, chance: &mut Chance) {
         for _ in 0..20 {
             let at = midnight + chance.span(Duration::ZERO, DAY - MINUTE * 10);
-            let Some(ap) = chance.pick(&self.network.sites).and_then(|site| chance.pick(&site.aps)).cloned() else {
+            let Some(ap) = chance
+                .pick(&self.network.sites)
+                .and_then(|site| chance.pick(&site.aps))
+                .cloned()
+            else {
                 return;
             };
             if self.take(std::slice::from_ref(&ap.mac), at, at + MINUTE * 3) {

@@ -24,7 +24,8 @@ impl Verified {
         self.topic.as_deref()
     }
 
-    /// Whether this is one of the topics that tell of every client's every step: see [`mist::is_chatty`].
+    /// Whether this is one of the topics that tell of every client's every step: see
+    /// [`mist::is_chatty`].
     #[must_use]
     pub fn is_chatty(&self) -> bool {
         self.topic().is_some_and(mist::is_chatty)
@@ -68,7 +69,8 @@ pub struct SourceSettings {
     pub portal: String,
 }
 
-/// Why a POST was refused. Each becomes one status and one short reason; nothing of the request is repeated.
+/// Why a POST was refused. Each becomes one status and one short reason; nothing of the request is
+/// repeated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Rejected {
     /// 401: no signature where a secret is set.
@@ -93,7 +95,8 @@ pub enum Rejected {
 pub enum Parsed {
     /// One event, after fan-out.
     Event(Arc<Event>),
-    /// Something signed and well-formed that we do not understand, or too much of it: kept, counted and shown.
+    /// Something signed and well-formed that we do not understand, or too much of it: kept, counted
+    /// and shown.
     Malformed {
         /// What was expected, for people.
         why: &'static str,
@@ -112,13 +115,20 @@ pub fn parse(source: &Name, seq: Seq, received: Timestamp, body: &[u8]) -> Vec<P
     parsed
 }
 
-/// As [`parse`], and holds one event at a time: a body of a megabyte can be made to become a hundred of them.
-pub fn each(source: &Name, seq: Seq, received: Timestamp, body: &[u8], take: &mut dyn FnMut(Parsed)) {
+/// As [`parse`], and holds one event at a time: a body of a megabyte can be made to become a
+/// hundred of them.
+pub fn each(
+    source: &Name,
+    seq: Seq,
+    received: Timestamp,
+    body: &[u8],
+    take: &mut dyn FnMut(Parsed),
+) {
     mist::each(source, seq, received, body, take);
 }
 
-/// As [`each`], of the events at these places alone, ascending: gives each with its item as it was sent, where it has one of its
-/// own. The others are read only where an item may be several events.
+/// As [`each`], of the events at these places alone, ascending: gives each with its item as it was
+/// sent, where it has one of its own. The others are read only where an item may be several events.
 pub fn each_at(
     source: &Name,
     seq: Seq,
@@ -144,5 +154,9 @@ pub fn verify(
 ) -> Result<Verified, Rejected> {
     mist::signature::verify(settings, headers, from_this_machine, &body)?;
     let topic = mist::envelope::check(&body)?;
-    Ok(Verified { source: settings.name.clone(), topic, body })
+    Ok(Verified {
+        source: settings.name.clone(),
+        topic,
+        body,
+    })
 }

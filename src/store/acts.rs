@@ -1,4 +1,5 @@
-//! What people do with messages: send again what was given up, put it away, send anything once more.
+//! What people do with messages: send again what was given up, put it away, send anything once
+//! more.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -35,7 +36,8 @@ pub enum Act {
 /// What an act came to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Acted {
-    /// It is done, to these deliveries. What is queued again has a new number: it is sent after what is queued already.
+    /// It is done, to these deliveries. What is queued again has a new number: it is sent after
+    /// what is queued already.
     Done(Vec<(Name, DeliveryId)>),
     /// There is none of that number or name.
     Missing,
@@ -53,11 +55,12 @@ pub trait Acts: super::Store {
     /// Does something with one dead letter. Done once, it is no dead letter any more.
     fn act(&self, act: Act, id: DeliveryId) -> impl Future<Output = Result<Acted>> + Send;
 
-    /// Does it with all dead letters of a destination; gives how many. Not one transaction where there are very many.
+    /// Does it with all dead letters of a destination; gives how many. Not one transaction where
+    /// there are very many.
     fn act_on_all(&self, act: Act, to: &Name) -> impl Future<Output = Result<u64>> + Send;
 
-    /// Queues a copy of the newest message of this short name to each of these destinations that it went to. None where one
-    /// of them has it queued already.
+    /// Queues a copy of the newest message of this short name to each of these destinations that it
+    /// went to. None where one of them has it queued already.
     fn again(&self, message: &str, to: Vec<Name>) -> impl Future<Output = Result<Acted>> + Send;
 }
 
@@ -72,11 +75,18 @@ impl Group<'_> {
             .prepare_cached(sql)
             .and_then(|mut s| s.query_row([id.0], |row| row.get(0)).optional())
             .map_err(|e| problem(&e))?;
-        Ok(state.map_or(Acted::Missing, |state: i64| Acted::Stands(state_word(state))))
+        Ok(state.map_or(Acted::Missing, |state: i64| {
+            Acted::Stands(state_word(state))
+        }))
     }
 
     /// `None` where that is no dead letter.
-    fn act_on(&mut self, act: Act, id: DeliveryId, at: Timestamp) -> Result<Option<(Name, DeliveryId)>> {
+    fn act_on(
+        &mut self,
+        act: Act,
+        id: DeliveryId,
+        at: Timestamp,
+    ) -> Result<Option<(Name, DeliveryId)>> {
         let sql = match act {
             Act::Resend => {
                 "UPDATE outbox SET id = ?2, state = 0, due = ?3, first_try = NULL, plain = 0, settled_at = NULL
@@ -87,17 +97,32 @@ impl Group<'_> {
             }
         };
         // A new number: lanes look for newer ones only, and it comes after what was told since.
-        let new = if act == Act::Resend { self.heads.id + 1 } else { id.0 };
+        let new = if act == Act::Resend {
+            self.heads.id + 1
+        } else {
+            id.0
+        };
         let to: Option<String> = self
             .connection
             .prepare_cached(sql)
-            .and_then(|mut s| s.query_row((id.0, new, at.millis()), |row| row.get(0)).optional())
+            .and_then(|mut s| {
+                s.query_row((id.0, new, at.millis()), |row| row.get(0))
+                    .optional()
+            })
             .map_err(|e| problem(&e))?;
-        let Some(to) = to.map(|to| Name::new(&to)) else { return Ok(None) };
+        let Some(to) = to.map(|to| Name::new(&to)) else {
+            return Ok(None);
+        };
         if new != id.0 {
             self.heads.id = new;
-            self.execute("UPDATE told SET delivery = ?2 WHERE delivery = ?1", (id.0, new))?;
-            self.execute("UPDATE attempts SET delivery = ?2 WHERE delivery = ?1", (id.0, new))?;
+            self.execute(
+                "UPDATE told SET delivery = ?2 WHERE delivery = ?1",
+                (id.0, new),
+            )?;
+            self.execute(
+                "UPDATE attempts SET delivery = ?2 WHERE delivery = ?1",
+                (id.0, new),
+            )?;
         }
         self.count(&to, |fates| {
             fates.dead = fates.dead.saturating_sub(1);
@@ -110,12 +135,22 @@ impl Group<'_> {
     }
 
     /// Only up to a number: what is given up again meanwhile stays so.
-    pub(super) fn act_on_some(&mut self, act: Act, to: &Name, upto: DeliveryId, at: Timestamp) -> Result<u64> {
-        let sql = "SELECT id FROM outbox WHERE state = 3 AND dest = ?1 AND id <= ?2 ORDER BY id LIMIT ?3";
+    pub(super) fn act_on_some(
+        &mut self,
+        act: Act,
+        to: &Name,
+        upto: DeliveryId,
+        at: Timestamp,
+    ) -> Result<u64> {
+        let sql =
+            "SELECT id FROM outbox WHERE state = 3 AND dest = ?1 AND id <= ?2 ORDER BY id LIMIT ?3";
         let ids: Vec<i64> = self
             .connection
             .prepare_cached(sql)
-            .and_then(|mut s| s.query_map((to.as_str(), upto.0, AT_ONCE), |row| row.get(0))?.collect())
+            .and_then(|mut s| {
+                s.query_map((to.as_str(), upto.0, AT_ONCE), |row| row.get(0))?
+                    .collect()
+            })
             .map_err(|e| problem(&e))?;
         let mut done = 0;
         for id in ids {
@@ -129,18 +164,24 @@ impl Group<'_> {
         let found: Vec<(i64, String, i64)> = self
             .connection
             .prepare_cached(sql)
-            .and_then(|mut s| s.query_map([message], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?.collect())
+            .and_then(|mut s| {
+                s.query_map([message], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
+                    .collect()
+            })
             .map_err(|e| problem(&e))?;
         if found.is_empty() {
             return Ok(Acted::Missing);
         }
-        let wanted = found.into_iter().map(|(id, dest, state)| (Name::new(&dest), id, state));
+        let wanted = found
+            .into_iter()
+            .map(|(id, dest, state)| (Name::new(&dest), id, state));
         let wanted: Vec<(Name, i64, i64)> = wanted.filter(|(dest, ..)| to.contains(dest)).collect();
         if wanted.iter().any(|(.., state)| *state == QUEUED) {
             return Ok(Acted::Stands(state_word(QUEUED)));
         }
         // The newest of each.
-        let newest: BTreeMap<Name, i64> = wanted.into_iter().map(|(dest, id, _)| (dest, id)).collect();
+        let newest: BTreeMap<Name, i64> =
+            wanted.into_iter().map(|(dest, id, _)| (dest, id)).collect();
         if newest.is_empty() {
             return Ok(Acted::Elsewhere);
         }
@@ -155,7 +196,14 @@ impl Group<'_> {
             if crc != rows::checksum(&[&body]) {
                 return Ok(Acted::Missing);
             }
-            copies.push((id, NewMessage { to: vec![dest], id: message.to_owned(), body }));
+            copies.push((
+                id,
+                NewMessage {
+                    to: vec![dest],
+                    id: message.to_owned(),
+                    body,
+                },
+            ));
         }
         let mut made = Vec::new();
         for (id, new) in copies {
@@ -171,4 +219,7 @@ impl Group<'_> {
     }
 }
 
-const _: () = assert!(DEAD == 3 && DISCARDED == 4 && QUEUED == 0, "the statements above say these numbers");
+const _: () = assert!(
+    DEAD == 3 && DISCARDED == 4 && QUEUED == 0,
+    "the statements above say these numbers"
+);

@@ -1,5 +1,5 @@
-//! Whether a database is whole: every page as SQLite checks it, and the outbox against what is counted of it. Damage shows only
-//! where it is read, and what is never read is never told.
+//! Whether a database is whole: every page as SQLite checks it, and the outbox against what is
+//! counted of it. Damage shows only where it is read, and what is never read is never told.
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::time::Duration;
@@ -13,12 +13,19 @@ use super::{Error, Result};
 /// So long between two looks of one process: disks rot while it serves.
 const DAILY: Duration = Duration::from_secs(86_400);
 
-/// Fails with what is damaged. A table that became empty is sound to SQLite: what waits is counted in three places.
+/// Fails with what is damaged. A table that became empty is sound to SQLite: what waits is counted
+/// in three places.
 pub(super) fn whole(connection: &Connection) -> Result<()> {
     let damaged = |what: &str| Err(Error::Fatal(format!("the database is damaged: {what}")));
-    let said: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).map_err(|e| problem(&e))?;
+    let said: String = connection
+        .query_row("PRAGMA quick_check(1)", [], |row| row.get(0))
+        .map_err(|e| problem(&e))?;
     if said != "ok" {
-        return damaged(said.lines().find(|line| !line.starts_with("***")).unwrap_or(&said));
+        return damaged(
+            said.lines()
+                .find(|line| !line.starts_with("***"))
+                .unwrap_or(&said),
+        );
     }
     let sql = "SELECT dest, sum(counted), sum(listed), sum(there) FROM (
             SELECT dest, queued AS counted, 0 AS listed, 0 AS there FROM fates
@@ -30,8 +37,11 @@ pub(super) fn whole(connection: &Connection) -> Result<()> {
         Err(rusqlite::Error::QueryReturnedNoRows) => Ok(()),
         Err(e) => Err(problem(&e)),
         Ok((dest, [counted, listed, there])) => {
-            let (dest, [counted, listed, there]): (String, [i64; 3]) = (dest, [counted, listed, there]);
-            damaged(&format!("of {counted} messages that wait for {dest}, {there} are there and {listed} listed"))
+            let (dest, [counted, listed, there]): (String, [i64; 3]) =
+                (dest, [counted, listed, there]);
+            damaged(&format!(
+                "of {counted} messages that wait for {dest}, {there} are there and {listed} listed"
+            ))
         }
     }
 }
@@ -56,7 +66,8 @@ pub(super) fn whole_within(connection: &Connection, most: Duration) -> Result<bo
     })
 }
 
-/// Looks at once, and each day anew, until told to stop; who waits for the `first` look learns of it too.
+/// Looks at once, and each day anew, until told to stop; who waits for the `first` look learns of
+/// it too.
 pub(super) fn keep_looking(
     connection: &Connection,
     first: &SyncSender<Result<()>>,

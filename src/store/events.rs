@@ -1,4 +1,5 @@
-//! What became of each event, as rows: the words of the store's second half, for pages and searches.
+//! What became of each event, as rows: the words of the store's second half, for pages and
+//! searches.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -72,7 +73,8 @@ pub enum EventFate {
 
 impl EventFate {
     /// Every word there is.
-    pub const WORDS: [&'static str; 5] = ["pending", "told", "unmatched", "duplicate", "suppressed"];
+    pub const WORDS: [&'static str; 5] =
+        ["pending", "told", "unmatched", "duplicate", "suppressed"];
 
     /// The word in the API.
     #[must_use]
@@ -137,7 +139,8 @@ pub struct FateChange {
     pub by: Option<Arc<str>>,
 }
 
-/// One word an event is found by, whole or by how it begins: letters and digits in lower case, nothing else.
+/// One word an event is found by, whole or by how it begins: letters and digits in lower case,
+/// nothing else.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Term {
     /// The whole word.
@@ -201,8 +204,8 @@ pub struct RowQuery {
 pub struct Rows {
     /// The newest first.
     pub rows: Vec<EventRow>,
-    /// Ask for those before this one; `None` when there are no more. There may be more though `rows` is not full: one
-    /// question looks at so many only.
+    /// Ask for those before this one; `None` when there are no more. There may be more though
+    /// `rows` is not full: one question looks at so many only.
     pub next: Option<EventId>,
 }
 
@@ -226,14 +229,20 @@ impl Attempt {
             "delivered" => why.split(' ').next(),
             _ => match why.rsplit_once(NOTED) {
                 Some((_, after)) => after.strip_suffix(')'),
-                None => why.split_once(ANSWERED).and_then(|(_, after)| after.get(..3)),
+                None => why
+                    .split_once(ANSWERED)
+                    .and_then(|(_, after)| after.get(..3)),
             },
         };
-        status?.parse().ok().filter(|status| (100..600).contains(status))
+        status?
+            .parse()
+            .ok()
+            .filter(|status| (100..600).contains(status))
     }
 }
 
-/// What stands before the HTTP status in why a try failed: in the words themselves, or noted behind them.
+/// What stands before the HTTP status in why a try failed: in the words themselves, or noted behind
+/// them.
 const ANSWERED: &str = " answered ";
 const NOTED: &str = " (HTTP ";
 
@@ -241,7 +250,9 @@ const NOTED: &str = " (HTTP ";
 #[must_use]
 pub fn noted(why: String, status: Option<u16>) -> String {
     match status {
-        Some(status) if !why.contains(&format!("{ANSWERED}{status}")) => format!("{why}{NOTED}{status})"),
+        Some(status) if !why.contains(&format!("{ANSWERED}{status}")) => {
+            format!("{why}{NOTED}{status})")
+        }
         _ => why,
     }
 }
@@ -276,7 +287,11 @@ pub trait Past: super::Store {
     fn rows(&self, query: RowQuery) -> impl Future<Output = super::Result<Rows>> + Send;
 
     /// Rows after this one, oldest first.
-    fn next_rows(&self, after: EventId, limit: usize) -> impl Future<Output = super::Result<Vec<EventRow>>> + Send;
+    fn next_rows(
+        &self,
+        after: EventId,
+        limit: usize,
+    ) -> impl Future<Output = super::Result<Vec<EventRow>>> + Send;
 
     /// One row.
     fn row(&self, id: EventId) -> impl Future<Output = super::Result<Option<EventRow>>> + Send;
@@ -284,18 +299,23 @@ pub trait Past: super::Store {
     /// How many rows there are.
     fn count(&self) -> impl Future<Output = super::Result<u64>> + Send;
 
-    /// The journal entries at these positions, as far as they are kept and not very many bytes: how many of the positions
-    /// were looked at, at least one, and what is there.
+    /// The journal entries at these positions, as far as they are kept and not very many bytes: how
+    /// many of the positions were looked at, at least one, and what is there.
     fn entries(
         &self,
         seqs: Vec<Seq>,
     ) -> impl Future<Output = super::Result<(usize, Vec<crate::model::Journaled>)>> + Send;
 
-    /// The newest of the snapshots kept from before an entry and from before every alert from this number on: folding from
-    /// there gives what was decided, once what came twice is known.
-    fn mark(&self, entry: Seq, alert: u64) -> impl Future<Output = super::Result<Option<super::Mark>>> + Send;
+    /// The newest of the snapshots kept from before an entry and from before every alert from this
+    /// number on: folding from there gives what was decided, once what came twice is known.
+    fn mark(
+        &self,
+        entry: Seq,
+        alert: u64,
+    ) -> impl Future<Output = super::Result<Option<super::Mark>>> + Send;
 
-    /// The entries after `after` and before `before` that say which rules are in force, and how the clock stands.
+    /// The entries after `after` and before `before` that say which rules are in force, and how the
+    /// clock stands.
     fn settings(
         &self,
         after: Seq,
@@ -303,27 +323,46 @@ pub trait Past: super::Store {
     ) -> impl Future<Output = super::Result<Vec<crate::model::Journaled>>> + Send;
 
     /// The events of the entries after `after` up to `upto` that had come before.
-    fn duplicates(&self, after: Seq, upto: Seq) -> impl Future<Output = super::Result<Vec<EventId>>> + Send;
+    fn duplicates(
+        &self,
+        after: Seq,
+        upto: Seq,
+    ) -> impl Future<Output = super::Result<Vec<EventId>>> + Send;
 
     /// The newest event found by its words: all before it are too.
     fn indexed(&self) -> EventId;
 
-    /// Lets events be found by their words, in order. An index that is lost is made again. Works on the caller's thread.
-    fn index(&self, docs: Vec<Doc>, upto: EventId) -> impl Future<Output = super::Result<()>> + Send;
+    /// Lets events be found by their words, in order. An index that is lost is made again. Works on
+    /// the caller's thread.
+    fn index(
+        &self,
+        docs: Vec<Doc>,
+        upto: EventId,
+    ) -> impl Future<Output = super::Result<()>> + Send;
 
     /// The messages about any of these alerts, oldest first.
-    fn sent(&self, alerts: Vec<u64>) -> impl Future<Output = super::Result<Vec<SentMessage>>> + Send;
+    fn sent(
+        &self,
+        alerts: Vec<u64>,
+    ) -> impl Future<Output = super::Result<Vec<SentMessage>>> + Send;
 
-    /// For each of these lists of alerts the destinations of the messages about them, each with the best state it has one in:
-    /// `delivered`, `digested`, `queued`, `dead` or `discarded`.
+    /// For each of these lists of alerts the destinations of the messages about them, each with the
+    /// best state it has one in: `delivered`, `digested`, `queued`, `dead` or `discarded`.
     fn reached(
         &self,
         alerts: Vec<Vec<u64>>,
     ) -> impl Future<Output = super::Result<Vec<Vec<(crate::model::Name, &'static str)>>>> + Send;
 
-    /// The oldest queued message of each destination: journal time of its first try, else of its making.
-    fn oldest_queued(&self) -> impl Future<Output = super::Result<Vec<(crate::model::Name, Timestamp)>>> + Send;
+    /// The oldest queued message of each destination: journal time of its first try, else of its
+    /// making.
+    fn oldest_queued(
+        &self,
+    ) -> impl Future<Output = super::Result<Vec<(crate::model::Name, Timestamp)>>> + Send;
 
     /// Sums since a wall time, in spans of so many milliseconds.
-    fn noise(&self, since: Timestamp, span_ms: i64) -> impl Future<Output = super::Result<Noise>> + Send;
+    fn noise(
+        &self,
+        since: Timestamp,
+        span_ms: i64,
+    ) -> impl Future<Output = super::Result<Noise>> + Send;
 }

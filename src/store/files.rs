@@ -22,11 +22,21 @@ pub(super) struct Folder {
 }
 
 impl Folder {
-    /// Makes the folder where it is missing, locks it, and refuses it where its database has vanished.
+    /// Makes the folder where it is missing, locks it, and refuses it where its database has
+    /// vanished.
     pub(super) fn claim(dir: &Path) -> Result<Self> {
-        make(dir).map_err(|e| Error::Fatal(format!("data folder {}: cannot make it: {e}", dir.display())))?;
-        let folder = Self { dir: dir.to_owned(), _lock: lock(dir)? };
-        // SQLite takes a missing or empty file for a new database; where there was one, that is damage.
+        make(dir).map_err(|e| {
+            Error::Fatal(format!(
+                "data folder {}: cannot make it: {e}",
+                dir.display()
+            ))
+        })?;
+        let folder = Self {
+            dir: dir.to_owned(),
+            _lock: lock(dir)?,
+        };
+        // SQLite takes a missing or empty file for a new database; where there was one, that is
+        // damage.
         let empty = fs::metadata(folder.database()).map_or(0, |meta| meta.len()) == 0;
         let marker = dir.join(MARKER);
         if empty && fs::metadata(dir.join(LOG)).is_ok_and(|meta| meta.len() > 0) {
@@ -68,11 +78,18 @@ impl Folder {
         }
         let write = || -> std::io::Result<()> {
             let mut file = File::create(&marker)?;
-            file.write_all(b"Foghorn made its database here: should foghorn.db be missing, it was lost.\n")?;
+            file.write_all(
+                b"Foghorn made its database here: should foghorn.db be missing, it was lost.\n",
+            )?;
             file.sync_all()?;
             sync_folder(&self.dir)
         };
-        write().map_err(|e| Error::Fatal(format!("data folder {}: cannot write {MARKER}: {e}", self.dir.display())))
+        write().map_err(|e| {
+            Error::Fatal(format!(
+                "data folder {}: cannot write {MARKER}: {e}",
+                self.dir.display()
+            ))
+        })
     }
 }
 
@@ -94,7 +111,8 @@ fn make(dir: &Path) -> std::io::Result<()> {
     sync_folder(parent.unwrap_or(Path::new(".")))
 }
 
-/// Gives files that root made, where they are, to whom this folder belongs: its service could not write to them.
+/// Gives files that root made, where they are, to whom this folder belongs: its service could not
+/// write to them.
 pub(super) fn give(files: &[PathBuf], like: &Path) -> std::io::Result<()> {
     use std::os::unix::fs::{MetadataExt as _, chown};
     let owner = fs::metadata(like)?;
@@ -114,7 +132,11 @@ pub(super) fn made(dir: &Path) -> [PathBuf; 2] {
 
 /// File names are durable only once their folder is.
 pub(super) fn sync_folder(dir: &Path) -> std::io::Result<()> {
-    if cfg!(unix) { File::open(dir)?.sync_all() } else { Ok(()) }
+    if cfg!(unix) {
+        File::open(dir)?.sync_all()
+    } else {
+        Ok(())
+    }
 }
 
 /// The file whose name is this one's and more: a database's log is `-wal`.
@@ -124,7 +146,8 @@ pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
     PathBuf::from(name)
 }
 
-/// What a log holds that SQLite would drop in silence. Only to be asked of a folder that no process holds.
+/// What a log holds that SQLite would drop in silence. Only to be asked of a folder that no process
+/// holds.
 #[must_use]
 pub fn log_damage(dir: &Path) -> Option<String> {
     let database = database(dir);
@@ -142,7 +165,10 @@ pub fn log_damage(dir: &Path) -> Option<String> {
             database.display(),
             plural(pages, "page")
         )),
-        Err(e) => Some(format!("{}: cannot read its log {LOG}: {e}", database.display())),
+        Err(e) => Some(format!(
+            "{}: cannot read its log {LOG}: {e}",
+            database.display()
+        )),
     }
 }
 
@@ -171,10 +197,20 @@ pub fn is_held(dir: &Path) -> bool {
 }
 
 pub(super) fn lock(dir: &Path) -> Result<File> {
-    let cannot = |e: std::io::Error| Error::Fatal(format!("data folder {}: cannot write {LOCK}: {e}", dir.display()));
+    let cannot = |e: std::io::Error| {
+        Error::Fatal(format!(
+            "data folder {}: cannot write {LOCK}: {e}",
+            dir.display()
+        ))
+    };
     let path = dir.join(LOCK);
-    let mut file =
-        OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path).map_err(cannot)?;
+    let mut file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(&path)
+        .map_err(cannot)?;
     match file.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
@@ -182,12 +218,21 @@ pub(super) fn lock(dir: &Path) -> Result<File> {
             // A holder that has not yet written its number is merely unnamed.
             let _ = file.read_to_string(&mut holder);
             let holder = holder.trim();
-            let holder = if holder.is_empty() { "another process".to_owned() } else { format!("process {holder}") };
-            return Err(Error::Fatal(format!("data folder {} is in use by {holder}", dir.display())));
+            let holder = if holder.is_empty() {
+                "another process".to_owned()
+            } else {
+                format!("process {holder}")
+            };
+            return Err(Error::Fatal(format!(
+                "data folder {} is in use by {holder}",
+                dir.display()
+            )));
         }
         Err(TryLockError::Error(e)) => return Err(cannot(e)),
     }
-    file.set_len(0).and_then(|()| file.rewind()).map_err(cannot)?;
+    file.set_len(0)
+        .and_then(|()| file.rewind())
+        .map_err(cannot)?;
     writeln!(file, "{}", std::process::id()).map_err(cannot)?;
     Ok(file)
 }
@@ -198,6 +243,9 @@ mod tests {
 
     #[test]
     fn names_are_found_beside() {
-        assert_eq!(beside(Path::new("a/foghorn.db"), "-wal"), Path::new("a/foghorn.db-wal"));
+        assert_eq!(
+            beside(Path::new("a/foghorn.db"), "-wal"),
+            Path::new("a/foghorn.db-wal")
+        );
     }
 }

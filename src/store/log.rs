@@ -1,5 +1,6 @@
-//! SQLite's log, looked at before SQLite opens it: it takes what comes before the first frame with a wrong checksum, drops all
-//! that follows, and says nothing. Behind a torn end nothing is lost: what is not whole there was not synced yet, nor answered.
+//! SQLite's log, looked at before SQLite opens it: it takes what comes before the first frame with
+//! a wrong checksum, drops all that follows, and says nothing. Behind a torn end nothing is lost:
+//! what is not whole there was not synced yet, nor answered.
 
 use std::fs::File;
 use std::io::{BufReader, ErrorKind, Read};
@@ -24,8 +25,9 @@ pub(super) enum End {
 
 /// Reads a database's log to its end.
 ///
-/// One transaction was committed where the next one's first frame goes on from its last: frames that a failed commit left
-/// behind are written over from their beginning, and nothing goes on from them.
+/// One transaction was committed where the next one's first frame goes on from its last: frames
+/// that a failed commit left behind are written over from their beginning, and nothing goes on from
+/// them.
 pub(super) fn end(database: &Path) -> std::io::Result<End> {
     let mut log = match File::open(beside(database, "-wal")) {
         Ok(file) => BufReader::with_capacity(256 << 10, file),
@@ -40,14 +42,24 @@ pub(super) fn end(database: &Path) -> std::io::Result<End> {
     let says_big = word(&head, 0, true) & 1 == 1;
     let is_sound = word(&head, 0, true) >> 1 == 0x377f_0682 >> 1
         && checksum(head.get(..24).unwrap_or_default(), (0, 0), says_big) == before;
-    let is_big = if is_sound { says_big } else { cfg!(target_endian = "big") };
-    let declared = if is_sound { usize::try_from(word(&head, 8, true)).ok() } else { page_size(database) };
+    let is_big = if is_sound {
+        says_big
+    } else {
+        cfg!(target_endian = "big")
+    };
+    let declared = if is_sound {
+        usize::try_from(word(&head, 8, true)).ok()
+    } else {
+        page_size(database)
+    };
     let is_size = |size: &usize| size.is_power_of_two() && (512..=65_536).contains(size);
     let mut frame = vec![0; FRAME_HEAD + declared.filter(is_size).unwrap_or(USUAL_PAGE)];
 
     let mut salt = sums(&head, 16);
-    // Whether all was whole so far; whether the frame before ended a transaction; what is whole beyond the damage.
-    let (mut whole, mut ended, mut behind, mut commits, mut is_broken) = (is_sound, false, 0, false, false);
+    // Whether all was whole so far; whether the frame before ended a transaction; what is whole
+    // beyond the damage.
+    let (mut whole, mut ended, mut behind, mut commits, mut is_broken) =
+        (is_sound, false, 0, false, false);
     while filled(&mut log, &mut frame)? {
         let stored = sums(&frame, 16);
         let is_ours = sums(&frame, 8) == salt;
@@ -98,8 +110,15 @@ fn page_size(database: &Path) -> Option<usize> {
 }
 
 fn word(bytes: &[u8], at: usize, is_big: bool) -> u32 {
-    let four = bytes.get(at..at + 4).and_then(|four| four.try_into().ok()).unwrap_or_default();
-    if is_big { u32::from_be_bytes(four) } else { u32::from_le_bytes(four) }
+    let four = bytes
+        .get(at..at + 4)
+        .and_then(|four| four.try_into().ok())
+        .unwrap_or_default();
+    if is_big {
+        u32::from_be_bytes(four)
+    } else {
+        u32::from_le_bytes(four)
+    }
 }
 
 /// Two numbers: a checksum, or a salt.
@@ -128,10 +147,16 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (made, kept) = (dir.path().join("made.db"), dir.path().join("kept.db"));
         let database = Connection::open(&made).unwrap();
-        database.execute_batch("PRAGMA journal_mode = WAL; CREATE TABLE t (x)").unwrap();
-        database.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)").unwrap();
+        database
+            .execute_batch("PRAGMA journal_mode = WAL; CREATE TABLE t (x)")
+            .unwrap();
+        database
+            .execute_batch("PRAGMA wal_checkpoint(TRUNCATE)")
+            .unwrap();
         for n in 0..transactions {
-            database.execute("INSERT INTO t VALUES (?1)", [format!("{n}").repeat(9_000)]).unwrap();
+            database
+                .execute("INSERT INTO t VALUES (?1)", [format!("{n}").repeat(9_000)])
+                .unwrap();
         }
         std::fs::copy(&made, &kept).unwrap();
         let bytes = std::fs::read(dir.path().join("made.db-wal")).unwrap();
@@ -157,13 +182,17 @@ mod tests {
                 let mut spoiled = bytes.clone();
                 spoiled[32 + n * frame + at] ^= 4;
                 let end = ends(&database, &spoiled);
-                // In the last transaction it may be a torn end, as may be what makes the one before it go on.
+                // In the last transaction it may be a torn end, as may be what makes the one before
+                // it go on.
                 let wanted = match n.cmp(&last) {
                     std::cmp::Ordering::Less => matches!(end, End::Broken(1..)),
                     std::cmp::Ordering::Equal => end != End::Whole,
                     std::cmp::Ordering::Greater => at == 5 || !matches!(end, End::Broken(_)),
                 };
-                assert!(wanted, "frame {n} of {frames}, last {last}, byte {at}: {end:?}");
+                assert!(
+                    wanted,
+                    "frame {n} of {frames}, last {last}, byte {at}: {end:?}"
+                );
             }
             let cut = &bytes[..32 + n * frame + 1_000];
             assert_eq!(ends(&database, cut), End::Whole, "cut in frame {n}");
@@ -171,11 +200,17 @@ mod tests {
         for at in 0..32 {
             let mut spoiled = bytes.clone();
             spoiled[at] ^= 1;
-            assert!(matches!(ends(&database, &spoiled), End::Broken(_)), "byte {at} of the head");
+            assert!(
+                matches!(ends(&database, &spoiled), End::Broken(_)),
+                "byte {at} of the head"
+            );
         }
         let mut spoiled = bytes.clone();
         spoiled[..32 + 3 * frame].fill(0);
-        assert!(matches!(ends(&database, &spoiled), End::Broken(_)), "the first part is zeroed");
+        assert!(
+            matches!(ends(&database, &spoiled), End::Broken(_)),
+            "the first part is zeroed"
+        );
     }
 
     #[test]
@@ -187,11 +222,17 @@ mod tests {
         let mut over = long.clone();
         over[..short.len()].copy_from_slice(&short);
         assert_eq!(ends(&database, &over), End::Whole);
-        // A commit that failed, and a shorter one written over its beginning: its last frames stay, and nothing follows them.
-        let ends_at: Vec<usize> =
-            (0..(long.len() - 32) / frame).filter(|n| word(&long, 32 + n * frame + 4, true) > 0).collect();
+        // A commit that failed, and a shorter one written over its beginning: its last frames stay,
+        // and nothing follows them.
+        let ends_at: Vec<usize> = (0..(long.len() - 32) / frame)
+            .filter(|n| word(&long, 32 + n * frame + 4, true) > 0)
+            .collect();
         let mut stale = long[..32 + (ends_at[0] + 1) * frame].to_vec();
         stale[32..32 + frame].fill(7);
-        assert!(matches!(ends(&database, &stale), End::Torn), "{:?}", ends(&database, &stale));
+        assert!(
+            matches!(ends(&database, &stale), End::Torn),
+            "{:?}",
+            ends(&database, &stale)
+        );
     }
 }

@@ -1,5 +1,6 @@
-//! Older snapshots, some way apart: whoever looks back folds from the nearest one, not from the beginning of the journal.
-//! Nothing depends on them: a restart takes the newest snapshot, and one that is missing only makes looking back slower.
+//! Older snapshots, some way apart: whoever looks back folds from the nearest one, not from the
+//! beginning of the journal. Nothing depends on them: a restart takes the newest snapshot, and one
+//! that is missing only makes looking back slower.
 
 use rusqlite::{Connection, OptionalExtension};
 
@@ -33,47 +34,86 @@ pub struct Mark {
 }
 
 /// Keeps a snapshot, when the one kept last is far enough away.
-pub(super) fn keep(connection: &Connection, seq: Seq, reached: Reached, snapshot: &[u8]) -> rusqlite::Result<()> {
-    let last: Option<i64> =
-        connection.prepare_cached("SELECT max(work) FROM marks")?.query_row([], |row| row.get(0))?;
+pub(super) fn keep(
+    connection: &Connection,
+    seq: Seq,
+    reached: Reached,
+    snapshot: &[u8],
+) -> rusqlite::Result<()> {
+    let last: Option<i64> = connection
+        .prepare_cached("SELECT max(work) FROM marks")?
+        .query_row([], |row| row.get(0))?;
     if reached.work < last.map_or(0, uint) + APART {
         return Ok(());
     }
-    let sql = "INSERT OR REPLACE INTO marks (seq, body, crc, work, alert) VALUES (?1, ?2, ?3, ?4, ?5)";
+    let sql =
+        "INSERT OR REPLACE INTO marks (seq, body, crc, work, alert) VALUES (?1, ?2, ?3, ?4, ?5)";
     let crc = rows::checksum(&[snapshot]);
-    let row = (int(seq.0), snapshot, crc, int(reached.work), int(reached.alert));
+    let row = (
+        int(seq.0),
+        snapshot,
+        crc,
+        int(reached.work),
+        int(reached.alert),
+    );
     connection.prepare_cached(sql)?.execute(row).map(drop)
 }
 
-/// The newest one before an entry, and before every alert from this number on; a damaged one is none.
+/// The newest one before an entry, and before every alert from this number on; a damaged one is
+/// none.
 pub(super) fn before(connection: &Connection, entry: Seq, alert: u64) -> Result<Option<Mark>> {
     let sql = "SELECT seq, body, crc, work, alert FROM marks WHERE seq < ?1 AND alert < ?2 ORDER BY seq DESC LIMIT 1";
     let read = || -> rusqlite::Result<Option<(Mark, i64)>> {
         let mut statement = connection.prepare_cached(sql)?;
         let found = statement.query_row((int(entry.0), int(alert)), |row| {
-            let reached = Reached { work: row.get(3).map(uint)?, alert: row.get(4).map(uint)? };
-            Ok((Mark { seq: Seq(row.get(0).map(uint)?), reached, snapshot: row.get(1)? }, row.get(2)?))
+            let reached = Reached {
+                work: row.get(3).map(uint)?,
+                alert: row.get(4).map(uint)?,
+            };
+            Ok((
+                Mark {
+                    seq: Seq(row.get(0).map(uint)?),
+                    reached,
+                    snapshot: row.get(1)?,
+                },
+                row.get(2)?,
+            ))
         });
         found.optional()
     };
     let found = read().map_err(|e| problem(&e))?;
-    Ok(found.filter(|(mark, crc)| rows::checksum(&[&mark.snapshot]) == *crc).map(|(mark, _)| mark))
+    Ok(found
+        .filter(|(mark, crc)| rows::checksum(&[&mark.snapshot]) == *crc)
+        .map(|(mark, _)| mark))
 }
 
-/// Removes those that the journal from `first` on does not follow, and the least useful of too many. How many.
+/// Removes those that the journal from `first` on does not follow, and the least useful of too
+/// many. How many.
 pub(super) fn retain(connection: &Connection, first: i64, size: u64) -> rusqlite::Result<usize> {
-    let mut gone = connection.prepare_cached("DELETE FROM marks WHERE seq < ?1")?.execute([first.saturating_sub(1)])?;
-    let mut statement = connection.prepare_cached("SELECT seq, work, length(body) FROM marks ORDER BY seq")?;
-    let kept = statement.query_map([], |row| Ok((row.get(0)?, row.get(1).map(uint)?, row.get(2).map(uint)?)))?;
+    let mut gone = connection
+        .prepare_cached("DELETE FROM marks WHERE seq < ?1")?
+        .execute([first.saturating_sub(1)])?;
+    let mut statement =
+        connection.prepare_cached("SELECT seq, work, length(body) FROM marks ORDER BY seq")?;
+    let kept = statement.query_map([], |row| {
+        Ok((row.get(0)?, row.get(1).map(uint)?, row.get(2).map(uint)?))
+    })?;
     let mut kept: Vec<(i64, u64, u64)> = kept.collect::<rusqlite::Result<_>>()?;
-    while kept.len() > MOST || kept.iter().map(|(.., bytes)| bytes).sum::<u64>() > BYTES.min(size / PART) {
+    while kept.len() > MOST
+        || kept.iter().map(|(.., bytes)| bytes).sum::<u64>() > BYTES.min(size / PART)
+    {
         // The one whose neighbours are nearest to each other; of two the older.
-        let near = kept.windows(3).enumerate().min_by_key(|(_, three)| match three {
-            [(_, before, _), _, (_, after, _)] => after.saturating_sub(*before),
-            _ => u64::MAX,
-        });
+        let near = kept
+            .windows(3)
+            .enumerate()
+            .min_by_key(|(_, three)| match three {
+                [(_, before, _), _, (_, after, _)] => after.saturating_sub(*before),
+                _ => u64::MAX,
+            });
         let (seq, ..) = kept.remove(near.map_or(0, |(n, _)| n + 1));
-        gone += connection.prepare_cached("DELETE FROM marks WHERE seq = ?1")?.execute([seq])?;
+        gone += connection
+            .prepare_cached("DELETE FROM marks WHERE seq = ?1")?
+            .execute([seq])?;
     }
     Ok(gone)
 }

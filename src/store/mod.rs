@@ -1,7 +1,8 @@
 //! The journal, the outbox and the step that moves both: the contract, in words and as a trait.
 //!
-//! *Journal*: entries in order, each durable before `append` returns. *Outbox*: messages not yet settled. *Step*: what the
-//! processor concluded from entries up to a position, all of it or none. Nothing above this module may assume SQLite.
+//! *Journal*: entries in order, each durable before `append` returns. *Outbox*: messages not yet
+//! settled. *Step*: what the processor concluded from entries up to a position, all of it or none.
+//! Nothing above this module may assume SQLite.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -30,8 +31,8 @@ mod writer;
 
 pub use acts::{Act, Acted, Acts};
 pub use events::{
-    Attempt, Doc, EventFate, EventId, EventRow, FateChange, Noise, Past, RowQuery, Rows, SentMessage, Term, WaitsWith,
-    Wanted, noted,
+    Attempt, Doc, EventFate, EventId, EventRow, FateChange, Noise, Past, RowQuery, Rows,
+    SentMessage, Term, WaitsWith, Wanted, noted,
 };
 pub use files::{begin_anew, held, is_held, log_damage};
 pub use marks::Mark;
@@ -63,21 +64,23 @@ pub struct Step {
     pub seq: Seq,
     /// New messages, each for the destinations its notification names.
     pub messages: Arc<Vec<Message>>,
-    /// For each of these messages, in their order, the alerts it is about; what is missing is about none.
+    /// For each of these messages, in their order, the alerts it is about; what is missing is
+    /// about none.
     pub alerts: Vec<Vec<u64>>,
-    /// What became of each event of the step. A row that is there already stays as it is: a refold adds nothing. They may be
-    /// there before the step is.
+    /// What became of each event of the step. A row that is there already stays as it is: a refold
+    /// adds nothing. They may be there before the step is.
     pub events: Arc<Vec<EventRow>>,
     /// What became of earlier events, in order.
     pub fates: Vec<FateChange>,
     /// The memory of duplicates this step adds: opaque, given back by `recover`.
     pub seen: Vec<u8>,
-    /// Blocks `seen` of steps at or before this journal time may be forgotten. Applied by steps with a snapshot only, so
-    /// that a refold from the snapshot meets the memory it had.
+    /// Blocks `seen` of steps at or before this journal time may be forgotten. Applied by steps
+    /// with a snapshot only, so that a refold from the snapshot meets the memory it had.
     pub seen_until: Option<Timestamp>,
     /// A snapshot of the engine as of `seq`, when one is due.
     pub snapshot: Option<Arc<[u8]>>,
-    /// How far the snapshot is, for [`Past::mark`]: events judged and entries folded, and the newest number of an alert.
+    /// How far the snapshot is, for [`Past::mark`]: events judged and entries folded, and the
+    /// newest number of an alert.
     pub reached: Reached,
     /// Journal time of the step, for retention.
     pub at: Timestamp,
@@ -189,52 +192,71 @@ pub enum Fate {
     Discarded,
 }
 
-/// How much of the past is kept. Undelivered messages, the newest snapshot, entries after it and the memory of duplicates
-/// are kept whatever it says.
+/// How much of the past is kept. Undelivered messages, the newest snapshot, entries after it and
+/// the memory of duplicates are kept whatever it says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Retention {
     /// Nothing older than this in journal time.
     pub age: Duration,
-    /// Not more than this many bytes of files, with the log and the index of the search; dead letters are kept until `age` all
-    /// the same.
+    /// Not more than this many bytes of files, with the log and the index of the search; dead
+    /// letters are kept until `age` all the same.
     pub size: u64,
 }
 
 impl Default for Retention {
     fn default() -> Self {
-        Self { age: Duration::from_secs(30 * 86_400), size: 512 << 20 }
+        Self {
+            age: Duration::from_secs(30 * 86_400),
+            size: 512 << 20,
+        }
     }
 }
 
 /// The journal, the outbox, and the step that moves both.
 ///
-/// Writes are durable on return and share one sync with all that wait. After [`Error::Transient`] nothing of that call has
-/// happened as far as this process can see; the caller may try again, and every write but `append` and `enqueue` may be
-/// tried again without harm.
+/// Writes are durable on return and share one sync with all that wait. After [`Error::Transient`]
+/// nothing of that call has happened as far as this process can see; the caller may try again, and
+/// every write but `append` and `enqueue` may be tried again without harm.
 pub trait Store: Clone + Send + Sync + 'static {
-    /// Journals a record and gives its position. Its `at` is journal time, never before its predecessor's.
+    /// Journals a record and gives its position. Its `at` is journal time, never before its
+    /// predecessor's.
     fn append(&self, record: Record) -> impl Future<Output = Result<Seq>> + Send;
 
-    /// Up to `limit` entries after `after`, in order; stops early past 4 MiB of bodies. Empty only at the end.
-    fn read(&self, after: Seq, limit: usize) -> impl Future<Output = Result<Vec<Journaled>>> + Send;
+    /// Up to `limit` entries after `after`, in order; stops early past 4 MiB of bodies. Empty only
+    /// at the end.
+    fn read(&self, after: Seq, limit: usize)
+    -> impl Future<Output = Result<Vec<Journaled>>> + Send;
 
-    /// Moves the cursor, adds the messages to the outbox (once per name in `about.to`) and keeps memory and snapshot: all
-    /// of it or none. A step at or below the cursor makes no message again; a refold cuts its steps at the cursor, since
-    /// one that straddles it would make them.
+    /// Moves the cursor, adds the messages to the outbox (once per name in `about.to`) and keeps
+    /// memory and snapshot: all of it or none. A step at or below the cursor makes no message
+    /// again; a refold cuts its steps at the cursor, since one that straddles it would make
+    /// them.
     fn commit(&self, step: Step) -> impl Future<Output = Result<()>> + Send;
 
-    /// What a restart begins with. Forgets the memory of duplicates above the snapshot: the refold writes it again.
+    /// What a restart begins with. Forgets the memory of duplicates above the snapshot: the refold
+    /// writes it again.
     fn recover(&self) -> impl Future<Output = Result<Recovered>> + Send;
 
-    /// Up to `limit` queued deliveries for a destination with an id above `after`, by id, due or not; stops early past
-    /// 4 MiB. Empty only at the end. A damaged one becomes a dead letter.
-    fn queued(&self, to: &Name, after: DeliveryId, limit: usize) -> impl Future<Output = Result<Vec<Delivery>>> + Send;
+    /// Up to `limit` queued deliveries for a destination with an id above `after`, by id, due or
+    /// not; stops early past 4 MiB. Empty only at the end. A damaged one becomes a dead letter.
+    fn queued(
+        &self,
+        to: &Name,
+        after: DeliveryId,
+        limit: usize,
+    ) -> impl Future<Output = Result<Vec<Delivery>>> + Send;
 
-    /// Settles one attempt made at `at` (journal time). A delivery that is not queued any more stays as it is.
-    fn settle(&self, id: DeliveryId, at: Timestamp, next: Settlement) -> impl Future<Output = Result<()>> + Send;
+    /// Settles one attempt made at `at` (journal time). A delivery that is not queued any more
+    /// stays as it is.
+    fn settle(
+        &self,
+        id: DeliveryId,
+        at: Timestamp,
+        next: Settlement,
+    ) -> impl Future<Output = Result<()>> + Send;
 
-    /// Replaces queued deliveries by digests: `folded` become `digested`, `digests` are queued. All of it or none; where
-    /// none of `folded` is queued any more, none.
+    /// Replaces queued deliveries by digests: `folded` become `digested`, `digests` are queued. All
+    /// of it or none; where none of `folded` is queued any more, none.
     fn fold(
         &self,
         to: &Name,
@@ -247,7 +269,11 @@ pub trait Store: Clone + Send + Sync + 'static {
     fn enqueue(&self, message: Message, at: Timestamp) -> impl Future<Output = Result<()>> + Send;
 
     /// How many messages a destination took at or after this journal time.
-    fn delivered_since(&self, to: &Name, since: Timestamp) -> impl Future<Output = Result<u32>> + Send;
+    fn delivered_since(
+        &self,
+        to: &Name,
+        since: Timestamp,
+    ) -> impl Future<Output = Result<u32>> + Send;
 
     /// The newest `limit` dead letters, newest first.
     fn dead_letters(&self, limit: usize) -> impl Future<Output = Result<Vec<DeadLetter>>> + Send;

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use rusqlite::{Connection, OptionalExtension, Row};
 
 use super::events::{
-    Attempt, EventFate, EventId, EventRow, FateChange, RowQuery, Rows, SentMessage, WaitsWith, Wanted,
+    Attempt, EventFate, EventId, EventRow, FateChange, RowQuery, Rows, SentMessage, WaitsWith,
+    Wanted,
 };
 use super::rows::{self, int, uint};
 use super::{DeliveryId, EVENTS_LOOKED_AT};
@@ -33,8 +34,8 @@ CREATE TRIGGER outbox_gone AFTER DELETE ON outbox BEGIN
 END;
 ";
 
-/// Which rules told an event, separated as `rules` are: not a schema of its own, since a release that does not know the column
-/// leaves it as it is.
+/// Which rules told an event, separated as `rules` are: not a schema of its own, since a release
+/// that does not know the column leaves it as it is.
 pub(super) fn add_told(connection: &Connection) -> rusqlite::Result<()> {
     let known = "SELECT 1 FROM pragma_table_info('events') WHERE name = 'told'";
     if !connection.prepare(known)?.exists([])? {
@@ -77,10 +78,24 @@ pub(super) fn insert(connection: &Connection, added: &[EventRow]) -> rusqlite::R
     let mut statement = connection.prepare_cached(sql)?;
     for row in added {
         let (fate, why) = code(&row.fate);
-        let alerts = row.alerts.iter().map(u64::to_string).collect::<Vec<_>>().join(",");
+        let alerts = row
+            .alerts
+            .iter()
+            .map(u64::to_string)
+            .collect::<Vec<_>>()
+            .join(",");
         let received = row.received.millis();
         let (rules, told) = (row.rules.join(BETWEEN), row.told.join(BETWEEN));
-        statement.execute((row.id.0, received, fate, why, row.waits.map(number), rules, alerts, told))?;
+        statement.execute((
+            row.id.0,
+            received,
+            fate,
+            why,
+            row.waits.map(number),
+            rules,
+            alerts,
+            told,
+        ))?;
     }
     Ok(())
 }
@@ -89,7 +104,13 @@ pub(super) fn insert(connection: &Connection, added: &[EventRow]) -> rusqlite::R
 pub(super) fn change(connection: &Connection, changes: &[FateChange]) -> rusqlite::Result<()> {
     let sql = "UPDATE events SET fate = ?3, why = ?4, told = ?5, waits = NULL WHERE waits = ?1 AND id <= ?2";
     let mut statement = connection.prepare_cached(sql)?;
-    for FateChange { waits, upto, fate, by } in changes {
+    for FateChange {
+        waits,
+        upto,
+        fate,
+        by,
+    } in changes
+    {
         let (fate, why) = code(fate);
         statement.execute((number(*waits), upto.0, fate, why, by.as_deref()))?;
     }
@@ -97,14 +118,21 @@ pub(super) fn change(connection: &Connection, changes: &[FateChange]) -> rusqlit
 }
 
 fn row(row: &Row<'_>) -> rusqlite::Result<EventRow> {
-    let why = || row.get::<_, Option<String>>(3).map(|why| Arc::from(why.unwrap_or_default()));
+    let why = || {
+        row.get::<_, Option<String>>(3)
+            .map(|why| Arc::from(why.unwrap_or_default()))
+    };
     let waits = |number: i64| match (number / 2, number % 2) {
         (alert, 0) => WaitsWith::Alert(uint(alert)),
         (ticket, _) => WaitsWith::Ticket(uint(ticket)),
     };
     let listed = |column: usize, between: &str| -> rusqlite::Result<Vec<String>> {
         let text = row.get_ref(column)?.as_str_or_null()?.unwrap_or_default();
-        Ok(text.split(between).filter(|one| !one.is_empty()).map(str::to_owned).collect())
+        Ok(text
+            .split(between)
+            .filter(|one| !one.is_empty())
+            .map(str::to_owned)
+            .collect())
     };
     Ok(EventRow {
         id: EventId(row.get(0)?),
@@ -118,7 +146,10 @@ fn row(row: &Row<'_>) -> rusqlite::Result<EventRow> {
         },
         waits: row.get::<_, Option<i64>>(4)?.map(waits),
         rules: listed(5, BETWEEN)?.into_iter().map(Arc::from).collect(),
-        alerts: listed(6, ",")?.iter().filter_map(|number| number.parse().ok()).collect(),
+        alerts: listed(6, ",")?
+            .iter()
+            .filter_map(|number| number.parse().ok())
+            .collect(),
         told: listed(7, BETWEEN)?.into_iter().map(Arc::from).collect(),
     })
 }
@@ -126,28 +157,47 @@ fn row(row: &Row<'_>) -> rusqlite::Result<EventRow> {
 /// One row.
 pub(super) fn one(connection: &Connection, id: EventId) -> rusqlite::Result<Option<EventRow>> {
     let sql = format!("SELECT {COLUMNS} FROM events WHERE id = ?1");
-    connection.prepare_cached(&sql)?.query_row([id.0], row).optional()
+    connection
+        .prepare_cached(&sql)?
+        .query_row([id.0], row)
+        .optional()
 }
 
 /// Rows after this one, oldest first.
-pub(super) fn next(connection: &Connection, after: EventId, limit: usize) -> rusqlite::Result<Vec<EventRow>> {
+pub(super) fn next(
+    connection: &Connection,
+    after: EventId,
+    limit: usize,
+) -> rusqlite::Result<Vec<EventRow>> {
     let sql = format!("SELECT {COLUMNS} FROM events WHERE id > ?1 ORDER BY id LIMIT ?2");
-    connection.prepare_cached(&sql)?.query_map((after.0, int(limit as u64)), row)?.collect()
+    connection
+        .prepare_cached(&sql)?
+        .query_map((after.0, int(limit as u64)), row)?
+        .collect()
 }
 
 /// The newest row's number; of none when there is none.
 pub(super) fn newest(connection: &Connection) -> rusqlite::Result<EventId> {
-    connection.query_row("SELECT coalesce(max(id), 0) FROM events", [], |row| row.get(0)).map(EventId)
+    connection
+        .query_row("SELECT coalesce(max(id), 0) FROM events", [], |row| {
+            row.get(0)
+        })
+        .map(EventId)
 }
 
 /// The oldest row's number.
 pub(super) fn oldest(connection: &Connection) -> rusqlite::Result<EventId> {
-    connection.prepare_cached("SELECT coalesce(min(id), 0) FROM events")?.query_row([], |row| row.get(0)).map(EventId)
+    connection
+        .prepare_cached("SELECT coalesce(min(id), 0) FROM events")?
+        .query_row([], |row| row.get(0))
+        .map(EventId)
 }
 
 /// How many rows there are.
 pub(super) fn count(connection: &Connection) -> rusqlite::Result<u64> {
-    connection.prepare_cached("SELECT count(*) FROM events")?.query_row([], |row| row.get(0).map(uint))
+    connection
+        .prepare_cached("SELECT count(*) FROM events")?
+        .query_row([], |row| row.get(0).map(uint))
 }
 
 /// Rows by number and fate alone.
@@ -159,7 +209,11 @@ pub(super) fn by_fate(connection: &Connection, query: &RowQuery) -> rusqlite::Re
         Some(Wanted::Exactly(fate)) => (Some(code(fate).0), code(fate).1.map(str::to_owned)),
     };
     // A limit within: of rows with a rare reason only so many are looked at.
-    let inner = if fate.is_some() { "fate = ?1 AND" } else { "?1 IS NULL AND" };
+    let inner = if fate.is_some() {
+        "fate = ?1 AND"
+    } else {
+        "?1 IS NULL AND"
+    };
     let sql = format!(
         "SELECT {COLUMNS} FROM events WHERE {inner} id < ?2 AND id > ?3 ORDER BY id DESC LIMIT {EVENTS_LOOKED_AT}"
     );
@@ -175,7 +229,13 @@ pub(super) fn by_fate(connection: &Connection, query: &RowQuery) -> rusqlite::Re
         last = Some(EventId(next.get(0)?));
         if why.is_none() || next.get_ref(3)?.as_str_or_null()? == why.as_deref() {
             let row = row(next)?;
-            page.rows.extend(query.fate.as_ref().is_none_or(|wanted| wanted.is(&row)).then_some(row));
+            page.rows.extend(
+                query
+                    .fate
+                    .as_ref()
+                    .is_none_or(|wanted| wanted.is(&row))
+                    .then_some(row),
+            );
         }
     }
     page.next = last.filter(|_| looked >= EVENTS_LOOKED_AT);
@@ -183,10 +243,17 @@ pub(super) fn by_fate(connection: &Connection, query: &RowQuery) -> rusqlite::Re
 }
 
 /// Those of the entries after `after` up to `upto` that had come before.
-pub(super) fn duplicates(connection: &Connection, after: Seq, upto: Seq) -> rusqlite::Result<Vec<EventId>> {
+pub(super) fn duplicates(
+    connection: &Connection,
+    after: Seq,
+    upto: Seq,
+) -> rusqlite::Result<Vec<EventId>> {
     let first = |seq: Seq| EventId::first_of(Seq(seq.0 + 1)).0;
-    let mut statement = connection.prepare_cached("SELECT id FROM events WHERE fate = ?1 AND id >= ?2 AND id < ?3")?;
-    let ids = statement.query_map((DUPLICATE, first(after), first(upto)), |row| row.get(0).map(EventId))?;
+    let mut statement = connection
+        .prepare_cached("SELECT id FROM events WHERE fate = ?1 AND id >= ?2 AND id < ?3")?;
+    let ids = statement.query_map((DUPLICATE, first(after), first(upto)), |row| {
+        row.get(0).map(EventId)
+    })?;
     ids.collect()
 }
 
@@ -194,7 +261,8 @@ pub(super) fn duplicates(connection: &Connection, after: Seq, upto: Seq) -> rusq
 pub(super) fn sent(connection: &Connection, alerts: &[u64]) -> rusqlite::Result<Vec<SentMessage>> {
     let mut ids = std::collections::BTreeSet::new();
     for alert in alerts {
-        let mut statement = connection.prepare_cached("SELECT delivery FROM told WHERE alert = ?1 LIMIT 200")?;
+        let mut statement =
+            connection.prepare_cached("SELECT delivery FROM told WHERE alert = ?1 LIMIT 200")?;
         for id in statement.query_map([int(*alert)], |row| row.get::<_, i64>(0))? {
             ids.insert(id?);
         }
@@ -205,20 +273,42 @@ pub(super) fn sent(connection: &Connection, alerts: &[u64]) -> rusqlite::Result<
         let sent = connection.prepare_cached(sql)?.query_row([id], |row| {
             let body = row.get_ref(2)?.as_blob()?;
             let sound = row.get::<_, i64>(3)? == rows::checksum(&[body]);
-            let message = sound.then(|| serde_json::from_slice::<Message>(body).ok()).flatten();
-            Ok((Name::new(row.get_ref(0)?.as_str()?), row.get::<_, i64>(1)?, message))
+            let message = sound
+                .then(|| serde_json::from_slice::<Message>(body).ok())
+                .flatten();
+            Ok((
+                Name::new(row.get_ref(0)?.as_str()?),
+                row.get::<_, i64>(1)?,
+                message,
+            ))
         });
         if let Some((to, state, Some(message))) = sent.optional()? {
             let attempts = attempts(connection, id)?;
-            found.push(SentMessage { id: DeliveryId(id), to, state: state_word(state), message, attempts });
+            found.push(SentMessage {
+                id: DeliveryId(id),
+                to,
+                state: state_word(state),
+                message,
+                attempts,
+            });
         }
     }
     Ok(found)
 }
 
-/// The destinations of the messages about any of these alerts, each with the best state it has one in.
-pub(super) fn reached(connection: &Connection, alerts: &[u64]) -> rusqlite::Result<Vec<(Name, &'static str)>> {
-    const BEST: [i64; 5] = [rows::DELIVERED, rows::DIGESTED, rows::QUEUED, rows::DEAD, rows::DISCARDED];
+/// The destinations of the messages about any of these alerts, each with the best state it has one
+/// in.
+pub(super) fn reached(
+    connection: &Connection,
+    alerts: &[u64],
+) -> rusqlite::Result<Vec<(Name, &'static str)>> {
+    const BEST: [i64; 5] = [
+        rows::DELIVERED,
+        rows::DIGESTED,
+        rows::QUEUED,
+        rows::DEAD,
+        rows::DISCARDED,
+    ];
     let sql = "SELECT dest, state FROM outbox WHERE id IN (SELECT delivery FROM told WHERE alert = ?1 LIMIT 200)";
     let mut statement = connection.prepare_cached(sql)?;
     let mut best = std::collections::BTreeMap::<Name, usize>::new();
@@ -226,13 +316,21 @@ pub(super) fn reached(connection: &Connection, alerts: &[u64]) -> rusqlite::Resu
         let mut found = statement.query([int(*alert)])?;
         while let Some(row) = found.next()? {
             let state: i64 = row.get(1)?;
-            let rank = BEST.iter().position(|known| *known == state).unwrap_or(BEST.len());
-            let known = best.entry(Name::new(row.get_ref(0)?.as_str()?)).or_insert(rank);
+            let rank = BEST
+                .iter()
+                .position(|known| *known == state)
+                .unwrap_or(BEST.len());
+            let known = best
+                .entry(Name::new(row.get_ref(0)?.as_str()?))
+                .or_insert(rank);
             *known = rank.min(*known);
         }
     }
     let word = |rank: usize| BEST.get(rank).map_or("queued", |state| state_word(*state));
-    Ok(best.into_iter().map(|(name, rank)| (name, word(rank))).collect())
+    Ok(best
+        .into_iter()
+        .map(|(name, rank)| (name, word(rank)))
+        .collect())
 }
 
 pub(super) fn state_word(state: i64) -> &'static str {
@@ -246,15 +344,19 @@ pub(super) fn state_word(state: i64) -> &'static str {
 }
 
 fn attempts(connection: &Connection, id: i64) -> rusqlite::Result<Vec<Attempt>> {
-    let mut statement =
-        connection.prepare_cached("SELECT at, state, why FROM attempts WHERE delivery = ?1 ORDER BY nth")?;
+    let mut statement = connection
+        .prepare_cached("SELECT at, state, why FROM attempts WHERE delivery = ?1 ORDER BY nth")?;
     let attempt = |row: &Row<'_>| {
         let outcome = match row.get::<_, i64>(1)? {
             rows::QUEUED => "again",
             rows::DELIVERED => "delivered",
             _ => "dead",
         };
-        Ok(Attempt { at: Timestamp::from_millis(row.get(0)?), outcome, why: row.get(2)? })
+        Ok(Attempt {
+            at: Timestamp::from_millis(row.get(0)?),
+            outcome,
+            why: row.get(2)?,
+        })
     };
     statement.query_map([id], attempt)?.collect()
 }
@@ -264,6 +366,11 @@ pub(super) fn oldest_queued(connection: &Connection) -> rusqlite::Result<Vec<(Na
     let sql = "SELECT dest, coalesce(first_try, due) FROM outbox
                WHERE id IN (SELECT min(id) FROM outbox WHERE state = 0 GROUP BY dest)";
     let mut statement = connection.prepare_cached(sql)?;
-    let one = |row: &Row<'_>| Ok((Name::new(row.get_ref(0)?.as_str()?), Timestamp::from_millis(row.get(1)?)));
+    let one = |row: &Row<'_>| {
+        Ok((
+            Name::new(row.get_ref(0)?.as_str()?),
+            Timestamp::from_millis(row.get(1)?),
+        ))
+    };
     statement.query_map([], one)?.collect()
 }

@@ -11,7 +11,8 @@ use crate::model::{Journaled, Message, Name, Seq, Timestamp};
 /// A question about the newest entries looks at so many at most.
 const LOOKED_BACK: u64 = 200_000;
 
-/// The stored journal, read only. Sees what was durable at each batch, also while another process writes.
+/// The stored journal, read only. Sees what was durable at each batch, also while another process
+/// writes.
 #[derive(Debug)]
 pub struct Reader {
     connection: Connection,
@@ -25,7 +26,9 @@ impl Reader {
     /// One line that names the folder or the file and what is wrong with it.
     pub fn open(dir: &Path) -> Result<Self> {
         let path: PathBuf = files::database(dir);
-        let cannot = |e: &dyn std::fmt::Display| Error::Fatal(format!("cannot read {}: {e}", path.display()));
+        let cannot = |e: &dyn std::fmt::Display| {
+            Error::Fatal(format!("cannot read {}: {e}", path.display()))
+        };
         if std::fs::metadata(&path).map_err(|e| cannot(&e))?.len() == 0 {
             return Err(cannot(&"it is empty"));
         }
@@ -53,7 +56,8 @@ impl Reader {
         self.entries(after).try_for_each(|entry| entry.map(drop))
     }
 
-    /// Whether every page was looked at, and is sound: for at most so long. Sees what a running `serve` may not have met yet.
+    /// Whether every page was looked at, and is sound: for at most so long. Sees what a running
+    /// `serve` may not have met yet.
     ///
     /// # Errors
     /// What is damaged.
@@ -68,11 +72,13 @@ impl Reader {
     pub fn heard(&self, source: &Name) -> Result<Option<Timestamp>> {
         let heads = rows::heads(&self.connection)?;
         let after = Seq(heads.seq.0.saturating_sub(LOOKED_BACK));
-        let at = rows::newest_post(&self.connection, source, after).map_err(|e| rows::problem(&e))?;
+        let at =
+            rows::newest_post(&self.connection, source, after).map_err(|e| rows::problem(&e))?;
         Ok(at.map(|at| at.shifted(heads.wall.millis().saturating_sub(heads.at.millis()))))
     }
 
-    /// Up to `limit` entries after `after`, in order; stops early past 4 MiB of bodies. Empty only at the end.
+    /// Up to `limit` entries after `after`, in order; stops early past 4 MiB of bodies. Empty only
+    /// at the end.
     ///
     /// # Errors
     /// When the database cannot be read, or an entry is damaged.

@@ -1,7 +1,8 @@
 //! What is whole in a damaged database, in a new one. The old one is never written to.
 //!
-//! Rows are taken from wherever they stand, without the damaged file's own order. Journal entries, the snapshot and messages
-//! prove themselves by their checksums. What else there is can be made again: the processor folds the journal anew.
+//! Rows are taken from wherever they stand, without the damaged file's own order. Journal entries,
+//! the snapshot and messages prove themselves by their checksums. What else there is can be made
+//! again: the processor folds the journal anew.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -19,7 +20,8 @@ mod pages;
 
 use pages::{Found, Pages, Value};
 
-/// Entries may lack for so long: what is older than a longer gap was taken by retention and is no part of the journal.
+/// Entries may lack for so long: what is older than a longer gap was taken by retention and is no
+/// part of the journal.
 const GAP: i64 = 100_000;
 /// Rows in one transaction.
 const AT_ONCE: usize = 5_000;
@@ -39,24 +41,30 @@ pub struct Repaired {
     pub messages: [u64; 5],
     /// Messages found whose text is damaged.
     pub damaged_messages: u64,
-    /// Those of them that waited, as far as their beginning can be read: whom each was for, and its title.
+    /// Those of them that waited, as far as their beginning can be read: whom each was for, and
+    /// its title.
     pub unsaid: Vec<String>,
-    /// Messages of which nothing is there, though retention left older ones: lost, or dead letters sent again under a new number.
+    /// Messages of which nothing is there, though retention left older ones: lost, or dead letters
+    /// sent again under a new number.
     pub missing_messages: u64,
     /// Messages that were made once and of which nothing is there: removed by retention, or lost.
     pub vanished_messages: u64,
     /// Where the engine goes on from: the snapshot's position. `None`: from the oldest entry kept.
     pub snapshot: Option<Seq>,
-    /// How far the journal was judged was not to be read: it was taken from what had been judged at least.
+    /// How far the journal was judged was not to be read: it was taken from what had been judged
+    /// at least.
     pub cursor_guessed: bool,
 }
 
-/// Makes a sound database of what is whole in `from`'s: in `to`, or in `from` itself, where the damaged one is set aside.
+/// Makes a sound database of what is whole in `from`'s: in `to`, or in `from` itself, where the
+/// damaged one is set aside.
 ///
 /// # Errors
-/// One line that names the folder: in use, nothing to be found in it, or not writable. Then nothing was changed.
+/// One line that names the folder: in use, nothing to be found in it, or not writable. Then nothing
+/// was changed.
 pub fn repair(from: &Path, to: Option<&Path>) -> Result<Repaired> {
-    let named = |e: &dyn std::fmt::Display| Error::Fatal(format!("data folder {}: {e}", from.display()));
+    let named =
+        |e: &dyn std::fmt::Display| Error::Fatal(format!("data folder {}: {e}", from.display()));
     if !from.is_dir() {
         return Err(named(&"there is no such folder"));
     }
@@ -74,12 +82,17 @@ pub fn repair(from: &Path, to: Option<&Path>) -> Result<Repaired> {
     let claimed = to.map(Folder::claim).transpose()?;
     let target = files::database(to.unwrap_or(from));
     if to.is_some() && target.exists() {
-        return Err(Error::Fatal(format!("{} is there already: name a folder without one", target.display())));
+        return Err(Error::Fatal(format!(
+            "{} is there already: name a folder without one",
+            target.display()
+        )));
     }
     let new = beside(&target, ".repairing");
     remove(&new);
     let made = salvage(&pages, &new);
-    if made.as_ref().map_or(true, |repaired| repaired.entries == 0 && repaired.messages.iter().sum::<u64>() == 0) {
+    if made.as_ref().map_or(true, |repaired| {
+        repaired.entries == 0 && repaired.messages.iter().sum::<u64>() == 0
+    }) {
         remove(&new);
         made?;
         let nothing = "nothing of a Foghorn database was found in it, so nothing was changed; restore a backup, or";
@@ -92,7 +105,11 @@ pub fn repair(from: &Path, to: Option<&Path>) -> Result<Repaired> {
             files::give(&[to.to_owned()], from)?;
         }
         files::give(std::slice::from_ref(&new), to.unwrap_or(from))?;
-        let aside = if to.is_some() { None } else { Some(set_aside(&damaged)?) };
+        let aside = if to.is_some() {
+            None
+        } else {
+            Some(set_aside(&damaged)?)
+        };
         fs::rename(&new, &target)?;
         files::sync_folder(to.unwrap_or(from))?;
         Ok(aside)
@@ -115,11 +132,23 @@ fn remove(database: &Path) {
     }
 }
 
-/// Moves the damaged database and its log to a name that is free. The index of the search goes: it is made anew.
+/// Moves the damaged database and its log to a name that is free. The index of the search goes: it
+/// is made anew.
 fn set_aside(database: &Path) -> std::io::Result<PathBuf> {
-    let free = |n: u32| if n == 1 { ".damaged".to_owned() } else { format!(".damaged{n}") };
-    let taken = |name: &str| beside(database, name).exists() || beside(database, &format!("{name}-wal")).exists();
-    let name = (1..=u32::MAX).map(free).find(|name| !taken(name)).unwrap_or_default();
+    let free = |n: u32| {
+        if n == 1 {
+            ".damaged".to_owned()
+        } else {
+            format!(".damaged{n}")
+        }
+    };
+    let taken = |name: &str| {
+        beside(database, name).exists() || beside(database, &format!("{name}-wal")).exists()
+    };
+    let name = (1..=u32::MAX)
+        .map(free)
+        .find(|name| !taken(name))
+        .unwrap_or_default();
     let aside = beside(database, &name);
     for suffix in ["", "-wal"] {
         if beside(database, suffix).exists() {
@@ -135,7 +164,13 @@ fn set_aside(database: &Path) -> std::io::Result<PathBuf> {
 fn salvage(pages: &Pages, new: &Path) -> Result<Repaired> {
     let connection = rows::open(new, false)?;
     let failed = |e: rusqlite::Error| Error::Fatal(format!("cannot write {}: {e}", new.display()));
-    let mut sieve = Sieve { connection: &connection, waiting: 0, heads: None, judged: 0, damaged: BTreeMap::new() };
+    let mut sieve = Sieve {
+        connection: &connection,
+        waiting: 0,
+        heads: None,
+        judged: 0,
+        damaged: BTreeMap::new(),
+    };
     connection.execute_batch("BEGIN").map_err(failed)?;
     pages.rows(|found| sieve.take(found).map_err(failed))?;
     let (heads, judged, damaged) = (sieve.heads, sieve.judged, sieve.damaged);
@@ -143,10 +178,16 @@ fn salvage(pages: &Pages, new: &Path) -> Result<Repaired> {
     let mut repaired = Repaired::default();
     join(&connection, heads, judged, &mut repaired)?;
     lost_of(&connection, damaged, &mut repaired).map_err(failed)?;
-    let made = connection.query_row("SELECT id FROM heads", [], |row| row.get::<_, i64>(0)).map_err(failed)?;
-    let found = repaired.messages.iter().sum::<u64>() + repaired.damaged_messages + repaired.missing_messages;
+    let made = connection
+        .query_row("SELECT id FROM heads", [], |row| row.get::<_, i64>(0))
+        .map_err(failed)?;
+    let found = repaired.messages.iter().sum::<u64>()
+        + repaired.damaged_messages
+        + repaired.missing_messages;
     repaired.vanished_messages = uint(made).saturating_sub(found);
-    connection.execute_batch("COMMIT; PRAGMA wal_checkpoint(TRUNCATE)").map_err(failed)?;
+    connection
+        .execute_batch("COMMIT; PRAGMA wal_checkpoint(TRUNCATE)")
+        .map_err(failed)?;
     connection.close().map_err(|(_, e)| failed(e))?;
     Ok(repaired)
 }
@@ -166,21 +207,49 @@ struct Sieve<'c> {
 }
 
 impl Sieve<'_> {
-    fn take(&mut self, Found { id, columns, is_cut }: Found) -> rusqlite::Result<()> {
+    fn take(
+        &mut self,
+        Found {
+            id,
+            columns,
+            is_cut,
+        }: Found,
+    ) -> rusqlite::Result<()> {
         use Value::{Blob, Int, Null, Text};
         match columns.as_slice() {
-            [Null, Text(to), Int(state @ 0..=4), Int(_), _, Int(_), Int(0 | 1), _, _, Blob(body), ..]
-                if is_cut && id > 0 && matches!(columns.len(), 11 | 12) =>
-            {
+            [
+                Null,
+                Text(to),
+                Int(state @ 0..=4),
+                Int(_),
+                _,
+                Int(_),
+                Int(0 | 1),
+                _,
+                _,
+                Blob(body),
+                ..,
+            ] if is_cut && id > 0 && matches!(columns.len(), 11 | 12) => {
                 self.spoiled(id, to, *state, body);
             }
             _ if is_cut => {}
             [Null, Int(at), Int(kind), Text(source), Blob(body), Int(crc)] => {
                 self.entry((id, *at, *kind, source, body, *crc))?;
             }
-            [Null, Text(to), Int(state @ 0..=4), Int(_), _, Int(_), Int(0 | 1), _, _, Blob(body), Int(crc), ..]
-                if id > 0 && matches!(columns.len(), 11 | 12) =>
-            {
+            [
+                Null,
+                Text(to),
+                Int(state @ 0..=4),
+                Int(_),
+                _,
+                Int(_),
+                Int(0 | 1),
+                _,
+                _,
+                Blob(body),
+                Int(crc),
+                ..,
+            ] if id > 0 && matches!(columns.len(), 11 | 12) => {
                 if *crc == rows::checksum(&[body]) {
                     self.message(id, &columns)?;
                 } else {
@@ -189,14 +258,19 @@ impl Sieve<'_> {
             }
             [Null, Blob(body), Int(crc)] if *crc == rows::checksum(&[body]) => {
                 self.judged = self.judged.max(id);
-                self.put("INSERT OR IGNORE INTO snapshot (seq, body, crc) VALUES (?1, ?2, ?3)", (id, body, crc))?;
+                self.put(
+                    "INSERT OR IGNORE INTO snapshot (seq, body, crc) VALUES (?1, ?2, ?3)",
+                    (id, body, crc),
+                )?;
             }
             [Null, Int(at), Blob(body), Int(crc)] if *crc == rows::checksum(&[body]) => {
                 self.judged = self.judged.max(id);
                 let sql = "INSERT OR IGNORE INTO seen (seq, at, body, crc) VALUES (?1, ?2, ?3, ?4)";
                 self.put(sql, (id, at, body, crc))?;
             }
-            [Null, Int(seq), Int(at), Int(wall), Int(cursor), Int(last)] if id == 1 && cursor <= seq && *seq > 0 => {
+            [Null, Int(seq), Int(at), Int(wall), Int(cursor), Int(last)]
+                if id == 1 && cursor <= seq && *seq > 0 =>
+            {
                 let heads = (*seq, *at, *wall, *cursor, *last);
                 // It only ever moves on.
                 let is_newer = |old: &Stood| (heads.0, heads.3, heads.4) >= (old.0, old.3, old.4);
@@ -211,21 +285,40 @@ impl Sieve<'_> {
 
     /// A message whose text is not whole.
     fn spoiled(&mut self, id: i64, to: &str, state: i64, body: &[u8]) {
-        let said = if state == QUEUED { format!("for {to}: {}", title(body)) } else { String::new() };
+        let said = if state == QUEUED {
+            format!("for {to}: {}", title(body))
+        } else {
+            String::new()
+        };
         self.damaged.insert(id, said);
     }
 
-    fn entry(&mut self, (seq, at, kind, source, body, crc): (i64, i64, i64, &str, &[u8], i64)) -> rusqlite::Result<()> {
-        if seq < 1 || crc != rows::entry_checksum(Seq(uint(seq)), Timestamp::from_millis(at), kind, source, body) {
+    fn entry(
+        &mut self,
+        (seq, at, kind, source, body, crc): (i64, i64, i64, &str, &[u8], i64),
+    ) -> rusqlite::Result<()> {
+        if seq < 1
+            || crc
+                != rows::entry_checksum(
+                    Seq(uint(seq)),
+                    Timestamp::from_millis(at),
+                    kind,
+                    source,
+                    body,
+                )
+        {
             return Ok(());
         }
         let sql = "INSERT OR IGNORE INTO journal (seq, at, kind, source, body, crc) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
         self.put(sql, (seq, at, kind, source, body, crc))
     }
 
-    /// Of two states of one message the later counts: what was settled stays settled, so that nothing is sent again.
+    /// Of two states of one message the later counts: what was settled stays settled, so that
+    /// nothing is sent again.
     fn message(&mut self, id: i64, columns: &[Value]) -> rusqlite::Result<()> {
-        let columns: Vec<_> = (1..12).map(|n| columns.get(n).cloned().unwrap_or(Value::Null)).collect();
+        let columns: Vec<_> = (1..12)
+            .map(|n| columns.get(n).cloned().unwrap_or(Value::Null))
+            .collect();
         let sql = format!(
             "INSERT INTO outbox (id, dest, state, attempts, first_try, due, plain, why, settled_at, body, crc, message)
                  VALUES ({id}, ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)
@@ -259,37 +352,73 @@ impl rusqlite::ToSql for Value {
     }
 }
 
-/// Makes one database of the rows that were found: no gap in the journal, nothing beyond its end, counts that agree.
-fn join(connection: &Connection, heads: Option<Stood>, judged: i64, repaired: &mut Repaired) -> Result<()> {
+/// Makes one database of the rows that were found: no gap in the journal, nothing beyond its end,
+/// counts that agree.
+fn join(
+    connection: &Connection,
+    heads: Option<Stood>,
+    judged: i64,
+    repaired: &mut Repaired,
+) -> Result<()> {
     let failed = |e: rusqlite::Error| problem(&e);
-    let number = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, Option<i64>>(0)).map_err(failed);
+    let number = |sql: &str| {
+        connection
+            .query_row(sql, [], |row| row.get::<_, Option<i64>>(0))
+            .map_err(failed)
+    };
     let run = |sql: &str, n: i64| connection.execute(sql, [n]).map_err(failed);
     let newest = number("SELECT max(seq) FROM journal")?.unwrap_or(0);
-    let last = heads.map_or(newest, |heads| heads.0).clamp(newest, newest.saturating_add(GAP));
+    let last = heads
+        .map_or(newest, |heads| heads.0)
+        .clamp(newest, newest.saturating_add(GAP));
     let first = oldest(connection, last).map_err(failed)?;
     run("DELETE FROM journal WHERE seq < ?1", first)?;
     repaired.entries = uint(number("SELECT count(*) FROM journal")?.unwrap_or(0));
-    let at = fill(connection, first, last, heads.map_or(0, |heads| heads.1), &mut repaired.lost)?;
+    let at = fill(
+        connection,
+        first,
+        last,
+        heads.map_or(0, |heads| heads.1),
+        &mut repaired.lost,
+    )?;
 
     repaired.cursor_guessed = heads.is_none();
     let cursor = heads.map_or(0, |heads| heads.3).max(judged).min(last);
-    // One that was judged from entries beyond what is known, or from before the oldest kept, is of no use.
-    connection.execute("DELETE FROM snapshot WHERE seq > ?1 OR seq < ?2", (cursor, first - 1)).map_err(failed)?;
+    // One that was judged from entries beyond what is known, or from before the oldest kept, is of
+    // no use.
+    connection
+        .execute(
+            "DELETE FROM snapshot WHERE seq > ?1 OR seq < ?2",
+            (cursor, first - 1),
+        )
+        .map_err(failed)?;
     let snapshot = number("SELECT max(seq) FROM snapshot")?;
-    run("DELETE FROM snapshot WHERE seq <> ?1", snapshot.unwrap_or(0))?;
+    run(
+        "DELETE FROM snapshot WHERE seq <> ?1",
+        snapshot.unwrap_or(0),
+    )?;
     run("DELETE FROM seen WHERE seq > ?1", snapshot.unwrap_or(0))?;
     repaired.snapshot = snapshot.map(|seq| Seq(uint(seq)));
 
-    let ids = number("SELECT max(id) FROM outbox")?.unwrap_or(0).max(heads.map_or(0, |heads| heads.4));
+    let ids = number("SELECT max(id) FROM outbox")?
+        .unwrap_or(0)
+        .max(heads.map_or(0, |heads| heads.4));
     let wall = heads.map_or_else(|| Clock::system().wall().millis(), |heads| heads.2);
     let sql = "UPDATE heads SET seq = ?1, at = ?2, wall = ?3, cursor = ?4, id = ?5";
-    connection.execute(sql, (last, at, wall, cursor, ids)).map_err(failed)?;
+    connection
+        .execute(sql, (last, at, wall, cursor, ids))
+        .map_err(failed)?;
     let counts = "INSERT INTO fates (dest, total, delivered, digested, dead, queued, discarded)
         SELECT dest, count(*), sum(state = 1), sum(state = 2), sum(state = 3), sum(state = 0), sum(state = 4)
         FROM outbox GROUP BY dest";
     connection.execute(counts, []).map_err(failed)?;
     for (state, kept) in (QUEUED..).zip(repaired.messages.iter_mut()) {
-        *kept = uint(number(&format!("SELECT count(*) FROM outbox WHERE state = {state}"))?.unwrap_or(0));
+        *kept = uint(
+            number(&format!(
+                "SELECT count(*) FROM outbox WHERE state = {state}"
+            ))?
+            .unwrap_or(0),
+        );
     }
     Ok(())
 }
@@ -297,13 +426,22 @@ fn join(connection: &Connection, heads: Option<Stood>, judged: i64, repaired: &m
 /// What a message says first, as far as that can be read.
 fn title(body: &[u8]) -> String {
     let text = String::from_utf8_lossy(body);
-    let said = text.split_once("\"title\":\"").and_then(|(_, rest)| rest.split_once('"'));
-    said.map_or_else(|| "cannot be read".to_owned(), |(title, _)| title.chars().take(120).collect())
+    let said = text
+        .split_once("\"title\":\"")
+        .and_then(|(_, rest)| rest.split_once('"'));
+    said.map_or_else(
+        || "cannot be read".to_owned(),
+        |(title, _)| title.chars().take(120).collect(),
+    )
 }
 
-/// Of which messages there is no whole copy: each was written more than once. What has a number beyond the last was never a
-/// message.
-fn lost_of(connection: &Connection, damaged: BTreeMap<i64, String>, repaired: &mut Repaired) -> rusqlite::Result<()> {
+/// Of which messages there is no whole copy: each was written more than once. What has a number
+/// beyond the last was never a message.
+fn lost_of(
+    connection: &Connection,
+    damaged: BTreeMap<i64, String>,
+    repaired: &mut Repaired,
+) -> rusqlite::Result<()> {
     let last: i64 = connection.query_row("SELECT id FROM heads", [], |row| row.get(0))?;
     let mut kept = connection.prepare("SELECT 1 FROM outbox WHERE id = ?1")?;
     let mut known = BTreeMap::new();
@@ -311,7 +449,9 @@ fn lost_of(connection: &Connection, damaged: BTreeMap<i64, String>, repaired: &m
         if !kept.exists([id])? {
             repaired.damaged_messages += 1;
             known.insert(id, !said.is_empty());
-            repaired.unsaid.extend(Some(said).filter(|said| !said.is_empty()));
+            repaired
+                .unsaid
+                .extend(Some(said).filter(|said| !said.is_empty()));
         }
     }
     let mut all = connection.prepare("SELECT id, state FROM outbox")?;
@@ -319,7 +459,8 @@ fn lost_of(connection: &Connection, damaged: BTreeMap<i64, String>, repaired: &m
         let (id, state) = row?;
         known.insert(id, matches!(state, QUEUED | rows::DEAD));
     }
-    // Retention takes what was settled first: it leaves no gap behind what is settled and still there, nor among what waits.
+    // Retention takes what was settled first: it leaves no gap behind what is settled and still
+    // there, nor among what waits.
     let (mut before, mut has_settled, mut waits) = (None, false, false);
     for (id, waits_too) in known.into_iter().chain([(last.saturating_add(1), true)]) {
         if let Some(before) = before
@@ -346,17 +487,22 @@ fn oldest(connection: &Connection, last: i64) -> rusqlite::Result<i64> {
     Ok(first)
 }
 
-/// Puts ticks where entries are missing, at the time of the entry before. Gives the time of the last entry.
+/// Puts ticks where entries are missing, at the time of the entry before. Gives the time of the
+/// last entry.
 fn fill(connection: &Connection, first: i64, last: i64, at: i64, lost: &mut u64) -> Result<i64> {
     let failed = |e: rusqlite::Error| problem(&e);
     let sql = "SELECT at FROM journal WHERE seq = ?1";
     let mut known = connection.prepare(sql).map_err(failed)?;
-    let sql = "INSERT INTO journal (seq, at, kind, source, body, crc) VALUES (?1, ?2, 1, '', x'', ?3)";
+    let sql =
+        "INSERT INTO journal (seq, at, kind, source, body, crc) VALUES (?1, ?2, 1, '', x'', ?3)";
     let mut put = connection.prepare(sql).map_err(failed)?;
     let tick = Entry::new(Record::Tick)?;
     let mut before = None;
     for seq in first..=last {
-        let found = known.query_row([seq], |row| row.get::<_, i64>(0)).optional().map_err(failed)?;
+        let found = known
+            .query_row([seq], |row| row.get::<_, i64>(0))
+            .optional()
+            .map_err(failed)?;
         before = match (found, before) {
             (Some(found), _) => Some(found),
             (None, before) => {

@@ -1,4 +1,5 @@
-//! The database: its schema, how connections are set up, and how rows become words of the model and back.
+//! The database: its schema, how connections are set up, and how rows become words of the model and
+//! back.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -8,7 +9,9 @@ use bytes::Bytes;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Row};
 use serde::{Deserialize, Serialize};
 
-use super::{DeadLetter, Delivery, DeliveryId, Error, Fate, MessageFates, Result, Sent, acts, marks, past};
+use super::{
+    DeadLetter, Delivery, DeliveryId, Error, Fate, MessageFates, Result, Sent, acts, marks, past,
+};
 use crate::model::{Journaled, Message, Name, Record, Seq, Timestamp};
 
 /// The schema this release writes.
@@ -66,7 +69,8 @@ pub(super) type Fates = BTreeMap<Name, MessageFates>;
 /// What an error of SQLite means to the caller.
 pub(super) fn problem(error: &rusqlite::Error) -> Error {
     use rusqlite::Error::{
-        FromSqlConversionFailure, IntegralValueOutOfRange, InvalidColumnType, QueryReturnedNoRows, Utf8Error,
+        FromSqlConversionFailure, IntegralValueOutOfRange, InvalidColumnType, QueryReturnedNoRows,
+        Utf8Error,
     };
     // A row that is not there or not as it was written will not be at the next try either.
     let is_other = matches!(
@@ -96,7 +100,8 @@ pub(super) fn uint(n: i64) -> u64 {
     u64::try_from(n).unwrap_or(0)
 }
 
-/// Opens the database for writing, making or checking its schema. `is_known`: there was one, so an empty one is damage.
+/// Opens the database for writing, making or checking its schema. `is_known`: there was one, so an
+/// empty one is damage.
 pub(super) fn open(path: &Path, is_known: bool) -> Result<Connection> {
     let fatal = |e: rusqlite::Error| match e.sqlite_error_code() {
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
@@ -109,10 +114,15 @@ pub(super) fn open(path: &Path, is_known: bool) -> Result<Connection> {
     };
     refuse_others(path)?;
     let mut connection = connect(path, 2_048).map_err(fatal)?;
-    let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(fatal)?;
-    let application: i64 = connection.pragma_query_value(None, "application_id", |row| row.get(0)).map_err(fatal)?;
-    let tables: i64 =
-        connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0)).map_err(fatal)?;
+    let version: i64 = connection
+        .pragma_query_value(None, "user_version", |row| row.get(0))
+        .map_err(fatal)?;
+    let application: i64 = connection
+        .pragma_query_value(None, "application_id", |row| row.get(0))
+        .map_err(fatal)?;
+    let tables: i64 = connection
+        .query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))
+        .map_err(fatal)?;
     match (tables, application, version) {
         (0, ..) if is_known => {
             return Err(Error::Fatal(format!(
@@ -125,8 +135,12 @@ pub(super) fn open(path: &Path, is_known: bool) -> Result<Connection> {
             transaction.execute_batch(SCHEMA).map_err(fatal)?;
             transaction.execute_batch(past::SCHEMA).map_err(fatal)?;
             transaction.execute_batch(acts::SCHEMA).map_err(fatal)?;
-            transaction.pragma_update(None, "application_id", APPLICATION).map_err(fatal)?;
-            transaction.pragma_update(None, "user_version", VERSION).map_err(fatal)?;
+            transaction
+                .pragma_update(None, "application_id", APPLICATION)
+                .map_err(fatal)?;
+            transaction
+                .pragma_update(None, "user_version", VERSION)
+                .map_err(fatal)?;
             transaction.commit().map_err(fatal)?;
         }
         (_, APPLICATION, VERSION) => {}
@@ -137,7 +151,9 @@ pub(super) fn open(path: &Path, is_known: bool) -> Result<Connection> {
                 transaction.execute_batch(past::SCHEMA).map_err(fatal)?;
             }
             transaction.execute_batch(acts::SCHEMA).map_err(fatal)?;
-            transaction.pragma_update(None, "user_version", VERSION).map_err(fatal)?;
+            transaction
+                .pragma_update(None, "user_version", VERSION)
+                .map_err(fatal)?;
             transaction.commit().map_err(fatal)?;
         }
         (_, APPLICATION, version) => return Err(newer(path, version)),
@@ -152,36 +168,54 @@ pub(super) fn open(path: &Path, is_known: bool) -> Result<Connection> {
 /// What each table must have. Without one of them, all would be taken and nothing told.
 const TABLES: &[(&str, &str)] = &[
     ("journal", "seq, at, kind, source, body, crc"),
-    ("outbox", "id, dest, state, attempts, first_try, due, plain, why, settled_at, body, crc, message"),
+    (
+        "outbox",
+        "id, dest, state, attempts, first_try, due, plain, why, settled_at, body, crc, message",
+    ),
     ("snapshot", "seq, body, crc"),
     ("seen", "seq, at, body, crc"),
-    ("fates", "dest, total, delivered, digested, dead, queued, discarded"),
+    (
+        "fates",
+        "dest, total, delivered, digested, dead, queued, discarded",
+    ),
     ("heads", "one, seq, at, wall, cursor, id"),
     ("events", "id, received, fate, why, waits, rules, alerts"),
     ("told", "alert, delivery"),
     ("attempts", "delivery, nth, at, state, why"),
 ];
 
-/// Refuses a database of this release's schema that lacks a table or a column. One of an older release has fewer by right.
+/// Refuses a database of this release's schema that lacks a table or a column. One of an older
+/// release has fewer by right.
 pub(super) fn check_tables(connection: &Connection, path: &Path) -> Result<()> {
-    let version: i64 =
-        connection.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(|e| problem(&e))?;
+    let version: i64 = connection
+        .pragma_query_value(None, "user_version", |row| row.get(0))
+        .map_err(|e| problem(&e))?;
     if version != VERSION {
         return Ok(());
     }
     for (table, columns) in TABLES {
         connection
             .prepare(&format!("SELECT {columns} FROM {table}"))
-            .map_err(|e| Error::Fatal(format!("{} is damaged: its table `{table}`: {e}", path.display())))?;
+            .map_err(|e| {
+                Error::Fatal(format!(
+                    "{} is damaged: its table `{table}`: {e}",
+                    path.display()
+                ))
+            })?;
     }
     Ok(())
 }
 
-/// Refuses what a newer release or another program wrote before anything is written to it: setting a connection up does.
+/// Refuses what a newer release or another program wrote before anything is written to it: setting
+/// a connection up does.
 fn refuse_others(path: &Path) -> Result<()> {
-    let Ok(connection) = connect_read_only(path) else { return Ok(()) };
+    let Ok(connection) = connect_read_only(path) else {
+        return Ok(());
+    };
     let said = |pragma| connection.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0));
-    let tables = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get::<_, i64>(0));
+    let tables = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| {
+        row.get::<_, i64>(0)
+    });
     match (tables, said("application_id"), said("user_version")) {
         (Ok(1..), Ok(APPLICATION), Ok(version)) if version > VERSION => Err(newer(path, version)),
         (Ok(1..), Ok(application), _) if application != APPLICATION => Err(foreign(path)),
@@ -194,21 +228,28 @@ fn refuse_others(path: &Path) -> Result<()> {
 pub(super) fn connect(path: &Path, cache: i64) -> rusqlite::Result<Connection> {
     let connection = Connection::open(path)?;
     connection.busy_timeout(Duration::from_secs(5))?;
-    // The first two count only before the first table. A group of posts fills half as many pages of 8 KiB as of 4, and
-    // each costs two system calls.
+    // The first two count only before the first table. A group of posts fills half as many pages of
+    // 8 KiB as of 4, and each costs two system calls.
     connection.pragma_update(None, "page_size", 8_192)?;
     connection.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
-    connection.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get::<_, String>(0))?;
+    connection
+        .pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get::<_, String>(0))?;
     connection.pragma_update(None, "synchronous", "FULL")?;
-    // Checkpoints are the other thread's; this back-stop bounds the log of a writer that never pauses.
-    connection.pragma_update_and_check(None, "wal_autocheckpoint", 8_192, |row| row.get::<_, i64>(0))?;
-    connection.pragma_update_and_check(None, "journal_size_limit", 4 << 20, |row| row.get::<_, i64>(0))?;
+    // Checkpoints are the other thread's; this back-stop bounds the log of a writer that never
+    // pauses.
+    connection.pragma_update_and_check(None, "wal_autocheckpoint", 8_192, |row| {
+        row.get::<_, i64>(0)
+    })?;
+    connection.pragma_update_and_check(None, "journal_size_limit", 4 << 20, |row| {
+        row.get::<_, i64>(0)
+    })?;
     connection.pragma_update(None, "cache_size", -cache)?;
     connection.set_prepared_statement_cache_capacity(32);
     Ok(connection)
 }
 
-/// Gives so many free pages back to the disk. Each step of the statement frees one: it is stepped to its end.
+/// Gives so many free pages back to the disk. Each step of the statement frees one: it is stepped
+/// to its end.
 pub(super) fn give_back(connection: &Connection, pages: i64) -> rusqlite::Result<()> {
     let mut statement = connection.prepare(&format!("PRAGMA incremental_vacuum({pages})"))?;
     let mut steps = statement.query([])?;
@@ -226,8 +267,11 @@ pub(super) fn connect_read_only(path: &Path) -> rusqlite::Result<Connection> {
 
 /// Refuses a schema this release cannot read.
 pub(super) fn check_readable(connection: &Connection, path: &Path) -> Result<()> {
-    let said =
-        |pragma| connection.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0)).map_err(|e| problem(&e));
+    let said = |pragma| {
+        connection
+            .pragma_query_value(None, pragma, |row| row.get::<_, i64>(0))
+            .map_err(|e| problem(&e))
+    };
     let (application, version) = (said("application_id")?, said("user_version")?);
     match (application, version) {
         // Schemas 2 and 3 add what is not read here.
@@ -252,16 +296,17 @@ pub(super) fn newer(path: &Path, version: i64) -> Error {
 /// Where everything stood. Fails where the end of the journal is not the end that was written.
 pub(super) fn heads(connection: &Connection) -> Result<Heads> {
     let read = || -> rusqlite::Result<(Heads, Option<u64>)> {
-        let mut heads = connection.query_row("SELECT seq, at, wall, cursor, id FROM heads", [], |row| {
-            Ok(Heads {
-                seq: Seq(uint(row.get(0)?)),
-                at: Timestamp::from_millis(row.get(1)?),
-                wall: Timestamp::from_millis(row.get(2)?),
-                cursor: Seq(uint(row.get(3)?)),
-                id: row.get(4)?,
-                snapshot: None,
-            })
-        })?;
+        let mut heads =
+            connection.query_row("SELECT seq, at, wall, cursor, id FROM heads", [], |row| {
+                Ok(Heads {
+                    seq: Seq(uint(row.get(0)?)),
+                    at: Timestamp::from_millis(row.get(1)?),
+                    wall: Timestamp::from_millis(row.get(2)?),
+                    cursor: Seq(uint(row.get(3)?)),
+                    id: row.get(4)?,
+                    snapshot: None,
+                })
+            })?;
         let newest = |sql| connection.query_row(sql, [], |row| row.get::<_, Option<i64>>(0));
         heads.snapshot = newest("SELECT max(seq) FROM snapshot")?.map(|seq| Seq(uint(seq)));
         Ok((heads, newest("SELECT max(seq) FROM journal")?.map(uint)))
@@ -270,15 +315,18 @@ pub(super) fn heads(connection: &Connection) -> Result<Heads> {
     // Retention always leaves the newest entry.
     if newest.unwrap_or(0) != heads.seq.0 {
         let ends = newest.unwrap_or(0);
-        return Err(Error::Fatal(format!("the database is damaged: its journal ends at {ends}, not at {}", heads.seq)));
+        return Err(Error::Fatal(format!(
+            "the database is damaged: its journal ends at {ends}, not at {}",
+            heads.seq
+        )));
     }
     Ok(heads)
 }
 
 /// The fates of every destination's messages.
 pub(super) fn fates(connection: &Connection) -> rusqlite::Result<Fates> {
-    let mut statement =
-        connection.prepare("SELECT dest, total, delivered, digested, dead, queued, discarded FROM fates")?;
+    let mut statement = connection
+        .prepare("SELECT dest, total, delivered, digested, dead, queued, discarded FROM fates")?;
     let rows = statement.query_map([], |row| {
         let count = |column| row.get(column).map(uint);
         Ok((
@@ -299,16 +347,24 @@ pub(super) fn fates(connection: &Connection) -> rusqlite::Result<Fates> {
 /// The newest snapshot.
 pub(super) fn snapshot(connection: &Connection) -> Result<Option<(Seq, Vec<u8>)>> {
     let row = connection
-        .query_row("SELECT seq, body, crc FROM snapshot ORDER BY seq DESC LIMIT 1", [], |row| {
-            Ok((row.get::<_, i64>(0)?, row.get::<_, Vec<u8>>(1)?, row.get::<_, i64>(2)?))
-        })
+        .query_row(
+            "SELECT seq, body, crc FROM snapshot ORDER BY seq DESC LIMIT 1",
+            [],
+            |row| {
+                Ok((
+                    row.get::<_, i64>(0)?,
+                    row.get::<_, Vec<u8>>(1)?,
+                    row.get::<_, i64>(2)?,
+                ))
+            },
+        )
         .optional()
         .map_err(|e| problem(&e))?;
     match row {
         Some((seq, body, crc)) if crc == checksum(&[&body]) => Ok(Some((Seq(uint(seq)), body))),
-        Some((seq, ..)) => {
-            Err(Error::Fatal(format!("the database is damaged: the snapshot at {seq} has a wrong checksum")))
-        }
+        Some((seq, ..)) => Err(Error::Fatal(format!(
+            "the database is damaged: the snapshot at {seq} has a wrong checksum"
+        ))),
         None => Ok(None),
     }
 }
@@ -316,15 +372,28 @@ pub(super) fn snapshot(connection: &Connection) -> Result<Option<(Seq, Vec<u8>)>
 /// The memory of duplicates of steps at or below `upto`, oldest first.
 pub(super) fn seen(connection: &Connection, upto: Seq) -> Result<Vec<Vec<u8>>> {
     let read = || -> rusqlite::Result<Vec<(i64, Vec<u8>, i64)>> {
-        let mut statement = connection.prepare("SELECT seq, body, crc FROM seen WHERE seq <= ?1 ORDER BY seq")?;
-        statement.query_map([int(upto.0)], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?.collect()
+        let mut statement =
+            connection.prepare("SELECT seq, body, crc FROM seen WHERE seq <= ?1 ORDER BY seq")?;
+        statement
+            .query_map([int(upto.0)], |row| {
+                Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+            })?
+            .collect()
     };
     read()
         .map_err(|e| problem(&e))?
         .into_iter()
         .map(|(seq, body, crc)| {
-            let damaged = || Error::Fatal(format!("the database is damaged: the memory at {seq} has a wrong checksum"));
-            if crc == checksum(&[&body]) { Ok(body) } else { Err(damaged()) }
+            let damaged = || {
+                Error::Fatal(format!(
+                    "the database is damaged: the memory at {seq} has a wrong checksum"
+                ))
+            };
+            if crc == checksum(&[&body]) {
+                Ok(body)
+            } else {
+                Err(damaged())
+            }
         })
         .collect()
 }
@@ -360,26 +429,47 @@ impl Entry {
         let (kind, source, body) = match record {
             Record::Post { source, body } => (0, source, body),
             Record::Tick => (1, Name::new(""), Bytes::new()),
-            Record::Rules(rules) => (2, Name::new(""), serde_json::to_vec(&rules).map_err(unwritable)?.into()),
-            Record::Clock { offset_ms } => {
-                (3, Name::new(""), serde_json::to_vec(&ClockBody { offset_ms }).map_err(unwritable)?.into())
-            }
-            Record::Silence(silence) => (4, Name::new(""), serde_json::to_vec(&silence).map_err(unwritable)?.into()),
-            Record::Expire { id, author } => {
-                (5, Name::new(""), serde_json::to_vec(&ExpireBody { id, author }).map_err(unwritable)?.into())
-            }
+            Record::Rules(rules) => (
+                2,
+                Name::new(""),
+                serde_json::to_vec(&rules).map_err(unwritable)?.into(),
+            ),
+            Record::Clock { offset_ms } => (
+                3,
+                Name::new(""),
+                serde_json::to_vec(&ClockBody { offset_ms })
+                    .map_err(unwritable)?
+                    .into(),
+            ),
+            Record::Silence(silence) => (
+                4,
+                Name::new(""),
+                serde_json::to_vec(&silence).map_err(unwritable)?.into(),
+            ),
+            Record::Expire { id, author } => (
+                5,
+                Name::new(""),
+                serde_json::to_vec(&ExpireBody { id, author })
+                    .map_err(unwritable)?
+                    .into(),
+            ),
         };
         Ok(Self { kind, source, body })
     }
 
-    /// Covers what the row says and where it stands. The source's length tells its end from the body's beginning.
+    /// Covers what the row says and where it stands. The source's length tells its end from the
+    /// body's beginning.
     pub(super) fn checksum(&self, seq: Seq, at: Timestamp) -> i64 {
         entry_checksum(seq, at, self.kind, self.source.as_str(), &self.body)
     }
 }
 
 pub(super) fn entry_checksum(seq: Seq, at: Timestamp, kind: i64, source: &str, body: &[u8]) -> i64 {
-    let (seq, at, kind) = (seq.0.to_le_bytes(), at.millis().to_le_bytes(), kind.to_le_bytes());
+    let (seq, at, kind) = (
+        seq.0.to_le_bytes(),
+        at.millis().to_le_bytes(),
+        kind.to_le_bytes(),
+    );
     let length = source.len().to_le_bytes();
     checksum(&[&seq, &at, &kind, &length, source.as_bytes(), body])
 }
@@ -389,19 +479,26 @@ const BATCH_BYTES: usize = 4 << 20;
 
 /// Entries after `after`, each checked, none missing between them.
 pub(super) fn entries(connection: &Connection, after: Seq, limit: usize) -> Result<Vec<Journaled>> {
-    let sql = "SELECT seq, at, kind, source, body, crc FROM journal WHERE seq > ?1 ORDER BY seq LIMIT ?2";
+    let sql =
+        "SELECT seq, at, kind, source, body, crc FROM journal WHERE seq > ?1 ORDER BY seq LIMIT ?2";
     let mut statement = connection.prepare_cached(sql).map_err(|e| problem(&e))?;
-    let mut rows = statement.query((int(after.0), int(limit as u64))).map_err(|e| problem(&e))?;
+    let mut rows = statement
+        .query((int(after.0), int(limit as u64)))
+        .map_err(|e| problem(&e))?;
     let (mut found, mut bytes) = (Vec::<Journaled>::new(), 0);
     while bytes <= BATCH_BYTES
         && let Some(row) = rows.next().map_err(|e| problem(&e))?
     {
         let seq = Seq(uint(row.get(0).map_err(|e| problem(&e))?));
-        let (entry, size) = entry(row, seq)
-            .map_err(|e| problem(&e))?
-            .map_err(|what| Error::Fatal(format!("the database is damaged: journal entry {seq} {what}")))?;
+        let (entry, size) = entry(row, seq).map_err(|e| problem(&e))?.map_err(|what| {
+            Error::Fatal(format!(
+                "the database is damaged: journal entry {seq} {what}"
+            ))
+        })?;
         if found.last().is_some_and(|before| before.seq.0 + 1 != seq.0) {
-            return Err(Error::Fatal(format!("the database is damaged: journal entries before {seq} are missing")));
+            return Err(Error::Fatal(format!(
+                "the database is damaged: journal entries before {seq} are missing"
+            )));
         }
         bytes += size;
         found.push(entry);
@@ -410,21 +507,35 @@ pub(super) fn entries(connection: &Connection, after: Seq, limit: usize) -> Resu
 }
 
 /// Journal time of the newest post of a source after `after`.
-pub(super) fn newest_post(connection: &Connection, source: &Name, after: Seq) -> rusqlite::Result<Option<Timestamp>> {
+pub(super) fn newest_post(
+    connection: &Connection,
+    source: &Name,
+    after: Seq,
+) -> rusqlite::Result<Option<Timestamp>> {
     let sql = "SELECT at FROM journal WHERE kind = 0 AND source = ?1 AND seq > ?2 ORDER BY seq DESC LIMIT 1";
     let row = |row: &Row<'_>| Ok(Timestamp::from_millis(row.get(0)?));
-    connection.query_row(sql, (source.as_str(), int(after.0)), row).optional()
+    connection
+        .query_row(sql, (source.as_str(), int(after.0)), row)
+        .optional()
 }
 
 /// The newest entries between these that name rules, and that say how the clock stands.
-pub(super) fn settings(connection: &Connection, after: Seq, before: Seq) -> rusqlite::Result<Vec<Seq>> {
+pub(super) fn settings(
+    connection: &Connection,
+    after: Seq,
+    before: Seq,
+) -> rusqlite::Result<Vec<Seq>> {
     let sql = "SELECT max(seq) FROM journal WHERE seq > ?1 AND seq < ?2 AND kind = ?3";
     let mut statement = connection.prepare_cached(sql)?;
     let mut newest = |kind: i64| {
         let row = |row: &Row<'_>| row.get::<_, Option<i64>>(0);
         statement.query_row((int(after.0), int(before.0), kind), row)
     };
-    let mut found: Vec<Seq> = [newest(2)?, newest(3)?].into_iter().flatten().map(|seq| Seq(uint(seq))).collect();
+    let mut found: Vec<Seq> = [newest(2)?, newest(3)?]
+        .into_iter()
+        .flatten()
+        .map(|seq| Seq(uint(seq)))
+        .collect();
     found.sort_unstable();
     Ok(found)
 }
@@ -439,36 +550,59 @@ pub(super) fn entries_at(connection: &Connection, seqs: &[Seq]) -> Result<(usize
             break;
         }
         looked += 1;
-        let read = statement.query_row([int(seq.0)], |row| entry(row, *seq)).optional().map_err(|e| problem(&e))?;
+        let read = statement
+            .query_row([int(seq.0)], |row| entry(row, *seq))
+            .optional()
+            .map_err(|e| problem(&e))?;
         let Some(read) = read else { continue };
-        let (entry, size) =
-            read.map_err(|what| Error::Fatal(format!("the database is damaged: journal entry {seq} {what}")))?;
+        let (entry, size) = read.map_err(|what| {
+            Error::Fatal(format!(
+                "the database is damaged: journal entry {seq} {what}"
+            ))
+        })?;
         bytes += size;
         found.push(entry);
     }
     Ok((looked, found))
 }
 
-fn entry(row: &Row<'_>, seq: Seq) -> rusqlite::Result<std::result::Result<(Journaled, usize), String>> {
+fn entry(
+    row: &Row<'_>,
+    seq: Seq,
+) -> rusqlite::Result<std::result::Result<(Journaled, usize), String>> {
     let at = Timestamp::from_millis(row.get(1)?);
     let kind: i64 = row.get(2)?;
     let source = row.get_ref(3)?.as_bytes()?;
     let body = row.get_ref(4)?.as_blob()?;
     let crc: i64 = row.get(5)?;
-    let Some(source) = std::str::from_utf8(source).ok().filter(|s| crc == entry_checksum(seq, at, kind, s, body))
+    let Some(source) = std::str::from_utf8(source)
+        .ok()
+        .filter(|s| crc == entry_checksum(seq, at, kind, s, body))
     else {
         return Ok(Err("has a wrong checksum".to_owned()));
     };
     let record = match kind {
-        0 => Ok(Record::Post { source: Name::new(source), body: Bytes::copy_from_slice(body) }),
+        0 => Ok(Record::Post {
+            source: Name::new(source),
+            body: Bytes::copy_from_slice(body),
+        }),
         1 => Ok(Record::Tick),
-        2 => serde_json::from_slice(body).map(Record::Rules).map_err(|e| format!("does not read: {e}")),
-        3 => serde_json::from_slice::<ClockBody>(body)
-            .map(|clock| Record::Clock { offset_ms: clock.offset_ms })
+        2 => serde_json::from_slice(body)
+            .map(Record::Rules)
             .map_err(|e| format!("does not read: {e}")),
-        4 => serde_json::from_slice(body).map(Record::Silence).map_err(|e| format!("does not read: {e}")),
+        3 => serde_json::from_slice::<ClockBody>(body)
+            .map(|clock| Record::Clock {
+                offset_ms: clock.offset_ms,
+            })
+            .map_err(|e| format!("does not read: {e}")),
+        4 => serde_json::from_slice(body)
+            .map(Record::Silence)
+            .map_err(|e| format!("does not read: {e}")),
         5 => serde_json::from_slice::<ExpireBody>(body)
-            .map(|expire| Record::Expire { id: expire.id, author: expire.author })
+            .map(|expire| Record::Expire {
+                id: expire.id,
+                author: expire.author,
+            })
             .map_err(|e| format!("does not read: {e}")),
         other => Err(format!("is of a kind this Foghorn does not know ({other})")),
     };
@@ -483,7 +617,12 @@ pub(super) struct Queued {
 }
 
 /// A destination's queued deliveries above `after`.
-pub(super) fn queued(connection: &Connection, to: &Name, after: DeliveryId, limit: usize) -> rusqlite::Result<Queued> {
+pub(super) fn queued(
+    connection: &Connection,
+    to: &Name,
+    after: DeliveryId,
+    limit: usize,
+) -> rusqlite::Result<Queued> {
     let sql = "SELECT id, dest, attempts, first_try, due, plain, body, crc FROM outbox
                WHERE state = 0 AND dest = ?1 AND id > ?2 ORDER BY id LIMIT ?3";
     let mut statement = connection.prepare_cached(sql)?;
@@ -504,19 +643,35 @@ pub(super) fn queued(connection: &Connection, to: &Name, after: DeliveryId, limi
 }
 
 /// Whom a delivery tells.
-pub(super) fn destination(connection: &Connection, id: DeliveryId) -> rusqlite::Result<Option<Name>> {
+pub(super) fn destination(
+    connection: &Connection,
+    id: DeliveryId,
+) -> rusqlite::Result<Option<Name>> {
     let mut statement = connection.prepare_cached("SELECT dest FROM outbox WHERE id = ?1")?;
-    statement.query_row([id.0], |row| Ok(Name::new(row.get_ref(0)?.as_str()?))).optional()
+    statement
+        .query_row([id.0], |row| Ok(Name::new(row.get_ref(0)?.as_str()?)))
+        .optional()
 }
 
-/// The newest dead letters, as far as they can be read: one that died of damage was logged then, and is counted.
-pub(super) fn delivered_since(connection: &Connection, to: &Name, since: Timestamp) -> rusqlite::Result<u32> {
+/// The newest dead letters, as far as they can be read: one that died of damage was logged then,
+/// and is counted.
+pub(super) fn delivered_since(
+    connection: &Connection,
+    to: &Name,
+    since: Timestamp,
+) -> rusqlite::Result<u32> {
     let sql = "SELECT count(*) FROM outbox WHERE state = 1 AND settled_at >= ?1 AND dest = ?2";
-    connection.prepare_cached(sql)?.query_row((since.millis(), to.as_str()), |row| row.get(0))
+    connection
+        .prepare_cached(sql)?
+        .query_row((since.millis(), to.as_str()), |row| row.get(0))
 }
 
-pub(super) fn dead_letters(connection: &Connection, limit: usize) -> rusqlite::Result<Vec<DeadLetter>> {
-    let sql = "SELECT id, dest, attempts, first_try, due, plain, body, crc, settled_at, why FROM outbox
+pub(super) fn dead_letters(
+    connection: &Connection,
+    limit: usize,
+) -> rusqlite::Result<Vec<DeadLetter>> {
+    let sql =
+        "SELECT id, dest, attempts, first_try, due, plain, body, crc, settled_at, why FROM outbox
                WHERE state = 3 ORDER BY settled_at DESC, id DESC LIMIT ?1";
     let mut statement = connection.prepare_cached(sql)?;
     let mut rows = statement.query([int(limit as u64)])?;
@@ -524,21 +679,29 @@ pub(super) fn dead_letters(connection: &Connection, limit: usize) -> rusqlite::R
     while let Some(row) = rows.next()? {
         if let Ok((delivery, _)) = delivery(row)? {
             let why = row.get::<_, Option<String>>(9)?.unwrap_or_default();
-            found.push(DeadLetter { delivery, at: Timestamp::from_millis(row.get(8)?), why });
+            found.push(DeadLetter {
+                delivery,
+                at: Timestamp::from_millis(row.get(8)?),
+                why,
+            });
         }
     }
     Ok(found)
 }
 
 /// Every delivery of the messages wanted, as far as they can be read.
-pub(super) fn deliveries(connection: &Connection, wanted: impl Fn(&Message) -> bool) -> rusqlite::Result<Vec<Sent>> {
-    let sql =
-        "SELECT id, dest, attempts, first_try, due, plain, body, crc, settled_at, why, state FROM outbox ORDER BY id";
+pub(super) fn deliveries(
+    connection: &Connection,
+    wanted: impl Fn(&Message) -> bool,
+) -> rusqlite::Result<Vec<Sent>> {
+    let sql = "SELECT id, dest, attempts, first_try, due, plain, body, crc, settled_at, why, state FROM outbox ORDER BY id";
     let mut statement = connection.prepare_cached(sql)?;
     let mut rows = statement.query([])?;
     let mut found = Vec::new();
     while let Some(row) = rows.next()? {
-        let Ok((delivery, _)) = delivery(row)? else { continue };
+        let Ok((delivery, _)) = delivery(row)? else {
+            continue;
+        };
         if wanted(&delivery.message) {
             let fate = match row.get::<_, i64>(10)? {
                 DELIVERED => Fate::Delivered,
@@ -548,7 +711,12 @@ pub(super) fn deliveries(connection: &Connection, wanted: impl Fn(&Message) -> b
                 _ => Fate::Queued,
             };
             let at = row.get::<_, Option<i64>>(8)?.map(Timestamp::from_millis);
-            found.push(Sent { delivery, fate, at, why: row.get(9)? });
+            found.push(Sent {
+                delivery,
+                fate,
+                at,
+                why: row.get(9)?,
+            });
         }
     }
     Ok(found)
@@ -561,7 +729,9 @@ fn delivery(row: &Row<'_>) -> rusqlite::Result<Checked> {
     let id = DeliveryId(row.get(0)?);
     match checked(row, id) {
         // Of another type than was written: this row's, and no other's.
-        Err(e) if e.sqlite_error_code().is_none() => Ok(Err((id, format!("it does not read: {e}")))),
+        Err(e) if e.sqlite_error_code().is_none() => {
+            Ok(Err((id, format!("it does not read: {e}"))))
+        }
         read => read,
     }
 }

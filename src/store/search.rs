@@ -1,8 +1,10 @@
-//! Events by their words: full-text indexes in a file of their own, `search.db`. Whatever is in it can be made again from
-//! rows and journal: it is never synced by the writer, and a damaged one is thrown away.
+//! Events by their words: full-text indexes in a file of their own, `search.db`. Whatever is in it
+//! can be made again from rows and journal: it is never synced by the writer, and a damaged one is
+//! thrown away.
 //!
-//! One index for each 100,000 events, asked from the newest on: so a question ends as soon as its page is full, what is
-//! rare is cheap in each, and retention drops whole indexes. Words only, no positions: `detail=none`.
+//! One index for each 100,000 events, asked from the newest on: so a question ends as soon as its
+//! page is full, what is rare is cheap in each, and retention drops whole indexes. Words only, no
+//! positions: `detail=none`.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -30,14 +32,15 @@ pub(super) struct Search {
 }
 
 impl Search {
-    /// Opens the file beside the database, or makes it anew. `newest`: the newest row; an index beyond it is of another
-    /// database.
+    /// Opens the file beside the database, or makes it anew. `newest`: the newest row; an index
+    /// beyond it is of another database.
     pub(super) fn open(path: &Path, newest: EventId) -> rusqlite::Result<Self> {
         let open = || -> rusqlite::Result<Option<Self>> {
             let writer = connect(path)?;
             let version: i64 = writer.pragma_query_value(None, "user_version", |row| row.get(0))?;
             if version == 0 {
-                let tables: i64 = writer.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+                let tables: i64 =
+                    writer.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
                 if tables > 0 {
                     return Ok(None);
                 }
@@ -48,7 +51,9 @@ impl Search {
             } else if version != VERSION {
                 return Ok(None);
             }
-            let last = writer.query_row("SELECT coalesce(max(last), 0) FROM parts", [], |row| row.get::<_, i64>(0))?;
+            let last = writer.query_row("SELECT coalesce(max(last), 0) FROM parts", [], |row| {
+                row.get::<_, i64>(0)
+            })?;
             if last > newest.0 {
                 tracing::warn!(
                     found = last,
@@ -59,7 +64,11 @@ impl Search {
                 return Ok(None);
             }
             let reader = Mutex::new(connect(path)?);
-            Ok(Some(Self { writer: Mutex::new(writer), reader, indexed: AtomicI64::new(last) }))
+            Ok(Some(Self {
+                writer: Mutex::new(writer),
+                reader,
+                indexed: AtomicI64::new(last),
+            }))
         };
         if let Ok(Some(search)) = open() {
             return Ok(search);
@@ -79,9 +88,11 @@ impl Search {
         let mut connection = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
         let transaction = connection.transaction()?;
         let part: Option<(i64, i64)> = transaction
-            .query_row("SELECT first, docs FROM parts ORDER BY first DESC LIMIT 1", [], |row| {
-                Ok((row.get(0)?, row.get(1)?))
-            })
+            .query_row(
+                "SELECT first, docs FROM parts ORDER BY first DESC LIMIT 1",
+                [],
+                |row| Ok((row.get(0)?, row.get(1)?)),
+            )
             .optional()?;
         let known = self.indexed().0;
         let begin = docs.first().map_or(upto.0, |doc| doc.id.0).max(known + 1);
@@ -98,21 +109,25 @@ impl Search {
             }
         };
         {
-            let mut statement =
-                transaction.prepare_cached(&format!("INSERT INTO e{part} (rowid, w) VALUES (?1, ?2)"))?;
+            let mut statement = transaction
+                .prepare_cached(&format!("INSERT INTO e{part} (rowid, w) VALUES (?1, ?2)"))?;
             for doc in docs.iter().filter(|doc| doc.id.0 > known) {
                 statement.execute((doc.id.0, doc.words.join(" ")))?;
             }
         }
         let docs = held + i64::try_from(docs.len()).unwrap_or(0);
-        transaction
-            .execute("UPDATE parts SET last = ?2, docs = ?3 WHERE first = ?1", (part, upto.0.max(part), docs))?;
+        transaction.execute(
+            "UPDATE parts SET last = ?2, docs = ?3 WHERE first = ?1",
+            (part, upto.0.max(part), docs),
+        )?;
         let gone: Vec<i64> = transaction
             .prepare_cached("SELECT first FROM parts WHERE last < ?1 AND first <> ?2")?
             .query_map((first.0, part), |row| row.get(0))?
             .collect::<rusqlite::Result<_>>()?;
         for gone in gone {
-            transaction.execute_batch(&format!("DROP TABLE e{gone}; DELETE FROM parts WHERE first = {gone}"))?;
+            transaction.execute_batch(&format!(
+                "DROP TABLE e{gone}; DELETE FROM parts WHERE first = {gone}"
+            ))?;
         }
         transaction.commit()?;
         // What a dropped index leaves is room on the disk again.
@@ -124,8 +139,9 @@ impl Search {
         Ok(())
     }
 
-    /// The numbers of events with all these words, before `before` and after `after`, newest first: calls `found` for each
-    /// until that says no. Between two indexes asks whether it took `enough` time; then says before which event to go on.
+    /// The numbers of events with all these words, before `before` and after `after`, newest first:
+    /// calls `found` for each until that says no. Between two indexes asks whether it took
+    /// `enough` time; then says before which event to go on.
     pub(super) fn find(
         &self,
         terms: &[Term],
@@ -137,9 +153,12 @@ impl Search {
         if question.is_empty() {
             return Ok(None);
         }
-        let reader: MutexGuard<'_, Connection> = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
+        let reader: MutexGuard<'_, Connection> =
+            self.reader.lock().unwrap_or_else(PoisonError::into_inner);
         let parts: Vec<i64> = reader
-            .prepare_cached("SELECT first FROM parts WHERE first < ?1 AND last > ?2 ORDER BY first DESC")?
+            .prepare_cached(
+                "SELECT first FROM parts WHERE first < ?1 AND last > ?2 ORDER BY first DESC",
+            )?
             .query_map((before.0, after.0), |row| row.get(0))?
             .collect::<rusqlite::Result<_>>()?;
         let mut asked = None;
@@ -168,15 +187,20 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
     connection.busy_timeout(Duration::from_secs(5))?;
     connection.pragma_update(None, "page_size", 8_192)?;
     connection.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
-    connection.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get::<_, String>(0))?;
+    connection
+        .pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get::<_, String>(0))?;
     connection.pragma_update(None, "synchronous", "NORMAL")?;
-    connection.pragma_update_and_check(None, "journal_size_limit", 4 << 20, |row| row.get::<_, i64>(0))?;
-    connection.pragma_update_and_check(None, "wal_autocheckpoint", 512, |row| row.get::<_, i64>(0))?;
+    connection.pragma_update_and_check(None, "journal_size_limit", 4 << 20, |row| {
+        row.get::<_, i64>(0)
+    })?;
+    connection
+        .pragma_update_and_check(None, "wal_autocheckpoint", 512, |row| row.get::<_, i64>(0))?;
     connection.pragma_update(None, "cache_size", -2_048)?;
     Ok(connection)
 }
 
-/// As FTS5 asks. Words hold no quotes; what else is in them is no sign of its language within quotes.
+/// As FTS5 asks. Words hold no quotes; what else is in them is no sign of its language within
+/// quotes.
 fn question(terms: &[Term]) -> String {
     let one = |term: &Term| match term {
         Term::Is(word) => format!("\"{}\"", word.replace('"', "")),
@@ -194,7 +218,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let search = Search::open(&dir.path().join("search.db"), EventId(200)).unwrap();
         for n in 0..4 {
-            let docs = (n * 50 + 1..=n * 50 + 50).map(|id| Doc { id: EventId(id), words: vec!["word".to_owned()] });
+            let docs = (n * 50 + 1..=n * 50 + 50).map(|id| Doc {
+                id: EventId(id),
+                words: vec!["word".to_owned()],
+            });
             let docs: Vec<Doc> = docs.collect();
             search.add(&docs, EventId(n * 50 + 50), EventId(1)).unwrap();
         }
@@ -206,7 +233,10 @@ mod tests {
                 Ok(true)
             };
             questions += 1;
-            match search.find(&terms, (before, EventId(0)), &|| true, &mut take).unwrap() {
+            match search
+                .find(&terms, (before, EventId(0)), &|| true, &mut take)
+                .unwrap()
+            {
                 Some(next) => before = next,
                 None => break,
             }

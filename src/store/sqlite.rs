@@ -18,8 +18,8 @@ use super::search::Search;
 use super::sums::Sums;
 use super::writer::{Group, Job, NewMessage, NewStep, Shared, Writer, bytes_beside, checkpoint};
 use super::{
-    DeadLetter, Delivery, DeliveryId, EVENTS_LOOKED_AT, Error, Mark, MessageFates, Recovered, Result, Retention,
-    Settlement, Step, Store, marks, past,
+    DeadLetter, Delivery, DeliveryId, EVENTS_LOOKED_AT, Error, Mark, MessageFates, Recovered,
+    Result, Retention, Settlement, Step, Store, marks, past,
 };
 use crate::clock::{Clock, JournalClock};
 use crate::model::{Journaled, Message, Name, Record, Seq, Timestamp};
@@ -28,12 +28,14 @@ use crate::model::{Journaled, Message, Name, Record, Seq, Timestamp};
 pub(super) const SEARCH: &str = "search.db";
 /// A search that took so long gives what it has found: who asks may go on from there.
 const ENOUGH: Duration = Duration::from_millis(80);
-/// A start waits for so long until every page was looked at: some 60 MiB. A bigger database is served meanwhile.
+/// A start waits for so long until every page was looked at: some 60 MiB. A bigger database is
+/// served meanwhile.
 const LOOKS: Duration = Duration::from_millis(50);
 /// Rows of events written at once.
 const ROWS: usize = 1_000;
 
-/// The [`Store`] in one data folder. Clones share it; the last one to go waits for the writer and releases the folder.
+/// The [`Store`] in one data folder. Clones share it; the last one to go waits for the writer and
+/// releases the folder.
 #[derive(Clone)]
 pub struct Sqlite {
     inner: Arc<Inner>,
@@ -74,7 +76,9 @@ impl Drop for Inner {
 
 impl std::fmt::Debug for Sqlite {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Sqlite").field("last", &self.last()).finish_non_exhaustive()
+        f.debug_struct("Sqlite")
+            .field("last", &self.last())
+            .finish_non_exhaustive()
     }
 }
 
@@ -82,14 +86,19 @@ impl Sqlite {
     /// Opens a data folder, making it where it is missing, for this process alone.
     ///
     /// # Errors
-    /// [`Error::Fatal`], one line that names the folder: in use by another process, not writable, its database missing,
-    /// damaged, locked, or from a newer release.
+    /// [`Error::Fatal`], one line that names the folder: in use by another process, not writable,
+    /// its database missing, damaged, locked, or from a newer release.
     pub fn open(dir: &Path, clock: Clock, retention: Retention) -> Result<Self> {
         Self::open_within(dir, clock, retention, LOOKS)
     }
 
     /// As [`Self::open`]; waits for so long until all of it was looked at.
-    fn open_within(dir: &Path, clock: Clock, retention: Retention, patience: Duration) -> Result<Self> {
+    fn open_within(
+        dir: &Path,
+        clock: Clock,
+        retention: Retention,
+        patience: Duration,
+    ) -> Result<Self> {
         let folder = Folder::claim(dir)?;
         let path = folder.database();
         folder.check_log()?;
@@ -101,22 +110,30 @@ impl Sqlite {
         let (found, damaged) = watch::channel(None);
         let (first, looked) = sync_channel(1);
         let (stop_looking, looking_stopped) = channel();
-        let looks = spawn("store-check", move || check::keep_looking(&look, &first, &found, &looking_stopped))?;
+        let looks = spawn("store-check", move || {
+            check::keep_looking(&look, &first, &found, &looking_stopped)
+        })?;
         let heads = rows::heads(&connection).map_err(named)?;
         let fates = rows::fates(&connection).map_err(|e| named(problem(&e)))?;
         let reader = rows::connect_read_only(&path).map_err(|e| named(problem(&e)))?;
         let past = rows::connect_read_only(&path).map_err(|e| named(problem(&e)))?;
         let sums = rows::connect_read_only(&path).map_err(|e| named(problem(&e)))?;
         let newest = past::newest(&past).map_err(|e| named(problem(&e)))?;
-        let search = Search::open(&path.with_file_name(SEARCH), newest).map_err(|e| named(problem(&e)))?;
+        let search =
+            Search::open(&path.with_file_name(SEARCH), newest).map_err(|e| named(problem(&e)))?;
         match looked.recv_timeout(patience) {
             Ok(Err(fatal @ Error::Fatal(_))) => return Err(named(fatal)),
             Err(RecvTimeoutError::Timeout) => {
-                tracing::info!("the database is big: whether all of it is whole is looked at meanwhile");
+                tracing::info!(
+                    "the database is big: whether all of it is whole is looked at meanwhile"
+                );
             }
             _ => {}
         }
-        let clock = JournalClock::resume(clock, (heads.seq > Seq(0)).then_some((heads.at, heads.wall)));
+        let clock = JournalClock::resume(
+            clock,
+            (heads.seq > Seq(0)).then_some((heads.at, heads.wall)),
+        );
         let shared = Arc::new(Shared {
             fates: Mutex::new(fates),
             appended: watch::Sender::new(heads.seq),
@@ -145,8 +162,11 @@ impl Sqlite {
         ];
         let reader = Arc::new(Mutex::new(reader));
         let (jobs, stop) = (Some(jobs), Some((stop, stop_looking)));
-        let (past, sums, search) =
-            (Arc::new(Mutex::new(past)), Arc::new(Mutex::new((sums, Sums::default()))), Arc::new(search));
+        let (past, sums, search) = (
+            Arc::new(Mutex::new(past)),
+            Arc::new(Mutex::new((sums, Sums::default()))),
+            Arc::new(search),
+        );
         let inner = Inner {
             path,
             clock,
@@ -163,23 +183,31 @@ impl Sqlite {
             threads,
             _folder: folder,
         };
-        Ok(Self { inner: Arc::new(inner) })
+        Ok(Self {
+            inner: Arc::new(inner),
+        })
     }
 
-    /// Follows what is found damaged while it is open: all of it is looked at after the start and each day.
+    /// Follows what is found damaged while it is open: all of it is looked at after the start and
+    /// each day.
     #[must_use]
     pub fn damaged(&self) -> watch::Receiver<Option<Error>> {
         self.inner.damaged.clone()
     }
 
-    /// Removes at once what retention allows as of `now` (journal time). The writer does this by itself, bit by bit.
+    /// Removes at once what retention allows as of `now` (journal time). The writer does this by
+    /// itself, bit by bit.
     ///
     /// # Errors
     /// When the store cannot write.
     pub async fn retain(&self, now: Timestamp) -> Result<()> {
         let retention = self.inner.retention;
         let beside = bytes_beside(&self.inner.path);
-        while self.write(0, move |group| group.retain(retention, beside, now)).await? > 0 {}
+        while self
+            .write(0, move |group| group.retain(retention, beside, now))
+            .await?
+            > 0
+        {}
         Ok(())
     }
 
@@ -190,7 +218,12 @@ impl Sqlite {
     ) -> Result<T> {
         let gone = || Error::Fatal("the store's writer has ended".to_owned());
         let (job, answer) = Job::new(weight, work);
-        self.inner.jobs.as_ref().ok_or_else(gone)?.send(job).map_err(|_| gone())?;
+        self.inner
+            .jobs
+            .as_ref()
+            .ok_or_else(gone)?
+            .send(job)
+            .map_err(|_| gone())?;
         answer.await.map_err(|_| gone())?
     }
 
@@ -199,27 +232,45 @@ impl Sqlite {
         work: impl FnOnce(&Connection, &Search) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         let (past, search) = (Arc::clone(&self.inner.past), Arc::clone(&self.inner.search));
-        let work = move || work(&past.lock().unwrap_or_else(PoisonError::into_inner), &search);
+        let work = move || {
+            work(
+                &past.lock().unwrap_or_else(PoisonError::into_inner),
+                &search,
+            )
+        };
         let done = tokio::task::spawn_blocking(work).await;
         done.map_err(|e| Error::Transient(format!("a read was interrupted: {e}")))?
     }
 
-    async fn look<T: Send + 'static>(&self, work: impl FnOnce(&Connection) -> Result<T> + Send + 'static) -> Result<T> {
+    async fn look<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Connection) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
         let reader = self.inner.reader.clone();
-        tokio::task::spawn_blocking(move || work(&reader.lock().unwrap_or_else(PoisonError::into_inner)))
-            .await
-            .map_err(|e| Error::Transient(format!("a read was interrupted: {e}")))?
+        tokio::task::spawn_blocking(move || {
+            work(&reader.lock().unwrap_or_else(PoisonError::into_inner))
+        })
+        .await
+        .map_err(|e| Error::Transient(format!("a read was interrupted: {e}")))?
     }
 }
 
 fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>> {
-    let thread = std::thread::Builder::new().name(name.to_owned()).stack_size(512 << 10).spawn(run);
+    let thread = std::thread::Builder::new()
+        .name(name.to_owned())
+        .stack_size(512 << 10)
+        .spawn(run);
     thread.map_err(|e| Error::Fatal(format!("cannot start the thread {name}: {e}")))
 }
 
 fn new_message(message: &Message, to: Vec<Name>) -> Result<NewMessage> {
-    let body = serde_json::to_vec(message).map_err(|e| Error::Fatal(format!("cannot write a message: {e}")))?;
-    Ok(NewMessage { to, id: message.about.id.clone(), body })
+    let body = serde_json::to_vec(message)
+        .map_err(|e| Error::Fatal(format!("cannot write a message: {e}")))?;
+    Ok(NewMessage {
+        to,
+        id: message.about.id.clone(),
+        body,
+    })
 }
 
 impl Store for Sqlite {
@@ -227,21 +278,37 @@ impl Store for Sqlite {
         let entry = Entry::new(record)?;
         // Read here, not in the writer: only a task knows tokio's (possibly paused) time.
         let (now, wall) = (self.inner.clock.now(), self.inner.clock.clock().wall());
-        self.write(entry.body.len(), move |group| group.append(&entry, now, wall)).await
+        self.write(entry.body.len(), move |group| {
+            group.append(&entry, now, wall)
+        })
+        .await
     }
 
     async fn read(&self, after: Seq, limit: usize) -> Result<Vec<Journaled>> {
-        self.look(move |connection| rows::entries(connection, after, limit)).await
+        self.look(move |connection| rows::entries(connection, after, limit))
+            .await
     }
 
     async fn commit(&self, step: Step) -> Result<()> {
-        let Step { seq, messages, alerts, events, fates, seen, seen_until, snapshot, reached, at } = step;
+        let Step {
+            seq,
+            messages,
+            alerts,
+            events,
+            fates,
+            seen,
+            seen_until,
+            snapshot,
+            reached,
+            at,
+        } = step;
         // A flood's rows go ahead in slices: whoever posts does not wait for all of them.
         let ahead = events.len().saturating_sub(1) / ROWS;
         for n in 0..ahead {
             let events = Arc::clone(&events);
-            let slice =
-                move |group: &mut Group<'_>| group.note(events.get(n * ROWS..(n + 1) * ROWS).unwrap_or_default());
+            let slice = move |group: &mut Group<'_>| {
+                group.note(events.get(n * ROWS..(n + 1) * ROWS).unwrap_or_default())
+            };
             self.write(ROWS * 64, slice).await?;
         }
         let written = ahead * ROWS;
@@ -250,7 +317,19 @@ impl Store for Sqlite {
             .map(|message| new_message(message, message.about.to.clone()))
             .collect::<Result<Vec<_>>>()?;
         let weight = messages.iter().map(|message| message.body.len()).sum();
-        let step = NewStep { seq, at, messages, alerts, events, written, fates, seen, seen_until, snapshot, reached };
+        let step = NewStep {
+            seq,
+            at,
+            messages,
+            alerts,
+            events,
+            written,
+            fates,
+            seen,
+            seen_until,
+            snapshot,
+            reached,
+        };
         self.write(weight, move |group| group.commit(&step)).await
     }
 
@@ -261,14 +340,23 @@ impl Store for Sqlite {
     async fn queued(&self, to: &Name, after: DeliveryId, limit: usize) -> Result<Vec<Delivery>> {
         loop {
             let to = to.clone();
-            let read =
-                move |connection: &Connection| rows::queued(connection, &to, after, limit).map_err(|e| problem(&e));
+            let read = move |connection: &Connection| {
+                rows::queued(connection, &to, after, limit).map_err(|e| problem(&e))
+            };
             let rows::Queued { sound, damaged } = self.look(read).await?;
             let none_damaged = damaged.is_empty();
             for (id, why) in damaged {
-                // One flipped bit must not hold up a destination: this message is lost, counted and said to be.
+                // One flipped bit must not hold up a destination: this message is lost, counted and
+                // said to be.
                 tracing::error!(delivery = id.0, %why, "a stored message is damaged: a dead letter");
-                self.settle(id, self.inner.clock.now(), Settlement::Dead { why: format!("damaged: {why}") }).await?;
+                self.settle(
+                    id,
+                    self.inner.clock.now(),
+                    Settlement::Dead {
+                        why: format!("damaged: {why}"),
+                    },
+                )
+                .await?;
             }
             if none_damaged || !sound.is_empty() {
                 return Ok(sound);
@@ -277,36 +365,67 @@ impl Store for Sqlite {
     }
 
     async fn settle(&self, id: DeliveryId, at: Timestamp, next: Settlement) -> Result<()> {
-        self.write(0, move |group| group.settle(id, at, &next)).await
+        self.write(0, move |group| group.settle(id, at, &next))
+            .await
     }
 
-    async fn fold(&self, to: &Name, folded: Vec<DeliveryId>, digests: Vec<Message>, at: Timestamp) -> Result<()> {
+    async fn fold(
+        &self,
+        to: &Name,
+        folded: Vec<DeliveryId>,
+        digests: Vec<Message>,
+        at: Timestamp,
+    ) -> Result<()> {
         let to = to.clone();
-        let digests = digests.iter().map(|digest| new_message(digest, vec![to.clone()])).collect::<Result<Vec<_>>>()?;
-        self.write(0, move |group| group.fold(&to, &folded, &digests, at)).await
+        let digests = digests
+            .iter()
+            .map(|digest| new_message(digest, vec![to.clone()]))
+            .collect::<Result<Vec<_>>>()?;
+        self.write(0, move |group| group.fold(&to, &folded, &digests, at))
+            .await
     }
 
     async fn enqueue(&self, message: Message, at: Timestamp) -> Result<()> {
         let message = new_message(&message, message.about.to.clone())?;
-        self.write(message.body.len(), move |group| group.queue(&message, at)).await
+        self.write(message.body.len(), move |group| group.queue(&message, at))
+            .await
     }
 
     async fn delivered_since(&self, to: &Name, since: Timestamp) -> Result<u32> {
         let to = to.clone();
-        self.look(move |connection| rows::delivered_since(connection, &to, since).map_err(|e| problem(&e))).await
+        self.look(move |connection| {
+            rows::delivered_since(connection, &to, since).map_err(|e| problem(&e))
+        })
+        .await
     }
 
     async fn dead_letters(&self, limit: usize) -> Result<Vec<DeadLetter>> {
-        self.look(move |connection| rows::dead_letters(connection, limit).map_err(|e| problem(&e))).await
+        self.look(move |connection| rows::dead_letters(connection, limit).map_err(|e| problem(&e)))
+            .await
     }
 
     fn fates(&self) -> Vec<(Name, MessageFates)> {
-        let fates = self.inner.shared.fates.lock().unwrap_or_else(PoisonError::into_inner);
-        fates.iter().map(|(to, fates)| (to.clone(), fates.clone())).collect()
+        let fates = self
+            .inner
+            .shared
+            .fates
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        fates
+            .iter()
+            .map(|(to, fates)| (to.clone(), fates.clone()))
+            .collect()
     }
 
     fn fates_of(&self, to: &Name) -> MessageFates {
-        self.inner.shared.fates.lock().unwrap_or_else(PoisonError::into_inner).get(to).cloned().unwrap_or_default()
+        self.inner
+            .shared
+            .fates
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(to)
+            .cloned()
+            .unwrap_or_default()
     }
 
     fn last(&self) -> Seq {
@@ -328,7 +447,8 @@ impl Store for Sqlite {
 
 impl Acts for Sqlite {
     async fn destination(&self, id: DeliveryId) -> Result<Option<Name>> {
-        self.look(move |connection| rows::destination(connection, id).map_err(|e| problem(&e))).await
+        self.look(move |connection| rows::destination(connection, id).map_err(|e| problem(&e)))
+            .await
     }
 
     async fn act(&self, act: Act, id: DeliveryId) -> Result<Acted> {
@@ -341,7 +461,9 @@ impl Acts for Sqlite {
         let (mut done, upto) = (0, *self.inner.shared.outbox.borrow());
         loop {
             let to = to.clone();
-            let some = self.write(0, move |group| group.act_on_some(act, &to, upto, at)).await?;
+            let some = self
+                .write(0, move |group| group.act_on_some(act, &to, upto, at))
+                .await?;
             done += some;
             if some == 0 {
                 return Ok(done);
@@ -351,7 +473,8 @@ impl Acts for Sqlite {
 
     async fn again(&self, message: &str, to: Vec<Name>) -> Result<Acted> {
         let (at, message) = (self.inner.clock.now(), message.to_owned());
-        self.write(0, move |group| group.again(&message, &to, at)).await
+        self.write(0, move |group| group.again(&message, &to, at))
+            .await
     }
 }
 
@@ -374,11 +497,15 @@ impl Past for Sqlite {
                 (looked, last) = (looked + 1, Some(id));
                 // What retention took is not found any more.
                 let row = past::one(connection, id)?;
-                page.rows.extend(row.filter(|row| query.fate.as_ref().is_none_or(|wanted| wanted.is(row))));
+                page.rows.extend(
+                    row.filter(|row| query.fate.as_ref().is_none_or(|wanted| wanted.is(row))),
+                );
                 Ok(true)
             };
             let span = (query.before, query.after);
-            let rest = search.find(&query.terms, span, &enough, &mut take).map_err(|e| problem(&e))?;
+            let rest = search
+                .find(&query.terms, span, &enough, &mut take)
+                .map_err(|e| problem(&e))?;
             page.next = page.next.or(rest);
             Ok(page)
         })
@@ -386,23 +513,30 @@ impl Past for Sqlite {
     }
 
     async fn next_rows(&self, after: EventId, limit: usize) -> Result<Vec<EventRow>> {
-        self.look_back(move |connection, _| past::next(connection, after, limit).map_err(|e| problem(&e))).await
+        self.look_back(move |connection, _| {
+            past::next(connection, after, limit).map_err(|e| problem(&e))
+        })
+        .await
     }
 
     async fn row(&self, id: EventId) -> Result<Option<EventRow>> {
-        self.look_back(move |connection, _| past::one(connection, id).map_err(|e| problem(&e))).await
+        self.look_back(move |connection, _| past::one(connection, id).map_err(|e| problem(&e)))
+            .await
     }
 
     async fn count(&self) -> Result<u64> {
-        self.look_back(|connection, _| past::count(connection).map_err(|e| problem(&e))).await
+        self.look_back(|connection, _| past::count(connection).map_err(|e| problem(&e)))
+            .await
     }
 
     async fn entries(&self, seqs: Vec<Seq>) -> Result<(usize, Vec<Journaled>)> {
-        self.look_back(move |connection, _| rows::entries_at(connection, &seqs)).await
+        self.look_back(move |connection, _| rows::entries_at(connection, &seqs))
+            .await
     }
 
     async fn mark(&self, entry: Seq, alert: u64) -> Result<Option<Mark>> {
-        self.look_back(move |connection, _| marks::before(connection, entry, alert)).await
+        self.look_back(move |connection, _| marks::before(connection, entry, alert))
+            .await
     }
 
     async fn settings(&self, after: Seq, before: Seq) -> Result<Vec<Journaled>> {
@@ -414,7 +548,10 @@ impl Past for Sqlite {
     }
 
     async fn duplicates(&self, after: Seq, upto: Seq) -> Result<Vec<EventId>> {
-        self.look_back(move |connection, _| past::duplicates(connection, after, upto).map_err(|e| problem(&e))).await
+        self.look_back(move |connection, _| {
+            past::duplicates(connection, after, upto).map_err(|e| problem(&e))
+        })
+        .await
     }
 
     fn indexed(&self) -> EventId {
@@ -422,23 +559,35 @@ impl Past for Sqlite {
     }
 
     async fn index(&self, docs: Vec<Doc>, upto: EventId) -> Result<()> {
-        let first = self.look_back(|connection, _| past::oldest(connection).map_err(|e| problem(&e))).await?;
-        self.inner.search.add(&docs, upto, first).map_err(|e| problem(&e))
+        let first = self
+            .look_back(|connection, _| past::oldest(connection).map_err(|e| problem(&e)))
+            .await?;
+        self.inner
+            .search
+            .add(&docs, upto, first)
+            .map_err(|e| problem(&e))
     }
 
     async fn sent(&self, alerts: Vec<u64>) -> Result<Vec<SentMessage>> {
-        self.look_back(move |connection, _| past::sent(connection, &alerts).map_err(|e| problem(&e))).await
+        self.look_back(move |connection, _| {
+            past::sent(connection, &alerts).map_err(|e| problem(&e))
+        })
+        .await
     }
 
     async fn reached(&self, alerts: Vec<Vec<u64>>) -> Result<Vec<Vec<(Name, &'static str)>>> {
         self.look_back(move |connection, _| {
-            alerts.iter().map(|alerts| past::reached(connection, alerts).map_err(|e| problem(&e))).collect()
+            alerts
+                .iter()
+                .map(|alerts| past::reached(connection, alerts).map_err(|e| problem(&e)))
+                .collect()
         })
         .await
     }
 
     async fn oldest_queued(&self) -> Result<Vec<(Name, Timestamp)>> {
-        self.look_back(|connection, _| past::oldest_queued(connection).map_err(|e| problem(&e))).await
+        self.look_back(|connection, _| past::oldest_queued(connection).map_err(|e| problem(&e)))
+            .await
     }
 
     async fn noise(&self, since: Timestamp, span_ms: i64) -> Result<Noise> {
@@ -449,7 +598,8 @@ impl Past for Sqlite {
             sums.noise(connection, since, span_ms)
         };
         let done = tokio::task::spawn_blocking(work).await;
-        done.map_err(|e| Error::Transient(format!("a read was interrupted: {e}")))?.map_err(|e| problem(&e))
+        done.map_err(|e| Error::Transient(format!("a read was interrupted: {e}")))?
+            .map_err(|e| problem(&e))
     }
 }
 
@@ -460,19 +610,28 @@ mod tests {
     #[tokio::test]
     async fn damage_of_what_nobody_reads_is_found_beside_serving() {
         let dir = tempfile::tempdir().unwrap();
-        let open = |patience| Sqlite::open_within(dir.path(), Clock::system(), Retention::default(), patience);
+        let open = |patience| {
+            Sqlite::open_within(dir.path(), Clock::system(), Retention::default(), patience)
+        };
         drop(open(LOOKS).unwrap());
         let path = dir.path().join("foghorn.db");
         let database = Connection::open(&path).unwrap();
         let sql = "SELECT rootpage FROM sqlite_schema WHERE name = 'attempts'";
-        let root = database.query_row(sql, [], |row| row.get::<_, u32>(0)).unwrap() as usize;
-        database.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).unwrap();
+        let root = database
+            .query_row(sql, [], |row| row.get::<_, u32>(0))
+            .unwrap() as usize;
+        database
+            .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
+            .unwrap();
         drop(database);
         let mut bytes = std::fs::read(&path).unwrap();
         bytes[(root - 1) * 8_192..root * 8_192].fill(0);
         std::fs::write(&path, bytes).unwrap();
         let refused = open(Duration::from_secs(60)).unwrap_err().to_string();
-        assert!(refused.contains("foghorn.db: the database is damaged"), "{refused}");
+        assert!(
+            refused.contains("foghorn.db: the database is damaged"),
+            "{refused}"
+        );
         // Too big to wait for.
         if let Ok(store) = open(Duration::ZERO) {
             let mut damaged = store.damaged();

@@ -1,5 +1,5 @@
-//! How many events met which fate, by minute and by rule: counted once, and then only what came since. Made again after a
-//! start, with the first question.
+//! How many events met which fate, by minute and by rule: counted once, and then only what came
+//! since. Made again after a start, with the first question.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -45,13 +45,26 @@ struct One {
 const COLUMNS: &str = "id, received, fate, rules, told";
 
 fn one(row: &Row<'_>) -> rusqlite::Result<One> {
-    let kind = Kind { rules: row.get(3)?, told: row.get(4)? };
-    Ok(One { id: row.get(0)?, received: row.get(1)?, fate: row.get(2)?, kind })
+    let kind = Kind {
+        rules: row.get(3)?,
+        told: row.get(4)?,
+    };
+    Ok(One {
+        id: row.get(0)?,
+        received: row.get(1)?,
+        fate: row.get(2)?,
+        kind,
+    })
 }
 
 impl Sums {
     /// Sums since a wall time, in spans of so many milliseconds: whole minutes.
-    pub(super) fn noise(&mut self, connection: &Connection, since: Timestamp, span_ms: i64) -> rusqlite::Result<Noise> {
+    pub(super) fn noise(
+        &mut self,
+        connection: &Connection,
+        since: Timestamp,
+        span_ms: i64,
+    ) -> rusqlite::Result<Noise> {
         self.catch_up(connection)?;
         let noise = self.sum(since, span_ms);
         if self.waiting.len() > WAITING {
@@ -64,7 +77,11 @@ impl Sums {
         let again = format!("SELECT {COLUMNS} FROM events WHERE id = ?1");
         for id in std::mem::take(&mut self.waiting) {
             // One that retention took is gone.
-            if let Some(one) = connection.prepare_cached(&again)?.query_row([id], one).optional()? {
+            if let Some(one) = connection
+                .prepare_cached(&again)?
+                .query_row([id], one)
+                .optional()?
+            {
                 self.add(one);
             }
         }
@@ -77,8 +94,13 @@ impl Sums {
             self.add(one);
         }
         let oldest = "SELECT received FROM events ORDER BY id LIMIT 1";
-        let oldest = connection.prepare_cached(oldest)?.query_row([], |row| row.get::<_, i64>(0)).optional()?;
-        self.minutes = self.minutes.split_off(&(oldest.map_or(i64::MAX, |at| at.div_euclid(MINUTE)), 0));
+        let oldest = connection
+            .prepare_cached(oldest)?
+            .query_row([], |row| row.get::<_, i64>(0))
+            .optional()?;
+        self.minutes = self
+            .minutes
+            .split_off(&(oldest.map_or(i64::MAX, |at| at.div_euclid(MINUTE)), 0));
         Ok(())
     }
 
@@ -94,34 +116,66 @@ impl Sums {
                 self.kinds.len() - 1
             }
         };
-        let sum = self.minutes.entry((one.received.div_euclid(MINUTE), kind)).or_default();
-        *(if one.fate == TOLD { &mut sum.0 } else { &mut sum.1 }) += 1;
+        let sum = self
+            .minutes
+            .entry((one.received.div_euclid(MINUTE), kind))
+            .or_default();
+        *(if one.fate == TOLD {
+            &mut sum.0
+        } else {
+            &mut sum.1
+        }) += 1;
     }
 
     fn sum(&self, since: Timestamp, span_ms: i64) -> Noise {
         let mut spans = BTreeMap::<i64, (u64, u64)>::new();
         let mut kinds = vec![(0, 0); self.kinds.len()];
-        for ((minute, kind), (told, quiet)) in self.minutes.range((since.millis().div_euclid(MINUTE), 0)..) {
-            let span = spans.entry(minute.saturating_mul(MINUTE).div_euclid(span_ms.max(1))).or_default();
+        for ((minute, kind), (told, quiet)) in
+            self.minutes.range((since.millis().div_euclid(MINUTE), 0)..)
+        {
+            let span = spans
+                .entry(minute.saturating_mul(MINUTE).div_euclid(span_ms.max(1)))
+                .or_default();
             *span = (span.0 + told, span.1 + quiet);
             if let Some(sum) = kinds.get_mut(*kind) {
                 *sum = (sum.0 + told, sum.1 + quiet);
             }
         }
         let mut rules = BTreeMap::<&str, (u64, u64)>::new();
-        for (kind, (told, quiet)) in self.kinds.iter().zip(kinds).filter(|(_, (told, quiet))| told + quiet > 0) {
+        for (kind, (told, quiet)) in self
+            .kinds
+            .iter()
+            .zip(kinds)
+            .filter(|(_, (told, quiet))| told + quiet > 0)
+        {
             for rule in kind.rules.split(BETWEEN).filter(|rule| !rule.is_empty()) {
                 let sum = rules.entry(rule).or_default();
-                // One that only looked at what another told kept it quiet for its part. Where it was not noted who told, all did.
-                let tells = kind.told.as_ref().is_none_or(|told| told.split(BETWEEN).any(|teller| teller == rule));
-                *sum = if tells { (sum.0 + told, sum.1 + quiet) } else { (sum.0, sum.1 + told + quiet) };
+                // One that only looked at what another told kept it quiet for its part. Where it
+                // was not noted who told, all did.
+                let tells = kind
+                    .told
+                    .as_ref()
+                    .is_none_or(|told| told.split(BETWEEN).any(|teller| teller == rule));
+                *sum = if tells {
+                    (sum.0 + told, sum.1 + quiet)
+                } else {
+                    (sum.0, sum.1 + told + quiet)
+                };
             }
         }
-        let span =
-            |(at, (told, quiet)): (i64, _)| (Timestamp::from_millis(at.saturating_mul(span_ms.max(1))), told, quiet);
+        let span = |(at, (told, quiet)): (i64, _)| {
+            (
+                Timestamp::from_millis(at.saturating_mul(span_ms.max(1))),
+                told,
+                quiet,
+            )
+        };
         Noise {
             spans: spans.into_iter().map(span).collect(),
-            rules: rules.into_iter().map(|(rule, (told, quiet))| (rule.to_owned(), told, quiet)).collect(),
+            rules: rules
+                .into_iter()
+                .map(|(rule, (told, quiet))| (rule.to_owned(), told, quiet))
+                .collect(),
         }
     }
 }

@@ -12,7 +12,8 @@ use tokio::sync::{oneshot, watch};
 use super::files::beside;
 use super::rows::{self, DEAD, DELIVERED, DIGESTED, Entry, Fates, Heads, QUEUED, int, problem};
 use super::{
-    DeliveryId, EventId, EventRow, FateChange, Reached, Recovered, Result, Retention, Settlement, marks, past,
+    DeliveryId, EventId, EventRow, FateChange, Reached, Recovered, Result, Retention, Settlement,
+    marks, past,
 };
 use crate::clock::JournalClock;
 use crate::model::{Name, Seq, Timestamp};
@@ -20,7 +21,8 @@ use crate::model::{Name, Seq, Timestamp};
 /// At most this many jobs and bytes share a transaction.
 const GROUP_JOBS: usize = 1_024;
 const GROUP_BYTES: usize = 8 << 20;
-/// How often retention looks, while there is activity; how much it removes at once, so that ingest does not wait for it.
+/// How often retention looks, while there is activity; how much it removes at once, so that ingest
+/// does not wait for it.
 const RETAIN_EVERY: Duration = Duration::from_secs(30);
 const RETAIN_ROWS: i64 = 1_000;
 /// Free pages left in the file for what comes next: 4 MiB.
@@ -57,7 +59,13 @@ impl Job {
             let answer: Answer = Box::new(move |durable| drop(answer.send(durable.and(done))));
             (end, answer)
         };
-        (Self { weight, work: Box::new(work) }, answered)
+        (
+            Self {
+                weight,
+                work: Box::new(work),
+            },
+            answered,
+        )
     }
 }
 
@@ -102,7 +110,10 @@ pub(super) struct NewStep {
 
 impl Group<'_> {
     pub(super) fn execute(&self, sql: &str, params: impl rusqlite::Params) -> Result<usize> {
-        self.connection.prepare_cached(sql).and_then(|mut s| s.execute(params)).map_err(|e| problem(&e))
+        self.connection
+            .prepare_cached(sql)
+            .and_then(|mut s| s.execute(params))
+            .map_err(|e| problem(&e))
     }
 
     pub(super) fn append(&mut self, entry: &Entry, now: Timestamp, wall: Timestamp) -> Result<Seq> {
@@ -137,7 +148,12 @@ impl Group<'_> {
         if !step.seen.is_empty() {
             self.execute(
                 "INSERT OR REPLACE INTO seen (seq, at, body, crc) VALUES (?1, ?2, ?3, ?4)",
-                (int(step.seq.0), step.at.millis(), &step.seen, rows::checksum(&[&step.seen])),
+                (
+                    int(step.seq.0),
+                    step.at.millis(),
+                    &step.seen,
+                    rows::checksum(&[&step.seen]),
+                ),
             )?;
         }
         if let Some(snapshot) = &step.snapshot
@@ -148,7 +164,8 @@ impl Group<'_> {
                 (int(step.seq.0), snapshot, rows::checksum(&[snapshot])),
             )?;
             self.execute("DELETE FROM snapshot WHERE seq < ?1", [int(step.seq.0)])?;
-            marks::keep(self.connection, step.seq, step.reached, snapshot).map_err(|e| problem(&e))?;
+            marks::keep(self.connection, step.seq, step.reached, snapshot)
+                .map_err(|e| problem(&e))?;
             if let Some(until) = step.seen_until {
                 self.execute("DELETE FROM seen WHERE at <= ?1", [until.millis()])?;
             }
@@ -166,7 +183,11 @@ impl Group<'_> {
         let snapshot = rows::snapshot(self.connection)?;
         let upto = snapshot.as_ref().map_or(Seq(0), |(seq, _)| *seq);
         self.execute("DELETE FROM seen WHERE seq > ?1", [int(upto.0)])?;
-        Ok(Recovered { cursor: self.heads.cursor, snapshot, seen: rows::seen(self.connection, upto)? })
+        Ok(Recovered {
+            cursor: self.heads.cursor,
+            snapshot,
+            seen: rows::seen(self.connection, upto)?,
+        })
     }
 
     pub(super) fn queue(&mut self, message: &NewMessage, at: Timestamp) -> Result<()> {
@@ -176,7 +197,14 @@ impl Group<'_> {
             self.execute(
                 "INSERT INTO outbox (id, dest, state, attempts, due, plain, body, crc, message)
                      VALUES (?1, ?2, 0, 0, ?3, 0, ?4, ?5, nullif(?6, ''))",
-                (self.heads.id, to.as_str(), at.millis(), &message.body, crc, &message.id),
+                (
+                    self.heads.id,
+                    to.as_str(),
+                    at.millis(),
+                    &message.body,
+                    crc,
+                    &message.id,
+                ),
             )?;
             self.count(to, |fates| {
                 fates.total += 1;
@@ -186,10 +214,17 @@ impl Group<'_> {
         Ok(())
     }
 
-    pub(super) fn settle(&mut self, id: DeliveryId, at: Timestamp, next: &Settlement) -> Result<()> {
+    pub(super) fn settle(
+        &mut self,
+        id: DeliveryId,
+        at: Timestamp,
+        next: &Settlement,
+    ) -> Result<()> {
         let (state, due, plain, why) = match next {
             Settlement::Delivered { .. } => (DELIVERED, None, false, None),
-            Settlement::Again { due, plain, why } => (QUEUED, Some(due.millis()), *plain, Some(why)),
+            Settlement::Again { due, plain, why } => {
+                (QUEUED, Some(due.millis()), *plain, Some(why))
+            }
             Settlement::Dead { why } => (DEAD, None, false, Some(why)),
         };
         let sql = "UPDATE outbox SET state = ?2, attempts = attempts + 1, first_try = coalesce(first_try, ?3),
@@ -199,12 +234,23 @@ impl Group<'_> {
         let to: Option<String> = self
             .connection
             .prepare_cached(sql)
-            .and_then(|mut s| s.query_row((id.0, state, at.millis(), due, plain, why), |row| row.get(0)).optional())
+            .and_then(|mut s| {
+                s.query_row((id.0, state, at.millis(), due, plain, why), |row| {
+                    row.get(0)
+                })
+                .optional()
+            })
             .map_err(|e| problem(&e))?;
         if let Some(to) = to {
             let nth = "(SELECT coalesce(max(nth), 0) + 1 FROM attempts WHERE delivery = ?1)";
-            let sql = format!("INSERT INTO attempts (delivery, nth, at, state, why) VALUES (?1, {nth}, ?2, ?3, ?4)");
-            let said = if let Settlement::Delivered { reply } = next { Some(reply) } else { why };
+            let sql = format!(
+                "INSERT INTO attempts (delivery, nth, at, state, why) VALUES (?1, {nth}, ?2, ?3, ?4)"
+            );
+            let said = if let Settlement::Delivered { reply } = next {
+                Some(reply)
+            } else {
+                why
+            };
             self.execute(&sql, (id.0, at.millis(), state, said))?;
             self.leave(&Name::new(&to), state);
         }
@@ -226,7 +272,11 @@ impl Group<'_> {
                 self.leave(to, DIGESTED);
             }
         }
-        if any { digests.iter().try_for_each(|digest| self.queue(digest, at)) } else { Ok(()) }
+        if any {
+            digests.iter().try_for_each(|digest| self.queue(digest, at))
+        } else {
+            Ok(())
+        }
     }
 
     /// One message of `to` goes from queued to `state`.
@@ -250,14 +300,25 @@ impl Group<'_> {
 
     /// Writes where everything stands, as far as it moved.
     fn finish(&self, before: &Heads) -> Result<()> {
-        let Heads { seq, at, wall, cursor, id, snapshot: _ } = self.heads;
+        let Heads {
+            seq,
+            at,
+            wall,
+            cursor,
+            id,
+            snapshot: _,
+        } = self.heads;
         if self.heads != *before {
             self.execute(
                 "UPDATE heads SET seq = ?1, at = ?2, wall = ?3, cursor = ?4, id = ?5",
                 (int(seq.0), at.millis(), wall.millis(), int(cursor.0), id),
             )?;
         }
-        for (to, fates) in self.touched.iter().filter_map(|to| self.fates.get_key_value(to)) {
+        for (to, fates) in self
+            .touched
+            .iter()
+            .filter_map(|to| self.fates.get_key_value(to))
+        {
             self.execute(
                 "INSERT OR REPLACE INTO fates (dest, total, delivered, digested, dead, queued, discarded)
                      VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
@@ -275,9 +336,14 @@ impl Group<'_> {
         Ok(())
     }
 
-    /// Removes one chunk of what retention allows. `beside`: how many bytes the other files take. Gives the rows removed and
-    /// pages given back.
-    pub(super) fn retain(&mut self, retention: Retention, beside: u64, now: Timestamp) -> Result<i64> {
+    /// Removes one chunk of what retention allows. `beside`: how many bytes the other files take.
+    /// Gives the rows removed and pages given back.
+    pub(super) fn retain(
+        &mut self,
+        retention: Retention,
+        beside: u64,
+        now: Timestamp,
+    ) -> Result<i64> {
         let number = |sql: &str, param: i64| -> Result<Option<i64>> {
             self.connection
                 .prepare_cached(sql)
@@ -285,15 +351,25 @@ impl Group<'_> {
                 .map_err(|e| problem(&e))
         };
         let pages = |name: &str| -> Result<i64> {
-            self.connection.pragma_query_value(None, name, |row| row.get(0)).map_err(|e| problem(&e))
+            self.connection
+                .pragma_query_value(None, name, |row| row.get(0))
+                .map_err(|e| problem(&e))
         };
         let removed = |rows: usize| int(rows as u64);
         let horizon = (now - retention.age).millis();
-        // Entries the snapshot has made needless, but never the newest entry: it tells a damaged end from the true one.
-        let upto = self.heads.snapshot.map_or(0, |seq| int(seq.0)).min(int(self.heads.seq.0) - 1);
+        // Entries the snapshot has made needless, but never the newest entry: it tells a damaged
+        // end from the true one.
+        let upto = self
+            .heads
+            .snapshot
+            .map_or(0, |seq| int(seq.0))
+            .min(int(self.heads.seq.0) - 1);
         let first = number("SELECT min(seq) FROM journal WHERE seq >= ?1", 0)?.unwrap_or(i64::MAX);
         let upto = upto.min(first.saturating_add(RETAIN_ROWS - 1));
-        let mut gone = removed(self.execute("DELETE FROM journal WHERE seq <= ?1 AND at < ?2", (upto, horizon))?);
+        let mut gone = removed(self.execute(
+            "DELETE FROM journal WHERE seq <= ?1 AND at < ?2",
+            (upto, horizon),
+        )?);
         gone += removed(self.execute(
             "DELETE FROM outbox WHERE id IN (SELECT id FROM outbox WHERE state IN (1, 2, 3, 4) AND settled_at < ?1 LIMIT ?2)",
             (horizon, RETAIN_ROWS),
@@ -301,7 +377,10 @@ impl Group<'_> {
         let free = pages("freelist_count")?;
         let used = (pages("page_count")? - free + free.min(SPARE_PAGES)) * pages("page_size")?;
         // However much the others take, some of the past is kept.
-        let room = retention.size.saturating_sub(beside).max(retention.size / 4);
+        let room = retention
+            .size
+            .saturating_sub(beside)
+            .max(retention.size / 4);
         if gone == 0 && used > int(room) {
             // The oldest first: a chunk of entries, and the messages settled by then.
             let by = number("SELECT max(at) FROM journal WHERE seq <= ?1", upto)?;
@@ -314,7 +393,9 @@ impl Group<'_> {
         }
         // What became of events goes with them, an entry's at once.
         let first = number("SELECT min(seq) FROM journal WHERE seq >= ?1", 0)?;
-        let kept = first.map_or(i64::MAX, |seq| EventId::first_of(Seq(u64::try_from(seq).unwrap_or_default())).0);
+        let kept = first.map_or(i64::MAX, |seq| {
+            EventId::first_of(Seq(u64::try_from(seq).unwrap_or_default())).0
+        });
         let marks = marks::retain(self.connection, first.unwrap_or(i64::MAX), retention.size);
         gone += removed(marks.map_err(|e| problem(&e))?);
         gone += removed(self.execute(
@@ -323,7 +404,8 @@ impl Group<'_> {
         )?);
         let free = pages("freelist_count")?;
         if free > SPARE_PAGES {
-            rows::give_back(self.connection, (free - SPARE_PAGES).min(SPARE_PAGES)).map_err(|e| problem(&e))?;
+            rows::give_back(self.connection, (free - SPARE_PAGES).min(SPARE_PAGES))
+                .map_err(|e| problem(&e))?;
             gone += free - pages("freelist_count")?;
         }
         Ok(gone)
@@ -335,15 +417,16 @@ pub(super) fn bytes_beside(database: &std::path::Path) -> u64 {
     let length = |path: &std::path::Path| std::fs::metadata(path).map_or(0, |meta| meta.len());
     let search = database.with_file_name(super::sqlite::SEARCH);
     // A log that is long for a moment is no reason to remove anything for good.
-    let logs =
-        length(&beside(database, "-wal")).min(2 * LOG_BYTES) + length(&beside(&search, "-wal")).min(2 * LOG_BYTES);
+    let logs = length(&beside(database, "-wal")).min(2 * LOG_BYTES)
+        + length(&beside(&search, "-wal")).min(2 * LOG_BYTES);
     length(&search) + logs
 }
 
 /// The writer thread's state.
 pub(super) struct Writer {
     pub(super) path: PathBuf,
-    /// `None` after an input/output error: opened anew for the next group, since a failed sync must not be repeated.
+    /// `None` after an input/output error: opened anew for the next group, since a failed sync
+    /// must not be repeated.
     pub(super) connection: Option<Connection>,
     pub(super) heads: Heads,
     pub(super) shared: Arc<Shared>,
@@ -406,7 +489,8 @@ impl Writer {
         }
     }
 
-    /// Runs jobs until one fails or none waits, syncs once, and answers those that ran. The rest waits for the next group.
+    /// Runs jobs until one fails or none waits, syncs once, and answers those that ran. The rest
+    /// waits for the next group.
     fn group(&mut self, waiting: &mut VecDeque<Job>) {
         let mut answers = Vec::with_capacity(waiting.len());
         let end = self.transaction(|group| {
@@ -420,7 +504,8 @@ impl Writer {
         if answers.is_empty()
             && let (Err(e), Some(job)) = (&end, waiting.pop_front())
         {
-            // The transaction did not even begin: the first job learns it, the next ones try for themselves.
+            // The transaction did not even begin: the first job learns it, the next ones try for
+            // themselves.
             answers.push((job.work)(Err(e.clone())).1);
         }
         answers.into_iter().for_each(|answer| answer(end.clone()));
@@ -432,21 +517,45 @@ impl Writer {
             Some(connection) => connection,
             None => rows::connect(&self.path, 2_048).map_err(|e| problem(&e))?,
         };
-        let fates = self.shared.fates.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let mut group = Group { connection: &connection, heads: self.heads, fates, touched: BTreeSet::new() };
-        let end = connection.execute_batch("BEGIN IMMEDIATE").map_err(|e| problem(&e)).and_then(|()| {
-            let value = work(&mut group)?;
-            group.finish(&self.heads)?;
-            connection.execute_batch("COMMIT").map_err(|e| problem(&e))?;
-            Ok(value)
-        });
-        let Group { heads, fates, touched, .. } = group;
+        let fates = self
+            .shared
+            .fates
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        let mut group = Group {
+            connection: &connection,
+            heads: self.heads,
+            fates,
+            touched: BTreeSet::new(),
+        };
+        let end = connection
+            .execute_batch("BEGIN IMMEDIATE")
+            .map_err(|e| problem(&e))
+            .and_then(|()| {
+                let value = work(&mut group)?;
+                group.finish(&self.heads)?;
+                connection
+                    .execute_batch("COMMIT")
+                    .map_err(|e| problem(&e))?;
+                Ok(value)
+            });
+        let Group {
+            heads,
+            fates,
+            touched,
+            ..
+        } = group;
         match end {
             Ok(value) => {
                 let before = std::mem::replace(&mut self.heads, heads);
                 self.connection = Some(connection);
                 if !touched.is_empty() {
-                    *self.shared.fates.lock().unwrap_or_else(PoisonError::into_inner) = fates;
+                    *self
+                        .shared
+                        .fates
+                        .lock()
+                        .unwrap_or_else(PoisonError::into_inner) = fates;
                 }
                 if heads.seq != before.seq {
                     self.shared.appended.send_replace(heads.seq);
@@ -460,15 +569,16 @@ impl Writer {
             }
             Err(e) => {
                 tracing::warn!(error = %e, "the store could not write");
-                // SQLite may have rolled back by itself; dropping the connection undoes whatever is left.
+                // SQLite may have rolled back by itself; dropping the connection undoes whatever is
+                // left.
                 drop(connection);
                 Err(e)
             }
         }
     }
 
-    /// Puts away what the other thread has left of the log: beside a writer that never pauses it is never done. The next
-    /// transaction begins the log anew.
+    /// Puts away what the other thread has left of the log: beside a writer that never pauses it is
+    /// never done. The next transaction begins the log anew.
     fn shorten_log(&mut self) {
         if let Some(connection) = &self.connection
             && let Err(e) = connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))
@@ -480,13 +590,17 @@ impl Writer {
     /// One chunk. Whether there may be more.
     fn retain(&mut self, now: Timestamp) -> bool {
         let (retention, beside) = (self.retention, bytes_beside(&self.path));
-        self.transaction(|group| group.retain(retention, beside, now)).is_ok_and(|gone| gone > 0)
+        self.transaction(|group| group.retain(retention, beside, now))
+            .is_ok_and(|gone| gone > 0)
     }
 }
 
-/// Moves what is in the log to the database, beside the writer: at most every 250 ms, and all of it once it is quiet.
+/// Moves what is in the log to the database, beside the writer: at most every 250 ms, and all of it
+/// once it is quiet.
 pub(super) fn checkpoint(path: &std::path::Path, written: &Receiver<()>, stop: &Receiver<()>) {
-    let Ok(connection) = rows::connect(path, 256) else { return };
+    let Ok(connection) = rows::connect(path, 256) else {
+        return;
+    };
     let run = |mode: &str| {
         let sql = format!("PRAGMA wal_checkpoint({mode})");
         if let Err(e) = connection.query_row(&sql, [], |_| Ok(())) {
@@ -495,7 +609,11 @@ pub(super) fn checkpoint(path: &std::path::Path, written: &Receiver<()>, stop: &
     };
     let mut dirty = false;
     loop {
-        match written.recv_timeout(if dirty { Duration::from_secs(5) } else { Duration::MAX }) {
+        match written.recv_timeout(if dirty {
+            Duration::from_secs(5)
+        } else {
+            Duration::MAX
+        }) {
             Ok(()) => {
                 if stop.recv_timeout(Duration::from_millis(250)) != Err(RecvTimeoutError::Timeout) {
                     return;

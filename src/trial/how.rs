@@ -28,16 +28,26 @@ impl Wrong {
         let mut wrong = Self::default();
         for index in 0..expected.len().max(said.len()) {
             let (wanted, actual) = (expected.get(index), said.get(index));
-            if wanted.zip(actual).is_some_and(|(wanted, actual)| differences(wanted, actual, course.start).is_empty()) {
+            if wanted.zip(actual).is_some_and(|(wanted, actual)| {
+                differences(wanted, actual, course.start).is_empty()
+            }) {
                 continue;
             }
             match wanted {
-                Some(Expectation { rule: Some(rule), .. }) => wrong.rules.extend([rule.clone()]),
+                Some(Expectation {
+                    rule: Some(rule), ..
+                }) => wrong.rules.extend([rule.clone()]),
                 Some(_) if actual.is_none() => wrong.any = true,
                 _ => {}
             }
             let told = |d: &&Decision| matches!(&d.verdict, Verdict::Notify(n) if actual.is_some_and(|message| **n == message.about));
-            wrong.alerts.extend(course.decisions.iter().filter(told).flat_map(|d| d.alerts.clone()));
+            wrong.alerts.extend(
+                course
+                    .decisions
+                    .iter()
+                    .filter(told)
+                    .flat_map(|d| d.alerts.clone()),
+            );
         }
         wrong
     }
@@ -46,7 +56,14 @@ impl Wrong {
         match &decision.rule {
             // A silence that never stood kept nothing quiet, whatever the case meant by it.
             _ if matches!(decision.verdict, Verdict::SilenceBegins { over: true, .. }) => true,
-            _ if self.any || decision.alerts.iter().any(|alert| self.alerts.contains(alert)) => true,
+            _ if self.any
+                || decision
+                    .alerts
+                    .iter()
+                    .any(|alert| self.alerts.contains(alert)) =>
+            {
+                true
+            }
             Some(rule) => self.rules.contains(&**rule),
             // No rule took it: that may be why.
             None => !self.rules.is_empty() && decision.event.is_some(),
@@ -69,24 +86,38 @@ pub(super) fn how_it_came(
     let mut lines = Vec::new();
     for decision in &course.decisions {
         let mut line = teller.say(decision, rules, &when);
-        if let (Verdict::Unmatched, Some(event)) = (&decision.verdict, decision.event.as_deref().and_then(find)) {
-            line.text.push_str(&explain::nearest_text(rules, event, file));
+        if let (Verdict::Unmatched, Some(event)) =
+            (&decision.verdict, decision.event.as_deref().and_then(find))
+        {
+            line.text
+                .push_str(&explain::nearest_text(rules, event, file));
         }
         if wrong.concerns(decision) {
             lines.push(line);
         }
     }
-    let describe = |id: &str| find(id).map_or_else(|| id.to_owned(), |event| explain::describe(event));
+    let describe =
+        |id: &str| find(id).map_or_else(|| id.to_owned(), |event| explain::describe(event));
     let mut printed = explain::print(&lines, file, &describe, &when);
     // A rule that should have spoken and had nothing to do with any event.
-    for rule in rules.rules().iter().filter(|r| wrong.rules.contains(&*r.name)) {
-        if course.decisions.iter().any(|d| d.rule.as_ref() == Some(&rule.name)) {
+    for rule in rules
+        .rules()
+        .iter()
+        .filter(|r| wrong.rules.contains(&*r.name))
+    {
+        if course
+            .decisions
+            .iter()
+            .any(|d| d.rule.as_ref() == Some(&rule.name))
+        {
             continue;
         }
         for event in &course.events {
             if let Some(near) = explain::near(rule, event) {
                 let (name, line, event) = (&rule.name, rule.line, explain::describe(event));
-                printed.push(format!("{name} ({file}:{line}) does not match {event}: {near}"));
+                printed.push(format!(
+                    "{name} ({file}:{line}) does not match {event}: {near}"
+                ));
             }
         }
     }
@@ -98,5 +129,9 @@ pub(super) fn how_it_came(
     if more > 0 {
         printed.push(format!("and {more} more"));
     }
-    printed.iter().fold("    how it came to that:\n".to_owned(), |text, line| text + "       " + line + "\n")
+    printed
+        .iter()
+        .fold("    how it came to that:\n".to_owned(), |text, line| {
+            text + "       " + line + "\n"
+        })
 }

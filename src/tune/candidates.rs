@@ -11,8 +11,23 @@ use crate::rules::{Rule, RuleSet, Threshold};
 const MINUTE: u64 = 60;
 const HOUR: u64 = 3_600;
 /// Values people choose, in seconds.
-const FOR: &[u64] = &[30, MINUTE, 2 * MINUTE, 3 * MINUTE, 5 * MINUTE, 10 * MINUTE, 15 * MINUTE];
-const KEEP: &[u64] = &[2 * MINUTE, 5 * MINUTE, 10 * MINUTE, 15 * MINUTE, 30 * MINUTE, HOUR];
+const FOR: &[u64] = &[
+    30,
+    MINUTE,
+    2 * MINUTE,
+    3 * MINUTE,
+    5 * MINUTE,
+    10 * MINUTE,
+    15 * MINUTE,
+];
+const KEEP: &[u64] = &[
+    2 * MINUTE,
+    5 * MINUTE,
+    10 * MINUTE,
+    15 * MINUTE,
+    30 * MINUTE,
+    HOUR,
+];
 const COOLDOWN: &[u64] = &[2 * HOUR, 3 * HOUR, 6 * HOUR, 12 * HOUR, 24 * HOUR];
 const INTERVAL: &[u64] = &[15 * MINUTE, 30 * MINUTE, HOUR];
 /// A value is tried when it would concern at least one in so many.
@@ -33,32 +48,61 @@ pub(super) fn changes(rule: &Rule, own: &[Notification], rules: &RuleSet) -> Vec
             .collect();
         changes.extend(values(FOR, rule.policy.r#for, &lengths, told.len()).map(Change::For));
         let gaps = gaps(&told, |before, after| {
-            before.subject.ends_at.zip(after.subject.starts_at).map(|(end, start)| start.since(end))
+            before
+                .subject
+                .ends_at
+                .zip(after.subject.starts_at)
+                .map(|(end, start)| start.since(end))
         });
-        changes.extend(values(KEEP, rule.policy.keep_firing_for, &gaps, told.len()).map(Change::KeepFiringFor));
+        changes.extend(
+            values(KEEP, rule.policy.keep_firing_for, &gaps, told.len()).map(Change::KeepFiringFor),
+        );
     } else {
         let gaps = gaps(&told, |before, after| Some(after.at.since(before.at)));
-        changes.extend(values(COOLDOWN, rule.policy.cooldown, &gaps, told.len()).map(Change::Cooldown));
+        changes.extend(
+            values(COOLDOWN, rule.policy.cooldown, &gaps, told.len()).map(Change::Cooldown),
+        );
         if rule.threshold.is_none() && rule.absent.is_none() {
-            let window = |hours| Threshold { count: 3, window: Duration::from_secs(hours * HOUR), distinct: None };
+            let window = |hours| Threshold {
+                count: 3,
+                window: Duration::from_secs(hours * HOUR),
+                distinct: None,
+            };
             changes.extend([window(1), window(6)].map(Change::Threshold));
         }
     }
-    let additions = own.iter().filter(|n| matches!(n.reason, Reason::NewEvents | Reason::Recovered)).count();
+    let additions = own
+        .iter()
+        .filter(|n| matches!(n.reason, Reason::NewEvents | Reason::Recovered))
+        .count();
     if additions * SHARE >= own.len() {
-        let longer = INTERVAL.iter().map(|s| Duration::from_secs(*s)).filter(|v| *v > rule.policy.group_interval);
+        let longer = INTERVAL
+            .iter()
+            .map(|s| Duration::from_secs(*s))
+            .filter(|v| *v > rule.policy.group_interval);
         changes.extend(longer.map(Change::GroupInterval));
     }
     changes.extend(talker(own, &Field::Device).map(Change::NotDevice));
     changes.extend(talker(own, &Field::Site).map(Change::NotSite));
     if own.iter().all(|n| n.severity < Severity::Critical) {
-        changes.extend(rules.surroundings().digests.first().map(|digest| Change::Digest(digest.name.clone())));
+        changes.extend(
+            rules
+                .surroundings()
+                .digests
+                .first()
+                .map(|digest| Change::Digest(digest.name.clone())),
+        );
     }
     changes
 }
 
 /// The values above the present one that would concern enough of what was told.
-fn values(all: &[u64], present: Duration, times: &[Duration], told: usize) -> impl Iterator<Item = Duration> {
+fn values(
+    all: &[u64],
+    present: Duration,
+    times: &[Duration],
+    told: usize,
+) -> impl Iterator<Item = Duration> {
     let concerned = move |value: &Duration| times.iter().filter(|time| **time < *value).count();
     let enough: Vec<Duration> = all
         .iter()
@@ -73,7 +117,10 @@ fn values(all: &[u64], present: Duration, times: &[Duration], told: usize) -> im
 fn gaps(told: &[Told], between: impl Fn(&Told, &Told) -> Option<Duration>) -> Vec<Duration> {
     let mut last: BTreeMap<String, &Told> = BTreeMap::new();
     told.iter()
-        .filter_map(|told| last.insert(identity(&told.subject), told).and_then(|before| between(before, told)))
+        .filter_map(|told| {
+            last.insert(identity(&told.subject), told)
+                .and_then(|before| between(before, told))
+        })
         .collect()
 }
 
@@ -83,7 +130,10 @@ fn talker(own: &[Notification], field: &Field) -> Option<String> {
     for notification in own {
         let names = notification.subjects.iter().map(|subject| match field {
             Field::Site => subject.site.clone().or_else(|| subject.site_id.clone()),
-            _ => subject.device.clone().or_else(|| subject.device_mac.clone()),
+            _ => subject
+                .device
+                .clone()
+                .or_else(|| subject.device_mac.clone()),
         });
         let mut names: Vec<String> = names.map(Option::unwrap_or_default).collect();
         names.dedup();

@@ -49,7 +49,10 @@ impl Change {
     #[must_use]
     pub fn value(&self) -> Value {
         match self {
-            Self::For(time) | Self::KeepFiringFor(time) | Self::Cooldown(time) | Self::GroupInterval(time) => {
+            Self::For(time)
+            | Self::KeepFiringFor(time)
+            | Self::Cooldown(time)
+            | Self::GroupInterval(time) => {
                 json!(written(*time))
             }
             Self::Threshold(t) => json!({"count": t.count, "window": written(t.window)}),
@@ -66,7 +69,8 @@ impl Change {
 
     /// Makes the change.
     pub(super) fn apply(&self, rule: &mut Rule) {
-        let policy = |rule: &mut Rule, set: &dyn Fn(&mut Policy)| set(Arc::make_mut(&mut rule.policy));
+        let policy =
+            |rule: &mut Rule, set: &dyn Fn(&mut Policy)| set(Arc::make_mut(&mut rule.policy));
         match self {
             Self::For(time) => policy(rule, &|p| p.r#for = *time),
             Self::KeepFiringFor(time) => policy(rule, &|p| p.keep_firing_for = *time),
@@ -79,7 +83,8 @@ impl Change {
         }
     }
 
-    /// Of changes that help alike, the one to be taken: first what is understood at a glance, and of it the shorter time.
+    /// Of changes that help alike, the one to be taken: first what is understood at a glance, and
+    /// of it the shorter time.
     pub(super) fn cost(&self) -> (u8, Duration) {
         match self {
             Self::For(time) | Self::Cooldown(time) => (0, *time),
@@ -95,8 +100,15 @@ impl Change {
 
 /// A pattern that cannot be read is none: then the change does nothing, and is not suggested.
 fn exclude(rule: &mut Rule, field: Field, one: &str) {
-    let Ok(pattern) = Pattern::parse(one) else { return };
-    match rule.matcher.not.iter_mut().find(|(known, _)| *known == field) {
+    let Ok(pattern) = Pattern::parse(one) else {
+        return;
+    };
+    match rule
+        .matcher
+        .not
+        .iter_mut()
+        .find(|(known, _)| *known == field)
+    {
         Some((_, Test::OneOf(patterns))) => patterns.push(pattern),
         Some(_) => {}
         None => rule.matcher.not.push((field, Test::OneOf(vec![pattern]))),
@@ -107,6 +119,11 @@ fn exclude(rule: &mut Rule, field: Field, one: &str) {
 fn written(time: Duration) -> String {
     let s = time.as_secs();
     let units = [(86_400, "d"), (3_600, "h"), (60, "m")];
-    let unit = units.iter().find(|(length, _)| s > 0 && s.is_multiple_of(*length));
-    unit.map_or_else(|| format!("{s}s"), |(length, unit)| format!("{}{unit}", s / length))
+    let unit = units
+        .iter()
+        .find(|(length, _)| s > 0 && s.is_multiple_of(*length));
+    unit.map_or_else(
+        || format!("{s}s"),
+        |(length, unit)| format!("{}{unit}", s / length),
+    )
 }

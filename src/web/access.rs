@@ -24,7 +24,8 @@ pub fn prepare_token(dir: &Path) -> io::Result<Secret> {
     let path = dir.join(TOKEN);
     match fs::metadata(&path) {
         Ok(meta) if meta.permissions().mode() & 0o077 != 0 => {
-            fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).map_err(|e| of(&path, &e))?;
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o600))
+                .map_err(|e| of(&path, &e))?;
             tracing::warn!(file = %path.display(), "others could read the token; now they cannot. Delete it and start again for a new one");
         }
         Ok(_) => {}
@@ -47,7 +48,9 @@ pub fn read_token(dir: &Path) -> io::Result<Secret> {
     let text = fs::read_to_string(&path).map_err(|e| of(&path, &e))?;
     let text = text.trim();
     if text.len() < LEAST || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
-        let what = format!("this is no token of {LEAST} or more characters: delete it and start `foghorn serve` again");
+        let what = format!(
+            "this is no token of {LEAST} or more characters: delete it and start `foghorn serve` again"
+        );
         return Err(of(&path, &io::Error::new(io::ErrorKind::InvalidData, what)));
     }
     Ok(Secret::new(text))
@@ -68,7 +71,8 @@ impl Address {
         Ok(Self(path))
     }
 
-    /// Where the server of this data folder is reached from this machine; `None` when none runs that stopped in order.
+    /// Where the server of this data folder is reached from this machine; `None` when none runs
+    /// that stopped in order.
     #[must_use]
     pub fn read(dir: &Path) -> Option<SocketAddr> {
         Self::find(dir).ok().flatten()
@@ -108,11 +112,16 @@ impl Drop for Address {
 fn write_whole(path: &Path, text: &str) -> io::Result<()> {
     let beside = path.with_extension("new");
     let _ = fs::remove_file(&beside);
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&beside)?;
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&beside)?;
     writeln!(file, "{text}")?;
     file.sync_all()?;
     fs::rename(&beside, path)?;
-    path.parent().map_or(Ok(()), |dir| File::open(dir)?.sync_all())
+    path.parent()
+        .map_or(Ok(()), |dir| File::open(dir)?.sync_all())
 }
 
 fn of(path: &Path, error: &io::Error) -> io::Error {
@@ -126,27 +135,46 @@ mod tests {
     #[test]
     fn a_token_is_made_once_and_for_its_owner_only() {
         let dir = tempfile::tempdir().unwrap();
-        assert!(read_token(dir.path()).unwrap_err().to_string().contains("token"));
+        assert!(
+            read_token(dir.path())
+                .unwrap_err()
+                .to_string()
+                .contains("token")
+        );
         let made = prepare_token(dir.path()).unwrap();
         assert_eq!(made.expose().len(), 64);
         let path = dir.path().join(TOKEN);
         let mode = || fs::metadata(&path).unwrap().permissions().mode() & 0o777;
         assert_eq!(mode(), 0o600);
         fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
-        assert_eq!(prepare_token(dir.path()).unwrap(), made, "kept, and made private");
+        assert_eq!(
+            prepare_token(dir.path()).unwrap(),
+            made,
+            "kept, and made private"
+        );
         assert_eq!(mode(), 0o600);
-        assert_ne!(prepare_token(tempfile::tempdir().unwrap().path()).unwrap(), made);
+        assert_ne!(
+            prepare_token(tempfile::tempdir().unwrap().path()).unwrap(),
+            made
+        );
         fs::write(&path, "short").unwrap();
-        assert!(prepare_token(dir.path()).unwrap_err().to_string().contains("delete it"));
+        assert!(
+            prepare_token(dir.path())
+                .unwrap_err()
+                .to_string()
+                .contains("delete it")
+        );
     }
 
     #[test]
     fn an_address_is_there_as_long_as_the_server() {
         let dir = tempfile::tempdir().unwrap();
         assert_eq!(Address::read(dir.path()), None);
-        for (listens, reached) in
-            [("127.0.0.1:8080", "127.0.0.1:8080"), ("0.0.0.0:1", "127.0.0.1:1"), ("[::]:2", "[::1]:2")]
-        {
+        for (listens, reached) in [
+            ("127.0.0.1:8080", "127.0.0.1:8080"),
+            ("0.0.0.0:1", "127.0.0.1:1"),
+            ("[::]:2", "[::1]:2"),
+        ] {
             let noted = Address::note(dir.path(), listens.parse().unwrap()).unwrap();
             assert_eq!(Address::read(dir.path()), Some(reached.parse().unwrap()));
             drop(noted);

@@ -22,7 +22,10 @@ struct Said {
 
 /// Whether there is something to do at this path, and nothing to read.
 pub(super) fn is_act(path: &[&str]) -> bool {
-    matches!(path, ["dead-letters", _, "resend" | "discard"] | ["messages", _, "again"])
+    matches!(
+        path,
+        ["dead-letters", _, "resend" | "discard"] | ["messages", _, "again"]
+    )
 }
 
 /// Does what is asked for.
@@ -36,26 +39,46 @@ pub(super) async fn answer<S: store::Past + store::Acts>(
         ["dead-letters", "all", act] => all(api, act_of(act), said, guest).await,
         ["dead-letters", id, act] => one(api, id, act_of(act), guest).await,
         ["messages", id, ..] => again(api, id, said, guest).await,
-        _ => Err(Problem::new(StatusCode::NOT_FOUND, "nothing here", "docs/api.md lists what there is")),
+        _ => Err(Problem::new(
+            StatusCode::NOT_FOUND,
+            "nothing here",
+            "docs/api.md lists what there is",
+        )),
     }
 }
 
 fn act_of(word: &str) -> Act {
-    if word == "discard" { Act::Discard } else { Act::Resend }
+    if word == "discard" {
+        Act::Discard
+    } else {
+        Act::Resend
+    }
 }
 
 /// The body, which may be left out.
-async fn read<S: store::Store>(api: &Api<S>, headers: &HeaderMap, body: Body) -> Result<Said, Problem> {
+async fn read<S: store::Store>(
+    api: &Api<S>,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<Said, Problem> {
     if !headers.contains_key(header::CONTENT_TYPE) {
         return Ok(Said::default());
     }
     let body = read_body(&api.state, headers, "application/json", body).await?;
-    let wrong = |e: serde_json::Error| bad(format!("the body does not read: {e}"), "as in {\"to\": \"ops\"}");
+    let wrong = |e: serde_json::Error| {
+        bad(
+            format!("the body does not read: {e}"),
+            "as in {\"to\": \"ops\"}",
+        )
+    };
     // A list would read as the fields in their order.
     let map = serde_json::from_slice::<serde_json::Map<String, Value>>(&body).map_err(wrong)?;
     // It would mean all of them, which somebody who misses a name does not.
     if map.get("to").is_some_and(Value::is_null) {
-        return Err(bad("`to` is null", "name a destination, or leave `to` out for all of them"));
+        return Err(bad(
+            "`to` is null",
+            "name a destination, or leave `to` out for all of them",
+        ));
     }
     serde_json::from_value(map.into()).map_err(wrong)
 }
@@ -72,29 +95,56 @@ fn named(to: &str, among: &[Name]) -> Result<Name, Problem> {
     }
     let known: Vec<&str> = among.iter().map(Name::as_str).collect();
     let help = format!("known: {}", known.join(", "));
-    let error = format!("no destination `{}` is configured", crate::render::one_line(to.as_str()));
+    let error = format!(
+        "no destination `{}` is configured",
+        crate::render::one_line(to.as_str())
+    );
     Err(Problem::new(StatusCode::CONFLICT, error, help))
 }
 
 fn done(made: Vec<(Name, DeliveryId)>) -> Value {
-    let one = |(to, id): (Name, DeliveryId)| json!({"destination": to.as_str(), "id": id.0.to_string()});
+    let one =
+        |(to, id): (Name, DeliveryId)| json!({"destination": to.as_str(), "id": id.0.to_string()});
     json!({"deliveries": made.into_iter().map(one).collect::<Vec<_>>()})
 }
 
-async fn one<S: store::Past + store::Acts>(api: &Api<S>, id: &str, act: Act, by: &Guest) -> Result<Value, Problem> {
+async fn one<S: store::Past + store::Acts>(
+    api: &Api<S>,
+    id: &str,
+    act: Act,
+    by: &Guest,
+) -> Result<Value, Problem> {
     let missing = || {
-        let help = "it was sent again, or retention took it: `foghorn dead-letters` lists those there are";
+        let help =
+            "it was sent again, or retention took it: `foghorn dead-letters` lists those there are";
         Problem::new(StatusCode::NOT_FOUND, "there is no such dead letter", help)
     };
     let number = id.parse().map(DeliveryId).map_err(|_| missing())?;
     if act == Act::Resend {
         // What nobody sends would wait for ever.
-        let dead = api.state.store.destination(number).await.map_err(|e| unreadable(&e))?.ok_or_else(missing)?;
+        let dead = api
+            .state
+            .store
+            .destination(number)
+            .await
+            .map_err(|e| unreadable(&e))?
+            .ok_or_else(missing)?;
         named(dead.as_str(), &known(api))?;
     }
-    match api.state.store.act(act, number).await.map_err(|e| unwritable(&e))? {
+    match api
+        .state
+        .store
+        .act(act, number)
+        .await
+        .map_err(|e| unwritable(&e))?
+    {
         Acted::Done(made) => {
-            tracing::info!(id, act = word(act), by = by.by(), "a dead letter is taken up");
+            tracing::info!(
+                id,
+                act = word(act),
+                by = by.by(),
+                "a dead letter is taken up"
+            );
             Ok(done(made))
         }
         Acted::Stands(state) => {
@@ -112,49 +162,100 @@ fn word(act: Act) -> &'static str {
     }
 }
 
-async fn all<S: store::Past + store::Acts>(api: &Api<S>, act: Act, said: Said, by: &Guest) -> Result<Value, Problem> {
+async fn all<S: store::Past + store::Acts>(
+    api: &Api<S>,
+    act: Act,
+    said: Said,
+    by: &Guest,
+) -> Result<Value, Problem> {
     let known = known(api);
     let to = match (said.to, act) {
         (Some(to), Act::Resend) => vec![named(&to, &known)?],
         (Some(to), Act::Discard) => vec![Name::new(to.trim())],
         (None, Act::Resend) => known,
         // Those of destinations that are gone are discarded too.
-        (None, Act::Discard) => api.state.store.fates().into_iter().map(|(name, _)| name).collect(),
+        (None, Act::Discard) => api
+            .state
+            .store
+            .fates()
+            .into_iter()
+            .map(|(name, _)| name)
+            .collect(),
     };
     let mut count = 0;
     for to in &to {
-        count += api.state.store.act_on_all(act, to).await.map_err(|e| unwritable(&e))?;
+        count += api
+            .state
+            .store
+            .act_on_all(act, to)
+            .await
+            .map_err(|e| unwritable(&e))?;
     }
-    tracing::info!(count, act = word(act), by = by.by(), "dead letters are taken up");
+    tracing::info!(
+        count,
+        act = word(act),
+        by = by.by(),
+        "dead letters are taken up"
+    );
     Ok(json!({"count": count}))
 }
 
-async fn again<S: store::Past + store::Acts>(api: &Api<S>, id: &str, said: Said, by: &Guest) -> Result<Value, Problem> {
+async fn again<S: store::Past + store::Acts>(
+    api: &Api<S>,
+    id: &str,
+    said: Said,
+    by: &Guest,
+) -> Result<Value, Problem> {
     let known = known(api);
     let to = match &said.to {
         Some(to) => vec![named(to, &known)?],
         None => known,
     };
-    match api.state.store.again(id, to).await.map_err(|e| unwritable(&e))? {
+    match api
+        .state
+        .store
+        .again(id, to)
+        .await
+        .map_err(|e| unwritable(&e))?
+    {
         Acted::Done(made) => {
-            tracing::info!(message = id, deliveries = made.len(), by = by.by(), "a message is sent again");
+            tracing::info!(
+                message = id,
+                deliveries = made.len(),
+                by = by.by(),
+                "a message is sent again"
+            );
             Ok(done(made))
         }
-        Acted::Stands(_) => {
-            Err(Problem::new(StatusCode::CONFLICT, "it is queued already", "it goes out at the destination's pace"))
-        }
+        Acted::Stands(_) => Err(Problem::new(
+            StatusCode::CONFLICT,
+            "it is queued already",
+            "it goes out at the destination's pace",
+        )),
         Acted::Elsewhere => {
             let error = "it went to none of these destinations";
-            Err(Problem::new(StatusCode::CONFLICT, error, "its event's page lists where it went"))
+            Err(Problem::new(
+                StatusCode::CONFLICT,
+                error,
+                "its event's page lists where it went",
+            ))
         }
         Acted::Missing => {
             let help = "retention took it, or it was never there: its short id is on the message";
-            Err(Problem::new(StatusCode::NOT_FOUND, "there is no such message", help))
+            Err(Problem::new(
+                StatusCode::NOT_FOUND,
+                "there is no such message",
+                help,
+            ))
         }
     }
 }
 
 fn unwritable(error: &store::Error) -> Problem {
     tracing::warn!(%error, "what was asked for could not be stored");
-    Problem::new(StatusCode::SERVICE_UNAVAILABLE, "cannot store it now, try again", "")
+    Problem::new(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "cannot store it now, try again",
+        "",
+    )
 }

@@ -56,7 +56,10 @@ pub(super) struct Request {
 
 /// The routes.
 #[must_use]
-pub(super) fn routes<S: store::Past + store::Acts>(state: &State<S>, looking: Looking) -> BoxedFilter<(Response,)> {
+pub(super) fn routes<S: store::Past + store::Acts>(
+    state: &State<S>,
+    looking: Looking,
+) -> BoxedFilter<(Response,)> {
     let api = Arc::new(Api {
         past: Past::new(state.store.clone()),
         live: live::Live::new(looking.feed.clone(), looking.stop.clone()),
@@ -68,8 +71,14 @@ pub(super) fn routes<S: store::Past + store::Acts>(state: &State<S>, looking: Lo
     });
     let ours = warp::path::tail().and_then(async |tail: warp::path::Tail| {
         let path: Vec<String> = tail.as_str().split('/').map(str::to_owned).collect();
-        let is_known = path.first().is_some_and(|first| KNOWN.contains(&first.as_str()));
-        if is_known { Ok(path) } else { Err(warp::reject::not_found()) }
+        let is_known = path
+            .first()
+            .is_some_and(|first| KNOWN.contains(&first.as_str()));
+        if is_known {
+            Ok(path)
+        } else {
+            Err(warp::reject::not_found())
+        }
     });
     warp::path!("api" / "v1" / ..)
         .and(ours)
@@ -78,19 +87,29 @@ pub(super) fn routes<S: store::Past + store::Acts>(state: &State<S>, looking: Lo
         .and(warp::header::headers_cloned())
         .and(warp::ext::optional::<Peer>())
         .and(warp::body::stream())
-        .then(move |path: Vec<String>, method, query: String, headers, peer: Option<Peer>, body| {
-            let api = Arc::clone(&api);
-            async move {
-                let guest = match api.state.door.enter(&method, &headers, peer.as_ref()) {
-                    Ok(guest) => guest,
-                    Err(problem) => return refusal(&problem),
-                };
-                let body = whole_chunks(body).boxed();
-                let request = Request { method, asked: Asked::of(&query), headers, guest, body };
-                let path: Vec<&str> = path.iter().map(String::as_str).collect();
-                answer(&api, &path, request).await.unwrap_or_else(|problem| refusal(&problem))
-            }
-        })
+        .then(
+            move |path: Vec<String>, method, query: String, headers, peer: Option<Peer>, body| {
+                let api = Arc::clone(&api);
+                async move {
+                    let guest = match api.state.door.enter(&method, &headers, peer.as_ref()) {
+                        Ok(guest) => guest,
+                        Err(problem) => return refusal(&problem),
+                    };
+                    let body = whole_chunks(body).boxed();
+                    let request = Request {
+                        method,
+                        asked: Asked::of(&query),
+                        headers,
+                        guest,
+                        body,
+                    };
+                    let path: Vec<&str> = path.iter().map(String::as_str).collect();
+                    answer(&api, &path, request)
+                        .await
+                        .unwrap_or_else(|problem| refusal(&problem))
+                }
+            },
+        )
         .boxed()
 }
 
@@ -108,18 +127,34 @@ async fn answer<S: store::Past + store::Acts>(
     if matches!(path, ["rules", ..] | ["replay-diff"]) {
         return rules_api::answer(&api.state, path, request).await;
     }
-    let Request { method, asked, headers, guest, body } = request;
+    let Request {
+        method,
+        asked,
+        headers,
+        guest,
+        body,
+    } = request;
     let (asked, headers) = (&asked, &headers);
     let reads = matches!(method, Method::GET | Method::HEAD);
     let value = match path {
         _ if acts::is_act(path) => {
             if method != Method::POST {
-                return Err(Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method not allowed", "POST"));
+                return Err(Problem::new(
+                    StatusCode::METHOD_NOT_ALLOWED,
+                    "method not allowed",
+                    "POST",
+                ));
             }
             acts::answer(api, path, (headers, &guest, body)).await?
         }
         ["tune"] => return tune_api::answer(api, &method, asked),
-        _ if !reads => return Err(Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method not allowed", "GET, HEAD")),
+        _ if !reads => {
+            return Err(Problem::new(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "method not allowed",
+                "GET, HEAD",
+            ));
+        }
         ["events"] => events::page(api, asked).await?,
         ["events", id] => return events::one(api, id, asked).await,
         ["live"] => return Ok(live::answer(api, headers, &guest)),
@@ -128,7 +163,11 @@ async fn answer<S: store::Past + store::Acts>(
         ["feed"] => state_api::feed(api),
         ["noise"] => state_api::noise(api, asked).await?,
         _ => {
-            return Err(Problem::new(StatusCode::NOT_FOUND, Refused::NOT_FOUND.why, "docs/api.md lists what there is"));
+            return Err(Problem::new(
+                StatusCode::NOT_FOUND,
+                Refused::NOT_FOUND.why,
+                "docs/api.md lists what there is",
+            ));
         }
     };
     Ok(reply(StatusCode::OK, &value))
@@ -140,12 +179,19 @@ pub(super) struct Asked(BTreeMap<String, String>);
 impl Asked {
     fn of(query: &str) -> Self {
         let pairs = form_urlencoded::parse(query.as_bytes());
-        Self(pairs.map(|(key, value)| (key.into_owned(), value.into_owned())).collect())
+        Self(
+            pairs
+                .map(|(key, value)| (key.into_owned(), value.into_owned()))
+                .collect(),
+        )
     }
 
     /// A value that is not empty.
     pub(super) fn text(&self, key: &str) -> Option<String> {
-        self.0.get(key).filter(|value| !value.trim().is_empty()).cloned()
+        self.0
+            .get(key)
+            .filter(|value| !value.trim().is_empty())
+            .cloned()
     }
 
     /// Refuses a word that means nothing here: a misspelt filter would show everything.
@@ -154,7 +200,10 @@ impl Asked {
             None => Ok(()),
             Some(key) => {
                 let help = format!("known: {}", known.join(", "));
-                Err(bad(format!("`{}` is not asked for here", crate::render::one_line(key)), help))
+                Err(bad(
+                    format!("`{}` is not asked for here", crate::render::one_line(key)),
+                    help,
+                ))
             }
         }
     }
@@ -167,5 +216,9 @@ pub(super) fn bad(error: impl Into<String>, help: impl Into<String>) -> Problem 
 /// The store cannot be read.
 pub(super) fn unreadable(error: &store::Error) -> Problem {
     tracing::warn!(%error, "the past cannot be read");
-    Problem::new(StatusCode::SERVICE_UNAVAILABLE, "the store cannot be read now", "try again; the log says why")
+    Problem::new(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "the store cannot be read now",
+        "try again; the log says why",
+    )
 }

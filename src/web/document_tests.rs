@@ -4,7 +4,8 @@ use serde_json::Value;
 
 pub(super) const SPEC: &str = include_str!("../../docs/openapi.json");
 
-/// Holds an answer to the document: every field it names is there and of its type, and no field is there that it does not name.
+/// Holds an answer to the document: every field it names is there and of its type, and no field is
+/// there that it does not name.
 pub(super) fn conforms(path: &str, body: &Value) {
     conforms_as("get", path, "200", body);
 }
@@ -14,25 +15,36 @@ pub(crate) fn conforms_as(method: &str, path: &str, status: &str, body: &Value) 
     let spec: Value = serde_json::from_str(SPEC).unwrap();
     let bare = path.split('?').next().unwrap();
     let fits = |template: &str| {
-        let (a, b): (Vec<&str>, Vec<&str>) = (template.split('/').collect(), bare.split('/').collect());
+        let (a, b): (Vec<&str>, Vec<&str>) =
+            (template.split('/').collect(), bare.split('/').collect());
         a.len() == b.len() && a.iter().zip(&b).all(|(a, b)| a.starts_with('{') || a == b)
     };
     let paths = spec["paths"].as_object().unwrap();
     // What is written out is meant before what has a place for anything.
-    let fitting =
-        paths.iter().filter(|(template, _)| fits(template)).min_by_key(|(template, _)| template.contains('{'));
+    let fitting = paths
+        .iter()
+        .filter(|(template, _)| fits(template))
+        .min_by_key(|(template, _)| template.contains('{'));
     let (_, item) = fitting.unwrap_or_else(|| panic!("{bare} is not documented"));
     let responses = &item[method]["responses"];
     let response = responses.get(status).unwrap_or(&responses["default"]);
     let schema = &response["content"]["application/json"]["schema"];
-    assert!(schema.is_object(), "{method} {bare} -> {status} is not documented");
+    assert!(
+        schema.is_object(),
+        "{method} {bare} -> {status} is not documented"
+    );
     check(&spec, schema, body, path);
 }
 
 fn check(spec: &Value, schema: &Value, value: &Value, at: &str) {
     if let Some(name) = schema["$ref"].as_str() {
         let name = name.strip_prefix('#').unwrap();
-        return check(spec, spec.pointer(name).unwrap_or_else(|| panic!("{name}")), value, at);
+        return check(
+            spec,
+            spec.pointer(name).unwrap_or_else(|| panic!("{name}")),
+            value,
+            at,
+        );
     }
     let kinds: Vec<&str> = match &schema["type"] {
         Value::String(kind) => vec![kind],
@@ -47,7 +59,10 @@ fn check(spec: &Value, schema: &Value, value: &Value, at: &str) {
         Value::Array(_) => "array",
         Value::Object(_) => "object",
     };
-    assert!(kinds.contains(&kind), "{at} is {kind}, not {kinds:?}: {value}");
+    assert!(
+        kinds.contains(&kind),
+        "{at} is {kind}, not {kinds:?}: {value}"
+    );
     if let Some(words) = schema["enum"].as_array() {
         assert!(words.contains(value), "{at}: {value} is none of {words:?}");
     }
@@ -56,11 +71,15 @@ fn check(spec: &Value, schema: &Value, value: &Value, at: &str) {
             check(
                 spec,
                 field,
-                map.get(name).unwrap_or_else(|| panic!("{at}.{name} is missing")),
+                map.get(name)
+                    .unwrap_or_else(|| panic!("{at}.{name} is missing")),
                 &format!("{at}.{name}"),
             );
         }
-        let strangers: Vec<_> = map.keys().filter(|name| !fields.contains_key(*name)).collect();
+        let strangers: Vec<_> = map
+            .keys()
+            .filter(|name| !fields.contains_key(*name))
+            .collect();
         assert!(strangers.is_empty(), "{at}: not documented: {strangers:?}");
     }
     for item in value.as_array().into_iter().flatten() {

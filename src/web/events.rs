@@ -60,20 +60,29 @@ impl Kinds {
     }
 
     pub(super) fn all(&self) -> BTreeMap<Name, &'static str> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 }
 
 fn id(text: &str, what: &str) -> Result<EventId, Problem> {
     let wrong = || bad(format!("`{what}` is not an event's id"), "as in 123.1");
     let digits = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
-    let is_one = text.split_once('.').is_some_and(|(position, place)| digits(position) && digits(place));
+    let is_one = text
+        .split_once('.')
+        .is_some_and(|(position, place)| digits(position) && digits(place));
     // Beyond what there is room for no event ever was.
-    EventId::parse(text).or(is_one.then_some(EventId::LAST)).ok_or_else(wrong)
+    EventId::parse(text)
+        .or(is_one.then_some(EventId::LAST))
+        .ok_or_else(wrong)
 }
 
 fn question(asked: &Asked) -> Result<Question, Problem> {
-    asked.only(&["limit", "before", "q", "topic", "type", "site", "device", "rule", "fate", "why"])?;
+    asked.only(&[
+        "limit", "before", "q", "topic", "type", "site", "device", "rule", "fate", "why",
+    ])?;
     let limit = match asked.text("limit").map(|limit| limit.parse::<usize>()) {
         None => USUAL,
         Some(Ok(limit)) if (1..=MOST).contains(&limit) => limit,
@@ -82,20 +91,33 @@ fn question(asked: &Asked) -> Result<Question, Problem> {
     let rule = asked.text("rule");
     let fate = match (asked.text("fate").as_deref(), asked.text("why")) {
         (None, None) => None,
-        (None | Some("suppressed"), Some(why)) => Some(Wanted::Exactly(EventFate::Suppressed(why.into()))),
+        (None | Some("suppressed"), Some(why)) => {
+            Some(Wanted::Exactly(EventFate::Suppressed(why.into())))
+        }
         (Some("suppressed"), None) => Some(Wanted::Suppressed),
         (Some("pending"), None) => Some(Wanted::Exactly(EventFate::Pending)),
-        (Some("told"), None) => Some(rule.clone().map_or(Wanted::Exactly(EventFate::Told), Wanted::ToldBy)),
+        (Some("told"), None) => Some(
+            rule.clone()
+                .map_or(Wanted::Exactly(EventFate::Told), Wanted::ToldBy),
+        ),
         (Some("unmatched"), None) => Some(Wanted::Exactly(EventFate::Unmatched)),
         (Some("duplicate"), None) => Some(Wanted::Exactly(EventFate::Duplicate)),
-        (Some(_), Some(_)) => return Err(bad("only what is suppressed has a `why`", "fate=suppressed&why=inhibited")),
+        (Some(_), Some(_)) => {
+            return Err(bad(
+                "only what is suppressed has a `why`",
+                "fate=suppressed&why=inhibited",
+            ));
+        }
         (Some(_), None) => {
             let help = format!("known: {}", EventFate::WORDS.join(", "));
             return Err(bad("there is no such `fate`", help));
         }
     };
     Ok(Question {
-        before: asked.text("before").map(|before| id(&before, "before")).transpose()?,
+        before: asked
+            .text("before")
+            .map(|before| id(&before, "before"))
+            .transpose()?,
         limit,
         text: asked.text("q").unwrap_or_default(),
         topic: asked.text("topic"),
@@ -115,11 +137,18 @@ pub(super) async fn page<S: store::Past>(api: &Api<S>, asked: &Asked) -> Result<
     } else {
         None
     };
-    let events: Vec<Value> = found.events.iter().map(|(row, event)| shown(row, event)).collect();
-    Ok(json!({"events": events, "next": found.next.map(|next| next.to_string()), "total_estimate": total}))
+    let events: Vec<Value> = found
+        .events
+        .iter()
+        .map(|(row, event)| shown(row, event))
+        .collect();
+    Ok(
+        json!({"events": events, "next": found.next.map(|next| next.to_string()), "total_estimate": total}),
+    )
 }
 
-/// One event, with its item as it was sent: as a tree its keys would be sorted and its numbers rounded.
+/// One event, with its item as it was sent: as a tree its keys would be sorted and its numbers
+/// rounded.
 #[derive(serde::Serialize)]
 struct One {
     #[serde(flatten)]
@@ -127,27 +156,51 @@ struct One {
     raw: Box<RawValue>,
 }
 
-pub(super) async fn one<S: store::Past>(api: &Api<S>, text: &str, asked: &Asked) -> Result<Response, Problem> {
+pub(super) async fn one<S: store::Past>(
+    api: &Api<S>,
+    text: &str,
+    asked: &Asked,
+) -> Result<Response, Problem> {
     asked.only(&["decisions"])?;
     let id = id(text, text)?;
     let Some((row, event, sent_as)) = api.past.event(id).await.map_err(|e| unreadable(&e))? else {
         let help = "it never was, retention took it, or it came before this release kept what became of events";
-        return Err(Problem::new(StatusCode::NOT_FOUND, "there is no such event", help));
+        return Err(Problem::new(
+            StatusCode::NOT_FOUND,
+            "there is no such event",
+            help,
+        ));
     };
-    let sent = api.state.store.sent(row.alerts.clone()).await.map_err(|e| unreadable(&e))?;
+    let sent = api
+        .state
+        .store
+        .sent(row.alerts.clone())
+        .await
+        .map_err(|e| unreadable(&e))?;
     let decisions = match asked.text("decisions").as_deref() {
         Some("no") => None,
         _ => explained(api, &row, &event).await?,
     };
     let mut value = shown(&row, &event);
-    let raw = sent_as.or_else(|| RawValue::from_string(event.raw.to_string()).ok()).unwrap_or_default();
+    let raw = sent_as
+        .or_else(|| RawValue::from_string(event.raw.to_string()).ok())
+        .unwrap_or_default();
     if let Some(map) = value.as_object_mut() {
         map.insert("decisions".to_owned(), json!(decisions));
-        map.insert("messages".to_owned(), messages(&sent, api.state.offset_ms()));
+        map.insert(
+            "messages".to_owned(),
+            messages(&sent, api.state.offset_ms()),
+        );
     }
-    let one = One { shown: value.as_object().cloned().unwrap_or_default(), raw };
+    let one = One {
+        shown: value.as_object().cloned().unwrap_or_default(),
+        raw,
+    };
     // Maps with string keys and text that is JSON cannot fail.
-    Ok(reply_text(StatusCode::OK, &serde_json::to_string(&one).unwrap_or_default()))
+    Ok(reply_text(
+        StatusCode::OK,
+        &serde_json::to_string(&one).unwrap_or_default(),
+    ))
 }
 
 /// Messages with where each went.
@@ -155,11 +208,9 @@ fn messages(sent: &[SentMessage], offset_ms: i64) -> Value {
     let wall = |at: Timestamp| at.shifted(offset_ms).rfc3339();
     let mut found: Vec<(&SentMessage, Vec<Value>)> = Vec::new();
     for one in sent {
-        let attempt =
-            |a: &store::Attempt| json!({"at": wall(a.at), "status": a.outcome, "http": a.http(), "reply": a.why});
+        let attempt = |a: &store::Attempt| json!({"at": wall(a.at), "status": a.outcome, "http": a.http(), "reply": a.why});
         let attempts: Vec<Value> = one.attempts.iter().map(attempt).collect();
-        let sent =
-            json!({"id": one.id.0.to_string(), "name": one.to.as_str(), "state": one.state, "attempts": attempts});
+        let sent = json!({"id": one.id.0.to_string(), "name": one.to.as_str(), "state": one.state, "attempts": attempts});
         let same = |other: &SentMessage| other.message.about == one.message.about;
         match found.iter_mut().find(|(known, _)| same(known)) {
             Some((_, destinations)) => destinations.push(sent),

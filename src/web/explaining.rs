@@ -1,5 +1,6 @@
-//! What was decided about one event: the journal is folded again, from the last snapshot kept from before its alerts until
-//! none of them is left. One at a time, a little at a time; who does not wait for the answer ends it.
+//! What was decided about one event: the journal is folded again, from the last snapshot kept from
+//! before its alerts until none of them is left. One at a time, a little at a time; who does not
+//! wait for the answer ends it.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -17,8 +18,8 @@ use crate::history;
 use crate::model::{Event, Record, Seq, Timestamp};
 use crate::store::{self, EventFate, EventRow, Mark};
 
-/// How much is folded to come to an event, and how much to see what came of it: what its alerts lived through beyond that is
-/// left out. Each takes about a second.
+/// How much is folded to come to an event, and how much to see what came of it: what its alerts
+/// lived through beyond that is left out. Each takes about a second.
 const BEFORE: u64 = 150_000;
 const AFTER: usize = 150_000;
 /// … and once it has taken so long in all, no more than so much to see what came of it.
@@ -40,7 +41,13 @@ pub(super) async fn explained<S: store::Past>(
     row: &EventRow,
     event: &Arc<Event>,
 ) -> Result<Option<Vec<Value>>, Problem> {
-    let busy = || Problem::new(StatusCode::SERVICE_UNAVAILABLE, "another event is being explained", "try again");
+    let busy = || {
+        Problem::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "another event is being explained",
+            "try again",
+        )
+    };
     if let Some(found) = alone(api, row, event).await? {
         return Ok(Some(found));
     }
@@ -51,7 +58,8 @@ pub(super) async fn explained<S: store::Past>(
     tokio::time::timeout(WITHIN, fold).await.unwrap_or(Ok(None))
 }
 
-/// Of an event that no rule and no alert has to do with, as most are: only the rules that were in force need be known.
+/// Of an event that no rule and no alert has to do with, as most are: only the rules that were in
+/// force need be known.
 async fn alone<S: store::Past>(
     api: &Api<S>,
     row: &EventRow,
@@ -67,38 +75,91 @@ async fn alone<S: store::Past>(
         return Ok(None);
     }
     let (store, place) = (&api.state.store, row.id.seq());
-    let (rules, file) = (Arc::clone(&api.state.current().rules), api.looking.file.clone());
+    let (rules, file) = (
+        Arc::clone(&api.state.current().rules),
+        api.looking.file.clone(),
+    );
     let templates = Arc::clone(&api.looking.templates.borrow());
-    let mark = store.mark(place, u64::MAX).await.map_err(|e| unreadable(&e))?;
-    let setting =
-        mark.and_then(|mark| Some((mark.seq, Fold::setting(&mark.snapshot, &rules, api.looking.compile).ok()?)));
+    let mark = store
+        .mark(place, u64::MAX)
+        .await
+        .map_err(|e| unreadable(&e))?;
+    let setting = mark.and_then(|mark| {
+        Some((
+            mark.seq,
+            Fold::setting(&mark.snapshot, &rules, api.looking.compile).ok()?,
+        ))
+    });
     let (after, setting) = setting.map_or((Seq(0), None), |(seq, fold)| (seq, Some(fold)));
-    let settings = store.settings(after, place).await.map_err(|e| unreadable(&e))?;
-    let known = KnownEvent { first: first_like(api, row, event).await, ..KnownEvent::default() };
+    let settings = store
+        .settings(after, place)
+        .await
+        .map_err(|e| unreadable(&e))?;
+    let known = KnownEvent {
+        first: first_like(api, row, event).await,
+        ..KnownEvent::default()
+    };
     let asked = Question::Event(row.id.to_string());
-    let mut story = Story::new(asked, rules, api.looking.compile, &templates, file.clone()).of_known(setting, known);
+    let mut story = Story::new(asked, rules, api.looking.compile, &templates, file.clone())
+        .of_known(setting, known);
     settings.iter().for_each(|entry| story.entry(entry));
-    let (_, entries) = store.entries(vec![place]).await.map_err(|e| unreadable(&e))?;
-    let Some(entry) = entries.first() else { return Ok(None) };
+    let (_, entries) = store
+        .entries(vec![place])
+        .await
+        .map_err(|e| unreadable(&e))?;
+    let Some(entry) = entries.first() else {
+        return Ok(None);
+    };
     story.alone(entry.at, event, verdict);
     Ok(Some(answer(&story, &file, row, false, None)))
 }
 
-async fn fold<S: store::Past>(api: &Api<S>, row: &EventRow, event: &Event) -> Result<Option<Vec<Value>>, Problem> {
+async fn fold<S: store::Past>(
+    api: &Api<S>,
+    row: &EventRow,
+    event: &Event,
+) -> Result<Option<Vec<Value>>, Problem> {
     let (store, place) = (&api.state.store, row.id.seq());
-    let (rules, file) = (Arc::clone(&api.state.current().rules), api.looking.file.clone());
+    let (rules, file) = (
+        Arc::clone(&api.state.current().rules),
+        api.looking.file.clone(),
+    );
     let templates = Arc::clone(&api.looking.templates.borrow());
     let folded = api.looking.published.borrow().folded;
     let (mark, is_cut) = beginning(store, row).await.map_err(|e| unreadable(&e))?;
-    let (mut after, first) = (mark.as_ref().map_or(Seq(0), |mark| mark.seq), first_like(api, row, event).await);
-    let restored = mark.and_then(|mark| Fold::restore(&mark.snapshot, [], &rules, api.looking.compile).ok());
+    let (mut after, first) = (
+        mark.as_ref().map_or(Seq(0), |mark| mark.seq),
+        first_like(api, row, event).await,
+    );
+    let restored =
+        mark.and_then(|mark| Fold::restore(&mark.snapshot, [], &rules, api.looking.compile).ok());
     let (begun, from_mark) = (after, restored.is_some());
-    let mut story =
-        Story::new(Question::Event(row.id.to_string()), rules, api.looking.compile, &templates, file.clone());
-    let known = || KnownEvent { alerts: row.alerts.iter().copied().collect(), repeats: None, first };
+    let mut story = Story::new(
+        Question::Event(row.id.to_string()),
+        rules,
+        api.looking.compile,
+        &templates,
+        file.clone(),
+    );
+    let known = || KnownEvent {
+        alerts: row.alerts.iter().copied().collect(),
+        repeats: None,
+        first,
+    };
     if let Some(restored) = restored {
-        story = story.of_known(Some(restored), KnownEvent { repeats: Some(HashSet::new()), ..known() });
-    } else if store.read(Seq(0), 1).await.map_err(|e| unreadable(&e))?.first().is_some_and(|entry| entry.seq == Seq(1))
+        story = story.of_known(
+            Some(restored),
+            KnownEvent {
+                repeats: Some(HashSet::new()),
+                ..known()
+            },
+        );
+    } else if store
+        .read(Seq(0), 1)
+        .await
+        .map_err(|e| unreadable(&e))?
+        .first()
+        .is_some_and(|entry| entry.seq == Seq(1))
     {
         (story, after) = (story.of_known(None, known()), Seq(0));
     } else {
@@ -109,13 +170,18 @@ async fn fold<S: store::Past>(api: &Api<S>, row: &EventRow, event: &Event) -> Re
     let (mut bytes, mut before, mut rest) = (0, None, None);
     'all: loop {
         let entries = store.read(after, READ).await.map_err(|e| unreadable(&e))?;
-        let (Some(first), Some(last)) = (entries.first(), entries.last()) else { break };
+        let (Some(first), Some(last)) = (entries.first(), entries.last()) else {
+            break;
+        };
         if from_mark {
             // Retention came between.
             if after == begun && first.seq.0 != after.0 + 1 {
                 return Ok(None);
             }
-            let repeats = store.duplicates(after, last.seq).await.map_err(|e| unreadable(&e))?;
+            let repeats = store
+                .duplicates(after, last.seq)
+                .await
+                .map_err(|e| unreadable(&e))?;
             story.repeats(repeats.into_iter().map(|id| id.to_string()));
         }
         after = last.seq;
@@ -124,7 +190,11 @@ async fn fold<S: store::Past>(api: &Api<S>, row: &EventRow, event: &Event) -> Re
             if entry.seq > folded || (entry.seq > place && story.is_over()) {
                 break 'all;
             }
-            let by_then = if entry.seq > place { *before.get_or_insert(story.folded()) } else { story.folded() };
+            let by_then = if entry.seq > place {
+                *before.get_or_insert(story.folded())
+            } else {
+                story.folded()
+            };
             let is_long = clock.elapsed().saturating_sub(started) > LONG;
             if story.folded().saturating_sub(by_then) > if is_long { AFTER_LONG } else { AFTER } {
                 rest = Some(entry.at.shifted(api.state.offset_ms()));
@@ -134,7 +204,11 @@ async fn fold<S: store::Past>(api: &Api<S>, row: &EventRow, event: &Event) -> Re
             if !from_mark && entry.seq <= place && story.folded() > ANEW {
                 return Ok(None);
             }
-            bytes += if let Record::Post { body, .. } = &entry.record { body.len() } else { 1_024 };
+            bytes += if let Record::Post { body, .. } = &entry.record {
+                body.len()
+            } else {
+                1_024
+            };
             if bytes > BYTES {
                 bytes = 0;
                 tokio::task::yield_now().await;
@@ -145,13 +219,22 @@ async fn fold<S: store::Past>(api: &Api<S>, row: &EventRow, event: &Event) -> Re
 }
 
 /// The snapshot to begin with, and whether something of the event's alerts was before it.
-async fn beginning<S: store::Past>(store: &S, row: &EventRow) -> store::Result<(Option<Mark>, bool)> {
+async fn beginning<S: store::Past>(
+    store: &S,
+    row: &EventRow,
+) -> store::Result<(Option<Mark>, bool)> {
     let nearest = store.mark(row.id.seq(), u64::MAX).await?;
-    let Some(born) = row.alerts.iter().min() else { return Ok((nearest, false)) };
+    let Some(born) = row.alerts.iter().min() else {
+        return Ok((nearest, false));
+    };
     let mark = store.mark(row.id.seq(), *born).await?;
     let work = |mark: &Option<Mark>| mark.as_ref().map_or(0, |mark| mark.reached.work);
     let is_far = work(&nearest).saturating_sub(work(&mark)) > BEFORE;
-    Ok(if is_far { (nearest, true) } else { (mark, false) })
+    Ok(if is_far {
+        (nearest, true)
+    } else {
+        (mark, false)
+    })
 }
 
 /// Of an event that had come before: which one that was, if it is found quickly.
@@ -159,15 +242,25 @@ async fn first_like<S: store::Past>(api: &Api<S>, row: &EventRow, event: &Event)
     if row.fate != EventFate::Duplicate {
         return None;
     }
-    let device = event.device.as_ref().and_then(|device| device.mac.clone().or_else(|| device.name.clone()));
+    let device = event
+        .device
+        .as_ref()
+        .and_then(|device| device.mac.clone().or_else(|| device.name.clone()));
     let kind = Some(event.kind.clone()).filter(|kind| !kind.is_empty());
     let topic = Some(event.topic.to_string());
-    let mut asked =
-        history::Question { before: Some(row.id), limit: 200, topic, kind, device, ..history::Question::default() };
+    let mut asked = history::Question {
+        before: Some(row.id),
+        limit: 200,
+        topic,
+        kind,
+        device,
+        ..history::Question::default()
+    };
     for _ in 0..PAGES {
         let found = api.past.page(&asked).await.ok()?;
-        let same =
-            |(row, other): &&(EventRow, Arc<Event>)| other.digest == event.digest && row.fate != EventFate::Duplicate;
+        let same = |(row, other): &&(EventRow, Arc<Event>)| {
+            other.digest == event.digest && row.fate != EventFate::Duplicate
+        };
         if let Some((row, _)) = found.events.iter().find(same) {
             return Some(row.id.to_string());
         }
@@ -177,7 +270,13 @@ async fn first_like<S: store::Past>(api: &Api<S>, row: &EventRow, event: &Event)
 }
 
 /// The lines, and where some are left out, one that says so.
-fn answer(story: &Story<'_>, file: &str, row: &EventRow, is_cut: bool, rest: Option<Timestamp>) -> Vec<Value> {
+fn answer(
+    story: &Story<'_>,
+    file: &str,
+    row: &EventRow,
+    is_cut: bool,
+    rest: Option<Timestamp>,
+) -> Vec<Value> {
     let line = |chapter: &Chapter| {
         let line = &chapter.line;
         json!({
@@ -186,12 +285,21 @@ fn answer(story: &Story<'_>, file: &str, row: &EventRow, is_cut: bool, rest: Opt
         })
     };
     let note = |at: Timestamp, what: &str| {
-        let text = format!("{what} is left out here: `foghorn explain {}` says all of it", row.id);
+        let text = format!(
+            "{what} is left out here: `foghorn explain {}` says all of it",
+            row.id
+        );
         json!({"at": at.rfc3339(), "event": null, "rule": null, "file": null, "line": null, "text": text})
     };
     let chapters = story.answer(None);
-    let began = chapters.first().map_or(row.received, |chapter| chapter.line.at);
+    let began = chapters
+        .first()
+        .map_or(row.received, |chapter| chapter.line.at);
     let before = is_cut.then(|| note(began, "how it began, long before,"));
     let after = rest.map(|at| note(at, "what came of it after this"));
-    before.into_iter().chain(chapters.into_iter().map(line)).chain(after).collect()
+    before
+        .into_iter()
+        .chain(chapters.into_iter().map(line))
+        .chain(after)
+        .collect()
 }

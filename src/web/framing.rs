@@ -1,7 +1,8 @@
 //! Requests whose end two readers would see in different places.
 //!
-//! hyper takes the chunks and drops `Content-Length` before we see it; a proxy that believed the length would disagree
-//! about where the next request begins. So the head is looked at as it is read.
+//! hyper takes the chunks and drops `Content-Length` before we see it; a proxy that believed the
+//! length would disagree about where the next request begins. So the head is looked at as it is
+//! read.
 
 use std::io;
 use std::pin::Pin;
@@ -25,7 +26,11 @@ pub(super) struct Framing {
 
 impl Default for Framing {
     fn default() -> Self {
-        Self { expects_head: AtomicBool::new(true), both: AtomicBool::new(false), chunked: AtomicBool::new(false) }
+        Self {
+            expects_head: AtomicBool::new(true),
+            both: AtomicBool::new(false),
+            chunked: AtomicBool::new(false),
+        }
     }
 }
 
@@ -39,14 +44,22 @@ impl Framing {
 
     /// Whether the request's end, or whom it is for, can be read in two ways.
     pub(super) fn is_ambiguous(&self, version: Version, headers: &HeaderMap) -> bool {
-        let chunked = |value: &header::HeaderValue| value.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked");
+        let chunked = |value: &header::HeaderValue| {
+            value
+                .as_bytes()
+                .trim_ascii()
+                .eq_ignore_ascii_case(b"chunked")
+        };
         let mut encodings = headers.get_all(header::TRANSFER_ENCODING).iter();
-        let one_encoding = encodings.next().is_none_or(|first| chunked(first) && encodings.next().is_none());
+        let one_encoding = encodings
+            .next()
+            .is_none_or(|first| chunked(first) && encodings.next().is_none());
         let lengths = headers.get_all(header::CONTENT_LENGTH).iter().count();
         let hosts = headers.get_all(header::HOST).iter().count();
         let one_host = hosts == 1 || (hosts == 0 && version < Version::HTTP_11);
         // A head that came behind another request, in one read, was not looked at.
-        let unseen = headers.contains_key(header::TRANSFER_ENCODING) && !self.chunked.load(Ordering::Relaxed);
+        let unseen = headers.contains_key(header::TRANSFER_ENCODING)
+            && !self.chunked.load(Ordering::Relaxed);
         self.both.load(Ordering::Relaxed) || unseen || !one_encoding || lengths > 1 || !one_host
     }
 }
@@ -63,7 +76,13 @@ pub(super) struct Watched<S> {
 
 impl<S> Watched<S> {
     pub(super) const fn new(stream: S, framing: Arc<Framing>, most: usize) -> Self {
-        Self { stream, framing, head: Vec::new(), in_head: false, most }
+        Self {
+            stream,
+            framing,
+            head: Vec::new(),
+            in_head: false,
+            most,
+        }
     }
 
     fn look(&mut self, read: &[u8]) {
@@ -82,28 +101,34 @@ impl<S> Watched<S> {
         };
         match whole {
             Some((length, chunked)) => {
-                self.framing.both.store(length && chunked, Ordering::Relaxed);
+                self.framing
+                    .both
+                    .store(length && chunked, Ordering::Relaxed);
                 self.framing.chunked.store(chunked, Ordering::Relaxed);
                 self.in_head = false;
                 self.head = Vec::new();
             }
-            None if self.head.len() + read.len() > 2 * self.most => self.in_head = false, // hyper refuses it
+            None if self.head.len() + read.len() > 2 * self.most => self.in_head = false, /* hyper refuses it */
             None if self.head.is_empty() => self.head.extend_from_slice(read),
             None => {}
         }
     }
 }
 
-/// A whole head, as hyper takes one: blank lines may come before it, and each line may end in a bare line feed.
+/// A whole head, as hyper takes one: blank lines may come before it, and each line may end in a
+/// bare line feed.
 fn head_of(bytes: &[u8]) -> Option<&[u8]> {
-    let start = bytes.iter().position(|byte| !matches!(byte, b'\r' | b'\n'))?;
+    let start = bytes
+        .iter()
+        .position(|byte| !matches!(byte, b'\r' | b'\n'))?;
     let head = bytes.get(start..)?;
     let blank = |rest: &[u8]| rest.starts_with(b"\n\n") || rest.starts_with(b"\n\r\n");
     let end = (0..head.len()).find(|at| head.get(*at..).is_some_and(blank))?;
     head.get(..end)
 }
 
-/// Whether a connection that brings this head in parts of this size is found to have both: for the fuzzer.
+/// Whether a connection that brings this head in parts of this size is found to have both: for the
+/// fuzzer.
 #[doc(hidden)]
 #[must_use]
 pub fn has_two_ends(head: &[u8], size: usize) -> bool {
@@ -116,16 +141,30 @@ pub fn has_two_ends(head: &[u8], size: usize) -> bool {
 /// Whether a head, that begins as one does, has a length, and whether it has a transfer encoding.
 fn ends_of(head: &[u8]) -> (bool, bool) {
     let named = |name: &[u8]| {
-        let is_it = |line: &[u8]| line.get(..name.len()).is_some_and(|start| start.eq_ignore_ascii_case(name));
+        let is_it = |line: &[u8]| {
+            line.get(..name.len())
+                .is_some_and(|start| start.eq_ignore_ascii_case(name))
+        };
         head.split(|byte| *byte == b'\n').any(is_it)
     };
-    let first = head.split(|byte| *byte == b'\n').next().unwrap_or_default().trim_ascii_end();
+    let first = head
+        .split(|byte| *byte == b'\n')
+        .next()
+        .unwrap_or_default()
+        .trim_ascii_end();
     let whole = first.ends_with(b" HTTP/1.1") || first.ends_with(b" HTTP/1.0");
-    (named(b"content-length"), whole && named(b"transfer-encoding"))
+    (
+        named(b"content-length"),
+        whole && named(b"transfer-encoding"),
+    )
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         let polled = Pin::new(&mut self.stream).poll_read(cx, buf);
         if polled.is_ready() {
@@ -136,7 +175,11 @@ impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
 }
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.stream).poll_write(cx, buf)
     }
 
@@ -182,11 +225,26 @@ mod tests {
 
     #[test]
     fn a_head_ends_where_hyper_says_it_does() {
-        let lines = ["POST /mist HTTP/1.1", "Host: x", "Content-Length: 5", "Transfer-Encoding: chunked"];
-        for (between, end) in [("\r\n", "\r\n\r\n"), ("\n", "\n\n"), ("\r\n", "\n\r\n"), ("\n", "\r\n\n")] {
+        let lines = [
+            "POST /mist HTTP/1.1",
+            "Host: x",
+            "Content-Length: 5",
+            "Transfer-Encoding: chunked",
+        ];
+        for (between, end) in [
+            ("\r\n", "\r\n\r\n"),
+            ("\n", "\n\n"),
+            ("\r\n", "\n\r\n"),
+            ("\n", "\r\n\n"),
+        ] {
             for before in ["", "\r\n", "\r\n\r\n", "\n\n"] {
                 let head = format!("{before}{}{end}", lines.join(between));
-                assert!([1, 9, head.len()].iter().all(|size| has_two_ends(head.as_bytes(), *size)), "{head:?}");
+                assert!(
+                    [1, 9, head.len()]
+                        .iter()
+                        .all(|size| has_two_ends(head.as_bytes(), *size)),
+                    "{head:?}"
+                );
             }
         }
     }
@@ -196,18 +254,38 @@ mod tests {
         let framing = Arc::new(Framing::default());
         let mut watched = Watched::new((), Arc::clone(&framing), 1024);
         let headers = |names: &[(&'static str, &'static str)]| {
-            let named = names.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()));
+            let named = names
+                .iter()
+                .map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()));
             HeaderMap::from_iter(named)
         };
-        let (plain, chunked) = (headers(&[("host", "x")]), headers(&[("host", "x"), ("transfer-encoding", "chunked")]));
+        let (plain, chunked) = (
+            headers(&[("host", "x")]),
+            headers(&[("host", "x"), ("transfer-encoding", "chunked")]),
+        );
         let behind = b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n";
-        watched.look(&[b"GET / HTTP/1.1\r\nHost: x\r\n\r\nPOST /mist HTTP/1.1\r\nHost: x\r\n", &behind[..]].concat());
-        assert!(!framing.is_ambiguous(Version::HTTP_11, &plain), "the first of the two is fine");
+        watched.look(
+            &[
+                b"GET / HTTP/1.1\r\nHost: x\r\n\r\nPOST /mist HTTP/1.1\r\nHost: x\r\n",
+                &behind[..],
+            ]
+            .concat(),
+        );
+        assert!(
+            !framing.is_ambiguous(Version::HTTP_11, &plain),
+            "the first of the two is fine"
+        );
         framing.answered();
-        assert!(framing.is_ambiguous(Version::HTTP_11, &chunked), "the second was never looked at");
+        assert!(
+            framing.is_ambiguous(Version::HTTP_11, &chunked),
+            "the second was never looked at"
+        );
         framing.answered();
         watched.look(&behind[19..]);
-        assert!(framing.is_ambiguous(Version::HTTP_11, &chunked), "half a head is none");
+        assert!(
+            framing.is_ambiguous(Version::HTTP_11, &chunked),
+            "half a head is none"
+        );
         framing.answered();
         watched.look(b"POST /mist HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n");
         assert!(!framing.is_ambiguous(Version::HTTP_11, &chunked));

@@ -1,4 +1,5 @@
-//! `POST /mist` and `POST /mist/<name>`: nothing is answered 200 that is not durable or deliberately left out.
+//! `POST /mist` and `POST /mist/<name>`: nothing is answered 200 that is not durable or
+//! deliberately left out.
 
 use std::pin::{Pin, pin};
 use std::sync::{Arc, PoisonError};
@@ -24,7 +25,10 @@ const DRAIN_DEADLINE: Duration = Duration::from_secs(2);
 const DEFAULT_SOURCE: &str = "mist";
 
 const TOO_LARGE: Refused = Refused::new(StatusCode::PAYLOAD_TOO_LARGE, "body too large");
-const BUSY: Refused = Refused::new(StatusCode::SERVICE_UNAVAILABLE, "too much at once, try again");
+const BUSY: Refused = Refused::new(
+    StatusCode::SERVICE_UNAVAILABLE,
+    "too much at once, try again",
+);
 
 /// The route.
 pub(super) fn route<S: Store>(state: &State<S>) -> BoxedFilter<(Response,)> {
@@ -44,7 +48,11 @@ pub(super) fn route<S: Store>(state: &State<S>) -> BoxedFilter<(Response,)> {
         .and(warp::body::stream())
         .and_then(move |name: String, method, headers, peer, body| {
             let state = state.clone();
-            async move { take(&state, &name, method, headers, peer, body).await.map_err(Rejection::from) }
+            async move {
+                take(&state, &name, method, headers, peer, body)
+                    .await
+                    .map_err(Rejection::from)
+            }
         })
         .boxed()
 }
@@ -59,14 +67,29 @@ pub(super) async fn take<S: Store>(
     body: impl Stream<Item = Result<impl Buf, warp::Error>> + Send,
 ) -> Result<Response, Refused> {
     let current = state.current();
-    let settings = current.sources.iter().find(|source| source.name.as_str() == name).ok_or(Refused::NOT_FOUND)?;
+    let settings = current
+        .sources
+        .iter()
+        .find(|source| source.name.as_str() == name)
+        .ok_or(Refused::NOT_FOUND)?;
     if method != Method::POST {
         return Err(Refused::method("POST"));
     }
     let rules = &current.rules;
     let wanted = |topic: &str| settings.store_all || rules.names_topic(topic);
-    let answer = post(state, settings, current.max_body, wanted, &headers, peer.as_ref(), body).await;
-    let status = answer.as_ref().map_or_else(|refused| refused.status, |_| StatusCode::OK);
+    let answer = post(
+        state,
+        settings,
+        current.max_body,
+        wanted,
+        &headers,
+        peer.as_ref(),
+        body,
+    )
+    .await;
+    let status = answer
+        .as_ref()
+        .map_or_else(|refused| refused.status, |_| StatusCode::OK);
     state.metrics.post(&settings.name, status.as_u16());
     if status == StatusCode::OK {
         state.metrics.heard_of(&settings.name, state.wall());
@@ -87,14 +110,20 @@ async fn post<S: Store>(
     let mut body = pin!(body);
     let read = async {
         readable(headers)?;
-        tokio::time::timeout(BODY_DEADLINE, read(headers, max_body, &state.bytes, body.as_mut()))
-            .await
-            .map_err(|_| Refused::new(StatusCode::REQUEST_TIMEOUT, "body took too long"))?
+        tokio::time::timeout(
+            BODY_DEADLINE,
+            read(headers, max_body, &state.bytes, body.as_mut()),
+        )
+        .await
+        .map_err(|_| Refused::new(StatusCode::REQUEST_TIMEOUT, "body took too long"))?
     };
     let (body, _held) = match read.await {
         Ok(read) => read,
         Err(refused) => {
-            if matches!(refused.status, StatusCode::PAYLOAD_TOO_LARGE | StatusCode::UNSUPPORTED_MEDIA_TYPE) {
+            if matches!(
+                refused.status,
+                StatusCode::PAYLOAD_TOO_LARGE | StatusCode::UNSUPPORTED_MEDIA_TYPE
+            ) {
                 drain(headers, body).await;
             }
             return Err(refused);
@@ -119,10 +148,17 @@ async fn post<S: Store>(
         state.metrics.ping();
     }
     let stored = state.store.append(Record::Post { source, body }).await;
-    *state.unstored.lock().unwrap_or_else(PoisonError::into_inner) = stored.is_err().then(|| state.store.clock().now());
+    *state
+        .unstored
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner) =
+        stored.is_err().then(|| state.store.clock().now());
     stored.map(drop).map_err(|error| {
         tracing::warn!(%error, "a post could not be stored");
-        Refused::new(StatusCode::SERVICE_UNAVAILABLE, "cannot store it now, try again")
+        Refused::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "cannot store it now, try again",
+        )
     })
 }
 
@@ -130,7 +166,10 @@ fn refused(rejected: Rejected) -> Refused {
     let (status, why) = match rejected {
         Rejected::SignatureMissing => (StatusCode::UNAUTHORIZED, "signature missing"),
         Rejected::SignatureWrong => (StatusCode::UNAUTHORIZED, "signature does not match"),
-        Rejected::UnsignedFromAfar => (StatusCode::UNAUTHORIZED, "unsigned posts are accepted from this machine only"),
+        Rejected::UnsignedFromAfar => (
+            StatusCode::UNAUTHORIZED,
+            "unsigned posts are accepted from this machine only",
+        ),
         Rejected::NotJson => (StatusCode::BAD_REQUEST, "body is not JSON"),
         Rejected::TooDeep => (StatusCode::BAD_REQUEST, "body is nested too deeply"),
     };
@@ -140,23 +179,45 @@ fn refused(rejected: Rejected) -> Refused {
 /// Whether the head promises something we read: JSON, not encoded.
 fn readable(headers: &HeaderMap) -> Result<(), Refused> {
     if headers.contains_key(header::CONTENT_ENCODING) {
-        return Err(Refused::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "encoded bodies are not taken"));
+        return Err(Refused::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "encoded bodies are not taken",
+        ));
     }
-    if !headers.get_all(header::CONTENT_TYPE).iter().all(|value| value.to_str().is_ok_and(is_json)) {
-        return Err(Refused::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "content type is not JSON"));
+    if !headers
+        .get_all(header::CONTENT_TYPE)
+        .iter()
+        .all(|value| value.to_str().is_ok_and(is_json))
+    {
+        return Err(Refused::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "content type is not JSON",
+        ));
     }
     Ok(())
 }
 
 fn is_json(content_type: &str) -> bool {
-    let media = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    media.strip_prefix("application/").is_some_and(|subtype| subtype == "json" || subtype.ends_with("+json"))
+    let media = content_type
+        .split(';')
+        .next()
+        .unwrap_or_default()
+        .trim()
+        .to_ascii_lowercase();
+    media
+        .strip_prefix("application/")
+        .is_some_and(|subtype| subtype == "json" || subtype.ends_with("+json"))
 }
 
-/// Takes what is left of a refused body, within bounds: a client that still sends when we close never sees the answer.
-async fn drain(headers: &HeaderMap, mut body: Pin<&mut (impl Stream<Item = Result<impl Buf, warp::Error>> + Send)>) {
-    let declared =
-        headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.trim().parse::<u64>().ok());
+/// Takes what is left of a refused body, within bounds: a client that still sends when we close
+/// never sees the answer.
+async fn drain(
+    headers: &HeaderMap,
+    mut body: Pin<&mut (impl Stream<Item = Result<impl Buf, warp::Error>> + Send)>,
+) {
+    let declared = headers
+        .get(header::CONTENT_LENGTH)
+        .and_then(|value| value.to_str().ok()?.trim().parse::<u64>().ok());
     // One that asks before it sends has sent nothing yet.
     if headers.contains_key(header::EXPECT) || declared.is_some_and(|length| length > DRAINED) {
         return;
@@ -173,23 +234,31 @@ async fn drain(headers: &HeaderMap, mut body: Pin<&mut (impl Stream<Item = Resul
     let _ = tokio::time::timeout(DRAIN_DEADLINE, rest).await;
 }
 
-/// The whole body, counted as it comes: neither a length that lies nor none at all gets past the limit. The permit
-/// stands for its bytes, over all connections.
+/// The whole body, counted as it comes: neither a length that lies nor none at all gets past the
+/// limit. The permit stands for its bytes, over all connections.
 pub(super) async fn read(
     headers: &HeaderMap,
     max_body: usize,
     budget: &Arc<Semaphore>,
     mut body: Pin<&mut (impl Stream<Item = Result<impl Buf, warp::Error>> + Send)>,
 ) -> Result<(Bytes, Option<OwnedSemaphorePermit>), Refused> {
-    let declared = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok());
-    if declared.is_some_and(|length| length.trim().parse::<u64>().map_or(true, |length| length > max_body as u64)) {
+    let declared = headers
+        .get(header::CONTENT_LENGTH)
+        .and_then(|value| value.to_str().ok());
+    if declared.is_some_and(|length| {
+        length
+            .trim()
+            .parse::<u64>()
+            .map_or(true, |length| length > max_body as u64)
+    }) {
         return Err(TOO_LARGE);
     }
     let mut first = Bytes::new();
     let mut rest = BytesMut::new();
     let mut held: Option<OwnedSemaphorePermit> = None;
     while let Some(chunk) = body.next().await {
-        let mut chunk = chunk.map_err(|_| Refused::new(StatusCode::BAD_REQUEST, "body cut short"))?;
+        let mut chunk =
+            chunk.map_err(|_| Refused::new(StatusCode::BAD_REQUEST, "body cut short"))?;
         let length = chunk.remaining();
         if length == 0 {
             continue;
@@ -198,7 +267,9 @@ pub(super) async fn read(
             return Err(TOO_LARGE);
         }
         let permits = u32::try_from(length).map_err(|_| TOO_LARGE)?;
-        let more = Arc::clone(budget).try_acquire_many_owned(permits).map_err(|_| BUSY)?;
+        let more = Arc::clone(budget)
+            .try_acquire_many_owned(permits)
+            .map_err(|_| BUSY)?;
         match &mut held {
             Some(held) => held.merge(more),
             None => held = Some(more),

@@ -1,4 +1,5 @@
-//! `/api/v1/live`: events as they are judged, counts each second, and when to look again. One channel for all who watch.
+//! `/api/v1/live`: events as they are judged, counts each second, and when to look again. One
+//! channel for all who watch.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -48,25 +49,51 @@ impl Drop for Place {
 
 impl Live {
     pub(super) fn new(feed: Feed, stop: CancellationToken) -> Self {
-        Self { feed, stop, watching: Arc::default(), counting: Mutex::new(None) }
+        Self {
+            feed,
+            stop,
+            watching: Arc::default(),
+            counting: Mutex::new(None),
+        }
     }
 
     fn place(&self) -> Option<Place> {
-        let taken = self.watching.fetch_update(Ordering::AcqRel, Ordering::Acquire, |n| (n < MOST).then_some(n + 1));
+        let taken = self
+            .watching
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |n| {
+                (n < MOST).then_some(n + 1)
+            });
         taken.ok().map(|_| Place(Arc::clone(&self.watching)))
     }
 }
 
 /// A stream that ends with the server, with the right to look, and when its client is too slow.
-pub(super) fn answer<S: store::Past>(api: &Arc<Api<S>>, headers: &HeaderMap, guest: &Guest) -> Response {
+pub(super) fn answer<S: store::Past>(
+    api: &Arc<Api<S>>,
+    headers: &HeaderMap,
+    guest: &Guest,
+) -> Response {
     let Some(place) = api.live.place() else {
         let help = "close some of the pages that are open";
-        return refusal(&Problem::new(StatusCode::SERVICE_UNAVAILABLE, format!("{MOST} pages are open"), help));
+        return refusal(&Problem::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            format!("{MOST} pages are open"),
+            help,
+        ));
     };
     let frames = api.live.feed.watch();
     count(api);
-    let since = headers.get("last-event-id").and_then(|id| id.to_str().ok()).and_then(store::EventId::parse);
-    let start = Watcher { frames, place, stop: api.live.stop.clone(), again: Vec::new(), missed: since };
+    let since = headers
+        .get("last-event-id")
+        .and_then(|id| id.to_str().ok())
+        .and_then(store::EventId::parse);
+    let start = Watcher {
+        frames,
+        place,
+        stop: api.live.stop.clone(),
+        again: Vec::new(),
+        missed: since,
+    };
     let api = Arc::clone(api);
     let stream = stream::unfold(start, move |mut watcher| {
         let api = Arc::clone(&api);
@@ -74,16 +101,24 @@ pub(super) fn answer<S: store::Past>(api: &Arc<Api<S>>, headers: &HeaderMap, gue
             if let Some(since) = watcher.missed.take() {
                 watcher.again = missed(&api, since).await;
             }
-            watcher.next().await.map(|event| (Ok::<_, Infallible>(event), watcher))
+            watcher
+                .next()
+                .await
+                .map(|event| (Ok::<_, Infallible>(event), watcher))
         }
     });
     // Who may look no longer must ask again.
     let stream = stream.take_until(guest.over());
     // The stream is polled by one connection only; warp asks for more.
     let stream = sync_wrapper(stream);
-    let kept = warp::sse::keep_alive().interval(HEARTBEAT).text("").stream(stream);
+    let kept = warp::sse::keep_alive()
+        .interval(HEARTBEAT)
+        .text("")
+        .stream(stream);
     let mut response = warp::sse::reply(kept).into_response();
-    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+        .headers_mut()
+        .insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }
 
@@ -116,7 +151,9 @@ impl Watcher {
 }
 
 fn event(frame: &Frame) -> warp::sse::Event {
-    let event = warp::sse::Event::default().event(frame.kind).data(frame.data.as_str());
+    let event = warp::sse::Event::default()
+        .event(frame.kind)
+        .data(frame.data.as_str());
     match &frame.id {
         Some(id) => event.id(id.as_str()),
         None => event,
@@ -125,19 +162,31 @@ fn event(frame: &Frame) -> warp::sse::Event {
 
 /// The newest events after one, newest first.
 async fn missed<S: store::Past>(api: &Api<S>, since: store::EventId) -> Vec<Frame> {
-    let question = crate::history::Question { limit: AGAIN, ..Default::default() };
+    let question = crate::history::Question {
+        limit: AGAIN,
+        ..Default::default()
+    };
     let found = api.past.page(&question).await.unwrap_or_default();
     let frame = |(row, event): &(store::EventRow, Arc<crate::model::Event>)| Frame {
         kind: "event",
         id: Some(row.id.to_string()),
         data: crate::history::shown(row, event).to_string(),
     };
-    found.events.iter().take_while(|(row, _)| row.id > since).map(frame).collect()
+    found
+        .events
+        .iter()
+        .take_while(|(row, _)| row.id > since)
+        .map(frame)
+        .collect()
 }
 
 /// Tells the counts each second, as long as anyone watches.
 fn count<S: store::Past>(api: &Arc<Api<S>>) {
-    let mut counting = api.live.counting.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut counting = api
+        .live
+        .counting
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner);
     if counting.as_ref().is_some_and(|task| !task.is_finished()) {
         return;
     }
@@ -159,10 +208,21 @@ fn count<S: store::Past>(api: &Arc<Api<S>>) {
             let fates = api.state.metrics.events();
             let counts = counts(&fates, fates.total - before.min(fates.total));
             before = fates.total;
-            api.live.feed.send(Frame { kind: "count", id: None, data: counts.to_string() });
+            api.live.feed.send(Frame {
+                kind: "count",
+                id: None,
+                data: counts.to_string(),
+            });
             let now = standing(&api, &mut published);
-            if state.replace(now.clone()).is_some_and(|before| before != now) {
-                api.live.feed.send(Frame { kind: "state", id: None, data: "{}".to_owned() });
+            if state
+                .replace(now.clone())
+                .is_some_and(|before| before != now)
+            {
+                api.live.feed.send(Frame {
+                    kind: "state",
+                    id: None,
+                    data: "{}".to_owned(),
+                });
             }
         }
     }));
@@ -174,15 +234,41 @@ fn standing<S: store::Past>(
     published: &mut tokio::sync::watch::Receiver<crate::processor::Published>,
 ) -> Vec<String> {
     let now = published.borrow_and_update().clone();
-    let incidents =
-        now.incidents.0.iter().map(|i| format!("{} {} {:?} {}", i.id, i.standing.word(), i.told, i.subjects.len()));
-    let silences = now.silences.iter().map(|silence| silence.silence.id.clone());
-    let statuses = api.looking.statuses.all().into_iter().map(|(name, status)| {
-        format!("{name} {:?} {:?} {:?}", status.paused_until, status.last_error, status.disabled)
+    let incidents = now.incidents.0.iter().map(|i| {
+        format!(
+            "{} {} {:?} {}",
+            i.id,
+            i.standing.word(),
+            i.told,
+            i.subjects.len()
+        )
     });
-    let queued =
-        api.state.store.fates().into_iter().map(|(name, fates)| format!("{name} {} {}", fates.queued > 0, fates.dead));
-    incidents.chain(silences).chain(statuses).chain(queued).collect()
+    let silences = now
+        .silences
+        .iter()
+        .map(|silence| silence.silence.id.clone());
+    let statuses = api
+        .looking
+        .statuses
+        .all()
+        .into_iter()
+        .map(|(name, status)| {
+            format!(
+                "{name} {:?} {:?} {:?}",
+                status.paused_until, status.last_error, status.disabled
+            )
+        });
+    let queued = api
+        .state
+        .store
+        .fates()
+        .into_iter()
+        .map(|(name, fates)| format!("{name} {} {}", fates.queued > 0, fates.dead));
+    incidents
+        .chain(silences)
+        .chain(statuses)
+        .chain(queued)
+        .collect()
 }
 
 /// The counts as JSON.

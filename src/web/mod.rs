@@ -1,4 +1,5 @@
-//! The HTTP door: what may come in, and what of us may be seen. Filters say what a request must be, handlers what we do.
+//! The HTTP door: what may come in, and what of us may be seen. Filters say what a request must be,
+//! handlers what we do.
 
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -100,7 +101,10 @@ impl<S: Store> State<S> {
     /// Lets people silence; without this there is nothing at those addresses.
     #[must_use]
     pub fn with_silencing(self, silencing: Silencing) -> Self {
-        Self { silencing: Some(Arc::new(silencing)), ..self }
+        Self {
+            silencing: Some(Arc::new(silencing)),
+            ..self
+        }
     }
 
     /// Lets people in by this door; without one they look from this machine and do nothing.
@@ -110,21 +114,28 @@ impl<S: Store> State<S> {
         Self { door, ..self }
     }
 
-    /// Shows the rules, and lets people change them; without this there is nothing at those addresses. Comes before
-    /// [`Self::with_looking`].
+    /// Shows the rules, and lets people change them; without this there is nothing at those
+    /// addresses. Comes before [`Self::with_looking`].
     #[must_use]
     pub fn with_rulebook(self, rulebook: Arc<dyn rules_api::Rulebook>) -> Self {
-        Self { rulebook: Some(rulebook), ..self }
+        Self {
+            rulebook: Some(rulebook),
+            ..self
+        }
     }
 
-    /// Adds what shows the past and how things stand; without this there is nothing at those addresses.
+    /// Adds what shows the past and how things stand; without this there is nothing at those
+    /// addresses.
     #[must_use]
     pub fn with_looking(self, looking: events::Looking) -> Self
     where
         S: crate::store::Past + crate::store::Acts,
     {
         let more = api::routes(&self, looking);
-        Self { more: Some(more), ..self }
+        Self {
+            more: Some(more),
+            ..self
+        }
     }
 
     /// Wall time minus journal time.
@@ -155,16 +166,41 @@ impl<S: Store> State<S> {
 /// Every route, with every error answered.
 #[must_use]
 pub fn routes<S: Store>(state: &State<S>) -> BoxedFilter<(Response,)> {
-    let routes = ingest::route(state).or(ops::routes(state)).unify().or(page::routes(state)).unify();
+    let routes = ingest::route(state)
+        .or(ops::routes(state))
+        .unify()
+        .or(page::routes(state))
+        .unify();
     let routes = routes.or(door::login::routes(state)).unify();
-    let routes = routes.or(silences::routes(state)).unify().or(silence_page::routes(state)).unify();
+    let routes = routes
+        .or(silences::routes(state))
+        .unify()
+        .or(silence_page::routes(state))
+        .unify();
     // Not a refusal of ours: that would hide why another route refused.
-    let nothing = || warp::any().and_then(async || Err::<Response, _>(warp::reject::not_found())).boxed();
-    let routes = routes.or(state.more.clone().unwrap_or_else(nothing)).unify().recover(recover).unify();
+    let nothing = || {
+        warp::any()
+            .and_then(async || Err::<Response, _>(warp::reject::not_found()))
+            .boxed()
+    };
+    let routes = routes
+        .or(state.more.clone().unwrap_or_else(nothing))
+        .unify()
+        .recover(recover)
+        .unify();
     warp::path::full()
         .and(routes)
-        .map(|path: warp::path::FullPath, response| if is_of_api(path.as_str()) { in_json(response) } else { response })
-        .with(warp::reply::with::header("x-content-type-options", "nosniff"))
+        .map(|path: warp::path::FullPath, response| {
+            if is_of_api(path.as_str()) {
+                in_json(response)
+            } else {
+                response
+            }
+        })
+        .with(warp::reply::with::header(
+            "x-content-type-options",
+            "nosniff",
+        ))
         .map(reply)
         .boxed()
 }
@@ -183,13 +219,20 @@ struct Refused {
 
 impl Refused {
     const fn new(status: StatusCode, why: &'static str) -> Self {
-        Self { status, why, allow: None }
+        Self {
+            status,
+            why,
+            allow: None,
+        }
     }
 
     const NOT_FOUND: Self = Self::new(StatusCode::NOT_FOUND, "nothing here");
 
     const fn method(allow: &'static str) -> Self {
-        Self { allow: Some(allow), ..Self::new(StatusCode::METHOD_NOT_ALLOWED, "method not allowed") }
+        Self {
+            allow: Some(allow),
+            ..Self::new(StatusCode::METHOD_NOT_ALLOWED, "method not allowed")
+        }
     }
 }
 
@@ -202,18 +245,26 @@ fn is_of_api(path: &str) -> bool {
 
 /// A refusal of [`recover`] as the API words its own; any other answer as it is.
 fn in_json(mut response: Response) -> Response {
-    let Some(Refused { why, allow, .. }) = response.extensions().get::<Refused>() else { return response };
+    let Some(Refused { why, allow, .. }) = response.extensions().get::<Refused>() else {
+        return response;
+    };
     let help = allow.unwrap_or("docs/api.md lists what there is");
     let body = serde_json::json!({"error": why, "help": help});
     *response.body_mut() = format!("{body}\n").into();
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response.headers_mut().insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/json"),
+    );
     response
 }
 
 /// The one place where errors get their bodies.
 async fn recover(rejection: Rejection) -> Result<Response, Infallible> {
     // Any other rejection is of a filter we do not use to refuse: the path fits no route.
-    let refused = rejection.find::<Refused>().cloned().unwrap_or(Refused::NOT_FOUND);
+    let refused = rejection
+        .find::<Refused>()
+        .cloned()
+        .unwrap_or(Refused::NOT_FOUND);
     let mut response = plain(refused.status, refused.why);
     let headers = response.headers_mut();
     if let Some(allow) = refused.allow {
@@ -224,7 +275,9 @@ async fn recover(rejection: Rejection) -> Result<Response, Infallible> {
             headers.insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
         }
         // The rest of the body is not waited for.
-        StatusCode::PAYLOAD_TOO_LARGE | StatusCode::UNSUPPORTED_MEDIA_TYPE | StatusCode::REQUEST_TIMEOUT => {
+        StatusCode::PAYLOAD_TOO_LARGE
+        | StatusCode::UNSUPPORTED_MEDIA_TYPE
+        | StatusCode::REQUEST_TIMEOUT => {
             headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         _ => {}
@@ -237,16 +290,24 @@ async fn recover(rejection: Rejection) -> Result<Response, Infallible> {
 fn plain(status: StatusCode, line: &'static str) -> Response {
     let mut response = HttpResponse::new(format!("{line}\n").into());
     *response.status_mut() = status;
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    response.headers_mut().insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("text/plain; charset=utf-8"),
+    );
     response
 }
 
 /// GET or HEAD, else 405.
 async fn reading(method: Method) -> Result<(), Rejection> {
-    if matches!(method, Method::GET | Method::HEAD) { Ok(()) } else { Err(Refused::method("GET, HEAD").into()) }
+    if matches!(method, Method::GET | Method::HEAD) {
+        Ok(())
+    } else {
+        Err(Refused::method("GET, HEAD").into())
+    }
 }
 
-/// Whether a request was made on this machine: from loopback, and not brought by a proxy, for which everyone would be.
+/// Whether a request was made on this machine: from loopback, and not brought by a proxy, for which
+/// everyone would be.
 fn from_this_machine(peer: Option<&Peer>, headers: &HeaderMap) -> bool {
     peer.is_some_and(Peer::is_loopback) && !headers.keys().any(|name| is_forwarding(name.as_str()))
 }
@@ -266,8 +327,18 @@ fn is_forwarding(name: &str) -> bool {
         "cdn-loop",
         "x-appengine-user-ip",
     ];
-    const BEGINNINGS: [&str; 6] = ["x-forwarded", "cf-", "tailscale-", "x-envoy-", "x-original-", "x-azure-"];
-    NAMES.contains(&name) || BEGINNINGS.iter().any(|beginning| name.starts_with(beginning))
+    const BEGINNINGS: [&str; 6] = [
+        "x-forwarded",
+        "cf-",
+        "tailscale-",
+        "x-envoy-",
+        "x-original-",
+        "x-azure-",
+    ];
+    NAMES.contains(&name)
+        || BEGINNINGS
+            .iter()
+            .any(|beginning| name.starts_with(beginning))
 }
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
-//! What operators and machines look at: `/healthz` for anyone; `/readyz` and `/metrics` for this machine, for whoever has
-//! the token, and for whom the door lets in.
+//! What operators and machines look at: `/healthz` for anyone; `/readyz` and `/metrics` for this
+//! machine, for whoever has the token, and for whom the door lets in.
 
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
@@ -14,44 +14,65 @@ use super::silences::Problem;
 use super::{Peer, Refused, State, plain, reading};
 use crate::store::Store;
 
-/// What `/healthz` answers, as no other program does: who asks a public address learns whether it leads to a Foghorn, and nothing
-/// of its version.
+/// What `/healthz` answers, as no other program does: who asks a public address learns whether it
+/// leads to a Foghorn, and nothing of its version.
 pub const HEALTHY: &str = "foghorn: ok";
 
 /// What `/readyz` answers while posts cannot be stored.
 pub const UNSTORED: &str = "posts cannot be stored: is the disk full?";
 
-/// For so long after one: who asks to send posts here again must get an answer other than that one day.
+/// For so long after one: who asks to send posts here again must get an answer other than that one
+/// day.
 const FULL: Duration = Duration::from_secs(60);
 
 /// The routes.
 pub(super) fn routes<S: Store>(state: &State<S>) -> BoxedFilter<(Response,)> {
     let healthz = get("healthz").map(|| plain(StatusCode::OK, HEALTHY));
     let shared = state.clone();
-    let readyz = get("readyz").and(watcher(state)).untuple_one().map(move || {
-        let unstored = *shared.unstored.lock().unwrap_or_else(PoisonError::into_inner);
-        if unstored.is_some_and(|at| shared.store.clock().now().since(at) < FULL) {
-            plain(StatusCode::SERVICE_UNAVAILABLE, UNSTORED)
-        } else if *shared.ready.borrow() {
-            plain(StatusCode::OK, "ready")
-        } else {
-            plain(StatusCode::SERVICE_UNAVAILABLE, "still judging what came before the start")
-        }
-    });
+    let readyz = get("readyz")
+        .and(watcher(state))
+        .untuple_one()
+        .map(move || {
+            let unstored = *shared
+                .unstored
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            if unstored.is_some_and(|at| shared.store.clock().now().since(at) < FULL) {
+                plain(StatusCode::SERVICE_UNAVAILABLE, UNSTORED)
+            } else if *shared.ready.borrow() {
+                plain(StatusCode::OK, "ready")
+            } else {
+                plain(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "still judging what came before the start",
+                )
+            }
+        });
     let shared = state.clone();
-    let metrics = get("metrics").and(watcher(state)).untuple_one().map(move || {
-        let text = shared.metrics.encode(shared.store.last(), &shared.store.fates());
-        let mut response = Response::new(text.into());
-        let kind = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
-        response.headers_mut().insert(header::CONTENT_TYPE, kind);
-        response
-    });
+    let metrics = get("metrics")
+        .and(watcher(state))
+        .untuple_one()
+        .map(move || {
+            let text = shared
+                .metrics
+                .encode(shared.store.last(), &shared.store.fates());
+            let mut response = Response::new(text.into());
+            let kind = HeaderValue::from_static(
+                "application/openmetrics-text; version=1.0.0; charset=utf-8",
+            );
+            response.headers_mut().insert(header::CONTENT_TYPE, kind);
+            response
+        });
     healthz.or(readyz).unify().or(metrics).unify().boxed()
 }
 
 /// GET or HEAD of exactly this path.
 fn get(path: &'static str) -> impl Filter<Extract = (), Error = Rejection> + Clone {
-    warp::path(path).and(warp::path::end()).and(warp::method()).and_then(reading).untuple_one()
+    warp::path(path)
+        .and(warp::path::end())
+        .and(warp::method())
+        .and_then(reading)
+        .untuple_one()
 }
 
 /// Requests for what is no secret: by a name of ours, so that no page elsewhere can pass for us.

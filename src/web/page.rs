@@ -1,5 +1,5 @@
-//! The live page: its files, built in, under a policy that lets nothing else run. What it shows it asks of `/api/v1`,
-//! so that whoever may not look sees an empty page, and how to log in.
+//! The live page: its files, built in, under a policy that lets nothing else run. What it shows it
+//! asks of `/api/v1`, so that whoever may not look sees an empty page, and how to log in.
 
 use base64::Engine as _;
 use sha2::{Digest, Sha256};
@@ -66,7 +66,9 @@ struct Asset {
 pub(super) fn routes<S: Store>(state: &State<S>) -> BoxedFilter<(Response,)> {
     let assets: std::sync::Arc<[Asset]> = FILES.iter().filter_map(asset).collect();
     let page = warp::path::end().map(|| "index.html".to_owned());
-    let part = warp::path("page").and(warp::path::param::<String>()).and(warp::path::end());
+    let part = warp::path("page")
+        .and(warp::path::param::<String>())
+        .and(warp::path::end());
     page.or(part)
         .unify()
         .and(warp::method().and_then(reading))
@@ -85,14 +87,25 @@ pub(super) fn routes<S: Store>(state: &State<S>) -> BoxedFilter<(Response,)> {
 fn asset(&(name, kind, body): &(&'static str, &'static str, &'static str)) -> Option<Asset> {
     let hash = Sha256::digest(body.as_bytes());
     let tag = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(hash.get(..12)?);
-    Some(Asset { name, kind, body, tag: HeaderValue::from_str(&format!("\"{tag}\"")).ok()? })
+    Some(Asset {
+        name,
+        kind,
+        body,
+        tag: HeaderValue::from_str(&format!("\"{tag}\"")).ok()?,
+    })
 }
 
-/// The file, or that the browser has it already. It always asks: after an upgrade no half-old page is put together.
+/// The file, or that the browser has it already. It always asks: after an upgrade no half-old page
+/// is put together.
 fn send(asset: &Asset, headers: &HeaderMap) -> Response {
-    let known = headers.get_all(header::IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
+    let known = headers
+        .get_all(header::IF_NONE_MATCH)
+        .iter()
+        .filter_map(|value| value.to_str().ok());
     let tag = asset.tag.to_str().unwrap_or_default();
-    let same = known.flat_map(|value| value.split(',')).any(|one| one.trim().trim_start_matches("W/") == tag);
+    let same = known
+        .flat_map(|value| value.split(','))
+        .any(|one| one.trim().trim_start_matches("W/") == tag);
     let mut response = Response::new(if same { "".into() } else { asset.body.into() });
     if same {
         *response.status_mut() = StatusCode::NOT_MODIFIED;
@@ -104,8 +117,14 @@ fn send(asset: &Asset, headers: &HeaderMap) -> Response {
         (header::CONTENT_SECURITY_POLICY, POLICY),
         (header::REFERRER_POLICY, "no-referrer"),
         (header::CACHE_CONTROL, "no-cache"),
-        (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
-        (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+        (
+            HeaderName::from_static("cross-origin-opener-policy"),
+            "same-origin",
+        ),
+        (
+            HeaderName::from_static("cross-origin-resource-policy"),
+            "same-origin",
+        ),
     ] {
         sent.insert(name, HeaderValue::from_static(value));
     }
@@ -117,33 +136,46 @@ mod tests {
     use super::*;
 
     fn file(name: &str) -> &'static str {
-        FILES.iter().find(|(known, ..)| *known == name).map(|(.., body)| *body).unwrap()
+        FILES
+            .iter()
+            .find(|(known, ..)| *known == name)
+            .map(|(.., body)| *body)
+            .unwrap()
     }
 
     /// The texts between these two marks.
     fn between<'a>(text: &'a str, from: &'a str, to: char) -> impl Iterator<Item = &'a str> {
-        text.split(from).skip(1).filter_map(move |rest| rest.split(to).next())
+        text.split(from)
+            .skip(1)
+            .filter_map(move |rest| rest.split(to).next())
     }
 
     #[test]
     fn every_file_there_is_is_built_in() {
         let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/src/web/page");
-        let mut there: Vec<String> =
-            std::fs::read_dir(folder).unwrap().map(|f| f.unwrap().file_name().into_string().unwrap()).collect();
+        let mut there: Vec<String> = std::fs::read_dir(folder)
+            .unwrap()
+            .map(|f| f.unwrap().file_name().into_string().unwrap())
+            .collect();
         there.sort_unstable();
-        assert_eq!(there, FILES.iter().map(|(name, ..)| *name).collect::<Vec<_>>());
+        assert_eq!(
+            there,
+            FILES.iter().map(|(name, ..)| *name).collect::<Vec<_>>()
+        );
     }
 
     #[test]
     fn what_the_page_asks_for_is_there() {
         let index = file("index.html");
-        let mut asked: Vec<&str> =
-            between(index, "href=\"page/", '"').chain(between(index, "src=\"page/", '"')).collect();
+        let mut asked: Vec<&str> = between(index, "href=\"page/", '"')
+            .chain(between(index, "src=\"page/", '"'))
+            .collect();
         assert_eq!(asked.len(), 3, "{asked:?}");
         for &(name, kind, body) in FILES {
             if kind == SCRIPT {
-                let named: Vec<&str> =
-                    between(body, "from \"./", '"').chain(between(body, "import(\"./", '"')).collect();
+                let named: Vec<&str> = between(body, "from \"./", '"')
+                    .chain(between(body, "import(\"./", '"'))
+                    .collect();
                 assert!(named.iter().all(|module| *module != name));
                 asked.extend(named);
             }
@@ -159,7 +191,11 @@ mod tests {
         let mut first = vec!["index.html", "style.css", "icon.svg", "app.js", "live.js"];
         let mut next = 0;
         while let Some(name) = first.get(next).copied() {
-            first.extend(between(file(name), "from \"./", '"').filter(|m| !first.contains(m)).collect::<Vec<_>>());
+            first.extend(
+                between(file(name), "from \"./", '"')
+                    .filter(|m| !first.contains(m))
+                    .collect::<Vec<_>>(),
+            );
             next += 1;
         }
         let bytes: usize = first.iter().map(|name| file(name).len()).sum();
@@ -186,7 +222,9 @@ mod tests {
                 "{name} has an inline style"
             );
             let outside = between(body, "https://", ' ').chain(between(body, "http://www.", ' '));
-            let outside: Vec<&str> = outside.filter(|url| !url.starts_with("w3.org/2000/svg")).collect();
+            let outside: Vec<&str> = outside
+                .filter(|url| !url.starts_with("w3.org/2000/svg"))
+                .collect();
             assert!(outside.is_empty(), "{name} names {outside:?}");
         }
         assert_eq!(

@@ -1,5 +1,6 @@
-//! `/api/v1/rules` and `/api/v1/replay-diff`: the rules as they are, what a changed text would do, and putting it in force.
-//! What a rules file is, `app` knows; here is who may ask what, and how the answers look.
+//! `/api/v1/rules` and `/api/v1/replay-diff`: the rules as they are, what a changed text would do,
+//! and putting it in force. What a rules file is, `app` knows; here is who may ask what, and how
+//! the answers look.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,11 +30,16 @@ pub trait Rulebook: Send + Sync {
     fn sheet(&self) -> BoxFuture<'_, Result<Sheet, Declined>>;
     /// What is wrong with this text, and what its tests say.
     fn check(&self, text: String) -> BoxFuture<'_, Result<Findings, Declined>>;
-    /// What the test of a text with one rule and one test expects to hold beside the rules in force: that text, with it.
+    /// What the test of a text with one rule and one test expects to hold beside the rules in
+    /// force: that text, with it.
     fn rehearse(&self, text: String) -> BoxFuture<'_, Result<String, Declined>>;
-    /// What the rules in force and this text (without one: the file as it stands) make of the stored traffic. Dropped, it
-    /// stops.
-    fn compare(&self, text: Option<String>, since: Duration) -> BoxFuture<'_, Result<Value, Declined>>;
+    /// What the rules in force and this text (without one: the file as it stands) make of the
+    /// stored traffic. Dropped, it stops.
+    fn compare(
+        &self,
+        text: Option<String>,
+        since: Duration,
+    ) -> BoxFuture<'_, Result<Value, Declined>>;
     /// Writes this text into the file and puts it in force.
     fn apply(&self, change: Change) -> BoxFuture<'_, Result<Applied, Declined>>;
 }
@@ -158,38 +164,71 @@ struct Put {
 }
 
 /// Answers what is asked of the rules.
-pub(super) async fn answer<S: Store>(state: &State<S>, path: &[&str], request: Request) -> Result<Response, Problem> {
-    let nothing = || Problem::new(StatusCode::NOT_FOUND, "nothing here", "docs/api.md lists what there is");
-    let Some(rulebook) = state.rulebook.clone() else { return Err(nothing()) };
+pub(super) async fn answer<S: Store>(
+    state: &State<S>,
+    path: &[&str],
+    request: Request,
+) -> Result<Response, Problem> {
+    let nothing = || {
+        Problem::new(
+            StatusCode::NOT_FOUND,
+            "nothing here",
+            "docs/api.md lists what there is",
+        )
+    };
+    let Some(rulebook) = state.rulebook.clone() else {
+        return Err(nothing());
+    };
     request.asked.only(&[])?;
-    let no_method = |allow| Err(Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method not allowed", allow));
+    let no_method = |allow| {
+        Err(Problem::new(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "method not allowed",
+            allow,
+        ))
+    };
     let found = match (path, &request.method) {
-        (["rules"], &Method::GET | &Method::HEAD) => rulebook.sheet().await.map(|sheet| sheet_json(&sheet)),
+        (["rules"], &Method::GET | &Method::HEAD) => {
+            rulebook.sheet().await.map(|sheet| sheet_json(&sheet))
+        }
         (["rules"], &Method::PUT) => put(state, &rulebook, request).await?,
         (["rules"], _) => return no_method("GET, HEAD, PUT"),
         (["rules", "check"], &Method::POST) => {
             let Checked { text } = body(state, request).await?;
             bounded(Some(&text))?;
-            rulebook.check(text).await.map(|findings| findings_json(&findings))
+            rulebook
+                .check(text)
+                .await
+                .map(|findings| findings_json(&findings))
         }
         (["rules", "rehearse"], &Method::POST) => {
             let Checked { text } = body(state, request).await?;
             bounded(Some(&text))?;
-            rulebook.rehearse(text).await.map(|text| json!({"text": text}))
+            rulebook
+                .rehearse(text)
+                .await
+                .map(|text| json!({"text": text}))
         }
         (["replay-diff"], &Method::POST) => {
             let Compared { text, since } = body(state, request).await?;
             bounded(text.as_deref())?;
-            let since = parse_duration(&since).map_err(|why| bad(format!("`since`: {why}"), "as in 7d"))?;
+            let since =
+                parse_duration(&since).map_err(|why| bad(format!("`since`: {why}"), "as in 7d"))?;
             if since.is_zero() || since > LONGEST {
-                return Err(bad("`since` is too short or longer than a year", "as in 7d"));
+                return Err(bad(
+                    "`since` is too short or longer than a year",
+                    "as in 7d",
+                ));
             }
             rulebook.compare(text, since).await
         }
         (["rules", "check" | "rehearse"] | ["replay-diff"], _) => return no_method("POST"),
         _ => return Err(nothing()),
     };
-    Ok(found.map_or_else(|declined| declined_reply(&declined), |value| reply(StatusCode::OK, &value)))
+    Ok(found.map_or_else(
+        |declined| declined_reply(&declined),
+        |value| reply(StatusCode::OK, &value),
+    ))
 }
 
 async fn put<S: Store>(
@@ -197,25 +236,50 @@ async fn put<S: Store>(
     rulebook: &Arc<dyn Rulebook>,
     request: Request,
 ) -> Result<Result<Value, Declined>, Problem> {
-    let who = if request.guest.name.is_empty() { "the page".to_owned() } else { request.guest.name.clone() };
-    let Put { text, version, despite_tests } = body(state, request).await?;
+    let who = if request.guest.name.is_empty() {
+        "the page".to_owned()
+    } else {
+        request.guest.name.clone()
+    };
+    let Put {
+        text,
+        version,
+        despite_tests,
+    } = body(state, request).await?;
     bounded(Some(&text))?;
-    let applied = rulebook.apply(Change { text, version, despite_tests, who }).await;
+    let applied = rulebook
+        .apply(Change {
+            text,
+            version,
+            despite_tests,
+            who,
+        })
+        .await;
     Ok(applied.map(|applied| {
         let problems = problems_json(&applied.findings);
         json!({"version": applied.version, "reloaded": true, "problems": problems})
     }))
 }
 
-async fn body<S: Store, T: DeserializeOwned>(state: &State<S>, request: Request) -> Result<T, Problem> {
+async fn body<S: Store, T: DeserializeOwned>(
+    state: &State<S>,
+    request: Request,
+) -> Result<T, Problem> {
     let media = ("application/json", MAX_REQUEST);
     let body = read_body_of(state, &request.headers, media, request.body).await?;
     // What went wrong may repeat a part of the text: its place is enough.
     serde_json::from_slice::<serde_json::Map<String, Value>>(&body)
         .and_then(|asked| serde_json::from_value(asked.into()))
         .map_err(|e| {
-            let at = if e.line() > 0 { format!(" at line {}, column {}", e.line(), e.column()) } else { String::new() };
-            bad(format!("the body does not read{at}"), "docs/openapi.json says what it must hold")
+            let at = if e.line() > 0 {
+                format!(" at line {}, column {}", e.line(), e.column())
+            } else {
+                String::new()
+            };
+            bad(
+                format!("the body does not read{at}"),
+                "docs/openapi.json says what it must hold",
+            )
         })
 }
 
@@ -224,7 +288,11 @@ fn bounded(text: Option<&str>) -> Result<(), Problem> {
         return Ok(());
     }
     let help = "change the file itself";
-    Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "the text is longer than 256 KiB", help))
+    Err(Problem::new(
+        StatusCode::PAYLOAD_TOO_LARGE,
+        "the text is longer than 256 KiB",
+        help,
+    ))
 }
 
 fn sheet_json(sheet: &Sheet) -> Value {
@@ -266,13 +334,18 @@ fn declined_reply(declined: &Declined) -> Response {
         Declined::Off(why) => plain(StatusCode::FORBIDDEN, "the rules are not changed here", why),
         Declined::Changed(version) => {
             let error = "the file has changed meanwhile";
-            let body =
-                json!({"error": error, "help": "load it again and make your change to that", "version": version});
+            let body = json!({"error": error, "help": "load it again and make your change to that", "version": version});
             reply(StatusCode::CONFLICT, &body)
         }
         Declined::Wrong(findings) => judged("the text has errors", "nothing was changed", findings),
-        Declined::Fails(findings) => judged("tests of the text fail", "nothing was changed", findings),
-        Declined::Busy => plain(StatusCode::SERVICE_UNAVAILABLE, "another one is under way", "try again soon"),
+        Declined::Fails(findings) => {
+            judged("tests of the text fail", "nothing was changed", findings)
+        }
+        Declined::Busy => plain(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "another one is under way",
+            "try again soon",
+        ),
         Declined::Slow(help) => plain(StatusCode::SERVICE_UNAVAILABLE, "it takes too long", help),
         Declined::Failed(error, help) => plain(StatusCode::INTERNAL_SERVER_ERROR, error, help),
     }

@@ -1,5 +1,5 @@
-//! The accept loop: `warp::serve` has no deadline, no bound on connections and no end to its drain, so warp's filters are
-//! served from here.
+//! The accept loop: `warp::serve` has no deadline, no bound on connections and no end to its drain,
+//! so warp's filters are served from here.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -33,7 +33,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub struct Limits {
     /// Connections at once.
     pub connections: usize,
-    /// From the first wait for a request to the last byte of its head; so also how long a connection may be idle.
+    /// From the first wait for a request to the last byte of its head; so also how long a
+    /// connection may be idle.
     pub head: Duration,
     /// The largest head.
     pub head_size: usize,
@@ -77,7 +78,10 @@ impl Peer {
     /// A peer at an address.
     #[must_use]
     pub fn new(address: SocketAddr) -> Self {
-        Self { address, use_: Arc::default() }
+        Self {
+            address,
+            use_: Arc::default(),
+        }
     }
 
     /// Whether it is this machine, or a proxy on it.
@@ -92,7 +96,8 @@ impl Peer {
         self.address.ip().to_canonical()
     }
 
-    /// The request is here in full: from here to the answer, the connection is not closed to make room.
+    /// The request is here in full: from here to the answer, the connection is not closed to make
+    /// room.
     pub(super) fn set_answering(&self) {
         self.use_.answering.store(true, Ordering::Relaxed);
     }
@@ -111,7 +116,9 @@ pub async fn serve(
         shutdown: shutdown.clone(),
         open: Arc::default(),
         clock: Clock::system(),
-        places: Arc::new(Semaphore::new(limits.connections.clamp(1, Semaphore::MAX_PERMITS))),
+        places: Arc::new(Semaphore::new(
+            limits.connections.clamp(1, Semaphore::MAX_PERMITS),
+        )),
     };
     let tasks = TaskTracker::new();
     let mut number = 0_u64;
@@ -119,7 +126,9 @@ pub async fn serve(
         loop {
             match listener.accept().await {
                 Ok((stream, address)) => {
-                    let Some(place) = door.place().await else { return };
+                    let Some(place) = door.place().await else {
+                        return;
+                    };
                     number += 1;
                     tasks.spawn(door.clone().connection(number, stream, address, place));
                 }
@@ -139,8 +148,14 @@ pub async fn serve(
     }
     drop(listener);
     tasks.close();
-    if tokio::time::timeout(limits.drain, tasks.wait()).await.is_err() {
-        tracing::warn!(connections = tasks.len(), "closing connections that did not end in time");
+    if tokio::time::timeout(limits.drain, tasks.wait())
+        .await
+        .is_err()
+    {
+        tracing::warn!(
+            connections = tasks.len(),
+            "closing connections that did not end in time"
+        );
         door.open.close_all();
         tasks.wait().await;
     }
@@ -149,14 +164,19 @@ pub async fn serve(
 /// The answer to a request that could be read in two ways; the connection ends with it.
 fn ambiguous() -> Response {
     let mut answer = super::plain(StatusCode::BAD_REQUEST, "request is ambiguous");
-    answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    answer
+        .headers_mut()
+        .insert(header::CONNECTION, HeaderValue::from_static("close"));
     answer
 }
 
 /// The client went away before we looked.
 fn is_of_one_connection(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
-    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
+    matches!(
+        error.kind(),
+        ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted
+    )
 }
 
 #[derive(Clone)]
@@ -180,7 +200,8 @@ impl Door {
     }
 
     fn make_room(&self) {
-        self.open.make_room(self.now().saturating_sub(millis(self.limits.grace)));
+        self.open
+            .make_room(self.now().saturating_sub(millis(self.limits.grace)));
     }
 
     fn now(&self) -> u64 {
@@ -188,13 +209,20 @@ impl Door {
     }
 
     /// One connection, from its first byte to its close.
-    async fn connection(self, number: u64, stream: TcpStream, address: SocketAddr, place: OwnedSemaphorePermit) {
+    async fn connection(
+        self,
+        number: u64,
+        stream: TcpStream,
+        address: SocketAddr,
+        place: OwnedSemaphorePermit,
+    ) {
         // Answers are small and whole: nothing is gained by holding them back.
         let _ = stream.set_nodelay(true);
         let peer = Peer::new(address);
         let closed = CancellationToken::new();
         peer.use_.since.store(self.now(), Ordering::Relaxed);
-        self.open.add(number, closed.clone(), Arc::clone(&peer.use_));
+        self.open
+            .add(number, closed.clone(), Arc::clone(&peer.use_));
         let filter = TowerToHyperService::new(warp::service(self.routes.clone()));
         let framing = Arc::new(Framing::default());
         let service = service_fn(|mut request: hyper::Request<Incoming>| {
@@ -220,7 +248,14 @@ impl Door {
             .timer(TokioTimer::new())
             .header_read_timeout(self.limits.head)
             .max_buf_size(self.limits.head_size)
-            .serve_connection(TokioIo::new(Watched::new(stream, Arc::clone(&framing), self.limits.head_size)), service);
+            .serve_connection(
+                TokioIo::new(Watched::new(
+                    stream,
+                    Arc::clone(&framing),
+                    self.limits.head_size,
+                )),
+                service,
+            );
         {
             let mut connection = pin!(connection);
             let mut draining = false;
@@ -264,17 +299,22 @@ impl Open {
         }
     }
 
-    /// Closes one connection that waits for no answer; none when all do. First one that never was answered, then the one that
-    /// has been idle longest: so neither a thousand clients that send nothing, nor a thousand that were answered once, keep out
-    /// one that sends. Those who came or were answered after `spared` are left alone while there are others.
+    /// Closes one connection that waits for no answer; none when all do. First one that never was
+    /// answered, then the one that has been idle longest: so neither a thousand clients that
+    /// send nothing, nor a thousand that were answered once, keep out one that sends. Those who
+    /// came or were answered after `spared` are left alone while there are others.
     fn make_room(&self, spared: u64) {
         let all = self.all();
         let worth = |use_: &Use| {
-            let (answered, since) = (use_.answered.load(Ordering::Relaxed), use_.since.load(Ordering::Relaxed));
+            let (answered, since) = (
+                use_.answered.load(Ordering::Relaxed),
+                use_.since.load(Ordering::Relaxed),
+            );
             (since > spared, answered, since)
         };
-        let idle =
-            all.values().filter(|(closed, use_)| !closed.is_cancelled() && !use_.answering.load(Ordering::Relaxed));
+        let idle = all.values().filter(|(closed, use_)| {
+            !closed.is_cancelled() && !use_.answering.load(Ordering::Relaxed)
+        });
         if let Some((closed, _)) = idle.min_by_key(|(_, use_)| worth(use_)) {
             closed.cancel();
         }

@@ -1,5 +1,6 @@
-//! `/silence/<link>`: the page behind a message's links. Looking changes nothing, for chats open links on their own; only
-//! its button acts. The link is the permission, so what it says is checked before anything else is.
+//! `/silence/<link>`: the page behind a message's links. Looking changes nothing, for chats open
+//! links on their own; only its button acts. The link is the permission, so what it says is checked
+//! before anything else is.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -16,7 +17,9 @@ use warp::filters::BoxedFilter;
 use warp::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use warp::reply::Response;
 
-use super::silences::{Heeded, Problem, Silencing, check_room, expire, make, morning, read_body, said, until};
+use super::silences::{
+    Heeded, Problem, Silencing, check_room, expire, make, morning, read_body, said, until,
+};
 use super::{Refused, State};
 use crate::clock::local;
 use crate::engine::SilenceState;
@@ -40,17 +43,26 @@ pub(super) fn routes<S: Store>(state: &State<S>) -> BoxedFilter<(Response,)> {
         .and(warp::query::raw().or(warp::any().map(String::new)).unify())
         .and(warp::header::headers_cloned())
         .and(warp::body::stream())
-        .and_then(move |link: String, undo, method, query: String, headers, body| {
-            let state = state.clone();
-            async move {
-                let Some(silencing) = state.silencing.clone() else { return Err(Refused::NOT_FOUND.into()) };
-                let visit = Visit { state: &state, silencing: &silencing, now: state.wall(), headers: &headers };
-                let answer = visit.answer(&link, undo, method, &query, body).await;
-                let answer = answer.unwrap_or_else(|problem| refusal(&problem));
-                state.metrics.silence("link", answer.status().as_u16());
-                Ok::<_, warp::Rejection>(answer)
-            }
-        })
+        .and_then(
+            move |link: String, undo, method, query: String, headers, body| {
+                let state = state.clone();
+                async move {
+                    let Some(silencing) = state.silencing.clone() else {
+                        return Err(Refused::NOT_FOUND.into());
+                    };
+                    let visit = Visit {
+                        state: &state,
+                        silencing: &silencing,
+                        now: state.wall(),
+                        headers: &headers,
+                    };
+                    let answer = visit.answer(&link, undo, method, &query, body).await;
+                    let answer = answer.unwrap_or_else(|problem| refusal(&problem));
+                    state.metrics.silence("link", answer.status().as_u16());
+                    Ok::<_, warp::Rejection>(answer)
+                }
+            },
+        )
         .boxed()
 }
 
@@ -72,29 +84,54 @@ impl<S: Store> Visit<'_, S> {
         body: impl Stream<Item = Result<impl Buf, warp::Error>> + Send,
     ) -> Result<Response, Problem> {
         if !self.state.door.knows_host(self.headers) {
-            return Err(Problem::new(StatusCode::FORBIDDEN, "This server does not go by that name.", ""));
+            return Err(Problem::new(
+                StatusCode::FORBIDDEN,
+                "This server does not go by that name.",
+                "",
+            ));
         }
         let says = self.silencing.key.verify(link, self.now).map_err(refused)?;
         let acts = match method {
             Method::GET | Method::HEAD => false,
             Method::POST => true,
-            _ => return Err(Problem::new(StatusCode::METHOD_NOT_ALLOWED, "Look at it, or press its button.", "")),
+            _ => {
+                return Err(Problem::new(
+                    StatusCode::METHOD_NOT_ALLOWED,
+                    "Look at it, or press its button.",
+                    "",
+                ));
+            }
         };
         if acts && !self.state.door.is_of_our_page(self.headers) {
             tracing::info!("a silence link was used from a page that is not ours");
-            return Err(Problem::new(StatusCode::FORBIDDEN, "Another page sent this.", "Open the link itself."));
+            return Err(Problem::new(
+                StatusCode::FORBIDDEN,
+                "Another page sent this.",
+                "Open the link itself.",
+            ));
         }
         match (says, undo, acts) {
             (Says::Silence(offer), false, false) => {
                 let choice = field(query.as_bytes(), "for").unwrap_or_default();
-                Ok(page(StatusCode::OK, "Silence this?", &self.ask(&offer, &choice)))
+                Ok(page(
+                    StatusCode::OK,
+                    "Silence this?",
+                    &self.ask(&offer, &choice),
+                ))
             }
             (Says::Silence(offer), false, true) => self.silence(&offer, query, body).await,
             (Says::Undo { id, .. }, true, false) => {
                 let silence = self.silencing.find(&id);
-                let title = if silence.is_some() { "End this silence?" } else { "It is over" };
+                let title = if silence.is_some() {
+                    "End this silence?"
+                } else {
+                    "It is over"
+                };
                 let form = silence.map_or_else(String::new, |state| {
-                    format!("{}<form method=\"post\"><button>End it</button></form>", shown(&state.silence))
+                    format!(
+                        "{}<form method=\"post\"><button>End it</button></form>",
+                        shown(&state.silence)
+                    )
                 });
                 Ok(page(StatusCode::OK, title, &form))
             }
@@ -110,18 +147,30 @@ impl<S: Store> Visit<'_, S> {
              when it is back.</p>",
             what(offer)
         );
-        if let Some(SilenceState { silence, .. }) = self.silencing.find(&self.silencing.key.silence_id(offer)) {
+        if let Some(SilenceState { silence, .. }) =
+            self.silencing.find(&self.silencing.key.silence_id(offer))
+        {
             let (until, author) = (ends(&silence), escape(&silence.author));
-            let _ =
-                write!(text, "<p class=\"note\">{author} silenced it {until}. What you choose here replaces that.</p>");
+            let _ = write!(
+                text,
+                "<p class=\"note\">{author} silenced it {until}. What you choose here replaces that.</p>"
+            );
         }
         text.push_str("<form method=\"post\"><fieldset><legend>For how long?</legend>");
-        let choice = if ["morning", "resolved"].contains(&choice) { choice } else { "1h" };
+        let choice = if ["morning", "resolved"].contains(&choice) {
+            choice
+        } else {
+            "1h"
+        };
         let hour = local(self.now + Duration::from_secs(3_600));
         for (value, label, until) in [
             ("1h", "One hour", format!("until {hour}")),
             ("morning", "Until morning", local(morning(self.now))),
-            ("resolved", "Until it is resolved", "when nothing of it lasts any more".to_owned()),
+            (
+                "resolved",
+                "Until it is resolved",
+                "when nothing of it lasts any more".to_owned(),
+            ),
         ] {
             let checked = if value == choice { " checked" } else { "" };
             let _ = write!(
@@ -134,7 +183,11 @@ impl<S: Store> Visit<'_, S> {
             "</fieldset><label>Your name, if you like<input name=\"author\" maxlength=\"80\" autocomplete=\"name\"></label>\
              <label>Why, if you like<input name=\"comment\" maxlength=\"500\"></label><button>Silence it</button></form>",
         );
-        let _ = write!(text, "<details><summary>What exactly is silenced</summary>{}</details>", list(&offer.matches));
+        let _ = write!(
+            text,
+            "<details><summary>What exactly is silenced</summary>{}</details>",
+            list(&offer.matches)
+        );
         text
     }
 
@@ -145,24 +198,43 @@ impl<S: Store> Visit<'_, S> {
         body: impl Stream<Item = Result<impl Buf, warp::Error>> + Send,
     ) -> Result<Response, Problem> {
         let body = match self.headers.contains_key(header::CONTENT_TYPE) {
-            true => read_body(self.state, self.headers, "application/x-www-form-urlencoded", body).await?,
+            true => {
+                read_body(
+                    self.state,
+                    self.headers,
+                    "application/x-www-form-urlencoded",
+                    body,
+                )
+                .await?
+            }
             false => bytes::Bytes::new(), // what the link says is enough
         };
-        let (author, comment) = said(field(&body, "author").as_deref(), field(&body, "comment").as_deref())?;
+        let (author, comment) = said(
+            field(&body, "author").as_deref(),
+            field(&body, "comment").as_deref(),
+        )?;
         // The link of a message says it, too; what was chosen on the page counts more.
         let choice = field(&body, "for").or_else(|| field(query.as_bytes(), "for"));
         let until = match choice.as_deref() {
             Some("1h") => until(Some("1h"), None, self.now)?,
             Some(choice @ ("morning" | "resolved")) => until(None, Some(choice), self.now)?,
             _ => {
-                return Err(Problem::new(StatusCode::BAD_REQUEST, "It does not say for how long.", "Go back, choose."));
+                return Err(Problem::new(
+                    StatusCode::BAD_REQUEST,
+                    "It does not say for how long.",
+                    "Go back, choose.",
+                ));
             }
         };
         let silence = Silence {
             id: self.silencing.key.silence_id(offer),
             matches: offer.matches.clone(),
             until,
-            author: if author.is_empty() { SOMEONE.to_owned() } else { author },
+            author: if author.is_empty() {
+                SOMEONE.to_owned()
+            } else {
+                author
+            },
             comment,
             created: self.now,
         };
@@ -170,15 +242,24 @@ impl<S: Store> Visit<'_, S> {
         let (made, heeded) = make(self.state, self.silencing, silence).await?;
         let state = match (heeded, made.matching) {
             (Heeded::Over, _) => {
-                let text = format!("<p>Nothing of {} lasts any more: there is nothing to wait for.</p>", what(offer));
+                let text = format!(
+                    "<p>Nothing of {} lasts any more: there is nothing to wait for.</p>",
+                    what(offer)
+                );
                 return Ok(page(StatusCode::OK, "It is resolved already", &text));
             }
-            (Heeded::Later, _) => "It is noted. Foghorn has much to do at the moment and will heed it soon.".to_owned(),
+            (Heeded::Later, _) => {
+                "It is noted. Foghorn has much to do at the moment and will heed it soon."
+                    .to_owned()
+            }
             (Heeded::InForce, 0) => "Nothing of it is open now.".to_owned(),
             (Heeded::InForce, 1) => "One alert that is open now falls silent.".to_owned(),
             (Heeded::InForce, n) => format!("{n} alerts that are open now fall silent."),
         };
-        let back = self.silencing.key.sign(&Says::undo(&made.silence.id, self.now));
+        let back = self
+            .silencing
+            .key
+            .sign(&Says::undo(&made.silence.id, self.now));
         let text = format!(
             "<p>Foghorn says nothing new about {} {}.</p><p>{state}</p>\
              <form method=\"post\" action=\"{back}/undo\"><button>Undo</button></form>",
@@ -191,13 +272,18 @@ impl<S: Store> Visit<'_, S> {
     async fn undo(&self, id: &str) -> Result<Response, Problem> {
         match expire(self.state, self.silencing, id, SOMEONE.to_owned()).await {
             Ok(state) => {
-                let text = format!("<p>Foghorn speaks of it again.</p>{}", shown(&state.silence));
+                let text = format!(
+                    "<p>Foghorn speaks of it again.</p>{}",
+                    shown(&state.silence)
+                );
                 Ok(page(StatusCode::OK, "The silence is over", &text))
             }
             // Pressed twice, or over by itself meanwhile: what was wanted is so.
-            Err(problem) if problem.status == StatusCode::NOT_FOUND => {
-                Ok(page(StatusCode::OK, "The silence is over", "<p>It was over already.</p>"))
-            }
+            Err(problem) if problem.status == StatusCode::NOT_FOUND => Ok(page(
+                StatusCode::OK,
+                "The silence is over",
+                "<p>It was over already.</p>",
+            )),
             Err(problem) => Err(problem),
         }
     }
@@ -205,7 +291,9 @@ impl<S: Store> Visit<'_, S> {
 
 /// A field of a form or a query.
 fn field<'f>(form: &'f [u8], name: &str) -> Option<Cow<'f, str>> {
-    form_urlencoded::parse(form).find(|(key, _)| key == name).map(|(_, value)| value)
+    form_urlencoded::parse(form)
+        .find(|(key, _)| key == name)
+        .map(|(_, value)| value)
 }
 
 fn refused(bad: Bad) -> Problem {
@@ -227,15 +315,26 @@ fn refused(bad: Bad) -> Problem {
 }
 
 fn refusal(problem: &Problem) -> Response {
-    let help = escape(&problem.help).replacen('`', "<code>", 1).replacen('`', "</code>", 1);
-    let mut response =
-        page(problem.status, "Nothing was changed", &format!("<p>{}</p><p>{help}</p>", escape(&problem.error)));
+    let help = escape(&problem.help)
+        .replacen('`', "<code>", 1)
+        .replacen('`', "</code>", 1);
+    let mut response = page(
+        problem.status,
+        "Nothing was changed",
+        &format!("<p>{}</p><p>{help}</p>", escape(&problem.error)),
+    );
     match problem.status {
         StatusCode::METHOD_NOT_ALLOWED => {
-            response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD, POST"));
+            response
+                .headers_mut()
+                .insert(header::ALLOW, HeaderValue::from_static("GET, HEAD, POST"));
         }
-        StatusCode::PAYLOAD_TOO_LARGE | StatusCode::UNSUPPORTED_MEDIA_TYPE | StatusCode::REQUEST_TIMEOUT => {
-            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        StatusCode::PAYLOAD_TOO_LARGE
+        | StatusCode::UNSUPPORTED_MEDIA_TYPE
+        | StatusCode::REQUEST_TIMEOUT => {
+            response
+                .headers_mut()
+                .insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         _ => {}
     }
@@ -244,15 +343,29 @@ fn refusal(problem: &Problem) -> Response {
 
 /// What is silenced, as half a sentence.
 fn what(offer: &Offer) -> String {
-    let of = |key: &str| offer.matches.get(key).and_then(Value::as_str).map(|word| escape(&word.replace('_', " ")));
+    let of = |key: &str| {
+        offer
+            .matches
+            .get(key)
+            .and_then(Value::as_str)
+            .map(|word| escape(&word.replace('_', " ")))
+    };
     let kind = of("condition").or_else(|| of("type")).unwrap_or_default();
-    format!("<strong>{kind}</strong> of <strong>{}</strong>", escape(&offer.whom))
+    format!(
+        "<strong>{kind}</strong> of <strong>{}</strong>",
+        escape(&offer.whom)
+    )
 }
 
 /// A silence, with who made it and why.
 fn shown(silence: &Silence) -> String {
     let mut text = list(&silence.matches);
-    let _ = write!(text, "<p>{}, by {}.", ends(silence), escape(&silence.author));
+    let _ = write!(
+        text,
+        "<p>{}, by {}.",
+        ends(silence),
+        escape(&silence.author)
+    );
     if !silence.comment.is_empty() {
         let _ = write!(text, " “{}”", escape(&silence.comment));
     }
@@ -267,13 +380,22 @@ fn list(matches: &Value) -> String {
             Value::Array(all) => all.iter().map(word).collect(),
             one => vec![word(one)],
         };
-        let _ = write!(text, "<dt>{}</dt><dd>{}</dd>", escape(field), values.join("<br>"));
+        let _ = write!(
+            text,
+            "<dt>{}</dt><dd>{}</dd>",
+            escape(field),
+            values.join("<br>")
+        );
     }
     text + "</dl>"
 }
 
 fn word(value: &Value) -> String {
-    escape(&value.as_str().map_or_else(|| value.to_string(), str::to_owned))
+    escape(
+        &value
+            .as_str()
+            .map_or_else(|| value.to_string(), str::to_owned),
+    )
 }
 
 fn ends(silence: &Silence) -> String {
@@ -310,7 +432,8 @@ fn page(status: StatusCode, title: &str, body: &str) -> Response {
     let headers = response.headers_mut();
     for (name, value) in [
         (header::CONTENT_TYPE, "text/html; charset=utf-8"),
-        // Not `no-referrer`: browsers then send `Origin: null` with the form, and ours could not be told from another's.
+        // Not `no-referrer`: browsers then send `Origin: null` with the form, and ours could not
+        // be told from another's.
         (header::REFERRER_POLICY, "same-origin"),
         (header::CACHE_CONTROL, "no-store"),
         (header::X_FRAME_OPTIONS, "DENY"),

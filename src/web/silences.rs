@@ -1,4 +1,5 @@
-//! `/api/v1/silences`: what is silenced, for those whom the door lets in. Making and ending one, for the pages too.
+//! `/api/v1/silences`: what is silenced, for those whom the door lets in. Making and ending one,
+//! for the pages too.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -49,11 +50,19 @@ impl Silencing {
     /// Puts it together: the token, and what the processor says.
     #[must_use]
     pub fn new(token: &Secret, published: watch::Receiver<Published>) -> Self {
-        Self { key: LinkKey::of(token), published }
+        Self {
+            key: LinkKey::of(token),
+            published,
+        }
     }
 
     pub(super) fn find(&self, id: &str) -> Option<SilenceState> {
-        self.published.borrow().silences.iter().find(|state| state.silence.id == id).cloned()
+        self.published
+            .borrow()
+            .silences
+            .iter()
+            .find(|state| state.silence.id == id)
+            .cloned()
     }
 }
 
@@ -66,8 +75,16 @@ pub(super) struct Problem {
 }
 
 impl Problem {
-    pub(super) fn new(status: StatusCode, error: impl Into<String>, help: impl Into<String>) -> Self {
-        Self { status, error: error.into(), help: help.into() }
+    pub(super) fn new(
+        status: StatusCode,
+        error: impl Into<String>,
+        help: impl Into<String>,
+    ) -> Self {
+        Self {
+            status,
+            error: error.into(),
+            help: help.into(),
+        }
     }
 
     fn bad(error: impl Into<String>, help: impl Into<String>) -> Self {
@@ -85,7 +102,9 @@ impl From<Refused> for Problem {
 pub(super) fn routes<S: Store>(state: &State<S>) -> BoxedFilter<(Response,)> {
     let state = state.clone();
     let all = warp::path::end().map(|| None);
-    let one = warp::path::param::<String>().and(warp::path::end()).map(Some);
+    let one = warp::path::param::<String>()
+        .and(warp::path::end())
+        .map(Some);
     warp::path!("api" / "v1" / "silences" / ..)
         .and(all.or(one).unify())
         .and(warp::method())
@@ -93,22 +112,26 @@ pub(super) fn routes<S: Store>(state: &State<S>) -> BoxedFilter<(Response,)> {
         .and(warp::header::headers_cloned())
         .and(warp::ext::optional::<Peer>())
         .and(warp::body::stream())
-        .and_then(move |id: Option<String>, method, query: String, headers, peer: Option<Peer>, body| {
-            let state = state.clone();
-            async move {
-                let Some(silencing) = state.silencing.clone() else { return Err(Refused::NOT_FOUND.into()) };
-                let answer = match state.door.enter(&method, &headers, peer.as_ref()) {
-                    Ok(guest) => {
-                        let asked = (&method, id.as_deref(), query.as_str());
-                        answer(&state, &silencing, &guest, asked, &headers, body).await
-                    }
-                    Err(problem) => Err(problem),
-                };
-                let answer = answer.unwrap_or_else(|problem| refusal(&problem));
-                state.metrics.silence("api", answer.status().as_u16());
-                Ok::<_, warp::Rejection>(answer)
-            }
-        })
+        .and_then(
+            move |id: Option<String>, method, query: String, headers, peer: Option<Peer>, body| {
+                let state = state.clone();
+                async move {
+                    let Some(silencing) = state.silencing.clone() else {
+                        return Err(Refused::NOT_FOUND.into());
+                    };
+                    let answer = match state.door.enter(&method, &headers, peer.as_ref()) {
+                        Ok(guest) => {
+                            let asked = (&method, id.as_deref(), query.as_str());
+                            answer(&state, &silencing, &guest, asked, &headers, body).await
+                        }
+                        Err(problem) => Err(problem),
+                    };
+                    let answer = answer.unwrap_or_else(|problem| refusal(&problem));
+                    state.metrics.silence("api", answer.status().as_u16());
+                    Ok::<_, warp::Rejection>(answer)
+                }
+            },
+        )
         .boxed()
 }
 
@@ -124,14 +147,22 @@ async fn answer<S: Store>(
         (&Method::GET | &Method::HEAD, None) => {
             check_ready(state)?;
             let silences = Arc::clone(&silencing.published.borrow().silences);
-            Ok(reply(StatusCode::OK, &silences.iter().map(json_of).collect()))
+            Ok(reply(
+                StatusCode::OK,
+                &silences.iter().map(json_of).collect(),
+            ))
         }
         (&Method::POST, None) => {
             let body = read_body(state, headers, "application/json", body).await?;
             // A list would read as the fields in their order.
             let asked = serde_json::from_slice::<serde_json::Map<String, Value>>(&body)
                 .and_then(|asked| serde_json::from_value(asked.into()))
-                .map_err(|e| Problem::bad(format!("the body does not read: {e}"), "docs/api.md shows one"))?;
+                .map_err(|e| {
+                    Problem::bad(
+                        format!("the body does not read: {e}"),
+                        "docs/api.md shows one",
+                    )
+                })?;
             let now = state.wall();
             let silence = silence(asked, guest, now)?;
             check_room(silencing, &silence.id)?;
@@ -140,17 +171,36 @@ async fn answer<S: Store>(
             if let (Heeded::Over, Some(answer)) = (heeded, answer.as_object_mut()) {
                 answer.insert("over".to_owned(), true.into());
             }
-            Ok(reply(if heeded == Heeded::Later { StatusCode::ACCEPTED } else { StatusCode::CREATED }, &answer))
+            Ok(reply(
+                if heeded == Heeded::Later {
+                    StatusCode::ACCEPTED
+                } else {
+                    StatusCode::CREATED
+                },
+                &answer,
+            ))
         }
         (&Method::DELETE, Some(id)) => {
             check_ready(state)?;
             let author = form_urlencoded::parse(query.as_bytes()).find(|(key, _)| key == "author");
-            let author = text(author.as_ref().map(|(_, value)| value.as_ref()), "author", MAX_AUTHOR)?;
+            let author = text(
+                author.as_ref().map(|(_, value)| value.as_ref()),
+                "author",
+                MAX_AUTHOR,
+            )?;
             let found = expire(state, silencing, id, or_guest(author, guest)).await?;
             Ok(reply(StatusCode::OK, &json_of(&found)))
         }
-        (_, None) => Err(Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method not allowed", "GET, HEAD, POST")),
-        (_, Some(_)) => Err(Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method not allowed", "DELETE")),
+        (_, None) => Err(Problem::new(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "method not allowed",
+            "GET, HEAD, POST",
+        )),
+        (_, Some(_)) => Err(Problem::new(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "method not allowed",
+            "DELETE",
+        )),
     }
 }
 
@@ -159,7 +209,11 @@ fn check_ready<S: Store>(state: &State<S>) -> Result<(), Problem> {
     if *state.ready.borrow() {
         return Ok(());
     }
-    Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "still judging what came before the start", "try again soon"))
+    Err(Problem::new(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "still judging what came before the start",
+        "try again soon",
+    ))
 }
 
 /// The whole body, when its head promises this media type and none of our bounds is passed.
@@ -180,15 +234,32 @@ pub(super) async fn read_body_of<S: Store>(
     body: impl Stream<Item = Result<impl Buf, warp::Error>> + Send,
 ) -> Result<bytes::Bytes, Problem> {
     let mut types = headers.get_all(header::CONTENT_TYPE).iter();
-    let said = types.next().and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let is_it = said.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case(media);
+    let said = types
+        .next()
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
+    let is_it = said
+        .split(';')
+        .next()
+        .unwrap_or_default()
+        .trim()
+        .eq_ignore_ascii_case(media);
     if !is_it || types.next().is_some() || headers.contains_key(header::CONTENT_ENCODING) {
         let error = format!("the body must be {media}, and say so");
-        return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, error, format!("Content-Type: {media}")));
+        return Err(Problem::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            error,
+            format!("Content-Type: {media}"),
+        ));
     }
     let body = pin!(body);
-    let read = tokio::time::timeout(BODY_DEADLINE, ingest::read(headers, most, &state.bytes, body));
-    let read = read.await.map_err(|_| Problem::new(StatusCode::REQUEST_TIMEOUT, "body took too long", ""))?;
+    let read = tokio::time::timeout(
+        BODY_DEADLINE,
+        ingest::read(headers, most, &state.bytes, body),
+    );
+    let read = read
+        .await
+        .map_err(|_| Problem::new(StatusCode::REQUEST_TIMEOUT, "body took too long", ""))?;
     Ok(read?.0)
 }
 
@@ -209,8 +280,13 @@ struct Asked {
 fn silence(asked: Asked, guest: &Guest, now: Timestamp) -> Result<Silence, Problem> {
     let matches = asked.matches.unwrap_or_else(|| json!({}));
     check_match(&matches, asked.all)?;
-    let bytes = clock::unguessable()
-        .map_err(|_| Problem::new(StatusCode::SERVICE_UNAVAILABLE, "no randomness for an id", ""))?;
+    let bytes = clock::unguessable().map_err(|_| {
+        Problem::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "no randomness for an id",
+            "",
+        )
+    })?;
     Ok(Silence {
         id: id_of(&bytes),
         matches,
@@ -223,25 +299,53 @@ fn silence(asked: Asked, guest: &Guest, now: Timestamp) -> Result<Silence, Probl
 
 /// Who it was: as they say, else as the door knows them.
 fn or_guest(author: String, guest: &Guest) -> String {
-    let known = || text(Some(&guest.name.chars().take(MAX_AUTHOR).collect::<String>()), "author", MAX_AUTHOR);
-    let known = if author.is_empty() { known().unwrap_or_default() } else { author };
-    if known.is_empty() { "api".to_owned() } else { known }
+    let known = || {
+        text(
+            Some(&guest.name.chars().take(MAX_AUTHOR).collect::<String>()),
+            "author",
+            MAX_AUTHOR,
+        )
+    };
+    let known = if author.is_empty() {
+        known().unwrap_or_default()
+    } else {
+        author
+    };
+    if known.is_empty() {
+        "api".to_owned()
+    } else {
+        known
+    }
 }
 
 fn check_match(matches: &Value, all: bool) -> Result<(), Problem> {
     let Some(map) = matches.as_object() else {
-        return Err(Problem::bad("`match` must be a map of fields", "as in {\"condition\": \"ap_offline\"}"));
+        return Err(Problem::bad(
+            "`match` must be a map of fields",
+            "as in {\"condition\": \"ap_offline\"}",
+        ));
     };
     match (map.is_empty(), all) {
         (true, false) => {
             let help = "name what to silence in `match`; to silence everything say \"all\": true";
-            return Err(Problem::bad("an empty `match` would silence everything", help));
+            return Err(Problem::bad(
+                "an empty `match` would silence everything",
+                help,
+            ));
         }
-        (false, true) => return Err(Problem::bad("`all` and `match` contradict each other", "leave one out")),
+        (false, true) => {
+            return Err(Problem::bad(
+                "`all` and `match` contradict each other",
+                "leave one out",
+            ));
+        }
         _ => {}
     }
     if matches.to_string().len() > MAX_MATCH {
-        return Err(Problem::bad("`match` is longer than 8 KiB", "make several silences of it"));
+        return Err(Problem::bad(
+            "`match` is longer than 8 KiB",
+            "make several silences of it",
+        ));
     }
     Matcher::from_json(matches).map(|_| ()).map_err(|error| {
         let not = map.get("not").and_then(Value::as_object);
@@ -254,33 +358,69 @@ fn check_match(matches: &Value, all: bool) -> Result<(), Problem> {
 /// The field a word was meant to be, or all of them.
 fn meant(word: &str) -> String {
     let known = Field::NAMED.iter().map(|(name, _)| *name);
-    let nearest = known.clone().map(|name| (strsim::damerau_levenshtein(&word.to_lowercase(), name), name)).min();
+    let nearest = known
+        .clone()
+        .map(|name| {
+            (
+                strsim::damerau_levenshtein(&word.to_lowercase(), name),
+                name,
+            )
+        })
+        .min();
     match nearest {
-        Some((off, name)) if off <= 1 + word.chars().count() / 5 => format!("did you mean \"{name}\"?"),
-        _ => format!("known: {}, event.<path>", known.collect::<Vec<_>>().join(", ")),
+        Some((off, name)) if off <= 1 + word.chars().count() / 5 => {
+            format!("did you mean \"{name}\"?")
+        }
+        _ => format!(
+            "known: {}, event.<path>",
+            known.collect::<Vec<_>>().join(", ")
+        ),
     }
 }
 
 /// When a silence ends that was asked for so.
-pub(super) fn until(lasts: Option<&str>, until: Option<&str>, now: Timestamp) -> Result<Until, Problem> {
-    let example = "write `for` as in 2h, or `until` as in 2026-01-05T12:00:00Z, morning or resolved";
+pub(super) fn until(
+    lasts: Option<&str>,
+    until: Option<&str>,
+    now: Timestamp,
+) -> Result<Until, Problem> {
+    let example =
+        "write `for` as in 2h, or `until` as in 2026-01-05T12:00:00Z, morning or resolved";
     let at = match (lasts, until) {
         (Some(lasts), None) => {
-            now + parse_duration(lasts)
-                .map_err(|why| Problem::bad(format!("`for`: {why}"), "a silence lasts at most a year"))?
+            now + parse_duration(lasts).map_err(|why| {
+                Problem::bad(format!("`for`: {why}"), "a silence lasts at most a year")
+            })?
         }
         (None, Some("resolved")) => return Ok(Until::Resolved),
         (None, Some("morning")) => morning(now),
-        (None, Some(time)) => Timestamp::parse_rfc3339(time)
-            .ok_or_else(|| Problem::bad(format!("`until`: \"{}\" is not a time", one_line(time)), example))?,
-        (None, None) => return Err(Problem::bad("it does not say when the silence ends", example)),
-        (Some(_), Some(_)) => return Err(Problem::bad("`for` and `until` contradict each other", "leave one out")),
+        (None, Some(time)) => Timestamp::parse_rfc3339(time).ok_or_else(|| {
+            Problem::bad(
+                format!("`until`: \"{}\" is not a time", one_line(time)),
+                example,
+            )
+        })?,
+        (None, None) => {
+            return Err(Problem::bad(
+                "it does not say when the silence ends",
+                example,
+            ));
+        }
+        (Some(_), Some(_)) => {
+            return Err(Problem::bad(
+                "`for` and `until` contradict each other",
+                "leave one out",
+            ));
+        }
     };
     if at <= now {
         return Err(Problem::bad("the silence would be over at once", example));
     }
     if at.since(now) > LONGEST {
-        return Err(Problem::bad("a silence lasts at most a year", "what is never to be told belongs in no rule"));
+        return Err(Problem::bad(
+            "a silence lasts at most a year",
+            "what is never to be told belongs in no rule",
+        ));
     }
     Ok(Until::At(at))
 }
@@ -288,10 +428,15 @@ pub(super) fn until(lasts: Option<&str>, until: Option<&str>, now: Timestamp) ->
 /// The next 08:00 in the machine's zone.
 pub(super) fn morning(now: Timestamp) -> Timestamp {
     let next = || -> Result<Timestamp, jiff::Error> {
-        let local = jiff::Timestamp::from_millisecond(now.millis())?.to_zoned(jiff::tz::TimeZone::system());
+        let local =
+            jiff::Timestamp::from_millisecond(now.millis())?.to_zoned(jiff::tz::TimeZone::system());
         let eight = |day: jiff::civil::Date| day.at(8, 0, 0, 0).to_zoned(local.time_zone().clone());
         let today = eight(local.date())?;
-        let at = if today.timestamp() > local.timestamp() { today } else { eight(local.date().tomorrow()?)? };
+        let at = if today.timestamp() > local.timestamp() {
+            today
+        } else {
+            eight(local.date().tomorrow()?)?
+        };
         Ok(Timestamp::from_millis(at.timestamp().as_millisecond()))
     };
     next().unwrap_or(now + Duration::from_secs(12 * 3_600))
@@ -301,22 +446,40 @@ pub(super) fn morning(now: Timestamp) -> Timestamp {
 pub(super) fn text(said: Option<&str>, what: &str, most: usize) -> Result<String, Problem> {
     let text = one_line(said.unwrap_or_default());
     if text.chars().count() > most {
-        return Err(Problem::bad(format!("`{what}` is longer than {most} characters"), ""));
+        return Err(Problem::bad(
+            format!("`{what}` is longer than {most} characters"),
+            "",
+        ));
     }
     Ok(markup::clean(&text))
 }
 
 /// A person's name, and a comment.
-pub(super) fn said(author: Option<&str>, comment: Option<&str>) -> Result<(String, String), Problem> {
-    Ok((text(author, "author", MAX_AUTHOR)?, text(comment, "comment", MAX_COMMENT)?))
+pub(super) fn said(
+    author: Option<&str>,
+    comment: Option<&str>,
+) -> Result<(String, String), Problem> {
+    Ok((
+        text(author, "author", MAX_AUTHOR)?,
+        text(comment, "comment", MAX_COMMENT)?,
+    ))
 }
 
 /// Whether one more silence may be made.
 pub(super) fn check_room(silencing: &Silencing, id: &str) -> Result<(), Problem> {
     let published = silencing.published.borrow();
-    if published.silences.len() >= MOST && !published.silences.iter().any(|state| state.silence.id == id) {
+    if published.silences.len() >= MOST
+        && !published
+            .silences
+            .iter()
+            .any(|state| state.silence.id == id)
+    {
         let help = "end some first: `foghorn silence list`, `foghorn silence expire ID`";
-        return Err(Problem::new(StatusCode::CONFLICT, format!("{MOST} silences are in force"), help));
+        return Err(Problem::new(
+            StatusCode::CONFLICT,
+            format!("{MOST} silences are in force"),
+            help,
+        ));
     }
     Ok(())
 }
@@ -340,7 +503,10 @@ pub(super) async fn make<S: Store>(
 ) -> Result<(SilenceState, Heeded), Problem> {
     let folded = append(state, silencing, Record::Silence(silence.clone())).await?;
     tracing::info!(id = %silence.id, author = %silence.author, "a silence begins");
-    let unknown = SilenceState { silence, matching: 0 };
+    let unknown = SilenceState {
+        silence,
+        matching: 0,
+    };
     Ok(match silencing.find(&unknown.silence.id) {
         Some(found) if folded => (found, Heeded::InForce),
         None if folded => (unknown, Heeded::Over),
@@ -357,22 +523,44 @@ pub(super) async fn expire<S: Store>(
 ) -> Result<SilenceState, Problem> {
     let Some(found) = silencing.find(id) else {
         let help = "it is over, or never was: `foghorn silence list` shows those in force";
-        return Err(Problem::new(StatusCode::NOT_FOUND, "no such silence is in force", help));
+        return Err(Problem::new(
+            StatusCode::NOT_FOUND,
+            "no such silence is in force",
+            help,
+        ));
     };
     tracing::info!(id = %found.silence.id, %author, "a silence is ended");
-    append(state, silencing, Record::Expire { id: id.to_owned(), author }).await?;
+    append(
+        state,
+        silencing,
+        Record::Expire {
+            id: id.to_owned(),
+            author,
+        },
+    )
+    .await?;
     Ok(found)
 }
 
 /// Journals it, and waits a little for the engine. Whether the engine knows.
-async fn append<S: Store>(state: &State<S>, silencing: &Silencing, record: Record) -> Result<bool, Problem> {
+async fn append<S: Store>(
+    state: &State<S>,
+    silencing: &Silencing,
+    record: Record,
+) -> Result<bool, Problem> {
     let seq = state.store.append(record).await.map_err(|error| {
         tracing::warn!(%error, "a silence could not be stored");
-        Problem::new(StatusCode::SERVICE_UNAVAILABLE, "cannot store it now, try again", "")
+        Problem::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "cannot store it now, try again",
+            "",
+        )
     })?;
     let mut published = silencing.published.clone();
     let folded = published.wait_for(|published| published.folded >= seq);
-    Ok(tokio::time::timeout(FOLDED_WITHIN, folded).await.is_ok_and(|known| known.is_ok()))
+    Ok(tokio::time::timeout(FOLDED_WITHIN, folded)
+        .await
+        .is_ok_and(|known| known.is_ok()))
 }
 
 /// A silence, as the API says it.
@@ -397,13 +585,19 @@ pub(super) fn reply_text(status: StatusCode, body: &str) -> Response {
     let mut response = Response::new(format!("{body}\n").into());
     *response.status_mut() = status;
     let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/json"),
+    );
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }
 
 pub(super) fn refusal(problem: &Problem) -> Response {
-    let mut response = reply(problem.status, &json!({"error": problem.error, "help": problem.help}));
+    let mut response = reply(
+        problem.status,
+        &json!({"error": problem.error, "help": problem.help}),
+    );
     let headers = response.headers_mut();
     match problem.status {
         StatusCode::METHOD_NOT_ALLOWED => {
@@ -417,7 +611,9 @@ pub(super) fn refusal(problem: &Problem) -> Response {
         StatusCode::SERVICE_UNAVAILABLE => {
             headers.insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
         }
-        StatusCode::PAYLOAD_TOO_LARGE | StatusCode::UNSUPPORTED_MEDIA_TYPE | StatusCode::REQUEST_TIMEOUT => {
+        StatusCode::PAYLOAD_TOO_LARGE
+        | StatusCode::UNSUPPORTED_MEDIA_TYPE
+        | StatusCode::REQUEST_TIMEOUT => {
             headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         _ => {}

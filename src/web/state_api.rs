@@ -22,8 +22,8 @@ const DEAD_LETTERS: usize = 100;
 const KEPT: Duration = Duration::from_secs(10);
 /// Spans on a plot.
 const SPANS: i64 = 200;
-/// Events by which the devices that talk most are found at least, how long is spent on finding more, and how many devices
-/// are named.
+/// Events by which the devices that talk most are found at least, how long is spent on finding
+/// more, and how many devices are named.
 const SAMPLE: usize = 1_000;
 const LOOKS: Duration = Duration::from_millis(50);
 const TOP: usize = 50;
@@ -37,16 +37,29 @@ pub(super) async fn incidents<S: store::Past>(api: &Api<S>) -> Result<Value, Pro
     let incidents = Arc::clone(&api.looking.published.borrow().incidents);
     let (found, total) = &*incidents;
     let now = api.state.wall();
-    let alerts = found.iter().map(|incident| incident.alerts.clone()).collect();
-    let reached = api.state.store.reached(alerts).await.map_err(|e| unreadable(&e))?;
-    let one = |(incident, reached): (&IncidentState, &Vec<_>)| incident_json(incident, reached, now);
+    let alerts = found
+        .iter()
+        .map(|incident| incident.alerts.clone())
+        .collect();
+    let reached = api
+        .state
+        .store
+        .reached(alerts)
+        .await
+        .map_err(|e| unreadable(&e))?;
+    let one =
+        |(incident, reached): (&IncidentState, &Vec<_>)| incident_json(incident, reached, now);
     let all: Vec<Value> = found.iter().zip(&reached).map(one).collect();
     Ok(json!({"incidents": all, "total": total}))
 }
 
 fn incident_json(incident: &IncidentState, reached: &[(Name, &str)], now: Timestamp) -> Value {
     let which = |states: &[&str]| -> Vec<&str> {
-        reached.iter().filter(|(_, state)| states.contains(state)).map(|(name, _)| name.as_str()).collect()
+        reached
+            .iter()
+            .filter(|(_, state)| states.contains(state))
+            .map(|(name, _)| name.as_str())
+            .collect()
     };
     let first = incident.subjects.first();
     let site = first.and_then(|s| s.site.clone().or_else(|| s.site_id.clone()));
@@ -83,9 +96,20 @@ pub(super) async fn destinations<S: store::Past>(api: &Api<S>) -> Result<Value, 
     let offset = api.state.offset_ms();
     let wall = |at: Timestamp| at.shifted(offset).rfc3339();
     let now = store.clock().now();
-    let oldest: BTreeMap<_, _> = store.oldest_queued().await.map_err(|e| unreadable(&e))?.into_iter().collect();
-    let dead = store.dead_letters(DEAD_LETTERS).await.map_err(|e| unreadable(&e))?;
-    let (statuses, fates) = (api.looking.statuses.all(), store.fates().into_iter().collect::<BTreeMap<_, _>>());
+    let oldest: BTreeMap<_, _> = store
+        .oldest_queued()
+        .await
+        .map_err(|e| unreadable(&e))?
+        .into_iter()
+        .collect();
+    let dead = store
+        .dead_letters(DEAD_LETTERS)
+        .await
+        .map_err(|e| unreadable(&e))?;
+    let (statuses, fates) = (
+        api.looking.statuses.all(),
+        store.fates().into_iter().collect::<BTreeMap<_, _>>(),
+    );
     let kinds = api.looking.kinds.all();
     let names: std::collections::BTreeSet<_> = kinds.keys().chain(fates.keys()).cloned().collect();
     let one = |name: &crate::model::Name| {
@@ -122,12 +146,17 @@ pub(super) async fn destinations<S: store::Past>(api: &Api<S>) -> Result<Value, 
         })
     };
     let dead_letters: Vec<Value> = dead.iter().map(letter).collect();
-    Ok(json!({"destinations": names.iter().map(one).collect::<Vec<_>>(), "dead_letters": dead_letters}))
+    Ok(
+        json!({"destinations": names.iter().map(one).collect::<Vec<_>>(), "dead_letters": dead_letters}),
+    )
 }
 
 /// Whether the last try went wrong.
 fn fails(status: &DestinationStatus) -> bool {
-    status.last_error.as_ref().is_some_and(|(at, _)| status.last_success.is_none_or(|success| success < *at))
+    status
+        .last_error
+        .as_ref()
+        .is_some_and(|(at, _)| status.last_success.is_none_or(|success| success < *at))
 }
 
 /// Who sends, and what became of all of it.
@@ -145,7 +174,10 @@ pub(super) fn feed<S: store::Past>(api: &Api<S>) -> Value {
         })
     };
     let sources: Vec<Value> = api.state.current().sources.iter().map(one).collect();
-    let (judged, last) = (api.looking.published.borrow().folded, api.state.store.last());
+    let (judged, last) = (
+        api.looking.published.borrow().folded,
+        api.state.store.last(),
+    );
     let totals = counts(&metrics.events(), metrics.per_second(now));
     json!({"sources": sources, "totals": totals, "behind": last.0.saturating_sub(judged.0)})
 }
@@ -154,7 +186,8 @@ pub(super) fn feed<S: store::Past>(api: &Api<S>) -> Value {
 pub(super) async fn noise<S: store::Past>(api: &Api<S>, asked: &Asked) -> Result<Value, Problem> {
     asked.only(&["since"])?;
     let since = asked.text("since").unwrap_or_else(|| "7d".to_owned());
-    let span = parse_duration(&since).map_err(|why| bad(format!("`since`: {why}"), "as in since=7d"))?;
+    let span =
+        parse_duration(&since).map_err(|why| bad(format!("`since`: {why}"), "as in since=7d"))?;
     let now = api.state.wall();
     let kept = || api.noise.0.lock().unwrap_or_else(PoisonError::into_inner);
     kept().retain(|_, (at, _)| now.since(*at) < KEPT);
@@ -163,10 +196,17 @@ pub(super) async fn noise<S: store::Past>(api: &Api<S>, asked: &Asked) -> Result
     }
     // Whole minutes, and not more spans than a plot has room for.
     let wide = i64::try_from(span.as_millis()).unwrap_or(i64::MAX) / SPANS;
-    let width = [60_000, 300_000, 900_000, 3_600_000, 4 * 3_600_000].into_iter().find(|width| wide <= *width);
+    let width = [60_000, 300_000, 900_000, 3_600_000, 4 * 3_600_000]
+        .into_iter()
+        .find(|width| wide <= *width);
     let width = width.unwrap_or(86_400_000);
     let from = now - span;
-    let sums = api.state.store.noise(from, width).await.map_err(|e| unreadable(&e))?;
+    let sums = api
+        .state
+        .store
+        .noise(from, width)
+        .await
+        .map_err(|e| unreadable(&e))?;
     let talkers = talkers(api, from).await?;
     let spans = every_span(&sums.spans, (from, now), width);
     let value = Arc::new(noise_json(&sums, (&spans, width), talkers));
@@ -174,8 +214,8 @@ pub(super) async fn noise<S: store::Past>(api: &Api<S>, asked: &Asked) -> Result
     Ok((*value).clone())
 }
 
-/// Every span of that time, also those in which nothing came: an axis without gaps. Of a very long time from the first in which
-/// something did.
+/// Every span of that time, also those in which nothing came: an axis without gaps. Of a very long
+/// time from the first in which something did.
 fn every_span(
     found: &[(Timestamp, u64, u64)],
     (from, now): (Timestamp, Timestamp),
@@ -183,17 +223,30 @@ fn every_span(
 ) -> Vec<(Timestamp, u64, u64)> {
     let last = now.millis().div_euclid(width);
     let is_long = last - from.millis().div_euclid(width) > SPANS * 2;
-    let begin = if is_long { found.first().map_or(now, |(at, ..)| *at) } else { from };
+    let begin = if is_long {
+        found.first().map_or(now, |(at, ..)| *at)
+    } else {
+        from
+    };
     let mut found = found.iter().peekable();
     let span = |at: i64| {
         let at = Timestamp::from_millis(at * width);
         while found.next_if(|(found, ..)| *found < at).is_some() {}
-        found.next_if(|(found, ..)| *found == at).copied().unwrap_or((at, 0, 0))
+        found
+            .next_if(|(found, ..)| *found == at)
+            .copied()
+            .unwrap_or((at, 0, 0))
     };
-    (begin.millis().div_euclid(width)..=last).map(span).collect()
+    (begin.millis().div_euclid(width)..=last)
+        .map(span)
+        .collect()
 }
 
-fn noise_json(sums: &Noise, (spans, width): (&[(Timestamp, u64, u64)], i64), talkers: Talkers) -> Value {
+fn noise_json(
+    sums: &Noise,
+    (spans, width): (&[(Timestamp, u64, u64)], i64),
+    talkers: Talkers,
+) -> Value {
     let span = |(at, told, quiet): &(Timestamp, u64, u64)| json!({"at": at.rfc3339(), "told": told, "quiet": quiet});
     let rule = |(rule, told, quiet): &(String, u64, u64)| json!({"rule": rule, "events": told + quiet, "told": told, "quiet": quiet});
     json!({
@@ -217,7 +270,8 @@ struct Talkers {
     sampled: bool,
 }
 
-/// What an event says of its device is in the journal alone: as many as there is time for are read, the newest first.
+/// What an event says of its device is in the journal alone: as many as there is time for are read,
+/// the newest first.
 async fn talkers<S: store::Past>(api: &Api<S>, from: Timestamp) -> Result<Talkers, Problem> {
     let clock = api.state.store.clock();
     let begun = clock.clock().elapsed();
@@ -225,7 +279,11 @@ async fn talkers<S: store::Past>(api: &Api<S>, from: Timestamp) -> Result<Talker
     let mut sums = BTreeMap::<String, (u64, u64)>::new();
     let (mut before, mut looked, mut sampled) = (None, 0, false);
     'pages: loop {
-        let question = Question { before, limit: 500, ..Question::default() };
+        let question = Question {
+            before,
+            limit: 500,
+            ..Question::default()
+        };
         let found = api.past.page(&question).await.map_err(|e| unreadable(&e))?;
         for (row, event) in &found.events {
             if row.received < from {
@@ -233,10 +291,17 @@ async fn talkers<S: store::Past>(api: &Api<S>, from: Timestamp) -> Result<Talker
             }
             looked += 1;
             since = Some(row.received);
-            let Some(device) = &event.device else { continue };
-            let Some(name) = device.name.as_ref().or(device.mac.as_ref()) else { continue };
+            let Some(device) = &event.device else {
+                continue;
+            };
+            let Some(name) = device.name.as_ref().or(device.mac.as_ref()) else {
+                continue;
+            };
             let sum = sums.entry(name.chars().take(100).collect()).or_default();
-            *sum = (sum.0 + 1, sum.1 + u64::from(row.fate == store::EventFate::Told));
+            *sum = (
+                sum.0 + 1,
+                sum.1 + u64::from(row.fate == store::EventFate::Told),
+            );
         }
         before = found.next;
         let enough = looked >= SAMPLE && clock.clock().elapsed().saturating_sub(begun) >= LOOKS;
@@ -248,8 +313,12 @@ async fn talkers<S: store::Past>(api: &Api<S>, from: Timestamp) -> Result<Talker
     }
     let mut top: Vec<(String, (u64, u64))> = sums.into_iter().collect();
     top.sort_by_key(|(_, (events, _))| std::cmp::Reverse(*events));
-    let one =
-        |(device, (events, told)): (String, (u64, u64))| json!({"device": device, "events": events, "told": told});
+    let one = |(device, (events, told)): (String, (u64, u64))| json!({"device": device, "events": events, "told": told});
     let devices = top.into_iter().take(TOP).map(one).collect();
-    Ok(Talkers { devices, events: looked, since, sampled })
+    Ok(Talkers {
+        devices,
+        events: looked,
+        since,
+        sampled,
+    })
 }

@@ -1,4 +1,5 @@
-//! The door from outside: answers and their order by `warp::test`, slow and broken clients over real sockets.
+//! The door from outside: answers and their order by `warp::test`, slow and broken clients over
+//! real sockets.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -32,7 +33,9 @@ impl Store for Fake {
     async fn append(&self, record: Record) -> store::Result<Seq> {
         tokio::time::sleep(self.delay).await;
         if self.full.load(Ordering::Relaxed) {
-            return Err(store::Error::Transient("/secret/path: no space left".to_owned()));
+            return Err(store::Error::Transient(
+                "/secret/path: no space left".to_owned(),
+            ));
         }
         let mut records = self.records.lock().unwrap();
         records.push(record);
@@ -53,7 +56,13 @@ impl Store for Fake {
     async fn settle(&self, _: DeliveryId, _: Timestamp, _: Settlement) -> store::Result<()> {
         unimplemented!()
     }
-    async fn fold(&self, _: &Name, _: Vec<DeliveryId>, _: Vec<Message>, _: Timestamp) -> store::Result<()> {
+    async fn fold(
+        &self,
+        _: &Name,
+        _: Vec<DeliveryId>,
+        _: Vec<Message>,
+        _: Timestamp,
+    ) -> store::Result<()> {
         unimplemented!()
     }
     async fn enqueue(&self, _: Message, _: Timestamp) -> store::Result<()> {
@@ -95,7 +104,11 @@ impl World {
     pub(super) fn new(store: Fake) -> Self {
         let (ready, seen) = watch::channel(true);
         let state = State::new(store.clone(), Metrics::default(), seen, current(&[]));
-        Self { store, state, ready }
+        Self {
+            store,
+            state,
+            ready,
+        }
     }
 
     fn routes(&self) -> BoxedFilter<(Response,)> {
@@ -104,7 +117,10 @@ impl World {
 
     fn stored(&self) -> Vec<(String, String)> {
         let one = |record: &Record| match record {
-            Record::Post { source, body } => (source.to_string(), String::from_utf8_lossy(body).into_owned()),
+            Record::Post { source, body } => (
+                source.to_string(),
+                String::from_utf8_lossy(body).into_owned(),
+            ),
             other => panic!("{other:?}"),
         };
         self.store.records.lock().unwrap().iter().map(one).collect()
@@ -112,7 +128,12 @@ impl World {
 
     pub(super) fn scrape(&self) -> BTreeMap<String, u64> {
         let text = self.state.metrics.encode(Seq(0), &[]);
-        let line = |line: &str| Some((line.rsplit_once(' ')?.0.to_owned(), line.rsplit_once(' ')?.1.parse().ok()?));
+        let line = |line: &str| {
+            Some((
+                line.rsplit_once(' ')?.0.to_owned(),
+                line.rsplit_once(' ')?.1.parse().ok()?,
+            ))
+        };
         text.lines().filter_map(line).collect()
     }
 }
@@ -135,7 +156,10 @@ pub(super) fn current(topics: &[&str]) -> Current {
         name: "r".into(),
         line: 1,
         matcher: Matcher {
-            tests: vec![(Field::Topic, Test::OneOf(vec![Pattern::parse(topic).unwrap()]))],
+            tests: vec![(
+                Field::Topic,
+                Test::OneOf(vec![Pattern::parse(topic).unwrap()]),
+            )],
             not: Vec::new(),
         },
         by: None,
@@ -146,7 +170,11 @@ pub(super) fn current(topics: &[&str]) -> Current {
         policy: Arc::new(Policy::default()),
     };
     let rules = Arc::new(RuleSet::new(topics.iter().map(rule).collect(), Vec::new()));
-    Current { sources: vec![source("mist", &["s"]), source("lab", &[])], rules, max_body: 4096 }
+    Current {
+        sources: vec![source("mist", &["s"]), source("lab", &[])],
+        rules,
+        max_body: 4096,
+    }
 }
 
 pub(super) fn here() -> Peer {
@@ -165,7 +193,11 @@ pub(super) async fn request(
     headers: &[(&str, &str)],
     body: &str,
 ) -> (u16, String, HeaderMap) {
-    let mut request = warp::test::request().method(method).path(path).extension(peer).body(body);
+    let mut request = warp::test::request()
+        .method(method)
+        .path(path)
+        .extension(peer)
+        .body(body);
     for (name, value) in headers {
         request = request.header(*name, *value);
     }
@@ -188,13 +220,23 @@ async fn a_signed_post_is_stored_as_it_came() {
     let world = World::new(Fake::default());
     let odd = " {\"events\": [], \"topic\" :\"x\"}\n";
     for body in [BODY, odd, "[]", "1", "null"] {
-        assert_eq!(signed(&world, &[("content-type", "application/json")], body).await, (200, "ok\n".to_owned()));
+        assert_eq!(
+            signed(&world, &[("content-type", "application/json")], body).await,
+            (200, "ok\n".to_owned())
+        );
     }
     assert_eq!(
-        world.stored().iter().map(|(_, body)| body.as_str()).collect::<Vec<_>>(),
+        world
+            .stored()
+            .iter()
+            .map(|(_, body)| body.as_str())
+            .collect::<Vec<_>>(),
         [BODY, odd, "[]", "1", "null"]
     );
-    assert_eq!(world.scrape()["foghorn_posts_total{source=\"mist\",answer=\"200\"}"], 5);
+    assert_eq!(
+        world.scrape()["foghorn_posts_total{source=\"mist\",answer=\"200\"}"],
+        5
+    );
 }
 
 #[tokio::test]
@@ -206,37 +248,114 @@ async fn refusals_come_in_the_documented_order() {
     // Each request has every later fault as well.
     let text = ("content-type", "text/plain");
     let wrong = (V2, "00");
-    assert_eq!(request(&world, "GET", "/mist/none", afar(), &[text, wrong], &long).await.0, 404);
+    assert_eq!(
+        request(&world, "GET", "/mist/none", afar(), &[text, wrong], &long)
+            .await
+            .0,
+        404
+    );
     let (status, _, headers) = request(&world, "PUT", "/mist", afar(), &[text, wrong], &long).await;
     assert_eq!((status, headers["allow"].to_str().unwrap()), (405, "POST"));
-    assert_eq!(request(&world, "POST", "/mist", afar(), &[text, wrong], &long).await.0, 415);
-    assert_eq!(request(&world, "POST", "/mist", afar(), &[wrong], &long).await.0, 413);
-    assert_eq!(request(&world, "POST", "/mist", afar(), &[wrong], "no json").await.0, 401);
-    assert_eq!(request(&world, "POST", "/mist", afar(), &[], "no json").await.0, 401);
+    assert_eq!(
+        request(&world, "POST", "/mist", afar(), &[text, wrong], &long)
+            .await
+            .0,
+        415
+    );
+    assert_eq!(
+        request(&world, "POST", "/mist", afar(), &[wrong], &long)
+            .await
+            .0,
+        413
+    );
+    assert_eq!(
+        request(&world, "POST", "/mist", afar(), &[wrong], "no json")
+            .await
+            .0,
+        401
+    );
+    assert_eq!(
+        request(&world, "POST", "/mist", afar(), &[], "no json")
+            .await
+            .0,
+        401
+    );
     let good = signature("no json");
-    assert_eq!(request(&world, "POST", "/mist", afar(), &[(V2, &good)], "no json").await.0, 400);
-    let (status, text, headers) = request(&world, "POST", "/mist", afar(), &[(V2, &signature(BODY))], BODY).await;
-    assert_eq!((status, headers["retry-after"].to_str().unwrap()), (503, "5"));
-    assert!(!text.contains("secret") && !text.contains("space"), "no internals: {text}");
+    assert_eq!(
+        request(&world, "POST", "/mist", afar(), &[(V2, &good)], "no json")
+            .await
+            .0,
+        400
+    );
+    let (status, text, headers) = request(
+        &world,
+        "POST",
+        "/mist",
+        afar(),
+        &[(V2, &signature(BODY))],
+        BODY,
+    )
+    .await;
+    assert_eq!(
+        (status, headers["retry-after"].to_str().unwrap()),
+        (503, "5")
+    );
+    assert!(
+        !text.contains("secret") && !text.contains("space"),
+        "no internals: {text}"
+    );
     let ready = async || request(&world, "GET", "/readyz", here(), &[], "").await.1;
-    assert!(ready().await.contains("cannot be stored"), "{}", ready().await);
+    assert!(
+        ready().await.contains("cannot be stored"),
+        "{}",
+        ready().await
+    );
     world.store.full.store(false, Ordering::Relaxed);
     assert_eq!(signed(&world, &[], BODY).await.0, 200);
-    assert!(!ready().await.contains("cannot be stored"), "{}", ready().await);
+    assert!(
+        !ready().await.contains("cannot be stored"),
+        "{}",
+        ready().await
+    );
     assert_eq!(world.stored().len(), 1);
 }
 
 #[tokio::test]
 async fn content_types_and_encodings() {
     let world = World::new(Fake::default());
-    for kind in ["application/json", "Application/JSON; charset=utf-8", "application/vnd.mist+json"] {
-        assert_eq!(signed(&world, &[("content-type", kind)], BODY).await.0, 200, "{kind}");
+    for kind in [
+        "application/json",
+        "Application/JSON; charset=utf-8",
+        "application/vnd.mist+json",
+    ] {
+        assert_eq!(
+            signed(&world, &[("content-type", kind)], BODY).await.0,
+            200,
+            "{kind}"
+        );
     }
-    for kind in ["text/plain", "", "application/x-www-form-urlencoded", "json", "application/jsonp", "text/json"] {
-        assert_eq!(signed(&world, &[("content-type", kind)], BODY).await.0, 415, "{kind}");
+    for kind in [
+        "text/plain",
+        "",
+        "application/x-www-form-urlencoded",
+        "json",
+        "application/jsonp",
+        "text/json",
+    ] {
+        assert_eq!(
+            signed(&world, &[("content-type", kind)], BODY).await.0,
+            415,
+            "{kind}"
+        );
     }
     for encoding in ["identity", "gzip", "identity, gzip", "br", ""] {
-        assert_eq!(signed(&world, &[("content-encoding", encoding)], BODY).await.0, 415, "{encoding}");
+        assert_eq!(
+            signed(&world, &[("content-encoding", encoding)], BODY)
+                .await
+                .0,
+            415,
+            "{encoding}"
+        );
     }
 }
 
@@ -248,27 +367,53 @@ async fn sizes_to_the_byte_and_depth_to_the_level() {
     assert_eq!(signed(&world, &[], &of(4097)).await.0, 413);
     let nested = |levels| format!("{}{}", "[".repeat(levels), "]".repeat(levels));
     assert_eq!(signed(&world, &[], &nested(127)).await.0, 200);
-    assert_eq!(signed(&world, &[], &nested(128)).await, (400, "body is nested too deeply\n".to_owned()));
+    assert_eq!(
+        signed(&world, &[], &nested(128)).await,
+        (400, "body is nested too deeply\n".to_owned())
+    );
 }
 
 #[tokio::test]
 async fn without_a_secret_only_this_machine_posts() {
     let world = World::new(Fake::default());
-    let post = async |peer, headers: &[(&str, &str)]| request(&world, "POST", "/mist/lab", peer, headers, BODY).await.0;
+    let post = async |peer, headers: &[(&str, &str)]| {
+        request(&world, "POST", "/mist/lab", peer, headers, BODY)
+            .await
+            .0
+    };
     assert_eq!(post(here(), &[]).await, 200);
     assert_eq!(post(Peer::new("[::1]:1".parse().unwrap()), &[]).await, 200);
-    assert_eq!(post(Peer::new("[::ffff:127.0.0.1]:1".parse().unwrap()), &[]).await, 200);
+    assert_eq!(
+        post(Peer::new("[::ffff:127.0.0.1]:1".parse().unwrap()), &[]).await,
+        200
+    );
     assert_eq!(post(afar(), &[]).await, 401);
-    for name in
-        ["X-Forwarded-For", "Forwarded", "Via", "X-Real-IP", "CF-Connecting-IP", "Tailscale-User-Login", "Origin"]
-    {
+    for name in [
+        "X-Forwarded-For",
+        "Forwarded",
+        "Via",
+        "X-Real-IP",
+        "CF-Connecting-IP",
+        "Tailscale-User-Login",
+        "Origin",
+    ] {
         assert_eq!(post(here(), &[(name, "127.0.0.1")]).await, 401, "{name}");
     }
     assert_eq!(world.stored().len(), 3);
     assert!(world.stored().iter().all(|(source, _)| source == "lab"));
     // The name `mist` has one address, and its secret is not lab's.
-    assert_eq!(request(&world, "POST", "/mist/mist", here(), &[], BODY).await.0, 404);
-    assert_eq!(request(&world, "POST", "/mist", here(), &[(V1, "00")], BODY).await.0, 401);
+    assert_eq!(
+        request(&world, "POST", "/mist/mist", here(), &[], BODY)
+            .await
+            .0,
+        404
+    );
+    assert_eq!(
+        request(&world, "POST", "/mist", here(), &[(V1, "00")], BODY)
+            .await
+            .0,
+        401
+    );
 }
 
 #[tokio::test]
@@ -279,8 +424,15 @@ async fn chatty_topics_are_counted_unless_wanted() {
     assert_eq!(world.stored().len(), 0);
     let scrape = world.scrape();
     assert_eq!(scrape["foghorn_not_stored_total{topic=\"client-join\"}"], 3);
-    assert_eq!(scrape["foghorn_events_total"], scrape["foghorn_event_fates{fate=\"not_stored\"}"]);
-    assert_eq!(request(&world, "POST", "/mist", here(), &[], body).await.0, 401, "whoever sends it");
+    assert_eq!(
+        scrape["foghorn_events_total"],
+        scrape["foghorn_event_fates{fate=\"not_stored\"}"]
+    );
+    assert_eq!(
+        request(&world, "POST", "/mist", here(), &[], body).await.0,
+        401,
+        "whoever sends it"
+    );
 
     world.state.replace(current(&["client-join"]));
     assert_eq!(signed(&world, &[], body).await.0, 200);
@@ -289,21 +441,41 @@ async fn chatty_topics_are_counted_unless_wanted() {
     world.state.replace(all);
     assert_eq!(signed(&world, &[], body).await.0, 200);
     assert_eq!(world.stored().len(), 2);
-    assert_eq!(world.scrape()["foghorn_not_stored_total{topic=\"client-join\"}"], 3);
+    assert_eq!(
+        world.scrape()["foghorn_not_stored_total{topic=\"client-join\"}"],
+        3
+    );
 }
 
 #[tokio::test]
 async fn a_ping_is_stored_and_counted() {
     let world = World::new(Fake::default());
-    assert_eq!(signed(&world, &[], r#"{"topic":"ping","events":[{"name":"foghorn"}]}"#).await.0, 200);
-    assert_eq!((world.stored().len(), world.scrape()["foghorn_pings_total"]), (1, 1));
+    assert_eq!(
+        signed(
+            &world,
+            &[],
+            r#"{"topic":"ping","events":[{"name":"foghorn"}]}"#
+        )
+        .await
+        .0,
+        200
+    );
+    assert_eq!(
+        (world.stored().len(), world.scrape()["foghorn_pings_total"]),
+        (1, 1)
+    );
 }
 
 #[tokio::test]
 async fn bytes_in_flight_are_bounded_and_given_back() {
     let world = World::new(Fake::default());
-    let taken = Arc::clone(&world.state.bytes).try_acquire_many_owned(BYTES_IN_FLIGHT as u32 - 10).unwrap();
-    assert_eq!(signed(&world, &[], BODY).await, (503, "too much at once, try again\n".to_owned()));
+    let taken = Arc::clone(&world.state.bytes)
+        .try_acquire_many_owned(BYTES_IN_FLIGHT as u32 - 10)
+        .unwrap();
+    assert_eq!(
+        signed(&world, &[], BODY).await,
+        (503, "too much at once, try again\n".to_owned())
+    );
     assert_eq!(signed(&world, &[], "[]").await.0, 200);
     drop(taken);
     assert_eq!(signed(&world, &[], BODY).await.0, 200);
@@ -314,21 +486,69 @@ async fn bytes_in_flight_are_bounded_and_given_back() {
 async fn what_of_us_is_seen_and_by_whom() {
     let world = World::new(Fake::default());
     for path in ["/", "/readyz", "/metrics", "/page/app.js"] {
-        let (status, _, headers) = request(&world, "GET", path, here(), &[("host", "localhost:8080")], "").await;
-        assert_eq!((status, headers["x-content-type-options"].to_str().unwrap()), (200, "nosniff"), "{path}");
-        assert_eq!(request(&world, "HEAD", path, here(), &[], "").await.0, 200, "{path}");
-        assert_eq!(request(&world, "GET", path, here(), &[("host", "[::1]:8080")], "").await.0, 200, "{path}");
-        assert_eq!(request(&world, "GET", path, here(), &[("host", "evil.example")], "").await.0, 421, "{path}");
+        let (status, _, headers) = request(
+            &world,
+            "GET",
+            path,
+            here(),
+            &[("host", "localhost:8080")],
+            "",
+        )
+        .await;
+        assert_eq!(
+            (status, headers["x-content-type-options"].to_str().unwrap()),
+            (200, "nosniff"),
+            "{path}"
+        );
+        assert_eq!(
+            request(&world, "HEAD", path, here(), &[], "").await.0,
+            200,
+            "{path}"
+        );
+        assert_eq!(
+            request(&world, "GET", path, here(), &[("host", "[::1]:8080")], "")
+                .await
+                .0,
+            200,
+            "{path}"
+        );
+        assert_eq!(
+            request(&world, "GET", path, here(), &[("host", "evil.example")], "")
+                .await
+                .0,
+            421,
+            "{path}"
+        );
         // The page's files are no secret; what it shows is.
-        let from_elsewhere = if ["/readyz", "/metrics"].contains(&path) { 403 } else { 200 };
+        let from_elsewhere = if ["/readyz", "/metrics"].contains(&path) {
+            403
+        } else {
+            200
+        };
         let forwarded = [("x-forwarded-for", "::1")];
-        assert_eq!(request(&world, "GET", path, here(), &forwarded, "").await.0, from_elsewhere, "{path}");
-        assert_eq!(request(&world, "GET", path, afar(), &[], "").await.0, from_elsewhere, "{path}");
+        assert_eq!(
+            request(&world, "GET", path, here(), &forwarded, "").await.0,
+            from_elsewhere,
+            "{path}"
+        );
+        assert_eq!(
+            request(&world, "GET", path, afar(), &[], "").await.0,
+            from_elsewhere,
+            "{path}"
+        );
         let (status, _, headers) = request(&world, "DELETE", path, afar(), &[], "").await;
-        assert_eq!((status, headers["allow"].to_str().unwrap()), (405, "GET, HEAD"), "{path}");
+        assert_eq!(
+            (status, headers["allow"].to_str().unwrap()),
+            (405, "GET, HEAD"),
+            "{path}"
+        );
     }
     let (status, text, _) = request(&world, "GET", "/healthz", afar(), &[], "").await;
-    assert_eq!((status, text.trim()), (200, "foghorn: ok"), "what only Foghorn answers, and no version");
+    assert_eq!(
+        (status, text.trim()),
+        (200, "foghorn: ok"),
+        "what only Foghorn answers, and no version"
+    );
     for path in [
         "/nothing",
         "/mist/a/b",
@@ -344,11 +564,21 @@ async fn what_of_us_is_seen_and_by_whom() {
         assert_eq!((status, text.as_str()), (404, "nothing here\n"), "{path}");
     }
     world.ready.send(false).unwrap();
-    assert_eq!(request(&world, "GET", "/readyz", here(), &[], "").await.0, 503);
-    assert_eq!(request(&world, "GET", "/healthz", here(), &[], "").await.0, 200);
+    assert_eq!(
+        request(&world, "GET", "/readyz", here(), &[], "").await.0,
+        503
+    );
+    assert_eq!(
+        request(&world, "GET", "/healthz", here(), &[], "").await.0,
+        200
+    );
     let (_, text, headers) = request(&world, "GET", "/metrics", here(), &[], "").await;
     assert!(
-        text.contains("foghorn_events_total 0") && headers["content-type"].to_str().unwrap().contains("openmetrics")
+        text.contains("foghorn_events_total 0")
+            && headers["content-type"]
+                .to_str()
+                .unwrap()
+                .contains("openmetrics")
     );
 }
 
@@ -362,23 +592,54 @@ async fn the_page_runs_nothing_but_its_own_files() {
         ("/page/icon.svg", "image/svg+xml"),
     ] {
         let (status, text, headers) = request(&world, "GET", path, here(), &[], "").await;
-        assert_eq!((status, headers["content-type"].to_str().unwrap()), (200, kind), "{path}");
+        assert_eq!(
+            (status, headers["content-type"].to_str().unwrap()),
+            (200, kind),
+            "{path}"
+        );
         let policy = headers["content-security-policy"].to_str().unwrap();
-        assert!(policy.starts_with("default-src 'none'; script-src 'self'; style-src 'self';"), "{policy}");
-        assert!(!text.is_empty() && !policy.contains("unsafe") && headers["cache-control"] == "no-cache", "{path}");
+        assert!(
+            policy.starts_with("default-src 'none'; script-src 'self'; style-src 'self';"),
+            "{policy}"
+        );
+        assert!(
+            !text.is_empty()
+                && !policy.contains("unsafe")
+                && headers["cache-control"] == "no-cache",
+            "{path}"
+        );
         let tag = headers["etag"].to_str().unwrap();
-        let (status, text, _) = request(&world, "GET", path, here(), &[("if-none-match", tag)], "").await;
+        let (status, text, _) =
+            request(&world, "GET", path, here(), &[("if-none-match", tag)], "").await;
         assert_eq!((status, text.as_str()), (304, ""), "{path}");
-        assert_eq!(request(&world, "GET", path, here(), &[("if-none-match", "\"old\"")], "").await.0, 200, "{path}");
+        assert_eq!(
+            request(
+                &world,
+                "GET",
+                path,
+                here(),
+                &[("if-none-match", "\"old\"")],
+                ""
+            )
+            .await
+            .0,
+            200,
+            "{path}"
+        );
     }
 }
 
 pub(super) fn base64(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let group = |chunk: &[u8]| {
-        let bits = chunk.iter().fold(0_u32, |bits, byte| bits << 8 | u32::from(*byte)) << (8 * (3 - chunk.len()));
+        let bits = chunk
+            .iter()
+            .fold(0_u32, |bits, byte| bits << 8 | u32::from(*byte))
+            << (8 * (3 - chunk.len()));
         let digit = |n: usize| DIGITS[(bits >> (18 - 6 * n)) as usize & 63] as char;
-        (0..4).map(|n| if n <= chunk.len() { digit(n) } else { '=' }).collect::<String>()
+        (0..4)
+            .map(|n| if n <= chunk.len() { digit(n) } else { '=' })
+            .collect::<String>()
     };
     bytes.chunks(3).map(group).collect()
 }
@@ -386,8 +647,21 @@ pub(super) fn base64(bytes: &[u8]) -> String {
 #[test]
 fn every_forwarding_header_is_known_by_its_name() {
     let known = |name: &'static str| is_forwarding(HeaderName::from_static(name).as_str());
-    assert!(["x-forwarded-proto", "cf-ray", "true-client-ip", "x-envoy-external-address"].into_iter().all(known));
-    assert!(!["host", "user-agent", "x-mist-signature-v2", "accept"].into_iter().any(known));
+    assert!(
+        [
+            "x-forwarded-proto",
+            "cf-ray",
+            "true-client-ip",
+            "x-envoy-external-address"
+        ]
+        .into_iter()
+        .all(known)
+    );
+    assert!(
+        !["host", "user-agent", "x-mist-signature-v2", "accept"]
+            .into_iter()
+            .any(known)
+    );
 }
 
 /// A server on a free port of this machine, with short deadlines.
@@ -405,7 +679,12 @@ impl Server {
         let address = listener.local_addr().unwrap();
         let shutdown = CancellationToken::new();
         let task = tokio::spawn(serve(listener, world.routes(), limits, shutdown.clone()));
-        Self { address, world, shutdown, task }
+        Self {
+            address,
+            world,
+            shutdown,
+            task,
+        }
     }
 
     async fn connect(&self, text: &str) -> TcpStream {
@@ -424,13 +703,27 @@ impl Server {
 async fn rest(mut stream: TcpStream) -> String {
     let mut said = Vec::new();
     let end = tokio::time::timeout(Duration::from_secs(5), stream.read_to_end(&mut said)).await;
-    assert!(end.is_ok(), "still open after {:?}", String::from_utf8_lossy(&said));
+    assert!(
+        end.is_ok(),
+        "still open after {:?}",
+        String::from_utf8_lossy(&said)
+    );
     String::from_utf8(said).unwrap()
 }
 
 fn quick() -> Limits {
-    let (head, drain, grace) = (Duration::from_millis(300), Duration::from_millis(500), Duration::from_millis(300));
-    Limits { connections: 4, head, head_size: 8192, drain, grace }
+    let (head, drain, grace) = (
+        Duration::from_millis(300),
+        Duration::from_millis(500),
+        Duration::from_millis(300),
+    );
+    Limits {
+        connections: 4,
+        head,
+        head_size: 8192,
+        drain,
+        grace,
+    }
 }
 
 const LAB: &str = "POST /mist/lab HTTP/1.1\r\nhost: localhost\r\n";
@@ -438,27 +731,71 @@ const LAB: &str = "POST /mist/lab HTTP/1.1\r\nhost: localhost\r\n";
 #[tokio::test]
 async fn bodies_over_a_real_connection() {
     let server = Server::start(Fake::default(), quick()).await;
-    let chunked = |body: &str| format!("{LAB}connection: close\r\ntransfer-encoding: chunked\r\n\r\n{body}");
-    let said = server.say(&chunked("2\r\n[1\r\n3\r\n,2]\r\n0\r\n\r\n")).await;
+    let chunked =
+        |body: &str| format!("{LAB}connection: close\r\ntransfer-encoding: chunked\r\n\r\n{body}");
+    let said = server
+        .say(&chunked("2\r\n[1\r\n3\r\n,2]\r\n0\r\n\r\n"))
+        .await;
     assert!(said.starts_with("HTTP/1.1 200"), "{said}");
-    assert_eq!(server.world.stored(), [("lab".to_owned(), "[1,2]".to_owned())]);
-    let said = server.say(&chunked(&format!("2000\r\n{}\r\n", "x".repeat(0x2000)))).await;
-    assert!(said.starts_with("HTTP/1.1 413"), "endless chunks are cut off: {said}");
-    let said = server.say(&chunked(&format!("700\r\n{}\r\n", "x".repeat(0x700)).repeat(3))).await;
-    assert!(said.starts_with("HTTP/1.1 413"), "small chunks add up: {said}");
-    let said = server.say(&format!("{LAB}content-length: 1099511627776\r\n\r\n")).await;
-    assert!(said.starts_with("HTTP/1.1 413"), "before it is read: {said}");
-    let said = server.say(&format!("{LAB}content-length: 5000\r\nexpect: 100-continue\r\n\r\n")).await;
+    assert_eq!(
+        server.world.stored(),
+        [("lab".to_owned(), "[1,2]".to_owned())]
+    );
+    let said = server
+        .say(&chunked(&format!("2000\r\n{}\r\n", "x".repeat(0x2000))))
+        .await;
+    assert!(
+        said.starts_with("HTTP/1.1 413"),
+        "endless chunks are cut off: {said}"
+    );
+    let said = server
+        .say(&chunked(
+            &format!("700\r\n{}\r\n", "x".repeat(0x700)).repeat(3),
+        ))
+        .await;
+    assert!(
+        said.starts_with("HTTP/1.1 413"),
+        "small chunks add up: {said}"
+    );
+    let said = server
+        .say(&format!("{LAB}content-length: 1099511627776\r\n\r\n"))
+        .await;
+    assert!(
+        said.starts_with("HTTP/1.1 413"),
+        "before it is read: {said}"
+    );
+    let said = server
+        .say(&format!(
+            "{LAB}content-length: 5000\r\nexpect: 100-continue\r\n\r\n"
+        ))
+        .await;
     assert!(said.starts_with("HTTP/1.1 413"), "{said}");
-    for broken in ["content-length: 2\r\ncontent-length: 3\r\n", "content-length: -1\r\n", "content-length: 2x\r\n"] {
+    for broken in [
+        "content-length: 2\r\ncontent-length: 3\r\n",
+        "content-length: -1\r\n",
+        "content-length: 2x\r\n",
+    ] {
         let said = server.say(&format!("{LAB}{broken}\r\n[]")).await;
         assert!(said.starts_with("HTTP/1.1 400"), "{broken}: {said}");
     }
     let many: String = (0..120).map(|n| format!("h{n}: x\r\n")).collect();
-    assert!(server.say(&format!("{LAB}{many}\r\n")).await.starts_with("HTTP/1.1 431"));
-    assert!(server.say(&format!("{LAB}h: {}\r\n\r\n", "x".repeat(20_000))).await.starts_with("HTTP/1.1 431"));
+    assert!(
+        server
+            .say(&format!("{LAB}{many}\r\n"))
+            .await
+            .starts_with("HTTP/1.1 431")
+    );
+    assert!(
+        server
+            .say(&format!("{LAB}h: {}\r\n\r\n", "x".repeat(20_000)))
+            .await
+            .starts_with("HTTP/1.1 431")
+    );
     assert_eq!(server.world.stored().len(), 1);
-    assert_eq!(server.world.state.bytes.available_permits(), BYTES_IN_FLIGHT);
+    assert_eq!(
+        server.world.state.bytes.available_permits(),
+        BYTES_IN_FLIGHT
+    );
 }
 
 #[tokio::test]
@@ -477,32 +814,62 @@ async fn a_body_that_never_ends_is_given_up() {
     let world = World::new(Fake::default());
     let body = futures_util::stream::pending::<Result<bytes::Bytes, warp::Error>>();
     let clock = Clock::system();
-    let read = super::ingest::take(&world.state, "lab", Method::POST, HeaderMap::new(), Some(here()), body).await;
+    let read = super::ingest::take(
+        &world.state,
+        "lab",
+        Method::POST,
+        HeaderMap::new(),
+        Some(here()),
+        body,
+    )
+    .await;
     assert_eq!(read.unwrap_err().status, 408);
     assert_eq!(clock.elapsed(), Duration::from_secs(15));
 }
 
 #[tokio::test]
 async fn a_crowd_that_says_nothing_does_not_keep_anyone_out() {
-    let limits = Limits { head: Duration::from_secs(60), ..quick() };
+    let limits = Limits {
+        head: Duration::from_secs(60),
+        ..quick()
+    };
     let server = Server::start(Fake::default(), limits).await;
     let mut crowd = Vec::new();
     for n in 0..20 {
-        crowd.push(server.connect(if n % 2 == 0 { "" } else { "POST /mist HTTP/1.1\r\nh: " }).await);
-        crowd.push(server.connect(&format!("{LAB}content-length: 9\r\n\r\n[")).await);
+        crowd.push(
+            server
+                .connect(if n % 2 == 0 {
+                    ""
+                } else {
+                    "POST /mist HTTP/1.1\r\nh: "
+                })
+                .await,
+        );
+        crowd.push(
+            server
+                .connect(&format!("{LAB}content-length: 9\r\n\r\n["))
+                .await,
+        );
     }
-    let said = server.say("GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await;
+    let said = server
+        .say("GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+        .await;
     assert!(said.starts_with("HTTP/1.1 200"), "{said}");
     assert_eq!(rest(crowd.remove(0)).await, "", "the oldest had to go");
 }
 
 #[tokio::test]
 async fn those_who_were_answered_once_and_stay_do_not_keep_out_one_who_just_came() {
-    let limits = Limits { head: Duration::from_secs(60), ..quick() };
+    let limits = Limits {
+        head: Duration::from_secs(60),
+        ..quick()
+    };
     let server = Server::start(Fake::default(), limits).await;
     let mut idle = Vec::new();
     for _ in 0..4 {
-        let mut one = server.connect("GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n").await;
+        let mut one = server
+            .connect("GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n")
+            .await;
         assert!(one.read(&mut [0; 512]).await.unwrap() > 0);
         idle.push(one);
     }
@@ -510,7 +877,9 @@ async fn those_who_were_answered_once_and_stay_do_not_keep_out_one_who_just_came
     let mut good = server.connect("").await;
     let silent = [server.connect("").await, server.connect("").await];
     tokio::time::sleep(limits.grace / 3).await;
-    good.write_all(b"GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await.unwrap();
+    good.write_all(b"GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+        .await
+        .unwrap();
     assert!(rest(good).await.starts_with("HTTP/1.1 200"));
     assert_eq!(rest(idle.remove(0)).await, "", "the longest idle had to go");
     drop(silent);
@@ -518,9 +887,23 @@ async fn those_who_were_answered_once_and_stay_do_not_keep_out_one_who_just_came
 
 #[tokio::test]
 async fn what_is_being_answered_is_never_closed_to_make_room() {
-    let store = Fake { delay: Duration::from_millis(400), ..Fake::default() };
-    let server = Server::start(store, Limits { head: Duration::from_secs(60), ..quick() }).await;
-    let post = server.connect(&format!("{LAB}connection: close\r\ncontent-length: 2\r\n\r\n[]")).await;
+    let store = Fake {
+        delay: Duration::from_millis(400),
+        ..Fake::default()
+    };
+    let server = Server::start(
+        store,
+        Limits {
+            head: Duration::from_secs(60),
+            ..quick()
+        },
+    )
+    .await;
+    let post = server
+        .connect(&format!(
+            "{LAB}connection: close\r\ncontent-length: 2\r\n\r\n[]"
+        ))
+        .await;
     tokio::time::sleep(Duration::from_millis(100)).await;
     let mut crowd = Vec::new();
     for _ in 0..20 {
@@ -532,27 +915,58 @@ async fn what_is_being_answered_is_never_closed_to_make_room() {
 #[tokio::test]
 async fn shutdown_closes_idle_connections_at_once() {
     let long = Duration::from_secs(60);
-    let server = Server::start(Fake::default(), Limits { head: long, drain: long, ..quick() }).await;
-    let mut idle = server.connect("GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n").await;
+    let server = Server::start(
+        Fake::default(),
+        Limits {
+            head: long,
+            drain: long,
+            ..quick()
+        },
+    )
+    .await;
+    let mut idle = server
+        .connect("GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n")
+        .await;
     assert!(idle.read(&mut [0; 512]).await.unwrap() > 0);
     server.shutdown.cancel();
-    assert!(tokio::time::timeout(Duration::from_secs(2), server.task).await.is_ok());
+    assert!(
+        tokio::time::timeout(Duration::from_secs(2), server.task)
+            .await
+            .is_ok()
+    );
     assert_eq!(rest(idle).await, "");
 }
 
 #[tokio::test]
 async fn shutdown_answers_what_is_under_way_and_waits_for_nothing_else() {
-    let store = Fake { delay: Duration::from_millis(200), ..Fake::default() };
-    let server = Server::start(store, Limits { head: Duration::from_secs(60), ..quick() }).await;
+    let store = Fake {
+        delay: Duration::from_millis(200),
+        ..Fake::default()
+    };
+    let server = Server::start(
+        store,
+        Limits {
+            head: Duration::from_secs(60),
+            ..quick()
+        },
+    )
+    .await;
     let silent = server.connect("").await;
-    let half = server.connect(&format!("{LAB}content-length: 9\r\n\r\n[")).await;
-    let post = server.connect(&format!("{LAB}content-length: 2\r\n\r\n[]")).await;
+    let half = server
+        .connect(&format!("{LAB}content-length: 9\r\n\r\n["))
+        .await;
+    let post = server
+        .connect(&format!("{LAB}content-length: 2\r\n\r\n[]"))
+        .await;
     tokio::time::sleep(Duration::from_millis(100)).await;
     server.shutdown.cancel();
     let ended = tokio::time::timeout(Duration::from_secs(2), server.task).await;
     assert!(ended.is_ok(), "half a request holds nothing up");
     assert!(rest(post).await.starts_with("HTTP/1.1 200"));
     assert_eq!(server.world.stored().len(), 1);
-    assert!(TcpStream::connect(server.address).await.is_err(), "nobody listens");
+    assert!(
+        TcpStream::connect(server.address).await.is_err(),
+        "nobody listens"
+    );
     drop((silent, half));
 }

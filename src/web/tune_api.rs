@@ -1,4 +1,5 @@
-//! `/api/v1/tune`: changes to the rules that help. Finding them takes long: one at a time, on a thread beside everything else.
+//! `/api/v1/tune`: changes to the rules that help. Finding them takes long: one at a time, on a
+//! thread beside everything else.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -80,10 +81,16 @@ impl Tuning {
             let found = tuner(span).map(|found| dressed(found, span, began, clock.wall()));
             busy.0.slot().keep(span, clock.wall(), found);
         };
-        let thread = std::thread::Builder::new().name("tuner".to_owned()).spawn(work);
+        let thread = std::thread::Builder::new()
+            .name("tuner".to_owned())
+            .spawn(work);
         if let Err(error) = thread {
             tracing::warn!(%error, "nothing can be found now");
-            return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "no thread for it now", "try again"));
+            return Err(Problem::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "no thread for it now",
+                "try again",
+            ));
         }
         // The thread waits for this lock before it says that it is done.
         slot.since = Some(began);
@@ -94,16 +101,30 @@ impl Tuning {
 /// With when it was found, and how long that took.
 fn dressed(mut found: Value, span: Duration, began: Timestamp, now: Timestamp) -> Value {
     if let Some(map) = found.as_object_mut() {
-        map.insert("since".to_owned(), crate::model::human_duration(span).into());
+        map.insert(
+            "since".to_owned(),
+            crate::model::human_duration(span).into(),
+        );
         map.insert("made_at".to_owned(), now.rfc3339().into());
-        map.insert("took_ms".to_owned(), json!(u64::try_from(now.since(began).as_millis()).unwrap_or(u64::MAX)));
+        map.insert(
+            "took_ms".to_owned(),
+            json!(u64::try_from(now.since(began).as_millis()).unwrap_or(u64::MAX)),
+        );
     }
     found
 }
 
-pub(super) fn answer<S: store::Past>(api: &Api<S>, method: &Method, asked: &Asked) -> Result<Response, Problem> {
+pub(super) fn answer<S: store::Past>(
+    api: &Api<S>,
+    method: &Method,
+    asked: &Asked,
+) -> Result<Response, Problem> {
     let Some(tuner) = &api.looking.tuner else {
-        return Err(Problem::new(StatusCode::NOT_FOUND, "nothing here", "docs/api.md lists what there is"));
+        return Err(Problem::new(
+            StatusCode::NOT_FOUND,
+            "nothing here",
+            "docs/api.md lists what there is",
+        ));
     };
     asked.only(&["since"])?;
     let since = asked.text("since").unwrap_or_else(|| "7d".to_owned());
@@ -124,12 +145,21 @@ pub(super) fn answer<S: store::Past>(api: &Api<S>, method: &Method, asked: &Aske
         Method::GET | Method::HEAD => {
             let mut slot = api.tuning.slot();
             slot.made.retain(|(_, at, _)| now.since(*at) < KEPT);
-            match slot.made.iter().find(|(known, ..)| *known == span).map(|(.., found)| found.clone()) {
+            match slot
+                .made
+                .iter()
+                .find(|(known, ..)| *known == span)
+                .map(|(.., found)| found.clone())
+            {
                 Some(Ok(found)) => Ok(reply(StatusCode::OK, &found)),
                 // Said once; who asks again has it tried again.
                 Some(Err(why)) => {
                     slot.forget(span);
-                    Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, why, "mend that, then look again"))
+                    Err(Problem::new(
+                        StatusCode::SERVICE_UNAVAILABLE,
+                        why,
+                        "mend that, then look again",
+                    ))
                 }
                 None => {
                     drop(slot);
@@ -141,6 +171,10 @@ pub(super) fn answer<S: store::Past>(api: &Api<S>, method: &Method, asked: &Aske
             api.tuning.slot().forget(span);
             begin()
         }
-        _ => Err(Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method not allowed", "GET, HEAD, POST")),
+        _ => Err(Problem::new(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "method not allowed",
+            "GET, HEAD, POST",
+        )),
     }
 }

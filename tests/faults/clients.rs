@@ -17,9 +17,13 @@ use crate::load::{Run, flapless_downs, load, memory_of, post};
 use crate::support::{Chat, Foghorn, SECRET, device_event, sign};
 use crate::world::{Chance, posts, rules, told, until_sent, until_told};
 
-/// Keeps so many clients that say nothing, half a head, half a body, or something that is answered and then nothing; one that
-/// is closed comes again after 2 s.
-fn slow(address: &str, clients: usize, open: &Arc<AtomicUsize>) -> Vec<tokio::task::JoinHandle<()>> {
+/// Keeps so many clients that say nothing, half a head, half a body, or something that is answered
+/// and then nothing; one that is closed comes again after 2 s.
+fn slow(
+    address: &str,
+    clients: usize,
+    open: &Arc<AtomicUsize>,
+) -> Vec<tokio::task::JoinHandle<()>> {
     const HALVES: [&str; 5] = [
         "",
         "GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n",
@@ -40,7 +44,9 @@ fn slow(address: &str, clients: usize, open: &Arc<AtomicUsize>) -> Vec<tokio::ta
                     while let Err(_) | Ok(Ok(1..)) =
                         tokio::time::timeout(Duration::from_secs(2), stream.read(&mut bytes)).await
                     {
-                        if !HALVES[n % HALVES.len()].starts_with("GET") && stream.write_all(b"x").await.is_err() {
+                        if !HALVES[n % HALVES.len()].starts_with("GET")
+                            && stream.write_all(b"x").await.is_err()
+                        {
                             break;
                         }
                     }
@@ -53,7 +59,8 @@ fn slow(address: &str, clients: usize, open: &Arc<AtomicUsize>) -> Vec<tokio::ta
     (0..clients).map(client).collect()
 }
 
-/// What good clients get: posts a second as fast as they are answered, and the 99th percentile in ms.
+/// What good clients get: posts a second as fast as they are answered, and the 99th percentile in
+/// ms.
 #[derive(Debug)]
 struct Got {
     rate: f64,
@@ -72,20 +79,38 @@ fn got(runs: &[Run]) -> Got {
     }
 }
 
-/// Alone and beside slow clients, in turns, since this machine has other things to do; the middle of the rounds. The good posts
-/// are of few devices, so that as many as take some seconds stay below what is remembered of alerts.
+/// Alone and beside slow clients, in turns, since this machine has other things to do; the middle
+/// of the rounds. The good posts are of few devices, so that as many as take some seconds stay
+/// below what is remembered of alerts.
 async fn beside(clients: usize, count: usize, rounds: usize) -> (Got, Got) {
     const DEVICES: usize = 1_000;
     let limit = getrlimit(Resource::Nofile);
-    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
+    let _ = setrlimit(
+        Resource::Nofile,
+        Rlimit {
+            current: limit.maximum,
+            ..limit
+        },
+    );
     let chat = Chat::start().await;
     let foghorn = Foghorn::start(&rules(&chat, 1_000)).await;
     let (mut alone, mut crowded) = (Vec::new(), Vec::new());
     let devices: BTreeSet<String> = (0..count.min(DEVICES)).map(|n| format!("ap-{n}")).collect();
     let good = async || {
-        let run = load(&foghorn.address, 8, None, &Arc::new(flapless_downs(count, DEVICES))).await;
+        let run = load(
+            &foghorn.address,
+            8,
+            None,
+            &Arc::new(flapless_downs(count, DEVICES)),
+        )
+        .await;
         let without = run.statuses.iter().filter(|status| **status != 200).count();
-        assert_eq!(without, 0, "good posts that were not answered 200: {:?}", BTreeSet::from_iter(&run.statuses));
+        assert_eq!(
+            without,
+            0,
+            "good posts that were not answered 200: {:?}",
+            BTreeSet::from_iter(&run.statuses)
+        );
         crate::load::judged(&foghorn).await;
         run
     };
@@ -95,7 +120,11 @@ async fn beside(clients: usize, count: usize, rounds: usize) -> (Got, Got) {
         let crowd = slow(&foghorn.address, clients, &open);
         let begun = std::time::Instant::now();
         while open.load(Ordering::Relaxed) < clients.min(400) {
-            assert!(begun.elapsed() < Duration::from_secs(20), "only {} came", open.load(Ordering::Relaxed));
+            assert!(
+                begun.elapsed() < Duration::from_secs(20),
+                "only {} came",
+                open.load(Ordering::Relaxed)
+            );
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         crowded.push(good().await);
@@ -117,7 +146,10 @@ async fn beside(clients: usize, count: usize, rounds: usize) -> (Got, Got) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn three_hundred_slow_clients_keep_no_good_one_out() {
     let (alone, crowded) = beside(300, 300, 3).await;
-    assert!(crowded.rate >= alone.rate / 3.0, "a third of what it is alone, on a machine with other things to do");
+    assert!(
+        crowded.rate >= alone.rate / 3.0,
+        "a third of what it is alone, on a machine with other things to do"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -125,14 +157,18 @@ async fn three_hundred_slow_clients_keep_no_good_one_out() {
 async fn two_thousand_slow_clients_cost_good_ones_a_tenth_at_most() {
     let (alone, crowded) = beside(2_000, 30_000, 5).await;
     assert!(crowded.rate >= alone.rate * 0.9);
-    assert!(crowded.p99 <= (alone.p99 * 2.0).max(3.0), "p99 under twice, or under 3 ms");
+    assert!(
+        crowded.p99 <= (alone.p99 * 2.0).max(3.0),
+        "p99 under twice, or under 3 ms"
+    );
 }
 
 type Headers = Vec<(&'static str, String)>;
 
 /// What it is, a body, its headers, and what it is answered.
 fn hostile() -> Vec<(&'static str, Vec<u8>, Headers, u16)> {
-    let good = json!({"topic": "device-events", "events": [device_event("AP_DISCONNECTED", 1)]}).to_string();
+    let good = json!({"topic": "device-events", "events": [device_event("AP_DISCONNECTED", 1)]})
+        .to_string();
     let signed = |body: &[u8]| vec![("x-mist-signature-v2", sign(body))];
     let with = |body: &[u8], name: &'static str, value: &str| {
         let mut headers = signed(body);
@@ -142,12 +178,37 @@ fn hostile() -> Vec<(&'static str, Vec<u8>, Headers, u16)> {
     let deep = "[".repeat(100_000) + &"]".repeat(100_000);
     let huge = vec![b'x'; 5 << 20];
     vec![
-        ("changed by a byte", good.replace("ap-1", "ap-2").into(), signed(good.as_bytes()), 401),
+        (
+            "changed by a byte",
+            good.replace("ap-1", "ap-2").into(),
+            signed(good.as_bytes()),
+            401,
+        ),
         ("too big", huge.clone(), signed(&huge), 413),
-        ("too deep", deep.clone().into(), signed(deep.as_bytes()), 400),
-        ("compressed", good.clone().into(), with(good.as_bytes(), "content-encoding", "gzip"), 415),
-        ("a form", good.clone().into(), with(good.as_bytes(), "content-type", "text/plain"), 415),
-        ("not JSON", b"{\"topic\":".to_vec(), signed(b"{\"topic\":"), 400),
+        (
+            "too deep",
+            deep.clone().into(),
+            signed(deep.as_bytes()),
+            400,
+        ),
+        (
+            "compressed",
+            good.clone().into(),
+            with(good.as_bytes(), "content-encoding", "gzip"),
+            415,
+        ),
+        (
+            "a form",
+            good.clone().into(),
+            with(good.as_bytes(), "content-type", "text/plain"),
+            415,
+        ),
+        (
+            "not JSON",
+            b"{\"topic\":".to_vec(),
+            signed(b"{\"topic\":"),
+            400,
+        ),
         ("another shape", b"[1]".to_vec(), signed(b"[1]"), 200),
         ("a shape of nothing", b"{}".to_vec(), signed(b"{}"), 200),
     ]
@@ -158,10 +219,20 @@ fn forged(good: &str) -> Vec<(&'static str, Headers)> {
     let right = sign(good.as_bytes());
     let mut sha1 = <Hmac<Sha1> as KeyInit>::new_from_slice(SECRET.as_bytes()).unwrap();
     sha1.update(good.as_bytes());
-    let sha1: String = sha1.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+    let sha1: String = sha1
+        .finalize()
+        .into_bytes()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
     let mut foreign = <Hmac<Sha256> as KeyInit>::new_from_slice(b"another secret").unwrap();
     foreign.update(good.as_bytes());
-    let foreign: String = foreign.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+    let foreign: String = foreign
+        .finalize()
+        .into_bytes()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
     let v2 = |value: &str| vec![("x-mist-signature-v2", value.to_owned())];
     let twice = |one: &str, other: &str| [v2(one), v2(other)].concat();
     let bare: String = sign(b"");
@@ -181,8 +252,14 @@ fn forged(good: &str) -> Vec<(&'static str, Headers)> {
         ("in quotes", v2(&format!("\"{right}\""))),
         ("SHA-1 as v2", v2(&sha1)),
         ("v1 only, right", vec![("x-mist-signature", sha1.clone())]),
-        ("v1's name, v2's value", vec![("x-mist-signature", right.clone())]),
-        ("a wrong v2 beside a right v1", [v2(&foreign), vec![("x-mist-signature", sha1)]].concat()),
+        (
+            "v1's name, v2's value",
+            vec![("x-mist-signature", right.clone())],
+        ),
+        (
+            "a wrong v2 beside a right v1",
+            [v2(&foreign), vec![("x-mist-signature", sha1)]].concat(),
+        ),
         ("two, the first right", twice(&right, &foreign)),
         ("two, the second right", twice(&foreign, &right)),
         ("two, both right", twice(&right, &right)),
@@ -195,9 +272,12 @@ async fn nothing_but_the_one_right_signature_is_taken() {
     let chat = Chat::start().await;
     let foghorn = Foghorn::start(&rules(&chat, 300)).await;
     let client = reqwest::Client::builder().no_proxy().build().unwrap();
-    let good = json!({"topic": "device-events", "events": [device_event("AP_DISCONNECTED", 1)]}).to_string();
+    let good = json!({"topic": "device-events", "events": [device_event("AP_DISCONNECTED", 1)]})
+        .to_string();
     let post = async |headers: Headers| {
-        let mut request = client.post(format!("{}/mist", foghorn.address)).body(good.clone());
+        let mut request = client
+            .post(format!("{}/mist", foghorn.address))
+            .body(good.clone());
         for (name, value) in headers {
             request = request.header(name, value);
         }
@@ -206,9 +286,20 @@ async fn nothing_but_the_one_right_signature_is_taken() {
     for (what, headers) in forged(&good) {
         assert_eq!(post(headers).await, 401, "{what}");
     }
-    assert_eq!(foghorn.metric("foghorn_events_total", "").await, 0.0, "nothing of it is journaled");
+    assert_eq!(
+        foghorn.metric("foghorn_events_total", "").await,
+        0.0,
+        "nothing of it is journaled"
+    );
     // The same digits, differently written.
-    assert_eq!(post(vec![("X-MIST-Signature-V2", sign(good.as_bytes()).to_uppercase())]).await, 200);
+    assert_eq!(
+        post(vec![(
+            "X-MIST-Signature-V2",
+            sign(good.as_bytes()).to_uppercase()
+        )])
+        .await,
+        200
+    );
     chat.wait_for(1).await;
     foghorn.stop().await;
 }
@@ -223,7 +314,11 @@ async fn forged_oversized_nested_and_compressed_bodies_are_answered_as_documente
         for (name, value) in headers {
             request = request.header(name, value);
         }
-        assert_eq!(request.send().await.unwrap().status().as_u16(), status, "{what}");
+        assert_eq!(
+            request.send().await.unwrap().status().as_u16(),
+            status,
+            "{what}"
+        );
     }
     assert_eq!(chat.count(), 0, "nothing of it is told");
     foghorn.stop().await;
@@ -239,7 +334,10 @@ async fn what_comes_again_is_told_once_also_after_a_kill() {
     chat.wait_for(1).await;
     // What is under way at the kill may come twice; this is not.
     until_sent(&foghorn, Duration::from_secs(10)).await;
-    assert_eq!(foghorn.metric("foghorn_message_fates", "delivered").await, 1.0);
+    assert_eq!(
+        foghorn.metric("foghorn_message_fates", "delivered").await,
+        1.0
+    );
     let dir = foghorn.kill().unwrap();
     let foghorn = Foghorn::start_in(dir.path()).await;
     load(&foghorn.address, 2, None, &again()).await;
@@ -248,7 +346,10 @@ async fn what_comes_again_is_told_once_also_after_a_kill() {
     let told = told(&chat);
     assert_eq!(told["ap-1"], 1, "{told:?}");
     assert_eq!(foghorn.metric("foghorn_events_total", "").await, 10.0);
-    assert_eq!(foghorn.metric("foghorn_event_fates", "duplicate").await, 9.0);
+    assert_eq!(
+        foghorn.metric("foghorn_event_fates", "duplicate").await,
+        9.0
+    );
     foghorn.stop().await;
 }
 
@@ -259,14 +360,25 @@ async fn a_post_that_holds_far_too_much_costs_little_and_holds_up_nobody_for_lon
     let before = memory_of(foghorn.pid(), "VmRSS");
     let of = |items: String| format!(r#"{{"topic":"device-events","events":[{items}]}}"#);
     for (item, times) in [("{}", 330_000), ("1", 340_000), (r#"{"type":"A"}"#, 77_000)] {
-        assert_eq!(foghorn.post_raw("/mist", of(vec![item; times].join(","))).await, 200);
+        assert_eq!(
+            foghorn
+                .post_raw("/mist", of(vec![item; times].join(",")))
+                .await,
+            200
+        );
     }
     // Python writes half a character where a text was cut.
     let good = device_event("AP_DISCONNECTED", 1);
-    let half = of(format!(r#"{good},{{"type":"AP_X","text":"\ud800"}},{{"type":"AP_X","n":1e400}}"#));
+    let half = of(format!(
+        r#"{good},{{"type":"AP_X","text":"\ud800"}},{{"type":"AP_X","n":1e400}}"#
+    ));
     assert_eq!(foghorn.post_raw("/mist", half).await, 200);
     let told_of = ["ap-1".to_owned()].into();
-    assert!(until_told(&chat, &told_of, Duration::from_secs(60)).await.is_empty());
+    assert!(
+        until_told(&chat, &told_of, Duration::from_secs(60))
+            .await
+            .is_empty()
+    );
     crate::load::judged(&foghorn).await;
     let most = memory_of(foghorn.pid(), "VmHWM");
     println!("posts of 330,000 items: RSS {before:.1} MiB before, {most:.1} at most");
@@ -274,11 +386,18 @@ async fn a_post_that_holds_far_too_much_costs_little_and_holds_up_nobody_for_lon
     let lines = foghorn.logged().matches("not all was understood").count();
     assert!(lines <= 5, "{lines} lines");
     assert_eq!(foghorn.metric("foghorn_events_total", "").await, 20_002.0);
-    assert_eq!(foghorn.metric("foghorn_malformed_total", "").await, 320_000.0 + 340_000.0 + 67_000.0 + 1.0);
+    assert_eq!(
+        foghorn.metric("foghorn_malformed_total", "").await,
+        320_000.0 + 340_000.0 + 67_000.0 + 1.0
+    );
     let dir = foghorn.kill().unwrap();
     let foghorn = Foghorn::start_in(dir.path()).await;
     crate::load::judged(&foghorn).await;
-    assert_eq!(foghorn.metric("foghorn_events_total", "").await, 20_002.0, "and the same again after a kill");
+    assert_eq!(
+        foghorn.metric("foghorn_events_total", "").await,
+        20_002.0,
+        "and the same again after a kill"
+    );
     foghorn.stop().await;
 }
 
@@ -291,14 +410,20 @@ async fn told_to_end_it_answers_what_is_under_way_and_waits_for_no_half_request(
     let foghorn = Foghorn::start_in(dir.path()).await;
     let address = foghorn.address.trim_start_matches("http://").to_owned();
     let mut half_open = Vec::new();
-    for half in ["", "POST /mist HTTP/1.1\r\nho", "POST /mist HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\n{"] {
+    for half in [
+        "",
+        "POST /mist HTTP/1.1\r\nho",
+        "POST /mist HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\n{",
+    ] {
         let mut stream = TcpStream::connect(&address).await.unwrap();
         stream.write_all(half.as_bytes()).await.unwrap();
         half_open.push(stream);
     }
     let mut under_way = Vec::new();
     for n in 0..UNDER_WAY {
-        let body = json!({"topic": "device-events", "events": [device_event("AP_DISCONNECTED", n)]}).to_string();
+        let body =
+            json!({"topic": "device-events", "events": [device_event("AP_DISCONNECTED", n)]})
+                .to_string();
         let head = format!(
             "POST /mist HTTP/1.1\r\nhost: x\r\nx-mist-signature-v2: {}\r\ncontent-length: {}\r\n\r\n",
             sign(body.as_bytes()),
@@ -306,7 +431,10 @@ async fn told_to_end_it_answers_what_is_under_way_and_waits_for_no_half_request(
         );
         let (said, unsaid) = body.split_at(body.len() / 2);
         let mut stream = TcpStream::connect(&address).await.unwrap();
-        stream.write_all(format!("{head}{said}").as_bytes()).await.unwrap();
+        stream
+            .write_all(format!("{head}{said}").as_bytes())
+            .await
+            .unwrap();
         under_way.push((stream, unsaid.to_owned()));
     }
     // All of them were accepted, and are waited for.
@@ -318,7 +446,11 @@ async fn told_to_end_it_answers_what_is_under_way_and_waits_for_no_half_request(
         assert_eq!(post(&mut stream, unsaid.as_bytes()).await, Some(200));
     }
     assert_eq!(foghorn.ended().await, Some(0));
-    assert!(begun.elapsed() <= Duration::from_secs(15), "{:?}", begun.elapsed());
+    assert!(
+        begun.elapsed() <= Duration::from_secs(15),
+        "{:?}",
+        begun.elapsed()
+    );
     drop(half_open);
     let foghorn = Foghorn::start_in(dir.path()).await;
     let all = (0..UNDER_WAY).map(|n| format!("ap-{n}")).collect();
@@ -333,9 +465,21 @@ async fn mutated(count: usize) {
     let chat = Chat::start().await;
     let foghorn = Foghorn::start(&rules(&chat, 300)).await;
     let address = foghorn.address.trim_start_matches("http://").to_owned();
-    let good = json!({"topic": "device-events", "events": [device_event("AP_DISCONNECTED", 1)]}).to_string();
-    let words =
-        ["\"", "{", "[", "null", "1e400", "-1", "\\u0000", "\\ud800", "\"events\":", "9".repeat(40).leak(), "\u{202e}"];
+    let good = json!({"topic": "device-events", "events": [device_event("AP_DISCONNECTED", 1)]})
+        .to_string();
+    let words = [
+        "\"",
+        "{",
+        "[",
+        "null",
+        "1e400",
+        "-1",
+        "\\u0000",
+        "\\ud800",
+        "\"events\":",
+        "9".repeat(40).leak(),
+        "\u{202e}",
+    ];
     let mut stream = TcpStream::connect(&address).await.unwrap();
     let mut answers = std::collections::BTreeMap::<u16, usize>::new();
     for _ in 0..count {
@@ -345,7 +489,10 @@ async fn mutated(count: usize) {
             match chance.below(4) {
                 0 => body[at] = chance.below(256) as u8,
                 1 => body.truncate(at.max(1)),
-                2 => drop(body.splice(at..at, words[chance.below(words.len() as u64) as usize].bytes())),
+                2 => drop(body.splice(
+                    at..at,
+                    words[chance.below(words.len() as u64) as usize].bytes(),
+                )),
                 _ => drop(body.remove(at)),
             }
             if body.is_empty() {
@@ -368,7 +515,12 @@ async fn mutated(count: usize) {
     let body: Value = json!([device_event("AP_DISCONNECTED", 900)]);
     foghorn.post("device-events", body).await;
     let named = ["ap-900".to_owned()].into();
-    assert!(until_told(&chat, &named, Duration::from_secs(20)).await.is_empty(), "it goes on");
+    assert!(
+        until_told(&chat, &named, Duration::from_secs(20))
+            .await
+            .is_empty(),
+        "it goes on"
+    );
     foghorn.stop().await;
 }
 

@@ -27,7 +27,10 @@ async fn kills(lives: usize) {
         }
         let foghorn = Foghorn::start_in(dir.path()).await;
         let posts = Arc::new(downs(next..next + POSTS, 1));
-        let (address, life) = (foghorn.address.clone(), Duration::from_millis(10 + chance.below(400)));
+        let (address, life) = (
+            foghorn.address.clone(),
+            Duration::from_millis(10 + chance.below(400)),
+        );
         let killing = async {
             // The moment is the point: nothing could be polled for it.
             tokio::time::sleep(life).await;
@@ -39,7 +42,8 @@ async fn kills(lives: usize) {
     }
     let foghorn = Foghorn::start_in(dir.path()).await;
     judged(&foghorn).await;
-    // What could not be sent in short lives waits, and goes at its pace; on a busy disk slower still.
+    // What could not be sent in short lives waits, and goes at its pace; on a busy disk slower
+    // still.
     let mut lost = kept.iter().cloned().collect::<Vec<_>>();
     loop {
         let left = until_told(&chat, &kept, Duration::from_secs(20)).await;
@@ -51,13 +55,21 @@ async fn kills(lives: usize) {
     }
     until_sent(&foghorn, Duration::from_secs(60)).await;
     let repeats: usize = told(&chat).values().map(|times| times - 1).sum();
-    println!("{kills} kills: {} events accepted, {} lost, {repeats} told twice", kept.len(), lost.len());
-    assert!(!kept.is_empty() && lost.is_empty(), "accepted and never told: {lost:?}");
+    println!(
+        "{kills} kills: {} events accepted, {} lost, {repeats} told twice",
+        kept.len(),
+        lost.len()
+    );
+    assert!(
+        !kept.is_empty() && lost.is_empty(),
+        "accepted and never told: {lost:?}"
+    );
     assert!(repeats <= kills, "{repeats} repeats in {kills} kills");
     foghorn.stop().await;
 }
 
-/// At the paces that it comes with, and a chat that answers late: what is under way then is one message, not a burst.
+/// At the paces that it comes with, and a chat that answers late: what is under way then is one
+/// message, not a burst.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_kill_repeats_one_message_at_most_where_the_chat_answers_late() {
     const LIVES: usize = 4;
@@ -65,16 +77,28 @@ async fn a_kill_repeats_one_message_at_most_where_the_chat_answers_late() {
     chat.answers_after(Duration::from_millis(400));
     let dir = tempfile::tempdir().unwrap();
     let retry = "retry: {first: 20ms, max: 200ms}";
-    let rules = format!("destinations:\n{}{EACH}", sink("sink", &chat.url("/all"), retry));
+    let rules = format!(
+        "destinations:\n{}{EACH}",
+        sink("sink", &chat.url("/all"), retry)
+    );
     std::fs::write(dir.path().join("rules.yaml"), rules).unwrap();
     let mut kept = BTreeSet::new();
     for life in 0..LIVES {
         let foghorn = Foghorn::start_in(dir.path()).await;
         let first = life * 10;
-        let run = load(&foghorn.address, 4, None, &Arc::new(downs(first..first + 10, 1))).await;
+        let run = load(
+            &foghorn.address,
+            4,
+            None,
+            &Arc::new(downs(first..first + 10, 1)),
+        )
+        .await;
         kept.extend(accepted(&run, first));
         let before = chat.count();
-        within(Duration::from_secs(10), "some are under way", || chat.count() > before + 2).await;
+        within(Duration::from_secs(10), "some are under way", || {
+            chat.count() > before + 2
+        })
+        .await;
         foghorn.kill();
     }
     chat.answers_after(Duration::ZERO);
@@ -82,16 +106,29 @@ async fn a_kill_repeats_one_message_at_most_where_the_chat_answers_late() {
     let lost = until_told(&chat, &kept, Duration::from_secs(30)).await;
     until_sent(&foghorn, Duration::from_secs(30)).await;
     let repeats: usize = told(&chat).values().map(|times| times - 1).sum();
-    println!("{LIVES} kills, answers after 400 ms: {} lost, {repeats} told twice", lost.len());
-    assert!(lost.is_empty() && repeats <= LIVES, "{repeats} repeats in {LIVES} kills; lost: {lost:?}");
+    println!(
+        "{LIVES} kills, answers after 400 ms: {} lost, {repeats} told twice",
+        lost.len()
+    );
+    assert!(
+        lost.is_empty() && repeats <= LIVES,
+        "{repeats} repeats in {LIVES} kills; lost: {lost:?}"
+    );
     foghorn.stop().await;
 }
 
 /// Kills it before it may have said that it listens.
 fn killed_while_starting(dir: &std::path::Path, after: Duration) {
     let mut serve = binary();
-    serve.args(["serve", "--listen", "127.0.0.1:0"]).current_dir(dir).env("MIST_WEBHOOK_SECRET", SECRET);
-    let mut child = serve.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    serve
+        .args(["serve", "--listen", "127.0.0.1:0"])
+        .current_dir(dir)
+        .env("MIST_WEBHOOK_SECRET", SECRET);
+    let mut child = serve
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
     std::thread::sleep(after);
     child.kill().unwrap();
     child.wait().unwrap();

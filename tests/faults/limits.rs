@@ -16,7 +16,10 @@ use crate::world::{posts, rules, told, until_told, within};
 fn after(shell: &str) -> Command {
     let mut serve = Command::new("sh");
     let line = format!("{shell}; exec \"$0\" serve --listen 127.0.0.1:0");
-    serve.env_clear().env("PATH", std::env::var("PATH").unwrap_or_default()).args(["-c", &line]);
+    serve
+        .env_clear()
+        .env("PATH", std::env::var("PATH").unwrap_or_default())
+        .args(["-c", &line]);
     serve.arg(binary().get_program());
     serve
 }
@@ -30,17 +33,31 @@ async fn more_clients_than_descriptors_are_outlived() {
     let address = foghorn.address.trim_start_matches("http://").to_owned();
     let mut crowd = Vec::new();
     for _ in 0..400 {
-        let come = tokio::time::timeout(Duration::from_millis(200), TcpStream::connect(&address)).await;
+        let come =
+            tokio::time::timeout(Duration::from_millis(200), TcpStream::connect(&address)).await;
         crowd.extend(come.ok().and_then(Result::ok));
     }
     let came = crowd.len();
     drop(crowd);
     let gone = Instant::now();
-    foghorn.post("device-events", json!([device_event("AP_DISCONNECTED", 1)])).await;
-    println!("{came} clients at 128 descriptors; a good post was answered {:?} after they went", gone.elapsed());
-    assert!(came > 128 && gone.elapsed() < Duration::from_secs(5), "{came} came; {:?}", gone.elapsed());
+    foghorn
+        .post("device-events", json!([device_event("AP_DISCONNECTED", 1)]))
+        .await;
+    println!(
+        "{came} clients at 128 descriptors; a good post was answered {:?} after they went",
+        gone.elapsed()
+    );
+    assert!(
+        came > 128 && gone.elapsed() < Duration::from_secs(5),
+        "{came} came; {:?}",
+        gone.elapsed()
+    );
     let named = ["ap-1".to_owned()].into();
-    assert!(until_told(&chat, &named, Duration::from_secs(10)).await.is_empty());
+    assert!(
+        until_told(&chat, &named, Duration::from_secs(10))
+            .await
+            .is_empty()
+    );
     foghorn.stop().await;
 }
 
@@ -48,20 +65,32 @@ async fn more_clients_than_descriptors_are_outlived() {
 async fn a_log_on_a_full_disk_is_no_reason_to_stop() {
     let chat = Chat::start().await;
     let dir = tempfile::tempdir().unwrap();
-    let rules =
-        format!("destinations:\n  printed: {{console: {{}}}}\n{}", rules(&chat, 300).replace("destinations:\n", ""));
+    let rules = format!(
+        "destinations:\n  printed: {{console: {{}}}}\n{}",
+        rules(&chat, 300).replace("destinations:\n", "")
+    );
     std::fs::write(dir.path().join("rules.yaml"), rules).unwrap();
     let foghorn = Foghorn::start_by(after("exec 2>/dev/full"), dir.path()).await;
     chat.down(500, "down"); // of which it warns
-    foghorn.post("device-events", json!([device_event("AP_DISCONNECTED", 1)])).await;
-    within(Duration::from_secs(5), "it is tried again", || chat.count() > 1).await;
+    foghorn
+        .post("device-events", json!([device_event("AP_DISCONNECTED", 1)]))
+        .await;
+    within(Duration::from_secs(5), "it is tried again", || {
+        chat.count() > 1
+    })
+    .await;
     chat.up();
     let named = ["ap-1".to_owned()].into();
-    assert!(until_told(&chat, &named, Duration::from_secs(10)).await.is_empty());
+    assert!(
+        until_told(&chat, &named, Duration::from_secs(10))
+            .await
+            .is_empty()
+    );
     assert_eq!(foghorn.stop().await.0, Some(0));
 }
 
-/// A group of processes with so little memory and no swap, gone with this. Both kinds of control groups.
+/// A group of processes with so little memory and no swap, gone with this. Both kinds of control
+/// groups.
 struct Capped(PathBuf);
 
 impl Capped {
@@ -73,11 +102,13 @@ impl Capped {
             (root.to_owned(), "memory.max")
         };
         let capped = Self(dir.join(format!("foghorn-faults-{}", std::process::id())));
-        let made =
-            std::fs::create_dir(&capped.0).and_then(|()| std::fs::write(capped.0.join(limit), (mib << 20).to_string()));
+        let made = std::fs::create_dir(&capped.0)
+            .and_then(|()| std::fs::write(capped.0.join(limit), (mib << 20).to_string()));
         if let Err(e) = made {
             // Not asked of CI: a container may lack it whatever is installed.
-            println!("skipped: memory is capped by a control group, which cannot be made here: {e}");
+            println!(
+                "skipped: memory is capped by a control group, which cannot be made here: {e}"
+            );
             return None;
         }
         Some(capped)
@@ -92,11 +123,15 @@ impl Drop for Capped {
 
 /// `sites`: at how many sites they are; each is a conversation of its own.
 async fn strangers(devices: usize, sites: usize) {
-    let Some(capped) = Capped::at(256) else { return };
+    let Some(capped) = Capped::at(256) else {
+        return;
+    };
     let chat = Chat::start().await;
     let dir = tempfile::tempdir().unwrap();
     // As anyone would have it: one conversation for a site, whatever is down there.
-    let rules = rules(&chat, 300).replace("    group_by: [device]\n", "").replace("group_wait: 0s", "group_wait: 1s");
+    let rules = rules(&chat, 300)
+        .replace("    group_by: [device]\n", "")
+        .replace("group_wait: 0s", "group_wait: 1s");
     std::fs::write(dir.path().join("rules.yaml"), rules).unwrap();
     let enter = format!("echo $$ > {}", capped.0.join("cgroup.procs").display());
     let foghorn = Foghorn::start_by(after(&enter), dir.path()).await;
@@ -118,12 +153,18 @@ async fn strangers(devices: usize, sites: usize) {
         assert!(run.rate() > 0.0);
         judged(&foghorn).await;
     }
-    let (most, now) = (memory_of(foghorn.pid(), "VmHWM"), memory_of(foghorn.pid(), "VmRSS"));
+    let (most, now) = (
+        memory_of(foghorn.pid(), "VmHWM"),
+        memory_of(foghorn.pid(), "VmRSS"),
+    );
     println!(
         "{devices} devices nobody knew at {sites} sites, 256 MiB: RSS {before:.1} MiB before, {now:.1} after, {most:.1} at most"
     );
     assert!(most - before <= 96.0, "{most:.1} MiB after {before:.1}");
-    within(Duration::from_secs(20), "it is told", || !told(&chat).is_empty()).await;
+    within(Duration::from_secs(20), "it is told", || {
+        !told(&chat).is_empty()
+    })
+    .await;
     foghorn.stop().await;
 }
 
@@ -141,12 +182,20 @@ async fn twenty_thousand_strangers_each_at_a_site_of_its_own_fit_into_256_mib() 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "the long form"]
 async fn two_hundred_thousand_strangers_fit_into_256_mib() {
-    strangers(std::env::var("FOGHORN_STRANGERS").ok().map_or(200_000, |n| n.parse().unwrap()), 1).await;
+    strangers(
+        std::env::var("FOGHORN_STRANGERS")
+            .ok()
+            .map_or(200_000, |n| n.parse().unwrap()),
+        1,
+    )
+    .await;
 }
 
 /// What a folder's files take together, in MiB.
 fn size(dir: &Path) -> f64 {
-    let sizes = std::fs::read_dir(dir).unwrap().map(|file| file.unwrap().metadata().unwrap().len());
+    let sizes = std::fs::read_dir(dir)
+        .unwrap()
+        .map(|file| file.unwrap().metadata().unwrap().len());
     mib(sizes.sum())
 }
 
@@ -160,7 +209,11 @@ fn rise(points: &[f64]) -> f64 {
         up += x * (point - mean);
         along += x * x;
     }
-    if along == 0.0 { 0.0 } else { up / along * (count - 1.0) / mean }
+    if along == 0.0 {
+        0.0
+    } else {
+        up / along * (count - 1.0) / mean
+    }
 }
 
 #[test]
@@ -169,16 +222,23 @@ fn a_line_rises_as_it_does() {
     assert!(rise(&[5.0, 5.0]).abs() < 1e-9);
 }
 
-/// `FOGHORN_SOAK` seconds (60) at 200 events/s of 2,000 devices, by the shipped rules and at Slack's pace; a line a minute. From
-/// ten minutes on it begins as after a day: the memory of duplicates holds the million events that it may hold.
+/// `FOGHORN_SOAK` seconds (60) at 200 events/s of 2,000 devices, by the shipped rules and at
+/// Slack's pace; a line a minute. From ten minutes on it begins as after a day: the memory of
+/// duplicates holds the million events that it may hold.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "the long form: as long as FOGHORN_SOAK says"]
 async fn an_hour_at_200_events_a_second_takes_no_more_memory_and_no_more_room() {
     const PACE: usize = 200;
     /// All files together, in MiB.
     const RETAINED: u64 = 64;
-    let seconds: usize = std::env::var("FOGHORN_SOAK").ok().map_or(60, |n| n.parse().unwrap());
-    let step = if seconds >= 600 { 60 } else { (seconds / 10).max(1) };
+    let seconds: usize = std::env::var("FOGHORN_SOAK")
+        .ok()
+        .map_or(60, |n| n.parse().unwrap());
+    let step = if seconds >= 600 {
+        60
+    } else {
+        (seconds / 10).max(1)
+    };
     let chat = Chat::start().await;
     let shipped = include_str!("../../rules.yaml");
     let shipped = &shipped[shipped.find("\nrules:").unwrap()..];
@@ -199,8 +259,13 @@ async fn an_hour_at_200_events_a_second_takes_no_more_memory_and_no_more_room() 
         let run = load(&foghorn.address, 4, Some(PACE as f64), &posts).await;
         posted += run.accepted();
         assert_eq!(run.accepted(), PACE * step, "every post is answered 200");
-        let (rss, room) = (memory_of(foghorn.pid(), "VmRSS"), size(&foghorn.dir.join("data")));
-        let open = std::fs::read_dir(format!("/proc/{}/fd", foghorn.pid())).unwrap().count();
+        let (rss, room) = (
+            memory_of(foghorn.pid(), "VmRSS"),
+            size(&foghorn.dir.join("data")),
+        );
+        let open = std::fs::read_dir(format!("/proc/{}/fd", foghorn.pid()))
+            .unwrap()
+            .count();
         println!(
             "{:>5.0} s: {posted} events ({:.0}/s, p99 {:.1} ms), RSS {rss:.1} MiB, files {room:.1} MiB, {open} descriptors, {} messages",
             begun.elapsed().as_secs_f64(),
@@ -211,15 +276,23 @@ async fn an_hour_at_200_events_a_second_takes_no_more_memory_and_no_more_room() 
         points.push((rss, room));
     }
     judged(&foghorn).await;
-    // What it grew while it learned of all devices, and filled what it may keep, is no leak: the first half.
-    let late: Vec<f64> = points[points.len() / 2..].iter().map(|(rss, _)| *rss).collect();
+    // What it grew while it learned of all devices, and filled what it may keep, is no leak: the
+    // first half.
+    let late: Vec<f64> = points[points.len() / 2..]
+        .iter()
+        .map(|(rss, _)| *rss)
+        .collect();
     // The day that comes in minutes is more than may be kept, and goes within the first half.
-    let most_room = points[points.len() / 2..].iter().map(|(_, room)| *room).fold(0.0, f64::max);
+    let most_room = points[points.len() / 2..]
+        .iter()
+        .map(|(_, room)| *room)
+        .fold(0.0, f64::max);
     println!(
         "{posted} events in {seconds} s: over the second half RSS {:+.1} %, files {most_room:.1} MiB at most",
         rise(&late) * 100.0
     );
-    // A short run still learns of devices and fills what it may keep; a leak that would matter in a day shows all the same.
+    // A short run still learns of devices and fills what it may keep; a leak that would matter in a
+    // day shows all the same.
     let most_rise = match seconds {
         1_800.. => 0.05,
         600.. => 0.15,
@@ -229,6 +302,9 @@ async fn an_hour_at_200_events_a_second_takes_no_more_memory_and_no_more_room() 
     let most_rss = points.iter().map(|(rss, _)| *rss).fold(0.0, f64::max);
     assert!(most_rss <= 256.0, "{most_rss} MiB");
     // Retention looks every 30 s, and a log is as long as somebody reads.
-    assert!(most_room <= RETAINED as f64 * 1.25, "{most_room} MiB for {RETAINED}");
+    assert!(
+        most_room <= RETAINED as f64 * 1.25,
+        "{most_room} MiB for {RETAINED}"
+    );
     foghorn.stop().await;
 }

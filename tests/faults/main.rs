@@ -1,7 +1,9 @@
-//! The fault suite: the real binary, scripted chats, and what goes wrong in life. docs/faults.md says what each must lead to.
+//! The fault suite: the real binary, scripted chats, and what goes wrong in life. docs/faults.md
+//! says what each must lead to.
 //!
-//! `cargo test --test faults` is the short form; `cargo test --test faults -- --ignored --test-threads=1 --nocapture` the long one.
-//! `FOGHORN_BIN=PATH` takes another binary than the one just built, `FOGHORN_SEED=n` repeats what a seed led to.
+//! `cargo test --test faults` is the short form; `cargo test --test faults -- --ignored
+//! --test-threads=1 --nocapture` the long one. `FOGHORN_BIN=PATH` takes another binary than the one
+//! just built, `FOGHORN_SEED=n` repeats what a seed led to.
 #![allow(
     missing_docs,
     clippy::unwrap_used,

@@ -16,7 +16,10 @@ async fn hour(span: u32, rate: usize) {
     let chat = Chat::start().await;
     chat.down(503, "no");
     let part = |of: Duration| of.as_millis() as u64 * u64::from(span) / 3_600;
-    let (first, most) = (part(Duration::from_secs(1)).max(10), part(Duration::from_secs(300)));
+    let (first, most) = (
+        part(Duration::from_secs(1)).max(10),
+        part(Duration::from_secs(300)),
+    );
     let overflow_after = part(Duration::from_secs(60));
     let config = format!(
         "destinations:\n  slack:\n    slack: {{url: \"{}\"}}\n    rate_limit: {{limit: {rate}, per: 1s, burst: 1}}\n    \
@@ -32,8 +35,18 @@ async fn hour(span: u32, rate: usize) {
     };
     let bodies = (0..ALERTS).map(|n| json!({"topic": "device-events", "events": [event(n)]}));
     // Over one connection: an up that overtakes its down would end it before it began.
-    let run = load(&foghorn.address, 1, Some(f64::from(ALERTS) / f64::from(span)), &posts(bodies)).await;
-    assert_eq!(run.accepted(), ALERTS as usize, "taking goes on while the chat is down");
+    let run = load(
+        &foghorn.address,
+        1,
+        Some(f64::from(ALERTS) / f64::from(span)),
+        &posts(bodies),
+    )
+    .await;
+    assert_eq!(
+        run.accepted(),
+        ALERTS as usize,
+        "taking goes on while the chat is down"
+    );
     let tries = chat.count();
     let downs = (0..ALERTS).filter(|n| n % 3 != 2).count();
     assert!(tries <= 40, "{tries} tries of a chat that is down");
@@ -42,31 +55,56 @@ async fn hour(span: u32, rate: usize) {
     let up = Instant::now();
     let is_named = |said: &str, n: u32| {
         let name = format!("ap-{n}");
-        said.match_indices(&name).any(|(at, _)| !said[at + name.len()..].starts_with(|c: char| c.is_ascii_digit()))
+        said.match_indices(&name)
+            .any(|(at, _)| !said[at + name.len()..].starts_with(|c: char| c.is_ascii_digit()))
     };
     loop {
         let said: String = chat.taken().iter().map(Value::to_string).collect();
-        let unnamed: Vec<u32> = (0..ALERTS).filter(|n| n % 3 != 2 && !is_named(&said, *n)).collect();
+        let unnamed: Vec<u32> = (0..ALERTS)
+            .filter(|n| n % 3 != 2 && !is_named(&said, *n))
+            .collect();
         if unnamed.is_empty() {
             break;
         }
-        assert!(up.elapsed() < Duration::from_secs(60), "{} are not named: {unnamed:?}\n{said}", unnamed.len());
+        assert!(
+            up.elapsed() < Duration::from_secs(60),
+            "{} are not named: {unnamed:?}\n{said}",
+            unnamed.len()
+        );
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     until_sent(&foghorn, Duration::from_secs(20)).await;
-    let (took, taken) = (up.elapsed(), chat.all().into_iter().filter(|a| a.status == 200).collect::<Vec<_>>());
+    let (took, taken) = (
+        up.elapsed(),
+        chat.all()
+            .into_iter()
+            .filter(|a| a.status == 200)
+            .collect::<Vec<_>>(),
+    );
     let most = (0..taken.len())
-        .map(|n| taken[n..].iter().take_while(|a| a.at - taken[n].at < Duration::from_secs(1)).count())
+        .map(|n| {
+            taken[n..]
+                .iter()
+                .take_while(|a| a.at - taken[n].at < Duration::from_secs(1))
+                .count()
+        })
         .max()
         .unwrap();
     println!(
         "an hour down in {span} s, {downs} alerts: {tries} tries meanwhile; then {} messages in {took:?}, at most {most} in a second",
         taken.len()
     );
-    assert!(taken.len() <= 30, "{} messages are a flood, not a digest", taken.len());
+    assert!(
+        taken.len() <= 30,
+        "{} messages are a flood, not a digest",
+        taken.len()
+    );
     assert!(most <= rate + 2, "{most} messages in a second");
     let digested = foghorn.metric("foghorn_message_fates", "digested").await;
-    assert!(digested >= downs as f64 * 0.9, "{digested} were told together");
+    assert!(
+        digested >= downs as f64 * 0.9,
+        "{digested} were told together"
+    );
     let (dead, queued) = (
         foghorn.metric("foghorn_message_fates", "dead").await,
         foghorn.metric("foghorn_message_fates", "queued").await,
@@ -75,9 +113,21 @@ async fn hour(span: u32, rate: usize) {
 
     // The current state: what is still down, and only that, is told to be back from here on.
     let before = chat.taken().len();
-    foghorn.post("device-events", json!([device_event("AP_CONNECTED", 0), device_event("AP_CONNECTED", 1)])).await;
+    foghorn
+        .post(
+            "device-events",
+            json!([
+                device_event("AP_CONNECTED", 0),
+                device_event("AP_CONNECTED", 1)
+            ]),
+        )
+        .await;
     let taken = chat.wait_for(before + 1).await;
-    assert!(taken[before]["text"].as_str().unwrap().contains("ap-0"), "{}", taken[before]);
+    assert!(
+        taken[before]["text"].as_str().unwrap().contains("ap-0"),
+        "{}",
+        taken[before]
+    );
     foghorn.stop().await;
 }
 
@@ -89,6 +139,7 @@ async fn an_hour_without_the_chat_ends_in_a_digest_and_the_current_state_within_
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "the long form: a minute, at Slack's own pace"]
-async fn an_hour_in_a_minute_without_the_chat_ends_in_a_digest_and_the_current_state_at_slacks_pace() {
+async fn an_hour_in_a_minute_without_the_chat_ends_in_a_digest_and_the_current_state_at_slacks_pace()
+ {
     hour(60, 1).await;
 }

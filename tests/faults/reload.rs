@@ -21,9 +21,11 @@ async fn twenty_reloads_under_load_lose_nothing_and_repeat_nothing() {
     let address = foghorn.address.clone();
     let reloading = async {
         for n in 0..20 {
-            // Another rate every time, so the destination begins anew; every other time another rule before ours.
+            // Another rate every time, so the destination begins anew; every other time another
+            // rule before ours.
             let other = "rules:\n  - {name: Radar, match: {type: AP_RADAR_DETECTED}}\n";
-            let text = rules(&chat, 300 + n).replace("rules:\n", if n % 2 == 0 { other } else { "rules:\n" });
+            let text = rules(&chat, 300 + n)
+                .replace("rules:\n", if n % 2 == 0 { other } else { "rules:\n" });
             let fresh = foghorn.dir.join("fresh");
             std::fs::write(&fresh, text).unwrap();
             std::fs::rename(fresh, foghorn.dir.join("rules.yaml")).unwrap();
@@ -34,7 +36,11 @@ async fn twenty_reloads_under_load_lose_nothing_and_repeat_nothing() {
     };
     let (run, ()) = tokio::join!(load(&address, 4, Some(200.0), &posts), reloading);
     let kept = accepted(&run, 0);
-    assert_eq!(kept.len(), POSTS, "every post is taken, whatever is reloaded");
+    assert_eq!(
+        kept.len(),
+        POSTS,
+        "every post is taken, whatever is reloaded"
+    );
     judged(&foghorn).await;
     let lost = until_told(&chat, &kept, Duration::from_secs(20)).await;
     assert!(lost.is_empty(), "accepted and never told: {lost:?}");
@@ -43,7 +49,10 @@ async fn twenty_reloads_under_load_lose_nothing_and_repeat_nothing() {
     let reloads = foghorn.metric("foghorn_config_reloads_total", "ok").await;
     println!("{reloads} reloads in 2 s, {POSTS} events: 0 lost, {repeats} told twice");
     // They are taken together where one takes longer than a tenth of a second.
-    assert!(repeats == 0 && reloads >= 2.0, "{repeats} told twice in {reloads} reloads");
+    assert!(
+        repeats == 0 && reloads >= 2.0,
+        "{repeats} told twice in {reloads} reloads"
+    );
     foghorn.stop().await;
 }
 
@@ -54,8 +63,13 @@ async fn of_two_processes_on_one_folder_one_serves_and_nothing_is_told_twice() {
     let mut others: Vec<_> = (0..4)
         .map(|_| {
             let mut serve = binary();
-            serve.args(["serve", "--listen", "127.0.0.1:0"]).current_dir(&foghorn.dir);
-            serve.env("MIST_WEBHOOK_SECRET", crate::support::SECRET).spawn().unwrap()
+            serve
+                .args(["serve", "--listen", "127.0.0.1:0"])
+                .current_dir(&foghorn.dir);
+            serve
+                .env("MIST_WEBHOOK_SECRET", crate::support::SECRET)
+                .spawn()
+                .unwrap()
         })
         .collect();
     let run = load(&foghorn.address, 4, Some(200.0), &Arc::new(downs(0..60, 1))).await;
@@ -63,7 +77,12 @@ async fn of_two_processes_on_one_folder_one_serves_and_nothing_is_told_twice() {
         assert_eq!(other.wait().unwrap().code(), Some(5));
     }
     let kept = accepted(&run, 0);
-    assert!(kept.len() == 60 && until_told(&chat, &kept, Duration::from_secs(20)).await.is_empty());
+    assert!(
+        kept.len() == 60
+            && until_told(&chat, &kept, Duration::from_secs(20))
+                .await
+                .is_empty()
+    );
     until_sent(&foghorn, Duration::from_secs(20)).await;
     assert!(told(&chat).values().all(|times| *times == 1));
     foghorn.stop().await;
@@ -71,15 +90,24 @@ async fn of_two_processes_on_one_folder_one_serves_and_nothing_is_told_twice() {
 
 /// Debian's libfaketime, which lies about the wall clock and leaves the monotonic one alone.
 fn liar() -> Option<PathBuf> {
-    let places = ["x86_64-linux-gnu", "aarch64-linux-gnu"].map(|machine| format!("/usr/lib/{machine}/faketime"));
-    places.iter().map(|dir| Path::new(dir).join("libfaketimeMT.so.1")).find(|path| path.exists())
+    let places = ["x86_64-linux-gnu", "aarch64-linux-gnu"]
+        .map(|machine| format!("/usr/lib/{machine}/faketime"));
+    places
+        .iter()
+        .map(|dir| Path::new(dir).join("libfaketimeMT.so.1"))
+        .find(|path| path.exists())
 }
 
 /// Serves by the clock that the file `offset` tells.
 fn lied_to(liar: &Path, offset: &Path) -> Command {
     let mut serve = binary();
-    serve.args(["serve", "--listen", "127.0.0.1:0"]).env("LD_PRELOAD", liar).env("FAKETIME_TIMESTAMP_FILE", offset);
-    serve.env("FAKETIME_NO_CACHE", "1").env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
+    serve
+        .args(["serve", "--listen", "127.0.0.1:0"])
+        .env("LD_PRELOAD", liar)
+        .env("FAKETIME_TIMESTAMP_FILE", offset);
+    serve
+        .env("FAKETIME_NO_CACHE", "1")
+        .env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
     serve
 }
 
@@ -91,7 +119,9 @@ fn noticed(foghorn: &Foghorn) -> usize {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_clock_that_jumps_loses_nothing_and_delays_nothing() {
     let Some(liar) = liar() else {
-        return lacks("no libfaketime here (apt-get install faketime); the engine's tests jump the clock in any case");
+        return lacks(
+            "no libfaketime here (apt-get install faketime); the engine's tests jump the clock in any case",
+        );
     };
     let chat = Chat::start().await;
     let dir = tempfile::tempdir().unwrap();
@@ -109,8 +139,15 @@ async fn a_clock_that_jumps_loses_nothing_and_delays_nothing() {
         kept.insert(format!("ap-{n}"));
         kept.clone()
     };
-    // Mist's clock stays; only where ours is ten years ahead everything true would be too old to tell.
-    let jumps = [("+7200", 0.0), ("-10800", 0.0), ("-315360000", 0.0), ("+315360000", 315_360_000.0), ("+0", 0.0)];
+    // Mist's clock stays; only where ours is ten years ahead everything true would be too old to
+    // tell.
+    let jumps = [
+        ("+7200", 0.0),
+        ("-10800", 0.0),
+        ("-315360000", 0.0),
+        ("+315360000", 315_360_000.0),
+        ("+0", 0.0),
+    ];
     let mut stamped = 0.0;
     for (n, (jump, stamp)) in (0..).step_by(2).zip(jumps) {
         down(n, stamped).await;
@@ -120,15 +157,24 @@ async fn a_clock_that_jumps_loses_nothing_and_delays_nothing() {
         stamped = stamp;
         let all = down(n + 1, stamp).await;
         let late = until_told(&chat, &all, Duration::from_secs(15)).await;
-        assert!(late.is_empty(), "the clock jumped by {jump} s: {late:?} not told within 15 s");
+        assert!(
+            late.is_empty(),
+            "the clock jumped by {jump} s: {late:?} not told within 15 s"
+        );
     }
-    assert!(told(&chat).values().all(|times| *times == 1), "{:?}", told(&chat));
+    assert!(
+        told(&chat).values().all(|times| *times == 1),
+        "{:?}",
+        told(&chat)
+    );
     foghorn.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_clock_that_was_years_ahead_is_seen_to_be_right_though_nothing_happens() {
-    let Some(liar) = liar() else { return lacks("no libfaketime here (apt-get install faketime)") };
+    let Some(liar) = liar() else {
+        return lacks("no libfaketime here (apt-get install faketime)");
+    };
     let chat = Chat::start().await;
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("rules.yaml"), rules(&chat, 100)).unwrap();
@@ -138,8 +184,13 @@ async fn a_clock_that_was_years_ahead_is_seen_to_be_right_though_nothing_happens
     // Whatever it does at its start is done.
     tokio::time::sleep(Duration::from_secs(4)).await;
     std::fs::write(&offset, "+0").unwrap();
-    within(Duration::from_secs(10), "the log says so", || noticed(&foghorn) == 1).await;
-    foghorn.post("device-events", json!([device_event("AP_DISCONNECTED", 0)])).await;
+    within(Duration::from_secs(10), "the log says so", || {
+        noticed(&foghorn) == 1
+    })
+    .await;
+    foghorn
+        .post("device-events", json!([device_event("AP_DISCONNECTED", 0)]))
+        .await;
     chat.wait_for(1).await;
     foghorn.stop().await;
 }

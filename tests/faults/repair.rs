@@ -26,7 +26,14 @@ async fn life(chat: &Chat) -> tempfile::TempDir {
     }
     chat.wait_for(5).await;
     chat.down(503, "no");
-    assert_eq!(run(dir.path(), &["silence", "add", "device=ap-quiet", "--for", "2h"]).0, Some(0));
+    assert_eq!(
+        run(
+            dir.path(),
+            &["silence", "add", "device=ap-quiet", "--for", "2h"]
+        )
+        .0,
+        Some(0)
+    );
     for n in 5..40 {
         down(n).await;
     }
@@ -38,7 +45,9 @@ async fn life(chat: &Chat) -> tempfile::TempDir {
     assert_eq!(foghorn.stop().await.0, Some(0));
     // The log would undo the damage done to the file.
     let database = rusqlite::Connection::open(dir.path().join("data/foghorn.db")).unwrap();
-    database.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).unwrap();
+    database
+        .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
+        .unwrap();
     dir
 }
 
@@ -46,15 +55,28 @@ async fn life(chat: &Chat) -> tempfile::TempDir {
 fn run(dir: &Path, args: &[&str]) -> (Option<i32>, String) {
     let mut command = Command::new("timeout");
     // What should be refused may serve instead: not for ever.
-    command.arg("20").arg(binary().get_program()).args(args).current_dir(dir).env("MIST_WEBHOOK_SECRET", SECRET);
+    command
+        .arg("20")
+        .arg(binary().get_program())
+        .args(args)
+        .current_dir(dir)
+        .env("MIST_WEBHOOK_SECRET", SECRET);
     let done = command.output().unwrap();
     let said = [done.stdout, done.stderr].concat();
-    (done.status.code(), String::from_utf8_lossy(&said).into_owned())
+    (
+        done.status.code(),
+        String::from_utf8_lossy(&said).into_owned(),
+    )
 }
 
 fn copy(from: &Path) -> tempfile::TempDir {
     let to = tempfile::tempdir().unwrap();
-    let done = Command::new("cp").arg("-r").arg(from.join(".")).arg(to.path()).status().unwrap();
+    let done = Command::new("cp")
+        .arg("-r")
+        .arg(from.join("."))
+        .arg(to.path())
+        .status()
+        .unwrap();
     assert!(done.success());
     to
 }
@@ -72,21 +94,43 @@ fn devices(range: std::ops::Range<u32>) -> BTreeSet<String> {
 
 /// The numbers a report of `repair` says before and after this word.
 fn counted(said: &str, before: &str, after: &str) -> u64 {
-    let rest = said.split(before).nth(1).unwrap_or_else(|| panic!("no {before:?}: {said}"));
-    rest.split(after).next().unwrap().trim().parse().unwrap_or_else(|e| panic!("{before:?} {e}: {said}"))
+    let rest = said
+        .split(before)
+        .nth(1)
+        .unwrap_or_else(|| panic!("no {before:?}: {said}"));
+    rest.split(after)
+        .next()
+        .unwrap()
+        .trim()
+        .parse()
+        .unwrap_or_else(|e| panic!("{before:?} {e}: {said}"))
 }
 
-/// The repaired folder serves: what waited is told, what was told is not told again, what comes is told.
+/// The repaired folder serves: what waited is told, what was told is not told again, what comes is
+/// told.
 async fn serves(dir: &Path, chat: &Chat, waited: &BTreeSet<String>) {
     let before = told(chat);
     chat.up();
     let foghorn = Foghorn::start_in(dir).await;
     let lost = until_told(chat, waited, Duration::from_secs(20)).await;
     assert!(lost.is_empty(), "these waited and are not told: {lost:?}");
-    foghorn.post("device-events", json!([device_event("AP_DISCONNECTED", 77)])).await;
-    assert!(until_told(chat, &devices(77..78), Duration::from_secs(10)).await.is_empty());
+    foghorn
+        .post(
+            "device-events",
+            json!([device_event("AP_DISCONNECTED", 77)]),
+        )
+        .await;
+    assert!(
+        until_told(chat, &devices(77..78), Duration::from_secs(10))
+            .await
+            .is_empty()
+    );
     for name in devices(0..5) {
-        assert_eq!(told(chat).get(&name), before.get(&name), "{name} was told before the damage");
+        assert_eq!(
+            told(chat).get(&name),
+            before.get(&name),
+            "{name} was told before the damage"
+        );
     }
     foghorn.stop().await;
     chat.down(503, "no");
@@ -106,17 +150,35 @@ async fn a_damaged_database_is_refused_and_what_is_whole_is_saved() {
     spoiled[..8_192].fill(0);
     std::fs::write(file(dir.path()), &spoiled).unwrap();
     let said = refused(dir.path());
-    assert!(said.contains("damaged or no database") && said.contains("foghorn repair"), "{said}");
+    assert!(
+        said.contains("damaged or no database") && said.contains("foghorn repair"),
+        "{said}"
+    );
     let (code, said) = run(dir.path(), &["repair"]);
     println!("{said}");
     assert_eq!(code, Some(0), "{said}");
-    assert!(said.contains("queued 35, delivered 5") && said.contains("lost: 0 journal entries, 0 stored"), "{said}");
-    assert_eq!(std::fs::read(dir.path().join("data/foghorn.db.damaged")).unwrap(), spoiled, "kept as it was");
+    assert!(
+        said.contains("queued 35, delivered 5")
+            && said.contains("lost: 0 journal entries, 0 stored"),
+        "{said}"
+    );
+    assert_eq!(
+        std::fs::read(dir.path().join("data/foghorn.db.damaged")).unwrap(),
+        spoiled,
+        "kept as it was"
+    );
     serves(dir.path(), &chat, &all).await;
     let foghorn = Foghorn::start_in(dir.path()).await;
     let (_, silences) = run(dir.path(), &["silence", "list"]);
-    assert!(silences.contains("ap-quiet"), "a silence outlives the damage: {silences}");
-    assert_eq!(run(dir.path(), &["repair"]).0, Some(5), "not while it is served");
+    assert!(
+        silences.contains("ap-quiet"),
+        "a silence outlives the damage: {silences}"
+    );
+    assert_eq!(
+        run(dir.path(), &["repair"]).0,
+        Some(5),
+        "not while it is served"
+    );
     foghorn.stop().await;
 
     // Into another folder: the damaged one stays as it is.
@@ -137,7 +199,8 @@ async fn a_damaged_database_is_refused_and_what_is_whole_is_saved() {
             spoiled.truncate(bytes.len() / 2);
         } else {
             for _ in 0..64 {
-                spoiled[8_192 + chance.below(bytes.len() as u64 - 8_192) as usize] ^= 1 << chance.below(8);
+                spoiled[8_192 + chance.below(bytes.len() as u64 - 8_192) as usize] ^=
+                    1 << chance.below(8);
             }
         }
         std::fs::write(file(dir.path()), &spoiled).unwrap();
@@ -152,20 +215,34 @@ async fn a_damaged_database_is_refused_and_what_is_whole_is_saved() {
         assert!(messages + lost <= 40, "of 40 messages: {said}");
         // A flipped bit spoils one row, or all of a page of a few.
         if round > 0 {
-            assert!(kept >= 10 && messages >= 10, "hardly anything was kept: {said}");
+            assert!(
+                kept >= 10 && messages >= 10,
+                "hardly anything was kept: {said}"
+            );
         } else {
-            assert!(kept + messages >= 10, "hardly anything was kept of the half that is there: {said}");
+            assert!(
+                kept + messages >= 10,
+                "hardly anything was kept of the half that is there: {said}"
+            );
         }
         serves(dir.path(), &chat, &BTreeSet::new()).await;
     }
 
     // Nothing to save: nothing is changed, and it is said how to begin anew.
-    for nothing in [&b""[..], b"this was never a database, whatever its name says"] {
+    for nothing in [
+        &b""[..],
+        b"this was never a database, whatever its name says",
+    ] {
         let dir = copy(sound.path());
         std::fs::write(file(dir.path()), nothing).unwrap();
         assert!(refused(dir.path()).contains("to begin anew"));
         let (code, said) = run(dir.path(), &["repair"]);
-        assert!(code == Some(1) && said.contains("nothing was changed") && said.contains("to begin anew"), "{said}");
+        assert!(
+            code == Some(1)
+                && said.contains("nothing was changed")
+                && said.contains("to begin anew"),
+            "{said}"
+        );
         assert_eq!(std::fs::read(file(dir.path())).unwrap(), nothing);
         // And so it is done.
         for name in ["foghorn.db", "foghorn.marker"] {
@@ -176,24 +253,44 @@ async fn a_damaged_database_is_refused_and_what_is_whole_is_saved() {
 
     // Of a newer release: what this one does not know of would be lost.
     let dir = copy(sound.path());
-    rusqlite::Connection::open(file(dir.path())).unwrap().pragma_update(None, "user_version", 4).unwrap();
+    rusqlite::Connection::open(file(dir.path()))
+        .unwrap()
+        .pragma_update(None, "user_version", 4)
+        .unwrap();
     let before = std::fs::read(file(dir.path())).unwrap();
-    for said in [refused(dir.path()), run(dir.path(), &["repair"]).1, run(dir.path(), &["repair", "--to", "new"]).1] {
-        assert!(said.contains("newer Foghorn (schema 4") && said.contains("Nothing was changed"), "{said}");
+    for said in [
+        refused(dir.path()),
+        run(dir.path(), &["repair"]).1,
+        run(dir.path(), &["repair", "--to", "new"]).1,
+    ] {
+        assert!(
+            said.contains("newer Foghorn (schema 4") && said.contains("Nothing was changed"),
+            "{said}"
+        );
     }
     assert_eq!(run(dir.path(), &["repair"]).0, Some(5));
-    assert!(std::fs::read(file(dir.path())).unwrap() == before, "not a byte was changed");
-    assert!(!dir.path().join("new").exists() && !dir.path().join("data/foghorn.db.damaged").exists());
+    assert!(
+        std::fs::read(file(dir.path())).unwrap() == before,
+        "not a byte was changed"
+    );
+    assert!(
+        !dir.path().join("new").exists() && !dir.path().join("data/foghorn.db.damaged").exists()
+    );
 
     // A table that is gone: without it all would be taken and nothing told.
     for table in ["outbox", "events", "attempts"] {
         let dir = copy(sound.path());
         let database = rusqlite::Connection::open(file(dir.path())).unwrap();
-        database.execute_batch(&format!("DROP TABLE {table}; PRAGMA wal_checkpoint(TRUNCATE)")).unwrap();
+        database
+            .execute_batch(&format!(
+                "DROP TABLE {table}; PRAGMA wal_checkpoint(TRUNCATE)"
+            ))
+            .unwrap();
         drop(database);
         let said = refused(dir.path());
         assert!(
-            said.contains(&format!("is damaged: its table `{table}`")) && said.contains("foghorn repair"),
+            said.contains(&format!("is damaged: its table `{table}`"))
+                && said.contains("foghorn repair"),
             "{said}"
         );
     }
@@ -202,9 +299,14 @@ async fn a_damaged_database_is_refused_and_what_is_whole_is_saved() {
 /// Each table and index with the page it begins at.
 fn roots(file: &Path) -> Vec<(String, usize)> {
     let database = rusqlite::Connection::open(file).unwrap();
-    let mut rows = database.prepare("SELECT name, rootpage FROM sqlite_schema WHERE rootpage > 0").unwrap();
+    let mut rows = database
+        .prepare("SELECT name, rootpage FROM sqlite_schema WHERE rootpage > 0")
+        .unwrap();
     let root = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get::<_, u32>(1)? as usize));
-    rows.query_map([], root).unwrap().map(Result::unwrap).collect()
+    rows.query_map([], root)
+        .unwrap()
+        .map(Result::unwrap)
+        .collect()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -213,7 +315,10 @@ async fn damage_that_nobody_would_read_is_refused_too() {
     let chat = Chat::start().await;
     let sound = life(&chat).await;
     let file = |dir: &Path| dir.join("data/foghorn.db");
-    let (bytes, roots) = (std::fs::read(file(sound.path())).unwrap(), roots(&file(sound.path())));
+    let (bytes, roots) = (
+        std::fs::read(file(sound.path())).unwrap(),
+        roots(&file(sound.path())),
+    );
     assert!(roots.len() > 12, "{roots:?}");
     let spoil = |root: usize, with: &[u8]| {
         let (dir, mut spoiled) = (copy(sound.path()), bytes.clone());
@@ -224,19 +329,39 @@ async fn damage_that_nobody_would_read_is_refused_too() {
     for (name, root) in &roots {
         let dir = spoil(*root, &[0; PAGE]);
         let (code, said) = run(dir.path(), &["doctor"]);
-        assert!(code == Some(3) && said.contains("foghorn repair"), "{name}: {said}");
+        assert!(
+            code == Some(3) && said.contains("foghorn repair"),
+            "{name}: {said}"
+        );
         let said = refused(dir.path());
-        assert!(said.contains("damaged") && said.contains("foghorn repair"), "{name}: {said}");
+        assert!(
+            said.contains("damaged") && said.contains("foghorn repair"),
+            "{name}: {said}"
+        );
     }
     // Sound to SQLite, and empty: a page that was never written to.
-    for name in ["outbox", "outbox_queued", "fates", "journal", "heads", "told_delivery"] {
+    for name in [
+        "outbox",
+        "outbox_queued",
+        "fates",
+        "journal",
+        "heads",
+        "told_delivery",
+    ] {
         let root = roots.iter().find(|(found, _)| found == name).unwrap().1;
-        let kind = if matches!(bytes[(root - 1) * PAGE], 0x0d | 0x05) { 0x0d } else { 0x0a };
+        let kind = if matches!(bytes[(root - 1) * PAGE], 0x0d | 0x05) {
+            0x0d
+        } else {
+            0x0a
+        };
         let mut page = [0; PAGE];
         (page[0], page[5]) = (kind, 0x20);
         let dir = spoil(root, &page);
         let said = refused(dir.path());
-        assert!(said.contains("damaged") && said.contains("foghorn repair"), "{name}: {said}");
+        assert!(
+            said.contains("damaged") && said.contains("foghorn repair"),
+            "{name}: {said}"
+        );
         if name == "outbox_queued" {
             assert_eq!(run(dir.path(), &["repair"]).0, Some(0));
             serves(dir.path(), &chat, &devices(5..40)).await;
@@ -252,12 +377,17 @@ async fn a_log_with_a_flipped_bit_is_refused_and_all_that_was_accepted_is_saved(
     chat.down(503, "no");
     let foghorn = Foghorn::start_in(dir.path()).await;
     for n in 0..30 {
-        foghorn.post("device-events", json!([device_event("AP_DISCONNECTED", n)])).await;
+        foghorn
+            .post("device-events", json!([device_event("AP_DISCONNECTED", n)]))
+            .await;
     }
     foghorn.kill();
     let bytes = std::fs::read(dir.path().join("data/foghorn.db-wal")).unwrap();
     // What is behind the frames of this log is of an older one.
-    let frames = bytes[32..].chunks_exact(24 + 8_192).take_while(|frame| frame[8..16] == bytes[16..24]).count();
+    let frames = bytes[32..]
+        .chunks_exact(24 + 8_192)
+        .take_while(|frame| frame[8..16] == bytes[16..24])
+        .count();
     let size = 32 + frames * (24 + 8_192);
     assert!(frames > 30, "{frames} of {} bytes", bytes.len());
     for (what, range) in [
@@ -274,9 +404,15 @@ async fn a_log_with_a_flipped_bit_is_refused_and_all_that_was_accepted_is_saved(
         }
         std::fs::write(dir.path().join("data/foghorn.db-wal"), &spoiled).unwrap();
         let (code, said) = run(dir.path(), &["doctor"]);
-        assert!(code == Some(3) && said.contains("its log") && said.contains("foghorn repair"), "{what}: {said}");
+        assert!(
+            code == Some(3) && said.contains("its log") && said.contains("foghorn repair"),
+            "{what}: {said}"
+        );
         let said = refused(dir.path());
-        assert!(said.contains("after one with a wrong checksum") && said.contains("foghorn repair"), "{what}: {said}");
+        assert!(
+            said.contains("after one with a wrong checksum") && said.contains("foghorn repair"),
+            "{what}: {said}"
+        );
         let (code, said) = run(dir.path(), &["repair"]);
         assert_eq!(code, Some(0), "{said}");
         let lost = counted(&said, "lost: ", " journal entries");
@@ -284,9 +420,17 @@ async fn a_log_with_a_flipped_bit_is_refused_and_all_that_was_accepted_is_saved(
         let before = told(&chat).len();
         chat.up();
         let foghorn = Foghorn::start_in(dir.path()).await;
-        foghorn.post("device-events", json!([device_event("AP_DISCONNECTED", 77)])).await;
+        foghorn
+            .post(
+                "device-events",
+                json!([device_event("AP_DISCONNECTED", 77)]),
+            )
+            .await;
         let missing = until_told(&chat, &devices(0..30), Duration::from_secs(10)).await;
-        assert!(missing.len() as u64 <= lost, "{what}: {before} {missing:?} {said}");
+        assert!(
+            missing.len() as u64 <= lost,
+            "{what}: {before} {missing:?} {said}"
+        );
         foghorn.stop().await;
         chat.forget();
         chat.down(503, "no");
@@ -295,17 +439,36 @@ async fn a_log_with_a_flipped_bit_is_refused_and_all_that_was_accepted_is_saved(
     let alone = copy(dir.path());
     std::fs::remove_file(alone.path().join("data/foghorn.db")).unwrap();
     let said = refused(alone.path());
-    let (way, anew) = (said.find("`foghorn repair").unwrap(), said.find("to begin anew").unwrap());
-    assert!(said.contains("its log foghorn.db-wal is there") && way < anew, "{said}");
+    let (way, anew) = (
+        said.find("`foghorn repair").unwrap(),
+        said.find("to begin anew").unwrap(),
+    );
+    assert!(
+        said.contains("its log foghorn.db-wal is there") && way < anew,
+        "{said}"
+    );
     let (_, said) = run(alone.path(), &["doctor"]);
-    assert!(said.contains("foghorn repair --data data") && !said.contains("= restore a backup"), "{said}");
+    assert!(
+        said.contains("foghorn repair --data data") && !said.contains("= restore a backup"),
+        "{said}"
+    );
     let (code, said) = run(alone.path(), &["repair"]);
     assert_eq!(code, Some(0), "{said}");
     chat.up();
     let foghorn = Foghorn::start_in(alone.path()).await;
-    foghorn.post("device-events", json!([device_event("AP_DISCONNECTED", 77)])).await;
-    assert!(until_told(&chat, &devices(77..78), Duration::from_secs(20)).await.is_empty());
-    // What had left the log is with the database: it is said to be lost, be it as a message or as an entry.
+    foghorn
+        .post(
+            "device-events",
+            json!([device_event("AP_DISCONNECTED", 77)]),
+        )
+        .await;
+    assert!(
+        until_told(&chat, &devices(77..78), Duration::from_secs(20))
+            .await
+            .is_empty()
+    );
+    // What had left the log is with the database: it is said to be lost, be it as a message or as
+    // an entry.
     let missing = until_told(&chat, &devices(0..30), Duration::from_secs(5)).await;
     let is_said = !said.contains("lost: 0 journal entries, 0 stored")
         || said.contains("more, of which")
@@ -319,10 +482,16 @@ async fn a_log_with_a_flipped_bit_is_refused_and_all_that_was_accepted_is_saved(
     }
     // As the file is before its log was ever put away.
     let empty = rusqlite::Connection::open(alone.path().join("data/foghorn.db")).unwrap();
-    empty.execute_batch("PRAGMA journal_mode = WAL; VACUUM").unwrap();
+    empty
+        .execute_batch("PRAGMA journal_mode = WAL; VACUUM")
+        .unwrap();
     drop(empty);
     let said = refused(alone.path());
-    assert!(said.contains("it holds nothing, and there was a journal") && said.contains("foghorn repair"), "{said}");
+    assert!(
+        said.contains("it holds nothing, and there was a journal")
+            && said.contains("foghorn repair"),
+        "{said}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -331,9 +500,16 @@ async fn a_message_whose_pages_are_gone_is_lost_and_named() {
     let sound = life(&chat).await;
     let file = |dir: &Path| dir.join("data/foghorn.db");
     let bytes = std::fs::read(file(sound.path())).unwrap();
-    // Where a long message goes on: pages that begin with the number of the next one, and hold nothing but its text.
+    // Where a long message goes on: pages that begin with the number of the next one, and hold
+    // nothing but its text.
     let goes_on: Vec<usize> = (1..bytes.len() / 8_192)
-        .filter(|page| bytes[page * 8_192 + 4..(page + 1) * 8_192].iter().filter(|byte| **byte == b'x').count() > 8_000)
+        .filter(|page| {
+            bytes[page * 8_192 + 4..(page + 1) * 8_192]
+                .iter()
+                .filter(|byte| **byte == b'x')
+                .count()
+                > 8_000
+        })
         .filter(|page| bytes[page * 8_192..page * 8_192 + 4] != [0; 4])
         .collect();
     let mut named = 0;
@@ -345,11 +521,17 @@ async fn a_message_whose_pages_are_gone_is_lost_and_named() {
         let (code, said) = run(dir.path(), &["repair"]);
         assert_eq!(code, Some(0), "{said}");
         assert!(!said.contains("that retention removed"), "{said}");
-        let (entries, messages) = (counted(&said, "lost: ", " journal"), counted(&said, "entries, ", " stored"));
+        let (entries, messages) = (
+            counted(&said, "lost: ", " journal"),
+            counted(&said, "entries, ", " stored"),
+        );
         assert_eq!(entries + messages, 1, "{said}");
         if messages == 1 {
             named += 1;
-            assert!(said.contains("lost, and not told: for sink: ") && said.contains("ap-"), "{said}");
+            assert!(
+                said.contains("lost, and not told: for sink: ") && said.contains("ap-"),
+                "{said}"
+            );
         }
         if named == 2 {
             break;
@@ -358,7 +540,12 @@ async fn a_message_whose_pages_are_gone_is_lost_and_named() {
     assert!(named > 0, "of {} pages none is a message's", goes_on.len());
 
     // A page of messages that is gone: nobody says that retention took them.
-    let outbox = roots(&file(sound.path())).into_iter().find(|(name, _)| name == "outbox").unwrap().1 - 1;
+    let outbox = roots(&file(sound.path()))
+        .into_iter()
+        .find(|(name, _)| name == "outbox")
+        .unwrap()
+        .1
+        - 1;
     let root = &bytes[outbox * 8_192..(outbox + 1) * 8_192];
     assert_eq!(root[0], 5, "more than one page");
     let cell = usize::from(u16::from_be_bytes([root[12 + 2], root[12 + 3]]));
@@ -368,7 +555,10 @@ async fn a_message_whose_pages_are_gone_is_lost_and_named() {
     std::fs::write(file(dir.path()), &spoiled).unwrap();
     let (code, said) = run(dir.path(), &["repair"]);
     let kept = counted(said.split("rules)\n").nth(1).unwrap(), "kept: ", " message");
-    assert!(code == Some(0) && said.contains(&format!("lost: {} message", 40 - kept)), "{said}");
+    assert!(
+        code == Some(0) && said.contains(&format!("lost: {} message", 40 - kept)),
+        "{said}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -378,32 +568,56 @@ async fn one_flipped_bit_in_an_entry_is_met_while_it_serves_and_said_with_the_wa
     std::fs::write(dir.path().join("rules.yaml"), rules(&chat, 100)).unwrap();
     let foghorn = Foghorn::start_in(dir.path()).await;
     for n in 0..20 {
-        foghorn.post("device-events", json!([device_event("AP_DISCONNECTED", n)])).await;
+        foghorn
+            .post("device-events", json!([device_event("AP_DISCONNECTED", n)]))
+            .await;
     }
     chat.wait_for(20).await;
     // Killed: what was judged since the last snapshot is read again.
     foghorn.kill();
     let file = dir.path().join("data/foghorn.db");
     let database = rusqlite::Connection::open(&file).unwrap();
-    database.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).unwrap();
+    database
+        .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
+        .unwrap();
     drop(database);
     let mut bytes = std::fs::read(&file).unwrap();
-    let at = bytes.windows(7).position(|part| part == b"\"ap-15\"").unwrap();
+    let at = bytes
+        .windows(7)
+        .position(|part| part == b"\"ap-15\"")
+        .unwrap();
     bytes[at + 5] ^= 1;
     std::fs::write(&file, bytes).unwrap();
     let said = refused(dir.path());
-    assert!(said.contains("has a wrong checksum") && said.contains("foghorn repair --data data"), "{said}");
+    assert!(
+        said.contains("has a wrong checksum") && said.contains("foghorn repair --data data"),
+        "{said}"
+    );
     let (code, said) = run(dir.path(), &["doctor"]);
     assert!(
-        code == Some(3) && said.contains("wrong checksum") && said.contains("foghorn repair --data data"),
+        code == Some(3)
+            && said.contains("wrong checksum")
+            && said.contains("foghorn repair --data data"),
         "{said}"
     );
     let (code, said) = run(dir.path(), &["repair"]);
-    assert!(code == Some(0) && said.contains("lost: 1 journal entries"), "{said}");
+    assert!(
+        code == Some(0) && said.contains("lost: 1 journal entries"),
+        "{said}"
+    );
     let before = told(&chat);
     let foghorn = Foghorn::start_in(dir.path()).await;
-    foghorn.post("device-events", json!([device_event("AP_DISCONNECTED", 77)])).await;
-    assert!(until_told(&chat, &devices(77..78), Duration::from_secs(20)).await.is_empty());
+    foghorn
+        .post(
+            "device-events",
+            json!([device_event("AP_DISCONNECTED", 77)]),
+        )
+        .await;
+    assert!(
+        until_told(&chat, &devices(77..78), Duration::from_secs(20))
+            .await
+            .is_empty()
+    );
     assert_eq!(told(&chat)["ap-3"], before["ap-3"]);
     foghorn.stop().await;
 }
@@ -411,8 +625,16 @@ async fn one_flipped_bit_in_an_entry_is_met_while_it_serves_and_said_with_the_wa
 /// How many posts the journal has, as SQLite sees it.
 fn entries(dir: &Path) -> i64 {
     let database = rusqlite::Connection::open(dir.join("data/foghorn.db")).unwrap();
-    let tables: i64 = database.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0)).unwrap();
-    let posts = || database.query_row("SELECT count(*) FROM journal WHERE kind = 0", [], |row| row.get(0)).unwrap();
+    let tables: i64 = database
+        .query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))
+        .unwrap();
+    let posts = || {
+        database
+            .query_row("SELECT count(*) FROM journal WHERE kind = 0", [], |row| {
+                row.get(0)
+            })
+            .unwrap()
+    };
     if tables == 0 { 0 } else { posts() }
 }
 
@@ -423,7 +645,9 @@ async fn a_log_that_was_cut_gives_all_that_came_before_the_cut() {
     std::fs::write(dir.path().join("rules.yaml"), rules(&chat, 100)).unwrap();
     let foghorn = Foghorn::start_in(dir.path()).await;
     for n in 0..5 {
-        foghorn.post("device-events", json!([device_event("AP_DISCONNECTED", n)])).await;
+        foghorn
+            .post("device-events", json!([device_event("AP_DISCONNECTED", n)]))
+            .await;
     }
     chat.wait_for(5).await;
     foghorn.kill();
@@ -431,20 +655,36 @@ async fn a_log_that_was_cut_gives_all_that_came_before_the_cut() {
     let bytes = std::fs::read(&log).unwrap();
     for (part, of) in [(9, 10), (1, 2)] {
         let dir = copy(dir.path());
-        std::fs::write(dir.path().join("data/foghorn.db-wal"), &bytes[..bytes.len() * part / of]).unwrap();
+        std::fs::write(
+            dir.path().join("data/foghorn.db-wal"),
+            &bytes[..bytes.len() * part / of],
+        )
+        .unwrap();
         let known = entries(dir.path());
         println!("{part} of {of} of the log: {known} posts are there");
         assert!(part < of - 1 || known >= 1, "most of the log is whole");
         let before = told(&chat);
         let foghorn = Foghorn::start_in(dir.path()).await;
         assert_eq!(entries(dir.path()), known, "what was there is still there");
-        foghorn.post("device-events", json!([device_event("AP_DISCONNECTED", 50 + part as u32)])).await;
+        foghorn
+            .post(
+                "device-events",
+                json!([device_event("AP_DISCONNECTED", 50 + part as u32)]),
+            )
+            .await;
         let new = devices(50 + part as u32..51 + part as u32);
-        assert!(until_told(&chat, &new, Duration::from_secs(20)).await.is_empty());
+        assert!(
+            until_told(&chat, &new, Duration::from_secs(20))
+                .await
+                .is_empty()
+        );
         crate::load::judged(&foghorn).await;
         until_sent(&foghorn, Duration::from_secs(20)).await;
         // A message whose settling was cut off is sent again; none is more than once.
-        for (name, times) in told(&chat).into_iter().filter(|(name, _)| !new.contains(name)) {
+        for (name, times) in told(&chat)
+            .into_iter()
+            .filter(|(name, _)| !new.contains(name))
+        {
             let again = times - before.get(&name).copied().unwrap_or_default();
             assert!(again <= 1, "{name} was told {again} times more");
         }

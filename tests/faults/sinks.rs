@@ -1,4 +1,5 @@
-//! Chats that answer wrongly, late, endlessly or not at all: what they were not told is told later, and nobody else waits.
+//! Chats that answer wrongly, late, endlessly or not at all: what they were not told is told later,
+//! and nobody else waits.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -43,7 +44,11 @@ impl Wrong {
     async fn start(how: How, tls: Option<TlsAcceptor>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        let sink = Self { port, how: Arc::new(Mutex::new(how)), asked: Arc::default() };
+        let sink = Self {
+            port,
+            how: Arc::new(Mutex::new(how)),
+            asked: Arc::default(),
+        };
         let each = sink.clone();
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
@@ -53,7 +58,11 @@ impl Wrong {
                         None => sink.answer(stream).await,
                         Some(tls) => match tls.accept(stream).await {
                             Ok(stream) => sink.answer(stream).await,
-                            Err(_) => sink.asked.lock().unwrap().push((Instant::now(), String::new(), How::Reset)),
+                            Err(_) => sink.asked.lock().unwrap().push((
+                                Instant::now(),
+                                String::new(),
+                                How::Reset,
+                            )),
                         },
                     }
                 });
@@ -63,12 +72,18 @@ impl Wrong {
     }
 
     async fn answer(&self, mut stream: impl AsyncRead + AsyncWrite + Unpin + Zero) {
-        let Some(path) = request(&mut stream).await else { return };
+        let Some(path) = request(&mut stream).await else {
+            return;
+        };
         let how = *self.how.lock().unwrap();
         self.asked.lock().unwrap().push((Instant::now(), path, how));
         match how {
             How::Take => {
-                let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nok").await;
+                let _ = stream
+                    .write_all(
+                        b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nok",
+                    )
+                    .await;
             }
             How::Say(bytes) => {
                 let _ = stream.write_all(bytes.as_bytes()).await;
@@ -81,7 +96,9 @@ impl Wrong {
                 let _ = stream.write_all(b"HTTP/1.1 20").await;
             }
             How::Drip => {
-                let _ = stream.write_all(b"HTTP/1.1 500 Oops\r\ncontent-length: 100000\r\n\r\n").await;
+                let _ = stream
+                    .write_all(b"HTTP/1.1 500 Oops\r\ncontent-length: 100000\r\n\r\n")
+                    .await;
                 while stream.write_all(b"x").await.is_ok() {
                     tokio::time::sleep(Duration::from_millis(20)).await;
                 }
@@ -103,7 +120,10 @@ impl Wrong {
     }
 
     fn taken(&self) -> usize {
-        self.asked().iter().filter(|(_, _, how)| *how == How::Take).count()
+        self.asked()
+            .iter()
+            .filter(|(_, _, how)| *how == How::Take)
+            .count()
     }
 }
 
@@ -111,11 +131,19 @@ impl Wrong {
 async fn request(stream: &mut (impl AsyncRead + Unpin)) -> Option<String> {
     let (mut bytes, mut buffer) = (Vec::new(), [0; 4_096]);
     loop {
-        let read = stream.read(&mut buffer).await.ok().filter(|read| *read > 0)?;
+        let read = stream
+            .read(&mut buffer)
+            .await
+            .ok()
+            .filter(|read| *read > 0)?;
         bytes.extend_from_slice(&buffer[..read]);
         let text = String::from_utf8_lossy(&bytes);
-        let Some(end) = text.find("\r\n\r\n") else { continue };
-        let length = text[..end].lines().find_map(|line| line.strip_prefix("content-length: "));
+        let Some(end) = text.find("\r\n\r\n") else {
+            continue;
+        };
+        let length = text[..end]
+            .lines()
+            .find_map(|line| line.strip_prefix("content-length: "));
         if bytes.len() >= end + 4 + length.map_or(0, |length| length.parse::<usize>().unwrap()) {
             return text.split(' ').nth(1).map(str::to_owned);
         }
@@ -140,15 +168,19 @@ impl Zero for tokio_rustls::server::TlsStream<TcpStream> {
 
 /// A certificate nobody trusts, for another name.
 fn wrong_certificate() -> TlsAcceptor {
-    let certificate = CertificateDer::from_pem_slice(include_bytes!("certificate/cert.pem")).unwrap();
+    let certificate =
+        CertificateDer::from_pem_slice(include_bytes!("certificate/cert.pem")).unwrap();
     let key = PrivateKeyDer::from_pem_slice(include_bytes!("certificate/key.pem")).unwrap();
-    let config = ServerConfig::builder().with_no_client_auth().with_single_cert(vec![certificate], key).unwrap();
+    let config = ServerConfig::builder()
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate], key)
+        .unwrap();
     TlsAcceptor::from(Arc::new(config))
 }
 
-const FAST: &str =
-    "timeout: 400ms, rate_limit: {limit: 100, per: 1s, burst: 100}, retry: {first: 50ms, max: 300ms}, overflow: queue";
-const WITH_RETRY_AFTER: &str = "HTTP/1.1 429 Slow\r\nretry-after: 2\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+const FAST: &str = "timeout: 400ms, rate_limit: {limit: 100, per: 1s, burst: 100}, retry: {first: 50ms, max: 300ms}, overflow: queue";
+const WITH_RETRY_AFTER: &str =
+    "HTTP/1.1 429 Slow\r\nretry-after: 2\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
 const WITHOUT: &str = "HTTP/1.1 429 Slow\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
 const ERROR: &str = "HTTP/1.1 500 Oops\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
 
@@ -167,18 +199,32 @@ async fn whatever_a_chat_answers_it_is_told_later_and_nobody_else_waits() {
     for (name, how) in wrongs {
         sinks.insert(name, Wrong::start(how, None).await);
     }
-    let config: String = sinks.iter().map(|(name, of)| sink(name, &of.url("http"), FAST)).collect();
+    let config: String = sinks
+        .iter()
+        .map(|(name, of)| sink(name, &of.url("http"), FAST))
+        .collect();
     let foghorn = Foghorn::start(&format!("destinations:\n{config}{EACH}")).await;
     let begun = Instant::now();
     for n in 0..3 {
-        foghorn.post("device-events", json!([device_event("AP_DISCONNECTED", n)])).await;
+        foghorn
+            .post("device-events", json!([device_event("AP_DISCONNECTED", n)]))
+            .await;
     }
-    within(Duration::from_secs(5), "the good one is told", || sinks["good"].taken() == 3).await;
+    within(Duration::from_secs(5), "the good one is told", || {
+        sinks["good"].taken() == 3
+    })
+    .await;
     let good = begun.elapsed();
     let tried = |name: &str, times| sinks[name].asked().len() >= times;
-    within(Duration::from_secs(20), "each wrong one is tried again and again", || {
-        sinks.keys().all(|name| *name == "good" || tried(name, if *name == "later" { 1 } else { 6 }))
-    })
+    within(
+        Duration::from_secs(20),
+        "each wrong one is tried again and again",
+        || {
+            sinks
+                .keys()
+                .all(|name| *name == "good" || tried(name, if *name == "later" { 1 } else { 6 }))
+        },
+    )
     .await;
     sinks.values().for_each(Wrong::heal);
     for (name, of) in &sinks {
@@ -186,32 +232,60 @@ async fn whatever_a_chat_answers_it_is_told_later_and_nobody_else_waits() {
     }
     let later = sinks["later"].asked();
     // All that were under way when it first said so may have been tried; whoever came then waited.
-    let first_taken = later.iter().find(|(_, _, how)| *how == How::Take).unwrap().0;
-    assert!(first_taken - later[0].0 >= Duration::from_secs(2), "it asked for 2 s");
+    let first_taken = later
+        .iter()
+        .find(|(_, _, how)| *how == How::Take)
+        .unwrap()
+        .0;
+    assert!(
+        first_taken - later[0].0 >= Duration::from_secs(2),
+        "it asked for 2 s"
+    );
     println!(
         "7 destinations, 6 of them wrong: the good one had all after {good:?}; the others had all once they were right"
     );
-    assert_eq!(foghorn.metric("foghorn_message_fates", "delivered").await, 21.0);
+    assert_eq!(
+        foghorn.metric("foghorn_message_fates", "delivered").await,
+        21.0
+    );
     foghorn.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_429_that_names_no_time_holds_the_whole_destination_for_half_a_minute() {
     let wrong = Wrong::start(How::Say(WITHOUT), None).await;
-    let foghorn = Foghorn::start(&format!("destinations:\n{}{EACH}", sink("sink", &wrong.url("http"), FAST))).await;
-    foghorn.post("device-events", json!([device_event("AP_DISCONNECTED", 0)])).await;
-    within(Duration::from_secs(5), "the first try", || wrong.asked().len() == 1).await;
+    let foghorn = Foghorn::start(&format!(
+        "destinations:\n{}{EACH}",
+        sink("sink", &wrong.url("http"), FAST)
+    ))
+    .await;
+    foghorn
+        .post("device-events", json!([device_event("AP_DISCONNECTED", 0)]))
+        .await;
+    within(Duration::from_secs(5), "the first try", || {
+        wrong.asked().len() == 1
+    })
+    .await;
     wrong.heal();
-    foghorn.post("device-events", json!([device_event("AP_DISCONNECTED", 1)])).await;
-    within(Duration::from_secs(45), "both are told", || wrong.taken() == 2).await;
+    foghorn
+        .post("device-events", json!([device_event("AP_DISCONNECTED", 1)]))
+        .await;
+    within(Duration::from_secs(45), "both are told", || {
+        wrong.taken() == 2
+    })
+    .await;
     let asked = wrong.asked();
-    assert!(asked[1].0 - asked[0].0 >= Duration::from_secs(29), "{asked:?}");
+    assert!(
+        asked[1].0 - asked[0].0 >= Duration::from_secs(29),
+        "{asked:?}"
+    );
     assert_eq!(asked.len(), 3);
     foghorn.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_redirect_a_wrong_certificate_and_a_name_nobody_has_keep_their_backlog_until_the_url_is_put_right() {
+async fn a_redirect_a_wrong_certificate_and_a_name_nobody_has_keep_their_backlog_until_the_url_is_put_right()
+ {
     let secret = Wrong::start(How::Take, None).await;
     let mut moved = Vec::new();
     for status in [301, 302, 303, 307, 308] {
@@ -224,29 +298,60 @@ async fn a_redirect_a_wrong_certificate_and_a_name_nobody_has_keep_their_backlog
     let tls = Wrong::start(How::Take, Some(wrong_certificate())).await;
     let right = Wrong::start(How::Take, None).await;
     let config = |urls: &[String]| {
-        let names = ["good", "tls", "nameless", "moved301", "moved302", "moved303", "moved307", "moved308"];
-        let all: String = names.iter().zip(urls).map(|(name, url)| sink(name, url, FAST)).collect();
+        let names = [
+            "good", "tls", "nameless", "moved301", "moved302", "moved303", "moved307", "moved308",
+        ];
+        let all: String = names
+            .iter()
+            .zip(urls)
+            .map(|(name, url)| sink(name, url, FAST))
+            .collect();
         format!("destinations:\n{all}{EACH}")
     };
     let (good, nobody) = (right.url("http"), "https://chat.invalid/hook".to_owned());
     let mut urls = vec![good.clone(), tls.url("https"), nobody];
     urls.extend(moved.iter().map(|moved| moved.url("http")));
     let foghorn = Foghorn::start(&config(&urls)).await;
-    foghorn.post("device-events", json!([device_event("AP_DISCONNECTED", 1)])).await;
+    foghorn
+        .post("device-events", json!([device_event("AP_DISCONNECTED", 1)]))
+        .await;
     // The good one is told of the event, and of each destination that refuses.
-    within(Duration::from_secs(10), "the good one is told", || right.taken() == 6).await;
-    within(Duration::from_secs(10), "the certificate is refused", || tls.asked().len() > 2).await;
-    within(Duration::from_secs(20), "the log says why", || {
-        let logged = foghorn.logged();
-        ["a redirect, which is never followed", "the TLS certificate was not accepted", "the host was not found"]
-            .iter()
-            .all(|why| logged.contains(why))
+    within(Duration::from_secs(10), "the good one is told", || {
+        right.taken() == 6
     })
     .await;
-    assert_eq!((secret.asked().len(), tls.taken()), (0, 0), "no redirect is followed, nothing is said to a stranger");
+    within(
+        Duration::from_secs(10),
+        "the certificate is refused",
+        || tls.asked().len() > 2,
+    )
+    .await;
+    within(Duration::from_secs(20), "the log says why", || {
+        let logged = foghorn.logged();
+        [
+            "a redirect, which is never followed",
+            "the TLS certificate was not accepted",
+            "the host was not found",
+        ]
+        .iter()
+        .all(|why| logged.contains(why))
+    })
+    .await;
+    assert_eq!(
+        (secret.asked().len(), tls.taken()),
+        (0, 0),
+        "no redirect is followed, nothing is said to a stranger"
+    );
     assert_eq!(foghorn.metric("foghorn_message_fates", "queued").await, 7.0);
-    std::fs::write(foghorn.dir.join("rules.yaml"), config(&vec![good.clone(); urls.len()])).unwrap();
+    std::fs::write(
+        foghorn.dir.join("rules.yaml"),
+        config(&vec![good.clone(); urls.len()]),
+    )
+    .unwrap();
     foghorn.signal("HUP");
-    within(Duration::from_secs(20), "what waited is told", || right.taken() == 13).await;
+    within(Duration::from_secs(20), "what waited is told", || {
+        right.taken() == 13
+    })
+    .await;
     foghorn.stop().await;
 }

@@ -48,9 +48,16 @@ pub(crate) enum Answer {
 }
 
 impl Chat {
-    /// By the seed, what is said and how often it was tried: not by the order in which messages come.
+    /// By the seed, what is said and how often it was tried: not by the order in which messages
+    /// come.
     fn chance(&self, to: &str, body: &str) -> Chance {
-        let before = self.tries.lock().unwrap().iter().filter(|one| one.to == to && one.body == body).count();
+        let before = self
+            .tries
+            .lock()
+            .unwrap()
+            .iter()
+            .filter(|one| one.to == to && one.body == body)
+            .count();
         self.chance.part(to).part(body).part(&before.to_string())
     }
 
@@ -69,23 +76,43 @@ impl Chat {
 
     /// It never takes some messages, plain or not.
     fn refuses(&self, to: &str, body: &str) -> bool {
-        let id = serde_json::from_str(body).ok().and_then(|body: Value| body["id"].as_str().map(str::to_owned));
+        let id = serde_json::from_str(body)
+            .ok()
+            .and_then(|body: Value| body["id"].as_str().map(str::to_owned));
         to == "calm" && id.is_some_and(|id| self.chance.part("refused").part(&id).percent(4))
     }
 }
 
 impl Post for Chat {
     async fn post(&self, request: &Request, _: Duration) -> Reply {
-        let Request::Post { url, body, .. } = request else { panic!("only chats are told") };
-        let to = url.expose().rsplit('/').next().unwrap_or_default().to_owned();
+        let Request::Post { url, body, .. } = request else {
+            panic!("only chats are told")
+        };
+        let to = url
+            .expose()
+            .rsplit('/')
+            .next()
+            .unwrap_or_default()
+            .to_owned();
         let (at, body) = (self.clock.elapsed(), body.to_string());
         let mut chance = self.chance(&to, &body);
         let retry_after = Duration::from_secs(chance.between(1, 90));
         let delay = chance.span(Duration::from_millis(5), Duration::from_secs(3));
-        let answer = if self.refuses(&to, &body) { Answer::Status(400) } else { self.answer(&mut chance, at) };
+        let answer = if self.refuses(&to, &body) {
+            Answer::Status(400)
+        } else {
+            self.answer(&mut chance, at)
+        };
         let number = {
             let mut tries = self.tries.lock().unwrap();
-            tries.push(Try { to, at, body, taken: false, ended: None, retry_after });
+            tries.push(Try {
+                to,
+                at,
+                body,
+                taken: false,
+                ended: None,
+                retry_after,
+            });
             tries.len() - 1
         };
         let change = |change: &dyn Fn(&mut Try)| change(&mut self.tries.lock().unwrap()[number]);
@@ -101,13 +128,20 @@ impl Post for Chat {
             Answer::Hang { .. } => std::future::pending().await,
             Answer::Reset { .. } => {
                 change(&|one| one.ended = Some((now, None)));
-                return Reply::Failed { why: "connection reset".to_owned() };
+                return Reply::Failed {
+                    why: "connection reset".to_owned(),
+                };
             }
             Answer::Status(status) => status,
         };
         change(&|one| one.ended = Some((now, Some(status))));
         let wait = (status == 429).then(|| retry_after.as_secs().to_string());
         let body = if status == 200 { "ok" } else { "" }.to_owned();
-        Reply::Http { status, retry_after: wait, date: None, body }
+        Reply::Http {
+            status,
+            retry_after: wait,
+            date: None,
+            body,
+        }
     }
 }

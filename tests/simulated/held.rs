@@ -8,12 +8,14 @@ use std::sync::atomic::Ordering::Relaxed;
 use foghorn::clock::JournalClock;
 use foghorn::model::{Journaled, Message, Name, Record, Seq, Timestamp};
 use foghorn::store::{
-    self, DeadLetter, Delivery, DeliveryId, MessageFates, Recovered, Settlement, Sqlite, Step, Store,
+    self, DeadLetter, Delivery, DeliveryId, MessageFates, Recovered, Settlement, Sqlite, Step,
+    Store,
 };
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
-/// SQLite, with tokio's paused clock held while its threads work: it stands still while a blocking task runs.
+/// SQLite, with tokio's paused clock held while its threads work: it stands still while a blocking
+/// task runs.
 #[derive(Clone)]
 pub(crate) struct Held {
     pub(crate) store: Sqlite,
@@ -55,17 +57,31 @@ impl Store for Held {
         enqueue(message: Message, at: Timestamp) -> ();
         dead_letters(limit: usize) -> Vec<DeadLetter>;
     }
-    async fn queued(&self, to: &Name, after: DeliveryId, limit: usize) -> store::Result<Vec<Delivery>> {
+    async fn queued(
+        &self,
+        to: &Name,
+        after: DeliveryId,
+        limit: usize,
+    ) -> store::Result<Vec<Delivery>> {
         let to = to.clone();
-        self.call(move |store| async move { store.queued(&to, after, limit).await }).await
+        self.call(move |store| async move { store.queued(&to, after, limit).await })
+            .await
     }
-    async fn fold(&self, to: &Name, f: Vec<DeliveryId>, d: Vec<Message>, at: Timestamp) -> store::Result<()> {
+    async fn fold(
+        &self,
+        to: &Name,
+        f: Vec<DeliveryId>,
+        d: Vec<Message>,
+        at: Timestamp,
+    ) -> store::Result<()> {
         let to = to.clone();
-        self.call(move |store| async move { store.fold(&to, f, d, at).await }).await
+        self.call(move |store| async move { store.fold(&to, f, d, at).await })
+            .await
     }
     async fn delivered_since(&self, to: &Name, since: Timestamp) -> store::Result<u32> {
         let to = to.clone();
-        self.call(move |store| async move { store.delivered_since(&to, since).await }).await
+        self.call(move |store| async move { store.delivered_since(&to, since).await })
+            .await
     }
     fn fates(&self) -> Vec<(Name, MessageFates)> {
         self.store.fates()

@@ -1,12 +1,19 @@
-//! The whole but for HTTP, in virtual time: store, processor and dispatcher, a seeded chat that answers as chats do on bad
-//! days, seeded posts that are lost, late and repeated, and crashes. The seed decides everything.
+//! The whole but for HTTP, in virtual time: store, processor and dispatcher, a seeded chat that
+//! answers as chats do on bad days, seeded posts that are lost, late and repeated, and crashes. The
+//! seed decides everything.
 //!
 //! ```sh
 //! cargo test --test simulated                     # a few seeds
 //! FOGHORN_SEEDS=500 cargo test --release --test simulated -- --nocapture
 //! FOGHORN_SEED=7 cargo test --test simulated      # the one that failed
 //! ```
-#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
 #![allow(clippy::print_stdout, reason = "seeds are named")]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -90,9 +97,17 @@ fn posts(chance: &mut Chance) -> Vec<(Duration, Value)> {
 
 /// Lost, late, or repeated.
 fn bring(all: &mut Vec<(Duration, Value)>, at: Duration, body: &Value, chance: &mut Chance) {
-    let copies = if chance.percent(5) { 0 } else { 1 + u64::from(chance.percent(20)) };
+    let copies = if chance.percent(5) {
+        0
+    } else {
+        1 + u64::from(chance.percent(20))
+    };
     for _ in 0..copies {
-        let late = if chance.percent(10) { chance.seconds(5, 90) } else { chance.seconds(0, 4) };
+        let late = if chance.percent(10) {
+            chance.seconds(5, 90)
+        } else {
+            chance.seconds(0, 4)
+        };
         all.push((at + late, body.clone()));
     }
 }
@@ -105,23 +120,46 @@ impl Running {
         let (_keep, templates) = watch::channel(Arc::new(Templates::builtin()));
         let (ready, _) = watch::channel(false);
         let compile = rules_from_record;
-        let restored =
-            Processor::restore(store.clone(), &config.rules, compile, templates, Metrics::default(), ready).await;
+        let restored = Processor::restore(
+            store.clone(),
+            &config.rules,
+            compile,
+            templates,
+            Metrics::default(),
+            ready,
+        )
+        .await;
         let processor = restored.unwrap().with_snapshot_every(20);
         let digest: Digest = Arc::new(|waiting: &[Message]| Templates::builtin().digest(waiting));
         let views = (Statuses::default(), Metrics::default());
-        let dispatcher = Dispatcher::new(store.clone(), chat.clone(), config.destinations.clone(), digest, views);
-        let judging = tokio::spawn(async move { processor.run(CancellationToken::new()).await.unwrap() });
-        Self(vec![judging, tokio::spawn(async move { dispatcher.run(CancellationToken::new()).await.unwrap() })])
+        let dispatcher = Dispatcher::new(
+            store.clone(),
+            chat.clone(),
+            config.destinations.clone(),
+            digest,
+            views,
+        );
+        let judging =
+            tokio::spawn(async move { processor.run(CancellationToken::new()).await.unwrap() });
+        Self(vec![
+            judging,
+            tokio::spawn(async move { dispatcher.run(CancellationToken::new()).await.unwrap() }),
+        ])
     }
 
     async fn crash(self, store: &Held) {
         for task in self.0 {
             task.abort();
             let ended = task.await;
-            assert!(ended.as_ref().is_err_and(tokio::task::JoinError::is_cancelled), "it ended by itself: {ended:?}");
+            assert!(
+                ended
+                    .as_ref()
+                    .is_err_and(tokio::task::JoinError::is_cancelled),
+                "it ended by itself: {ended:?}"
+            );
         }
-        // What was asked of the store before is made before, and the tasks of the lanes end; no time passes.
+        // What was asked of the store before is made before, and the tasks of the lanes end; no
+        // time passes.
         for _ in 0..100 {
             tokio::task::yield_now().await;
         }
@@ -144,18 +182,33 @@ struct Course {
 async fn run(seed: u64, dir: &Path) -> Course {
     let mut chance = Chance::new(seed).part("simulated");
     let clock = Clock::pinned(START);
-    let config = Config::parse(RULES, None, &|_| None).unwrap_or_else(|problems| panic!("{problems}"));
-    let store = Held { store: Sqlite::open(dir, clock, Retention::default()).unwrap(), calls: Arc::default() };
+    let config =
+        Config::parse(RULES, None, &|_| None).unwrap_or_else(|problems| panic!("{problems}"));
+    let store = Held {
+        store: Sqlite::open(dir, clock, Retention::default()).unwrap(),
+        calls: Arc::default(),
+    };
     let down = chance.minutes(10, 90);
     let outage = down..down + chance.minutes(1, 30);
-    let chat = Chat { chance: chance.part("chat"), clock, outage, tries: Arc::default() };
+    let chat = Chat {
+        chance: chance.part("chat"),
+        clock,
+        outage,
+        tries: Arc::default(),
+    };
     store.append(Record::Rules(config.record())).await.unwrap();
     let mut running = Running::start(&store, &chat, &config).await;
     let (mut events, mut crashes) = (0, Vec::new());
     for (at, body) in posts(&mut chance) {
         tokio::time::sleep(at.saturating_sub(clock.elapsed())).await;
         let body = body.to_string().into();
-        store.append(Record::Post { source: Name::new("mist"), body }).await.unwrap();
+        store
+            .append(Record::Post {
+                source: Name::new("mist"),
+                body,
+            })
+            .await
+            .unwrap();
         events += 1;
         if chance.percent(3) {
             running.crash(&store).await;
@@ -165,7 +218,11 @@ async fn run(seed: u64, dir: &Path) -> Course {
     }
     // Every timer of the rules runs out, and every retry.
     tokio::time::sleep(Duration::from_secs(2 * 3_600)).await;
-    let names: Vec<Name> = config.destinations.iter().map(|destination| destination.name.clone()).collect();
+    let names: Vec<Name> = config
+        .destinations
+        .iter()
+        .map(|destination| destination.name.clone())
+        .collect();
     for _ in 0..600 {
         if names.iter().all(|name| store.fates_of(name).queued == 0) {
             break;
@@ -175,14 +232,31 @@ async fn run(seed: u64, dir: &Path) -> Course {
     running.crash(&store).await;
     let journal = store.read(Seq::default(), 1_000_000).await.unwrap();
     let tries = chat.tries.lock().unwrap().clone();
-    let fates = store.fates().into_iter().map(|(name, fates)| (name.to_string(), fates)).collect();
-    Course { events, crashes, journal, tries, fates, config }
+    let fates = store
+        .fates()
+        .into_iter()
+        .map(|(name, fates)| (name.to_string(), fates))
+        .collect();
+    Course {
+        events,
+        crashes,
+        journal,
+        tries,
+        fates,
+        config,
+    }
 }
 
 fn course(seed: u64) -> Course {
     // What is on a disk costs real time, and no disk fails here.
-    let dir = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
+    let dir = tempfile::tempdir_in("/dev/shm")
+        .or_else(|_| tempfile::tempdir())
+        .unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .start_paused(true)
+        .build()
+        .unwrap();
     runtime.block_on(run(seed, dir.path()))
 }
 
@@ -191,8 +265,14 @@ fn judge(seed: u64) -> Course {
     let course = course(seed);
     let said = course.said();
     course.every_end_is_told(&said);
-    let ids: BTreeSet<_> = said.iter().map(|message| message.about.id.as_str()).collect();
-    assert!(ids.len() == said.len() && !ids.contains(""), "messages without an id of their own");
+    let ids: BTreeSet<_> = said
+        .iter()
+        .map(|message| message.about.id.as_str())
+        .collect();
+    assert!(
+        ids.len() == said.len() && !ids.contains(""),
+        "messages without an id of their own"
+    );
     for to in ["ops", "calm"] {
         course.every_message_arrives(&said, to);
         course.nothing_is_said_twice(&said, to);
@@ -209,12 +289,18 @@ fn judge(seed: u64) -> Course {
         sum(|fates| fates.digested),
         sum(|fates| fates.dead)
     );
-    assert!(!said.is_empty() && course.tries.len() > said.len(), "nothing happened");
+    assert!(
+        !said.is_empty() && course.tries.len() > said.len(),
+        "nothing happened"
+    );
     course
 }
 
 fn number(name: &str) -> Option<u64> {
-    std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name} is a number")))
+    std::env::var(name).ok().map(|text| {
+        text.parse()
+            .unwrap_or_else(|_| panic!("{name} is a number"))
+    })
 }
 
 #[test]
@@ -230,10 +316,17 @@ fn what_is_accepted_is_told_on_bad_days_too() {
         crashes += course.crashes.len();
         dead += course.fates["calm"].dead;
         digested += course.fates["ops"].digested;
-        unheard += course.tries.iter().filter(|one| one.taken && !one.answered(200)).count();
+        unheard += course
+            .tries
+            .iter()
+            .filter(|one| one.taken && !one.answered(200))
+            .count();
     }
     // The laws say little where nothing of this happens.
-    assert!(!several || (crashes > 0 && dead > 0 && digested > 0 && unheard > 0), "the days were not bad");
+    assert!(
+        !several || (crashes > 0 && dead > 0 && digested > 0 && unheard > 0),
+        "the days were not bad"
+    );
 }
 
 #[test]
@@ -241,6 +334,12 @@ fn a_seed_repeats() {
     let mut twice = [course(2).tries, course(2).tries];
     let order = |one: &Try| (one.at, one.to.clone(), one.body.clone());
     twice.iter_mut().for_each(|tries| tries.sort_by_key(order));
-    let differs = twice[0].iter().zip(&twice[1]).find(|(one, other)| one != other);
-    assert!(differs.is_none() && twice[0].len() == twice[1].len(), "{differs:?}");
+    let differs = twice[0]
+        .iter()
+        .zip(&twice[1])
+        .find(|(one, other)| one != other);
+    assert!(
+        differs.is_none() && twice[0].len() == twice[1].len(),
+        "{differs:?}"
+    );
 }

@@ -1,6 +1,17 @@
 //! The real binary between a signed webhook and a chat server that answers as a test tells it to.
-#![allow(dead_code, missing_docs, unreachable_pub, reason = "shared by several test programs")]
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::disallowed_methods)]
+#![allow(
+    dead_code,
+    missing_docs,
+    unreachable_pub,
+    reason = "shared by several test programs"
+)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::disallowed_methods
+)]
 
 use std::collections::VecDeque;
 use std::io::{BufRead, BufReader};
@@ -55,14 +66,21 @@ impl Chat {
         let answer = {
             let chat = chat.clone();
             move |path: warp::path::FullPath, body: bytes::Bytes| {
-                let (answer, late) = (chat.answer(path.as_str(), &body), *chat.late.lock().unwrap());
+                let (answer, late) = (
+                    chat.answer(path.as_str(), &body),
+                    *chat.late.lock().unwrap(),
+                );
                 async move {
                     tokio::time::sleep(late).await;
                     answer
                 }
             }
         };
-        let filter = warp::post().and(warp::path::full()).and(warp::body::bytes()).then(answer).boxed();
+        let filter = warp::post()
+            .and(warp::path::full())
+            .and(warp::body::bytes())
+            .then(answer)
+            .boxed();
         tokio::spawn(warp::serve(filter).incoming(listener).run());
         chat
     }
@@ -85,7 +103,12 @@ impl Chat {
             (200, None, "ok")
         };
         let body = serde_json::from_slice(body).unwrap_or(Value::Null);
-        self.arrived.lock().unwrap().push(Arrived { at: now, path: path.to_owned(), body, status });
+        self.arrived.lock().unwrap().push(Arrived {
+            at: now,
+            path: path.to_owned(),
+            body,
+            status,
+        });
         let mut response = warp::http::Response::builder().status(status);
         if let Some(after) = retry_after {
             response = response.header("retry-after", after);
@@ -95,7 +118,10 @@ impl Chat {
 
     /// Answers the next message so.
     pub fn next(&self, status: u16, retry_after: Option<&str>, text: &'static str) {
-        self.script.lock().unwrap().push_back((status, retry_after.map(str::to_owned), text));
+        self.script
+            .lock()
+            .unwrap()
+            .push_back((status, retry_after.map(str::to_owned), text));
     }
 
     /// Answers everything so, until `up`.
@@ -134,7 +160,11 @@ impl Chat {
 
     /// What was taken.
     pub fn taken(&self) -> Vec<Value> {
-        self.all().into_iter().filter(|a| a.status == 200).map(|a| a.body).collect()
+        self.all()
+            .into_iter()
+            .filter(|a| a.status == 200)
+            .map(|a| a.body)
+            .collect()
     }
 
     /// Waits until this many messages were taken.
@@ -151,12 +181,17 @@ impl Chat {
     }
 }
 
-/// A tool that is not here: the test says so and passes, but where test.sh installs it (root on Debian), under CI, it fails.
+/// A tool that is not here: the test says so and passes, but where test.sh installs it (root on
+/// Debian), under CI, it fails.
 #[allow(dead_code, reason = "not every test needs a tool")]
 pub fn lacks(what: &str) {
-    let wanted = std::env::var_os("FOGHORN_NO_SKIP").is_some() || std::env::var("CI").is_ok_and(|ci| ci == "true");
+    let wanted = std::env::var_os("FOGHORN_NO_SKIP").is_some()
+        || std::env::var("CI").is_ok_and(|ci| ci == "true");
     let could = Path::new("/etc/debian_version").exists() && rustix::process::geteuid().is_root();
-    assert!(!(wanted && could), "{what}: CI installs it, so no test of it is skipped");
+    assert!(
+        !(wanted && could),
+        "{what}: CI installs it, so no test of it is skipped"
+    );
     println!("skipped: {what}");
 }
 
@@ -185,9 +220,12 @@ pub struct Foghorn {
 pub fn binary() -> Command {
     let built = || PathBuf::from(env!("CARGO_BIN_EXE_foghorn"));
     // It runs in another folder than the one the name is relative to.
-    let named = std::env::var_os("FOGHORN_BIN").map_or_else(built, |name| std::fs::canonicalize(name).unwrap());
+    let named = std::env::var_os("FOGHORN_BIN")
+        .map_or_else(built, |name| std::fs::canonicalize(name).unwrap());
     let mut command = Command::new(named);
-    command.env_clear().env("PATH", std::env::var("PATH").unwrap_or_default());
+    command
+        .env_clear()
+        .env("PATH", std::env::var("PATH").unwrap_or_default());
     command
 }
 
@@ -235,12 +273,20 @@ impl Foghorn {
             }
         });
         let address =
-            tokio::task::spawn_blocking(move || receiver.recv_timeout(Duration::from_secs(20))).await.unwrap();
+            tokio::task::spawn_blocking(move || receiver.recv_timeout(Duration::from_secs(20)))
+                .await
+                .unwrap();
         let Ok(address) = address else {
             let _ = child.kill();
             panic!("it never said where it listens:\n{}", log.lock().unwrap());
         };
-        Self { dir: dir.to_owned(), address, child, log, keep: None }
+        Self {
+            dir: dir.to_owned(),
+            address,
+            child,
+            log,
+            keep: None,
+        }
     }
 
     pub fn pid(&self) -> u32 {
@@ -250,9 +296,20 @@ impl Foghorn {
     /// Posts a signed body; gives the status.
     pub async fn post_raw(&self, path: &str, body: impl Into<String>) -> u16 {
         let body = body.into();
-        let request = reqwest::Client::builder().no_proxy().build().unwrap().post(format!("{}{path}", self.address));
+        let request = reqwest::Client::builder()
+            .no_proxy()
+            .build()
+            .unwrap()
+            .post(format!("{}{path}", self.address));
         let signature = sign(body.as_bytes());
-        request.header("x-mist-signature-v2", signature).body(body).send().await.unwrap().status().as_u16()
+        request
+            .header("x-mist-signature-v2", signature)
+            .body(body)
+            .send()
+            .await
+            .unwrap()
+            .status()
+            .as_u16()
     }
 
     /// Posts signed events of a topic; they must be taken.
@@ -263,7 +320,11 @@ impl Foghorn {
 
     pub async fn get(&self, path: &str) -> (u16, String) {
         let client = reqwest::Client::builder().no_proxy().build().unwrap();
-        let reply = client.get(format!("{}{path}", self.address)).send().await.unwrap();
+        let reply = client
+            .get(format!("{}{path}", self.address))
+            .send()
+            .await
+            .unwrap();
         (reply.status().as_u16(), reply.text().await.unwrap())
     }
 
@@ -276,8 +337,16 @@ impl Foghorn {
     /// Asserts "nothing vanishes uncounted" on one scrape.
     pub async fn assert_conserved(&self) {
         let (_, text) = self.get("/metrics").await;
-        assert_eq!(sum(&text, "foghorn_events_total", ""), sum(&text, "foghorn_event_fates", ""), "{text}");
-        assert_eq!(sum(&text, "foghorn_messages_total", ""), sum(&text, "foghorn_message_fates", ""), "{text}");
+        assert_eq!(
+            sum(&text, "foghorn_events_total", ""),
+            sum(&text, "foghorn_event_fates", ""),
+            "{text}"
+        );
+        assert_eq!(
+            sum(&text, "foghorn_messages_total", ""),
+            sum(&text, "foghorn_message_fates", ""),
+            "{text}"
+        );
     }
 
     /// SIGTERM; gives the exit code and how long it took.
@@ -291,7 +360,9 @@ impl Foghorn {
 
     /// Waits for the end of one that was told to end, or will by itself; gives the exit code.
     pub async fn ended(mut self) -> Option<i32> {
-        eventually("the process to end", || self.child.try_wait().unwrap()).await.code()
+        eventually("the process to end", || self.child.try_wait().unwrap())
+            .await
+            .code()
     }
 
     /// SIGKILL.
@@ -302,7 +373,10 @@ impl Foghorn {
     }
 
     pub fn signal(&self, name: &str) {
-        Command::new("kill").args([format!("-{name}"), self.child.id().to_string()]).status().unwrap();
+        Command::new("kill")
+            .args([format!("-{name}"), self.child.id().to_string()])
+            .status()
+            .unwrap();
     }
 
     pub fn logged(&self) -> String {
@@ -323,20 +397,28 @@ impl Drop for Foghorn {
 pub fn sign(body: &[u8]) -> String {
     let mut mac = Hmac::<Sha256>::new_from_slice(SECRET.as_bytes()).unwrap();
     mac.update(body);
-    mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect()
+    mac.finalize()
+        .into_bytes()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }
 
 fn sum(text: &str, name: &str, with: &str) -> f64 {
     let value = |line: &str| {
         let rest = line.strip_prefix(name)?;
-        (rest.starts_with(['{', ' ']) && rest.contains(with)).then(|| rest.rsplit(' ').next()?.parse::<f64>().ok())?
+        (rest.starts_with(['{', ' ']) && rest.contains(with))
+            .then(|| rest.rsplit(' ').next()?.parse::<f64>().ok())?
     };
     text.lines().filter_map(value).sum()
 }
 
 /// A device event as Mist sends it, happening now.
 pub fn device_event(kind: &str, n: u32) -> Value {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs_f64();
+    let now = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap()
+        .as_secs_f64();
     json!({
         "type": kind, "device_name": format!("ap-{n}"), "device_type": "ap", "mac": format!("5c5b35{n:06x}"),
         "site_id": "978c48e6-6ef6-11e6-8bbf-02e208b2d34f", "site_name": "Home",

@@ -18,17 +18,27 @@ pub(super) fn name(settings: &DestinationSettings) -> String {
     format!("destination {}", settings.name)
 }
 
-/// Name, connection and certificate of a destination; and by how many seconds its clock is ahead of ours. It is asked for
-/// the head of its first page: the path, which is the secret, is not sent, and the host, which may be one, not printed.
+/// Name, connection and certificate of a destination; and by how many seconds its clock is ahead of
+/// ours. It is asked for the head of its first page: the path, which is the secret, is not sent,
+/// and the host, which may be one, not printed.
 pub(super) async fn destination(settings: DestinationSettings) -> (Finding, Option<(String, i64)>) {
     let check = name(&settings);
     let url = match &settings.kind {
         Kind::Slack { url } | Kind::Teams { url } | Kind::Webhook { url, .. } => url,
-        Kind::Console => return (Finding::ok(&check, "prints here; nobody else is told"), None),
+        Kind::Console => {
+            return (
+                Finding::ok(&check, "prints here; nobody else is told"),
+                None,
+            );
+        }
     };
     let Some(origin) = origin(url) else {
         return (
-            Finding::problem(&check, "its URL is not a URL", "write it as in https://hooks.slack.com/services/…"),
+            Finding::problem(
+                &check,
+                "its URL is not a URL",
+                "write it as in https://hooks.slack.com/services/…",
+            ),
             None,
         );
     };
@@ -49,7 +59,10 @@ pub(super) async fn destination(settings: DestinationSettings) -> (Finding, Opti
     if !through_proxy && let Err((what, help)) = connect(&origin, left()).await {
         return (Finding::problem(&check, what, help), None);
     }
-    match Http::new(false).look(Method::HEAD, origin.clone(), left()).await {
+    match Http::new(false)
+        .look(Method::HEAD, origin.clone(), left())
+        .await
+    {
         Reply::Http { date, .. } => {
             let way = match (through_proxy, origin.scheme()) {
                 (true, _) => "through the proxy of the environment",
@@ -59,8 +72,14 @@ pub(super) async fn destination(settings: DestinationSettings) -> (Finding, Opti
             let took = clock.elapsed().as_millis();
             let date = date.and_then(|date| jiff::fmt::rfc2822::parse(date.trim()).ok());
             let ahead = date.map(|date| date.timestamp().as_second() - clock.wall().seconds());
-            let what = format!("reachable, {way}, in {took} ms. Try it: foghorn send-test {}", settings.name);
-            (Finding::ok(&check, what), ahead.map(|ahead| (settings.name.to_string(), ahead)))
+            let what = format!(
+                "reachable, {way}, in {took} ms. Try it: foghorn send-test {}",
+                settings.name
+            );
+            (
+                Finding::ok(&check, what),
+                ahead.map(|ahead| (settings.name.to_string(), ahead)),
+            )
         }
         Reply::Failed { why } => {
             let help = if why.contains("certificate") {
@@ -68,7 +87,10 @@ pub(super) async fn destination(settings: DestinationSettings) -> (Finding, Opti
             } else {
                 "it was connected to, but did not answer: is it the right host, or something in between?"
             };
-            (Finding::problem(&check, format!("TLS or HTTP: {why}"), help), None)
+            (
+                Finding::problem(&check, format!("TLS or HTTP: {why}"), help),
+                None,
+            )
         }
         Reply::Printed => (Finding::ok(&check, "prints here"), None),
     }
@@ -77,9 +99,15 @@ pub(super) async fn destination(settings: DestinationSettings) -> (Finding, Opti
 /// Looks the host up, and connects to one of its addresses.
 async fn connect(origin: &Url, within: Duration) -> Result<(), (String, &'static str)> {
     const DNS: &str = "look at the URL and at /etc/resolv.conf";
-    const TCP: &str = "is it up? Does a firewall let this machine out to it? Behind a proxy, set HTTPS_PROXY";
+    const TCP: &str =
+        "is it up? Does a firewall let this machine out to it? Behind a proxy, set HTTPS_PROXY";
     let clock = Clock::system();
-    let host = origin.host_str().unwrap_or_default().trim_start_matches('[').trim_end_matches(']').to_owned();
+    let host = origin
+        .host_str()
+        .unwrap_or_default()
+        .trim_start_matches('[')
+        .trim_end_matches(']')
+        .to_owned();
     let port = origin.port_or_known_default().unwrap_or(443);
     let found = tokio::time::timeout(within, tokio::net::lookup_host((host, port))).await;
     let addresses: Vec<_> = match found {
@@ -98,7 +126,10 @@ async fn connect(origin: &Url, within: Duration) -> Result<(), (String, &'static
 /// An error of the system without its number.
 fn plain(error: &std::io::Error) -> String {
     let text = error.to_string().to_lowercase();
-    text.split(" (os error").next().unwrap_or_default().to_owned()
+    text.split(" (os error")
+        .next()
+        .unwrap_or_default()
+        .to_owned()
 }
 
 /// Scheme, host and port of a URL.
@@ -114,7 +145,9 @@ fn origin(url: &Secret) -> Option<Url> {
 
 fn proxied() -> bool {
     let names = ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"];
-    names.iter().any(|name| crate::config::environment(name).is_some_and(|value| !value.is_empty()))
+    names
+        .iter()
+        .any(|name| crate::config::environment(name).is_some_and(|value| !value.is_empty()))
 }
 
 /// Whether our own public address leads to a Foghorn.
@@ -123,19 +156,27 @@ pub(super) async fn public_url(url: &str, runs: bool) -> Finding {
     const REACH: &str = "look at its DNS name, the proxy before Foghorn, and the firewall. From within a network its own \
                          public address may not be reachable: then ask from elsewhere";
     let Ok(healthz) = Url::parse(&format!("{url}/healthz")) else {
-        return Finding::problem(CHECK, "not a URL", "write it as in https://foghorn.example.net");
+        return Finding::problem(
+            CHECK,
+            "not a URL",
+            "write it as in https://foghorn.example.net",
+        );
     };
     match Http::new(true).look(Method::GET, healthz, LIMIT).await {
-        Reply::Http { status: 200, body, .. } if body.trim() == HEALTHY => {
-            Finding::ok(CHECK, format!("{url} leads to a Foghorn"))
-        }
+        Reply::Http {
+            status: 200, body, ..
+        } if body.trim() == HEALTHY => Finding::ok(CHECK, format!("{url} leads to a Foghorn")),
         Reply::Http { status, .. } if !runs => {
             let what = format!("{url} answers {status}; no server runs here that it could lead to");
             Finding::warning(CHECK, what, "start the server, and ask again")
         }
         Reply::Http { status, .. } => {
             let what = format!("{url}/healthz answers {status}, and not as Foghorn does");
-            Finding::warning(CHECK, what, "have the proxy hand on /healthz, /mist and /silence/ to this server")
+            Finding::warning(
+                CHECK,
+                what,
+                "have the proxy hand on /healthz, /mist and /silence/ to this server",
+            )
         }
         Reply::Failed { why } => Finding::problem(CHECK, format!("{url}: {why}"), REACH),
         Reply::Printed => Finding::ok(CHECK, url),

@@ -30,7 +30,8 @@ pub(super) fn zone() -> Result<String, String> {
     Ok(zone.iana_name().unwrap_or("of no name").to_owned())
 }
 
-/// `skews`: how many seconds each destination's clock is ahead of ours, by its name. `oldest`: what is older is not told.
+/// `skews`: how many seconds each destination's clock is ahead of ours, by its name. `oldest`: what
+/// is older is not told.
 pub(super) fn clock(
     now: Timestamp,
     zone: Result<String, String>,
@@ -61,25 +62,41 @@ pub(super) fn clock(
     let zone = match zone {
         Ok(zone) => zone,
         Err(why) => {
-            let what = format!("{said}; the time zone of this machine cannot be told, so times are UTC: {why}");
-            return Finding::warning("clock", what, "set one: timedatectl set-timezone Europe/Berlin");
+            let what = format!(
+                "{said}; the time zone of this machine cannot be told, so times are UTC: {why}"
+            );
+            return Finding::warning(
+                "clock",
+                what,
+                "set one: timedatectl set-timezone Europe/Berlin",
+            );
         }
     };
     match nearest {
         Some((name, off)) if off.abs() > SKEW_SECONDS => {
             let way = if *off > 0 { "behind" } else { "ahead of" };
             let span = human_duration(Duration::from_secs(off.unsigned_abs()));
-            Finding::warning("clock", format!("{said}: {span} {way} the clock of {name}"), SET)
+            Finding::warning(
+                "clock",
+                format!("{said}: {span} {way} the clock of {name}"),
+                SET,
+            )
         }
         Some((name, _)) => Finding::ok("clock", format!("{said}, zone {zone}; agrees with {name}")),
-        None => Finding::ok("clock", format!("{said}, zone {zone}; no other clock to compare with")),
+        None => Finding::ok(
+            "clock",
+            format!("{said}, zone {zone}; no other clock to compare with"),
+        ),
     }
 }
 
 pub(super) fn port(listen: SocketAddr, folder: &Path) -> Finding {
     let held = store::held(folder);
     if held.is_none() {
-        let what = format!("whether a server runs on {} cannot be told by this user", folder.display());
+        let what = format!(
+            "whether a server runs on {} cannot be told by this user",
+            folder.display()
+        );
         return Finding::warning("port", what, as_user(folder));
     }
     if held == Some(true) {
@@ -95,7 +112,11 @@ pub(super) fn port(listen: SocketAddr, folder: &Path) -> Finding {
                     "`server.listen` takes effect at the next start, and --listen overrides it",
                 )
             }
-            None => Finding::warning("port", "the server does not listen yet", "ask again in a few seconds"),
+            None => Finding::warning(
+                "port",
+                "the server does not listen yet",
+                "ask again in a few seconds",
+            ),
         };
     }
     match std::net::TcpListener::bind(listen) {
@@ -106,8 +127,12 @@ pub(super) fn port(listen: SocketAddr, folder: &Path) -> Finding {
                     "see who has it: ss -ltnp 'sport = :{}'. Stop that, or choose another in `server.listen`",
                     listen.port()
                 ),
-                ErrorKind::PermissionDenied => "ports below 1024 are for root: take 8080, and a proxy before it".into(),
-                ErrorKind::AddrNotAvailable => "this machine has no such address: see `ip address`".into(),
+                ErrorKind::PermissionDenied => {
+                    "ports below 1024 are for root: take 8080, and a proxy before it".into()
+                }
+                ErrorKind::AddrNotAvailable => {
+                    "this machine has no such address: see `ip address`".into()
+                }
                 _ => "choose another in `server.listen`".into(),
             };
             Finding::problem("port", format!("cannot listen on {listen}: {error}"), help)
@@ -115,29 +140,49 @@ pub(super) fn port(listen: SocketAddr, folder: &Path) -> Finding {
     }
 }
 
-/// The data folder: whose it is, whether it can be written, and how much room it has for `kept` bytes of database.
+/// The data folder: whose it is, whether it can be written, and how much room it has for `kept`
+/// bytes of database.
 pub(super) fn folder(dir: &Path, kept: u64) -> Vec<Finding> {
     let at = dir.display();
     let problem = |what: String, help: String| vec![Finding::problem("data folder", what, help)];
     let meta = match fs::metadata(dir) {
         Ok(meta) if meta.is_dir() => meta,
-        Ok(_) => return problem(format!("{at} is not a folder"), "name another with `server.data` or --data".into()),
+        Ok(_) => {
+            return problem(
+                format!("{at} is not a folder"),
+                "name another with `server.data` or --data".into(),
+            );
+        }
         Err(error) if error.kind() == ErrorKind::NotFound => {
             let help = "`foghorn serve` makes it at its first start; is it the folder that your service names?";
-            return vec![Finding::warning("data folder", format!("{at} is not there yet"), help)];
+            return vec![Finding::warning(
+                "data folder",
+                format!("{at} is not there yet"),
+                help,
+            )];
         }
         Err(error) => return problem(format!("{at}: {error}"), as_user(dir)),
     };
     let me = rustix::process::geteuid().as_raw();
     let mut findings = Vec::new();
     if meta.uid() != me {
-        let what = format!("{at} belongs to user {}, and this runs as user {me}: writing was not tried", meta.uid());
+        let what = format!(
+            "{at} belongs to user {}, and this runs as user {me}: writing was not tried",
+            meta.uid()
+        );
         findings.push(Finding::warning("data folder", what, as_user(dir)));
     } else if let Err(error) = try_writing(dir) {
-        return problem(format!("cannot write into {at}: {error}"), writing_help(&error));
+        return problem(
+            format!("cannot write into {at}: {error}"),
+            writing_help(&error),
+        );
     } else if meta.permissions().mode() & 0o007 != 0 {
         let what = format!("{at}: everyone on this machine may look into it");
-        findings.push(Finding::warning("data folder", what, format!("chmod 700 {at}")));
+        findings.push(Finding::warning(
+            "data folder",
+            what,
+            format!("chmod 700 {at}"),
+        ));
     } else {
         findings.push(Finding::ok("data folder", format!("{at} can be written")));
     }
@@ -146,10 +191,13 @@ pub(super) fn folder(dir: &Path, kept: u64) -> Vec<Finding> {
     findings
 }
 
-/// What `command` is to be run as, where the folder is another user's; nothing where it is this one's.
+/// What `command` is to be run as, where the folder is another user's; nothing where it is this
+/// one's.
 pub(super) fn as_owner(dir: &Path) -> String {
     match fs::metadata(dir).map(|meta| meta.uid()) {
-        Ok(owner) if owner != rustix::process::geteuid().as_raw() => format!("sudo -u {} ", user(owner)),
+        Ok(owner) if owner != rustix::process::geteuid().as_raw() => {
+            format!("sudo -u {} ", user(owner))
+        }
         _ => String::new(),
     }
 }
@@ -157,7 +205,11 @@ pub(super) fn as_owner(dir: &Path) -> String {
 /// Who should ask.
 pub(super) fn as_user(dir: &Path) -> String {
     let who = as_owner(dir);
-    let who = if who.is_empty() { "sudo -u foghorn ".to_owned() } else { who };
+    let who = if who.is_empty() {
+        "sudo -u foghorn ".to_owned()
+    } else {
+        who
+    };
     format!("run this as the user that serves: {who}foghorn doctor …")
 }
 
@@ -187,7 +239,9 @@ fn not_its_owners(dir: &Path, owner: &fs::Metadata) -> Option<Finding> {
         "address",
     ];
     let is_shut = |path: &std::path::PathBuf| {
-        let Ok(meta) = fs::metadata(path) else { return false };
+        let Ok(meta) = fs::metadata(path) else {
+            return false;
+        };
         let needed = if meta.uid() == owner.uid() {
             0o600
         } else if meta.gid() == owner.gid() {
@@ -197,12 +251,24 @@ fn not_its_owners(dir: &Path, owner: &fs::Metadata) -> Option<Finding> {
         };
         owner.uid() != 0 && meta.permissions().mode() & needed != needed
     };
-    let shut: Vec<String> =
-        FILES.iter().map(|name| dir.join(name)).filter(is_shut).map(|path| path.display().to_string()).collect();
+    let shut: Vec<String> = FILES
+        .iter()
+        .map(|name| dir.join(name))
+        .filter(is_shut)
+        .map(|path| path.display().to_string())
+        .collect();
     (!shut.is_empty()).then(|| {
-        let what = format!("{} serves here, and cannot read and write {}", user(owner.uid()), shut.join(", "));
+        let what = format!(
+            "{} serves here, and cannot read and write {}",
+            user(owner.uid()),
+            shut.join(", ")
+        );
         let at = dir.display();
-        let help = format!("sudo chown -R {}:{} {at} && sudo chmod -R u+rwX {at}", owner.uid(), owner.gid());
+        let help = format!(
+            "sudo chown -R {}:{} {at} && sudo chmod -R u+rwX {at}",
+            owner.uid(),
+            owner.gid()
+        );
         Finding::problem("data folder", what, help)
     })
 }
@@ -210,17 +276,23 @@ fn not_its_owners(dir: &Path, owner: &fs::Metadata) -> Option<Finding> {
 fn writing_help(error: &std::io::Error) -> String {
     match error.kind() {
         ErrorKind::StorageFull => "the disk is full: make room".to_owned(),
-        ErrorKind::ReadOnlyFilesystem => "mounted read only: look at `mount` and the kernel's log".to_owned(),
+        ErrorKind::ReadOnlyFilesystem => {
+            "mounted read only: look at `mount` and the kernel's log".to_owned()
+        }
         _ => "give it to the user that serves: chown -R foghorn: DIR".to_owned(),
     }
 }
 
 fn try_writing(dir: &Path) -> std::io::Result<()> {
     let path = dir.join(format!(".doctor-{}", std::process::id()));
-    let written = OpenOptions::new().write(true).create_new(true).open(&path).and_then(|mut file| {
-        file.write_all(&[0; 4_096])?;
-        file.sync_all()
-    });
+    let written = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .open(&path)
+        .and_then(|mut file| {
+            file.write_all(&[0; 4_096])?;
+            file.sync_all()
+        });
     let _ = fs::remove_file(&path);
     written
 }
@@ -236,8 +308,7 @@ fn room(dir: &Path, kept: u64) -> Option<Finding> {
 pub(super) fn judge_room(free: u64, grows: u64) -> Finding {
     let (mib, more) = (free >> 20, grows >> 20);
     let what = format!("{mib} MiB free; the database may grow by {more} MiB");
-    let help =
-        "make room, or lower `server.retention.size`. A full disk is answered 503, and Mist's events are lost then";
+    let help = "make room, or lower `server.retention.size`. A full disk is answered 503, and Mist's events are lost then";
     if free < LEAST_FREE {
         Finding::problem("disk", what, help)
     } else if free < grows {
@@ -252,14 +323,30 @@ pub(super) fn secrets(config: &Config) -> Vec<Finding> {
     let mut findings = Vec::new();
     for source in &config.sources {
         let check = format!("secret of `{}`", source.name);
-        let short = source.secrets.iter().any(|secret| secret.expose().len() < LEAST_SECRET);
+        let short = source
+            .secrets
+            .iter()
+            .any(|secret| secret.expose().len() < LEAST_SECRET);
         findings.push(if source.secrets.is_empty() {
-            let help = "set MIST_WEBHOOK_SECRET, or `secrets` of the source, to the secret that Mist has";
-            let who = if source.allow_unsigned { "anyone" } else { "this machine" };
-            Finding::warning(&check, format!("there is none: unsigned posts are taken from {who}"), help)
+            let help =
+                "set MIST_WEBHOOK_SECRET, or `secrets` of the source, to the secret that Mist has";
+            let who = if source.allow_unsigned {
+                "anyone"
+            } else {
+                "this machine"
+            };
+            Finding::warning(
+                &check,
+                format!("there is none: unsigned posts are taken from {who}"),
+                help,
+            )
         } else if short {
             let what = format!("shorter than {LEAST_SECRET} characters: it can be guessed");
-            Finding::warning(&check, what, "take a better one, here and in Mist: openssl rand -hex 32")
+            Finding::warning(
+                &check,
+                what,
+                "take a better one, here and in Mist: openssl rand -hex 32",
+            )
         } else {
             Finding::ok(&check, "posts must be signed")
         });
@@ -273,7 +360,8 @@ pub(super) fn private(what: &str, path: &Path) -> Option<Finding> {
     let mode = fs::metadata(path).ok()?.permissions().mode() & 0o7777;
     let at = path.display();
     (mode & 0o007 != 0).then(|| {
-        let what = format!("{what}, {at}, can be read by everyone on this machine (mode {mode:04o})");
+        let what =
+            format!("{what}, {at}, can be read by everyone on this machine (mode {mode:04o})");
         Finding::warning("secrets", what, format!("chmod o= {at}"))
     })
 }

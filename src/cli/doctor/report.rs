@@ -36,20 +36,40 @@ impl Finding {
         Self::new(Mark::Problem, check, what, help)
     }
 
-    pub(super) fn new(mark: Mark, check: &str, what: impl Into<String>, help: impl Into<String>) -> Self {
-        Self { mark, check: check.to_owned(), what: what.into(), help: help.into() }
+    pub(super) fn new(
+        mark: Mark,
+        check: &str,
+        what: impl Into<String>,
+        help: impl Into<String>,
+    ) -> Self {
+        Self {
+            mark,
+            check: check.to_owned(),
+            what: what.into(),
+            help: help.into(),
+        }
     }
 }
 
 /// The gravest of them.
 pub(super) fn worst(findings: &[Finding]) -> Mark {
-    findings.iter().map(|finding| finding.mark).max().unwrap_or(Mark::Ok)
+    findings
+        .iter()
+        .map(|finding| finding.mark)
+        .max()
+        .unwrap_or(Mark::Ok)
 }
 
 /// One line each, with what to do below it, and the sum at the end.
 pub(super) fn print(findings: &[Finding]) -> String {
     let mut text = String::new();
-    for Finding { mark, check, what, help } in findings {
+    for Finding {
+        mark,
+        check,
+        what,
+        help,
+    } in findings
+    {
         let mark = match mark {
             Mark::Ok => "ok",
             Mark::Warning => "warning",
@@ -60,14 +80,24 @@ pub(super) fn print(findings: &[Finding]) -> String {
             let _ = writeln!(text, "         = {line}");
         }
     }
-    let count = |mark| findings.iter().filter(|finding| finding.mark == mark).count() as u64;
+    let count = |mark| {
+        findings
+            .iter()
+            .filter(|finding| finding.mark == mark)
+            .count() as u64
+    };
     let (problems, warnings) = (count(Mark::Problem), count(Mark::Warning));
     let plural = crate::model::plural;
     let _ = match (problems, warnings) {
         (0, 0) => writeln!(text, "all is well"),
         (0, _) => writeln!(text, "{}", plural(warnings, "warning")),
         (_, 0) => writeln!(text, "{}", plural(problems, "problem")),
-        _ => writeln!(text, "{}, {}", plural(problems, "problem"), plural(warnings, "warning")),
+        _ => writeln!(
+            text,
+            "{}, {}",
+            plural(problems, "problem"),
+            plural(warnings, "warning")
+        ),
     };
     text
 }

@@ -20,13 +20,15 @@ const QUIET: Duration = Duration::from_secs(86_400);
 const LATE: Duration = Duration::from_secs(600);
 /// So many of the newest entries are read and their checksums asked.
 const ENTRIES: u64 = 300;
-/// All pages are looked at for so long, beside a server, whose log cannot be put away meanwhile, and where there is none.
+/// All pages are looked at for so long, beside a server, whose log cannot be put away meanwhile,
+/// and where there is none.
 const BESIDE: Duration = Duration::from_secs(3);
 pub(super) const ALONE: Duration = Duration::from_secs(60);
-pub(super) const RESTART: &str = "restart it: systemctl restart foghorn; its log may say why: journalctl -u foghorn";
-const START: &str = "start it: systemctl start foghorn; if it runs, is this its data folder? --data names another";
-const PORTAL: &str =
-    "in Mist's portal, look at the webhook: its URL, its topics, whether it is enabled; and press its test";
+pub(super) const RESTART: &str =
+    "restart it: systemctl restart foghorn; its log may say why: journalctl -u foghorn";
+const START: &str =
+    "start it: systemctl start foghorn; if it runs, is this its data folder? --data names another";
+const PORTAL: &str = "in Mist's portal, look at the webhook: its URL, its topics, whether it is enabled; and press its test";
 
 /// Whether the database can be read, how new it is, and when each source was heard last.
 pub(super) fn journal(dir: &Path, sources: Vec<Name>, now: Timestamp) -> Vec<Finding> {
@@ -44,8 +46,15 @@ pub(super) fn journal(dir: &Path, sources: Vec<Name>, now: Timestamp) -> Vec<Fin
         if let Err(error) = std::fs::File::open(dir.join(name))
             && error.kind() == std::io::ErrorKind::PermissionDenied
         {
-            let what = format!("{} cannot be read by this user, so it was not looked at", dir.join(name).display());
-            return vec![Finding::problem("journal", what, super::machine::as_user(dir))];
+            let what = format!(
+                "{} cannot be read by this user, so it was not looked at",
+                dir.join(name).display()
+            );
+            return vec![Finding::problem(
+                "journal",
+                what,
+                super::machine::as_user(dir),
+            )];
         }
     }
     // While it is served it is written at.
@@ -68,7 +77,10 @@ pub(super) fn journal(dir: &Path, sources: Vec<Name>, now: Timestamp) -> Vec<Fin
         Err(error) => return damaged(error.to_string()),
     };
     let mut findings = vec![match newest {
-        Some((seq, at)) => Finding::ok("journal", format!("its newest entry, {seq}, is {}; {looked}", ago(now, at))),
+        Some((seq, at)) => Finding::ok(
+            "journal",
+            format!("its newest entry, {seq}, is {}; {looked}", ago(now, at)),
+        ),
         None => Finding::ok("journal", format!("empty; {looked}")),
     }];
     for source in sources {
@@ -77,7 +89,9 @@ pub(super) fn journal(dir: &Path, sources: Vec<Name>, now: Timestamp) -> Vec<Fin
             Ok(Some(at)) if now.since(at) > QUIET => Finding::warning(&check, ago(now, at), PORTAL),
             Ok(Some(at)) => Finding::ok(&check, ago(now, at)),
             Ok(None) => Finding::warning(&check, "nothing that is still kept", PORTAL),
-            Err(error) => Finding::problem(&check, error.to_string(), way_out(dir, &error.to_string())),
+            Err(error) => {
+                Finding::problem(&check, error.to_string(), way_out(dir, &error.to_string()))
+            }
         });
     }
     findings
@@ -93,7 +107,10 @@ fn way_out(dir: &Path, what: &str) -> String {
     if what.contains("not a Foghorn database") {
         return "another program's file: does `server.data` name the right folder? If so, move it away".to_owned();
     }
-    if ["permission denied", "unable to open", "readonly"].iter().any(|word| what.to_lowercase().contains(word)) {
+    if ["permission denied", "unable to open", "readonly"]
+        .iter()
+        .any(|word| what.to_lowercase().contains(word))
+    {
         return super::machine::as_user(dir);
     }
     let has_log = std::fs::metadata(dir.join("foghorn.db-wal")).is_ok_and(|meta| meta.len() > 0);
@@ -109,18 +126,27 @@ fn way_out(dir: &Path, what: &str) -> String {
 
 /// A token that `serve` would refuse.
 pub(super) fn token(dir: &Path) -> Option<Finding> {
-    let error = access::read_token(dir).err().filter(|error| error.kind() == std::io::ErrorKind::InvalidData)?;
-    let help = "the next start makes a new one; the links in messages sent so far end with the old one";
+    let error = access::read_token(dir)
+        .err()
+        .filter(|error| error.kind() == std::io::ErrorKind::InvalidData)?;
+    let help =
+        "the next start makes a new one; the links in messages sent so far end with the old one";
     Some(Finding::problem("token", error.to_string(), help))
 }
 
 fn ago(now: Timestamp, then: Timestamp) -> String {
     if then > now.shifted(5_000) {
-        return format!("{} in the future: was the clock set back?", human_duration(then.since(now)));
+        return format!(
+            "{} in the future: was the clock set back?",
+            human_duration(then.since(now))
+        );
     }
     match now.since(then) {
         span if span < Duration::from_secs(1) => "new".to_owned(),
-        span => format!("{} old", human_duration(Duration::from_secs(span.as_secs()))),
+        span => format!(
+            "{} old",
+            human_duration(Duration::from_secs(span.as_secs()))
+        ),
     }
 }
 
@@ -133,8 +159,14 @@ fn address(dir: &Path) -> Option<SocketAddr> {
 fn not_running(dir: &Path, mark: Mark) -> Finding {
     let at = dir.display();
     let (what, help) = match store::held(dir) {
-        None => (format!("whether one runs on {at} cannot be told by this user"), super::machine::as_user(dir)),
-        Some(true) => (format!("one holds {at}, and does not listen yet"), "ask again in a few seconds".to_owned()),
+        None => (
+            format!("whether one runs on {at} cannot be told by this user"),
+            super::machine::as_user(dir),
+        ),
+        Some(true) => (
+            format!("one holds {at}, and does not listen yet"),
+            "ask again in a few seconds".to_owned(),
+        ),
         Some(false) if dir.exists() && !dir.is_dir() => (
             format!("none can run on {at}: it is not a folder"),
             "name another with `server.data` or --data".to_owned(),
@@ -151,18 +183,26 @@ pub(super) async fn alive(dir: PathBuf) -> Finding {
     };
     match ask(address, "healthz", None).await {
         Ok((StatusCode::OK, _)) => Finding::ok("server", format!("{address} answers")),
-        Ok((status, _)) => Finding::problem("server", format!("{address} answers {status}"), RESTART),
+        Ok((status, _)) => {
+            Finding::problem("server", format!("{address} answers {status}"), RESTART)
+        }
         Err(why) => Finding::problem("server", format!("{address}: {why}"), RESTART),
     }
 }
 
 /// The running server: whether it keeps up, and what it counted.
 pub(super) async fn running(dir: PathBuf, now: Timestamp) -> Vec<Finding> {
-    let Some(address) = address(&dir) else { return vec![not_running(&dir, Mark::Warning)] };
+    let Some(address) = address(&dir) else {
+        return vec![not_running(&dir, Mark::Warning)];
+    };
     let token = match access::read_token(&dir) {
         Ok(token) => token,
         Err(error) => {
-            return vec![Finding::warning("server", format!("not asked: {error}"), super::machine::as_user(&dir))];
+            return vec![Finding::warning(
+                "server",
+                format!("not asked: {error}"),
+                super::machine::as_user(&dir),
+            )];
         }
     };
     let mut findings = match ask(address, "readyz", Some(&token)).await {
@@ -173,10 +213,26 @@ pub(super) async fn running(dir: PathBuf, now: Timestamp) -> Vec<Finding> {
         }
         Ok((StatusCode::SERVICE_UNAVAILABLE, _)) => {
             let help = "wait: it takes posts meanwhile";
-            vec![Finding::warning("server", "it still judges what came before its start", help)]
+            vec![Finding::warning(
+                "server",
+                "it still judges what came before its start",
+                help,
+            )]
         }
-        Ok((status, _)) => return vec![Finding::problem("server", format!("{address} answers {status}"), RESTART)],
-        Err(why) => return vec![Finding::problem("server", format!("{address}: {why}"), RESTART)],
+        Ok((status, _)) => {
+            return vec![Finding::problem(
+                "server",
+                format!("{address} answers {status}"),
+                RESTART,
+            )];
+        }
+        Err(why) => {
+            return vec![Finding::problem(
+                "server",
+                format!("{address}: {why}"),
+                RESTART,
+            )];
+        }
     };
     if let Ok((StatusCode::OK, text)) = ask(address, "metrics", Some(&token)).await {
         findings.extend(counted(&text));
@@ -187,58 +243,95 @@ pub(super) async fn running(dir: PathBuf, now: Timestamp) -> Vec<Finding> {
     findings
 }
 
-/// What the metrics say: the version that runs, posts that were refused, messages that were given up.
+/// What the metrics say: the version that runs, posts that were refused, messages that were given
+/// up.
 pub(super) fn counted(text: &str) -> Vec<Finding> {
     let mut findings = Vec::new();
     let mine = format!("version=\"{}\"", env!("CARGO_PKG_VERSION"));
     if sum(text, "foghorn_build_info", &mine) == 0 {
         let what = "another version runs than this one";
-        findings.push(Finding::warning("server", what, "after an upgrade: systemctl restart foghorn"));
+        findings.push(Finding::warning(
+            "server",
+            what,
+            "after an upgrade: systemctl restart foghorn",
+        ));
     }
-    let (refused, taken) =
-        (sum(text, "foghorn_posts_total", "answer=\"401\""), sum(text, "foghorn_posts_total", "answer=\"200\""));
+    let (refused, taken) = (
+        sum(text, "foghorn_posts_total", "answer=\"401\""),
+        sum(text, "foghorn_posts_total", "answer=\"200\""),
+    );
     const SECRETS: &str = "the secret here and the one in Mist must be the same: set MIST_WEBHOOK_SECRET, or list both \
                            under `secrets` while you change it";
     findings.push(match (refused, taken) {
-        (0, _) => Finding::ok("signatures", format!("none refused since the start; {} taken", plural(taken, "post"))),
+        (0, _) => Finding::ok(
+            "signatures",
+            format!(
+                "none refused since the start; {} taken",
+                plural(taken, "post")
+            ),
+        ),
         (_, 0) => Finding::problem(
             "signatures",
-            format!("all of {} since the start were refused", plural(refused, "post")),
+            format!(
+                "all of {} since the start were refused",
+                plural(refused, "post")
+            ),
             SECRETS,
         ),
         _ => {
-            let what = format!("{} refused since the start, {taken} taken", plural(refused, "post"));
+            let what = format!(
+                "{} refused since the start, {taken} taken",
+                plural(refused, "post")
+            );
             Finding::warning("signatures", what, SECRETS)
         }
     });
     let dead = sum(text, "foghorn_message_fates", "fate=\"dead\"");
     if dead > 0 {
         let help = "see why: foghorn dead-letters; then send them again, or discard them";
-        findings.push(Finding::warning("dead letters", format!("{} given up", plural(dead, "message")), help));
+        findings.push(Finding::warning(
+            "dead letters",
+            format!("{} given up", plural(dead, "message")),
+            help,
+        ));
     }
     findings
 }
 
-/// How each destination does, as the server's API says it: what is refused, what waits, what fails again and again.
+/// How each destination does, as the server's API says it: what is refused, what waits, what fails
+/// again and again.
 pub(super) fn told(text: &str, now: Timestamp) -> Vec<Finding> {
     let answer = serde_json::from_str::<Value>(text).unwrap_or_default();
     let all = answer.get("destinations").and_then(Value::as_array);
-    all.into_iter().flatten().filter_map(|one| how_it_does(one, now)).collect()
+    all.into_iter()
+        .flatten()
+        .filter_map(|one| how_it_does(one, now))
+        .collect()
 }
 
 fn how_it_does(one: &Value, now: Timestamp) -> Option<Finding> {
     let word = |key: &str| one.get(key).and_then(Value::as_str).unwrap_or_default();
     let (name, state) = (word("name"), word("state"));
     let queued = one.get("queued").and_then(Value::as_u64).unwrap_or(0);
-    let oldest = Timestamp::parse_rfc3339(word("oldest")).map(|at| now.since(at)).unwrap_or_default();
+    let oldest = Timestamp::parse_rfc3339(word("oldest"))
+        .map(|at| now.since(at))
+        .unwrap_or_default();
     let span = |span: Duration| human_duration(Duration::from_secs(span.as_secs()));
     let waits = match queued {
         0 => "nothing waits".to_owned(),
         1 => format!("1 message waits, for {}", span(oldest)),
-        _ => format!("{} wait, the oldest for {}", plural(queued, "message"), span(oldest)),
+        _ => format!(
+            "{} wait, the oldest for {}",
+            plural(queued, "message"),
+            span(oldest)
+        ),
     };
     let error = one.get("last_error").filter(|error| error.is_object());
-    let of_error = |key: &str| error.and_then(|error| error.get(key)?.as_str()).unwrap_or_default();
+    let of_error = |key: &str| {
+        error
+            .and_then(|error| error.get(key)?.as_str())
+            .unwrap_or_default()
+    };
     let why = match Timestamp::parse_rfc3339(of_error("at")) {
         Some(at) => format!("; the last failure, {}: {}", ago(now, at), of_error("why")),
         None => String::new(),
@@ -279,12 +372,23 @@ fn how_it_does(one: &Value, now: Timestamp) -> Option<Finding> {
 
 /// The sum of a metric over its rows that hold this label.
 fn sum(text: &str, name: &str, label: &str) -> u64 {
-    let rows = text.lines().filter(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with('{')));
-    rows.filter(|line| line.contains(label)).filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum()
+    let rows = text.lines().filter(|line| {
+        line.strip_prefix(name)
+            .is_some_and(|rest| rest.starts_with('{'))
+    });
+    rows.filter(|line| line.contains(label))
+        .filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok())
+        .sum()
 }
 
-async fn ask(address: SocketAddr, path: &str, token: Option<&Secret>) -> Result<(StatusCode, String), String> {
-    let mut request = http::direct().map_err(|e| e.to_string())?.get(format!("http://{address}/{path}"));
+async fn ask(
+    address: SocketAddr,
+    path: &str,
+    token: Option<&Secret>,
+) -> Result<(StatusCode, String), String> {
+    let mut request = http::direct()
+        .map_err(|e| e.to_string())?
+        .get(format!("http://{address}/{path}"));
     if let Some(token) = token {
         request = request.bearer_auth(token.expose());
     }

@@ -12,12 +12,22 @@ fn findings_read_so() {
     let day = Some(std::time::Duration::from_secs(86_400));
     let findings = [
         machine::clock(now, zone(), &[], day),
-        machine::clock(now, zone(), &[("slack".into(), -1), ("teams".into(), 90)], day),
+        machine::clock(
+            now,
+            zone(),
+            &[("slack".into(), -1), ("teams".into(), 90)],
+            day,
+        ),
         machine::clock(now, zone(), &[("slack".into(), 90)], day),
         machine::clock(now, zone(), &[("slack".into(), -3_600)], day),
         machine::clock(now, zone(), &[("slack".into(), -90_000)], day),
         machine::clock(now, zone(), &[("slack".into(), -90_000)], None),
-        machine::clock(now, zone(), &[("slack".into(), -90_000), ("teams".into(), 2)], day),
+        machine::clock(
+            now,
+            zone(),
+            &[("slack".into(), -90_000), ("teams".into(), 2)],
+            day,
+        ),
         machine::clock(now, Err("no /etc/localtime".into()), &[], day),
         machine::clock(at("1970-01-01T00:00:09Z"), zone(), &[], day),
         machine::judge_room(1 << 20, 1 << 30),
@@ -38,7 +48,12 @@ fn what_the_server_counted_reads_so() {
         report::print(&server::counted(&text))
     };
     let mine = env!("CARGO_PKG_VERSION");
-    let said = [metrics(0, 12, 0, mine), metrics(3, 12, 1, mine), metrics(3, 0, 0, mine), metrics(0, 0, 0, "0.0.1")];
+    let said = [
+        metrics(0, 12, 0, mine),
+        metrics(3, 12, 1, mine),
+        metrics(3, 0, 0, mine),
+        metrics(0, 0, 0, "0.0.1"),
+    ];
     insta::assert_snapshot!(said.join("--\n"));
 }
 
@@ -63,8 +78,15 @@ fn how_destinations_do_reads_so() {
 #[test]
 fn variables_are_read_as_systemd_does() {
     let file = tempfile::NamedTempFile::new().unwrap();
-    std::fs::write(file.path(), "# a=1\n; b=2\nC = 3\nD=\"four = 4\"\n  E='5'\nnothing\nF=\n").unwrap();
+    std::fs::write(
+        file.path(),
+        "# a=1\n; b=2\nC = 3\nD=\"four = 4\"\n  E='5'\nnothing\nF=\n",
+    )
+    .unwrap();
     let read: Vec<_> = variables(file.path()).unwrap().into_iter().collect();
     let expected = [("C", "3"), ("D", "four = 4"), ("E", "5"), ("F", "")];
-    assert_eq!(read, expected.map(|(name, value)| (name.to_owned(), value.to_owned())));
+    assert_eq!(
+        read,
+        expected.map(|(name, value)| (name.to_owned(), value.to_owned()))
+    );
 }

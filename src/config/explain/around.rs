@@ -9,9 +9,18 @@ use crate::rules::{DuringMute, Matcher, Part, Period, Policy, Test, TimeInterval
 
 pub(super) fn write_digests(config: &Config, out: &mut String) -> std::fmt::Result {
     for digest in &config.rules.surroundings().digests {
-        let times: Vec<String> = digest.at.times().iter().map(|minute| clock(*minute)).collect();
+        let times: Vec<String> = digest
+            .at
+            .times()
+            .iter()
+            .map(|minute| clock(*minute))
+            .collect();
         let zone = digest.at.zone().iana_name().unwrap_or("this machine's");
-        writeln!(out, "  {}: # digest; `notify: all` does not mean it", digest.name)?;
+        writeln!(
+            out,
+            "  {}: # digest; `notify: all` does not mean it",
+            digest.name
+        )?;
         writeln!(out, "    min_severity: {}", digest.min_severity)?;
         writeln!(out, "    at: [{}]  # zone {zone}", times.join(", "))?;
         writeln!(out, "    into: [{}]", names(&digest.into))?;
@@ -29,7 +38,10 @@ pub(super) fn write(config: &Config, out: &mut String) -> std::fmt::Result {
         writeln!(out, "  {name}: {}", when(interval))?;
     }
     if !around.maintenance.is_empty() {
-        writeln!(out, "maintenance:  # what matches is not told while it lasts, and reported when it is over")?;
+        writeln!(
+            out,
+            "maintenance:  # what matches is not told while it lasts, and reported when it is over"
+        )?;
     }
     for one in &around.maintenance {
         writeln!(out, "  - {}  # line {}", one.name, one.line)?;
@@ -37,10 +49,18 @@ pub(super) fn write(config: &Config, out: &mut String) -> std::fmt::Result {
         writeln!(out, "    when: {}", when(&one.during))?;
     }
     if !around.inhibit_rules.is_empty() {
-        writeln!(out, "inhibit_rules:  # while a source lasts, pending too, its targets are not told")?;
+        writeln!(
+            out,
+            "inhibit_rules:  # while a source lasts, pending too, its targets are not told"
+        )?;
     }
     for rule in &around.inhibit_rules {
-        writeln!(out, "  - source: {}  # line {}", matcher(&rule.source), rule.line)?;
+        writeln!(
+            out,
+            "  - source: {}  # line {}",
+            matcher(&rule.source),
+            rule.line
+        )?;
         writeln!(out, "    target: {}", matcher(&rule.target))?;
         writeln!(out, "    equal: [{}]", fields(&rule.equal))?;
         if rule.via_topology {
@@ -48,7 +68,11 @@ pub(super) fn write(config: &Config, out: &mut String) -> std::fmt::Result {
         }
         let within = rule.within.map_or_else(|| "any time".to_owned(), span);
         writeln!(out, "    within: {within}")?;
-        writeln!(out, "    hold: {}  # a target waits so long for a source told later", span(rule.hold))?;
+        writeln!(
+            out,
+            "    hold: {}  # a target waits so long for a source told later",
+            span(rule.hold)
+        )?;
     }
     if !around.topology.is_empty() {
         writeln!(out, "topology:")?;
@@ -80,7 +104,11 @@ pub(super) fn write_mutes(policy: &Policy, out: &mut String) -> std::fmt::Result
 }
 
 fn names(names: &[Name]) -> String {
-    names.iter().map(Name::as_str).collect::<Vec<_>>().join(", ")
+    names
+        .iter()
+        .map(Name::as_str)
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 fn when(interval: &TimeInterval) -> String {
@@ -92,7 +120,11 @@ fn when(interval: &TimeInterval) -> String {
             Part::Span(from, until) => format!("from {from} until {until}"),
         })
         .collect();
-    if parts.is_empty() { "never".to_owned() } else { parts.join("; or ") }
+    if parts.is_empty() {
+        "never".to_owned()
+    } else {
+        parts.join("; or ")
+    }
 }
 
 fn period(period: &Period) -> String {
@@ -104,17 +136,61 @@ fn period(period: &Period) -> String {
     };
     let next_day = |from, until| if until <= from { " the day after" } else { "" };
     let times = period.times.iter();
-    add("", times.map(|(a, b)| format!("{}-{}{}", clock(*a), clock(*b), next_day(a, b))).collect());
-    add("on ", period.weekdays.iter().map(|day| format!("{day:?}").to_ascii_lowercase()).collect());
-    add("on days ", period.days_of_month.iter().map(|(a, b)| range(a, b)).collect());
-    add("in months ", period.months.iter().map(|months| range(months.start(), months.end())).collect());
-    add("in ", period.years.iter().map(|years| range(years.start(), years.end())).collect());
+    add(
+        "",
+        times
+            .map(|(a, b)| format!("{}-{}{}", clock(*a), clock(*b), next_day(a, b)))
+            .collect(),
+    );
+    add(
+        "on ",
+        period
+            .weekdays
+            .iter()
+            .map(|day| format!("{day:?}").to_ascii_lowercase())
+            .collect(),
+    );
+    add(
+        "on days ",
+        period
+            .days_of_month
+            .iter()
+            .map(|(a, b)| range(a, b))
+            .collect(),
+    );
+    add(
+        "in months ",
+        period
+            .months
+            .iter()
+            .map(|months| range(months.start(), months.end()))
+            .collect(),
+    );
+    add(
+        "in ",
+        period
+            .years
+            .iter()
+            .map(|years| range(years.start(), years.end()))
+            .collect(),
+    );
     let zone = period.zone.iana_name().unwrap_or("this machine's");
-    format!("{} (zone {zone})", if words.is_empty() { "always".to_owned() } else { words.join(" ") })
+    format!(
+        "{} (zone {zone})",
+        if words.is_empty() {
+            "always".to_owned()
+        } else {
+            words.join(" ")
+        }
+    )
 }
 
 fn range<T: PartialEq + std::fmt::Display>(from: &T, until: &T) -> String {
-    if from == until { from.to_string() } else { format!("{from}:{until}") }
+    if from == until {
+        from.to_string()
+    } else {
+        format!("{from}:{until}")
+    }
 }
 
 fn clock(minute: u16) -> String {
@@ -126,9 +202,16 @@ fn matcher(matcher: &Matcher) -> String {
     let test = |(field, wanted): &(crate::model::Field, Test)| format!("{field}: {}", test(wanted));
     let mut words: Vec<String> = matcher.tests.iter().map(test).collect();
     if !matcher.not.is_empty() {
-        words.push(format!("not: {{{}}}", matcher.not.iter().map(test).collect::<Vec<_>>().join(", ")));
+        words.push(format!(
+            "not: {{{}}}",
+            matcher.not.iter().map(test).collect::<Vec<_>>().join(", ")
+        ));
     }
-    if words.is_empty() { "everything".to_owned() } else { format!("{{{}}}", words.join(", ")) }
+    if words.is_empty() {
+        "everything".to_owned()
+    } else {
+        format!("{{{}}}", words.join(", "))
+    }
 }
 
 fn test(test: &Test) -> String {
@@ -142,7 +225,9 @@ fn test(test: &Test) -> String {
         Test::Exists(there) => format!("{{exists: {there}}}"),
         Test::Number { gt, gte, lt, lte } => {
             let bounds = [("gt", gt), ("gte", gte), ("lt", lt), ("lte", lte)];
-            let all = bounds.iter().filter_map(|(word, n)| Some(format!("{word}: {}", n.as_ref()?)));
+            let all = bounds
+                .iter()
+                .filter_map(|(word, n)| Some(format!("{word}: {}", n.as_ref()?)));
             format!("{{{}}}", all.collect::<Vec<_>>().join(", "))
         }
     }

@@ -1,4 +1,5 @@
-//! Comments, and what in them looks like a secret: people comment a destination out rather than delete it.
+//! Comments, and what in them looks like a secret: people comment a destination out rather than
+//! delete it.
 
 use std::ops::Range;
 
@@ -24,11 +25,17 @@ const TELLING: [&str; 12] = [
 
 /// Every comment, from its `#` to the end of its line.
 pub(in crate::config) fn comments(text: &str, root: &Node) -> Vec<Range<usize>> {
-    let mut spans: Vec<Range<usize>> = leaves(root).iter().map(|leaf| leaf.node.span.clone()).collect();
+    let mut spans: Vec<Range<usize>> = leaves(root)
+        .iter()
+        .map(|leaf| leaf.node.span.clone())
+        .collect();
     spans.sort_by_key(|span| span.start);
     let inside = |offset: usize| {
         let next = spans.partition_point(|span| span.start <= offset);
-        spans.get(..next).and_then(<[_]>::last).is_some_and(|span| offset < span.end)
+        spans
+            .get(..next)
+            .and_then(<[_]>::last)
+            .is_some_and(|span| offset < span.end)
     };
     let (mut found, mut start) = (Vec::new(), 0);
     for line in text.split_inclusive(['\n', '\r']) {
@@ -37,7 +44,10 @@ pub(in crate::config) fn comments(text: &str, root: &Node) -> Vec<Range<usize>> 
             let before = text.get(..*at).and_then(|head| head.chars().next_back());
             before.is_none_or(char::is_whitespace) && !inside(*at)
         };
-        let hash = line.match_indices('#').map(|(at, _)| start + at).find(is_comment);
+        let hash = line
+            .match_indices('#')
+            .map(|(at, _)| start + at)
+            .find(is_comment);
         found.extend(hash.map(|hash| hash..end));
         start += line.len();
     }
@@ -48,23 +58,36 @@ pub(in crate::config) fn comments(text: &str, root: &Node) -> Vec<Range<usize>> 
 pub(super) fn secret(text: &str, root: &Node) -> Vec<Range<usize>> {
     let (mut found, mut listed) = (Vec::new(), false);
     for range in comments(text, root) {
-        let Some(comment) = text.get(range.clone()) else { continue };
+        let Some(comment) = text.get(range.clone()) else {
+            continue;
+        };
         let body = comment.trim_start_matches(['#', ' ', '\t']);
-        let item = body.strip_prefix('-').map(|item| item.trim_start_matches([' ', '"', '\'']));
+        let item = body
+            .strip_prefix('-')
+            .map(|item| item.trim_start_matches([' ', '"', '\'']));
         let hidden = match item {
-            Some(item) if listed && !item.is_empty() && !is_reference(item) => Some(comment.len() - item.len()),
+            Some(item) if listed && !item.is_empty() && !is_reference(item) => {
+                Some(comment.len() - item.len())
+            }
             _ => value(comment).or_else(|| url(comment)),
         };
-        listed = (listed && item.is_some()) || body.trim_end().strip_suffix(':').is_some_and(is_private);
+        listed =
+            (listed && item.is_some()) || body.trim_end().strip_suffix(':').is_some_and(is_private);
         let end = comment.trim_end().len();
-        found.extend(hidden.filter(|from| *from < end).map(|from| range.start + from..range.start + end));
+        found.extend(
+            hidden
+                .filter(|from| *from < end)
+                .map(|from| range.start + from..range.start + end),
+        );
     }
     found
 }
 
 fn is_private(key: &str) -> bool {
     let word = key.trim_end().trim_end_matches(['"', '\'']);
-    let start = word.rfind(|c: char| !c.is_alphanumeric() && c != '_' && c != '-').map_or(0, |at| at + 1);
+    let start = word
+        .rfind(|c: char| !c.is_alphanumeric() && c != '_' && c != '-')
+        .map_or(0, |at| at + 1);
     let word = word.get(start..).unwrap_or_default();
     sounds_secret(word) || word.to_ascii_lowercase().contains("key")
 }
@@ -83,7 +106,11 @@ fn value(comment: &str) -> Option<usize> {
 fn url(comment: &str) -> Option<usize> {
     ["https://", "http://"].iter().find_map(|scheme| {
         comment.match_indices(scheme).find_map(|(at, _)| {
-            let url = comment.get(at..)?.split_whitespace().next()?.to_ascii_lowercase();
+            let url = comment
+                .get(at..)?
+                .split_whitespace()
+                .next()?
+                .to_ascii_lowercase();
             TELLING.iter().any(|word| url.contains(word)).then_some(at)
         })
     })

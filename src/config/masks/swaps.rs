@@ -9,7 +9,10 @@ use crate::config::raw::At;
 pub(super) struct Swaps(Vec<(Range<usize>, Range<usize>)>);
 
 /// Replaces these parts, which are in order; `None` where one is not a part of the text.
-pub(super) fn swap(text: &str, parts: impl Iterator<Item = (Range<usize>, String)>) -> Option<(String, Swaps)> {
+pub(super) fn swap(
+    text: &str,
+    parts: impl Iterator<Item = (Range<usize>, String)>,
+) -> Option<(String, Swaps)> {
     let (mut out, mut done, mut swaps) = (String::with_capacity(text.len()), 0, Vec::new());
     for (range, with) in parts {
         out.push_str(text.get(done..range.start)?);
@@ -25,12 +28,24 @@ pub(super) fn swap(text: &str, parts: impl Iterator<Item = (Range<usize>, String
 impl Swaps {
     /// Where a place before stands after.
     pub(super) fn forth(&self, before: &str, after: &str, line: u64, column: u64) -> (u64, u64) {
-        moved(self.0.iter().map(|(a, b)| (a, b)), before, after, line, column)
+        moved(
+            self.0.iter().map(|(a, b)| (a, b)),
+            before,
+            after,
+            line,
+            column,
+        )
     }
 
     /// Where a place after stood before.
     pub(super) fn back(&self, after: &str, before: &str, line: u64, column: u64) -> (u64, u64) {
-        moved(self.0.iter().map(|(a, b)| (b, a)), after, before, line, column)
+        moved(
+            self.0.iter().map(|(a, b)| (b, a)),
+            after,
+            before,
+            line,
+            column,
+        )
     }
 }
 
@@ -80,5 +95,9 @@ pub(super) fn at(text: &str, offset: usize) -> At {
     let head = text.get(..end).unwrap_or_default();
     let start = head.rfind('\n').map_or(0, |newline| newline + 1);
     let column = head.get(start..).unwrap_or_default().chars().count() as u64 + 1;
-    At { line: head.matches('\n').count() as u64 + 1, column, width: 1 }
+    At {
+        line: head.matches('\n').count() as u64 + 1,
+        column,
+        width: 1,
+    }
 }

@@ -36,9 +36,11 @@ fn hidden() -> Hidden {
 fn said(edited: &str) -> String {
     match hidden().restore(edited) {
         Ok(restored) => panic!("nothing was wrong with it:\n{}", restored.text),
-        Err(problems) => {
-            problems.iter().map(|p| format!("{}:{} {}", p.line, p.column, p.what)).collect::<Vec<_>>().join("; ")
-        }
+        Err(problems) => problems
+            .iter()
+            .map(|p| format!("{}:{} {}", p.line, p.column, p.what))
+            .collect::<Vec<_>>()
+            .join("; "),
     }
 }
 
@@ -69,36 +71,90 @@ fn no_secret_is_shown_and_all_else_is() {
 fn what_is_not_touched_comes_back_whole_whatever_happens_around_it() {
     let hidden = hidden();
     assert_eq!(hidden.restore(hidden.text()).unwrap().text, FILE);
-    let edited = hidden.text().replace("condition: ap_offline", "type: [AP_CONNECTED]").replace("# see", "# read");
+    let edited = hidden
+        .text()
+        .replace("condition: ap_offline", "type: [AP_CONNECTED]")
+        .replace("# see", "# read");
     let restored = hidden.restore(&edited).unwrap();
-    assert_eq!(restored.text, FILE.replace("condition: ap_offline", "type: [AP_CONNECTED]").replace("# see", "# read"));
-    let fewer = hidden.text().replace("<hidden 1>, env:OTHER, <hidden 2>", "\"<hidden 2>\"");
+    assert_eq!(
+        restored.text,
+        FILE.replace("condition: ap_offline", "type: [AP_CONNECTED]")
+            .replace("# see", "# read")
+    );
+    let fewer = hidden
+        .text()
+        .replace("<hidden 1>, env:OTHER, <hidden 2>", "\"<hidden 2>\"");
     assert_eq!(
         hidden.restore(&fewer).unwrap().text,
         FILE.replace("\"canary one\", env:OTHER, 'canary''two'", "'canary''two'")
     );
     let anew = hidden.text().replace("<hidden 3>", "env:SLACK");
-    assert!(hidden.restore(&anew).unwrap().text.contains("ops: {slack: {url: env:SLACK}} # the"));
+    assert!(
+        hidden
+            .restore(&anew)
+            .unwrap()
+            .text
+            .contains("ops: {slack: {url: env:SLACK}} # the")
+    );
     let windows = FILE.replace('\n', "\r\n");
     let hidden = Hidden::of(&windows, "rules.yaml").unwrap();
-    assert_eq!(hidden.restore(&hidden.text().replace("\r\n", "\n")).unwrap().text, windows);
+    assert_eq!(
+        hidden
+            .restore(&hidden.text().replace("\r\n", "\n"))
+            .unwrap()
+            .text,
+        windows
+    );
 }
 
 #[test]
 fn a_mark_that_moved_is_refused_and_says_where() {
     let shown = hidden().text().to_owned();
     for (edited, why) in [
-        (shown.replace("AP # unreachable", "<hidden 3>"), "does not stand where it was"),
-        (shown.replace("AP # unreachable", "see <hidden 3>"), "does not stand where it was"),
-        (shown.replace("# see", "# <hidden 3>"), "does not stand where it was"),
-        (shown.replace("runbook: https", "# <hidden 1>\n    runbook: https"), "does not stand where it was"),
-        (shown.replace("<hidden 3>", "<hidden 4>"), "does not stand where it was"),
-        (shown.replace("<hidden 3>", "x<hidden 3>"), "does not stand where it was"),
-        (shown.replace("  ops:", "  other:"), "does not stand where it was"),
-        (shown.replace("<hidden 2>", "<hidden 1>"), "stands here twice"),
-        (shown.replace("<hidden 2>", "<hidden 99>"), "has this number"),
-        (shown.replace("text: \"{{", "text: \"<hidden 5> {{"), "does not stand where it was"),
-        (shown.replace("routing_key", "<hidden 1>"), "does not stand where it was"),
+        (
+            shown.replace("AP # unreachable", "<hidden 3>"),
+            "does not stand where it was",
+        ),
+        (
+            shown.replace("AP # unreachable", "see <hidden 3>"),
+            "does not stand where it was",
+        ),
+        (
+            shown.replace("# see", "# <hidden 3>"),
+            "does not stand where it was",
+        ),
+        (
+            shown.replace("runbook: https", "# <hidden 1>\n    runbook: https"),
+            "does not stand where it was",
+        ),
+        (
+            shown.replace("<hidden 3>", "<hidden 4>"),
+            "does not stand where it was",
+        ),
+        (
+            shown.replace("<hidden 3>", "x<hidden 3>"),
+            "does not stand where it was",
+        ),
+        (
+            shown.replace("  ops:", "  other:"),
+            "does not stand where it was",
+        ),
+        (
+            shown.replace("<hidden 2>", "<hidden 1>"),
+            "stands here twice",
+        ),
+        (
+            shown.replace("<hidden 2>", "<hidden 99>"),
+            "has this number",
+        ),
+        (
+            shown.replace("text: \"{{", "text: \"<hidden 5> {{"),
+            "does not stand where it was",
+        ),
+        (
+            shown.replace("routing_key", "<hidden 1>"),
+            "does not stand where it was",
+        ),
         (shown.replace("rules:", "rules: ["), "not YAML"),
     ] {
         let said = said(&edited);
@@ -106,24 +162,64 @@ fn a_mark_that_moved_is_refused_and_says_where() {
         assert!(!said.contains("canary"), "{said}");
     }
     let moved = shown.replace("AP # unreachable", "é <hidden 3>");
-    let line = shown.lines().position(|line| line.contains("unreachable")).unwrap() + 1;
-    assert!(said(&moved).starts_with(&format!("{line}:")), "{}", said(&moved));
+    let line = shown
+        .lines()
+        .position(|line| line.contains("unreachable"))
+        .unwrap()
+        + 1;
+    assert!(
+        said(&moved).starts_with(&format!("{line}:")),
+        "{}",
+        said(&moved)
+    );
 }
 
 #[test]
 fn the_page_does_not_open_its_own_door() {
     let shown = hidden().text().to_owned();
     for (edited, why) in [
-        (shown.replace("127.0.0.1:8080", "0.0.0.0:8080"), "`server:` is not changed"),
-        (shown.replace("edit_rules: true", "edit_rules: \"true\""), "`server:` is not changed"),
-        (shown.lines().skip(1).map(|line| format!("{line}\n")).collect(), "`server:` is not changed"),
-        (shown.replace("file:./url", "file:/etc/shadow"), "a file that is not named yet"),
-        (shown.replace("env:OTHER", "file:/etc/shadow"), "a file that is not named yet"),
-        (shown.replace("<hidden 4>", "https://evil.example.net/"), "the URL changed"),
-        (shown.replace("env:TOKEN", "env:AWS_SECRET"), "would send a variable"),
-        (shown.replace("Accept: text/plain", "Accept: \"file:./url\""), "would send a variable"),
+        (
+            shown.replace("127.0.0.1:8080", "0.0.0.0:8080"),
+            "`server:` is not changed",
+        ),
+        (
+            shown.replace("edit_rules: true", "edit_rules: \"true\""),
+            "`server:` is not changed",
+        ),
+        (
+            shown
+                .lines()
+                .skip(1)
+                .map(|line| format!("{line}\n"))
+                .collect(),
+            "`server:` is not changed",
+        ),
+        (
+            shown.replace("file:./url", "file:/etc/shadow"),
+            "a file that is not named yet",
+        ),
+        (
+            shown.replace("env:OTHER", "file:/etc/shadow"),
+            "a file that is not named yet",
+        ),
+        (
+            shown.replace("<hidden 4>", "https://evil.example.net/"),
+            "the URL changed",
+        ),
+        (
+            shown.replace("env:TOKEN", "env:AWS_SECRET"),
+            "would send a variable",
+        ),
+        (
+            shown.replace("Accept: text/plain", "Accept: \"file:./url\""),
+            "would send a variable",
+        ),
     ] {
-        assert!(said(&edited).contains(why), "{}\nof\n{edited}", said(&edited));
+        assert!(
+            said(&edited).contains(why),
+            "{}\nof\n{edited}",
+            said(&edited)
+        );
     }
 }
 
@@ -135,10 +231,21 @@ fn anchors_are_hidden_once_and_what_is_no_yaml_is_not_shown() {
     assert_eq!(hidden.restore(hidden.text()).unwrap().text, text);
     assert!(Hidden::of("secrets: [canary", "rules.yaml").is_none());
     assert!(Hidden::of("a: 1\na: 2\n", "rules.yaml").is_none());
-    assert!(Hidden::of("destinations: {ops: {slack: {\"https://a/canary\": }}}\n", "rules.yaml").is_none());
+    assert!(
+        Hidden::of(
+            "destinations: {ops: {slack: {\"https://a/canary\": }}}\n",
+            "rules.yaml"
+        )
+        .is_none()
+    );
     assert!(Hidden::of("sources: {mist: {secrets: {canary: }}}\n", "rules.yaml").is_none());
     let odd = "# a <hidden 1> thing\nsources: {m: {secrets: canary}}\n";
-    assert!(Hidden::of(odd, "rules.yaml").unwrap().text().contains("secrets: <hidden_ 1>"));
+    assert!(
+        Hidden::of(odd, "rules.yaml")
+            .unwrap()
+            .text()
+            .contains("secrets: <hidden_ 1>")
+    );
 }
 
 #[test]
@@ -149,7 +256,12 @@ fn a_line_end_within_a_secret_is_its_own() {
 }
 
 fn quoted() -> impl Strategy<Value = String> {
-    prop_oneof!["canary[a-z0-9]{0,8}", "'canary[ a-z#:,é]{0,8}'", "\"canary[ a-z#:,{}é]{0,8}\"", "env:[A-Z]{1,5}"]
+    prop_oneof![
+        "canary[a-z0-9]{0,8}",
+        "'canary[ a-z#:,é]{0,8}'",
+        "\"canary[ a-z#:,{}é]{0,8}\"",
+        "env:[A-Z]{1,5}"
+    ]
 }
 
 proptest! {

@@ -1,4 +1,5 @@
-//! Alarms: one about devices is one event for each, one about a service, the air or a threat is one at its site.
+//! Alarms: one about devices is one event for each, one about a service, the air or a threat is one
+//! at its site.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -14,8 +15,12 @@ use super::{clues, digest, note};
 use crate::model::{Device, Event, Phase, Timestamp};
 
 /// Where alarms list devices, and what those are.
-pub(super) const LISTS: [(&str, &str); 4] =
-    [("aps", "ap"), ("switches", "switch"), ("gateways", "gateway"), ("mxedges", "mxedge")];
+pub(super) const LISTS: [(&str, &str); 4] = [
+    ("aps", "ap"),
+    ("switches", "switch"),
+    ("gateways", "gateway"),
+    ("mxedges", "mxedge"),
+];
 
 /// One event the alarm becomes: about a device, on a port where the condition has one.
 struct Place {
@@ -23,25 +28,32 @@ struct Place {
     sub_id: Option<String>,
 }
 
-/// An alarm comes up to ten minutes after what it tells of, and counts what happens for a while. A `last_seen` further before
-/// its `timestamp` is of another clock, or of another matter.
+/// An alarm comes up to ten minutes after what it tells of, and counts what happens for a while. A
+/// `last_seen` further before its `timestamp` is of another clock, or of another matter.
 const LATE: Duration = Duration::from_secs(3_600);
 
-/// When what an alarm tells of happened last, which may be long before or after the alarm was made. Not of a Marvis action:
-/// it keeps what it saw first when it is resolved.
+/// When what an alarm tells of happened last, which may be long before or after the alarm was made.
+/// Not of a Marvis action: it keeps what it saw first when it is resolved.
 pub(super) fn last_seen(event: &Event, entry: Option<&Entry>, item: &Item) -> Option<Timestamp> {
-    let action = event.group.as_deref() == Some("marvis") || entry.is_some_and(|e| e.role == Some(Role::Status));
-    let last = item.get("last_seen").and_then(time).map(|last| last.min(event.received))?;
+    let action = event.group.as_deref() == Some("marvis")
+        || entry.is_some_and(|e| e.role == Some(Role::Status));
+    let last = item
+        .get("last_seen")
+        .and_then(time)
+        .map(|last| last.min(event.received))?;
     let before = event.time.since(last);
     // It is written without a fraction.
     let same = before < Duration::from_secs(1) && last <= event.time;
     (!action && event.own_time && !same && before <= LATE).then_some(last)
 }
 
-/// The time of an alarm's one event, from the time of the alarm and of the last it saw. Of several devices or ports nobody knows
-/// which was seen last: each keeps the earlier time, so that what is over already is not opened again.
+/// The time of an alarm's one event, from the time of the alarm and of the last it saw. Of several
+/// devices or ports nobody knows which was seen last: each keeps the earlier time, so that what is
+/// over already is not opened again.
 fn happened(event: &mut Event, last_seen: Option<Timestamp>) {
-    let Some(last) = last_seen.filter(|last| *last > event.time) else { return };
+    let Some(last) = last_seen.filter(|last| *last > event.time) else {
+        return;
+    };
     if event.phase == Phase::Close {
         event.time = last;
     } else {
@@ -54,16 +66,21 @@ const COPIED: usize = 16 << 20;
 
 /// The most events one alarm becomes: Mist lists ten devices. What is beyond is counted, not named.
 fn most(event: &Event) -> usize {
-    let text = event.text.as_ref().map_or(0, String::len) + event.reasons.iter().map(String::len).sum::<usize>();
+    let text = event.text.as_ref().map_or(0, String::len)
+        + event.reasons.iter().map(String::len).sum::<usize>();
     (COPIED / text.max(1)).clamp(10, LISTED)
 }
 
 /// The events of one alarm, each with its own digest.
 pub(super) fn fan_out(draft: &Draft) -> Vec<Event> {
-    let Value::Object(item) = &*draft.raw else { return Vec::new() };
+    let Value::Object(item) = &*draft.raw else {
+        return Vec::new();
+    };
     let listed = listed(item, draft);
     let entities = entities(item);
-    let about = draft.entry.map_or_else(|| guess(draft, &entities), |entry| entry.about);
+    let about = draft
+        .entry
+        .map_or_else(|| guess(draft, &entities), |entry| entry.about);
     let mut places: Vec<Device> = match about {
         About::Site => return vec![at_site(draft, listed, entities)],
         About::Entity if !entities.is_empty() => entities,
@@ -75,8 +92,11 @@ pub(super) fn fan_out(draft: &Draft) -> Vec<Event> {
         places.extend(draft.event.device.clone());
     }
     let alone = places.len() == 1;
-    let places: Vec<Place> =
-        places.into_iter().flat_map(|device| parted(device, draft, item, alone)).take(most(&draft.event)).collect();
+    let places: Vec<Place> = places
+        .into_iter()
+        .flat_map(|device| parted(device, draft, item, alone))
+        .take(most(&draft.event))
+        .collect();
     if places.is_empty() {
         return vec![at_site(draft, Vec::new(), Vec::new())];
     }
@@ -84,11 +104,19 @@ pub(super) fn fan_out(draft: &Draft) -> Vec<Event> {
     let event = |(n, place): (usize, Place)| {
         let mut event = draft.event.clone();
         if let Some(entry) = draft.entry {
-            (event.condition, event.phase) = condition(entry, event.status.as_deref(), place.sub_id, false);
+            (event.condition, event.phase) =
+                condition(entry, event.status.as_deref(), place.sub_id, false);
         }
         let port = place.device.port.clone();
-        let note = place.device.note.clone().or_else(|| note::of(&event.kind, item));
-        event.device = Some(Device { note, ..place.device });
+        let note = place
+            .device
+            .note
+            .clone()
+            .or_else(|| note::of(&event.kind, item));
+        event.device = Some(Device {
+            note,
+            ..place.device
+        });
         if event.condition.is_none()
             && let Some((condition, phase)) = unknown_action(&event, item, port)
         {
@@ -101,8 +129,13 @@ pub(super) fn fan_out(draft: &Draft) -> Vec<Event> {
         if others == 0 {
             happened(&mut event, draft.last_seen);
         }
-        // Mist lists ten devices at most; only then does its count say how many more there are. They go with the first.
-        event.count = if n == 0 && others >= 9 { event.count.saturating_sub(others).max(1) } else { 1 };
+        // Mist lists ten devices at most; only then does its count say how many more there are.
+        // They go with the first.
+        event.count = if n == 0 && others >= 9 {
+            event.count.saturating_sub(others).max(1)
+        } else {
+            1
+        };
         event.digest = digest::nth(event.digest, n);
         event.raw = Arc::clone(&draft.raw);
         event
@@ -131,7 +164,10 @@ fn at_site(draft: &Draft, listed: Vec<Device>, entities: Vec<Device>) -> Event {
         && let Value::Object(item) = &*draft.raw
     {
         let seen = note::threat(item);
-        event.listed.iter_mut().for_each(|device| device.note.clone_from(&seen));
+        event
+            .listed
+            .iter_mut()
+            .for_each(|device| device.note.clone_from(&seen));
     }
     if let Some(entry) = draft.entry {
         let of_site = entry.about == About::Site;
@@ -148,7 +184,8 @@ fn at_site(draft: &Draft, listed: Vec<Device>, entities: Vec<Device>) -> Event {
     event
 }
 
-/// The devices in `aps`, `switches`, `gateways` and `mxedges`, with their names where it is sure whose they are.
+/// The devices in `aps`, `switches`, `gateways` and `mxedges`, with their names where it is sure
+/// whose they are.
 fn listed(item: &Item, draft: &Draft) -> Vec<Device> {
     let mut devices: Vec<Device> = Vec::new();
     for (key, kind) in LISTS {
@@ -174,7 +211,10 @@ fn listed(item: &Item, draft: &Draft) -> Vec<Device> {
     devices.retain(|device| device.mac.is_some() || device.name.is_some());
     unique(&mut devices);
     if let [only] = devices.as_mut_slice() {
-        only.name = only.name.take().or_else(|| first(item, &["hostname", "device_name"]));
+        only.name = only
+            .name
+            .take()
+            .or_else(|| first(item, &["hostname", "device_name"]));
         only.model = first(item, &["model"]);
         if let [port] = list(item, "port_ids").as_slice() {
             only.port = Some(port.clone());
@@ -190,7 +230,8 @@ fn entities(item: &Item) -> Vec<Device> {
         let uplink = note::uplink(entity);
         let device = Device {
             mac: first(entity, &["entity_mac"]).and_then(|text| mac(&text)),
-            name: first(entity, &["entity_name"]).filter(|name| !name.eq_ignore_ascii_case("unknown")),
+            name: first(entity, &["entity_name"])
+                .filter(|name| !name.eq_ignore_ascii_case("unknown")),
             kind: first(entity, &["entity_type"]).map(|kind| kind.to_ascii_lowercase()),
             model: first(entity, &["entity_model", "model"]),
             // the port is the switch's that an AP hangs on, not one of its own
@@ -206,19 +247,41 @@ fn entities(item: &Item) -> Vec<Device> {
     }
 }
 
-/// A device's places: one, or where its parts tell its conditions apart one for each. `alone`: the alarm is about no other.
+/// A device's places: one, or where its parts tell its conditions apart one for each. `alone`: the
+/// alarm is about no other.
 fn parted(device: Device, draft: &Draft, item: &Item, alone: bool) -> Vec<Place> {
     // The port is the switch's that the AP hangs on, not one of its own.
-    if draft.entry.is_some_and(|entry| entry.condition == "ap_offline") {
-        return vec![Place { device: Device { port: None, ..device }, sub_id: None }];
+    if draft
+        .entry
+        .is_some_and(|entry| entry.condition == "ap_offline")
+    {
+        return vec![Place {
+            device: Device {
+                port: None,
+                ..device
+            },
+            sub_id: None,
+        }];
     }
-    let parts = draft.entry.map(|entry| parts::of(entry, item, device.port.as_deref(), alone)).unwrap_or_default();
+    let parts = draft
+        .entry
+        .map(|entry| parts::of(entry, item, device.port.as_deref(), alone))
+        .unwrap_or_default();
     if parts.is_empty() {
-        return vec![Place { device, sub_id: None }];
+        return vec![Place {
+            device,
+            sub_id: None,
+        }];
     }
     let place = |part: Part| {
         let port = part.port.or_else(|| device.port.clone());
-        Place { device: Device { port, ..device.clone() }, sub_id: Some(part.name) }
+        Place {
+            device: Device {
+                port,
+                ..device.clone()
+            },
+            sub_id: Some(part.name),
+        }
     };
     parts.into_iter().map(place).collect()
 }

@@ -1,7 +1,7 @@
 //! A journaled body, opened: its topic, and its items as text, to be read one at a time.
 //!
-//! A megabyte of JSON becomes many as a tree. So items stay text until their turn, and of a body that holds more of them than
-//! Mist ever sends the rest is counted only.
+//! A megabyte of JSON becomes many as a tree. So items stay text until their turn, and of a body
+//! that holds more of them than Mist ever sends the rest is counted only.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -28,7 +28,8 @@ pub(super) fn open(text: &str, most: usize) -> Result<Opened<'_>, &'static str> 
     if !text.trim_ascii_start().starts_with('{') {
         return Err(SHAPE);
     }
-    let Outer { topic, events } = serde_json::from_str(text).map_err(|_| "the body cannot be read")?;
+    let Outer { topic, events } =
+        serde_json::from_str(text).map_err(|_| "the body cannot be read")?;
     let List { items, more } = match events {
         Some(raw) if raw.get().starts_with('[') => read_list(raw.get(), most)?,
         Some(_) => return Err("`events` is not a list"),
@@ -38,20 +39,26 @@ pub(super) fn open(text: &str, most: usize) -> Result<Opened<'_>, &'static str> 
         return Err("`events` is empty");
     }
     match topic.map(|raw| serde_json::from_str::<Value>(raw.get())) {
-        Some(Ok(Value::String(topic))) => Ok(Opened { topic: normalise_topic(&topic), items, more }),
+        Some(Ok(Value::String(topic))) => Ok(Opened {
+            topic: normalise_topic(&topic),
+            items,
+            more,
+        }),
         Some(_) => Err("`topic` is not text"),
         None => Err("there is no `topic`"),
     }
 }
 
-/// The text of a body with U+FFFD for every half of a surrogate pair: senders write them where they cut a text, and JSON's
-/// grammar has nothing against them, but no text can hold one.
+/// The text of a body with U+FFFD for every half of a surrogate pair: senders write them where they
+/// cut a text, and JSON's grammar has nothing against them, but no text can hold one.
 pub(super) fn mended(text: &str) -> Cow<'_, str> {
     let (mut mended, mut kept, mut at) = (String::new(), 0, 0);
     while let Some(found) = text.get(at..).and_then(|rest| rest.find('\\')) {
         let escape = at + found;
         let (length, lone) = match unit(text, escape) {
-            Some(0xD800..=0xDBFF) if matches!(unit(text, escape + 6), Some(0xDC00..=0xDFFF)) => (12, false),
+            Some(0xD800..=0xDBFF) if matches!(unit(text, escape + 6), Some(0xDC00..=0xDFFF)) => {
+                (12, false)
+            }
             Some(0xD800..=0xDFFF) => (6, true),
             _ => (2, false),
         };
@@ -122,7 +129,10 @@ fn read_list(text: &str, most: usize) -> Result<List<'_>, &'static str> {
         }
 
         fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
-            let mut list = List { items: Vec::new(), more: 0 };
+            let mut list = List {
+                items: Vec::new(),
+                more: 0,
+            };
             while list.items.len() < self.0
                 && let Some(item) = seq.next_element()?
             {
@@ -134,7 +144,9 @@ fn read_list(text: &str, most: usize) -> Result<List<'_>, &'static str> {
             Ok(list)
         }
     }
-    serde_json::Deserializer::from_str(text).deserialize_seq(AtMost(most)).map_err(|_| "`events` cannot be read")
+    serde_json::Deserializer::from_str(text)
+        .deserialize_seq(AtMost(most))
+        .map_err(|_| "`events` cannot be read")
 }
 
 #[cfg(test)]
@@ -145,9 +157,15 @@ mod tests {
     fn half_a_pair_is_replaced_and_a_pair_is_not() {
         for (text, whole) in [
             (r#"["\ud800"]"#, r#"["\ufffd"]"#),
-            (r#"["a\uDFFFb\ud83d\ude00c\ud83dd"]"#, r#"["a\ufffdb\ud83d\ude00c\ufffdd"]"#),
+            (
+                r#"["a\uDFFFb\ud83d\ude00c\ud83dd"]"#,
+                r#"["a\ufffdb\ud83d\ude00c\ufffdd"]"#,
+            ),
             (r#"["\ud800\ud83d\ude00"]"#, r#"["\ufffd\ud83d\ude00"]"#),
-            (r#"["\\ud800 \" é \u00e9 \n"]"#, r#"["\\ud800 \" é \u00e9 \n"]"#),
+            (
+                r#"["\\ud800 \" é \u00e9 \n"]"#,
+                r#"["\\ud800 \" é \u00e9 \n"]"#,
+            ),
             (r#"["\\\ud800"]"#, r#"["\\\ufffd"]"#),
         ] {
             assert_eq!(mended(text), whole);
@@ -160,8 +178,15 @@ mod tests {
 
     #[test]
     fn of_keys_that_come_twice_the_last_counts_and_the_rest_is_counted() {
-        let opened = open(r#" {"events":1,"x":1e400,"topic":"a","events":[1,{},[2]],"topic":"Al_Arms"}"#, 2).unwrap();
+        let opened = open(
+            r#" {"events":1,"x":1e400,"topic":"a","events":[1,{},[2]],"topic":"Al_Arms"}"#,
+            2,
+        )
+        .unwrap();
         let items: Vec<&str> = opened.items.iter().map(|item| item.get()).collect();
-        assert_eq!((opened.topic.as_str(), items, opened.more), ("al-arms", vec!["1", "{}"], 1));
+        assert_eq!(
+            (opened.topic.as_str(), items, opened.more),
+            ("al-arms", vec!["1", "{}"], 1)
+        );
     }
 }

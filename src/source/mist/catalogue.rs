@@ -1,5 +1,5 @@
-//! The catalogue of Mist's types: what each opens or closes, how it is called, what it is about. Data, in
-//! `catalogue.tsv`; a type not in it still works.
+//! The catalogue of Mist's types: what each opens or closes, how it is called, what it is about.
+//! Data, in `catalogue.tsv`; a type not in it still works.
 
 use std::collections::HashMap;
 use std::sync::LazyLock;
@@ -45,8 +45,9 @@ pub struct Entry {
     pub role: Option<Role>,
     /// The condition; empty without a role.
     pub condition: &'static str,
-    /// The field that tells two conditions of one device apart; `text:<word>` is the word after that in its text or reasons,
-    /// `unit` what they number of a chassis; `a|b` is `b` where there is no `a`, and `a+b` both together.
+    /// The field that tells two conditions of one device apart; `text:<word>` is the word after
+    /// that in its text or reasons, `unit` what they number of a chassis; `a|b` is `b` where
+    /// there is no `a`, and `a+b` both together.
     pub sub_id: &'static str,
     /// What it is about.
     pub about: About,
@@ -70,7 +71,11 @@ struct Catalogue {
 }
 
 static CATALOGUE: LazyLock<Catalogue> = LazyLock::new(|| {
-    let entries: Vec<Entry> = include_str!("catalogue.tsv").lines().skip(1).filter_map(entry).collect();
+    let entries: Vec<Entry> = include_str!("catalogue.tsv")
+        .lines()
+        .skip(1)
+        .filter_map(entry)
+        .collect();
     let mut by_kind: HashMap<String, Vec<usize>> = HashMap::new();
     for (position, entry) in entries.iter().enumerate() {
         by_kind.entry(key(entry.kind)).or_default().push(position);
@@ -119,11 +124,18 @@ pub fn all() -> &'static [Entry] {
 pub fn lookup(topic: &str, kind: &str) -> Option<&'static Entry> {
     let positions = CATALOGUE.by_kind.get(&key(kind))?;
     let of_topic = |entry: &&Entry| entry.topic() == topic;
-    let mut entries = positions.iter().filter_map(|&position| CATALOGUE.entries.get(position));
+    let mut entries = positions
+        .iter()
+        .filter_map(|&position| CATALOGUE.entries.get(position));
     entries.clone().find(of_topic).or_else(|| entries.next())
 }
 
 /// Every type of this name, on whatever topic.
 pub fn named(kind: &str) -> impl Iterator<Item = &'static Entry> + use<> {
-    CATALOGUE.by_kind.get(&key(kind)).into_iter().flatten().filter_map(|&position| CATALOGUE.entries.get(position))
+    CATALOGUE
+        .by_kind
+        .get(&key(kind))
+        .into_iter()
+        .flatten()
+        .filter_map(|&position| CATALOGUE.entries.get(position))
 }

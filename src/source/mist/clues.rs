@@ -1,11 +1,13 @@
-//! What an event tells about other events of its device: that it is connected after all, and what may have taken it down.
+//! What an event tells about other events of its device: that it is connected after all, and what
+//! may have taken it down.
 
 use super::catalogue::{Entry, Role};
 use super::fields::{Item, first};
 use crate::model::{Cause, Clues, Event, Phase};
 
-/// Types that only a connected device can lead to: it reports them itself, or it took what it was sent. What the cloud
-/// does on its own (a new config, an assignment, a schedule) is not among them.
+/// Types that only a connected device can lead to: it reports them itself, or it took what it was
+/// sent. What the cloud does on its own (a new config, an assignment, a schedule) is not among
+/// them.
 const ALIVE: &[&str] = &[
     "AP_CONFIGURED",
     "AP_RECONFIGURED",
@@ -66,13 +68,20 @@ const ALIVE: &[&str] = &[
 ];
 
 /// What a device's own events say of it, by the first letters of their type.
-const OFFLINE: [(&str, &str); 4] =
-    [("AP_", "ap_offline"), ("SW_", "switch_offline"), ("GW_", "gateway_offline"), ("ME_", "edge_offline")];
+const OFFLINE: [(&str, &str); 4] = [
+    ("AP_", "ap_offline"),
+    ("SW_", "switch_offline"),
+    ("GW_", "gateway_offline"),
+    ("ME_", "edge_offline"),
+];
 
 /// The clues of an event, once it is known what it is about.
 pub(super) fn of(event: &Event, entry: Option<&Entry>, item: &Item) -> Clues {
     let kind = event.kind.to_ascii_uppercase().replace('-', "_");
-    let of_device = matches!(&*event.topic, "device-events" | "device-updowns" | "mxedge-events");
+    let of_device = matches!(
+        &*event.topic,
+        "device-events" | "device-updowns" | "mxedge-events"
+    );
     if &*event.topic == "audits" {
         return Clues {
             audit_id: first(item, &["id"]),
@@ -81,18 +90,25 @@ pub(super) fn of(event: &Event, entry: Option<&Entry>, item: &Item) -> Clues {
         };
     }
     if !of_device {
-        // A link that the sender counts several times went down and up in between. Of services it counts clients, and of a
-        // Marvis action, which says by its status when it is over, what it found.
+        // A link that the sender counts several times went down and up in between. Of services it
+        // counts clients, and of a Marvis action, which says by its status when it is over,
+        // what it found.
         let link = entry.is_some_and(|e| {
             let linked = !e.sub_id.is_empty() && !e.condition.contains("_alarm_");
-            e.role != Some(Role::Status) && (linked || e.condition.contains("vpn") || e.condition.contains("tunnel"))
+            e.role != Some(Role::Status)
+                && (linked || e.condition.contains("vpn") || e.condition.contains("tunnel"))
         });
         let one = event.phase == Phase::Open && event.device.is_some() && link;
-        return Clues { times: if one { event.count } else { 0 }, ..Clues::default() };
+        return Clues {
+            times: if one { event.count } else { 0 },
+            ..Clues::default()
+        };
     }
     let alive = ALIVE.contains(&kind.as_str());
-    let disproves =
-        OFFLINE.iter().find(|(prefix, _)| alive && kind.starts_with(prefix)).map(|(_, name)| (*name).into());
+    let disproves = OFFLINE
+        .iter()
+        .find(|(prefix, _)| alive && kind.starts_with(prefix))
+        .map(|(_, name)| (*name).into());
     Clues {
         disproves,
         cause: cause(&kind, event),
@@ -130,16 +146,25 @@ fn cause(kind: &str, event: &Event) -> Option<Cause> {
         | "GW_RESTART_BY_USER"
         | "GW_RESTARTED_BY_USER"
         | "ME_RESTART_BY_USER" => ("it was restarted by hand".to_owned(), false),
-        "AP_RESTARTED" | "SW_RESTARTED" | "GW_RESTARTED" | "ME_RESTARTED" => match event.reasons.first() {
-            Some(reason) => (format!("it restarted ({})", reason.replace(['_', '-'], " ")), false),
-            None => ("it restarted".to_owned(), false),
-        },
+        "AP_RESTARTED" | "SW_RESTARTED" | "GW_RESTARTED" | "ME_RESTARTED" => {
+            match event.reasons.first() {
+                Some(reason) => (
+                    format!("it restarted ({})", reason.replace(['_', '-'], " ")),
+                    false,
+                ),
+                None => ("it restarted".to_owned(), false),
+            }
+        }
         "AP_RADAR_DETECTED" => ("radar was detected".to_owned(), false),
-        "AP_PORT_DOWN" | "SW_PORT_DOWN" | "GW_PORT_DOWN" | "SW_VC_PORT_DOWN" => (on_port("went down"), false),
+        "AP_PORT_DOWN" | "SW_PORT_DOWN" | "GW_PORT_DOWN" | "SW_VC_PORT_DOWN" => {
+            (on_port("went down"), false)
+        }
         "SW_BOUNCE_PORT" | "GW_BOUNCE_PORT" => (on_port("was bounced"), false),
         "SW_PORT_BPDU_BLOCKED" => (on_port("was blocked (BPDU)"), false),
         "SW_ALARM_CHASSIS_POE" | "GW_ALARM_CHASSIS_POE" => ("its PoE failed".to_owned(), false),
-        "SW_ALARM_CHASSIS_PSU" | "GW_ALARM_CHASSIS_PSU" => ("a power supply failed".to_owned(), false),
+        "SW_ALARM_CHASSIS_PSU" | "GW_ALARM_CHASSIS_PSU" => {
+            ("a power supply failed".to_owned(), false)
+        }
         "AP_CONFIG_CHANGED_BY_USER" | "SW_CONFIG_CHANGED_BY_USER" | "GW_CONFIG_CHANGED_BY_USER" => {
             ("its configuration was changed".to_owned(), false)
         }
@@ -151,11 +176,25 @@ fn cause(kind: &str, event: &Event) -> Option<Cause> {
     // One that says nothing of why may be the one that was planned; a power cut is another.
     let upgraded = |reason: &String| reason.to_ascii_lowercase().contains("upgrade");
     let back = restarted && (event.reasons.is_empty() || event.reasons.iter().any(upgraded));
-    Some(Cause { text, planned, elsewhere, told_after: restarted, back, mentions })
+    Some(Cause {
+        text,
+        planned,
+        elsewhere,
+        told_after: restarted,
+        back,
+        mentions,
+    })
 }
 
 /// `First Last email` without the address: a name is enough for a chat.
 fn without_address(name: &str) -> String {
-    let words: Vec<&str> = name.split_whitespace().filter(|word| !word.contains('@')).collect();
-    if words.is_empty() { name.to_owned() } else { words.join(" ") }
+    let words: Vec<&str> = name
+        .split_whitespace()
+        .filter(|word| !word.contains('@'))
+        .collect();
+    if words.is_empty() {
+        name.to_owned()
+    } else {
+        words.join(" ")
+    }
 }

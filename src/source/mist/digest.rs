@@ -1,4 +1,5 @@
-//! An event's fingerprint: equal when Mist sends the same thing again, on every build and every machine.
+//! An event's fingerprint: equal when Mist sends the same thing again, on every build and every
+//! machine.
 
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -10,7 +11,13 @@ use crate::model::Timestamp;
 pub(super) fn of_device(kind: &str, device: &str, time: Timestamp, port: Option<&str>) -> u64 {
     let mut hash = Sha256::new();
     let kind = kind.to_ascii_lowercase().replace('-', "_");
-    for part in ["device", &kind, device, &time.millis().to_string(), port.unwrap_or_default()] {
+    for part in [
+        "device",
+        &kind,
+        device,
+        &time.millis().to_string(),
+        port.unwrap_or_default(),
+    ] {
         text(&mut hash, part);
     }
     finish(hash)
@@ -37,7 +44,9 @@ pub(super) fn nth(item: u64, place: usize) -> u64 {
 }
 
 fn finish(hash: Sha256) -> u64 {
-    hash.finalize().first_chunk::<8>().map_or(0, |bytes| u64::from_be_bytes(*bytes))
+    hash.finalize()
+        .first_chunk::<8>()
+        .map_or(0, |bytes| u64::from_be_bytes(*bytes))
 }
 
 /// Lengths before contents, so that no two different values look alike.

@@ -21,7 +21,8 @@ struct Events {
     events: Vec<IgnoredAny>,
 }
 
-/// Checks that a body is JSON of bearable depth, in one pass that keeps nothing, and gives its topic, normalised.
+/// Checks that a body is JSON of bearable depth, in one pass that keeps nothing, and gives its
+/// topic, normalised.
 ///
 /// # Errors
 /// [`Rejected::NotJson`], then [`Rejected::TooDeep`].
@@ -30,14 +31,20 @@ pub fn check(body: &[u8]) -> Result<Option<String>, Rejected> {
     // A struct would also be read from a list.
     let object = text.trim_ascii_start().starts_with('{');
     let topic = match serde_json::from_str::<Head>(text) {
-        Ok(head) if object => head.topic.and_then(|raw| serde_json::from_str::<String>(raw.get()).ok()),
+        Ok(head) if object => head
+            .topic
+            .and_then(|raw| serde_json::from_str::<String>(raw.get()).ok()),
         _ => {
             // JSON all the same, perhaps: another shape, or a key twice. It is kept.
             serde_json::from_str::<IgnoredAny>(text).map_err(|_| Rejected::NotJson)?;
             None
         }
     };
-    if too_deep(body) { Err(Rejected::TooDeep) } else { Ok(topic.map(|topic| normalise_topic(&topic))) }
+    if too_deep(body) {
+        Err(Rejected::TooDeep)
+    } else {
+        Ok(topic.map(|topic| normalise_topic(&topic)))
+    }
 }
 
 /// How many events a body carries; none when it has no list of them.
@@ -106,14 +113,24 @@ mod tests {
         for body in not_json {
             assert_eq!(check(body), Err(Rejected::NotJson), "{body:?}");
         }
-        assert_eq!(check("[".repeat(100_000).as_bytes()), Err(Rejected::NotJson));
+        assert_eq!(
+            check("[".repeat(100_000).as_bytes()),
+            Err(Rejected::NotJson)
+        );
     }
 
     #[test]
     fn any_json_passes_whatever_its_shape() {
-        for body in
-            ["[]", "1", "null", "\"x\"", "[\"location\"]", "{}", "{\"topic\":1}", "{\"topic\":null,\"events\":2}"]
-        {
+        for body in [
+            "[]",
+            "1",
+            "null",
+            "\"x\"",
+            "[\"location\"]",
+            "{}",
+            "{\"topic\":1}",
+            "{\"topic\":null,\"events\":2}",
+        ] {
             assert_eq!(check(body.as_bytes()), Ok(None), "{body}");
         }
         // JSON by its grammar; that serde_json cannot hold them is said when they are read.
@@ -125,14 +142,27 @@ mod tests {
     #[test]
     fn the_topic_is_normalised() {
         let topic = |body: &str| check(body.as_bytes()).unwrap();
-        assert_eq!(topic(r#" {"events":[],"topic":"device_events"}"#).as_deref(), Some("device-events"));
-        assert_eq!(topic(r#"{"topic":"Cli\u0065nt-join"}"#).as_deref(), Some("client-join"));
-        assert_eq!(topic(r#"{"topic":"location","topic":"alarms"}"#), None, "which one it is, parsing says");
+        assert_eq!(
+            topic(r#" {"events":[],"topic":"device_events"}"#).as_deref(),
+            Some("device-events")
+        );
+        assert_eq!(
+            topic(r#"{"topic":"Cli\u0065nt-join"}"#).as_deref(),
+            Some("client-join")
+        );
+        assert_eq!(
+            topic(r#"{"topic":"location","topic":"alarms"}"#),
+            None,
+            "which one it is, parsing says"
+        );
     }
 
     #[test]
     fn events_are_counted_without_being_read() {
-        assert_eq!(count_events(br#"{"topic":"location","events":[{},[1],3]}"#), 3);
+        assert_eq!(
+            count_events(br#"{"topic":"location","events":[{},[1],3]}"#),
+            3
+        );
         assert_eq!(count_events(br#"{"topic":"location","events":"3"}"#), 0);
         assert_eq!(count_events(b"nothing"), 0);
     }
@@ -146,7 +176,11 @@ mod tests {
         let deep = format!(r#"{{"topic":"alarms","events":{}}}"#, nested(127));
         assert_eq!(check(deep.as_bytes()), Err(Rejected::TooDeep));
         let text = format!(r#"["\"{}"]"#, "[".repeat(500));
-        assert_eq!(check(text.as_bytes()), Ok(None), "brackets in text are text");
+        assert_eq!(
+            check(text.as_bytes()),
+            Ok(None),
+            "brackets in text are text"
+        );
     }
 
     proptest! {

@@ -16,7 +16,9 @@ pub(super) const LISTED: usize = 1_000;
 /// A scalar as text; none for nothing, blank text, lists and objects.
 pub(super) fn text(value: &Value) -> Option<String> {
     match value {
-        Value::String(text) => Some(text.trim()).filter(|text| !text.is_empty()).map(str::to_owned),
+        Value::String(text) => Some(text.trim())
+            .filter(|text| !text.is_empty())
+            .map(str::to_owned),
         Value::Number(number) => Some(number.to_string()),
         Value::Bool(truth) => Some(truth.to_string()),
         Value::Null | Value::Array(_) | Value::Object(_) => None,
@@ -40,12 +42,15 @@ pub(super) fn list(item: &Item, key: &str) -> Vec<String> {
     }
 }
 
-/// 12 lower-case hex digits out of a MAC in any notation or a device id; other text as it is, lower-cased. None for
-/// zeros only, which Mist writes for "none".
+/// 12 lower-case hex digits out of a MAC in any notation or a device id; other text as it is,
+/// lower-cased. None for zeros only, which Mist writes for "none".
 pub(super) fn mac(text: &str) -> Option<String> {
     let lower = text.trim().to_ascii_lowercase();
     let lower = lower.strip_prefix(ID_WITH_MAC).unwrap_or(&lower);
-    let digits: String = lower.chars().filter(|c| !matches!(c, ':' | '-' | '.' | ' ')).collect();
+    let digits: String = lower
+        .chars()
+        .filter(|c| !matches!(c, ':' | '-' | '.' | ' '))
+        .collect();
     if digits.bytes().all(|byte| byte == b'0') {
         return None;
     }
@@ -68,8 +73,9 @@ pub(super) fn count(item: &Item) -> u64 {
     count.map_or(1, |count| count as u64).clamp(1, MOST_COUNTED)
 }
 
-/// A time in any of Mist's forms: seconds, milliseconds, microseconds or nanoseconds since 1970, as number or text, or
-/// ISO 8601 (UTC where no zone is said). None where there is no time to be had of it, zero and less included.
+/// A time in any of Mist's forms: seconds, milliseconds, microseconds or nanoseconds since 1970, as
+/// number or text, or ISO 8601 (UTC where no zone is said). None where there is no time to be had
+/// of it, zero and less included.
 pub(super) fn time(value: &Value) -> Option<Timestamp> {
     match value {
         Value::Number(number) => number.as_f64().and_then(since_1970),
@@ -97,12 +103,18 @@ fn since_1970(number: f64) -> Option<Timestamp> {
 
 fn iso(text: &str) -> Option<Timestamp> {
     let zoned = text.parse::<jiff::Timestamp>().ok();
-    let utc = || text.parse::<jiff::civil::DateTime>().ok()?.to_zoned(jiff::tz::TimeZone::UTC).ok();
+    let utc = || {
+        text.parse::<jiff::civil::DateTime>()
+            .ok()?
+            .to_zoned(jiff::tz::TimeZone::UTC)
+            .ok()
+    };
     let time = zoned.or_else(|| utc().map(|zoned| zoned.timestamp()))?;
     Some(Timestamp::from_millis(time.as_millisecond())).filter(|time| time.millis() > 0)
 }
 
-/// Words that say how it is, or begin saying so: what follows a word such as `peer` is no name then.
+/// Words that say how it is, or begin saying so: what follows a word such as `peer` is no name
+/// then.
 const STATES: [&str; 20] = [
     "down",
     "up",
@@ -128,10 +140,14 @@ const STATES: [&str; 20] = [
 
 /// The name after `word` in a text, without the punctuation around it.
 pub(super) fn word_after(text: &str, word: &str) -> Option<String> {
-    let mut words =
-        text.split_whitespace().map(|word| word.trim_matches(['"', '\'', '(', ')', '[', ']', ',', ';', '!']));
+    let mut words = text
+        .split_whitespace()
+        .map(|word| word.trim_matches(['"', '\'', '(', ')', '[', ']', ',', ';', '!']));
     words.find(|candidate| candidate.trim_end_matches(':').eq_ignore_ascii_case(word))?;
-    let found = words.next()?.trim_end_matches([':', '.', ',']).trim_end_matches("'s");
+    let found = words
+        .next()?
+        .trim_end_matches([':', '.', ','])
+        .trim_end_matches("'s");
     let states = STATES.iter().any(|state| found.eq_ignore_ascii_case(state));
     Some(found.to_owned()).filter(|found| !found.is_empty() && !states)
 }
@@ -195,9 +211,18 @@ mod tests {
 
     #[test]
     fn the_word_after_a_word_loses_its_punctuation() {
-        assert_eq!(word_after("BGP Neighbor 10.0.0.1 (External AS 5)", "neighbor").as_deref(), Some("10.0.0.1"));
-        assert_eq!(word_after("neighbor: \"fe80::1\", down", "neighbor").as_deref(), Some("fe80::1"));
-        assert_eq!(word_after("lost peer hub-1.", "peer").as_deref(), Some("hub-1"));
+        assert_eq!(
+            word_after("BGP Neighbor 10.0.0.1 (External AS 5)", "neighbor").as_deref(),
+            Some("10.0.0.1")
+        );
+        assert_eq!(
+            word_after("neighbor: \"fe80::1\", down", "neighbor").as_deref(),
+            Some("fe80::1")
+        );
+        assert_eq!(
+            word_after("lost peer hub-1.", "peer").as_deref(),
+            Some("hub-1")
+        );
         assert_eq!(word_after("the last word is peer", "peer"), None);
         assert_eq!(word_after("peering hub", "peer"), None);
     }

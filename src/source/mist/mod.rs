@@ -27,20 +27,30 @@ pub use synthesise::synthesise;
 use body::Opened;
 use fields::Item;
 
-/// The most that is judged of one body: Mist sends a few hundred events at once, and ten times that is still fine.
+/// The most that is judged of one body: Mist sends a few hundred events at once, and ten times that
+/// is still fine.
 pub const MOST: usize = 10_000;
 /// As many bytes of nested alerts are read, each with all that surrounds it.
 const NESTED_BYTES: usize = 64 << 20;
 
-/// Turns one journaled body into events, in its order: one for each item, one for each device of an alarm about
-/// devices, one for each nested occupancy alert. Each is given away before the next is read. Total: what cannot be understood is
-/// [`Parsed::Malformed`], and so is what is more than [`MOST`].
-pub fn each(source: &Name, seq: Seq, received: Timestamp, body: &[u8], take: &mut dyn FnMut(Parsed)) {
-    each_at(source, seq, received, body, None, &mut |parsed, _| take(parsed));
+/// Turns one journaled body into events, in its order: one for each item, one for each device of an
+/// alarm about devices, one for each nested occupancy alert. Each is given away before the next is
+/// read. Total: what cannot be understood is [`Parsed::Malformed`], and so is what is more than
+/// [`MOST`].
+pub fn each(
+    source: &Name,
+    seq: Seq,
+    received: Timestamp,
+    body: &[u8],
+    take: &mut dyn FnMut(Parsed),
+) {
+    each_at(source, seq, received, body, None, &mut |parsed, _| {
+        take(parsed)
+    });
 }
 
-/// As [`each`]; of the events at these places alone, where they are named. With each comes its item as it was sent, where it
-/// has one of its own.
+/// As [`each`]; of the events at these places alone, where they are named. With each comes its item
+/// as it was sent, where it has one of its own.
 pub(super) fn each_at(
     source: &Name,
     seq: Seq,
@@ -50,16 +60,30 @@ pub(super) fn each_at(
     take: &mut dyn FnMut(Parsed, Option<&str>),
 ) {
     let mut malformed = |why, count| take(Parsed::Malformed { why, count }, None);
-    let Ok(text) = std::str::from_utf8(body) else { return malformed("the body is not text", 1) };
+    let Ok(text) = std::str::from_utf8(body) else {
+        return malformed("the body is not text", 1);
+    };
     let text = body::mended(text);
     let Opened { topic, items, more } = match body::open(&text, MOST) {
         Ok(opened) => opened,
         Err(why) => return malformed(why, 1),
     };
-    let origin = normal::Origin { source, topic: topic.into(), received };
+    let origin = normal::Origin {
+        source,
+        topic: topic.into(),
+        received,
+    };
     // Of these an item may be several events, or none of its own.
     let fans_out = matches!(&*origin.topic, "alarms" | "occupancy-alerts");
-    let mut reader = Reader { origin, seq, given: 0, nested: 0, left: more, text: None, take };
+    let mut reader = Reader {
+        origin,
+        seq,
+        given: 0,
+        nested: 0,
+        left: more,
+        text: None,
+        take,
+    };
     for raw in items {
         if let Some(places) = places {
             let place = reader.given as u64 + 1;
@@ -75,12 +99,20 @@ pub(super) fn each_at(
         match serde_json::from_str(raw.get()) {
             Ok(Value::Object(item)) => reader.item(item, raw.get().len()),
             Ok(_) => reader.malformed("an item of `events` is not an object"),
-            Err(_) => reader.malformed("a number in an item of `events` is beyond what can be held"),
+            Err(_) => {
+                reader.malformed("a number in an item of `events` is beyond what can be held")
+            }
         }
     }
     if reader.left > 0 {
         let why = "one post holds more than is judged of one";
-        (reader.take)(Parsed::Malformed { why, count: reader.left }, None);
+        (reader.take)(
+            Parsed::Malformed {
+                why,
+                count: reader.left,
+            },
+            None,
+        );
     }
 }
 
@@ -167,16 +199,24 @@ fn nested(topic: &str, item: &mut Item) -> Option<Vec<Value>> {
     }
 }
 
-/// Whether a topic tells of every client's every step (places, raw radio data, clients' sessions): much traffic that
-/// hardly any rule wants, so it is not stored unless one names it.
+/// Whether a topic tells of every client's every step (places, raw radio data, clients' sessions):
+/// much traffic that hardly any rule wants, so it is not stored unless one names it.
 #[must_use]
 pub fn is_chatty(topic: &str) -> bool {
-    const NAMES: [&str; 5] = ["asset-raw", "sdkclient-scan-data", "vbeacon", "zone", "rssizone"];
+    const NAMES: [&str; 5] = [
+        "asset-raw",
+        "sdkclient-scan-data",
+        "vbeacon",
+        "zone",
+        "rssizone",
+    ];
     const BEGINNINGS: [&str; 3] = ["location-", "client-", "asset-raw-"];
     const ENDINGS: [&str; 4] = ["-raw-rssi", "-asset-rssi", "-conn-raw", "-unconn-raw"];
     topic == "location"
         || NAMES.contains(&topic)
-        || BEGINNINGS.iter().any(|beginning| topic.starts_with(beginning))
+        || BEGINNINGS
+            .iter()
+            .any(|beginning| topic.starts_with(beginning))
         || ENDINGS.iter().any(|ending| topic.ends_with(ending))
 }
 

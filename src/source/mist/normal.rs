@@ -46,9 +46,16 @@ impl Origin<'_> {
             severity: first(&item, &["severity"]).and_then(|word| Severity::parse(&word)),
             group: first(&item, &["group"])
                 .map(|group| group.to_ascii_lowercase())
-                .or_else(|| entry.map(|entry| entry.group.to_owned()).filter(|group| !group.is_empty())),
+                .or_else(|| {
+                    entry
+                        .map(|entry| entry.group.to_owned())
+                        .filter(|group| !group.is_empty())
+                }),
             status: status(&item),
-            site: Site { id: id(&item, "site_id"), name: first(&item, &["site_name"]) },
+            site: Site {
+                id: id(&item, "site_id"),
+                name: first(&item, &["site_name"]),
+            },
             org_id: id(&item, "org_id"),
             device: self.device(&kind, &item),
             listed: Vec::new(),
@@ -63,13 +70,23 @@ impl Origin<'_> {
             raw: Arc::new(Value::Null),
             kind,
         };
-        let device = event.device.as_ref().and_then(|device| device.mac.as_deref());
-        let part = entry.filter(|_| topic != "alarms").and_then(|entry| part(entry, &item));
+        let device = event
+            .device
+            .as_ref()
+            .and_then(|device| device.mac.as_deref());
+        let part = entry
+            .filter(|_| topic != "alarms")
+            .and_then(|entry| part(entry, &item));
         event.digest = match (topic, device, own_time) {
             ("device-events" | "device-updowns", Some(device), Some(time)) => {
                 let port = first(&item, &["port_id"]);
                 // Two neighbors are lost in the same second, told by nothing but their text.
-                digest::of_device(&event.kind, device, time, port.as_deref().or(part.as_deref()))
+                digest::of_device(
+                    &event.kind,
+                    device,
+                    time,
+                    port.as_deref().or(part.as_deref()),
+                )
             }
             _ => digest::of_item(topic, &item),
         };
@@ -77,7 +94,12 @@ impl Origin<'_> {
             let last_seen = alarm::last_seen(&event, entry, &item);
             event.time = event.time.min(last_seen.unwrap_or(event.time));
             let raw = Arc::new(Value::Object(item));
-            return alarm::fan_out(&Draft { event, raw, entry, last_seen });
+            return alarm::fan_out(&Draft {
+                event,
+                raw,
+                entry,
+                last_seen,
+            });
         }
         if let Some(entry) = entry {
             (event.condition, event.phase) = condition(entry, event.status.as_deref(), part, false);
@@ -90,26 +112,35 @@ impl Origin<'_> {
     fn kind(&self, item: &Item) -> String {
         match &*self.topic {
             "ping" => "ping".to_owned(),
-            "alarms" => first(item, &["type"]).or_else(|| symptom(item)).unwrap_or_default(),
+            "alarms" => first(item, &["type"])
+                .or_else(|| symptom(item))
+                .unwrap_or_default(),
             _ => first(item, &["type"]).unwrap_or_default(),
         }
     }
 
-    /// What the catalogue knows of the type; for an alarm whose type it does not know, of its symptom.
+    /// What the catalogue knows of the type; for an alarm whose type it does not know, of its
+    /// symptom.
     fn entry(&self, kind: &str, item: &Item) -> Option<&'static Entry> {
         match &*self.topic {
-            "alarms" => catalogue::lookup("alarms", kind)
-                .or_else(|| catalogue::lookup("alarms", &symptom(item)?).filter(|entry| entry.topic() == "alarms")),
+            "alarms" => catalogue::lookup("alarms", kind).or_else(|| {
+                catalogue::lookup("alarms", &symptom(item)?)
+                    .filter(|entry| entry.topic() == "alarms")
+            }),
             "device-updowns" => catalogue::lookup("device-events", kind),
             topic => catalogue::lookup(topic, kind),
         }
     }
 
-    /// The one device an item is about. Which field says so depends on the topic: a client's `mac` is no device's.
+    /// The one device an item is about. Which field says so depends on the topic: a client's `mac`
+    /// is no device's.
     fn device(&self, kind: &str, item: &Item) -> Option<Device> {
         let topic = &*self.topic;
         let (by_prefix, type_name) = (kind_by_prefix(kind), kind);
-        let of_devices = matches!(topic, "alarms" | "device-events" | "device-updowns" | "mxedge-events");
+        let of_devices = matches!(
+            topic,
+            "alarms" | "device-events" | "device-updowns" | "mxedge-events"
+        );
         let (macs, names): (&[&str], &[&str]) = match topic {
             "ping" => return None,
             "mxedge-events" => (&["mxedge_id", "mac"], &["mxedge_name", "device_name"]),
@@ -126,7 +157,9 @@ impl Origin<'_> {
         if mac.is_none() && name.is_none() {
             return None;
         }
-        let said = first(item, &["device_type"]).map(|kind| kind.to_ascii_lowercase()).filter(|kind| kind != "unknown");
+        let said = first(item, &["device_type"])
+            .map(|kind| kind.to_ascii_lowercase())
+            .filter(|kind| kind != "unknown");
         let kind = match topic {
             "mxedge-events" => Some("mxedge".to_owned()),
             _ => by_prefix.map(str::to_owned).or(said).or_else(|| {
@@ -151,7 +184,9 @@ pub(crate) fn kind_by_prefix(kind: &str) -> Option<&'static str> {
         prefix if prefix.eq_ignore_ascii_case("ap") => Some("ap"),
         prefix if prefix.eq_ignore_ascii_case("sw") => Some("switch"),
         prefix if prefix.eq_ignore_ascii_case("gw") => Some("gateway"),
-        prefix if prefix.eq_ignore_ascii_case("me") || prefix.eq_ignore_ascii_case("tt") => Some("mxedge"),
+        prefix if prefix.eq_ignore_ascii_case("me") || prefix.eq_ignore_ascii_case("tt") => {
+            Some("mxedge")
+        }
         _ => None,
     }
 }
@@ -186,11 +221,23 @@ pub(super) fn condition(
             _ => Phase::Open,
         },
     };
-    (Some(Condition { name: entry.condition.to_ascii_lowercase().into(), sub_id, of_site }), phase)
+    (
+        Some(Condition {
+            name: entry.condition.to_ascii_lowercase().into(),
+            sub_id,
+            of_site,
+        }),
+        phase,
+    )
 }
 
-/// A Marvis action the catalogue does not know, or not as one: it opens and closes by its status like the others.
-pub(super) fn unknown_action(event: &Event, item: &Item, sub_id: Option<String>) -> Option<(Condition, Phase)> {
+/// A Marvis action the catalogue does not know, or not as one: it opens and closes by its status
+/// like the others.
+pub(super) fn unknown_action(
+    event: &Event,
+    item: &Item,
+    sub_id: Option<String>,
+) -> Option<(Condition, Phase)> {
     if event.group.as_deref() != Some("marvis") || event.kind.is_empty() {
         return None;
     }
@@ -200,12 +247,19 @@ pub(super) fn unknown_action(event: &Event, item: &Item, sub_id: Option<String>)
     };
     let name = event.kind.to_ascii_lowercase().replace('-', "_").into();
     Some((
-        Condition { name, sub_id: sub_id.or_else(|| first(item, &["port_id"])), of_site: event.device.is_none() },
+        Condition {
+            name,
+            sub_id: sub_id.or_else(|| first(item, &["port_id"])),
+            of_site: event.device.is_none(),
+        },
         phase,
     ))
 }
 
 /// What tells what an event is about from other conditions of its device.
 fn part(entry: &Entry, item: &Item) -> Option<String> {
-    parts::of(entry, item, None, true).into_iter().next().map(|part| part.name)
+    parts::of(entry, item, None, true)
+        .into_iter()
+        .next()
+        .map(|part| part.name)
 }

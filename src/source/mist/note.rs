@@ -5,7 +5,8 @@ use super::fields::{Item, first, list, mac};
 /// So many names a note holds.
 const SHOWN: usize = 2;
 
-/// `5 GHz, channel 36, before that 44`, `VLAN 77`, `power cycle`; none where there is nothing of that kind.
+/// `5 GHz, channel 36, before that 44`, `VLAN 77`, `power cycle`; none where there is nothing of
+/// that kind.
 pub(super) fn of(kind: &str, item: &Item) -> Option<String> {
     let kind = kind.to_ascii_uppercase().replace('-', "_");
     if kind.contains("RRM_ACTION") || kind.contains("RADAR_DETECTED") || kind == "1026" {
@@ -13,7 +14,11 @@ pub(super) fn of(kind: &str, item: &Item) -> Option<String> {
     }
     if kind == "MISSING_VLAN" {
         let vlan = first(item, &["missing_vlan_id", "vlan_id", "vlan", "vlans"])?;
-        return Some(if vlan.starts_with(|c: char| c.is_ascii_digit()) { format!("VLAN {vlan}") } else { vlan });
+        return Some(if vlan.starts_with(|c: char| c.is_ascii_digit()) {
+            format!("VLAN {vlan}")
+        } else {
+            vlan
+        });
     }
     if kind.ends_with("_RESTARTED") {
         let reason = first(item, &["reason", "reasons"])?;
@@ -35,7 +40,13 @@ pub(super) fn threat(item: &Item) -> Option<String> {
         }
     };
     let ssids = named("SSID", list(item, "ssids"));
-    let bssids = named("BSSID", list(item, "bssids").iter().map(|text| spelled(text)).collect());
+    let bssids = named(
+        "BSSID",
+        list(item, "bssids")
+            .iter()
+            .map(|text| spelled(text))
+            .collect(),
+    );
     match (ssids, bssids) {
         (Some(ssids), Some(bssids)) => Some(format!("{ssids}, {bssids}")),
         (ssids, bssids) => ssids.or(bssids),
@@ -45,9 +56,11 @@ pub(super) fn threat(item: &Item) -> Option<String> {
 /// A MAC with colons; other text as it is.
 fn spelled(text: &str) -> String {
     match mac(text) {
-        Some(mac) if mac.len() == 12 && mac.is_ascii() => {
-            (0..12).step_by(2).filter_map(|i| mac.get(i..i + 2)).collect::<Vec<_>>().join(":")
-        }
+        Some(mac) if mac.len() == 12 && mac.is_ascii() => (0..12)
+            .step_by(2)
+            .filter_map(|i| mac.get(i..i + 2))
+            .collect::<Vec<_>>()
+            .join(":"),
         _ => text.to_owned(),
     }
 }
@@ -62,14 +75,21 @@ pub(super) fn uplink(entity: &Item) -> Option<String> {
 fn radio(item: &Item) -> Option<String> {
     let channel = first(item, &["channel"]);
     let before = first(item, &["pre_channel"]);
-    let band = list(item, "band").into_iter().next().map(|band| match band.as_str() {
-        "24" | "2.4" => "2.4 GHz".to_owned(),
-        "5" | "6" => format!("{band} GHz"),
-        _ => band,
-    });
+    let band = list(item, "band")
+        .into_iter()
+        .next()
+        .map(|band| match band.as_str() {
+            "24" | "2.4" => "2.4 GHz".to_owned(),
+            "5" | "6" => format!("{band} GHz"),
+            _ => band,
+        });
     let said = match (channel, before) {
-        (Some(channel), Some(before)) if channel == before => Some(format!("still on channel {channel}")),
-        (Some(channel), Some(before)) => Some(format!("now on channel {channel}, before that {before}")),
+        (Some(channel), Some(before)) if channel == before => {
+            Some(format!("still on channel {channel}"))
+        }
+        (Some(channel), Some(before)) => {
+            Some(format!("now on channel {channel}, before that {before}"))
+        }
         (Some(channel), None) => Some(format!("on channel {channel}")),
         (None, _) => None,
     };

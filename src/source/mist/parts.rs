@@ -1,4 +1,5 @@
-//! What tells one condition of a device from another: its port, a peer, a power supply. The catalogue says where it stands.
+//! What tells one condition of a device from another: its port, a peer, a power supply. The
+//! catalogue says where it stands.
 
 use super::catalogue::Entry;
 use super::fields::{Item, first, list, word_after};
@@ -12,9 +13,9 @@ pub(super) struct Part {
     pub(super) port: Option<String>,
 }
 
-/// The parts an item is about: of the alternatives in the catalogue (`a|b`; `a+b` is both together) the first of which the
-/// item has anything. `port`: the port its device is named with. `alone`: there is no other device that the item's
-/// ports and texts could be about.
+/// The parts an item is about: of the alternatives in the catalogue (`a|b`; `a+b` is both together)
+/// the first of which the item has anything. `port`: the port its device is named with. `alone`:
+/// there is no other device that the item's ports and texts could be about.
 pub(super) fn of(entry: &Entry, item: &Item, port: Option<&str>, alone: bool) -> Vec<Part> {
     let all = |alternative: &str| {
         let mut parts: Vec<Part> = Vec::new();
@@ -28,7 +29,12 @@ pub(super) fn of(entry: &Entry, item: &Item, port: Option<&str>, alone: bool) ->
         }
         parts
     };
-    entry.sub_id.split('|').map(all).find(|parts| !parts.is_empty()).unwrap_or_default()
+    entry
+        .sub_id
+        .split('|')
+        .map(all)
+        .find(|parts| !parts.is_empty())
+        .unwrap_or_default()
 }
 
 impl Part {
@@ -37,35 +43,54 @@ impl Part {
     }
 
     fn with(self, other: &Self) -> Self {
-        Self { name: format!("{}, {}", self.name, other.name), port: self.port.or_else(|| other.port.clone()) }
+        Self {
+            name: format!("{}, {}", self.name, other.name),
+            port: self.port.or_else(|| other.port.clone()),
+        }
     }
 }
 
 fn named(field: &str, item: &Item, port: Option<&str>, alone: bool) -> Vec<Part> {
     let names: Vec<String> = match field.split_once(':') {
-        Some(("text", word)) if alone => {
-            texts(item).iter().filter_map(|text| word_after(text, word)).map(|name| port_of(name, word)).collect()
+        Some(("text", word)) if alone => texts(item)
+            .iter()
+            .filter_map(|text| word_after(text, word))
+            .map(|name| port_of(name, word))
+            .collect(),
+        None if field == "unit" && alone => {
+            texts(item).iter().filter_map(|text| unit(text)).collect()
         }
-        None if field == "unit" && alone => texts(item).iter().filter_map(|text| unit(text)).collect(),
         None if field == "port_id" => {
-            let listed = || ["port_id", "port_ids"].map(|key| list(item, key)).into_iter().find(|l| !l.is_empty());
+            let listed = || {
+                ["port_id", "port_ids"]
+                    .map(|key| list(item, key))
+                    .into_iter()
+                    .find(|l| !l.is_empty())
+            };
             match port {
                 Some(port) => vec![port.to_owned()],
                 None if alone => listed().unwrap_or_default(),
                 None => Vec::new(),
             }
         }
-        None if field == "missing_vlan_id" => {
-            first(item, &[field]).map(|id| format!("VLAN {id}")).into_iter().collect()
-        }
+        None if field == "missing_vlan_id" => first(item, &[field])
+            .map(|id| format!("VLAN {id}"))
+            .into_iter()
+            .collect(),
         None if field != "unit" => first(item, &[field]).into_iter().collect(),
         _ => Vec::new(),
     };
     let mut parts: Vec<Part> = Vec::new();
     for name in names {
-        if !parts.iter().any(|known| known.name.eq_ignore_ascii_case(&name)) {
+        if !parts
+            .iter()
+            .any(|known| known.name.eq_ignore_ascii_case(&name))
+        {
             let port = (field == "port_id").then(|| name.clone());
-            parts.push(Part { port, ..Part::new(name) });
+            parts.push(Part {
+                port,
+                ..Part::new(name)
+            });
         }
     }
     parts
@@ -80,7 +105,11 @@ fn texts(item: &Item) -> Vec<String> {
 /// A port's name out of that of a logical interface on it: `ge-0/0/7` of `ge-0/0/7.0`.
 fn port_of(name: String, word: &str) -> String {
     match name.rsplit_once('.') {
-        Some((port, unit)) if word == "interface" && unit.bytes().all(|byte| byte.is_ascii_digit()) => port.to_owned(),
+        Some((port, unit))
+            if word == "interface" && unit.bytes().all(|byte| byte.is_ascii_digit()) =>
+        {
+            port.to_owned()
+        }
         _ => name,
     }
 }
@@ -103,18 +132,34 @@ const UNITS: [(&str, &str); 14] = [
     ("node", "node"),
 ];
 
-/// The numbered units of a chassis that a text names: `FPC 0, PSU 1` of "FPC 0 Power Supply 1 Not Powered".
+/// The numbered units of a chassis that a text names: `FPC 0, PSU 1` of "FPC 0 Power Supply 1 Not
+/// Powered".
 fn unit(text: &str) -> Option<String> {
     let mut found: Vec<String> = Vec::new();
     let mut before = String::new();
-    for word in text.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty()) {
+    for word in text
+        .split(|c: char| !c.is_ascii_alphanumeric())
+        .filter(|word| !word.is_empty())
+    {
         let digits = word.trim_start_matches(|c: char| c.is_ascii_alphabetic());
-        let letters = word.strip_suffix(digits).unwrap_or_default().to_ascii_lowercase();
-        let kind = if letters.is_empty() { std::mem::take(&mut before) } else { letters };
+        let letters = word
+            .strip_suffix(digits)
+            .unwrap_or_default()
+            .to_ascii_lowercase();
+        let kind = if letters.is_empty() {
+            std::mem::take(&mut before)
+        } else {
+            letters
+        };
         if digits.is_empty() {
             before = kind;
         } else if digits.bytes().all(|byte| byte.is_ascii_digit()) {
-            found.extend(UNITS.iter().find(|(word, _)| *word == kind).map(|(_, name)| format!("{name} {digits}")));
+            found.extend(
+                UNITS
+                    .iter()
+                    .find(|(word, _)| *word == kind)
+                    .map(|(_, name)| format!("{name} {digits}")),
+            );
         }
     }
     Some(found.join(", ")).filter(|found| !found.is_empty())

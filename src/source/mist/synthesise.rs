@@ -12,16 +12,25 @@ use crate::model::Timestamp;
 /// The organisation of every event made up.
 const ORG_ID: &str = "0f0f0f0f-0000-4000-8000-000000000001";
 
-/// Builds the body Mist would POST for `{type, device?, site?, topic?, ...}`, happening at `at`: the topic follows from
-/// the type, MAC and site id from the names; everything else goes to the event as it is, and wins.
+/// Builds the body Mist would POST for `{type, device?, site?, topic?, ...}`, happening at `at`:
+/// the topic follows from the type, MAC and site id from the names; everything else goes to the
+/// event as it is, and wins.
 ///
 /// `device` is a name or a MAC, or a list of them for an alarm that tells of several.
 #[must_use]
 pub fn synthesise(mut fields: Map<String, Value>, at: Timestamp) -> Value {
     let kind = fields.get("type").and_then(text).unwrap_or_default();
-    let topic = fields.remove("topic").as_ref().and_then(text).map(|topic| super::envelope::normalise_topic(&topic));
+    let topic = fields
+        .remove("topic")
+        .as_ref()
+        .and_then(text)
+        .map(|topic| super::envelope::normalise_topic(&topic));
     let topic = topic.unwrap_or_else(|| topic_of(&kind).to_owned());
-    let site = fields.remove("site").as_ref().and_then(text).unwrap_or_else(|| "Test site".to_owned());
+    let site = fields
+        .remove("site")
+        .as_ref()
+        .and_then(text)
+        .unwrap_or_else(|| "Test site".to_owned());
     let devices: Vec<(String, Option<String>)> = match fields.remove("device") {
         Some(Value::Array(list)) => list.iter().filter_map(text).map(known).collect(),
         Some(one) => text(&one).map(known).into_iter().collect(),
@@ -50,14 +59,20 @@ fn topic_of(kind: &str) -> &'static str {
     if kind == "ping" {
         return "ping";
     }
-    // ap_offline and AP_OFFLINE are one alarm to the catalogue; elsewhere the spelling tells alarms from events.
+    // ap_offline and AP_OFFLINE are one alarm to the catalogue; elsewhere the spelling tells alarms
+    // from events.
     let entries: Vec<&Entry> = catalogue::named(kind).collect();
     let exact = entries.iter().find(|entry| entry.kind == kind);
     if let Some(entry) = exact.or(entries.first()) {
         return entry.topic();
     }
     match kind_by_prefix(kind) {
-        _ if in_lower_case && !kind.is_empty() && !kind.bytes().all(|byte| byte.is_ascii_digit()) => "alarms",
+        _ if in_lower_case
+            && !kind.is_empty()
+            && !kind.bytes().all(|byte| byte.is_ascii_digit()) =>
+        {
+            "alarms"
+        }
         Some("mxedge") => "mxedge-events",
         _ if kind.starts_with("NAC_") => "nac-events",
         _ => "device-events",
@@ -66,7 +81,10 @@ fn topic_of(kind: &str) -> &'static str {
 
 /// A device by name or MAC: its MAC, and its name where it was given.
 fn known(device: String) -> (String, Option<String>) {
-    let digits: String = device.chars().filter(|c| !matches!(c, ':' | '-' | '.')).collect();
+    let digits: String = device
+        .chars()
+        .filter(|c| !matches!(c, ':' | '-' | '.'))
+        .collect();
     let is_mac = digits.len() == 12 && digits.bytes().all(|byte| byte.is_ascii_hexdigit());
     match fields::mac(&device) {
         Some(mac) if is_mac => (mac, None),
@@ -76,7 +94,11 @@ fn known(device: String) -> (String, Option<String>) {
 
 /// The first bytes of a name's hash, in hex: stable, and different for different names.
 fn hex(name: &str, bytes: usize) -> String {
-    Sha256::digest(name).iter().take(bytes).map(|byte| format!("{byte:02x}")).collect()
+    Sha256::digest(name)
+        .iter()
+        .take(bytes)
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }
 
 /// An id that looks like Mist's.
@@ -84,15 +106,32 @@ fn site_id(name: &str) -> String {
     let groups = [8, 4, 4, 4, 12];
     let digits = hex(name, 16);
     let mut digits = digits.chars();
-    groups.map(|length| digits.by_ref().take(length).collect::<String>()).join("-")
+    groups
+        .map(|length| digits.by_ref().take(length).collect::<String>())
+        .join("-")
 }
 
 /// An event of one device.
-fn single(event: &mut Map<String, Value>, topic: &str, kind: &str, devices: &[(String, Option<String>)]) {
-    let Some((mac, name)) = devices.first() else { return };
+fn single(
+    event: &mut Map<String, Value>,
+    topic: &str,
+    kind: &str,
+    devices: &[(String, Option<String>)],
+) {
+    let Some((mac, name)) = devices.first() else {
+        return;
+    };
     let (mac_key, mac, name_key) = match topic {
-        "mxedge-events" => ("mxedge_id", format!("00000000-0000-0000-1000-{mac}"), "mxedge_name"),
-        "audits" => ("device_id", format!("00000000-0000-0000-1000-{mac}"), "device_name"),
+        "mxedge-events" => (
+            "mxedge_id",
+            format!("00000000-0000-0000-1000-{mac}"),
+            "mxedge_name",
+        ),
+        "audits" => (
+            "device_id",
+            format!("00000000-0000-0000-1000-{mac}"),
+            "device_name",
+        ),
         "device-events" | "device-updowns" => ("mac", mac.clone(), "device_name"),
         _ => ("ap", mac.clone(), "ap_name"),
     };
@@ -135,18 +174,31 @@ fn alarm(
             }
             entity
         };
-        event.insert("impacted_entities".to_owned(), devices.iter().map(entity).collect());
+        event.insert(
+            "impacted_entities".to_owned(),
+            devices.iter().map(entity).collect(),
+        );
     } else if !devices.is_empty() {
-        let key = LISTS.iter().find(|(_, of)| *of == kind).map_or("aps", |(key, _)| key);
-        event.insert(key.to_owned(), devices.iter().map(|(mac, _)| json!(mac)).collect());
-        let names: Vec<Value> = devices.iter().filter_map(|(_, name)| name.as_ref().map(|name| json!(name))).collect();
+        let key = LISTS
+            .iter()
+            .find(|(_, of)| *of == kind)
+            .map_or("aps", |(key, _)| key);
+        event.insert(
+            key.to_owned(),
+            devices.iter().map(|(mac, _)| json!(mac)).collect(),
+        );
+        let names: Vec<Value> = devices
+            .iter()
+            .filter_map(|(_, name)| name.as_ref().map(|name| json!(name)))
+            .collect();
         if names.len() == devices.len() {
             event.insert("hostnames".to_owned(), names.into());
         }
     }
 }
 
-/// What kind of device an alarm tells of, by its type's and its condition's words; most tell of APs.
+/// What kind of device an alarm tells of, by its type's and its condition's words; most tell of
+/// APs.
 fn device_kind(kind: &str, entry: Option<&Entry>) -> &'static str {
     let kind = kind.to_ascii_lowercase();
     if let Some(device) = kind_by_prefix(&kind) {

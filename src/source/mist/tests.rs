@@ -52,37 +52,78 @@ fn shown(parsed: &Parsed) -> Value {
 
 #[test]
 fn some_of_a_body_are_what_they_are_among_all() {
-    let device = |n: usize| json!({"type": "AP_CONFIGURED", "mac": format!("5c5b350000{n:02x}"), "n": n});
+    let device =
+        |n: usize| json!({"type": "AP_CONFIGURED", "mac": format!("5c5b350000{n:02x}"), "n": n});
     let alarm = |n: usize| {
         let aps: Vec<String> = (0..n).map(|n| format!("5c5b350001{n:02x}")).collect();
         json!({"type": "device_down", "group": "infrastructure", "aps": aps, "hostnames": aps, "count": n})
     };
-    let occupancy = |n: usize| json!({"site_id": "s", "alert_events": (0..n).map(device).collect::<Vec<_>>()});
+    let occupancy =
+        |n: usize| json!({"site_id": "s", "alert_events": (0..n).map(device).collect::<Vec<_>>()});
     for (topic, items) in [
-        ("device-events", vec![device(0), json!(1), device(1), device(2), json!([]), device(3)]),
-        ("alarms", vec![alarm(3), alarm(1), json!(1), alarm(2), device(7)]),
-        ("occupancy-alerts", vec![occupancy(2), json!("x"), occupancy(3)]),
+        (
+            "device-events",
+            vec![
+                device(0),
+                json!(1),
+                device(1),
+                device(2),
+                json!([]),
+                device(3),
+            ],
+        ),
+        (
+            "alarms",
+            vec![alarm(3), alarm(1), json!(1), alarm(2), device(7)],
+        ),
+        (
+            "occupancy-alerts",
+            vec![occupancy(2), json!("x"), occupancy(3)],
+        ),
     ] {
         let body = json!({"topic": topic, "events": items}).to_string();
         let all = parse_text(&body, Timestamp::EPOCH);
         assert!(all.len() > 4, "{topic}");
-        for places in [vec![], vec![1], vec![2, 3], vec![4], vec![1, 5, 6], vec![99]] {
+        for places in [
+            vec![],
+            vec![1],
+            vec![2, 3],
+            vec![4],
+            vec![1, 5, 6],
+            vec![99],
+        ] {
             let (mut some, mut sent) = (Vec::new(), Vec::new());
             let source = Name::new("mist");
-            crate::source::each_at(&source, Seq(7), Timestamp::EPOCH, body.as_bytes(), &places, &mut |one, text| {
-                if let Parsed::Event(event) = one
-                    && places.iter().any(|place| event.id == format!("7.{place}"))
-                {
-                    sent.extend(text.map(|text| serde_json::from_str::<Value>(text).unwrap() == *event.raw));
-                    some.push(event);
-                }
-            });
+            crate::source::each_at(
+                &source,
+                Seq(7),
+                Timestamp::EPOCH,
+                body.as_bytes(),
+                &places,
+                &mut |one, text| {
+                    if let Parsed::Event(event) = one
+                        && places.iter().any(|place| event.id == format!("7.{place}"))
+                    {
+                        sent.extend(text.map(|text| {
+                            serde_json::from_str::<Value>(text).unwrap() == *event.raw
+                        }));
+                        some.push(event);
+                    }
+                },
+            );
             let wanted = |one: &Parsed| match one {
-                Parsed::Event(event) => places.iter().any(|p| event.id == format!("7.{p}")).then(|| Arc::clone(event)),
+                Parsed::Event(event) => places
+                    .iter()
+                    .any(|p| event.id == format!("7.{p}"))
+                    .then(|| Arc::clone(event)),
                 Parsed::Malformed { .. } => None,
             };
             let wanted: Vec<_> = all.iter().filter_map(wanted).collect();
-            assert_eq!(format!("{some:?}"), format!("{wanted:?}"), "{topic} {places:?}");
+            assert_eq!(
+                format!("{some:?}"),
+                format!("{wanted:?}"),
+                "{topic} {places:?}"
+            );
             assert!(sent.iter().all(|same| *same), "{topic} {places:?}");
         }
     }
@@ -96,7 +137,10 @@ fn every_fixture_is_read_as_it_says() {
         let path = file.unwrap().path();
         let fixture: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
         let received = Timestamp::parse_rfc3339(fixture["received"].as_str().unwrap()).unwrap();
-        let parsed: Vec<Value> = parse_text(&fixture["body"].to_string(), received).iter().map(shown).collect();
+        let parsed: Vec<Value> = parse_text(&fixture["body"].to_string(), received)
+            .iter()
+            .map(shown)
+            .collect();
         let expected = fixture["expect"].as_array().unwrap();
         assert_eq!(parsed.len(), expected.len(), "{path:?}: {parsed:#?}");
         for (n, (parsed, expected)) in parsed.iter().zip(expected).enumerate() {
@@ -126,7 +170,10 @@ fn became(body: &str) -> Vec<String> {
         Parsed::Event(event) => event.kind.clone(),
         Parsed::Malformed { count, .. } => format!("{count} malformed"),
     };
-    parse_text(body, Timestamp::from_millis(1_750_420_800_000)).iter().map(one).collect()
+    parse_text(body, Timestamp::from_millis(1_750_420_800_000))
+        .iter()
+        .map(one)
+        .collect()
 }
 
 #[test]
@@ -139,32 +186,54 @@ fn what_cannot_be_held_is_malformed_alone_and_half_a_character_is_a_character() 
         ("[1e400]", "1 malformed"),
         ("null", "1 malformed"),
     ] {
-        let body = format!(r#"{{"topic":"device-events","events":[{good},{bad},{good}],"x":-1e999}}"#);
+        let body =
+            format!(r#"{{"topic":"device-events","events":[{good},{bad},{good}],"x":-1e999}}"#);
         assert!(envelope::check(body.as_bytes()).is_ok(), "it is stored");
-        assert_eq!(became(&body), ["AP_CONNECTED", read, "AP_CONNECTED"], "{body}");
+        assert_eq!(
+            became(&body),
+            ["AP_CONNECTED", read, "AP_CONNECTED"],
+            "{body}"
+        );
     }
-    assert_eq!(became(r#"{"topic":"alarms","events":1e400}"#), ["1 malformed"]);
+    assert_eq!(
+        became(r#"{"topic":"alarms","events":1e400}"#),
+        ["1 malformed"]
+    );
 }
 
 #[test]
 fn of_one_post_no_more_is_read_than_mist_ever_sends() {
     let many = |item: &str, count: usize| {
         let events = vec![item; count].join(",");
-        became(&format!(r#"{{"topic":"device-events","events":[{events}]}}"#))
+        became(&format!(
+            r#"{{"topic":"device-events","events":[{events}]}}"#
+        ))
     };
-    let (last, read) = (|all: Vec<String>| (all.len(), all.last().cloned()), MOST + 1);
-    assert_eq!(last(many("{}", 330_000)), (read, Some("320000 malformed".to_owned())));
-    assert_eq!(last(many("1", 340_000)), (read, Some("330000 malformed".to_owned())));
+    let (last, read) = (
+        |all: Vec<String>| (all.len(), all.last().cloned()),
+        MOST + 1,
+    );
+    assert_eq!(
+        last(many("{}", 330_000)),
+        (read, Some("320000 malformed".to_owned()))
+    );
+    assert_eq!(
+        last(many("1", 340_000)),
+        (read, Some("330000 malformed".to_owned()))
+    );
     assert_eq!(last(many("{}", MOST)), (MOST, Some(String::new())));
 }
 
 #[test]
 fn what_events_repeat_is_bounded() {
     let long = "x".repeat(500_000);
-    let nested =
-        json!({"topic": "occupancy-alerts", "events": [{"map": long, "alert_events": vec![json!({}); 5_000]}]});
+    let nested = json!({"topic": "occupancy-alerts", "events": [{"map": long, "alert_events": vec![json!({}); 5_000]}]});
     let read = became(&nested.to_string());
-    assert!(read.len() < 200 && read[read.len() - 1] == format!("{} malformed", 5_001 - read.len()), "{}", read.len());
+    assert!(
+        read.len() < 200 && read[read.len() - 1] == format!("{} malformed", 5_001 - read.len()),
+        "{}",
+        read.len()
+    );
     let aps: Vec<String> = (0..2_000).map(|n| format!("02ab{n:08}")).collect();
     let alarm = |text: &str| json!({"topic": "alarms", "events": [{"type": "device_down", "aps": aps, "text": text}]});
     assert_eq!(became(&alarm("short").to_string()).len(), 1_000);
@@ -172,7 +241,10 @@ fn what_events_repeat_is_bounded() {
 }
 
 fn digests(topic: &str, item: &Value) -> Vec<u64> {
-    events(&json!({ "topic": topic, "events": [item] })).iter().map(|event| event.digest).collect()
+    events(&json!({ "topic": topic, "events": [item] }))
+        .iter()
+        .map(|event| event.digest)
+        .collect()
 }
 
 #[test]
@@ -184,13 +256,22 @@ fn the_same_event_from_org_and_site_or_two_topics_has_one_digest() {
     other["mac"] = json!("02:AB:00:00:00:01");
     other["timestamp"] = json!("1750420000.0");
     other["ev_type"] = json!("NOTICE");
-    assert_eq!(digests("device-events", &base), digests("device-updowns", &other));
-    for (key, value) in
-        [("timestamp", json!(1_750_420_001)), ("mac", json!("02ab00000002")), ("port_id", json!("eth0"))]
-    {
+    assert_eq!(
+        digests("device-events", &base),
+        digests("device-updowns", &other)
+    );
+    for (key, value) in [
+        ("timestamp", json!(1_750_420_001)),
+        ("mac", json!("02ab00000002")),
+        ("port_id", json!("eth0")),
+    ] {
         let mut changed = base.clone();
         changed[key] = value;
-        assert_ne!(digests("device-events", &base), digests("device-events", &changed), "{key}");
+        assert_ne!(
+            digests("device-events", &base),
+            digests("device-events", &changed),
+            "{key}"
+        );
     }
 }
 
@@ -202,29 +283,50 @@ fn an_alarm_sent_again_is_known_and_one_with_news_is_not() {
     let mut site = alarm.clone();
     site["for_site"] = json!(true);
     assert_eq!(first, digests("alarms", &site));
-    for (key, value) in
-        [("count", json!(3)), ("status", json!("resolved")), ("last_seen", json!(1)), ("update", json!(true))]
-    {
+    for (key, value) in [
+        ("count", json!(3)),
+        ("status", json!("resolved")),
+        ("last_seen", json!(1)),
+        ("update", json!(true)),
+    ] {
         let mut news = alarm.clone();
         news[key] = value;
-        assert!(first.iter().all(|digest| !digests("alarms", &news).contains(digest)), "{key}");
+        assert!(
+            first
+                .iter()
+                .all(|digest| !digests("alarms", &news).contains(digest)),
+            "{key}"
+        );
     }
-    assert_ne!(digests("alarms", &json!({"a": ["b", "c"]})), digests("alarms", &json!({"a": ["b,c"]})));
+    assert_ne!(
+        digests("alarms", &json!({"a": ["b", "c"]})),
+        digests("alarms", &json!({"a": ["b,c"]}))
+    );
 }
 
-/// The journal outlives builds: a change here makes every stored duplicate news. Computed by another program.
+/// The journal outlives builds: a change here makes every stored duplicate news. Computed by
+/// another program.
 #[test]
 fn digests_are_the_same_on_every_build() {
-    let event = json!({"type": "AP_DISCONNECTED", "mac": "02ab00000001", "timestamp": 1_750_420_000});
+    let event =
+        json!({"type": "AP_DISCONNECTED", "mac": "02ab00000001", "timestamp": 1_750_420_000});
     let alarm = json!({"type": "device_down", "aps": ["02ab00000001", "02ab00000002"], "n": null, "b": [true, 1.5, {"z": "", "a": 1}]});
-    assert_eq!(digests("device-events", &event), [3_326_234_979_606_404_140]);
-    assert_eq!(digests("alarms", &alarm), [14_811_792_950_055_364_325, 7_930_748_048_172_861_664]);
+    assert_eq!(
+        digests("device-events", &event),
+        [3_326_234_979_606_404_140]
+    );
+    assert_eq!(
+        digests("alarms", &alarm),
+        [14_811_792_950_055_364_325, 7_930_748_048_172_861_664]
+    );
 }
 
 #[test]
 fn one_alarm_cannot_become_a_flood() {
     let aps: Vec<String> = (1..=5000).map(|n| format!("{n:012x}")).collect();
-    let events = events(&json!({"topic": "alarms", "events": [{"type": "device_down", "aps": aps, "count": 5000}]}));
+    let events = events(
+        &json!({"topic": "alarms", "events": [{"type": "device_down", "aps": aps, "count": 5000}]}),
+    );
     assert_eq!(events.len(), 1000);
     assert_eq!(events.iter().map(|event| event.count).sum::<u64>(), 5000);
 }
@@ -250,9 +352,16 @@ fn chatty_topics_are_places_raw_radio_and_clients() {
 #[test]
 fn what_is_made_up_reads_as_what_it_says() {
     let made = |fields: Value| {
-        let Value::Object(fields) = fields else { panic!() };
+        let Value::Object(fields) = fields else {
+            panic!()
+        };
         let body = synthesise(fields, Timestamp::from_millis(1_750_420_000_500));
-        assert_eq!(envelope::check(body.to_string().as_bytes()).unwrap().as_deref(), body["topic"].as_str());
+        assert_eq!(
+            envelope::check(body.to_string().as_bytes())
+                .unwrap()
+                .as_deref(),
+            body["topic"].as_str()
+        );
         events(&body)
     };
     let one = |fields: Value| {
@@ -260,19 +369,37 @@ fn what_is_made_up_reads_as_what_it_says() {
         assert_eq!(events.len(), 1, "{events:?}");
         Event::clone(&events[0])
     };
-    let down = one(json!({"type": "AP_DISCONNECTED", "device": "ap-kitchen", "site": "Home", "reason": "x"}));
+    let down = one(
+        json!({"type": "AP_DISCONNECTED", "device": "ap-kitchen", "site": "Home", "reason": "x"}),
+    );
     let device = down.device.clone().unwrap();
-    assert_eq!((&*down.topic, down.phase, down.site.name.as_deref()), ("device-events", Phase::Open, Some("Home")));
-    assert_eq!((device.name.as_deref(), device.kind.as_deref()), (Some("ap-kitchen"), Some("ap")));
+    assert_eq!(
+        (&*down.topic, down.phase, down.site.name.as_deref()),
+        ("device-events", Phase::Open, Some("Home"))
+    );
+    assert_eq!(
+        (device.name.as_deref(), device.kind.as_deref()),
+        (Some("ap-kitchen"), Some("ap"))
+    );
     assert!(device.mac.as_deref().unwrap().starts_with("02"));
     assert_eq!(down.time, Timestamp::from_millis(1_750_420_000_500));
     assert_eq!(down.reasons, ["x"]);
 
     // The same device, whoever tells of it.
-    for kind in ["AP_CONNECTED", "device_down", "device_reconnected", "ap_offline", "AP_OFFLINE"] {
+    for kind in [
+        "AP_CONNECTED",
+        "device_down",
+        "device_reconnected",
+        "ap_offline",
+        "AP_OFFLINE",
+    ] {
         let other = one(json!({"type": kind, "device": "ap-kitchen", "site": "Home"}));
         assert_eq!(other.device.as_ref().unwrap().mac, device.mac, "{kind}");
-        assert_eq!(other.condition.unwrap().name, down.condition.clone().unwrap().name, "{kind}");
+        assert_eq!(
+            other.condition.unwrap().name,
+            down.condition.clone().unwrap().name,
+            "{kind}"
+        );
         assert_eq!(other.site.id, down.site.id, "{kind}");
     }
     assert_eq!(
@@ -280,38 +407,80 @@ fn what_is_made_up_reads_as_what_it_says() {
         "device-updowns"
     );
     let edge = one(json!({"type": "ME_DISCONNECTED", "device": "edge-1"}));
-    assert_eq!((&*edge.topic, edge.device.unwrap().name.as_deref()), ("mxedge-events", Some("edge-1")));
-    let mac = one(json!({"type": "SW_PORT_DOWN", "device": "02:AB:00:00:00:01", "port_id": "ge-0/0/1"}));
-    assert_eq!(mac.device.clone().unwrap().mac.as_deref(), Some("02ab00000001"));
+    assert_eq!(
+        (&*edge.topic, edge.device.unwrap().name.as_deref()),
+        ("mxedge-events", Some("edge-1"))
+    );
+    let mac =
+        one(json!({"type": "SW_PORT_DOWN", "device": "02:AB:00:00:00:01", "port_id": "ge-0/0/1"}));
+    assert_eq!(
+        mac.device.clone().unwrap().mac.as_deref(),
+        Some("02ab00000001")
+    );
     assert_eq!(mac.condition.unwrap().sub_id.as_deref(), Some("ge-0/0/1"));
     let given = one(
         json!({"type": "AP_DISCONNECTED", "device": "ap-1", "mac": "02ab00000009", "site_id": "s", "timestamp": 5}),
     );
     assert_eq!(given.device.unwrap().mac.as_deref(), Some("02ab00000009"));
-    assert_eq!((given.site.id.as_deref(), given.time), (Some("s"), Timestamp::from_millis(5_000)));
+    assert_eq!(
+        (given.site.id.as_deref(), given.time),
+        (Some("s"), Timestamp::from_millis(5_000))
+    );
     let many = made(json!({"type": "switch_down", "device": ["sw-1", "sw-2"]}));
-    assert_eq!(many.iter().map(|e| e.device.clone().unwrap().name.unwrap()).collect::<Vec<_>>(), ["sw-1", "sw-2"]);
-    assert!(many.iter().all(|e| e.device.as_ref().unwrap().kind.as_deref() == Some("switch") && e.count == 1));
-    let cable = one(json!({"type": "bad_cable", "device": "sw-1", "port_id": "ge-0/0/2", "status": "resolved"}));
-    assert_eq!((cable.phase, cable.condition.unwrap().sub_id.as_deref()), (Phase::Close, Some("ge-0/0/2")));
+    assert_eq!(
+        many.iter()
+            .map(|e| e.device.clone().unwrap().name.unwrap())
+            .collect::<Vec<_>>(),
+        ["sw-1", "sw-2"]
+    );
+    assert!(
+        many.iter()
+            .all(|e| e.device.as_ref().unwrap().kind.as_deref() == Some("switch") && e.count == 1)
+    );
+    let cable = one(
+        json!({"type": "bad_cable", "device": "sw-1", "port_id": "ge-0/0/2", "status": "resolved"}),
+    );
+    assert_eq!(
+        (cable.phase, cable.condition.unwrap().sub_id.as_deref()),
+        (Phase::Close, Some("ge-0/0/2"))
+    );
     let dhcp = one(json!({"type": "infra_dhcp_failure", "device": "ap-1"}));
     assert_eq!((dhcp.device, dhcp.listed.len()), (None, 1));
     assert_eq!(one(json!({"type": "ping"})).kind, "ping");
     assert_eq!(&*one(json!({"type": "brand_new_alarm"})).topic, "alarms");
     assert_eq!(&*one(json!({"type": "1026"})).topic, "device-events");
-    assert_eq!(one(json!({"type": "Update", "topic": "audits", "message": "m"})).text.as_deref(), Some("m"));
+    assert_eq!(
+        one(json!({"type": "Update", "topic": "audits", "message": "m"}))
+            .text
+            .as_deref(),
+        Some("m")
+    );
 }
 
 #[test]
 fn every_type_of_the_catalogue_can_be_made_up() {
     for entry in catalogue::all() {
-        let Value::Object(fields) = json!({"type": entry.kind, "device": "d-1"}) else { panic!() };
-        let events = events(&synthesise(fields, Timestamp::from_millis(1_750_420_000_000)));
+        let Value::Object(fields) = json!({"type": entry.kind, "device": "d-1"}) else {
+            panic!()
+        };
+        let events = events(&synthesise(
+            fields,
+            Timestamp::from_millis(1_750_420_000_000),
+        ));
         assert_eq!(events.len(), 1, "{}", entry.kind);
         let site = entry.about == catalogue::About::Site;
         assert_eq!(events[0].device.is_none(), site, "{}", entry.kind);
         let condition = events[0].condition.as_ref().map_or("", |c| &c.name);
-        assert_eq!(condition, if entry.role.is_some() { entry.condition } else { "" }, "{}", entry.kind);
+        assert_eq!(
+            condition,
+            if entry.role.is_some() {
+                entry.condition
+            } else {
+                ""
+            },
+            "{}",
+            entry.kind
+        );
     }
 }
 
@@ -355,8 +524,9 @@ fn json_like() -> impl Strategy<Value = Value> {
     leaf.prop_recursive(5, 60, 8, move |inner| {
         prop_oneof![
             prop::collection::vec(inner.clone(), 0..5).prop_map(Value::from),
-            prop::collection::btree_map(words.clone(), inner, 0..8)
-                .prop_map(|map| Value::Object(map.into_iter().map(|(k, v)| (k.to_owned(), v)).collect())),
+            prop::collection::btree_map(words.clone(), inner, 0..8).prop_map(|map| Value::Object(
+                map.into_iter().map(|(k, v)| (k.to_owned(), v)).collect()
+            )),
         ]
     })
 }

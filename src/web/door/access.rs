@@ -1,4 +1,5 @@
-//! What a request says of where it comes from, judged by what is configured. Pure: no session, no clock.
+//! What a request says of where it comes from, judged by what is configured. Pure: no session, no
+//! clock.
 
 use std::net::IpAddr;
 
@@ -66,15 +67,21 @@ impl Access {
     }
 
     fn trusts(&self, ip: IpAddr) -> bool {
-        self.trusted_proxies.iter().any(|network| network.contains(ip))
+        self.trusted_proxies
+            .iter()
+            .any(|network| network.contains(ip))
     }
 
     /// Who asks, by a proxy that is believed.
     pub(super) fn proxy_says(&self, headers: &HeaderMap, peer: Option<&Peer>) -> Said {
-        let Some(name) = self.user_header.as_ref().filter(|_| self.is_proxy(peer)) else { return Said::Nothing };
+        let Some(name) = self.user_header.as_ref().filter(|_| self.is_proxy(peer)) else {
+            return Said::Nothing;
+        };
         let mut values = headers.get_all(name).iter();
         let (one, another) = (values.next(), values.next());
-        let said = one.and_then(|value| std::str::from_utf8(value.as_bytes()).ok()).map(str::trim);
+        let said = one
+            .and_then(|value| std::str::from_utf8(value.as_bytes()).ok())
+            .map(str::trim);
         match said {
             Some(said) if another.is_none() && is_name(said) => Said::Name(said.to_owned()),
             _ => Said::Unclear,
@@ -83,27 +90,42 @@ impl Access {
 
     /// Whether it was made on this machine itself, by whatever it says or does not say.
     pub(super) fn is_here(&self, headers: &HeaderMap, peer: Option<&Peer>) -> bool {
-        let named = self.user_header.as_ref().is_some_and(|name| headers.contains_key(name));
+        let named = self
+            .user_header
+            .as_ref()
+            .is_some_and(|name| headers.contains_key(name));
         from_this_machine(peer, headers) && !named
     }
 
     /// Whether the person's browser came by https.
-    pub(super) fn is_https(&self, public: Option<&Public>, headers: &HeaderMap, peer: Option<&Peer>) -> bool {
+    pub(super) fn is_https(
+        &self,
+        public: Option<&Public>,
+        headers: &HeaderMap,
+        peer: Option<&Peer>,
+    ) -> bool {
         let (name, port) = host(headers).unwrap_or_default();
-        let publicly =
-            public.is_some_and(|public| public.https && public.host == name && (port.is_none() || port == public.port));
-        let said =
-            headers.get("x-forwarded-proto").is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"https"));
+        let publicly = public.is_some_and(|public| {
+            public.https && public.host == name && (port.is_none() || port == public.port)
+        });
+        let said = headers
+            .get("x-forwarded-proto")
+            .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"https"));
         publicly || (said && self.is_proxy(peer))
     }
 
-    /// The name a request asks for is one of ours: no page whose name was made to mean this machine gets past it.
+    /// The name a request asks for is one of ours: no page whose name was made to mean this machine
+    /// gets past it.
     pub(super) fn knows_host(&self, public: Option<&Public>, headers: &HeaderMap) -> bool {
         if !headers.contains_key(header::HOST) {
             return true;
         }
-        let Some((name, _)) = host(headers) else { return false };
-        is_own(&name) || public.is_some_and(|public| public.is_named(&name)) || self.hosts.contains(&name)
+        let Some((name, _)) = host(headers) else {
+            return false;
+        };
+        is_own(&name)
+            || public.is_some_and(|public| public.is_named(&name))
+            || self.hosts.contains(&name)
     }
 
     /// Whom to blame for a wrong password: behind a proxy of ours, whom it names last.
@@ -112,17 +134,32 @@ impl Access {
         if !self.trusts(ip) {
             return Some(ip);
         }
-        let values = headers.get_all("x-forwarded-for").iter().filter_map(|value| value.to_str().ok());
-        let hops: Vec<&str> = values.flat_map(|value| value.split(',')).map(str::trim).collect();
+        let values = headers
+            .get_all("x-forwarded-for")
+            .iter()
+            .filter_map(|value| value.to_str().ok());
+        let hops: Vec<&str> = values
+            .flat_map(|value| value.split(','))
+            .map(str::trim)
+            .collect();
         let known = hops.iter().rev().map_while(|hop| address(hop));
-        Some(known.into_iter().find(|hop| !self.trusts(*hop)).unwrap_or(ip))
+        Some(
+            known
+                .into_iter()
+                .find(|hop| !self.trusts(*hop))
+                .unwrap_or(ip),
+        )
     }
 }
 
 /// `192.0.2.1`, `192.0.2.1:4711`, `2001:db8::1`, `[2001:db8::1]:4711`.
 fn address(hop: &str) -> Option<IpAddr> {
     let bare = hop.parse().ok();
-    let with_port = || hop.parse::<std::net::SocketAddr>().ok().map(|address| address.ip());
+    let with_port = || {
+        hop.parse::<std::net::SocketAddr>()
+            .ok()
+            .map(|address| address.ip())
+    };
     bare.or_else(with_port).map(|ip: IpAddr| ip.to_canonical())
 }
 
@@ -133,7 +170,9 @@ fn is_name(said: &str) -> bool {
 /// What `Host` names, in lower case, and its port. `None` without exactly one that reads.
 pub(in crate::web) fn host(headers: &HeaderMap) -> Option<(String, Option<u16>)> {
     let mut hosts = headers.get_all(header::HOST).iter();
-    let (Some(host), None) = (hosts.next(), hosts.next()) else { return None };
+    let (Some(host), None) = (hosts.next(), hosts.next()) else {
+        return None;
+    };
     let host = host.to_str().ok()?;
     let (name, rest) = match host.strip_prefix('[') {
         Some(v6) => v6.split_once(']')?,
@@ -154,14 +193,26 @@ pub(in crate::web) fn is_own(name: &str) -> bool {
 /// Whether the page that sends this, if one does, is ours.
 pub(in crate::web) fn knows_origin(public: Option<&Public>, headers: &HeaderMap) -> bool {
     let mut origins = headers.get_all(header::ORIGIN).iter();
-    let Some(origin) = origins.next() else { return true };
-    let (Ok(origin), None) = (origin.to_str(), origins.next()) else { return false };
-    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
-    let is_host = origin.split_once("://").is_some_and(|(_, named)| !host.is_empty() && named == host);
+    let Some(origin) = origins.next() else {
+        return true;
+    };
+    let (Ok(origin), None) = (origin.to_str(), origins.next()) else {
+        return false;
+    };
+    let host = headers
+        .get(header::HOST)
+        .and_then(|host| host.to_str().ok())
+        .unwrap_or_default();
+    let is_host = origin
+        .split_once("://")
+        .is_some_and(|(_, named)| !host.is_empty() && named == host);
     is_host || public.is_some_and(|public| public.origin == origin)
 }
 
 /// Whether the browser, if it says, says that no page of another site made it send this.
 pub(super) fn is_same_site(headers: &HeaderMap) -> bool {
-    headers.get_all("sec-fetch-site").iter().all(|site| matches!(site.as_bytes(), b"same-origin" | b"none"))
+    headers
+        .get_all("sec-fetch-site")
+        .iter()
+        .all(|site| matches!(site.as_bytes(), b"same-origin" | b"none"))
 }

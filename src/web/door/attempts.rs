@@ -26,24 +26,49 @@ struct Attempt {
 }
 
 impl Attempts {
-    /// One more guess. It counts as wrong until [`Attempts::forgive`]: who hangs up before the answer has guessed too.
+    /// One more guess. It counts as wrong until [`Attempts::forgive`]: who hangs up before the
+    /// answer has guessed too.
     ///
     /// # Errors
     /// How long to wait.
     pub(super) fn begin(&mut self, from: IpAddr, now: Duration) -> Result<u64, Duration> {
-        while self.made.front().is_some_and(|first| first.at + MINUTE <= now) {
+        while self
+            .made
+            .front()
+            .is_some_and(|first| first.at + MINUTE <= now)
+        {
             self.made.pop_front();
         }
         let from = household(from);
         // The oldest that must be forgotten before there is room.
-        let all = self.made.len().checked_sub(OF_ALL).and_then(|n| self.made.get(n));
-        let mine: Vec<&Attempt> = self.made.iter().filter(|attempt| attempt.from == from).collect();
-        let one = mine.len().checked_sub(OF_ONE).and_then(|n| mine.get(n).copied());
-        if let Some(until) = all.into_iter().chain(one).map(|attempt| attempt.at + MINUTE).max() {
+        let all = self
+            .made
+            .len()
+            .checked_sub(OF_ALL)
+            .and_then(|n| self.made.get(n));
+        let mine: Vec<&Attempt> = self
+            .made
+            .iter()
+            .filter(|attempt| attempt.from == from)
+            .collect();
+        let one = mine
+            .len()
+            .checked_sub(OF_ONE)
+            .and_then(|n| mine.get(n).copied());
+        if let Some(until) = all
+            .into_iter()
+            .chain(one)
+            .map(|attempt| attempt.at + MINUTE)
+            .max()
+        {
             return Err(until.saturating_sub(now));
         }
         self.next += 1;
-        self.made.push_back(Attempt { number: self.next, at: now, from });
+        self.made.push_back(Attempt {
+            number: self.next,
+            at: now,
+            from,
+        });
         Ok(self.next)
     }
 
@@ -66,7 +91,9 @@ mod tests {
     use super::*;
 
     fn guess(attempts: &mut Attempts, from: &str, at: u64) -> Result<u64, u64> {
-        attempts.begin(from.parse().unwrap(), Duration::from_secs(at)).map_err(|wait| wait.as_secs())
+        attempts
+            .begin(from.parse().unwrap(), Duration::from_secs(at))
+            .map_err(|wait| wait.as_secs())
     }
 
     #[test]
@@ -80,7 +107,11 @@ mod tests {
             assert!(guess(&mut attempts, "192.0.2.1", second).is_ok());
         }
         assert_eq!(guess(&mut attempts, "192.0.2.1", 15), Err(55));
-        assert_eq!(guess(&mut attempts, "::ffff:192.0.2.1", 69), Err(1), "the same in other clothes");
+        assert_eq!(
+            guess(&mut attempts, "::ffff:192.0.2.1", 69),
+            Err(1),
+            "the same in other clothes"
+        );
         assert!(guess(&mut attempts, "192.0.2.2", 15).is_ok(), "another");
         assert!(guess(&mut attempts, "192.0.2.1", 70).is_ok());
         assert_eq!(guess(&mut attempts, "192.0.2.1", 70), Err(1));
@@ -94,7 +125,10 @@ mod tests {
         }
         assert_eq!(guess(&mut attempts, "2001:db8::ffff:1", 0), Err(60));
         for n in 0..25 {
-            assert!(guess(&mut attempts, &format!("2001:db8:0:{}::1", n + 1), n).is_ok(), "{n}");
+            assert!(
+                guess(&mut attempts, &format!("2001:db8:0:{}::1", n + 1), n).is_ok(),
+                "{n}"
+            );
         }
         assert_eq!(guess(&mut attempts, "192.0.2.1", 24), Err(36));
         assert!(guess(&mut attempts, "192.0.2.1", 60).is_ok());

@@ -24,7 +24,8 @@ pub(super) const MOST_WAITING: usize = 8;
 /// How long those are told to wait who find no place.
 const BUSY: Duration = Duration::from_secs(2);
 
-/// What a browser knows the session by. `__Host-`: no other host, and nothing without https, can have set it.
+/// What a browser knows the session by. `__Host-`: no other host, and nothing without https, can
+/// have set it.
 pub(super) fn cookie_name(https: bool) -> &'static str {
     if https { "__Host-foghorn" } else { "foghorn" }
 }
@@ -34,31 +35,49 @@ pub(in crate::web) fn routes<S: Store>(state: &State<S>) -> BoxedFilter<(Respons
     let state = state.clone();
     let path = |name: &'static str| warp::path(name).and(warp::path::end()).map(move || name);
     warp::path!("api" / "v1" / ..)
-        .and(path("me").or(path("login")).unify().or(path("logout")).unify())
+        .and(
+            path("me")
+                .or(path("login"))
+                .unify()
+                .or(path("logout"))
+                .unify(),
+        )
         .and(warp::method())
         .and(warp::header::headers_cloned())
         .and(warp::ext::optional::<Peer>())
         .and(warp::body::stream())
-        .then(move |name, method: Method, headers: HeaderMap, peer: Option<Peer>, body| {
-            let state = state.clone();
-            async move {
-                let (door, peer) = (&state.door, peer.as_ref());
-                let answer = match (name, &method) {
-                    ("me", &Method::GET | &Method::HEAD) => door.me(&headers, peer),
-                    ("logout", &Method::POST) => door.log_out(&headers, peer),
-                    ("login", &Method::POST) => match door.check_login(&headers, peer) {
-                        Ok(hash) => match read_body(&state, &headers, "application/json", body).await {
-                            Ok(body) => door.log_in(hash, &body, &headers, peer).await,
+        .then(
+            move |name, method: Method, headers: HeaderMap, peer: Option<Peer>, body| {
+                let state = state.clone();
+                async move {
+                    let (door, peer) = (&state.door, peer.as_ref());
+                    let answer = match (name, &method) {
+                        ("me", &Method::GET | &Method::HEAD) => door.me(&headers, peer),
+                        ("logout", &Method::POST) => door.log_out(&headers, peer),
+                        ("login", &Method::POST) => match door.check_login(&headers, peer) {
+                            Ok(hash) => {
+                                match read_body(&state, &headers, "application/json", body).await {
+                                    Ok(body) => door.log_in(hash, &body, &headers, peer).await,
+                                    Err(problem) => Err(problem),
+                                }
+                            }
                             Err(problem) => Err(problem),
                         },
-                        Err(problem) => Err(problem),
-                    },
-                    ("me", _) => Err(Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method not allowed", "GET, HEAD")),
-                    _ => Err(Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method not allowed", "POST")),
-                };
-                answer.unwrap_or_else(|problem| refusal(&problem))
-            }
-        })
+                        ("me", _) => Err(Problem::new(
+                            StatusCode::METHOD_NOT_ALLOWED,
+                            "method not allowed",
+                            "GET, HEAD",
+                        )),
+                        _ => Err(Problem::new(
+                            StatusCode::METHOD_NOT_ALLOWED,
+                            "method not allowed",
+                            "POST",
+                        )),
+                    };
+                    answer.unwrap_or_else(|problem| refusal(&problem))
+                }
+            },
+        )
         .boxed()
 }
 
@@ -74,16 +93,24 @@ impl Door {
     fn me(&self, headers: &HeaderMap, peer: Option<&Peer>) -> Result<Response, Problem> {
         self.check_host(headers, peer)?;
         let access = self.access();
-        Ok(reply(StatusCode::OK, &shown(self.who(&access, headers, peer).as_ref())))
+        Ok(reply(
+            StatusCode::OK,
+            &shown(self.who(&access, headers, peer).as_ref()),
+        ))
     }
 
     /// Whether a login may be tried at all: the hash to try it by.
     fn check_login(&self, headers: &HeaderMap, peer: Option<&Peer>) -> Result<Secret, Problem> {
         self.check_host(headers, peer)?;
-        self.check_page(headers).map_err(|reason| self.refuse(reason, peer))?;
+        self.check_page(headers)
+            .map_err(|reason| self.refuse(reason, peer))?;
         self.access().password.clone().ok_or_else(|| {
             let help = "`server.password` sets one: docs/api.md, Who may";
-            Problem::new(StatusCode::CONFLICT, "there is no password to log in with", help)
+            Problem::new(
+                StatusCode::CONFLICT,
+                "there is no password to log in with",
+                help,
+            )
         })
     }
 
@@ -95,15 +122,25 @@ impl Door {
         peer: Option<&Peer>,
     ) -> Result<Response, Problem> {
         // What does not read may be a password all the same: it is not repeated.
-        let given = serde_json::from_slice::<Asked>(body).map(|asked| Secret::new(asked.password)).map_err(|_| {
-            Problem::new(StatusCode::BAD_REQUEST, "the body does not read", "as in {\"password\": \"…\"}")
-        })?;
+        let given = serde_json::from_slice::<Asked>(body)
+            .map(|asked| Secret::new(asked.password))
+            .map_err(|_| {
+                Problem::new(
+                    StatusCode::BAD_REQUEST,
+                    "the body does not read",
+                    "as in {\"password\": \"…\"}",
+                )
+            })?;
         let access = self.access();
-        let client = access.client(headers, peer).unwrap_or_else(|| super::from(peer));
+        let client = access
+            .client(headers, peer)
+            .unwrap_or_else(|| super::from(peer));
         let begun = self.inside().attempts.begin(client, self.clock.elapsed());
         let attempt = match begun {
             Ok(attempt) => attempt,
-            Err(wait) => return Ok(self.try_later("limited", "too many wrong passwords", wait, peer)),
+            Err(wait) => {
+                return Ok(self.try_later("limited", "too many wrong passwords", wait, peer));
+            }
         };
         let Some(right) = self.is_right(hash.clone(), given).await else {
             self.inside().attempts.forgive(attempt);
@@ -114,7 +151,11 @@ impl Door {
             if self.speaks("wrong password") {
                 tracing::warn!(from = %client, "a wrong password");
             }
-            return Err(Problem::new(StatusCode::UNAUTHORIZED, "that is not the password", ""));
+            return Err(Problem::new(
+                StatusCode::UNAUTHORIZED,
+                "that is not the password",
+                "",
+            ));
         }
         let begun = {
             let mut inside = self.inside();
@@ -126,12 +167,23 @@ impl Door {
             inside.sessions.begin(self.clock.elapsed())
         };
         let Ok((cookie, found)) = begun else {
-            return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "no randomness for a session", ""));
+            return Err(Problem::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "no randomness for a session",
+                "",
+            ));
         };
         self.metrics.login("ok");
         tracing::info!(from = %client, "logged in");
         let mut response = reply(StatusCode::OK, &shown(Ok(&guest_of(found))));
-        self.set_cookie(&mut response, &access, headers, peer, cookie.expose(), LONGEST);
+        self.set_cookie(
+            &mut response,
+            &access,
+            headers,
+            peer,
+            cookie.expose(),
+            LONGEST,
+        );
         Ok(response)
     }
 
@@ -139,7 +191,8 @@ impl Door {
     async fn is_right(&self, hash: Secret, given: Secret) -> Option<bool> {
         let place = Arc::clone(&self.waiting).try_acquire_owned().ok()?;
         let turn = Arc::clone(&self.checking).acquire_owned().await.ok()?;
-        // The thread has the place and the turn: who hangs up does not make room for one more at once.
+        // The thread has the place and the turn: who hangs up does not make room for one more at
+        // once.
         let check = tokio::task::spawn_blocking(move || {
             let right = password::verify(&hash, &given);
             drop((turn, place));
@@ -148,7 +201,13 @@ impl Door {
         check.await.ok()
     }
 
-    fn try_later(&self, outcome: &'static str, error: &str, wait: Duration, peer: Option<&Peer>) -> Response {
+    fn try_later(
+        &self,
+        outcome: &'static str,
+        error: &str,
+        wait: Duration,
+        peer: Option<&Peer>,
+    ) -> Response {
         self.metrics.login(outcome);
         if self.speaks(outcome) {
             tracing::warn!(outcome, from = %super::from(peer), "a login was put off");
@@ -156,7 +215,9 @@ impl Door {
         let seconds = wait.as_secs() + 1;
         let help = format!("try again in {seconds} s");
         let mut response = refusal(&Problem::new(StatusCode::TOO_MANY_REQUESTS, error, help));
-        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        response
+            .headers_mut()
+            .insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         response
     }
 
@@ -166,7 +227,10 @@ impl Door {
         if let Some(cookie) = self.cookie(&access, headers, peer) {
             self.inside().sessions.end(cookie.expose());
         }
-        let mut response = reply(StatusCode::OK, &shown(self.who(&access, headers, peer).as_ref()));
+        let mut response = reply(
+            StatusCode::OK,
+            &shown(self.who(&access, headers, peer).as_ref()),
+        );
         self.set_cookie(&mut response, &access, headers, peer, "", Duration::ZERO);
         Ok(response)
     }
@@ -183,7 +247,8 @@ impl Door {
         let https = access.is_https(self.public.as_ref(), headers, peer);
         let (name, secure) = (cookie_name(https), if https { "; Secure" } else { "" });
         let age = lasts.as_secs();
-        let cookie = format!("{name}={value}; Path=/; Max-Age={age}; HttpOnly; SameSite=Strict{secure}");
+        let cookie =
+            format!("{name}={value}; Path=/; Max-Age={age}; HttpOnly; SameSite=Strict{secure}");
         if let Ok(mut cookie) = HeaderValue::from_str(&cookie) {
             cookie.set_sensitive(true);
             response.headers_mut().insert(header::SET_COOKIE, cookie);

@@ -1,7 +1,8 @@
-//! Who may look, and who may act: every request for people's eyes or from their hands passes here first.
+//! Who may look, and who may act: every request for people's eyes or from their hands passes here
+//! first.
 //!
-//! `access` judges what a request says by what is configured, `sessions` knows who logged in, `login` lets them, and
-//! `attempts` bounds the guessing.
+//! `access` judges what a request says by what is configured, `sessions` knows who logged in,
+//! `login` lets them, and `attempts` bounds the guessing.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -113,7 +114,11 @@ impl Guest {
 
     /// Who they are in the log: their name, else how they came in.
     pub(super) fn by(&self) -> &str {
-        if self.name.is_empty() { self.how.word() } else { &self.name }
+        if self.name.is_empty() {
+            self.how.word()
+        } else {
+            &self.name
+        }
     }
 
     fn may_act(&self) -> bool {
@@ -185,10 +190,16 @@ impl Reason {
                 "not logged in",
                 "log in at `/`, the page; a program sends `Authorization: Bearer` and the token in the data folder",
             ),
-            Self::Session => (StatusCode::UNAUTHORIZED, "not logged in any more", "log in again"),
-            Self::Origin => {
-                (StatusCode::FORBIDDEN, "another page sent this", "only Foghorn's own page may: open it, and act there")
-            }
+            Self::Session => (
+                StatusCode::UNAUTHORIZED,
+                "not logged in any more",
+                "log in again",
+            ),
+            Self::Origin => (
+                StatusCode::FORBIDDEN,
+                "another page sent this",
+                "only Foghorn's own page may: open it, and act there",
+            ),
             Self::Proof => (
                 StatusCode::FORBIDDEN,
                 "only Foghorn's own page may do that",
@@ -221,21 +232,31 @@ impl Door {
     /// # Errors
     /// When the machine has no randomness.
     pub fn for_this_machine() -> std::io::Result<Self> {
-        Ok(Self { key: Some(clock::unguessable()?), ..Self::default() })
+        Ok(Self {
+            key: Some(clock::unguessable()?),
+            ..Self::default()
+        })
     }
 
-    /// Lets in whom `access` lets in, too, and programs that have the token. `public_url`: how people reach this server.
+    /// Lets in whom `access` lets in, too, and programs that have the token. `public_url`: how
+    /// people reach this server.
     #[must_use]
     pub fn opened(self, access: Access, token: Secret, public_url: Option<&str>) -> Self {
         let public = public_url.and_then(Public::of);
-        Self { access: RwLock::new(Arc::new(access)), token: Some(token), public, ..self }
+        Self {
+            access: RwLock::new(Arc::new(access)),
+            token: Some(token),
+            public,
+            ..self
+        }
     }
 
     pub(super) fn counting(self, metrics: Metrics) -> Self {
         Self { metrics, ..self }
     }
 
-    /// From now on others may see the page. Whoever is logged in stays so, unless the password is another.
+    /// From now on others may see the page. Whoever is logged in stays so, unless the password is
+    /// another.
     pub fn replace(&self, access: Access) {
         let mut inside = self.inside();
         let mut current = self.access.write().unwrap_or_else(PoisonError::into_inner);
@@ -260,11 +281,22 @@ impl Door {
     }
 
     /// Lets a request in, or says why not. What is no reading needs the proof.
-    pub(super) fn enter(&self, method: &Method, headers: &HeaderMap, peer: Option<&Peer>) -> Result<Guest, Problem> {
-        self.judge(method, headers, peer).map_err(|reason| self.refuse(reason, peer))
+    pub(super) fn enter(
+        &self,
+        method: &Method,
+        headers: &HeaderMap,
+        peer: Option<&Peer>,
+    ) -> Result<Guest, Problem> {
+        self.judge(method, headers, peer)
+            .map_err(|reason| self.refuse(reason, peer))
     }
 
-    fn judge(&self, method: &Method, headers: &HeaderMap, peer: Option<&Peer>) -> Result<Guest, Reason> {
+    fn judge(
+        &self,
+        method: &Method,
+        headers: &HeaderMap,
+        peer: Option<&Peer>,
+    ) -> Result<Guest, Reason> {
         let access = self.access();
         if !access.knows_host(self.public.as_ref(), headers) {
             return Err(Reason::Host);
@@ -274,8 +306,16 @@ impl Door {
             return Ok(guest);
         }
         let given = headers.get(PROOF).map(|given| given.as_bytes());
-        let proven = guest.proof.as_ref().zip(given).is_some_and(|(proof, given)| same(proof, given));
-        if proven || guest.how == How::Token { Ok(guest) } else { Err(Reason::Proof) }
+        let proven = guest
+            .proof
+            .as_ref()
+            .zip(given)
+            .is_some_and(|(proof, given)| same(proof, given));
+        if proven || guest.how == How::Token {
+            Ok(guest)
+        } else {
+            Err(Reason::Proof)
+        }
     }
 
     /// Whether the request asks for us by a name of ours.
@@ -289,33 +329,62 @@ impl Door {
     }
 
     /// Whether the request asks for us by a name of ours: enough for what is no secret.
-    pub(super) fn check_host(&self, headers: &HeaderMap, peer: Option<&Peer>) -> Result<(), Problem> {
+    pub(super) fn check_host(
+        &self,
+        headers: &HeaderMap,
+        peer: Option<&Peer>,
+    ) -> Result<(), Problem> {
         let known = self.knows_host(headers);
-        if known { Ok(()) } else { Err(self.refuse(Reason::Host, peer)) }
+        if known {
+            Ok(())
+        } else {
+            Err(self.refuse(Reason::Host, peer))
+        }
     }
 
     /// For machines that watch this one: whoever may look, and this machine, logged in or not.
-    pub(super) fn check_watcher(&self, headers: &HeaderMap, peer: Option<&Peer>) -> Result<(), Problem> {
+    pub(super) fn check_watcher(
+        &self,
+        headers: &HeaderMap,
+        peer: Option<&Peer>,
+    ) -> Result<(), Problem> {
         self.check_host(headers, peer)?;
         let access = self.access();
         if access.is_here(headers, peer) {
             return Ok(());
         }
-        self.who(&access, headers, peer).map(|_| ()).map_err(|reason| self.refuse(reason, peer))
+        self.who(&access, headers, peer)
+            .map(|_| ())
+            .map_err(|reason| self.refuse(reason, peer))
     }
 
     /// Nothing comes from another page.
     fn check_page(&self, headers: &HeaderMap) -> Result<(), Reason> {
-        if self.is_of_our_page(headers) { Ok(()) } else { Err(Reason::Origin) }
+        if self.is_of_our_page(headers) {
+            Ok(())
+        } else {
+            Err(Reason::Origin)
+        }
     }
 
-    fn who(&self, access: &Access, headers: &HeaderMap, peer: Option<&Peer>) -> Result<Guest, Reason> {
+    fn who(
+        &self,
+        access: &Access,
+        headers: &HeaderMap,
+        peer: Option<&Peer>,
+    ) -> Result<Guest, Reason> {
         let guest = self.whoever(access, headers, peer)?;
-        // For reading too: what another page makes a browser ask for it cannot read, but we would work for it.
+        // For reading too: what another page makes a browser ask for it cannot read, but we would
+        // work for it.
         self.check_page(headers).map(|()| guest)
     }
 
-    fn whoever(&self, access: &Access, headers: &HeaderMap, peer: Option<&Peer>) -> Result<Guest, Reason> {
+    fn whoever(
+        &self,
+        access: &Access,
+        headers: &HeaderMap,
+        peer: Option<&Peer>,
+    ) -> Result<Guest, Reason> {
         let bearer = bearer(headers);
         if let (Some(Bearer::One(given)), Some(token)) = (&bearer, &self.token)
             && same(token, given)
@@ -331,8 +400,14 @@ impl Door {
         }
         if access.password.is_some() {
             let cookie = self.cookie(access, headers, peer);
-            let Some(cookie) = cookie else { return Err(Reason::Login) };
-            let found = self.inside().sessions.find(cookie.expose(), self.clock.elapsed()).ok_or(Reason::Session)?;
+            let Some(cookie) = cookie else {
+                return Err(Reason::Login);
+            };
+            let found = self
+                .inside()
+                .sessions
+                .find(cookie.expose(), self.clock.elapsed())
+                .ok_or(Reason::Session)?;
             return Ok(guest_of(found));
         }
         // Before this machine: a proxy on it that names nobody is no user of it.
@@ -350,15 +425,28 @@ impl Door {
 
     fn without_session(&self, how: How, name: String) -> Guest {
         let proof = self.key.as_ref().map(|key| proof(key, how, &name));
-        Guest { name, how, proof, over: self.inside().over.clone(), left: None }
+        Guest {
+            name,
+            how,
+            proof,
+            over: self.inside().over.clone(),
+            left: None,
+        }
     }
 
     /// The cookie of a session. By https only one that only https can set.
     fn cookie(&self, access: &Access, headers: &HeaderMap, peer: Option<&Peer>) -> Option<Secret> {
         let name = login::cookie_name(access.is_https(self.public.as_ref(), headers, peer));
-        let values = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
-        let mut cookies = values.flat_map(|value| value.split(';')).filter_map(|pair| pair.trim().split_once('='));
-        cookies.find(|(key, _)| *key == name).map(|(_, value)| Secret::new(value))
+        let values = headers
+            .get_all(header::COOKIE)
+            .iter()
+            .filter_map(|value| value.to_str().ok());
+        let mut cookies = values
+            .flat_map(|value| value.split(';'))
+            .filter_map(|pair| pair.trim().split_once('='));
+        cookies
+            .find(|(key, _)| *key == name)
+            .map(|(_, value)| Secret::new(value))
     }
 
     /// Counted always; logged at most once a second, without anything the request says.
@@ -385,7 +473,13 @@ impl Door {
 
 fn guest_of(found: sessions::Found) -> Guest {
     let sessions::Found { proof, over, left } = found;
-    Guest { name: String::new(), how: How::Password, proof: Some(proof), over, left: Some(left) }
+    Guest {
+        name: String::new(),
+        how: How::Password,
+        proof: Some(proof),
+        over,
+        left: Some(left),
+    }
 }
 
 /// What a request gives as its token.
@@ -395,26 +489,43 @@ enum Bearer<'a> {
     Unclear,
 }
 
-/// The token of a request; `None` where it speaks of none. What other schemes say is for whoever asked for it.
+/// The token of a request; `None` where it speaks of none. What other schemes say is for whoever
+/// asked for it.
 fn bearer(headers: &HeaderMap) -> Option<Bearer<'_>> {
-    let values: Vec<&[u8]> = headers.get_all(header::AUTHORIZATION).iter().map(|value| value.as_bytes()).collect();
+    let values: Vec<&[u8]> = headers
+        .get_all(header::AUTHORIZATION)
+        .iter()
+        .map(|value| value.as_bytes())
+        .collect();
     let token = |value: &'_ [u8]| {
         let (scheme, given) = value.split_at_checked(6)?;
-        scheme.eq_ignore_ascii_case(b"bearer").then(|| given.trim_ascii().len())
+        scheme
+            .eq_ignore_ascii_case(b"bearer")
+            .then(|| given.trim_ascii().len())
     };
     let first = *values.iter().find(|value| token(value).is_some())?;
-    Some(if values.len() == 1 { Bearer::One(first.get(6..)?.trim_ascii()) } else { Bearer::Unclear })
+    Some(if values.len() == 1 {
+        Bearer::One(first.get(6..)?.trim_ascii())
+    } else {
+        Bearer::Unclear
+    })
 }
 
 /// The proof of someone without a session: another for each of them, and for each start.
 fn proof(key: &[u8; 32], how: How, name: &str) -> Secret {
     // A key of any length will do.
-    let mut mac = <Hmac<Sha256> as KeyInit>::new_from_slice(key).unwrap_or_else(|_| Hmac::new(&Default::default()));
+    let mut mac = <Hmac<Sha256> as KeyInit>::new_from_slice(key)
+        .unwrap_or_else(|_| Hmac::new(&Default::default()));
     mac.update(how.word().as_bytes());
     mac.update(&[0]);
     mac.update(name.as_bytes());
     let bytes: [u8; 32] = mac.finalize().into_bytes().into();
-    Secret::new(bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>())
+    Secret::new(
+        bytes
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect::<String>(),
+    )
 }
 
 /// For logs.

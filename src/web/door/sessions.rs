@@ -1,4 +1,5 @@
-//! Who is logged in. In memory only, and of each cookie only a hash: who reads our memory or a core dump cannot use it.
+//! Who is logged in. In memory only, and of each cookie only a hash: who reads our memory or a core
+//! dump cannot use it.
 
 use std::collections::HashMap;
 use std::io;
@@ -60,11 +61,23 @@ impl Sessions {
         let proof = Secret::new(BASE64.encode(clock::unguessable::<32>()?));
         self.prune(now);
         while self.0.len() >= MOST {
-            let Some(oldest) = self.0.iter().min_by_key(|(_, session)| session.began).map(|(id, _)| *id) else { break };
+            let Some(oldest) = self
+                .0
+                .iter()
+                .min_by_key(|(_, session)| session.began)
+                .map(|(id, _)| *id)
+            else {
+                break;
+            };
             self.remove(&oldest);
         }
         let over = CancellationToken::new();
-        let session = Session { proof: proof.clone(), began: now, used: now, over: over.clone() };
+        let session = Session {
+            proof: proof.clone(),
+            began: now,
+            used: now,
+            over: over.clone(),
+        };
         let left = session.left(now);
         self.0.insert(id(cookie.expose()), session);
         Ok((cookie, Found { proof, over, left }))
@@ -75,7 +88,11 @@ impl Sessions {
         self.prune(now);
         let session = self.0.get_mut(&id(cookie))?;
         session.used = now;
-        Some(Found { proof: session.proof.clone(), over: session.over.clone(), left: session.left(now) })
+        Some(Found {
+            proof: session.proof.clone(),
+            over: session.over.clone(),
+            left: session.left(now),
+        })
     }
 
     /// Ends one.
@@ -85,7 +102,9 @@ impl Sessions {
 
     /// Ends all.
     pub(super) fn clear(&mut self) {
-        self.0.drain().for_each(|(_, session)| session.over.cancel());
+        self.0
+            .drain()
+            .for_each(|(_, session)| session.over.cancel());
     }
 
     /// Ends what goes on for anyone, but nobody's session: it must be asked for again.
@@ -96,7 +115,12 @@ impl Sessions {
     }
 
     fn prune(&mut self, now: Duration) {
-        let over: Vec<Id> = self.0.iter().filter(|(_, s)| s.left(now).is_zero()).map(|(id, _)| *id).collect();
+        let over: Vec<Id> = self
+            .0
+            .iter()
+            .filter(|(_, s)| s.left(now).is_zero())
+            .map(|(id, _)| *id)
+            .collect();
         over.iter().for_each(|id| self.remove(id));
     }
 
@@ -132,15 +156,24 @@ mod tests {
                 "{hour}"
             );
         }
-        assert_eq!(sessions.find(&cookie, hours(167)).map(|found| found.left), Some(hours(1)));
+        assert_eq!(
+            sessions.find(&cookie, hours(167)).map(|found| found.left),
+            Some(hours(1))
+        );
         assert!(!found.over.is_cancelled());
-        assert!(sessions.find(&cookie, hours(168)).is_none(), "a week is over");
+        assert!(
+            sessions.find(&cookie, hours(168)).is_none(),
+            "a week is over"
+        );
         assert!(found.over.is_cancelled());
 
         let (cookie, _) = sessions.begin(hours(200)).unwrap();
         let last = hours(212).checked_sub(Duration::from_secs(1)).unwrap();
         assert!(sessions.find(cookie.expose(), last).is_some());
-        assert!(sessions.find(cookie.expose(), last + IDLE).is_none(), "not used");
+        assert!(
+            sessions.find(cookie.expose(), last + IDLE).is_none(),
+            "not used"
+        );
     }
 
     #[test]
@@ -152,13 +185,21 @@ mod tests {
         for n in 0..text.len() {
             let mut altered = text.to_owned().into_bytes();
             altered[n] = if altered[n] == b'A' { b'B' } else { b'A' };
-            assert!(sessions.find(&String::from_utf8(altered).unwrap(), hours(1)).is_none(), "at {n}");
+            assert!(
+                sessions
+                    .find(&String::from_utf8(altered).unwrap(), hours(1))
+                    .is_none(),
+                "at {n}"
+            );
         }
         for odd in ["", &text[1..], &format!("{text}="), &format!("{text} ")] {
             assert!(sessions.find(odd, hours(1)).is_none(), "{odd:?}");
         }
         let shown = format!("{sessions:?} {found:?} {cookie:?}");
-        assert!(!shown.contains(text) && !shown.contains(found.proof.expose()), "{shown}");
+        assert!(
+            !shown.contains(text) && !shown.contains(found.proof.expose()),
+            "{shown}"
+        );
         sessions.end(text);
         assert!(sessions.find(text, hours(1)).is_none() && found.over.is_cancelled());
     }
@@ -166,17 +207,31 @@ mod tests {
     #[test]
     fn a_thousand_sessions_and_the_oldest_makes_room() {
         let mut sessions = Sessions::default();
-        let cookies: Vec<Secret> = (0..1_001_u64).map(|n| sessions.begin(Duration::from_secs(n)).unwrap().0).collect();
+        let cookies: Vec<Secret> = (0..1_001_u64)
+            .map(|n| sessions.begin(Duration::from_secs(n)).unwrap().0)
+            .collect();
         let now = Duration::from_secs(2_000);
         assert!(sessions.find(cookies[0].expose(), now).is_none());
         assert!(
-            sessions.find(cookies[1].expose(), now).is_some() && sessions.find(cookies[1_000].expose(), now).is_some()
+            sessions.find(cookies[1].expose(), now).is_some()
+                && sessions.find(cookies[1_000].expose(), now).is_some()
         );
         assert_eq!(sessions.0.len(), MOST);
         let over = sessions.find(cookies[1].expose(), now).unwrap().over;
         sessions.interrupt();
-        assert!(over.is_cancelled() && !sessions.find(cookies[1].expose(), now).unwrap().over.is_cancelled());
+        assert!(
+            over.is_cancelled()
+                && !sessions
+                    .find(cookies[1].expose(), now)
+                    .unwrap()
+                    .over
+                    .is_cancelled()
+        );
         sessions.clear();
-        assert!(cookies.iter().all(|cookie| sessions.find(cookie.expose(), now).is_none()));
+        assert!(
+            cookies
+                .iter()
+                .all(|cookie| sessions.find(cookie.expose(), now).is_none())
+        );
     }
 }
