@@ -272,6 +272,17 @@ pub struct SentMessage {
     pub attempts: Vec<Attempt>,
 }
 
+/// A snapshot that was kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mark {
+    /// Everything up to here is in it.
+    pub seq: Seq,
+    /// How far that was.
+    pub reached: super::Reached,
+    /// The snapshot, without the memory of duplicates.
+    pub snapshot: Vec<u8>,
+}
+
 /// How many events met which fate, in spans of time and by rule.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Noise {

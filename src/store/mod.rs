@@ -15,30 +15,15 @@ pub use crate::model::MessageFates;
 use crate::model::{Journaled, Message, Name, Record, Seq, Timestamp};
 
 mod acts;
-mod check;
 mod events;
-mod files;
-mod log;
-mod marks;
-mod past;
-mod reader;
-mod repair;
-mod rows;
-mod search;
 mod sqlite;
-mod sums;
-mod writer;
 
 pub use acts::{Act, Acted, Acts};
 pub use events::{
-    Attempt, Doc, EventFate, EventId, EventRow, FateChange, Noise, Past, RowQuery, Rows,
+    Attempt, Doc, EventFate, EventId, EventRow, FateChange, Mark, Noise, Past, RowQuery, Rows,
     SentMessage, Term, WaitsWith, Wanted, noted,
 };
-pub use files::{begin_anew, held, is_held, log_damage};
-pub use marks::Mark;
-pub use reader::Reader;
-pub use repair::{Repaired, repair};
-pub use sqlite::Sqlite;
+pub use sqlite::{Reader, Repaired, Sqlite, begin_anew, held, is_held, log_damage, repair};
 
 /// What went wrong with the store.
 #[derive(Clone, Debug, thiserror::Error)]

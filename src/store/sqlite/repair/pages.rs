@@ -7,7 +7,7 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use crate::store::rows::APPLICATION;
+use crate::store::sqlite::schema::APPLICATION;
 use crate::store::{Error, Result};
 
 /// The page size this release writes, should the file not tell its own.

@@ -5,11 +5,13 @@ use std::io::{Read, Seek, Write};
 use std::path::{Path, PathBuf};
 
 use super::log::{self, End};
-use super::{Error, Result};
 use crate::model::plural;
+use crate::store::{Error, Result};
 
 const DATABASE: &str = "foghorn.db";
 const LOG: &str = "foghorn.db-wal";
+/// The file of the search, beside the database.
+pub(super) const SEARCH: &str = "search.db";
 const LOCK: &str = "foghorn.lock";
 const MARKER: &str = "foghorn.marker";
 

@@ -9,14 +9,17 @@ use std::time::Duration;
 use rusqlite::{Connection, OptionalExtension};
 use tokio::sync::{oneshot, watch};
 
-use super::files::beside;
-use super::rows::{self, DEAD, DELIVERED, DIGESTED, Entry, Fates, Heads, QUEUED, int, problem};
-use super::{
-    DeliveryId, EventId, EventRow, FateChange, Reached, Recovered, Result, Retention, Settlement,
-    marks, past,
-};
+use super::connection::{checksum, connect, give_back, int, problem};
+use super::files::{SEARCH, beside};
+use super::heads::{self, Fates, Heads};
+use super::journal::Entry;
+use super::outbox::{DEAD, DELIVERED, DIGESTED, QUEUED};
+use super::{marks, past};
 use crate::clock::JournalClock;
-use crate::model::{Name, Seq, Timestamp};
+use crate::model::{MessageFates, Name, Seq, Timestamp};
+use crate::store::{
+    DeliveryId, EventId, EventRow, FateChange, Reached, Recovered, Result, Retention, Settlement,
+};
 
 /// At most this many jobs and bytes share a transaction.
 const GROUP_JOBS: usize = 1_024;
@@ -152,7 +155,7 @@ impl Group<'_> {
                     int(step.seq.0),
                     step.at.millis(),
                     &step.seen,
-                    rows::checksum(&[&step.seen]),
+                    checksum(&[&step.seen]),
                 ),
             )?;
         }
@@ -161,7 +164,7 @@ impl Group<'_> {
         {
             self.execute(
                 "INSERT INTO snapshot (seq, body, crc) VALUES (?1, ?2, ?3)",
-                (int(step.seq.0), snapshot, rows::checksum(&[snapshot])),
+                (int(step.seq.0), snapshot, checksum(&[snapshot])),
             )?;
             self.execute("DELETE FROM snapshot WHERE seq < ?1", [int(step.seq.0)])?;
             marks::keep(self.connection, step.seq, step.reached, snapshot)
@@ -180,18 +183,18 @@ impl Group<'_> {
     }
 
     pub(super) fn recover(&mut self) -> Result<Recovered> {
-        let snapshot = rows::snapshot(self.connection)?;
+        let snapshot = heads::snapshot(self.connection)?;
         let upto = snapshot.as_ref().map_or(Seq(0), |(seq, _)| *seq);
         self.execute("DELETE FROM seen WHERE seq > ?1", [int(upto.0)])?;
         Ok(Recovered {
             cursor: self.heads.cursor,
             snapshot,
-            seen: rows::seen(self.connection, upto)?,
+            seen: heads::seen(self.connection, upto)?,
         })
     }
 
     pub(super) fn queue(&mut self, message: &NewMessage, at: Timestamp) -> Result<()> {
-        let crc = rows::checksum(&[&message.body]);
+        let crc = checksum(&[&message.body]);
         for to in &message.to {
             self.heads.id += 1;
             self.execute(
@@ -293,7 +296,7 @@ impl Group<'_> {
         });
     }
 
-    pub(super) fn count(&mut self, to: &Name, change: impl FnOnce(&mut super::MessageFates)) {
+    pub(super) fn count(&mut self, to: &Name, change: impl FnOnce(&mut MessageFates)) {
         change(self.fates.entry(to.clone()).or_default());
         self.touched.insert(to.clone());
     }
@@ -404,7 +407,7 @@ impl Group<'_> {
         )?);
         let free = pages("freelist_count")?;
         if free > SPARE_PAGES {
-            rows::give_back(self.connection, (free - SPARE_PAGES).min(SPARE_PAGES))
+            give_back(self.connection, (free - SPARE_PAGES).min(SPARE_PAGES))
                 .map_err(|e| problem(&e))?;
             gone += free - pages("freelist_count")?;
         }
@@ -415,7 +418,7 @@ impl Group<'_> {
 /// What the files beside the database take: its log, and the index of the search with its own.
 pub(super) fn bytes_beside(database: &std::path::Path) -> u64 {
     let length = |path: &std::path::Path| std::fs::metadata(path).map_or(0, |meta| meta.len());
-    let search = database.with_file_name(super::sqlite::SEARCH);
+    let search = database.with_file_name(SEARCH);
     // A log that is long for a moment is no reason to remove anything for good.
     let logs = length(&beside(database, "-wal")).min(2 * LOG_BYTES)
         + length(&beside(&search, "-wal")).min(2 * LOG_BYTES);
@@ -515,7 +518,7 @@ impl Writer {
     fn transaction<T>(&mut self, work: impl FnOnce(&mut Group<'_>) -> Result<T>) -> Result<T> {
         let connection = match self.connection.take() {
             Some(connection) => connection,
-            None => rows::connect(&self.path, 2_048).map_err(|e| problem(&e))?,
+            None => connect(&self.path, 2_048).map_err(|e| problem(&e))?,
         };
         let fates = self
             .shared
@@ -598,7 +601,7 @@ impl Writer {
 /// Moves what is in the log to the database, beside the writer: at most every 250 ms, and all of it
 /// once it is quiet.
 pub(super) fn checkpoint(path: &std::path::Path, written: &Receiver<()>, stop: &Receiver<()>) {
-    let Ok(connection) = rows::connect(path, 256) else {
+    let Ok(connection) = connect(path, 256) else {
         return;
     };
     let run = |mode: &str| {

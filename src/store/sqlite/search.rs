@@ -13,9 +13,9 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension};
 
-use super::events::{Doc, EventId, Term};
+use super::connection::give_back;
 use super::files::beside;
-use super::rows;
+use crate::store::{Doc, EventId, Term};
 
 /// The form of the file this release writes; any other is made again.
 const VERSION: i64 = 2;
@@ -133,7 +133,7 @@ impl Search {
         // What a dropped index leaves is room on the disk again.
         let free: i64 = connection.pragma_query_value(None, "freelist_count", |row| row.get(0))?;
         if free > SPARE_PAGES {
-            rows::give_back(&connection, free - SPARE_PAGES)?;
+            give_back(&connection, free - SPARE_PAGES)?;
         }
         self.indexed.store(upto.0.max(known), Ordering::Release);
         Ok(())

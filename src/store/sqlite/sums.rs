@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, HashMap};
 
 use rusqlite::{Connection, OptionalExtension, Row};
 
-use super::events::Noise;
 use super::past::{BETWEEN, PENDING, TOLD};
 use crate::model::Timestamp;
+use crate::store::Noise;
 
 /// What is counted together: whole minutes.
 const MINUTE: i64 = 60_000;

@@ -10,11 +10,14 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OptionalExtension};
 
-use super::files::{self, Folder, beside};
-use super::rows::{self, Entry, QUEUED, problem, uint};
-use super::{Error, Result};
+use super::connection::{checksum, problem, uint};
+use super::files::{self, Folder, SEARCH, beside};
+use super::journal::{Entry, entry_checksum};
+use super::outbox::{DEAD, QUEUED};
+use super::schema;
 use crate::clock::Clock;
 use crate::model::{Record, Seq, Timestamp};
+use crate::store::{Error, Result};
 
 mod pages;
 
@@ -75,8 +78,8 @@ pub fn repair(from: &Path, to: Option<&Path>) -> Result<Repaired> {
     }
     let pages = Pages::open(&damaged, &beside(&damaged, "-wal"))?;
     // Its rows would be read as this release's, and what they hold beyond that be lost.
-    if let Some(version) = pages.schema().filter(|version| *version > rows::VERSION) {
-        return Err(rows::newer(&damaged, version));
+    if let Some(version) = pages.schema().filter(|version| *version > schema::VERSION) {
+        return Err(schema::newer(&damaged, version));
     }
     let is_new = to.is_some_and(|to| !to.exists());
     let claimed = to.map(Folder::claim).transpose()?;
@@ -156,13 +159,13 @@ fn set_aside(database: &Path) -> std::io::Result<PathBuf> {
         }
     }
     let _ = fs::remove_file(beside(database, "-shm"));
-    remove(&database.with_file_name("search.db"));
+    remove(&database.with_file_name(SEARCH));
     Ok(aside)
 }
 
 /// Writes what is whole in `pages` to `new`.
 fn salvage(pages: &Pages, new: &Path) -> Result<Repaired> {
-    let connection = rows::open(new, false)?;
+    let connection = schema::open(new, false)?;
     let failed = |e: rusqlite::Error| Error::Fatal(format!("cannot write {}: {e}", new.display()));
     let mut sieve = Sieve {
         connection: &connection,
@@ -250,20 +253,20 @@ impl Sieve<'_> {
                 Int(crc),
                 ..,
             ] if id > 0 && matches!(columns.len(), 11 | 12) => {
-                if *crc == rows::checksum(&[body]) {
+                if *crc == checksum(&[body]) {
                     self.message(id, &columns)?;
                 } else {
                     self.spoiled(id, to, *state, body);
                 }
             }
-            [Null, Blob(body), Int(crc)] if *crc == rows::checksum(&[body]) => {
+            [Null, Blob(body), Int(crc)] if *crc == checksum(&[body]) => {
                 self.judged = self.judged.max(id);
                 self.put(
                     "INSERT OR IGNORE INTO snapshot (seq, body, crc) VALUES (?1, ?2, ?3)",
                     (id, body, crc),
                 )?;
             }
-            [Null, Int(at), Blob(body), Int(crc)] if *crc == rows::checksum(&[body]) => {
+            [Null, Int(at), Blob(body), Int(crc)] if *crc == checksum(&[body]) => {
                 self.judged = self.judged.max(id);
                 let sql = "INSERT OR IGNORE INTO seen (seq, at, body, crc) VALUES (?1, ?2, ?3, ?4)";
                 self.put(sql, (id, at, body, crc))?;
@@ -299,7 +302,7 @@ impl Sieve<'_> {
     ) -> rusqlite::Result<()> {
         if seq < 1
             || crc
-                != rows::entry_checksum(
+                != entry_checksum(
                     Seq(uint(seq)),
                     Timestamp::from_millis(at),
                     kind,
@@ -457,7 +460,7 @@ fn lost_of(
     let mut all = connection.prepare("SELECT id, state FROM outbox")?;
     for row in all.query_map([], |row| Ok((row.get(0)?, row.get::<_, i64>(1)?)))? {
         let (id, state) = row?;
-        known.insert(id, matches!(state, QUEUED | rows::DEAD));
+        known.insert(id, matches!(state, QUEUED | DEAD));
     }
     // Retention takes what was settled first: it leaves no gap behind what is settled and still
     // there, nor among what waits.

@@ -4,9 +4,9 @@
 
 use rusqlite::{Connection, OptionalExtension};
 
-use super::rows::{self, int, problem, uint};
-use super::{Reached, Result};
+use super::connection::{checksum, int, problem, uint};
 use crate::model::Seq;
+use crate::store::{Mark, Reached, Result};
 
 /// Not a schema of its own: a release that does not know the table leaves it as it is.
 pub(super) const SCHEMA: &str = "
@@ -21,17 +21,6 @@ const APART: u64 = if cfg!(test) { 20 } else { 20_000 };
 const MOST: usize = 200;
 const BYTES: u64 = 32 << 20;
 const PART: u64 = 16;
-
-/// A snapshot that was kept.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Mark {
-    /// Everything up to here is in it.
-    pub seq: Seq,
-    /// How far that was.
-    pub reached: Reached,
-    /// The snapshot, without the memory of duplicates.
-    pub snapshot: Vec<u8>,
-}
 
 /// Keeps a snapshot, when the one kept last is far enough away.
 pub(super) fn keep(
@@ -48,7 +37,7 @@ pub(super) fn keep(
     }
     let sql =
         "INSERT OR REPLACE INTO marks (seq, body, crc, work, alert) VALUES (?1, ?2, ?3, ?4, ?5)";
-    let crc = rows::checksum(&[snapshot]);
+    let crc = checksum(&[snapshot]);
     let row = (
         int(seq.0),
         snapshot,
@@ -83,7 +72,7 @@ pub(super) fn before(connection: &Connection, entry: Seq, alert: u64) -> Result<
     };
     let found = read().map_err(|e| problem(&e))?;
     Ok(found
-        .filter(|(mark, crc)| rows::checksum(&[&mark.snapshot]) == *crc)
+        .filter(|(mark, crc)| checksum(&[&mark.snapshot]) == *crc)
         .map(|(mark, _)| mark))
 }
 

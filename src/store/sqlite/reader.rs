@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use rusqlite::Connection;
 
-use super::{DeadLetter, Error, Result, Sent, check, files, rows};
+use super::connection::{connect_read_only, problem};
+use super::{check, files, heads, journal, outbox, schema};
 use crate::model::{Journaled, Message, Name, Seq, Timestamp};
+use crate::store::{DeadLetter, Error, Result, Sent};
 
 /// A question about the newest entries looks at so many at most.
 const LOOKED_BACK: u64 = 200_000;
@@ -32,8 +34,8 @@ impl Reader {
         if std::fs::metadata(&path).map_err(|e| cannot(&e))?.len() == 0 {
             return Err(cannot(&"it is empty"));
         }
-        let connection = rows::connect_read_only(&path).map_err(|e| cannot(&e))?;
-        rows::check_readable(&connection, &path)?;
+        let connection = connect_read_only(&path).map_err(|e| cannot(&e))?;
+        schema::check_readable(&connection, &path)?;
         Ok(Self { connection, path })
     }
 
@@ -42,7 +44,7 @@ impl Reader {
     /// # Errors
     /// When the database cannot be read, or its journal does not end where it should.
     pub fn newest(&self) -> Result<Option<(Seq, Timestamp)>> {
-        let heads = rows::heads(&self.connection)?;
+        let heads = heads::heads(&self.connection)?;
         Ok((heads.seq.0 > 0).then_some((heads.seq, heads.wall)))
     }
 
@@ -51,8 +53,8 @@ impl Reader {
     /// # Errors
     /// What is damaged.
     pub fn check(&self, newest: u64) -> Result<()> {
-        rows::check_tables(&self.connection, &self.path)?;
-        let after = Seq(rows::heads(&self.connection)?.seq.0.saturating_sub(newest));
+        schema::check_tables(&self.connection, &self.path)?;
+        let after = Seq(heads::heads(&self.connection)?.seq.0.saturating_sub(newest));
         self.entries(after).try_for_each(|entry| entry.map(drop))
     }
 
@@ -70,10 +72,9 @@ impl Reader {
     /// # Errors
     /// When the database cannot be read.
     pub fn heard(&self, source: &Name) -> Result<Option<Timestamp>> {
-        let heads = rows::heads(&self.connection)?;
+        let heads = heads::heads(&self.connection)?;
         let after = Seq(heads.seq.0.saturating_sub(LOOKED_BACK));
-        let at =
-            rows::newest_post(&self.connection, source, after).map_err(|e| rows::problem(&e))?;
+        let at = journal::newest_post(&self.connection, source, after).map_err(|e| problem(&e))?;
         Ok(at.map(|at| at.shifted(heads.wall.millis().saturating_sub(heads.at.millis()))))
     }
 
@@ -83,7 +84,7 @@ impl Reader {
     /// # Errors
     /// When the database cannot be read, or an entry is damaged.
     pub fn read(&self, after: Seq, limit: usize) -> Result<Vec<Journaled>> {
-        rows::entries(&self.connection, after, limit)
+        journal::entries(&self.connection, after, limit)
     }
 
     /// Every entry after `after`, a batch at a time in memory. Ends after the first error.
@@ -113,7 +114,7 @@ impl Reader {
     /// # Errors
     /// When the database cannot be read.
     pub fn deliveries(&self, wanted: impl Fn(&Message) -> bool) -> Result<Vec<Sent>> {
-        rows::deliveries(&self.connection, wanted).map_err(|e| rows::problem(&e))
+        outbox::deliveries(&self.connection, wanted).map_err(|e| problem(&e))
     }
 
     /// The newest `limit` dead letters, newest first.
@@ -121,6 +122,6 @@ impl Reader {
     /// # Errors
     /// When the database cannot be read.
     pub fn dead_letters(&self, limit: usize) -> Result<Vec<DeadLetter>> {
-        rows::dead_letters(&self.connection, limit).map_err(|e| rows::problem(&e))
+        outbox::dead_letters(&self.connection, limit).map_err(|e| problem(&e))
     }
 }

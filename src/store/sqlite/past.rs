@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension, Row};
 
-use super::events::{
-    Attempt, EventFate, EventId, EventRow, FateChange, RowQuery, Rows, SentMessage, WaitsWith,
-    Wanted,
-};
-use super::rows::{self, int, uint};
-use super::{DeliveryId, EVENTS_LOOKED_AT};
+use super::connection::{checksum, int, uint};
+use super::outbox::{self, state_word};
 use crate::model::{Message, Name, Seq, Timestamp};
+use crate::store::{
+    Attempt, DeliveryId, EVENTS_LOOKED_AT, EventFate, EventId, EventRow, FateChange, RowQuery,
+    Rows, SentMessage, WaitsWith, Wanted,
+};
 
 /// What schema 2 adds.
 pub(super) const SCHEMA: &str = "
@@ -272,7 +272,7 @@ pub(super) fn sent(connection: &Connection, alerts: &[u64]) -> rusqlite::Result<
         let sql = "SELECT dest, state, body, crc FROM outbox WHERE id = ?1";
         let sent = connection.prepare_cached(sql)?.query_row([id], |row| {
             let body = row.get_ref(2)?.as_blob()?;
-            let sound = row.get::<_, i64>(3)? == rows::checksum(&[body]);
+            let sound = row.get::<_, i64>(3)? == checksum(&[body]);
             let message = sound
                 .then(|| serde_json::from_slice::<Message>(body).ok())
                 .flatten();
@@ -303,11 +303,11 @@ pub(super) fn reached(
     alerts: &[u64],
 ) -> rusqlite::Result<Vec<(Name, &'static str)>> {
     const BEST: [i64; 5] = [
-        rows::DELIVERED,
-        rows::DIGESTED,
-        rows::QUEUED,
-        rows::DEAD,
-        rows::DISCARDED,
+        outbox::DELIVERED,
+        outbox::DIGESTED,
+        outbox::QUEUED,
+        outbox::DEAD,
+        outbox::DISCARDED,
     ];
     let sql = "SELECT dest, state FROM outbox WHERE id IN (SELECT delivery FROM told WHERE alert = ?1 LIMIT 200)";
     let mut statement = connection.prepare_cached(sql)?;
@@ -333,23 +333,13 @@ pub(super) fn reached(
         .collect())
 }
 
-pub(super) fn state_word(state: i64) -> &'static str {
-    match state {
-        rows::DELIVERED => "delivered",
-        rows::DIGESTED => "digested",
-        rows::DEAD => "dead",
-        rows::DISCARDED => "discarded",
-        _ => "queued",
-    }
-}
-
 fn attempts(connection: &Connection, id: i64) -> rusqlite::Result<Vec<Attempt>> {
     let mut statement = connection
         .prepare_cached("SELECT at, state, why FROM attempts WHERE delivery = ?1 ORDER BY nth")?;
     let attempt = |row: &Row<'_>| {
         let outcome = match row.get::<_, i64>(1)? {
-            rows::QUEUED => "again",
-            rows::DELIVERED => "delivered",
+            outbox::QUEUED => "again",
+            outbox::DELIVERED => "delivered",
             _ => "dead",
         };
         Ok(Attempt {

@@ -9,23 +9,42 @@ use std::time::Duration;
 use rusqlite::Connection;
 use tokio::sync::watch;
 
-use super::acts::{Act, Acted, Acts};
-use super::check;
-use super::events::{Doc, EventId, EventRow, Noise, Past, RowQuery, Rows, SentMessage};
-use super::files::Folder;
-use super::rows::{self, Entry, problem};
-use super::search::Search;
-use super::sums::Sums;
-use super::writer::{Group, Job, NewMessage, NewStep, Shared, Writer, bytes_beside, checkpoint};
-use super::{
-    DeadLetter, Delivery, DeliveryId, EVENTS_LOOKED_AT, Error, Mark, MessageFates, Recovered,
-    Result, Retention, Settlement, Step, Store, marks, past,
-};
 use crate::clock::{Clock, JournalClock};
-use crate::model::{Journaled, Message, Name, Record, Seq, Timestamp};
+use crate::model::{Journaled, Message, MessageFates, Name, Record, Seq, Timestamp};
+use crate::store::{
+    Act, Acted, Acts, DeadLetter, Delivery, DeliveryId, Doc, EVENTS_LOOKED_AT, Error, EventId,
+    EventRow, Mark, Noise, Past, Recovered, Result, Retention, RowQuery, Rows, SentMessage,
+    Settlement, Step, Store,
+};
 
-/// The file of the search, beside the database.
-pub(super) const SEARCH: &str = "search.db";
+mod acts;
+mod check;
+mod connection;
+mod files;
+mod heads;
+mod journal;
+mod log;
+mod marks;
+mod outbox;
+mod past;
+mod reader;
+mod repair;
+mod schema;
+mod search;
+mod sums;
+mod writer;
+
+pub use files::{begin_anew, held, is_held, log_damage};
+pub use reader::Reader;
+pub use repair::{Repaired, repair};
+
+use connection::{connect_read_only, problem};
+use files::{Folder, SEARCH};
+use journal::Entry;
+use search::Search;
+use sums::Sums;
+use writer::{Group, Job, NewMessage, NewStep, Shared, Writer, bytes_beside, checkpoint};
+
 /// A search that took so long gives what it has found: who asks may go on from there.
 const ENOUGH: Duration = Duration::from_millis(80);
 /// A start waits for so long until every page was looked at: some 60 MiB. A bigger database is
@@ -102,10 +121,10 @@ impl Sqlite {
         let folder = Folder::claim(dir)?;
         let path = folder.database();
         folder.check_log()?;
-        let connection = rows::open(&path, folder.is_marked())?;
+        let connection = schema::open(&path, folder.is_marked())?;
         folder.mark()?;
         let named = |e: Error| Error::Fatal(format!("{}: {e}", path.display()));
-        let look = rows::connect_read_only(&path).map_err(|e| named(problem(&e)))?;
+        let look = connect_read_only(&path).map_err(|e| named(problem(&e)))?;
         let looking = look.get_interrupt_handle();
         let (found, damaged) = watch::channel(None);
         let (first, looked) = sync_channel(1);
@@ -113,11 +132,11 @@ impl Sqlite {
         let looks = spawn("store-check", move || {
             check::keep_looking(&look, &first, &found, &looking_stopped)
         })?;
-        let heads = rows::heads(&connection).map_err(named)?;
-        let fates = rows::fates(&connection).map_err(|e| named(problem(&e)))?;
-        let reader = rows::connect_read_only(&path).map_err(|e| named(problem(&e)))?;
-        let past = rows::connect_read_only(&path).map_err(|e| named(problem(&e)))?;
-        let sums = rows::connect_read_only(&path).map_err(|e| named(problem(&e)))?;
+        let heads = heads::heads(&connection).map_err(named)?;
+        let fates = heads::fates(&connection).map_err(|e| named(problem(&e)))?;
+        let reader = connect_read_only(&path).map_err(|e| named(problem(&e)))?;
+        let past = connect_read_only(&path).map_err(|e| named(problem(&e)))?;
+        let sums = connect_read_only(&path).map_err(|e| named(problem(&e)))?;
         let newest = past::newest(&past).map_err(|e| named(problem(&e)))?;
         let search =
             Search::open(&path.with_file_name(SEARCH), newest).map_err(|e| named(problem(&e)))?;
@@ -285,7 +304,7 @@ impl Store for Sqlite {
     }
 
     async fn read(&self, after: Seq, limit: usize) -> Result<Vec<Journaled>> {
-        self.look(move |connection| rows::entries(connection, after, limit))
+        self.look(move |connection| journal::entries(connection, after, limit))
             .await
     }
 
@@ -341,9 +360,9 @@ impl Store for Sqlite {
         loop {
             let to = to.clone();
             let read = move |connection: &Connection| {
-                rows::queued(connection, &to, after, limit).map_err(|e| problem(&e))
+                outbox::queued(connection, &to, after, limit).map_err(|e| problem(&e))
             };
-            let rows::Queued { sound, damaged } = self.look(read).await?;
+            let outbox::Queued { sound, damaged } = self.look(read).await?;
             let none_damaged = damaged.is_empty();
             for (id, why) in damaged {
                 // One flipped bit must not hold up a destination: this message is lost, counted and
@@ -394,14 +413,16 @@ impl Store for Sqlite {
     async fn delivered_since(&self, to: &Name, since: Timestamp) -> Result<u32> {
         let to = to.clone();
         self.look(move |connection| {
-            rows::delivered_since(connection, &to, since).map_err(|e| problem(&e))
+            outbox::delivered_since(connection, &to, since).map_err(|e| problem(&e))
         })
         .await
     }
 
     async fn dead_letters(&self, limit: usize) -> Result<Vec<DeadLetter>> {
-        self.look(move |connection| rows::dead_letters(connection, limit).map_err(|e| problem(&e)))
-            .await
+        self.look(move |connection| {
+            outbox::dead_letters(connection, limit).map_err(|e| problem(&e))
+        })
+        .await
     }
 
     fn fates(&self) -> Vec<(Name, MessageFates)> {
@@ -447,7 +468,7 @@ impl Store for Sqlite {
 
 impl Acts for Sqlite {
     async fn destination(&self, id: DeliveryId) -> Result<Option<Name>> {
-        self.look(move |connection| rows::destination(connection, id).map_err(|e| problem(&e)))
+        self.look(move |connection| outbox::destination(connection, id).map_err(|e| problem(&e)))
             .await
     }
 
@@ -530,7 +551,7 @@ impl Past for Sqlite {
     }
 
     async fn entries(&self, seqs: Vec<Seq>) -> Result<(usize, Vec<Journaled>)> {
-        self.look_back(move |connection, _| rows::entries_at(connection, &seqs))
+        self.look_back(move |connection, _| journal::entries_at(connection, &seqs))
             .await
     }
 
@@ -541,8 +562,8 @@ impl Past for Sqlite {
 
     async fn settings(&self, after: Seq, before: Seq) -> Result<Vec<Journaled>> {
         self.look_back(move |connection, _| {
-            let seqs = rows::settings(connection, after, before).map_err(|e| problem(&e))?;
-            rows::entries_at(connection, &seqs).map(|(_, entries)| entries)
+            let seqs = journal::settings(connection, after, before).map_err(|e| problem(&e))?;
+            journal::entries_at(connection, &seqs).map(|(_, entries)| entries)
         })
         .await
     }

@@ -7,8 +7,8 @@ use std::time::Duration;
 use rusqlite::Connection;
 use tokio::sync::watch;
 
-use super::rows::problem;
-use super::{Error, Result};
+use super::connection::problem;
+use crate::store::{Error, Result};
 
 /// So long between two looks of one process: disks rot while it serves.
 const DAILY: Duration = Duration::from_secs(86_400);

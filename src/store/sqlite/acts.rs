@@ -1,0 +1,183 @@
+//! What people do with messages, in SQL.
+
+use std::collections::BTreeMap;
+
+use rusqlite::OptionalExtension;
+
+use super::connection::{checksum, problem};
+use super::outbox::{DEAD, DISCARDED, QUEUED, state_word};
+use super::writer::{Group, NewMessage};
+use crate::model::{Name, Timestamp};
+use crate::store::{Act, Acted, DeliveryId, Result};
+
+/// What schema 3 adds: a fate, and the short name of a message, to find it by.
+pub(super) const SCHEMA: &str = "
+ALTER TABLE fates ADD COLUMN discarded INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE outbox ADD COLUMN message TEXT;
+UPDATE outbox SET message = nullif(CAST(json_extract(CAST(body AS TEXT), '$.about.id') AS TEXT), '')
+    WHERE json_valid(CAST(body AS TEXT));
+CREATE INDEX outbox_message ON outbox (message) WHERE message IS NOT NULL;
+";
+
+/// Dead letters in one transaction at most.
+const AT_ONCE: i64 = 500;
+
+impl Group<'_> {
+    pub(super) fn act(&mut self, act: Act, id: DeliveryId, at: Timestamp) -> Result<Acted> {
+        if let Some(done) = self.act_on(act, id, at)? {
+            return Ok(Acted::Done(vec![done]));
+        }
+        let sql = "SELECT state FROM outbox WHERE id = ?1";
+        let state = self
+            .connection
+            .prepare_cached(sql)
+            .and_then(|mut s| s.query_row([id.0], |row| row.get(0)).optional())
+            .map_err(|e| problem(&e))?;
+        Ok(state.map_or(Acted::Missing, |state: i64| {
+            Acted::Stands(state_word(state))
+        }))
+    }
+
+    /// `None` where that is no dead letter.
+    fn act_on(
+        &mut self,
+        act: Act,
+        id: DeliveryId,
+        at: Timestamp,
+    ) -> Result<Option<(Name, DeliveryId)>> {
+        let sql = match act {
+            Act::Resend => {
+                "UPDATE outbox SET id = ?2, state = 0, due = ?3, first_try = NULL, plain = 0, settled_at = NULL
+                 WHERE id = ?1 AND state = 3 RETURNING dest"
+            }
+            Act::Discard => {
+                "UPDATE outbox SET id = ?2, state = 4, settled_at = ?3 WHERE id = ?1 AND state = 3 RETURNING dest"
+            }
+        };
+        // A new number: lanes look for newer ones only, and it comes after what was told since.
+        let new = if act == Act::Resend {
+            self.heads.id + 1
+        } else {
+            id.0
+        };
+        let to: Option<String> = self
+            .connection
+            .prepare_cached(sql)
+            .and_then(|mut s| {
+                s.query_row((id.0, new, at.millis()), |row| row.get(0))
+                    .optional()
+            })
+            .map_err(|e| problem(&e))?;
+        let Some(to) = to.map(|to| Name::new(&to)) else {
+            return Ok(None);
+        };
+        if new != id.0 {
+            self.heads.id = new;
+            self.execute(
+                "UPDATE told SET delivery = ?2 WHERE delivery = ?1",
+                (id.0, new),
+            )?;
+            self.execute(
+                "UPDATE attempts SET delivery = ?2 WHERE delivery = ?1",
+                (id.0, new),
+            )?;
+        }
+        self.count(&to, |fates| {
+            fates.dead = fates.dead.saturating_sub(1);
+            match act {
+                Act::Resend => fates.queued += 1,
+                Act::Discard => fates.discarded += 1,
+            }
+        });
+        Ok(Some((to, DeliveryId(new))))
+    }
+
+    /// Only up to a number: what is given up again meanwhile stays so.
+    pub(super) fn act_on_some(
+        &mut self,
+        act: Act,
+        to: &Name,
+        upto: DeliveryId,
+        at: Timestamp,
+    ) -> Result<u64> {
+        let sql =
+            "SELECT id FROM outbox WHERE state = 3 AND dest = ?1 AND id <= ?2 ORDER BY id LIMIT ?3";
+        let ids: Vec<i64> = self
+            .connection
+            .prepare_cached(sql)
+            .and_then(|mut s| {
+                s.query_map((to.as_str(), upto.0, AT_ONCE), |row| row.get(0))?
+                    .collect()
+            })
+            .map_err(|e| problem(&e))?;
+        let mut done = 0;
+        for id in ids {
+            done += u64::from(self.act_on(act, DeliveryId(id), at)?.is_some());
+        }
+        Ok(done)
+    }
+
+    pub(super) fn again(&mut self, message: &str, to: &[Name], at: Timestamp) -> Result<Acted> {
+        let sql = "SELECT id, dest, state FROM outbox WHERE message = ?1 ORDER BY id";
+        let found: Vec<(i64, String, i64)> = self
+            .connection
+            .prepare_cached(sql)
+            .and_then(|mut s| {
+                s.query_map([message], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
+                    .collect()
+            })
+            .map_err(|e| problem(&e))?;
+        if found.is_empty() {
+            return Ok(Acted::Missing);
+        }
+        let wanted = found
+            .into_iter()
+            .map(|(id, dest, state)| (Name::new(&dest), id, state));
+        let wanted: Vec<(Name, i64, i64)> = wanted.filter(|(dest, ..)| to.contains(dest)).collect();
+        if wanted.iter().any(|(.., state)| *state == QUEUED) {
+            return Ok(Acted::Stands(state_word(QUEUED)));
+        }
+        // The newest of each.
+        let newest: BTreeMap<Name, i64> =
+            wanted.into_iter().map(|(dest, id, _)| (dest, id)).collect();
+        if newest.is_empty() {
+            return Ok(Acted::Elsewhere);
+        }
+        let mut copies = Vec::new();
+        for (dest, id) in newest {
+            let sql = "SELECT body, crc FROM outbox WHERE id = ?1";
+            let (body, crc): (Vec<u8>, i64) = self
+                .connection
+                .prepare_cached(sql)
+                .and_then(|mut s| s.query_row([id], |row| Ok((row.get(0)?, row.get(1)?))))
+                .map_err(|e| problem(&e))?;
+            if crc != checksum(&[&body]) {
+                return Ok(Acted::Missing);
+            }
+            copies.push((
+                id,
+                NewMessage {
+                    to: vec![dest],
+                    id: message.to_owned(),
+                    body,
+                },
+            ));
+        }
+        let mut made = Vec::new();
+        for (id, new) in copies {
+            self.queue(&new, at)?;
+            let copy = self.heads.id;
+            self.execute(
+                "INSERT INTO told (alert, delivery) SELECT alert, ?2 FROM told WHERE delivery = ?1",
+                (id, copy),
+            )?;
+            made.extend(new.to.into_iter().map(|to| (to, DeliveryId(copy))));
+        }
+        Ok(Acted::Done(made))
+    }
+}
+
+const _: () = assert!(
+    DEAD == 3 && DISCARDED == 4 && QUEUED == 0,
+    "the statements above say these numbers"
+);

@@ -1,0 +1,93 @@
+//! How connections are set up, and what values and errors of SQLite mean.
+
+use std::path::Path;
+use std::time::Duration;
+
+use rusqlite::{Connection, ErrorCode, OpenFlags};
+
+use crate::store::Error;
+
+/// More than this many bytes of bodies end a batch.
+pub(super) const BATCH_BYTES: usize = 4 << 20;
+
+/// What an error of SQLite means to the caller.
+pub(super) fn problem(error: &rusqlite::Error) -> Error {
+    use rusqlite::Error::{
+        FromSqlConversionFailure, IntegralValueOutOfRange, InvalidColumnType, QueryReturnedNoRows,
+        Utf8Error,
+    };
+    // A row that is not there or not as it was written will not be at the next try either.
+    let is_other = matches!(
+        error,
+        QueryReturnedNoRows
+            | InvalidColumnType(..)
+            | FromSqlConversionFailure(..)
+            | IntegralValueOutOfRange(..)
+            | Utf8Error(..)
+    );
+    match error.sqlite_error_code() {
+        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
+            Error::Fatal(format!("the database is damaged: {error}"))
+        }
+        None if is_other => Error::Fatal(format!("the database is damaged: {error}")),
+        _ => Error::Transient(error.to_string()),
+    }
+}
+
+/// `u64` in a column: SQLite's integers are signed.
+pub(super) fn int(n: u64) -> i64 {
+    i64::try_from(n).unwrap_or(i64::MAX)
+}
+
+/// And back.
+pub(super) fn uint(n: i64) -> u64 {
+    u64::try_from(n).unwrap_or(0)
+}
+
+/// CRC-32 of the parts.
+pub(super) fn checksum(parts: &[&[u8]]) -> i64 {
+    let mut crc = crc32fast::Hasher::new();
+    parts.iter().for_each(|part| crc.update(part));
+    i64::from(crc.finalize())
+}
+
+/// A connection as every writer needs it. `cache` in KiB.
+pub(super) fn connect(path: &Path, cache: i64) -> rusqlite::Result<Connection> {
+    let connection = Connection::open(path)?;
+    connection.busy_timeout(Duration::from_secs(5))?;
+    // The first two count only before the first table. A group of posts fills half as many pages of
+    // 8 KiB as of 4, and each costs two system calls.
+    connection.pragma_update(None, "page_size", 8_192)?;
+    connection.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
+    connection
+        .pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get::<_, String>(0))?;
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    // Checkpoints are the other thread's; this back-stop bounds the log of a writer that never
+    // pauses.
+    connection.pragma_update_and_check(None, "wal_autocheckpoint", 8_192, |row| {
+        row.get::<_, i64>(0)
+    })?;
+    connection.pragma_update_and_check(None, "journal_size_limit", 4 << 20, |row| {
+        row.get::<_, i64>(0)
+    })?;
+    connection.pragma_update(None, "cache_size", -cache)?;
+    connection.set_prepared_statement_cache_capacity(32);
+    Ok(connection)
+}
+
+/// Gives so many free pages back to the disk. Each step of the statement frees one: it is stepped
+/// to its end.
+pub(super) fn give_back(connection: &Connection, pages: i64) -> rusqlite::Result<()> {
+    let mut statement = connection.prepare(&format!("PRAGMA incremental_vacuum({pages})"))?;
+    let mut steps = statement.query([])?;
+    while steps.next()?.is_some() {}
+    Ok(())
+}
+
+/// A connection that only reads.
+pub(super) fn connect_read_only(path: &Path) -> rusqlite::Result<Connection> {
+    let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+    connection.busy_timeout(Duration::from_secs(5))?;
+    connection.pragma_update(None, "cache_size", -1_024)?;
+    Ok(connection)
+}

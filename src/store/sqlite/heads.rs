@@ -1,0 +1,128 @@
+//! Where everything stands, and what a restart begins with.
+
+use std::collections::BTreeMap;
+
+use rusqlite::{Connection, OptionalExtension};
+
+use super::connection::{checksum, int, problem, uint};
+use crate::model::{MessageFates, Name, Seq, Timestamp};
+use crate::store::{Error, Result};
+
+/// Where everything stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Heads {
+    pub(super) seq: Seq,
+    pub(super) at: Timestamp,
+    pub(super) wall: Timestamp,
+    pub(super) cursor: Seq,
+    pub(super) id: i64,
+    /// The newest snapshot's position.
+    pub(super) snapshot: Option<Seq>,
+}
+
+pub(super) type Fates = BTreeMap<Name, MessageFates>;
+
+/// Where everything stood. Fails where the end of the journal is not the end that was written.
+pub(super) fn heads(connection: &Connection) -> Result<Heads> {
+    let read = || -> rusqlite::Result<(Heads, Option<u64>)> {
+        let mut heads =
+            connection.query_row("SELECT seq, at, wall, cursor, id FROM heads", [], |row| {
+                Ok(Heads {
+                    seq: Seq(uint(row.get(0)?)),
+                    at: Timestamp::from_millis(row.get(1)?),
+                    wall: Timestamp::from_millis(row.get(2)?),
+                    cursor: Seq(uint(row.get(3)?)),
+                    id: row.get(4)?,
+                    snapshot: None,
+                })
+            })?;
+        let newest = |sql| connection.query_row(sql, [], |row| row.get::<_, Option<i64>>(0));
+        heads.snapshot = newest("SELECT max(seq) FROM snapshot")?.map(|seq| Seq(uint(seq)));
+        Ok((heads, newest("SELECT max(seq) FROM journal")?.map(uint)))
+    };
+    let (heads, newest) = read().map_err(|e| problem(&e))?;
+    // Retention always leaves the newest entry.
+    if newest.unwrap_or(0) != heads.seq.0 {
+        let ends = newest.unwrap_or(0);
+        return Err(Error::Fatal(format!(
+            "the database is damaged: its journal ends at {ends}, not at {}",
+            heads.seq
+        )));
+    }
+    Ok(heads)
+}
+
+/// The fates of every destination's messages.
+pub(super) fn fates(connection: &Connection) -> rusqlite::Result<Fates> {
+    let mut statement = connection
+        .prepare("SELECT dest, total, delivered, digested, dead, queued, discarded FROM fates")?;
+    let rows = statement.query_map([], |row| {
+        let count = |column| row.get(column).map(uint);
+        Ok((
+            Name::new(row.get_ref(0)?.as_str()?),
+            MessageFates {
+                total: count(1)?,
+                delivered: count(2)?,
+                digested: count(3)?,
+                dead: count(4)?,
+                queued: count(5)?,
+                discarded: count(6)?,
+            },
+        ))
+    })?;
+    rows.collect()
+}
+
+/// The newest snapshot.
+pub(super) fn snapshot(connection: &Connection) -> Result<Option<(Seq, Vec<u8>)>> {
+    let row = connection
+        .query_row(
+            "SELECT seq, body, crc FROM snapshot ORDER BY seq DESC LIMIT 1",
+            [],
+            |row| {
+                Ok((
+                    row.get::<_, i64>(0)?,
+                    row.get::<_, Vec<u8>>(1)?,
+                    row.get::<_, i64>(2)?,
+                ))
+            },
+        )
+        .optional()
+        .map_err(|e| problem(&e))?;
+    match row {
+        Some((seq, body, crc)) if crc == checksum(&[&body]) => Ok(Some((Seq(uint(seq)), body))),
+        Some((seq, ..)) => Err(Error::Fatal(format!(
+            "the database is damaged: the snapshot at {seq} has a wrong checksum"
+        ))),
+        None => Ok(None),
+    }
+}
+
+/// The memory of duplicates of steps at or below `upto`, oldest first.
+pub(super) fn seen(connection: &Connection, upto: Seq) -> Result<Vec<Vec<u8>>> {
+    let read = || -> rusqlite::Result<Vec<(i64, Vec<u8>, i64)>> {
+        let mut statement =
+            connection.prepare("SELECT seq, body, crc FROM seen WHERE seq <= ?1 ORDER BY seq")?;
+        statement
+            .query_map([int(upto.0)], |row| {
+                Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+            })?
+            .collect()
+    };
+    read()
+        .map_err(|e| problem(&e))?
+        .into_iter()
+        .map(|(seq, body, crc)| {
+            let damaged = || {
+                Error::Fatal(format!(
+                    "the database is damaged: the memory at {seq} has a wrong checksum"
+                ))
+            };
+            if crc == checksum(&[&body]) {
+                Ok(body)
+            } else {
+                Err(damaged())
+            }
+        })
+        .collect()
+}

@@ -1,0 +1,210 @@
+//! Rows of the journal: how records become columns and back.
+
+use bytes::Bytes;
+use rusqlite::{Connection, OptionalExtension, Row};
+use serde::{Deserialize, Serialize};
+
+use super::connection::{BATCH_BYTES, checksum, int, problem, uint};
+use crate::model::{Journaled, Name, Record, Seq, Timestamp};
+use crate::store::{Error, Result};
+
+/// What a record is in the journal's columns.
+pub(super) struct Entry {
+    pub(super) kind: i64,
+    pub(super) source: Name,
+    pub(super) body: Bytes,
+}
+
+#[derive(Serialize, Deserialize)]
+struct ClockBody {
+    offset_ms: i64,
+}
+
+#[derive(Serialize, Deserialize)]
+struct ExpireBody {
+    id: String,
+    author: String,
+}
+
+impl Entry {
+    pub(super) fn new(record: Record) -> Result<Self> {
+        let unwritable = |e: serde_json::Error| Error::Fatal(format!("cannot write a record: {e}"));
+        let (kind, source, body) = match record {
+            Record::Post { source, body } => (0, source, body),
+            Record::Tick => (1, Name::new(""), Bytes::new()),
+            Record::Rules(rules) => (
+                2,
+                Name::new(""),
+                serde_json::to_vec(&rules).map_err(unwritable)?.into(),
+            ),
+            Record::Clock { offset_ms } => (
+                3,
+                Name::new(""),
+                serde_json::to_vec(&ClockBody { offset_ms })
+                    .map_err(unwritable)?
+                    .into(),
+            ),
+            Record::Silence(silence) => (
+                4,
+                Name::new(""),
+                serde_json::to_vec(&silence).map_err(unwritable)?.into(),
+            ),
+            Record::Expire { id, author } => (
+                5,
+                Name::new(""),
+                serde_json::to_vec(&ExpireBody { id, author })
+                    .map_err(unwritable)?
+                    .into(),
+            ),
+        };
+        Ok(Self { kind, source, body })
+    }
+
+    /// Covers what the row says and where it stands. The source's length tells its end from the
+    /// body's beginning.
+    pub(super) fn checksum(&self, seq: Seq, at: Timestamp) -> i64 {
+        entry_checksum(seq, at, self.kind, self.source.as_str(), &self.body)
+    }
+}
+
+pub(super) fn entry_checksum(seq: Seq, at: Timestamp, kind: i64, source: &str, body: &[u8]) -> i64 {
+    let (seq, at, kind) = (
+        seq.0.to_le_bytes(),
+        at.millis().to_le_bytes(),
+        kind.to_le_bytes(),
+    );
+    let length = source.len().to_le_bytes();
+    checksum(&[&seq, &at, &kind, &length, source.as_bytes(), body])
+}
+
+/// Entries after `after`, each checked, none missing between them.
+pub(super) fn entries(connection: &Connection, after: Seq, limit: usize) -> Result<Vec<Journaled>> {
+    let sql =
+        "SELECT seq, at, kind, source, body, crc FROM journal WHERE seq > ?1 ORDER BY seq LIMIT ?2";
+    let mut statement = connection.prepare_cached(sql).map_err(|e| problem(&e))?;
+    let mut rows = statement
+        .query((int(after.0), int(limit as u64)))
+        .map_err(|e| problem(&e))?;
+    let (mut found, mut bytes) = (Vec::<Journaled>::new(), 0);
+    while bytes <= BATCH_BYTES
+        && let Some(row) = rows.next().map_err(|e| problem(&e))?
+    {
+        let seq = Seq(uint(row.get(0).map_err(|e| problem(&e))?));
+        let (entry, size) = entry(row, seq).map_err(|e| problem(&e))?.map_err(|what| {
+            Error::Fatal(format!(
+                "the database is damaged: journal entry {seq} {what}"
+            ))
+        })?;
+        if found.last().is_some_and(|before| before.seq.0 + 1 != seq.0) {
+            return Err(Error::Fatal(format!(
+                "the database is damaged: journal entries before {seq} are missing"
+            )));
+        }
+        bytes += size;
+        found.push(entry);
+    }
+    Ok(found)
+}
+
+/// Journal time of the newest post of a source after `after`.
+pub(super) fn newest_post(
+    connection: &Connection,
+    source: &Name,
+    after: Seq,
+) -> rusqlite::Result<Option<Timestamp>> {
+    let sql = "SELECT at FROM journal WHERE kind = 0 AND source = ?1 AND seq > ?2 ORDER BY seq DESC LIMIT 1";
+    let row = |row: &Row<'_>| Ok(Timestamp::from_millis(row.get(0)?));
+    connection
+        .query_row(sql, (source.as_str(), int(after.0)), row)
+        .optional()
+}
+
+/// The newest entries between these that name rules, and that say how the clock stands.
+pub(super) fn settings(
+    connection: &Connection,
+    after: Seq,
+    before: Seq,
+) -> rusqlite::Result<Vec<Seq>> {
+    let sql = "SELECT max(seq) FROM journal WHERE seq > ?1 AND seq < ?2 AND kind = ?3";
+    let mut statement = connection.prepare_cached(sql)?;
+    let mut newest = |kind: i64| {
+        let row = |row: &Row<'_>| row.get::<_, Option<i64>>(0);
+        statement.query_row((int(after.0), int(before.0), kind), row)
+    };
+    let mut found: Vec<Seq> = [newest(2)?, newest(3)?]
+        .into_iter()
+        .flatten()
+        .map(|seq| Seq(uint(seq)))
+        .collect();
+    found.sort_unstable();
+    Ok(found)
+}
+
+/// Those of these entries that are kept, up to about [`BATCH_BYTES`], and how many were looked at.
+pub(super) fn entries_at(connection: &Connection, seqs: &[Seq]) -> Result<(usize, Vec<Journaled>)> {
+    let sql = "SELECT seq, at, kind, source, body, crc FROM journal WHERE seq = ?1";
+    let mut statement = connection.prepare_cached(sql).map_err(|e| problem(&e))?;
+    let (mut found, mut bytes, mut looked) = (Vec::<Journaled>::new(), 0, 0);
+    for seq in seqs {
+        if bytes > BATCH_BYTES {
+            break;
+        }
+        looked += 1;
+        let read = statement
+            .query_row([int(seq.0)], |row| entry(row, *seq))
+            .optional()
+            .map_err(|e| problem(&e))?;
+        let Some(read) = read else { continue };
+        let (entry, size) = read.map_err(|what| {
+            Error::Fatal(format!(
+                "the database is damaged: journal entry {seq} {what}"
+            ))
+        })?;
+        bytes += size;
+        found.push(entry);
+    }
+    Ok((looked, found))
+}
+
+fn entry(
+    row: &Row<'_>,
+    seq: Seq,
+) -> rusqlite::Result<std::result::Result<(Journaled, usize), String>> {
+    let at = Timestamp::from_millis(row.get(1)?);
+    let kind: i64 = row.get(2)?;
+    let source = row.get_ref(3)?.as_bytes()?;
+    let body = row.get_ref(4)?.as_blob()?;
+    let crc: i64 = row.get(5)?;
+    let Some(source) = std::str::from_utf8(source)
+        .ok()
+        .filter(|s| crc == entry_checksum(seq, at, kind, s, body))
+    else {
+        return Ok(Err("has a wrong checksum".to_owned()));
+    };
+    let record = match kind {
+        0 => Ok(Record::Post {
+            source: Name::new(source),
+            body: Bytes::copy_from_slice(body),
+        }),
+        1 => Ok(Record::Tick),
+        2 => serde_json::from_slice(body)
+            .map(Record::Rules)
+            .map_err(|e| format!("does not read: {e}")),
+        3 => serde_json::from_slice::<ClockBody>(body)
+            .map(|clock| Record::Clock {
+                offset_ms: clock.offset_ms,
+            })
+            .map_err(|e| format!("does not read: {e}")),
+        4 => serde_json::from_slice(body)
+            .map(Record::Silence)
+            .map_err(|e| format!("does not read: {e}")),
+        5 => serde_json::from_slice::<ExpireBody>(body)
+            .map(|expire| Record::Expire {
+                id: expire.id,
+                author: expire.author,
+            })
+            .map_err(|e| format!("does not read: {e}")),
+        other => Err(format!("is of a kind this Foghorn does not know ({other})")),
+    };
+    Ok(record.map(|record| (Journaled { seq, at, record }, body.len())))
+}

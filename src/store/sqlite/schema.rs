@@ -1,0 +1,192 @@
+//! The schema: made, brought up to date, and checked.
+
+use std::path::Path;
+
+use rusqlite::{Connection, ErrorCode};
+
+use super::connection::{connect, connect_read_only, problem};
+use super::{acts, marks, past};
+use crate::store::{Error, Result};
+
+/// The schema this release writes.
+pub(super) const VERSION: i64 = 3;
+/// Tells our database from any other: "FOGH".
+pub(super) const APPLICATION: i64 = 0x464f_4748;
+
+const SCHEMA: &str = "
+CREATE TABLE journal (
+    seq INTEGER PRIMARY KEY, at INTEGER NOT NULL, kind INTEGER NOT NULL, source TEXT NOT NULL, body BLOB NOT NULL,
+    crc INTEGER NOT NULL
+) STRICT;
+CREATE TABLE outbox (
+    id INTEGER PRIMARY KEY, dest TEXT NOT NULL, state INTEGER NOT NULL, attempts INTEGER NOT NULL, first_try INTEGER,
+    due INTEGER NOT NULL, plain INTEGER NOT NULL, why TEXT, settled_at INTEGER, body BLOB NOT NULL, crc INTEGER NOT NULL
+) STRICT;
+CREATE INDEX outbox_queued ON outbox (dest, id) WHERE state = 0;
+CREATE INDEX outbox_settled ON outbox (state, settled_at) WHERE state <> 0;
+CREATE TABLE snapshot (seq INTEGER PRIMARY KEY, body BLOB NOT NULL, crc INTEGER NOT NULL) STRICT;
+CREATE TABLE seen (seq INTEGER PRIMARY KEY, at INTEGER NOT NULL, body BLOB NOT NULL, crc INTEGER NOT NULL) STRICT;
+CREATE TABLE fates (
+    dest TEXT PRIMARY KEY, total INTEGER NOT NULL, delivered INTEGER NOT NULL, digested INTEGER NOT NULL,
+    dead INTEGER NOT NULL, queued INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+-- One row: the last position and time, the wall time then, the cursor, the last delivery. Numbers are never used again,
+-- even when retention has removed their rows.
+CREATE TABLE heads (
+    one INTEGER PRIMARY KEY CHECK (one = 1), seq INTEGER NOT NULL, at INTEGER NOT NULL, wall INTEGER NOT NULL,
+    cursor INTEGER NOT NULL, id INTEGER NOT NULL
+) STRICT;
+INSERT INTO heads VALUES (1, 0, 0, 0, 0, 0);
+";
+
+/// Opens the database for writing, making or checking its schema. `is_known`: there was one, so an
+/// empty one is damage.
+pub(super) fn open(path: &Path, is_known: bool) -> Result<Connection> {
+    let fatal = |e: rusqlite::Error| match e.sqlite_error_code() {
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
+            Error::Fatal(format!("{} is locked by another program", path.display()))
+        }
+        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
+            Error::Fatal(format!("{} is damaged or no database: {e}", path.display()))
+        }
+        _ => Error::Fatal(format!("{}: {e}", path.display())),
+    };
+    refuse_others(path)?;
+    let mut connection = connect(path, 2_048).map_err(fatal)?;
+    let version: i64 = connection
+        .pragma_query_value(None, "user_version", |row| row.get(0))
+        .map_err(fatal)?;
+    let application: i64 = connection
+        .pragma_query_value(None, "application_id", |row| row.get(0))
+        .map_err(fatal)?;
+    let tables: i64 = connection
+        .query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))
+        .map_err(fatal)?;
+    match (tables, application, version) {
+        (0, ..) if is_known => {
+            return Err(Error::Fatal(format!(
+                "{} is damaged: it holds nothing, and there was a journal",
+                path.display()
+            )));
+        }
+        (0, ..) => {
+            let transaction = connection.transaction().map_err(fatal)?;
+            transaction.execute_batch(SCHEMA).map_err(fatal)?;
+            transaction.execute_batch(past::SCHEMA).map_err(fatal)?;
+            transaction.execute_batch(acts::SCHEMA).map_err(fatal)?;
+            transaction
+                .pragma_update(None, "application_id", APPLICATION)
+                .map_err(fatal)?;
+            transaction
+                .pragma_update(None, "user_version", VERSION)
+                .map_err(fatal)?;
+            transaction.commit().map_err(fatal)?;
+        }
+        (_, APPLICATION, VERSION) => {}
+        (_, APPLICATION, older @ (1 | 2)) => {
+            let transaction = connection.transaction().map_err(fatal)?;
+            if older == 1 {
+                // What became of events was not kept before: their history begins now.
+                transaction.execute_batch(past::SCHEMA).map_err(fatal)?;
+            }
+            transaction.execute_batch(acts::SCHEMA).map_err(fatal)?;
+            transaction
+                .pragma_update(None, "user_version", VERSION)
+                .map_err(fatal)?;
+            transaction.commit().map_err(fatal)?;
+        }
+        (_, APPLICATION, version) => return Err(newer(path, version)),
+        _ => return Err(foreign(path)),
+    }
+    check_tables(&connection, path)?;
+    connection.execute_batch(marks::SCHEMA).map_err(fatal)?;
+    past::add_told(&connection).map_err(fatal)?;
+    Ok(connection)
+}
+
+/// What each table must have. Without one of them, all would be taken and nothing told.
+const TABLES: &[(&str, &str)] = &[
+    ("journal", "seq, at, kind, source, body, crc"),
+    (
+        "outbox",
+        "id, dest, state, attempts, first_try, due, plain, why, settled_at, body, crc, message",
+    ),
+    ("snapshot", "seq, body, crc"),
+    ("seen", "seq, at, body, crc"),
+    (
+        "fates",
+        "dest, total, delivered, digested, dead, queued, discarded",
+    ),
+    ("heads", "one, seq, at, wall, cursor, id"),
+    ("events", "id, received, fate, why, waits, rules, alerts"),
+    ("told", "alert, delivery"),
+    ("attempts", "delivery, nth, at, state, why"),
+];
+
+/// Refuses a database of this release's schema that lacks a table or a column. One of an older
+/// release has fewer by right.
+pub(super) fn check_tables(connection: &Connection, path: &Path) -> Result<()> {
+    let version: i64 = connection
+        .pragma_query_value(None, "user_version", |row| row.get(0))
+        .map_err(|e| problem(&e))?;
+    if version != VERSION {
+        return Ok(());
+    }
+    for (table, columns) in TABLES {
+        connection
+            .prepare(&format!("SELECT {columns} FROM {table}"))
+            .map_err(|e| {
+                Error::Fatal(format!(
+                    "{} is damaged: its table `{table}`: {e}",
+                    path.display()
+                ))
+            })?;
+    }
+    Ok(())
+}
+
+/// Refuses what a newer release or another program wrote before anything is written to it: setting
+/// a connection up does.
+fn refuse_others(path: &Path) -> Result<()> {
+    let Ok(connection) = connect_read_only(path) else {
+        return Ok(());
+    };
+    let said = |pragma| connection.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0));
+    let tables = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| {
+        row.get::<_, i64>(0)
+    });
+    match (tables, said("application_id"), said("user_version")) {
+        (Ok(1..), Ok(APPLICATION), Ok(version)) if version > VERSION => Err(newer(path, version)),
+        (Ok(1..), Ok(application), _) if application != APPLICATION => Err(foreign(path)),
+        // What cannot be read is told by who opens it.
+        _ => Ok(()),
+    }
+}
+
+/// Refuses a schema this release cannot read.
+pub(super) fn check_readable(connection: &Connection, path: &Path) -> Result<()> {
+    let said = |pragma| {
+        connection
+            .pragma_query_value(None, pragma, |row| row.get::<_, i64>(0))
+            .map_err(|e| problem(&e))
+    };
+    let (application, version) = (said("application_id")?, said("user_version")?);
+    match (application, version) {
+        // Schemas 2 and 3 add what is not read here.
+        (APPLICATION, 1..=VERSION) => Ok(()),
+        (APPLICATION, _) => Err(newer(path, version)),
+        _ => Err(foreign(path)),
+    }
+}
+
+fn foreign(path: &Path) -> Error {
+    Error::Fatal(format!("{} is not a Foghorn database", path.display()))
+}
+
+pub(super) fn newer(path: &Path, version: i64) -> Error {
+    Error::Fatal(format!(
+        "{} was written by a newer Foghorn (schema {version}; this one knows {VERSION}). Nothing was changed. Run that version, \
+         or restore a backup from before the upgrade",
+        path.display()
+    ))
+}
