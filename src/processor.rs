@@ -8,14 +8,14 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::engine::{DUPLICATE_MEMORY, IncidentState, SilenceState, Verdict};
-use crate::fold::{Applied, Compile, Fold, Remark, messages};
+use crate::fold::{Applied, Compile, Fold, Remark};
 use crate::history::{Added, Feed, History};
 use crate::metrics::Metrics;
-use crate::model::{Message, Record, Seq, Timestamp};
+use crate::model::{Record, Seq, Timestamp};
 use crate::notify::Pulse;
 use crate::render::Templates;
 use crate::rules::RuleSet;
-use crate::store::{Reached, Step, Store};
+use crate::store::{Outgoing, Reached, Step, Store};
 
 /// How many entries one step holds at most.
 const BATCH: usize = 2_048;
@@ -200,7 +200,7 @@ impl<S: Store> Processor<S> {
                 self.wait(&mut appended, &stop).await?;
                 continue;
             }
-            let mut made: Vec<(Message, Vec<u64>)> = Vec::new();
+            let mut made: Vec<Outgoing> = Vec::new();
             self.history.show(self.feed.room(self.store.clock().now()));
             for entry in &entries {
                 let applied = self.fold.apply_noted(entry, &mut self.history);
@@ -267,7 +267,7 @@ impl<S: Store> Processor<S> {
         }
     }
 
-    fn render(&self, applied: Applied) -> Vec<(Message, Vec<u64>)> {
+    fn render(&self, applied: Applied) -> Vec<Outgoing> {
         for remark in applied.remarks {
             match remark {
                 Remark::Malformed {
@@ -284,21 +284,23 @@ impl<S: Store> Processor<S> {
                 }
             }
         }
-        let notify = applied
-            .decisions
-            .iter()
-            .filter(|decision| matches!(decision.verdict, Verdict::Notify(_)));
-        let alerts: Vec<Vec<u64>> = notify.map(|decision| decision.alerts.clone()).collect();
-        messages(applied.decisions, &self.templates.borrow())
-            .into_iter()
-            .zip(alerts)
-            .collect()
+        let templates = self.templates.borrow();
+        let mut outgoing = Vec::new();
+        for decision in applied.decisions {
+            if let Verdict::Notify(notification) = decision.verdict {
+                outgoing.push(Outgoing {
+                    message: templates.render(*notification),
+                    alerts: decision.alerts,
+                });
+            }
+        }
+        outgoing
     }
 
     /// Commits what was folded; tries again while the store cannot write.
     async fn commit(
         &mut self,
-        made: Vec<(Message, Vec<u64>)>,
+        made: Vec<Outgoing>,
         behind: bool,
         last: bool,
     ) -> Result<(), crate::store::Error> {
@@ -319,11 +321,9 @@ impl<S: Store> Processor<S> {
             changes,
             shown,
         } = self.history.take();
-        let (messages, alerts): (Vec<Message>, Vec<Vec<u64>>) = made.into_iter().unzip();
         let step = Step {
             seq: self.folded,
-            messages: Arc::new(messages),
-            alerts,
+            outgoing: Arc::new(made),
             events: Arc::new(rows),
             fates: changes,
             seen: self.fold.take_seen(),

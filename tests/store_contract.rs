@@ -17,8 +17,8 @@ use foghorn::model::{
     Until,
 };
 use foghorn::store::{
-    Act, Acted, Acts, DeliveryId, Error, MessageFates, Reached, Reader, Retention, Settlement,
-    Sqlite, Step, Store,
+    Act, Acted, Acts, DeliveryId, Error, MessageFates, Outgoing, Reached, Reader, Retention,
+    Settlement, Sqlite, Step, Store,
 };
 use foghorn::store::{
     Doc, EventFate, EventId, EventRow, FateChange, Past, RowQuery, Term, WaitsWith, Wanted,
@@ -81,10 +81,15 @@ fn message(incident: &str, to: &[&str]) -> Message {
     }
 }
 
+fn outgoing(messages: impl IntoIterator<Item = (Message, Vec<u64>)>) -> Arc<Vec<Outgoing>> {
+    let one = |(message, alerts)| Outgoing { message, alerts };
+    Arc::new(messages.into_iter().map(one).collect())
+}
+
 fn step(seq: u64, messages: Vec<Message>) -> Step {
     Step {
         seq: Seq(seq),
-        messages: messages.into(),
+        outgoing: outgoing(messages.into_iter().map(|message| (message, vec![]))),
         at: Timestamp::from_millis(1_000),
         ..Step::default()
     }
@@ -231,8 +236,8 @@ async fn rows_come_with_their_step_and_a_refold_changes_none() {
             change(5, 3, EventFate::Told),
             change(6, 3, EventFate::Suppressed("inhibited".into())),
         ],
-        alerts: vec![vec![5]],
-        ..step(4, vec![message("a", &["ops", "boss"])])
+        outgoing: outgoing([(message("a", &["ops", "boss"]), vec![5])]),
+        ..step(4, vec![])
     };
     {
         let store = open(dir.path());
@@ -1062,8 +1067,10 @@ async fn a_dead_letter_is_sent_again_or_put_away_once_and_a_message_any_time() {
     let mut store = open(dir.path());
     let (ops, at) = (Name::new("ops"), Timestamp::from_millis(5));
     let told = Step {
-        alerts: vec![vec![7], vec![7], vec![8]],
-        ..step(1, ["a", "b", "c"].map(|t| message(t, &["ops"])).to_vec())
+        outgoing: outgoing(
+            [("a", 7), ("b", 7), ("c", 8)].map(|(t, alert)| (message(t, &["ops"]), vec![alert])),
+        ),
+        ..step(1, vec![])
     };
     store.commit(told).await.unwrap();
     for id in 1..=3 {

@@ -10,7 +10,7 @@ use super::*;
 use crate::clock::{Clock, JournalClock};
 use crate::destination::{RateLimit, Retry};
 use crate::model::{DigestOf, Journaled, Name, Record, Seq};
-use crate::store::{DeadLetter, MessageFates, Recovered, Retention, Sqlite, Step};
+use crate::store::{DeadLetter, MessageFates, Outgoing, Recovered, Retention, Sqlite, Step};
 
 /// SQLite, with tokio's paused clock held while the writer thread works: tokio stands still while a
 /// blocking task runs.
@@ -276,15 +276,15 @@ impl World {
 
     /// Queues messages `(title, incident)` for `ops`.
     async fn tell(&self, seq: u64, messages: impl IntoIterator<Item = (String, String)>) {
-        let messages = messages
-            .into_iter()
-            .map(|(title, incident)| message(&title, &incident));
-        let messages = Arc::new(messages.collect());
+        let messages = messages.into_iter().map(|(title, incident)| Outgoing {
+            message: message(&title, &incident),
+            alerts: vec![],
+        });
         let at = self.store.clock().now();
         self.store
             .commit(Step {
                 seq: Seq(seq),
-                messages,
+                outgoing: Arc::new(messages.collect()),
                 at,
                 ..Step::default()
             })

@@ -47,11 +47,8 @@ pub type Result<T> = std::result::Result<T, Error>;
 pub struct Step {
     /// The cursor after this step.
     pub seq: Seq,
-    /// New messages, each for the destinations its notification names.
-    pub messages: Arc<Vec<Message>>,
-    /// For each of these messages, in their order, the alerts it is about; what is missing is
-    /// about none.
-    pub alerts: Vec<Vec<u64>>,
+    /// New messages, in order.
+    pub outgoing: Arc<Vec<Outgoing>>,
     /// What became of each event of the step. A row that is there already stays as it is: a refold
     /// adds nothing. They may be there before the step is.
     pub events: Arc<Vec<EventRow>>,
@@ -69,6 +66,15 @@ pub struct Step {
     pub reached: Reached,
     /// Journal time of the step, for retention.
     pub at: Timestamp,
+}
+
+/// A new message, for the destinations its notification names.
+#[derive(Clone, Debug)]
+pub struct Outgoing {
+    /// What to say.
+    pub message: Message,
+    /// The alerts it is about.
+    pub alerts: Vec<u64>,
 }
 
 /// How far a fold has come.

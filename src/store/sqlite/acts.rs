@@ -160,6 +160,7 @@ impl Group<'_> {
                     to: vec![dest],
                     id: message.to_owned(),
                     body,
+                    alerts: Vec::new(),
                 },
             ));
         }

@@ -13,8 +13,8 @@ use crate::clock::{Clock, JournalClock};
 use crate::model::{Journaled, Message, MessageFates, Name, Record, Seq, Timestamp};
 use crate::store::{
     Act, Acted, Acts, DeadLetter, Delivery, DeliveryId, Doc, EVENTS_LOOKED_AT, Error, EventId,
-    EventRow, Mark, Noise, Past, Recovered, Result, Retention, RowQuery, Rows, SentMessage,
-    Settlement, Step, Store,
+    EventRow, Mark, Noise, Outgoing, Past, Recovered, Result, Retention, RowQuery, Rows,
+    SentMessage, Settlement, Step, Store,
 };
 
 mod acts;
@@ -43,7 +43,7 @@ use files::{Folder, SEARCH};
 use journal::Entry;
 use search::Search;
 use sums::Sums;
-use writer::{Group, Job, NewMessage, NewStep, Shared, Writer, bytes_beside, checkpoint};
+use writer::{Group, Job, NewMessage, Shared, Writer, bytes_beside, checkpoint};
 
 /// A search that took so long gives what it has found: who asks may go on from there.
 const ENOUGH: Duration = Duration::from_millis(80);
@@ -282,13 +282,14 @@ fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<(
     thread.map_err(|e| Error::Fatal(format!("cannot start the thread {name}: {e}")))
 }
 
-fn new_message(message: &Message, to: Vec<Name>) -> Result<NewMessage> {
+fn new_message(message: &Message, to: Vec<Name>, alerts: &[u64]) -> Result<NewMessage> {
     let body = serde_json::to_vec(message)
         .map_err(|e| Error::Fatal(format!("cannot write a message: {e}")))?;
     Ok(NewMessage {
         to,
         id: message.about.id.clone(),
         body,
+        alerts: alerts.to_vec(),
     })
 }
 
@@ -309,47 +310,26 @@ impl Store for Sqlite {
     }
 
     async fn commit(&self, step: Step) -> Result<()> {
-        let Step {
-            seq,
-            messages,
-            alerts,
-            events,
-            fates,
-            seen,
-            seen_until,
-            snapshot,
-            reached,
-            at,
-        } = step;
         // A flood's rows go ahead in slices: whoever posts does not wait for all of them.
-        let ahead = events.len().saturating_sub(1) / ROWS;
+        let ahead = step.events.len().saturating_sub(1) / ROWS;
         for n in 0..ahead {
-            let events = Arc::clone(&events);
+            let events = Arc::clone(&step.events);
             let slice = move |group: &mut Group<'_>| {
                 group.note(events.get(n * ROWS..(n + 1) * ROWS).unwrap_or_default())
             };
             self.write(ROWS * 64, slice).await?;
         }
         let written = ahead * ROWS;
-        let messages = messages
+        let messages = step
+            .outgoing
             .iter()
-            .map(|message| new_message(message, message.about.to.clone()))
+            .map(|Outgoing { message, alerts }| {
+                new_message(message, message.about.to.clone(), alerts)
+            })
             .collect::<Result<Vec<_>>>()?;
         let weight = messages.iter().map(|message| message.body.len()).sum();
-        let step = NewStep {
-            seq,
-            at,
-            messages,
-            alerts,
-            events,
-            written,
-            fates,
-            seen,
-            seen_until,
-            snapshot,
-            reached,
-        };
-        self.write(weight, move |group| group.commit(&step)).await
+        self.write(weight, move |group| group.commit(&step, &messages, written))
+            .await
     }
 
     async fn recover(&self) -> Result<Recovered> {
@@ -398,14 +378,14 @@ impl Store for Sqlite {
         let to = to.clone();
         let digests = digests
             .iter()
-            .map(|digest| new_message(digest, vec![to.clone()]))
+            .map(|digest| new_message(digest, vec![to.clone()], &[]))
             .collect::<Result<Vec<_>>>()?;
         self.write(0, move |group| group.fold(&to, &folded, &digests, at))
             .await
     }
 
     async fn enqueue(&self, message: Message, at: Timestamp) -> Result<()> {
-        let message = new_message(&message, message.about.to.clone())?;
+        let message = new_message(&message, message.about.to.clone(), &[])?;
         self.write(message.body.len(), move |group| group.queue(&message, at))
             .await
     }

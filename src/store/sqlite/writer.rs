@@ -17,9 +17,7 @@ use super::outbox::{DEAD, DELIVERED, DIGESTED, QUEUED};
 use super::{marks, past};
 use crate::clock::JournalClock;
 use crate::model::{MessageFates, Name, Seq, Timestamp};
-use crate::store::{
-    DeliveryId, EventId, EventRow, FateChange, Reached, Recovered, Result, Retention, Settlement,
-};
+use crate::store::{DeliveryId, EventId, EventRow, Recovered, Result, Retention, Settlement, Step};
 
 /// At most this many jobs and bytes share a transaction.
 const GROUP_JOBS: usize = 1_024;
@@ -93,22 +91,8 @@ pub(super) struct NewMessage {
     /// The short name people ask about it by.
     pub(super) id: String,
     pub(super) body: Vec<u8>,
-}
-
-/// A step as the tables keep it.
-pub(super) struct NewStep {
-    pub(super) seq: Seq,
-    pub(super) at: Timestamp,
-    pub(super) messages: Vec<NewMessage>,
-    pub(super) alerts: Vec<Vec<u64>>,
-    pub(super) events: Arc<Vec<EventRow>>,
-    /// So many of them are there already.
-    pub(super) written: usize,
-    pub(super) fates: Vec<FateChange>,
-    pub(super) seen: Vec<u8>,
-    pub(super) seen_until: Option<Timestamp>,
-    pub(super) snapshot: Option<Arc<[u8]>>,
-    pub(super) reached: Reached,
+    /// The alerts it is about.
+    pub(super) alerts: Vec<u64>,
 }
 
 impl Group<'_> {
@@ -130,23 +114,21 @@ impl Group<'_> {
         Ok(seq)
     }
 
-    pub(super) fn commit(&mut self, step: &NewStep) -> Result<()> {
+    /// Commits a step with its messages as the outbox keeps them; of its rows, those from
+    /// `written` on are new.
+    pub(super) fn commit(
+        &mut self,
+        step: &Step,
+        messages: &[NewMessage],
+        written: usize,
+    ) -> Result<()> {
         if step.seq > self.heads.cursor {
-            for (n, message) in step.messages.iter().enumerate() {
-                let before = self.heads.id;
+            for message in messages {
                 self.queue(message, step.at)?;
-                for alert in step.alerts.get(n).into_iter().flatten() {
-                    for id in before + 1..=self.heads.id {
-                        self.execute(
-                            "INSERT OR IGNORE INTO told (alert, delivery) VALUES (?1, ?2)",
-                            (int(*alert), id),
-                        )?;
-                    }
-                }
             }
             self.heads.cursor = step.seq;
         }
-        self.note(step.events.get(step.written..).unwrap_or_default())?;
+        self.note(step.events.get(written..).unwrap_or_default())?;
         past::change(self.connection, &step.fates).map_err(|e| problem(&e))?;
         if !step.seen.is_empty() {
             self.execute(
@@ -209,6 +191,12 @@ impl Group<'_> {
                     &message.id,
                 ),
             )?;
+            for alert in &message.alerts {
+                self.execute(
+                    "INSERT OR IGNORE INTO told (alert, delivery) VALUES (?1, ?2)",
+                    (int(*alert), self.heads.id),
+                )?;
+            }
             self.count(to, |fates| {
                 fates.total += 1;
                 fates.queued += 1;
