@@ -185,8 +185,13 @@ pub(super) struct Member {
     pub(super) value: Option<String>,
     /// Journal time it opened.
     pub(super) opened: Timestamp,
-    /// When it began, by the sender's clock.
+    /// When it began, by the sender's clock: the start people see.
     pub(super) starts_at: Timestamp,
+    /// The newest opening, by the sender's clock: an end that is older was overtaken by it. Later
+    /// than `starts_at` where the outage was told of again, or was reopened before its end was
+    /// told. `None` in snapshots of older releases: `starts_at`.
+    #[serde(default)]
+    pub(super) newest: Option<Timestamp>,
     /// When it ended, by the sender's clock.
     pub(super) ends_at: Option<Timestamp>,
     /// Whom it concerns.
@@ -212,6 +217,7 @@ impl Member {
             value,
             opened: at,
             starts_at: event.time,
+            newest: Some(event.latest()),
             ends_at: None,
             subjects: subjects(event),
             events: 1,
@@ -225,8 +231,14 @@ impl Member {
 
     /// Another event about the same thing.
     pub(super) fn again(&mut self, event: &Event) {
+        self.newest = Some(self.newest.unwrap_or(self.starts_at).max(event.latest()));
         self.starts_at = self.starts_at.min(event.time);
         self.heard(event, true);
+    }
+
+    /// The second of its newest opening: what ends it is not older.
+    pub(super) fn last_opened(&self) -> Timestamp {
+        self.newest.unwrap_or(self.starts_at).whole()
     }
 
     /// An event about it, whatever it says: it may bring names, and devices not listed before.

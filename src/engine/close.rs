@@ -57,7 +57,9 @@ impl Closes {
     }
 
     pub(super) fn after(&self, key: &str, time: Timestamp) -> bool {
-        self.latest.get(key).is_some_and(|&closed| closed > time)
+        self.latest
+            .get(key)
+            .is_some_and(|closed| closed.whole() > time.whole())
     }
 }
 
@@ -188,7 +190,7 @@ impl Engine {
         let told = !alert.told_to.is_empty();
         let (mut closed, mut overtaken) = (0, false);
         for member in alert.members.iter_mut().filter(|m| m.is_open() && ends(m)) {
-            if event.time < member.starts_at && is_late(event) {
+            if is_late(event) && event.time.whole() < member.last_opened() {
                 overtaken = true;
             } else {
                 member.ends_at = Some(event.time.max(member.starts_at));
@@ -250,8 +252,9 @@ impl Engine {
     }
 }
 
-/// Whether its sender says that it happened before it came. Else it happened now, in the order in
-/// which it came: our clock may have been set back meanwhile, so that times are no order.
+/// Whether its sender says that it happened before the second in which it came. Else it happened
+/// now, in the order in which it came: our clock may have been set back meanwhile, so that times
+/// are no order.
 fn is_late(event: &Event) -> bool {
-    event.time < event.received
+    event.time.whole() < event.received.whole()
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::Engine;
-use super::alert::{Alert, AlertId, State};
+use super::alert::{Alert, AlertId, Member, State};
 use super::decision::Verdict;
 use super::fates::Effects;
 use super::open::subject_key;
@@ -124,7 +124,11 @@ impl Engine {
         if clues.ends_plan
             && let Some(known) = notes.of.get_mut(&device)
         {
-            known.iter_mut().for_each(|note| note.planned = false);
+            // One that comes late ends no plan that was announced since.
+            let ended = known
+                .iter_mut()
+                .filter(|n| n.time.whole() <= event.time.whole());
+            ended.for_each(|note| note.planned = false);
             self.plan_changed(&device);
         }
         let Some(cause) = &clues.cause else { return };
@@ -214,9 +218,9 @@ impl Engine {
             let Some(alert) = self.state.alerts.get_mut(&id).filter(|a| a.lasting) else {
                 continue;
             };
-            let gone =
-                |m: &super::alert::Member| m.key == key && m.is_open() && m.starts_at < event.time;
-            if !alert.members.iter().any(gone) {
+            // Of the same second nobody knows which came first, and this is only evidence.
+            let gone = |m: &Member| m.key == key && m.last_opened() < event.time.whole();
+            if !alert.members.iter().any(|m| m.is_open() && gone(m)) {
                 continue;
             }
             let rule = Arc::clone(&alert.rule);
@@ -229,9 +233,7 @@ impl Engine {
                     kind: event.kind.clone(),
                 },
             );
-            self.close_members(id, event, effects, |m| {
-                m.key == key && m.starts_at < event.time
-            });
+            self.close_members(id, event, effects, gone);
         }
     }
 
@@ -242,6 +244,7 @@ impl Engine {
 
     /// Whether an event says of a device that it is gone which is away on purpose since then.
     pub(super) fn is_away(&self, event: &Event, began: Timestamp) -> bool {
+        let began = began.whole();
         let offline = event.device.is_some()
             && event
                 .condition
@@ -259,10 +262,11 @@ impl Engine {
         let over = |n: &Note| {
             notes
                 .iter()
-                .any(|r| r.back && r.time >= n.time && r.time < began)
+                .any(|r| r.back && r.time.whole() >= n.time.whole() && r.time.whole() < began)
         };
-        let announced =
-            |n: &Note| n.planned && n.time <= began + AFTER && began.since(n.time) <= ANNOUNCED;
+        let announced = |n: &Note| {
+            n.planned && n.time.whole() <= began + AFTER && began.since(n.time.whole()) <= ANNOUNCED
+        };
         notes.iter().any(|n| announced(n) && !over(n))
     }
 
@@ -290,7 +294,7 @@ impl Engine {
         if !restart && !offline {
             return None;
         }
-        let began = alert.began();
+        let began = alert.began().whole();
         let fits = |note: &Note| {
             let before = if note.planned { ANNOUNCED } else { BEFORE };
             let after = if over && note.told_after {
@@ -298,8 +302,8 @@ impl Engine {
             } else {
                 AFTER
             };
-            began.since(note.time) <= before
-                && note.time.since(began) <= after
+            began.since(note.time.whole()) <= before
+                && note.time.whole().since(began) <= after
                 && !(restart && note.told_after)
         };
         let own = self

@@ -105,10 +105,10 @@ impl Engine {
             return;
         };
         let mutual = rule.source.matches(&below.event) && rule.target.matches(&above.event);
-        let apart = above
-            .began()
-            .since(below.began())
-            .max(below.began().since(above.began()));
+        let (above_began, below_began) = (above.began().whole(), below.began().whole());
+        let apart = above_began
+            .since(below_began)
+            .max(below_began.since(above_began));
         let fits = source != target
             && !mutual
             && !self.explains(target, source)

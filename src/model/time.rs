@@ -39,6 +39,13 @@ impl Timestamp {
         self.0.div_euclid(1000)
     }
 
+    /// The beginning of its second. Senders give whole seconds on one topic and fractions on
+    /// another, so times of one second have no order: they are compared without their fractions.
+    #[must_use]
+    pub const fn whole(self) -> Self {
+        Self(self.seconds().saturating_mul(1000))
+    }
+
     /// How long after `earlier` this is; zero when it is not after it.
     #[must_use]
     pub fn since(self, earlier: Self) -> Duration {
