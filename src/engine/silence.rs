@@ -76,8 +76,9 @@ impl Engine {
         self.state
             .silences
             .retain(|known| known.silence.id != silence.id);
-        if self.state.silences.len() >= MOST {
-            self.state.silences.remove(0);
+        let oldest = self.state.silences.first().map(|s| s.silence.id.clone());
+        if let (true, Some(oldest)) = (self.state.silences.len() >= MOST, oldest) {
+            self.expire(&oldest);
         }
         let mut standing = Standing {
             silence: silence.clone(),

@@ -691,3 +691,32 @@ fn a_mass_outage_is_told_in_parts_and_all_of_it_before_the_next_event() {
     let rest = engine.handle(at, &Input::Tick);
     assert_eq!(whole, [first, rest].concat());
 }
+
+#[test]
+fn what_is_quiet_by_the_oldest_of_too_many_silences_is_sent_when_that_gives_way() {
+    let mut engine = engine();
+    let silence = |id: String, device: &str| {
+        Input::Silence(Silence {
+            id,
+            matches: json!({"device_mac": device}),
+            until: Until::At(START + secs(80_000)),
+            author: String::new(),
+            comment: String::new(),
+            created: START,
+        })
+    };
+    let down = Happening {
+        after_ms: 0,
+        what: 0,
+        device: 0,
+        port: 0,
+        late_s: 0,
+    };
+    engine.handle(START, &silence("first".to_owned(), "020000000000"));
+    engine.handle(START, &Input::Event(Arc::new(event(0, START, 0, &down))));
+    assert!(told(&engine.handle(START + secs(100), &Input::Tick)).is_empty());
+    for n in 0..1_000 {
+        engine.handle(START + secs(100), &silence(format!("{n}"), "02000000ffff"));
+    }
+    assert!(!told(&engine.handle(START + secs(115), &Input::Tick)).is_empty());
+}

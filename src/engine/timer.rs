@@ -90,11 +90,11 @@ impl Engine {
             Timer::Maintenance => true,
             Timer::Absences | Timer::Digests => false,
         };
-        self.index
-            .timers
-            .iter()
-            .find(|(_, timer)| counts(timer))
-            .copied()
+        let timers = || self.index.timers.iter();
+        let first = timers().find(|(_, timer)| counts(timer))?;
+        // A silence ends on the way there, though nothing waits for it yet.
+        let silences = timers().find(|(_, timer)| *timer == Timer::Silences);
+        silences.into_iter().chain([first]).min().copied()
     }
 
     /// Lets time run on until nothing is pending or waiting, and no further: what `replay` does
