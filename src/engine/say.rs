@@ -28,7 +28,7 @@ impl Engine {
         let beyond = alerts().flat_map(Alert::subjects).skip(NAMED).count() as u64;
         let lasting = self
             .members(id)
-            .filter(|a| a.lasting && a.is_alive())
+            .filter(|a| lasts_on(a, reason))
             .map(|a| a.open_count() as u64)
             .sum::<u64>();
         let firing = lasting + alerts().map(|a| a.left).sum::<u64>();
@@ -224,7 +224,7 @@ impl Engine {
             let alerts = ids
                 .filter(|id| !shown.contains(id))
                 .filter_map(|id| self.state.alerts.get(id));
-            alerts.filter(|a| a.lasting && a.is_alive())
+            alerts.filter(|a| lasts_on(a, part.reason))
         };
         let total = left + others().map(|a| a.open_count() as u64).sum::<u64>();
         if left > 0 || total > REMAINING {
@@ -256,6 +256,12 @@ impl Engine {
             u64::try_from(t.window.as_millis()).unwrap_or(u64::MAX)
         })
     }
+}
+
+/// Whether a message of this reason counts an alert as lasting. What is told after an end is not
+/// "still" down.
+fn lasts_on(alert: &Alert, reason: Reason) -> bool {
+    alert.lasting && alert.is_alive() && (reason.begins() || alert.settled)
 }
 
 fn condition_of(subject: &Subject) -> Option<&str> {

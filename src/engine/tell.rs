@@ -544,7 +544,10 @@ impl Engine {
         }
         let spoken: BTreeSet<AlertId> = parts.keys().flat_map(Part::alerts).collect();
         self.settle_incident(id, cause, &spoken, parts.into_values().flatten());
-        notifications.sort_by(|(_, _, a), (_, _, b)| (&a.to, a.reason).cmp(&(&b.to, b.reason)));
+        // Of one instant the ends come first: the last word on a device is how it is.
+        notifications.sort_by(|(_, _, a), (_, _, b)| {
+            (a.reason.begins(), &a.to, a.reason).cmp(&(b.reason.begins(), &b.to, b.reason))
+        });
         for (alerts, events, notification) in notifications {
             if let Some(notification) = self.collect(&alerts, notification, events) {
                 self.decide(

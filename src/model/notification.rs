@@ -35,6 +35,15 @@ pub enum Reason {
 }
 
 impl Reason {
+    /// Whether it speaks of something that lasts now, rather than of an end.
+    #[must_use]
+    pub const fn begins(self) -> bool {
+        matches!(
+            self,
+            Self::First | Self::NewEvents | Self::Absent | Self::Flapping | Self::Repeat
+        )
+    }
+
     /// The word in tests, templates and JSON.
     #[must_use]
     pub const fn word(self) -> &'static str {
