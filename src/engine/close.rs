@@ -223,6 +223,7 @@ impl Engine {
             .and_then(|id| self.state.incidents.get_mut(&id))
         {
             incident.sample = super::incident::Sample::of(event);
+            incident.sample_of = Some(id);
         }
         let need = self.threshold(&rule).map_or(1, |t| t.count as usize);
         let Some(alert) = self.state.alerts.get(&id) else {

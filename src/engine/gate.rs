@@ -24,13 +24,27 @@ impl Engine {
             Gate::Shut(quiet) => self.keep_quiet(id, quiet),
             gate => {
                 self.index.held.remove(&id);
-                if let Some(alert) = self.state.alerts.get_mut(&id) {
-                    alert.quiet = None;
-                    alert.for_digests = matches!(gate, Gate::Digests);
+                let Some(alert) = self.state.alerts.get_mut(&id) else {
+                    return;
+                };
+                alert.quiet = None;
+                if let Some(incident) = alert.incident {
+                    return self.say_later(id, incident);
                 }
+                alert.for_digests = matches!(gate, Gate::Digests);
                 self.join(id);
             }
         }
+    }
+
+    /// What an alert of an incident has left to say waits for company again.
+    fn say_later(&mut self, id: AlertId, incident: u64) {
+        let now = self.state.now;
+        if let Some(known) = self.state.incidents.get_mut(&incident) {
+            known.change(now);
+        }
+        self.arm_alert(id);
+        self.arm_incident(incident);
     }
 
     pub(super) fn keep_quiet(&mut self, id: AlertId, quiet: Quiet) {
@@ -181,25 +195,29 @@ impl Engine {
         wall.shifted(self.state.offset_ms.saturating_neg())
     }
 
-    /// Before an incident speaks: what something keeps quiet by now, and was not told yet, leaves
-    /// it again.
+    /// Before an incident speaks: what something keeps quiet by now waits for the end of that. What
+    /// was not told yet leaves the incident until then.
     pub(super) fn withdraw(&mut self, incident: u64) {
         let Some(known) = self.state.incidents.get(&incident) else {
             return;
         };
-        let untold = |a: &&Alert| a.told_to.is_empty() && !a.settled && a.is_alive();
+        let speaks = |a: &&Alert| a.is_alive() && known.is_owed(a);
         let alerts: Vec<AlertId> = known
             .alerts
             .iter()
             .copied()
-            .filter(|id| self.state.alerts.get(id).as_ref().is_some_and(untold))
+            .filter(|id| self.state.alerts.get(id).as_ref().is_some_and(speaks))
             .collect();
         for id in alerts {
-            if let Gate::Shut(quiet) = self.gate(id) {
-                if let Some(alert) = self.state.alerts.get_mut(&id) {
-                    alert.incident = None;
-                }
+            let (Gate::Shut(quiet), Some(alert)) = (self.gate(id), self.state.alerts.get_mut(&id))
+            else {
+                continue;
+            };
+            if alert.told_to.is_empty() && !alert.settled {
+                alert.incident = None;
                 self.leave(id, Some(incident));
+                self.keep_quiet(id, quiet);
+            } else if quiet.by != By::Drop {
                 self.keep_quiet(id, quiet);
             }
         }

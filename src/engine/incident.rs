@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::alert::AlertId;
+use super::alert::{Alert, AlertId, State};
 use super::table::Names;
 use crate::model::{Event, Name, Severity, Timestamp};
 use crate::rules::Policy;
@@ -30,7 +30,12 @@ pub(super) struct Incident {
     pub(super) told: Names,
     /// The least severity each destination takes, as it stood when the incident began.
     pub(super) notify: Vec<(Name, Severity)>,
+    /// The highest of its alerts, and of its messages.
     pub(super) severity: Severity,
+    /// The severity of its last message; `None` before the first, and in snapshots of older
+    /// releases.
+    #[serde(default)]
+    pub(super) sent_severity: Option<Severity>,
     pub(super) last_message: Option<Timestamp>,
     /// When a reminder was due last of which nothing might be said.
     #[serde(default)]
@@ -38,6 +43,9 @@ pub(super) struct Incident {
     /// When the first change not told yet came about.
     pub(super) changed: Option<Timestamp>,
     pub(super) sample: Sample,
+    /// The alert whose event that was; `None` in snapshots of older releases.
+    #[serde(default)]
+    pub(super) sample_of: Option<AlertId>,
     #[serde(skip)]
     pub(super) timer: Option<Timestamp>,
 }
@@ -88,6 +96,29 @@ impl Incident {
             .zip(reminded)
             .map(|(every, last)| last + every);
         [flush, repeat].into_iter().flatten().min()
+    }
+
+    /// Whether a destination takes this incident that knows nothing of the alert.
+    pub(super) fn is_news_to_some(&self, alert: &Alert) -> bool {
+        let mut takes = self
+            .notify
+            .iter()
+            .filter(|(_, least)| self.severity >= *least);
+        takes.any(|(name, _)| !alert.told_to.contains(name))
+    }
+
+    /// Whether an alert has something left to say: that it began, became worse, flaps or ended.
+    pub(super) fn is_owed(&self, alert: &Alert) -> bool {
+        let mut takes = self
+            .notify
+            .iter()
+            .filter(|(_, least)| self.severity >= *least);
+        match (alert.state, &alert.flap) {
+            _ if !alert.settled => true,
+            (State::Ended, _) => true,
+            (State::Flapping, Some(flap)) => takes.any(|(name, _)| !flap.told.contains(name)),
+            _ => alert.lasting && alert.is_alive() && self.is_news_to_some(alert),
+        }
     }
 
     /// Notes a change that is to be told.

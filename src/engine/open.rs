@@ -166,7 +166,7 @@ impl Engine {
             self.changed(id, Some(event), changes);
         }
         if let (true, Some(incident)) = (escalates, incident) {
-            self.escalate(incident, worse);
+            self.escalate(id, incident, worse);
         }
     }
 

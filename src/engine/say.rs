@@ -78,17 +78,21 @@ impl Engine {
     }
 
     /// What the incident's latest event brought; of what the part speaks of, where that event is of
-    /// another condition.
+    /// an alert it does not speak of, or of another condition.
     fn sample(&self, incident: &Incident, part: &Part) -> Sample {
         let alerts = || part.alerts().filter_map(|id| self.state.alerts.get(&id));
         let condition = |alert: &Alert| alert.event.condition.as_ref().map(|c| Arc::clone(&c.name));
         let told = &incident.sample;
-        match alerts().next() {
-            Some(first)
-                if told.condition.is_some()
-                    && !alerts().any(|a| condition(a) == told.condition) =>
+        let another = incident
+            .sample_of
+            .is_some_and(|of| !part.alerts().any(|id| id == of));
+        match alerts().last() {
+            Some(last)
+                if another
+                    || told.condition.is_some()
+                        && !alerts().any(|a| condition(a) == told.condition) =>
             {
-                Sample::of(&first.event)
+                Sample::of(&last.event)
             }
             _ => told.clone(),
         }

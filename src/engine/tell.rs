@@ -201,6 +201,7 @@ impl Engine {
             None => self.new_incident(&rule, identity, group, sample, for_digests),
         };
         if let Some(known) = self.state.incidents.get_mut(&incident) {
+            known.sample_of = Some(id);
             known.alerts.insert(id);
             known.severity = known.severity.max(severity);
             known.change(now);
@@ -248,10 +249,12 @@ impl Engine {
                 self.targets(&policy)
             },
             severity: Severity::Info,
+            sent_severity: None,
             last_message: None,
             passed: None,
             changed: None,
             sample,
+            sample_of: None,
             timer: None,
         };
         self.state.incidents.insert(id, incident);
@@ -260,15 +263,20 @@ impl Engine {
     }
 
     /// An alert of an incident became worse: destinations that take only this much hear of it now.
-    pub(super) fn escalate(&mut self, id: u64, severity: Severity) {
+    pub(super) fn escalate(&mut self, alert: AlertId, id: u64, severity: Severity) {
         let now = self.state.now;
-        if let Some(incident) = self
-            .state
-            .incidents
-            .get_mut(&id)
-            .filter(|i| i.severity < severity)
-        {
-            incident.severity = severity;
+        let (Some(alert), Some(incident)) = (
+            self.state.alerts.get_mut(&alert),
+            self.state.incidents.get_mut(&id),
+        ) else {
+            return;
+        };
+        incident.severity = incident.severity.max(severity);
+        // Whoever knows nothing of what has no end is in no cooldown of it.
+        if !alert.lasting && incident.is_news_to_some(alert) {
+            alert.settled = false;
+        }
+        if incident.is_owed(alert) {
             incident.change(now);
             self.arm_incident(id);
         }
@@ -326,6 +334,8 @@ impl Engine {
                 return;
             };
             alert.state = State::Ended;
+            alert.quiet = None;
+            self.index.held.remove(&id);
             self.arm_alert(id);
         }
         let Some(incident) = incident else { return };
@@ -339,7 +349,10 @@ impl Engine {
         match told {
             Some((true, _)) => self.flush(incident, Cause::Stale),
             Some((false, true)) if !over => self.flush(incident, Cause::Stable),
-            _ if over => self.flush(incident, Cause::Change),
+            _ if over => {
+                self.withdraw(incident);
+                self.flush(incident, Cause::Change);
+            }
             Some(_) => {
                 if let Some(known) = self.state.incidents.get_mut(&incident) {
                     known.change(now);
@@ -458,20 +471,47 @@ impl Engine {
             self.state.incidents.remove(&id);
             return;
         }
+        self.weigh(id);
+        let Some(known) = self.state.incidents.get(&id) else {
+            return;
+        };
         // The newest first: what waits is seldom old, and there may be thousands.
-        let newest = known
+        let mut newest = known
             .alerts
             .iter()
             .rev()
             .filter_map(|id| self.state.alerts.get(id));
-        if known.changed.is_some()
-            && !newest
-                .into_iter()
-                .any(|a| !a.settled || a.state == State::Ended)
-        {
+        let owed = known.changed.is_none() || newest.any(|a| known.is_owed(a) && !a.is_held());
+        if let (false, Some(known)) = (owed, self.state.incidents.get_mut(&id)) {
             known.changed = None;
         }
         self.arm_incident(id);
+    }
+
+    /// What one alert was is not left behind on the others: an incident is as severe as its
+    /// messages were and as what lasts of it is.
+    fn weigh(&mut self, id: u64) {
+        let Some(known) = self.state.incidents.get(&id) else {
+            return;
+        };
+        let mut newest = known
+            .alerts
+            .iter()
+            .rev()
+            .filter_map(|id| self.state.alerts.get(id));
+        let lasts = |a: &Alert| a.state != State::Ended;
+        if known.sent_severity >= Some(known.severity)
+            || newest.any(|a| lasts(a) && a.severity >= known.severity)
+        {
+            return;
+        }
+        let all = || self.members(id);
+        let most = all().filter(|a| lasts(a)).map(|a| a.severity).max();
+        let most = most.or_else(|| all().map(|a| a.severity).max());
+        let severity = most.max(known.sent_severity);
+        if let (Some(severity), Some(known)) = (severity, self.state.incidents.get_mut(&id)) {
+            known.severity = severity;
+        }
     }
 
     /// Whether an incident has something to remind of: told, and still lasting.
@@ -493,6 +533,7 @@ impl Engine {
     /// Says what there is to say about an incident now, to each destination what it does not know
     /// yet.
     pub(super) fn flush(&mut self, id: u64, cause: Cause) {
+        self.weigh(id);
         let Some(incident) = self.state.incidents.get(&id) else {
             return;
         };
@@ -657,6 +698,7 @@ impl Engine {
         }
         if !spoken.is_empty() {
             incident.last_message = Some(now);
+            incident.sent_severity = Some(incident.severity);
             incident.told.add(&to.collect::<Vec<_>>());
         } else if cause == Cause::Reminder {
             incident.passed = Some(now);
