@@ -124,6 +124,9 @@ pub(super) struct Alert {
     pub(super) told_to: Names,
     /// Its first message was made, or nobody was there to tell.
     pub(super) settled: bool,
+    /// Journal time of the last message that notified someone of its beginning.
+    #[serde(default)]
+    pub(super) sent: Option<Timestamp>,
     /// How many of a threshold's members lasted on when it ended.
     #[serde(default)]
     pub(super) left: u64,
@@ -335,6 +338,13 @@ impl Alert {
             .min();
         open.or_else(|| self.members.iter().map(|m| m.starts_at).min())
             .unwrap_or(self.event.time)
+    }
+
+    /// When the cooldown of what has no end is over: counted from its last event, or from its
+    /// message where that waited for more than company.
+    pub(super) fn cooled_at(&self, policy: &Policy) -> Timestamp {
+        let sent = self.sent.map(|sent| sent - policy.group_wait);
+        self.last_event.max(sent.unwrap_or(self.last_event)) + policy.cooldown
     }
 
     /// When it ended, by the sender's clock: all of it, as far as it did.

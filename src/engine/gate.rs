@@ -51,6 +51,11 @@ impl Engine {
         let Some(alert) = self.state.alerts.get_mut(&id) else {
             return;
         };
+        let lasting = alert.lasting;
+        if quiet.by == By::Drop && !lasting {
+            // Nothing of it lasts beyond the mute, not even its cooldown.
+            return self.drop_alert(id, &Verdict::Muted { until: None });
+        }
         let news = alert.quiet.as_ref() != Some(&quiet);
         alert.quiet = Some(quiet.clone());
         let rule = Arc::clone(&alert.rule);
@@ -69,7 +74,7 @@ impl Engine {
             By::Mute | By::Drop => Verdict::Muted { until },
             By::Maintenance(name) => Verdict::Maintenance {
                 name: name.clone(),
-                until,
+                until: until.filter(|_| lasting),
             },
         };
         self.decide(&[id], None, Some(&rule), verdict);
@@ -124,8 +129,7 @@ impl Engine {
         let window =
             maintenance.find(|m| m.during.contains(wall) && m.matcher.matches(&alert.event));
         window.map_or(Gate::Open, |window| {
-            // What has no end is over when the maintenance is.
-            let end = window.during.next_change(wall).filter(|_| alert.lasting);
+            let end = window.during.next_change(wall);
             shut(
                 By::Maintenance(window.name.clone()),
                 end.map(|end| self.journal(end)),

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::alert::{Alert, AlertId, Member, State};
+use super::alert::{Alert, AlertId, By, Member, State};
 use super::decision::Verdict;
 use super::fates::Effects;
 use super::table::Names;
@@ -268,26 +268,8 @@ impl Engine {
             .by_fingerprint
             .get(&(Arc::clone(&rule.name), fingerprint.clone()))
             .copied();
-        if let Some(alert) = known.and_then(|id| self.state.alerts.get_mut(&id)) {
-            alert.last_event = now;
-            alert.severity = alert.severity.max(severity(rule, event));
-            if let Some(member) = alert.members.first_mut() {
-                member.again(event);
-            }
-            let verdict = if alert.settled {
-                alert.more_since += 1;
-                let verdict = Verdict::Cooldown {
-                    since: alert.more_since,
-                };
-                effects.suppressed = effects.suppressed.or(verdict.suppression());
-                verdict
-            } else {
-                effects.waits_with.extend(known);
-                Verdict::Again
-            };
-            self.decide(known.as_slice(), Some(event), Some(&rule.name), verdict);
-            known.into_iter().for_each(|id| self.arm_alert(id));
-            return;
+        if let Some(id) = known {
+            return self.happen_again(id, rule, event, effects);
         }
         let member = Member::new(
             event,
@@ -345,6 +327,50 @@ impl Engine {
         self.decide(&[id], Some(event), Some(&rule.name), Verdict::Firing);
         self.relate(id);
         self.fire(id);
+        if self.state.alerts.get(&id).is_none() {
+            effects.suppressed = effects.suppressed.or(Some(By::Drop.suppression()));
+        }
+    }
+
+    /// Another event of what has no end: it waits with the first for its message, or comes within
+    /// the cooldown of that.
+    fn happen_again(
+        &mut self,
+        id: AlertId,
+        rule: &Arc<Rule>,
+        event: &Arc<Event>,
+        effects: &mut Effects,
+    ) {
+        let Some(alert) = self.state.alerts.get_mut(&id) else {
+            return;
+        };
+        alert.last_event = self.state.now;
+        let worse = severity(rule, event);
+        let escalates = worse > alert.severity;
+        alert.severity = alert.severity.max(worse);
+        if let Some(member) = alert.members.first_mut() {
+            member.again(event);
+        }
+        if let (true, Some(incident)) = (escalates, alert.incident) {
+            self.escalate(id, incident, worse);
+        }
+        let Some(alert) = self.state.alerts.get_mut(&id) else {
+            return;
+        };
+        let verdict = if !alert.settled {
+            effects.waits_with.push(id);
+            Verdict::Again
+        } else if alert.told_to.is_empty() {
+            Verdict::NobodyToTell // nothing was sent, so there is nothing to cool down from
+        } else {
+            alert.more_since += 1;
+            Verdict::Cooldown {
+                since: alert.more_since,
+            }
+        };
+        effects.suppressed = effects.suppressed.or(verdict.suppression());
+        self.decide(&[id], Some(event), Some(&rule.name), verdict);
+        self.arm_alert(id);
     }
 
     /// An alert is over, for whatever reason: what it explained, what explained it and who waits
@@ -398,6 +424,7 @@ impl Engine {
             incident: None,
             told_to: Names::default(),
             settled: false,
+            sent: None,
             left: 0,
             stale: false,
             flap: None,
@@ -494,6 +521,7 @@ impl Engine {
             self.state
                 .ledger
                 .alert_dropped(&mut alert, verdict.suppression().unwrap_or("dropped"));
+            self.keep_count(&alert);
             let rule = Arc::clone(&alert.rule);
             self.decide(&[id], None, Some(&rule), verdict.clone());
         }

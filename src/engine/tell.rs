@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
-use super::alert::{Alert, AlertId, Member, State};
+use super::alert::{Alert, AlertId, By, Member, State};
 use super::decision::Verdict;
 use super::incident::{Incident, Sample};
 use super::table::Names;
@@ -72,6 +72,10 @@ impl Engine {
             .as_ref()
             .and_then(|quiet| quiet.until)
             .is_some_and(|until| until <= now);
+        let hidden = alert
+            .quiet
+            .as_ref()
+            .is_some_and(|quiet| matches!(quiet.by, By::Maintenance(_)));
         let calm = alert
             .flap
             .as_ref()
@@ -88,6 +92,8 @@ impl Engine {
                 },
             ),
             State::Flapping if calm => self.calm(id),
+            // What has no end is over when the maintenance that hid it is.
+            State::Firing if quiet_ends && hidden && !alert.lasting => self.forget(id),
             State::Firing | State::Flapping if quiet_ends => self.release(id),
             State::Firing if !alert.lasting => self.forget(id),
             State::Pending { .. } | State::Firing | State::Flapping => {
@@ -104,10 +110,8 @@ impl Engine {
             .state
             .alerts
             .get(&id)
-            .and_then(|a| self.state.incidents.get(&a.incident?));
-        let incident = incident
-            .map(|incident| incident.key.clone())
-            .unwrap_or_default();
+            .and_then(|a| self.state.incidents.get(&a.incident?))
+            .map(|incident| incident.key.clone());
         let Some(mut alert) = self.remove_alert(id) else {
             return;
         };
@@ -115,17 +119,20 @@ impl Engine {
             let reason = quiet.by.suppression();
             self.state.ledger.alert_dropped(&mut alert, reason);
         }
-        if alert.more_since > 0
-            && !self
-                .state
-                .collectors
-                .add_more(&incident, alert.more_since, &alert.told_to)
-            && self.state.unsaid.len() < self.limits.windows
-        {
-            self.state.unsaid.insert(
-                format!("{}\u{1f}{}", alert.rule, alert.fingerprint),
-                alert.more_since,
-            );
+        let collectors = &mut self.state.collectors;
+        let collected = incident.is_some_and(|incident| {
+            collectors.add_more(&incident, alert.more_since, &alert.told_to)
+        });
+        if !collected {
+            self.keep_count(&alert);
+        }
+    }
+
+    /// What came silently and was never said is said with the next alert of the same.
+    pub(super) fn keep_count(&mut self, alert: &Alert) {
+        if alert.more_since > 0 && self.state.unsaid.len() < self.limits.windows {
+            let key = format!("{}\u{1f}{}", alert.rule, alert.fingerprint);
+            self.state.unsaid.insert(key, alert.more_since);
         }
     }
 
@@ -426,6 +433,7 @@ impl Engine {
             incident: None,
             told_to: Names::default(),
             settled: false,
+            sent: None,
             left: 0,
             more: 0,
             more_since: 0,
@@ -573,10 +581,12 @@ impl Engine {
                 ))
             })
             .collect();
+        let now = self.state.now;
         for (part, to) in &parts {
             for alert in &part.news {
                 if let Some(alert) = self.state.alerts.get_mut(alert) {
                     alert.told_to.add(to);
+                    alert.sent = Some(now);
                     if let (Reason::Flapping, Some(flap)) = (part.reason, &mut alert.flap) {
                         flap.told.extend(to.iter().cloned());
                     }

@@ -157,7 +157,7 @@ impl Engine {
             State::Firing if !alert.lasting => match quiet {
                 Some(Some(until)) => Some(until),
                 Some(None) => Some(alert.last_event + policy.cooldown),
-                None => alert.settled.then(|| alert.last_event + policy.cooldown),
+                None => alert.settled.then(|| alert.cooled_at(&policy)),
             },
             State::Firing => stale.into_iter().chain(quiet.flatten()).min(),
             State::Flapping => {
