@@ -161,6 +161,7 @@ impl Sqlite {
 
         let (jobs, incoming) = channel::<Job>();
         let (written, news) = sync_channel(1);
+        let checkpoints = Arc::new(Mutex::new(()));
         let (stop, stopped) = channel();
         let writer = Writer {
             path: path.clone(),
@@ -169,6 +170,7 @@ impl Sqlite {
             shared: shared.clone(),
             clock,
             retention,
+            checkpoints: Arc::clone(&checkpoints),
             written,
         };
         let threads = vec![
@@ -176,7 +178,7 @@ impl Sqlite {
             spawn("store-writer", move || writer.run(&incoming))?,
             spawn("store-checkpoint", {
                 let path: PathBuf = path.clone();
-                move || checkpoint(&path, &news, &stopped)
+                move || checkpoint(&path, &checkpoints, &news, &stopped)
             })?,
         ];
         let reader = Arc::new(Mutex::new(reader));

@@ -423,6 +423,8 @@ pub(super) struct Writer {
     pub(super) shared: Arc<Shared>,
     pub(super) clock: JournalClock,
     pub(super) retention: Retention,
+    /// Held during a checkpoint: SQLite refuses a second one at once, and does not wait.
+    pub(super) checkpoints: Arc<Mutex<()>>,
     /// Wakes the checkpointer.
     pub(super) written: SyncSender<()>,
 }
@@ -571,6 +573,11 @@ impl Writer {
     /// Puts away what the other thread has left of the log: beside a writer that never pauses it is
     /// never done. The next transaction begins the log anew.
     fn shorten_log(&mut self) {
+        // Without this wait, a checkpointer that is slow on a busy disk lets the log grow on.
+        let _alone = self
+            .checkpoints
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         if let Some(connection) = &self.connection
             && let Err(e) = connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))
         {
@@ -588,11 +595,17 @@ impl Writer {
 
 /// Moves what is in the log to the database, beside the writer: at most every 250 ms, and all of it
 /// once it is quiet.
-pub(super) fn checkpoint(path: &std::path::Path, written: &Receiver<()>, stop: &Receiver<()>) {
+pub(super) fn checkpoint(
+    path: &std::path::Path,
+    checkpoints: &Mutex<()>,
+    written: &Receiver<()>,
+    stop: &Receiver<()>,
+) {
     let Ok(connection) = connect(path, 256) else {
         return;
     };
     let run = |mode: &str| {
+        let _alone = checkpoints.lock().unwrap_or_else(PoisonError::into_inner);
         let sql = format!("PRAGMA wal_checkpoint({mode})");
         if let Err(e) = connection.query_row(&sql, [], |_| Ok(())) {
             tracing::warn!(error = %e, "a checkpoint failed; the next one will do its work");
