@@ -12,11 +12,43 @@ const SHOTS = process.env.PAGE_SHOTS;
 
 const CANDIDATES = [process.env.CHROMIUM, "/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"];
 
+/** Time after which a wait fails. No test depends on it to pass: it is far more than a loaded machine needs. */
+const PATIENCE = 120_000;
+/** Time for one whole test, with several waits. */
+export const TEST = { timeout: 3 * PATIENCE };
+
 export async function launch() {
     const executablePath = CANDIDATES.find((path) => path && existsSync(path));
     // The sandbox needs what containers seldom give; the page is our own.
-    return chromium.launch({ executablePath, args: ["--no-sandbox"] });
+    return chromium.launch({ executablePath, args: ["--no-sandbox"], timeout: PATIENCE });
 }
+
+/** A window of its own, as patient as the tests. */
+export async function context(browser, options) {
+    const made = await browser.newContext({ viewport: { width: 1280, height: 900 }, ...options });
+    made.setDefaultTimeout(PATIENCE);
+    return made;
+}
+
+/** Polls until it is so. */
+export async function until(what, isSo) {
+    for (const end = Date.now() + PATIENCE; !(await isSo());) {
+        assert.ok(Date.now() < end, `waited in vain: ${what}`);
+        await new Promise((done) => setTimeout(done, 20));
+    }
+}
+
+/** Starts to measure the processor time of the page's main thread, in seconds: no load of the machine changes it. */
+export async function work(page) {
+    const devtools = await page.context().newCDPSession(page);
+    await devtools.send("Performance.enable", { timeDomain: "threadTicks" });
+    const read = async () => (await devtools.send("Performance.getMetrics")).metrics.find(({ name }) => name === "TaskDuration").value;
+    const begun = await read();
+    return async () => (await read()) - begun;
+}
+
+/** Presses a button twice, as who is sure: nothing comes between. */
+export const sure = (button) => button.click({ clickCount: 2 });
 
 /** Notes what goes wrong on a page of this server. */
 export function mind(page, url) {
@@ -30,17 +62,25 @@ export function mind(page, url) {
     return wrong;
 }
 
-/** Opens the page at `hash` with a server of its own. What went wrong is in `wrong`. */
-export async function open(browser, hash, { server = {}, without = null, ...options } = {}) {
+/**
+ * Opens the page at `hash` with a server of its own, and waits for its stream where one may see it: what the server sends from then
+ * on arrives. `clock`: its time can be moved on. What went wrong is in `wrong`.
+ */
+export async function open(browser, hash, { server = {}, without = null, clock = false, ...options } = {}) {
     const mock = await start(server);
     if (server.evil) mock.world.evil = true;
-    const context = await browser.newContext({ viewport: { width: 1280, height: 900 }, ...options });
-    const page = await context.newPage();
+    const own = await context(browser, options);
+    const page = await own.newPage();
+    if (clock) await page.clock.install();
     const wrong = mind(page, mock.url);
     if (without) await page.addInitScript((name) => delete window[name], without);
     await page.goto(`${mock.url}/${hash}`);
+    if (!server.password && !server.closed) {
+        await page.locator("#link.open").waitFor();
+        await page.locator("main .view").waitFor({ state: "attached" });
+    }
     const close = async () => {
-        await context.close();
+        await own.close();
         await mock.close();
     };
     return { page, mock, wrong, close };
@@ -74,17 +114,4 @@ export async function shot(page, name, options = {}) {
     if (!SHOTS) return;
     mkdirSync(SHOTS, { recursive: true });
     await page.screenshot({ path: `${SHOTS}/${name}.png`, ...options });
-}
-
-/**
- * Runs it, and once more where it fails, which is said: a busy machine makes a browser late in ways that no page can help. What is
- * wrong fails twice.
- */
-export async function twice(t, attempt) {
-    try {
-        return await attempt();
-    } catch (error) {
-        t.diagnostic(`failed, and is tried once more: ${error.stack}`);
-        return attempt();
-    }
 }

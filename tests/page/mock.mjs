@@ -16,19 +16,20 @@ const STORED = 5_000;
 
 /**
  * Starts it. `rate`: events a second; `canAct`: whether the page may make silences; `password`: everyone logs in; `closed`: nobody may see it; `empty`: nothing came yet;
- * `slow`: no event can be explained in time.
+ * `slow`: no event can be explained in time; `still`: it counts only when told to.
  */
-export async function start({ port = 0, rate = 0, canAct = false, empty = false, slow = false, password = null, closed = false, edit = false } = {}) {
-    const world = { proof: "proof", rate, canAct, empty, slow, password, closed, sessions: new Set(), silences: structuredClone(SILENCES), destinations: structuredClone(DESTINATIONS), acts: [], tuned: 0, streams: new Set(), asked: [], next: STORED, total: 1_204_332, fail: new Set(), book: rulebook.book(edit) };
+export async function start({ port = 0, rate = 0, canAct = false, empty = false, slow = false, password = null, closed = false, edit = false, still = false } = {}) {
+    const world = { proof: "proof", rate, canAct, empty, slow, password, closed, sessions: new Set(), silences: structuredClone(SILENCES), destinations: structuredClone(DESTINATIONS), acts: [], tuned: 0, streams: new Set(), asked: [], next: STORED, total: 1_204_332, counted: 1_204_332, fail: new Set(), book: rulebook.book(edit) };
     const server = createServer((request, response) => answer(world, request, response));
     await new Promise((ready) => server.listen(port, "127.0.0.1", ready));
     const beat = setInterval(() => pulse(world), 50);
-    const second = setInterval(() => count(world), 1_000);
+    const second = still ? null : setInterval(() => count(world), 1_000);
     return {
         world,
         url: `http://127.0.0.1:${server.address().port}`,
         send: (kind, data) => broadcast(world, kind, data),
         flood: (count) => flood(world, count),
+        count: () => count(world),
         close: () => {
             clearInterval(beat);
             clearInterval(second);
@@ -58,7 +59,7 @@ function flood(world, count) {
 
 function count(world) {
     const { totals } = FEED;
-    const came = world.total - (world.counted ?? world.total);
+    const came = world.total - world.counted;
     world.counted = world.total;
     broadcast(world, "count", { ...totals, total: world.total, per_second: world.rate || came, unmatched: totals.unmatched + world.total - totals.total });
 }

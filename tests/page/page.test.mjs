@@ -3,7 +3,7 @@
 
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
-import { everyLook, faults, launch, open, shot, twice } from "./browser.mjs";
+import { everyLook, faults, launch, open, shot, sure, TEST, until, work } from "./browser.mjs";
 import { event, EVIL, incidents, SCRIPT } from "./world.mjs";
 
 let browser;
@@ -12,7 +12,7 @@ after(() => browser.close());
 
 /** A test on a page of its own, at which nothing may go wrong. */
 function on(hash, options, name, body) {
-    test(name, { timeout: 120_000 }, (t) => twice(t, async () => {
+    test(name, TEST, async () => {
         const opened = await open(browser, hash, options);
         try {
             await body(opened);
@@ -20,10 +20,23 @@ function on(hash, options, name, body) {
         } finally {
             await opened.close();
         }
-    }));
+    });
 }
 
 const rows = (page) => page.locator("ol.events > li");
+/** The server counts, and the page has heard it: it knows how much there is in all. */
+const counted = async (page, mock) => {
+    await rows(page).first().waitFor();
+    mock.count();
+    await page.locator(".rate", { hasText: "0 a second" }).waitFor();
+};
+
+/** Does it while the page's clock stands still: a question of the page lasts four seconds, and a loaded machine may take longer. */
+const standing = async (page, body) => {
+    await page.clock.pauseAt(Date.now() + 1_000);
+    await body();
+    await page.clock.resume();
+};
 
 describe("live", () => {
     on("#/live", {}, "shows what is stored, newest first, each with its fate as a word", async ({ page }) => {
@@ -81,10 +94,11 @@ describe("live", () => {
 
     const ids = (page) => page.locator("ol.events > li[data-id]").evaluateAll((list) => list.map((li) => Number.parseInt(li.dataset.id, 10)));
 
-    on("#/live", {}, "what the stream left out of one large post is there a moment later, gap free", async ({ page, mock }) => {
-        await rows(page).first().waitFor();
-        await page.waitForTimeout(1_200);
+    on("#/live", { server: { still: true } }, "what the stream left out of one large post is there a moment later, gap free", async ({ page, mock }) => {
+        await counted(page, mock);
         mock.flood(100);
+        mock.count();
+        mock.count();
         await page.locator("ol.events > li:first-child[data-id='5100.0']").waitFor();
         await page.getByRole("button", { name: "Older", exact: true }).click();
         await page.locator("li[data-id='5001.0']").waitFor();
@@ -93,30 +107,35 @@ describe("live", () => {
         assert.equal(await page.locator(".gap").count(), 0);
     });
 
-    on("#/live", {}, "says in the list, while a burst lasts, how many are missing there, and shows them", async ({ page, mock }) => {
-        await rows(page).first().waitFor();
-        await page.waitForTimeout(1_200);
-        const burst = setInterval(() => mock.flood(60), 500);
-        after(() => clearInterval(burst));
+    on("#/live", { server: { still: true } }, "says in the list, while a burst lasts, how many are missing there, and shows them", async ({ page, mock }) => {
+        await counted(page, mock);
+        const burst = () => {
+            mock.flood(60);
+            mock.count();
+        };
+        burst();
         await page.locator(".gap").waitFor();
         assert.match(await page.locator(".gap").textContent(), /^\d+ events among those above are not shown: load them$/);
         assert.equal(await page.locator(".gap + li").getAttribute("data-id"), "5000.0");
         await page.getByRole("button", { name: "load them" }).click();
         await page.locator(".gap").waitFor({ state: "detached" });
+        await page.locator("ol.events > li:first-child[data-id='5060.0']").waitFor();
+        burst();
+        await page.getByRole("button", { name: /new events?: show the newest/ }).waitFor();
         const first = (await ids(page))[0];
-        assert.ok(first >= 5_060);
+        assert.equal(first, 5_060, "what one reads stands still");
         await page.getByRole("button", { name: "Older", exact: true }).click();
         await page.waitForFunction(() => document.querySelectorAll("ol.events > li").length > 50);
-        clearInterval(burst);
         const found = await ids(page);
         assert.deepEqual(found, found.map((_, i) => first - i));
     });
 
-    on("#/live", {}, "counts while paused all that came, not only what it was told of", async ({ page, mock }) => {
-        await rows(page).first().waitFor();
-        await page.waitForTimeout(1_200);
+    on("#/live", { server: { still: true } }, "counts while paused all that came, not only what it was told of", async ({ page, mock }) => {
+        await counted(page, mock);
         await page.getByRole("button", { name: "Pause" }).click();
         mock.flood(1_000);
+        mock.count();
+        mock.count();
         await page.getByRole("button", { name: "1,000 new events while paused: show the newest" }).waitFor();
         await page.getByRole("button", { name: /show the newest/ }).click();
         await page.locator("ol.events > li:first-child[data-id='6000.0']").waitFor();
@@ -124,10 +143,10 @@ describe("live", () => {
         assert.deepEqual(found, found.map((_, i) => 6_000 - i));
     });
 
-    on("#/live?site=Lab", {}, "a filter finds what a burst did not tell, none missing between", async ({ page, mock }) => {
-        await rows(page).first().waitFor();
-        await page.waitForTimeout(1_200);
+    on("#/live?site=Lab", { server: { still: true } }, "a filter finds what a burst did not tell, none missing between", async ({ page, mock }) => {
+        await counted(page, mock);
         mock.flood(900);
+        mock.count();
         // Of 5001 … 5900 every third is there.
         await page.locator("ol.events > li:first-child[data-id='5900.0'], ol.events > li:first-child[data-id='5899.0'], ol.events > li:first-child[data-id='5898.0']").waitFor();
         const found = await ids(page);
@@ -136,10 +155,10 @@ describe("live", () => {
 
     on("#/live?q=5c:5b:35", {}, "asks the server which of what comes has the words", async ({ page, mock }) => {
         await page.waitForFunction(() => !document.querySelector("[aria-busy=true]"));
-        const before = mock.world.asked.filter((path) => path.includes("/v1/events")).length;
+        const asked = () => mock.world.asked.filter((path) => path.includes("/v1/events")).length;
+        const before = asked();
         mock.send("event", event(5_001));
-        for (const until = Date.now() + 10_000; mock.world.asked.filter((path) => path.includes("/v1/events")).length === before && Date.now() < until;) await page.waitForTimeout(50);
-        assert.ok(mock.world.asked.filter((path) => path.includes("/v1/events")).length > before);
+        await until("it asks the server", () => asked() > before);
     });
 
     on("#/live", {}, "does not move rows under someone who reads", async ({ page, mock }) => {
@@ -175,9 +194,8 @@ describe("live", () => {
         await page.waitForFunction(() => !location.hash.includes("fate"));
     });
 
-    on("#/live?site=Lab", {}, "asks for what fits a filter where the stream tells only a sample", async ({ page, mock }) => {
+    on("#/live?site=Lab", { server: { still: true } }, "asks for what fits a filter where the stream tells only a sample", async ({ page, mock }) => {
         await rows(page).first().waitFor();
-        await page.waitForTimeout(2_100);
         mock.world.next = 5_100;
         mock.send("count", { total: 9, per_second: 1_000 });
         await page.locator("ol.events > li:first-child[data-id='5099.0']").waitFor();
@@ -246,7 +264,7 @@ describe("live", () => {
             }
             const row = page.locator("li[data-id='4900.0']");
             await row.scrollIntoViewIfNeeded();
-            await page.waitForTimeout(200);
+            await (await row.elementHandle()).waitForElementState("stable");
             const { y } = await row.boundingBox();
             await row.locator("a").click();
             await page.getByRole("heading", { level: 1, name: /·/ }).waitFor();
@@ -254,7 +272,7 @@ describe("live", () => {
             await page.goBack();
             await rows(page).first().waitFor();
             assert.equal(await rows(page).count(), before + 150);
-            await page.waitForTimeout(200);
+            await (await row.elementHandle()).waitForElementState("stable");
             assert.ok(Math.abs((await row.boundingBox()).y - y) < 4, `${(await row.boundingBox()).y}, was ${y}`);
             assert.ok(await row.locator("a").evaluate((link) => link === document.activeElement));
             await page.locator("li[data-id='4899.0'] .fate.pending").waitFor();
@@ -269,32 +287,17 @@ describe("live", () => {
 
     on("#/live", { server: { rate: 1_000 } }, "1,000 events a second do not freeze it; they are sampled and counted", async ({ page, mock }) => {
         await page.locator(".rate.sampled").waitFor();
-        const drawn = () => page.evaluate(() => new Promise((done) => {
-            const began = performance.now();
-            let [frames, longest, last] = [0, 0, began];
-            const step = (now) => {
-                frames += 1;
-                longest = Math.max(longest, now - last);
-                last = now;
-                if (now - began < 2_500) requestAnimationFrame(step);
-                else done({ frames, longest, seconds: (now - began) / 1000 });
-            };
-            requestAnimationFrame(step);
-        }));
-        const { frames, longest, seconds } = await drawn();
+        const [begun, before, worked] = [Date.now(), mock.world.total, await work(page)];
+        await until("3,000 more have come", () => mock.world.total >= before + 3_000);
+        const [busy, seconds] = [await worked(), (Date.now() - begun) / 1000];
+        assert.ok(busy < 0.5 * seconds, `busy for ${busy} s of ${seconds}`);
         assert.match(await page.locator(".rate").textContent(), /^shown \d+ of 1,000 a second; counted in full$/);
         assert.ok((await ids(page)).length <= 300);
         const nodes = await page.evaluate(() => document.getElementsByTagName("*").length);
         assert.ok(nodes < 8_000, `${nodes} elements`);
-        await page.getByRole("button", { name: "Pause" }).click({ timeout: 3_000 });
-        await page.getByText(/new events while paused/).waitFor({ timeout: 3_000 });
+        await page.getByRole("button", { name: "Pause" }).click();
+        await page.getByText(/new events while paused/).waitFor();
         await shot(page, "burst");
-        // The machine that runs this has other things to do: held against the same page at rest.
-        mock.world.rate = 0;
-        const rest = await drawn();
-        const fine = frames / seconds > 15 && longest < 700;
-        const told = `${frames} frames in ${seconds} s, the longest ${longest} ms; at rest ${rest.frames}, ${rest.longest} ms`;
-        assert.ok(fine || (frames > rest.frames / 6 && longest < rest.longest * 10), told);
     });
 
     on("#/live", {}, "nothing stored says what to do", async ({ page, mock }) => {
@@ -340,8 +343,7 @@ describe("live", () => {
         for (const one of pages.slice(2)) await one.locator("li[data-id='9003.0']").waitFor({ state: "attached" });
         await Promise.all(pages.slice(3).map((one) => one.close()));
         await pages[2].goto("about:blank");
-        for (const until = Date.now() + 5_000; mock.world.streams.size && Date.now() < until;) await pages[2].waitForTimeout(50);
-        assert.equal(mock.world.streams.size, 0);
+        await until("the stream ends", () => mock.world.streams.size === 0);
     });
 
     on("#/live", { without: "SharedWorker" }, "has a stream of its own where a browser has no shared workers", async ({ page, mock }) => {
@@ -380,19 +382,19 @@ describe("live", () => {
         await page.evaluate(() => import("/page/now.js").catch(() => {}));
         await page.getByRole("button", { name: "Try again" }).click();
         mock.world.gone = false;
-        await page.getByText("ap-attic").first().waitFor({ timeout: 15_000 });
+        await page.getByText("ap-attic").first().waitFor();
         await page.getByRole("link", { name: "Rules" }).click();
         await page.locator("#rules-text").waitFor();
         wrong.splice(0);
     });
 
-    test("a server that goes away is said, and what came meanwhile is there when it is back", { timeout: 60_000 }, async () => {
+    test("a server that goes away is said, and what came meanwhile is there when it is back", TEST, async () => {
         const { page, mock, close } = await open(browser, "#/live");
         await rows(page).first().waitFor();
         mock.world.next = 5_100;
         for (const stream of mock.world.streams) stream.end();
         await page.getByText("connection lost").waitFor();
-        await page.getByText("connected", { exact: true }).waitFor({ timeout: 15_000 });
+        await page.getByText("connected", { exact: true }).waitFor();
         await page.locator("li[data-id='5100.0']").waitFor();
         mock.world.fail.add("events");
         await page.getByLabel("Search", { exact: true }).fill("x");
@@ -437,19 +439,20 @@ describe("one event", () => {
         assert.equal(await page.locator(".preview .strange").count(), 0, "the page knows every element our encoders use");
     });
 
-    on("#/event/4920.0", { server: { canAct: true } }, "sends a message again on the second press, but not where it is queued", async ({ page, mock, wrong }) => {
+    on("#/event/4920.0", { server: { canAct: true }, clock: true }, "sends a message again on the second press, but not where it is queued", async ({ page, mock, wrong }) => {
         const article = page.locator("article.message").first();
         const again = article.getByRole("button", { name: "Send again to slack" });
-        await again.click();
-        assert.deepEqual(mock.world.acts, []);
-        await article.getByRole("button", { name: "Really send it again? Send again to slack" }).click();
+        await standing(page, async () => {
+            await again.click();
+            assert.deepEqual(mock.world.acts, []);
+            await article.getByRole("button", { name: "Really send it again? Send again to slack" }).click();
+        });
         await page.waitForFunction(() => document.getElementById("said").textContent === "Queued: 1 delivery");
         assert.deepEqual(mock.world.acts, ["messages k3f9x2 again slack"]);
         assert.ok(await article.getByRole("button", { name: "Send again to netops" }).isDisabled());
         assert.ok(await article.getByRole("button", { name: "Send again to all" }).isDisabled());
         mock.world.refuse = true;
-        await again.click();
-        await article.getByRole("button", { name: /^Really/ }).click();
+        await sure(again);
         await article.getByText("it is queued already").waitFor();
         wrong.splice(0, wrong.length, ...wrong.filter((text) => !text.includes("status of 409")));
     });
@@ -533,7 +536,7 @@ describe("one event", () => {
         assert.ok(!mock.world.asked.some((path) => path.includes("script%3E")));
     });
 
-    test("one that is not stored says so", async () => {
+    test("one that is not stored says so", TEST, async () => {
         const { page, close } = await open(browser, "#/event/999999.0");
         await page.getByRole("heading", { name: "No such event" }).waitFor();
         await close();
@@ -553,7 +556,7 @@ describe("now", () => {
         await page.locator(".incidents .card").nth(1).getByText("27 devices").waitFor();
         const lasts = card.locator("[data-from]");
         const first = await lasts.textContent();
-        assert.match(first, /^42 min/);
+        assert.match(first, /^4\d min/);
         await page.waitForFunction((was) => document.querySelector(".incidents .card [data-from]").textContent !== was, first);
         await page.getByRole("button", { name: "Show 9 more" }).click();
         await page.getByText("ap-floor-14").waitFor();
@@ -567,7 +570,7 @@ describe("now", () => {
         await page.getByText("Nothing is open.").waitFor();
     });
 
-    on("#/now", { server: { canAct: true } }, "makes a silence from an incident, and ends one", async ({ page, mock }) => {
+    on("#/now", { server: { canAct: true }, clock: true }, "makes a silence from an incident, and ends one", async ({ page, mock }) => {
         // Too many to name: what is wrong at their site, never the site alone.
         await page.getByRole("button", { name: "Silence Switch unreachable" }).click();
         assert.deepEqual(await page.locator(".silences form input").evaluateAll((all) => all.slice(0, 4).map((input) => input.value)), ["Harbour Office", "", "switch_offline", ""]);
@@ -587,9 +590,11 @@ describe("now", () => {
         const macs = incidents().incidents[0].subjects.map((s) => s.device_mac);
         assert.deepEqual(mock.world.posted, { match: { site: "Home", device: macs.slice(0, 2), condition: "ap_offline" }, until: "resolved", author: "anna", comment: "AP unreachable: ap-kitchen, ap-roof" });
         const end = page.getByRole("button", { name: "End silence k3f9x2ab" });
-        await end.click();
-        assert.ok(mock.world.silences.some((s) => s.id === "k3f9x2ab"), "one press alone ends nothing");
-        await end.click();
+        await standing(page, async () => {
+            await end.click();
+            assert.ok(mock.world.silences.some((s) => s.id === "k3f9x2ab"), "one press alone ends nothing");
+            await end.click();
+        });
         await end.waitFor({ state: "detached" });
         assert.ok(!mock.world.silences.some((s) => s.id === "k3f9x2ab"));
     });
@@ -659,10 +664,7 @@ describe("now", () => {
 
     on("#/now", { server: { canAct: true } }, "sends dead letters again or discards them, one or all, on the second press", async ({ page, mock }) => {
         const table = page.getByRole("table", { name: "Dead letters" });
-        const press = async (name) => {
-            await page.getByRole("button", { name, exact: true }).click();
-            await page.getByRole("button", { name: new RegExp(`^Really .*\\? ${name}$`) }).click();
-        };
+        const press = (name) => sure(page.getByRole("button", { name, exact: true }));
         await page.getByRole("button", { name: "Send again: ap-lobby-2 is offline, to netops" }).click();
         assert.deepEqual(mock.world.acts, [], "one press alone does nothing");
         assert.ok(await page.getByRole("button", { name: "Send again: ap-roof is offline, to old" }).isDisabled(), "nobody sends there");
@@ -674,13 +676,14 @@ describe("now", () => {
         assert.deepEqual(mock.world.acts, ["dead-letters 12 discard ", "dead-letters all resend netops"]);
     });
 
-    on("#/live", {}, "says of what is over and was never told that it was over before, and of a pause that ends that it ends now", async ({ page, mock }) => {
+    on("#/live", { clock: true }, "says of what is over and was never told that it was over before, and of a pause that ends that it ends now", async ({ page, mock }) => {
         const [found] = strange("Lab", "ap-1", "5c5b35000001");
         mock.world.incidents = [{ ...found, state: "told", subjects: [{ ...found.subjects[0], ends_at: new Date().toISOString() }] }];
-        Object.assign(mock.world.destinations.destinations[1], { paused_until: new Date(Date.now() + 3_000).toISOString() });
+        Object.assign(mock.world.destinations.destinations[1], { paused_until: new Date(Date.now() + 3_600_000).toISOString() });
         await page.locator("nav").getByRole("link", { name: "Now" }).click();
         await page.getByText("nobody: it was over before").waitFor();
         await page.getByText("tries again in").first().waitFor();
+        await page.clock.fastForward("01:00:00");
         await page.getByText("tries again now").waitFor();
     });
 
@@ -778,14 +781,15 @@ describe("what means harm", () => {
                 const strange = await page.locator(`.preview.${chat}`).nth(1).locator(".strange").count();
                 assert.equal(strange, { slack: 3, teams: 4 }[chat], "what it does not know is named");
             }
-            const began = Date.now();
+            const worked = await work(page);
             await page.getByRole("button", { name: "Show all 1,048,576 characters" }).click();
             await page.waitForFunction(() => document.querySelector(".json .long")?.textContent.length === 1024 * 1024);
             await page.getByRole("button", { name: "Show all 400,000 characters" }).click();
             await page.waitForFunction(() => document.querySelectorAll(".json .long").length === 2);
             await page.locator(".json summary", { hasText: "wide" }).click();
             await page.getByRole("button", { name: "Show 200 more of 19,800" }).click();
-            assert.ok(Date.now() - began < 8_000, "it froze");
+            const busy = await worked();
+            assert.ok(busy < 5, `it froze for ${busy} s`);
             const json = await page.locator(".json").textContent();
             assert.ok(json.includes("aU+200Bb\\u0000c\\ud800") && json.includes("U+202Eabc"), json.slice(0, 3_000));
             const yaml = await page.getByRole("region", { name: "Rule and test, as YAML" }).textContent();
@@ -824,8 +828,12 @@ describe("what means harm", () => {
 
     on("#/live", {}, "in the address is nothing either", async ({ page, mock, wrong }) => {
         for (const hash of [`#/event/${encodeURIComponent("../../silences")}`, "#/event/%E0%A4%A", `#/live?q=${encodeURIComponent(SCRIPT)}`, "#/__proto__", "#/constructor/x"]) {
-            await page.evaluate((to) => (location.hash = to), hash);
-            await page.waitForTimeout(150);
+            await page.evaluate((to) => {
+                document.querySelector("main .view").dataset.before = "";
+                location.hash = to;
+            }, hash);
+            await page.locator("main .view:not([data-before])").waitFor({ state: "attached" });
+            await page.waitForFunction(() => !document.querySelector("[aria-busy=true]"));
             await unhurt(page);
         }
         assert.ok(!mock.world.asked.includes("GET /api/v1/silences"));
@@ -899,7 +907,7 @@ describe("who may see it", () => {
         await field(page).fill(SECRET);
         await page.keyboard.press("Enter");
         await page.locator("#link.open").waitFor();
-        await field(other).waitFor({ state: "detached", timeout: 15_000 });
+        await field(other).waitFor({ state: "detached" });
         await other.getByRole("button", { name: "Log out" }).waitFor();
         await other.locator("#link.open").waitFor();
         meant(wrong);
@@ -930,9 +938,8 @@ describe("who may see it", () => {
         const before = asked();
         for (const stream of mock.world.streams) stream.end();
         await page.getByText("connection lost").waitFor();
-        await page.getByText("connected", { exact: true }).waitFor({ timeout: 15_000 });
-        for (const until = Date.now() + 5_000; asked() === before && Date.now() < until;) await page.waitForTimeout(50);
-        assert.ok(asked() > before, "who looks is asked anew with a new stream");
+        await page.getByText("connected", { exact: true }).waitFor();
+        await until("who looks is asked anew with a new stream", () => asked() > before);
         meant(wrong);
     });
 

@@ -34,7 +34,7 @@ const DIFF = {
 };
 
 export function book(edit) {
-    return { edit, text: TEXT, version: 1, failing: false, asked: [], differs: false, slow: 0, busy: 0, stopped: 0, fails: false, empty: false };
+    return { edit, text: TEXT, version: 1, failing: false, asked: [], differs: false, held: null, busy: false, stopped: 0, fails: false, empty: false };
 }
 
 /** An error where "oops" stands, a warning where "hmm" does; a test fails where "fails" does. */
@@ -47,17 +47,12 @@ function check(text) {
     return { problems, tests: errors ? [] : text.includes("fails") ? TESTS : TESTS.slice(0, 1), tests_ms: 4 };
 }
 
-/** What a text would have told: one at a time, and nothing where nobody waits any more. `slow`: ms; `busy`: so often it is another's turn. */
+/** What a text would have told, and nothing where nobody waits any more. `held`: a promise it waits for; `busy`: it is another's turn. */
 async function tried(book, request, asked, say) {
     if (book.fails) return say({ error: "it takes too long", help: "compare a shorter time" }, 503);
-    if (book.busy > 0) {
-        book.busy -= 1;
-        return say({ error: "another one is under way", help: "try again soon" }, 503);
-    }
-    const waits = await new Promise((done) => {
-        setTimeout(() => done(true), book.slow);
-        request.socket.once("close", () => done(false));
-    });
+    if (book.busy) return say({ error: "another one is under way", help: "try again soon" }, 503);
+    const gone = new Promise((done) => request.socket.once("close", () => done(false)));
+    const waits = !book.held || (await Promise.race([book.held.then(() => true), gone]));
     if (!waits) return book.stopped += 1;
     if (book.empty) return say({ ...DIFF, from: null, until: null });
     return say(asked.text.includes("for: 6m") ? { ...DIFF, headline: DIFF.headline.replace("41", "77") } : DIFF);
