@@ -32,7 +32,7 @@ fn run(folder: &Path, rules: Option<&str>, args: &[&str], input: &str) -> (i32, 
         .current_dir(folder)
         .args(args)
         .write_stdin(input)
-        .timeout(std::time::Duration::from_secs(30));
+        .timeout(std::time::Duration::from_secs(300));
     let output = output.output().unwrap();
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     (

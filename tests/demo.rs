@@ -22,7 +22,7 @@ fn run(folder: &Path, chat: &str, args: &[&str]) -> (i32, String, String) {
     let output = command
         .current_dir(folder)
         .args(args)
-        .timeout(std::time::Duration::from_secs(60))
+        .timeout(std::time::Duration::from_secs(300))
         .output()
         .unwrap();
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();

@@ -240,12 +240,9 @@ async fn silences_survive_kill_9() {
     server
         .post("device-events", json!([device_event("AP_DISCONNECTED", 1)]))
         .await;
-    let mut tries = 0;
-    while server.metric("foghorn_events_total", "").await < 1.0 {
-        assert!(tries < 1_000, "it was never judged");
-        tries += 1;
-        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-    }
+    server
+        .until_metric("foghorn_events_total", "", |events| events >= 1.0)
+        .await;
     assert!(
         server.metric("foghorn_messages_total", "").await < 1.0,
         "no message was made"

@@ -107,7 +107,7 @@ fn run(folder: &Path, args: &[&str]) -> (i32, String, String) {
     let output = command
         .current_dir(folder)
         .args(args)
-        .timeout(Duration::from_secs(60))
+        .timeout(Duration::from_secs(300))
         .output()
         .unwrap();
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();

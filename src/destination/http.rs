@@ -306,7 +306,10 @@ mod tests {
             );
         }
         let refused = http
-            .send(&post("http://127.0.0.1:1/x".into()), Duration::from_secs(2))
+            .send(
+                &post("http://127.0.0.1:1/x".into()),
+                Duration::from_secs(60),
+            )
             .await;
         assert_eq!(
             refused,
@@ -327,7 +330,7 @@ mod tests {
         let reply = http
             .send(
                 &post(format!("http://127.0.0.1:{port}/")),
-                Duration::from_secs(2),
+                Duration::from_secs(60),
             )
             .await;
         assert!(
@@ -341,7 +344,7 @@ mod tests {
         match http
             .send(
                 &post(format!("http://127.0.0.1:{port}/")),
-                Duration::from_secs(2),
+                Duration::from_secs(60),
             )
             .await
         {

@@ -13,7 +13,7 @@ use warp::reply::Response;
 
 use super::document_tests::{SPEC, conforms, conforms_as};
 use super::events::{Kinds, Looking};
-use super::tests::{afar, current, here};
+use super::tests::{afar, current, here, still};
 use super::{Door, Peer, State, routes};
 use crate::clock::Clock;
 use crate::dispatcher::Statuses;
@@ -35,6 +35,8 @@ struct Looked {
     kinds: Kinds,
     stop: CancellationToken,
     tuning: Arc<Tries>,
+    /// Questions look for 60 ms at most, and say that there is more: no machine is too slow here.
+    _still: std::sync::mpsc::Sender<()>,
     _dir: tempfile::TempDir,
 }
 
@@ -146,6 +148,7 @@ impl Looked {
             kinds,
             stop,
             tuning,
+            _still: still(),
             _dir: dir,
         }
     }

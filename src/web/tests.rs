@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -27,10 +27,13 @@ pub(super) struct Fake {
     pub(super) records: Arc<Mutex<Vec<Record>>>,
     full: Arc<AtomicBool>,
     delay: Duration,
+    /// How many appends have begun.
+    begun: Arc<AtomicUsize>,
 }
 
 impl Store for Fake {
     async fn append(&self, record: Record) -> store::Result<Seq> {
+        self.begun.fetch_add(1, Ordering::Relaxed);
         tokio::time::sleep(self.delay).await;
         if self.full.load(Ordering::Relaxed) {
             return Err(store::Error::Transient(
@@ -699,16 +702,52 @@ impl Server {
     }
 }
 
-/// What still comes on a connection; within 5 s it has to end.
+/// What still comes on a connection, which has to end.
 async fn rest(mut stream: TcpStream) -> String {
     let mut said = Vec::new();
-    let end = tokio::time::timeout(Duration::from_secs(5), stream.read_to_end(&mut said)).await;
-    assert!(
-        end.is_ok(),
-        "still open after {:?}",
-        String::from_utf8_lossy(&said)
-    );
+    until("its end", stream.read_to_end(&mut said))
+        .await
+        .unwrap();
     String::from_utf8(said).unwrap()
+}
+
+/// Awaits it for a minute of real time, whether tokio's stands still or not.
+#[expect(clippy::disallowed_methods, reason = "tokio's time may stand still")]
+async fn until<T>(what: &str, awaited: impl Future<Output = T>) -> T {
+    let begun = Instant::now();
+    let mut awaited = std::pin::pin!(awaited);
+    loop {
+        if let std::task::Poll::Ready(value) = futures_util::poll!(awaited.as_mut()) {
+            return value;
+        }
+        assert!(
+            begun.elapsed() < Duration::from_secs(60),
+            "waited in vain for {what}"
+        );
+        tokio::task::yield_now().await;
+    }
+}
+
+/// Makes tokio's time pass by `advance` alone while this lives. It would jump ahead whenever all tasks
+/// wait for a socket, but not beside a blocking task.
+pub(super) fn still() -> std::sync::mpsc::Sender<()> {
+    tokio::time::pause();
+    let (keep, kept) = std::sync::mpsc::channel();
+    tokio::task::spawn_blocking(move || kept.recv());
+    keep
+}
+
+async fn begins(begun: &AtomicUsize) {
+    while begun.load(Ordering::Relaxed) == 0 {
+        tokio::task::yield_now().await;
+    }
+}
+
+/// Lets the server accept and read whatever clients have sent. No time passes.
+async fn settle() {
+    for _ in 0..200 {
+        tokio::task::yield_now().await;
+    }
 }
 
 fn quick() -> Limits {
@@ -865,6 +904,7 @@ async fn those_who_were_answered_once_and_stay_do_not_keep_out_one_who_just_came
         ..quick()
     };
     let server = Server::start(Fake::default(), limits).await;
+    let _still = still();
     let mut idle = Vec::new();
     for _ in 0..4 {
         let mut one = server
@@ -873,10 +913,11 @@ async fn those_who_were_answered_once_and_stay_do_not_keep_out_one_who_just_came
         assert!(one.read(&mut [0; 512]).await.unwrap() > 0);
         idle.push(one);
     }
-    tokio::time::sleep(limits.grace * 2).await;
+    tokio::time::advance(limits.grace * 2).await;
     let mut good = server.connect("").await;
     let silent = [server.connect("").await, server.connect("").await];
-    tokio::time::sleep(limits.grace / 3).await;
+    settle().await;
+    tokio::time::advance(limits.grace / 3).await;
     good.write_all(b"GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
         .await
         .unwrap();
@@ -891,6 +932,7 @@ async fn what_is_being_answered_is_never_closed_to_make_room() {
         delay: Duration::from_millis(400),
         ..Fake::default()
     };
+    let begun = Arc::clone(&store.begun);
     let server = Server::start(
         store,
         Limits {
@@ -899,22 +941,25 @@ async fn what_is_being_answered_is_never_closed_to_make_room() {
         },
     )
     .await;
+    let _still = still();
     let post = server
         .connect(&format!(
             "{LAB}connection: close\r\ncontent-length: 2\r\n\r\n[]"
         ))
         .await;
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    until("the append", begins(&begun)).await;
     let mut crowd = Vec::new();
     for _ in 0..20 {
         crowd.push(server.connect("").await);
     }
+    settle().await;
+    tokio::time::advance(Duration::from_millis(500)).await;
     assert!(rest(post).await.starts_with("HTTP/1.1 200"));
 }
 
 #[tokio::test]
 async fn shutdown_closes_idle_connections_at_once() {
-    let long = Duration::from_secs(60);
+    let long = Duration::from_secs(3_600);
     let server = Server::start(
         Fake::default(),
         Limits {
@@ -929,11 +974,7 @@ async fn shutdown_closes_idle_connections_at_once() {
         .await;
     assert!(idle.read(&mut [0; 512]).await.unwrap() > 0);
     server.shutdown.cancel();
-    assert!(
-        tokio::time::timeout(Duration::from_secs(2), server.task)
-            .await
-            .is_ok()
-    );
+    until("the end of the server", server.task).await.unwrap();
     assert_eq!(rest(idle).await, "");
 }
 
@@ -943,6 +984,7 @@ async fn shutdown_answers_what_is_under_way_and_waits_for_nothing_else() {
         delay: Duration::from_millis(200),
         ..Fake::default()
     };
+    let begun = Arc::clone(&store.begun);
     let server = Server::start(
         store,
         Limits {
@@ -951,6 +993,7 @@ async fn shutdown_answers_what_is_under_way_and_waits_for_nothing_else() {
         },
     )
     .await;
+    let _still = still();
     let silent = server.connect("").await;
     let half = server
         .connect(&format!("{LAB}content-length: 9\r\n\r\n["))
@@ -958,11 +1001,14 @@ async fn shutdown_answers_what_is_under_way_and_waits_for_nothing_else() {
     let post = server
         .connect(&format!("{LAB}content-length: 2\r\n\r\n[]"))
         .await;
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    until("the append", begins(&begun)).await;
     server.shutdown.cancel();
-    let ended = tokio::time::timeout(Duration::from_secs(2), server.task).await;
-    assert!(ended.is_ok(), "half a request holds nothing up");
+    settle().await;
+    tokio::time::advance(Duration::from_millis(300)).await;
     assert!(rest(post).await.starts_with("HTTP/1.1 200"));
+    // Half a request holds nothing up.
+    tokio::time::advance(quick().drain).await;
+    until("the end of the server", server.task).await.unwrap();
     assert_eq!(server.world.stored().len(), 1);
     assert!(
         TcpStream::connect(server.address).await.is_err(),

@@ -14,7 +14,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::load::{Run, flapless_downs, load, memory_of, post};
-use crate::support::{Chat, Foghorn, SECRET, device_event, sign};
+use crate::support::{Chat, Foghorn, PATIENCE, SECRET, device_event, sign, until};
 use crate::world::{Chance, posts, rules, told, until_sent, until_told};
 
 /// Keeps so many clients that say nothing, half a head, half a body, or something that is answered
@@ -118,15 +118,10 @@ async fn beside(clients: usize, count: usize, rounds: usize) -> (Got, Got) {
         alone.push(good().await);
         let open = Arc::new(AtomicUsize::new(0));
         let crowd = slow(&foghorn.address, clients, &open);
-        let begun = std::time::Instant::now();
-        while open.load(Ordering::Relaxed) < clients.min(400) {
-            assert!(
-                begun.elapsed() < Duration::from_secs(20),
-                "only {} came",
-                open.load(Ordering::Relaxed)
-            );
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
+        until("the slow clients", || {
+            open.load(Ordering::Relaxed) >= clients.min(400)
+        })
+        .await;
         crowded.push(good().await);
         crowd.iter().for_each(tokio::task::JoinHandle::abort);
         for gone in crowd {
@@ -137,19 +132,16 @@ async fn beside(clients: usize, count: usize, rounds: usize) -> (Got, Got) {
     println!(
         "{clients} slow clients, {rounds} rounds of {count} good posts: {alone:.1?} alone, {crowded:.1?} beside them"
     );
-    let lost = until_told(&chat, &devices, Duration::from_secs(30)).await;
+    let lost = until_told(&chat, &devices).await;
     assert!(lost.is_empty(), "accepted and never told: {lost:?}");
     foghorn.stop().await;
     (alone, crowded)
 }
 
+/// Every good post is answered 200 beside them; how fast, the long form measures.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn three_hundred_slow_clients_keep_no_good_one_out() {
-    let (alone, crowded) = beside(300, 300, 3).await;
-    assert!(
-        crowded.rate >= alone.rate / 3.0,
-        "a third of what it is alone, on a machine with other things to do"
-    );
+    beside(300, 300, 1).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -333,7 +325,7 @@ async fn what_comes_again_is_told_once_also_after_a_kill() {
     load(&foghorn.address, 2, None, &again()).await;
     chat.wait_for(1).await;
     // What is under way at the kill may come twice; this is not.
-    until_sent(&foghorn, Duration::from_secs(10)).await;
+    until_sent(&foghorn).await;
     assert_eq!(
         foghorn.metric("foghorn_message_fates", "delivered").await,
         1.0
@@ -342,7 +334,7 @@ async fn what_comes_again_is_told_once_also_after_a_kill() {
     let foghorn = Foghorn::start_in(dir.path()).await;
     load(&foghorn.address, 2, None, &again()).await;
     crate::load::judged(&foghorn).await;
-    until_sent(&foghorn, Duration::from_secs(10)).await;
+    until_sent(&foghorn).await;
     let told = told(&chat);
     assert_eq!(told["ap-1"], 1, "{told:?}");
     assert_eq!(foghorn.metric("foghorn_events_total", "").await, 10.0);
@@ -374,11 +366,7 @@ async fn a_post_that_holds_far_too_much_costs_little_and_holds_up_nobody_for_lon
     ));
     assert_eq!(foghorn.post_raw("/mist", half).await, 200);
     let told_of = ["ap-1".to_owned()].into();
-    assert!(
-        until_told(&chat, &told_of, Duration::from_secs(60))
-            .await
-            .is_empty()
-    );
+    assert!(until_told(&chat, &told_of).await.is_empty());
     crate::load::judged(&foghorn).await;
     let most = memory_of(foghorn.pid(), "VmHWM");
     println!("posts of 330,000 items: RSS {before:.1} MiB before, {most:.1} at most");
@@ -404,6 +392,7 @@ async fn a_post_that_holds_far_too_much_costs_little_and_holds_up_nobody_for_lon
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn told_to_end_it_answers_what_is_under_way_and_waits_for_no_half_request() {
     const UNDER_WAY: u32 = 20;
+    const GO_ON: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
     let chat = Chat::start().await;
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("rules.yaml"), rules(&chat, 300)).unwrap();
@@ -425,7 +414,8 @@ async fn told_to_end_it_answers_what_is_under_way_and_waits_for_no_half_request(
             json!({"topic": "device-events", "events": [device_event("AP_DISCONNECTED", n)]})
                 .to_string();
         let head = format!(
-            "POST /mist HTTP/1.1\r\nhost: x\r\nx-mist-signature-v2: {}\r\ncontent-length: {}\r\n\r\n",
+            "POST /mist HTTP/1.1\r\nhost: x\r\nx-mist-signature-v2: {}\r\nexpect: 100-continue\r\n\
+             content-length: {}\r\n\r\n",
             sign(body.as_bytes()),
             body.len()
         );
@@ -435,28 +425,32 @@ async fn told_to_end_it_answers_what_is_under_way_and_waits_for_no_half_request(
             .write_all(format!("{head}{said}").as_bytes())
             .await
             .unwrap();
+        // Its body is being read: it is under way, and waited for.
+        let mut go_on = [0; GO_ON.len()];
+        stream.read_exact(&mut go_on).await.unwrap();
+        assert_eq!(&go_on, GO_ON);
         under_way.push((stream, unsaid.to_owned()));
     }
-    // All of them were accepted, and are waited for.
-    tokio::time::sleep(Duration::from_millis(500)).await;
-    let begun = std::time::Instant::now();
     foghorn.signal("TERM");
-    tokio::time::sleep(Duration::from_millis(200)).await;
-    for (mut stream, unsaid) in under_way {
-        assert_eq!(post(&mut stream, unsaid.as_bytes()).await, Some(200));
+    let begun = std::time::Instant::now();
+    while TcpStream::connect(&address).await.is_ok() {
+        assert!(begun.elapsed() < PATIENCE, "it still takes clients");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    // All at once: it waits for five seconds.
+    for (stream, unsaid) in &mut under_way {
+        stream.write_all(unsaid.as_bytes()).await.unwrap();
+    }
+    for (mut stream, _) in under_way {
+        assert_eq!(post(&mut stream, b"").await, Some(200));
     }
     assert_eq!(foghorn.ended().await, Some(0));
-    assert!(
-        begun.elapsed() <= Duration::from_secs(15),
-        "{:?}",
-        begun.elapsed()
-    );
     drop(half_open);
     let foghorn = Foghorn::start_in(dir.path()).await;
     let all = (0..UNDER_WAY).map(|n| format!("ap-{n}")).collect();
-    let lost = until_told(&chat, &all, Duration::from_secs(20)).await;
+    let lost = until_told(&chat, &all).await;
     assert!(lost.is_empty(), "answered 200 and never told: {lost:?}");
-    until_sent(&foghorn, Duration::from_secs(10)).await;
+    until_sent(&foghorn).await;
     foghorn.stop().await;
 }
 
@@ -515,12 +509,7 @@ async fn mutated(count: usize) {
     let body: Value = json!([device_event("AP_DISCONNECTED", 900)]);
     foghorn.post("device-events", body).await;
     let named = ["ap-900".to_owned()].into();
-    assert!(
-        until_told(&chat, &named, Duration::from_secs(20))
-            .await
-            .is_empty(),
-        "it goes on"
-    );
+    assert!(until_told(&chat, &named).await.is_empty(), "it goes on");
     foghorn.stop().await;
 }
 

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::load::{downs, judged, load};
-use crate::support::{Chat, Foghorn, SECRET, binary};
-use crate::world::{Chance, EACH, accepted, rules, sink, told, until_sent, until_told, within};
+use crate::support::{Chat, Foghorn, SECRET, binary, until};
+use crate::world::{Chance, EACH, accepted, rules, sink, told, until_sent, until_told};
 
 /// Posts for each life: more than any can take.
 const POSTS: usize = 120;
@@ -42,18 +42,9 @@ async fn kills(lives: usize) {
     }
     let foghorn = Foghorn::start_in(dir.path()).await;
     judged(&foghorn).await;
-    // What could not be sent in short lives waits, and goes at its pace; on a busy disk slower
-    // still.
-    let mut lost = kept.iter().cloned().collect::<Vec<_>>();
-    loop {
-        let left = until_told(&chat, &kept, Duration::from_secs(20)).await;
-        let moves = left.len() < lost.len();
-        lost = left;
-        if lost.is_empty() || !moves {
-            break;
-        }
-    }
-    until_sent(&foghorn, Duration::from_secs(60)).await;
+    // What could not be sent in short lives waits, and goes at its pace.
+    let lost = until_told(&chat, &kept).await;
+    until_sent(&foghorn).await;
     let repeats: usize = told(&chat).values().map(|times| times - 1).sum();
     println!(
         "{kills} kills: {} events accepted, {} lost, {repeats} told twice",
@@ -86,6 +77,7 @@ async fn a_kill_repeats_one_message_at_most_where_the_chat_answers_late() {
     for life in 0..LIVES {
         let foghorn = Foghorn::start_in(dir.path()).await;
         let first = life * 10;
+        let before = chat.count();
         let run = load(
             &foghorn.address,
             4,
@@ -94,17 +86,13 @@ async fn a_kill_repeats_one_message_at_most_where_the_chat_answers_late() {
         )
         .await;
         kept.extend(accepted(&run, first));
-        let before = chat.count();
-        within(Duration::from_secs(10), "some are under way", || {
-            chat.count() > before + 2
-        })
-        .await;
+        until("some are under way", || chat.count() > before + 2).await;
         foghorn.kill();
     }
     chat.answers_after(Duration::ZERO);
     let foghorn = Foghorn::start_in(dir.path()).await;
-    let lost = until_told(&chat, &kept, Duration::from_secs(30)).await;
-    until_sent(&foghorn, Duration::from_secs(30)).await;
+    let lost = until_told(&chat, &kept).await;
+    until_sent(&foghorn).await;
     let repeats: usize = told(&chat).values().map(|times| times - 1).sum();
     println!(
         "{LIVES} kills, answers after 400 ms: {} lost, {repeats} told twice",

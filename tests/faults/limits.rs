@@ -9,8 +9,8 @@ use serde_json::json;
 use tokio::net::TcpStream;
 
 use crate::load::{Made, judged, load, memory_of, mib};
-use crate::support::{Chat, Foghorn, binary, device_event};
-use crate::world::{posts, rules, told, until_told, within};
+use crate::support::{Chat, Foghorn, PATIENCE, binary, device_event, until};
+use crate::world::{posts, rules, told, until_told};
 
 /// Serves after a line of shell.
 fn after(shell: &str) -> Command {
@@ -40,24 +40,17 @@ async fn more_clients_than_descriptors_are_outlived() {
     let came = crowd.len();
     drop(crowd);
     let gone = Instant::now();
-    foghorn
-        .post("device-events", json!([device_event("AP_DISCONNECTED", 1)]))
-        .await;
+    let events = json!([device_event("AP_DISCONNECTED", 1)]);
+    tokio::time::timeout(PATIENCE, foghorn.post("device-events", events))
+        .await
+        .expect("a good post is answered");
     println!(
         "{came} clients at 128 descriptors; a good post was answered {:?} after they went",
         gone.elapsed()
     );
-    assert!(
-        came > 128 && gone.elapsed() < Duration::from_secs(5),
-        "{came} came; {:?}",
-        gone.elapsed()
-    );
+    assert!(came > 128, "{came} came");
     let named = ["ap-1".to_owned()].into();
-    assert!(
-        until_told(&chat, &named, Duration::from_secs(10))
-            .await
-            .is_empty()
-    );
+    assert!(until_told(&chat, &named).await.is_empty());
     foghorn.stop().await;
 }
 
@@ -75,18 +68,11 @@ async fn a_log_on_a_full_disk_is_no_reason_to_stop() {
     foghorn
         .post("device-events", json!([device_event("AP_DISCONNECTED", 1)]))
         .await;
-    within(Duration::from_secs(5), "it is tried again", || {
-        chat.count() > 1
-    })
-    .await;
+    until("it is tried again", || chat.count() > 1).await;
     chat.up();
     let named = ["ap-1".to_owned()].into();
-    assert!(
-        until_told(&chat, &named, Duration::from_secs(10))
-            .await
-            .is_empty()
-    );
-    assert_eq!(foghorn.stop().await.0, Some(0));
+    assert!(until_told(&chat, &named).await.is_empty());
+    assert_eq!(foghorn.stop().await, Some(0));
 }
 
 /// A group of processes with so little memory and no swap, gone with this. Both kinds of control
@@ -161,10 +147,7 @@ async fn strangers(devices: usize, sites: usize) {
         "{devices} devices nobody knew at {sites} sites, 256 MiB: RSS {before:.1} MiB before, {now:.1} after, {most:.1} at most"
     );
     assert!(most - before <= 96.0, "{most:.1} MiB after {before:.1}");
-    within(Duration::from_secs(20), "it is told", || {
-        !told(&chat).is_empty()
-    })
-    .await;
+    until("it is told", || !told(&chat).is_empty()).await;
     foghorn.stop().await;
 }
 

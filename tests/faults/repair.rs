@@ -3,12 +3,11 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
 
 use serde_json::json;
 
-use crate::support::{Chat, Foghorn, SECRET, binary, device_event};
-use crate::world::{Chance, rules, told, until_sent, until_told};
+use crate::support::{Chat, Foghorn, PATIENCE, SECRET, binary, device_event};
+use crate::world::{Chance, rules, told, until_quiet, until_told, untold};
 
 /// Devices 0 to 4 were told, 5 to 39 wait for a chat that is down; one silence is in force.
 async fn life(chat: &Chat) -> tempfile::TempDir {
@@ -37,12 +36,10 @@ async fn life(chat: &Chat) -> tempfile::TempDir {
     for n in 5..40 {
         down(n).await;
     }
-    let begun = std::time::Instant::now();
-    while foghorn.metric("foghorn_message_fates", "queued").await < 35.0 {
-        assert!(begun.elapsed() < Duration::from_secs(20));
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    assert_eq!(foghorn.stop().await.0, Some(0));
+    foghorn
+        .until_metric("foghorn_message_fates", "queued", |queued| queued >= 35.0)
+        .await;
+    assert_eq!(foghorn.stop().await, Some(0));
     // The log would undo the damage done to the file.
     let database = rusqlite::Connection::open(dir.path().join("data/foghorn.db")).unwrap();
     database
@@ -51,12 +48,27 @@ async fn life(chat: &Chat) -> tempfile::TempDir {
     dir
 }
 
+/// A running Foghorn whose writes all stay in SQLite's log: the database file stays as it was before
+/// it started. The reader causes it. It must live until the folder is copied: its end puts the log
+/// away.
+async fn with_all_in_its_log(chat: &Chat) -> (tempfile::TempDir, Foghorn, rusqlite::Connection) {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("rules.yaml"), rules(chat, 100)).unwrap();
+    assert_eq!(Foghorn::start_in(dir.path()).await.stop().await, Some(0));
+    let reader = rusqlite::Connection::open(dir.path().join("data/foghorn.db")).unwrap();
+    reader
+        .execute_batch("BEGIN; SELECT count(*) FROM journal")
+        .unwrap();
+    let foghorn = Foghorn::start_in(dir.path()).await;
+    (dir, foghorn, reader)
+}
+
 /// A command in that folder: exit code, and all it said.
 fn run(dir: &Path, args: &[&str]) -> (Option<i32>, String) {
     let mut command = Command::new("timeout");
     // What should be refused may serve instead: not for ever.
     command
-        .arg("20")
+        .arg(PATIENCE.as_secs().to_string())
         .arg(binary().get_program())
         .args(args)
         .current_dir(dir)
@@ -112,7 +124,7 @@ async fn serves(dir: &Path, chat: &Chat, waited: &BTreeSet<String>) {
     let before = told(chat);
     chat.up();
     let foghorn = Foghorn::start_in(dir).await;
-    let lost = until_told(chat, waited, Duration::from_secs(20)).await;
+    let lost = until_told(chat, waited).await;
     assert!(lost.is_empty(), "these waited and are not told: {lost:?}");
     foghorn
         .post(
@@ -120,11 +132,7 @@ async fn serves(dir: &Path, chat: &Chat, waited: &BTreeSet<String>) {
             json!([device_event("AP_DISCONNECTED", 77)]),
         )
         .await;
-    assert!(
-        until_told(chat, &devices(77..78), Duration::from_secs(10))
-            .await
-            .is_empty()
-    );
+    assert!(until_told(chat, &devices(77..78)).await.is_empty());
     for name in devices(0..5) {
         assert_eq!(
             told(chat).get(&name),
@@ -372,16 +380,16 @@ async fn damage_that_nobody_would_read_is_refused_too() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_log_with_a_flipped_bit_is_refused_and_all_that_was_accepted_is_saved() {
     let chat = Chat::start().await;
-    let dir = tempfile::tempdir().unwrap();
-    std::fs::write(dir.path().join("rules.yaml"), rules(&chat, 100)).unwrap();
     chat.down(503, "no");
-    let foghorn = Foghorn::start_in(dir.path()).await;
+    let (dir, foghorn, reader) = with_all_in_its_log(&chat).await;
     for n in 0..30 {
         foghorn
             .post("device-events", json!([device_event("AP_DISCONNECTED", n)]))
             .await;
     }
     foghorn.kill();
+    let dir = copy(dir.path());
+    drop(reader);
     let bytes = std::fs::read(dir.path().join("data/foghorn.db-wal")).unwrap();
     // What is behind the frames of this log is of an older one.
     let frames = bytes[32..]
@@ -426,7 +434,8 @@ async fn a_log_with_a_flipped_bit_is_refused_and_all_that_was_accepted_is_saved(
                 json!([device_event("AP_DISCONNECTED", 77)]),
             )
             .await;
-        let missing = until_told(&chat, &devices(0..30), Duration::from_secs(10)).await;
+        until_quiet(&foghorn).await;
+        let missing = untold(&chat, &devices(0..30));
         assert!(
             missing.len() as u64 <= lost,
             "{what}: {before} {missing:?} {said}"
@@ -462,14 +471,11 @@ async fn a_log_with_a_flipped_bit_is_refused_and_all_that_was_accepted_is_saved(
             json!([device_event("AP_DISCONNECTED", 77)]),
         )
         .await;
-    assert!(
-        until_told(&chat, &devices(77..78), Duration::from_secs(20))
-            .await
-            .is_empty()
-    );
+    until_quiet(&foghorn).await;
+    assert!(untold(&chat, &devices(77..78)).is_empty());
     // What had left the log is with the database: it is said to be lost, be it as a message or as
     // an entry.
-    let missing = until_told(&chat, &devices(0..30), Duration::from_secs(5)).await;
+    let missing = untold(&chat, &devices(0..30));
     let is_said = !said.contains("lost: 0 journal entries, 0 stored")
         || said.contains("more, of which")
         || said.contains("or that are lost too");
@@ -613,11 +619,7 @@ async fn one_flipped_bit_in_an_entry_is_met_while_it_serves_and_said_with_the_wa
             json!([device_event("AP_DISCONNECTED", 77)]),
         )
         .await;
-    assert!(
-        until_told(&chat, &devices(77..78), Duration::from_secs(20))
-            .await
-            .is_empty()
-    );
+    assert!(until_told(&chat, &devices(77..78)).await.is_empty());
     assert_eq!(told(&chat)["ap-3"], before["ap-3"]);
     foghorn.stop().await;
 }
@@ -641,9 +643,7 @@ fn entries(dir: &Path) -> i64 {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_log_that_was_cut_gives_all_that_came_before_the_cut() {
     let chat = Chat::start().await;
-    let dir = tempfile::tempdir().unwrap();
-    std::fs::write(dir.path().join("rules.yaml"), rules(&chat, 100)).unwrap();
-    let foghorn = Foghorn::start_in(dir.path()).await;
+    let (dir, foghorn, reader) = with_all_in_its_log(&chat).await;
     for n in 0..5 {
         foghorn
             .post("device-events", json!([device_event("AP_DISCONNECTED", n)]))
@@ -651,6 +651,8 @@ async fn a_log_that_was_cut_gives_all_that_came_before_the_cut() {
     }
     chat.wait_for(5).await;
     foghorn.kill();
+    let dir = copy(dir.path());
+    drop(reader);
     let log = dir.path().join("data/foghorn.db-wal");
     let bytes = std::fs::read(&log).unwrap();
     for (part, of) in [(9, 10), (1, 2)] {
@@ -673,13 +675,8 @@ async fn a_log_that_was_cut_gives_all_that_came_before_the_cut() {
             )
             .await;
         let new = devices(50 + part as u32..51 + part as u32);
-        assert!(
-            until_told(&chat, &new, Duration::from_secs(20))
-                .await
-                .is_empty()
-        );
-        crate::load::judged(&foghorn).await;
-        until_sent(&foghorn, Duration::from_secs(20)).await;
+        assert!(until_told(&chat, &new).await.is_empty());
+        until_quiet(&foghorn).await;
         // A message whose settling was cut off is sent again; none is more than once.
         for (name, times) in told(&chat)
             .into_iter()

@@ -13,8 +13,8 @@ use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
-use crate::support::{Foghorn, device_event};
-use crate::world::{EACH, sink, within};
+use crate::support::{Foghorn, device_event, until};
+use crate::world::{EACH, sink};
 
 /// What a sink does with a request.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -178,7 +178,9 @@ fn wrong_certificate() -> TlsAcceptor {
     TlsAcceptor::from(Arc::new(config))
 }
 
-const FAST: &str = "timeout: 400ms, rate_limit: {limit: 100, per: 1s, burst: 100}, retry: {first: 50ms, max: 300ms}, overflow: queue";
+const FAST: &str = "rate_limit: {limit: 100, per: 1s, burst: 100}, retry: {first: 50ms, max: 300ms}, overflow: queue";
+/// Of those that never answer. Elsewhere a short one would repeat what a slow machine answers late.
+const SOON: &str = "timeout: 400ms, ";
 const WITH_RETRY_AFTER: &str =
     "HTTP/1.1 429 Slow\r\nretry-after: 2\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
 const WITHOUT: &str = "HTTP/1.1 429 Slow\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
@@ -201,7 +203,14 @@ async fn whatever_a_chat_answers_it_is_told_later_and_nobody_else_waits() {
     }
     let config: String = sinks
         .iter()
-        .map(|(name, of)| sink(name, &of.url("http"), FAST))
+        .map(|(name, of)| {
+            let soon = if matches!(*name, "hang" | "drip") {
+                SOON
+            } else {
+                ""
+            };
+            sink(name, &of.url("http"), &format!("{soon}{FAST}"))
+        })
         .collect();
     let foghorn = Foghorn::start(&format!("destinations:\n{config}{EACH}")).await;
     let begun = Instant::now();
@@ -210,25 +219,23 @@ async fn whatever_a_chat_answers_it_is_told_later_and_nobody_else_waits() {
             .post("device-events", json!([device_event("AP_DISCONNECTED", n)]))
             .await;
     }
-    within(Duration::from_secs(5), "the good one is told", || {
-        sinks["good"].taken() == 3
-    })
-    .await;
+    until("the good one is told", || sinks["good"].taken() == 3).await;
     let good = begun.elapsed();
     let tried = |name: &str, times| sinks[name].asked().len() >= times;
-    within(
-        Duration::from_secs(20),
-        "each wrong one is tried again and again",
-        || {
-            sinks
-                .keys()
-                .all(|name| *name == "good" || tried(name, if *name == "later" { 1 } else { 6 }))
-        },
-    )
+    until("each wrong one is tried again and again", || {
+        sinks
+            .keys()
+            .all(|name| *name == "good" || tried(name, if *name == "later" { 1 } else { 6 }))
+    })
     .await;
     sinks.values().for_each(Wrong::heal);
+    foghorn
+        .until_metric("foghorn_message_fates", "delivered", |told| told == 21.0)
+        .await;
     for (name, of) in &sinks {
-        within(Duration::from_secs(20), name, || of.taken() == 3).await;
+        // Healed, they may still answer too late for their short time: that is tried again.
+        let once = !matches!(*name, "hang" | "drip");
+        assert!(of.taken() == 3 || (of.taken() > 3 && !once), "{name}");
     }
     let later = sinks["later"].asked();
     // All that were under way when it first said so may have been tried; whoever came then waited.
@@ -244,10 +251,6 @@ async fn whatever_a_chat_answers_it_is_told_later_and_nobody_else_waits() {
     println!(
         "7 destinations, 6 of them wrong: the good one had all after {good:?}; the others had all once they were right"
     );
-    assert_eq!(
-        foghorn.metric("foghorn_message_fates", "delivered").await,
-        21.0
-    );
     foghorn.stop().await;
 }
 
@@ -262,18 +265,12 @@ async fn a_429_that_names_no_time_holds_the_whole_destination_for_half_a_minute(
     foghorn
         .post("device-events", json!([device_event("AP_DISCONNECTED", 0)]))
         .await;
-    within(Duration::from_secs(5), "the first try", || {
-        wrong.asked().len() == 1
-    })
-    .await;
+    until("the first try", || wrong.asked().len() == 1).await;
     wrong.heal();
     foghorn
         .post("device-events", json!([device_event("AP_DISCONNECTED", 1)]))
         .await;
-    within(Duration::from_secs(45), "both are told", || {
-        wrong.taken() == 2
-    })
-    .await;
+    until("both are told", || wrong.taken() == 2).await;
     let asked = wrong.asked();
     assert!(
         asked[1].0 - asked[0].0 >= Duration::from_secs(29),
@@ -316,17 +313,9 @@ async fn a_redirect_a_wrong_certificate_and_a_name_nobody_has_keep_their_backlog
         .post("device-events", json!([device_event("AP_DISCONNECTED", 1)]))
         .await;
     // The good one is told of the event, and of each destination that refuses.
-    within(Duration::from_secs(10), "the good one is told", || {
-        right.taken() == 6
-    })
-    .await;
-    within(
-        Duration::from_secs(10),
-        "the certificate is refused",
-        || tls.asked().len() > 2,
-    )
-    .await;
-    within(Duration::from_secs(20), "the log says why", || {
+    until("the good one is told", || right.taken() == 6).await;
+    until("the certificate is refused", || tls.asked().len() > 2).await;
+    until("the log says why", || {
         let logged = foghorn.logged();
         [
             "a redirect, which is never followed",
@@ -349,9 +338,6 @@ async fn a_redirect_a_wrong_certificate_and_a_name_nobody_has_keep_their_backlog
     )
     .unwrap();
     foghorn.signal("HUP");
-    within(Duration::from_secs(20), "what waited is told", || {
-        right.taken() == 13
-    })
-    .await;
+    until("what waited is told", || right.taken() == 13).await;
     foghorn.stop().await;
 }

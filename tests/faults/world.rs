@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::load::{Posts, Run};
-use crate::support::Chat;
+use crate::load::{Posts, Run, judged};
+use crate::support::{Chat, Foghorn, PATIENCE};
 
 /// A destination whose messages name their device, with more settings.
 pub(crate) fn sink(name: &str, url: &str, more: &str) -> String {
@@ -52,43 +52,50 @@ pub(crate) fn accepted(run: &Run, first: usize) -> BTreeSet<String> {
     taken.map(|(n, _)| format!("ap-{}", first + n)).collect()
 }
 
-/// Waits, for at most so long, until each of these was told; gives who never was.
-pub(crate) async fn until_told(
-    chat: &Chat,
-    devices: &BTreeSet<String>,
-    most: Duration,
-) -> Vec<String> {
-    let begun = Instant::now();
+/// Waits until a message about each of these devices was taken. Returns the devices that are still
+/// missing when no message has come for [`PATIENCE`].
+pub(crate) async fn until_told(chat: &Chat, devices: &BTreeSet<String>) -> Vec<String> {
+    let (mut moved, mut before) = (Instant::now(), usize::MAX);
     loop {
-        let told = told(chat);
-        let missing: Vec<String> = devices
-            .iter()
-            .filter(|name| !told.contains_key(*name))
-            .cloned()
-            .collect();
-        if missing.is_empty() || begun.elapsed() > most {
+        let missing = untold(chat, devices);
+        if missing.len() < before {
+            (moved, before) = (Instant::now(), missing.len());
+        }
+        if missing.is_empty() || moved.elapsed() > PATIENCE {
             return missing;
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 
-/// Polls for at most so long.
-pub(crate) async fn within(most: Duration, what: &str, mut done: impl FnMut() -> bool) {
-    let begun = Instant::now();
-    while !done() {
-        assert!(begun.elapsed() < most, "waited {most:?} in vain: {what}");
-        tokio::time::sleep(Duration::from_millis(10)).await;
+/// Those of these devices that no taken message is about.
+pub(crate) fn untold(chat: &Chat, devices: &BTreeSet<String>) -> Vec<String> {
+    let told = told(chat);
+    let missing = devices.iter().filter(|name| !told.contains_key(*name));
+    missing.cloned().collect()
+}
+
+/// Waits until no message is queued for any destination.
+pub(crate) async fn until_sent(foghorn: &Foghorn) {
+    let (mut moved, mut before) = (Instant::now(), f64::MAX);
+    loop {
+        let queued = foghorn.metric("foghorn_message_fates", "queued").await;
+        if queued < before {
+            (moved, before) = (Instant::now(), queued);
+        }
+        if queued == 0.0 {
+            return;
+        }
+        assert!(moved.elapsed() < PATIENCE, "{queued} messages still wait");
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 
-/// Waits until nothing is queued for anyone.
-pub(crate) async fn until_sent(foghorn: &crate::support::Foghorn, most: Duration) {
-    let begun = Instant::now();
-    while foghorn.metric("foghorn_message_fates", "queued").await > 0.0 {
-        assert!(begun.elapsed() < most, "messages still wait after {most:?}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+/// Waits until everything that was accepted is judged and sent. Whatever was not sent by then never
+/// will be.
+pub(crate) async fn until_quiet(foghorn: &Foghorn) {
+    judged(foghorn).await;
+    until_sent(foghorn).await;
 }
 
 /// Posts of any bodies, signed.

@@ -195,16 +195,28 @@ pub fn lacks(what: &str) {
     println!("skipped: {what}");
 }
 
-/// Asks again and again, with a deadline, until there is an answer.
+/// Time without progress after which a test fails. No test depends on it to pass: it is far more
+/// than a loaded machine needs.
+pub const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Polls until there is an answer, and fails after [`PATIENCE`].
 pub async fn eventually<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + Duration::from_secs(30);
+    let deadline = Instant::now() + PATIENCE;
     loop {
         if let Some(answer) = ask() {
             return answer;
         }
-        assert!(Instant::now() < deadline, "waited 30 s in vain for {what}");
+        assert!(
+            Instant::now() < deadline,
+            "waited {PATIENCE:?} in vain for {what}"
+        );
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
+}
+
+/// Polls until it is so, and fails after [`PATIENCE`].
+pub async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    eventually(what, || is_so().then_some(())).await;
 }
 
 /// The binary, serving.
@@ -272,10 +284,9 @@ impl Foghorn {
                 lines.lock().unwrap().push_str(&(line + "\n"));
             }
         });
-        let address =
-            tokio::task::spawn_blocking(move || receiver.recv_timeout(Duration::from_secs(20)))
-                .await
-                .unwrap();
+        let address = tokio::task::spawn_blocking(move || receiver.recv_timeout(PATIENCE))
+            .await
+            .unwrap();
         let Ok(address) = address else {
             let _ = child.kill();
             panic!("it never said where it listens:\n{}", log.lock().unwrap());
@@ -334,6 +345,22 @@ impl Foghorn {
         sum(&text, name, with)
     }
 
+    /// Waits until a metric, summed as in [`Self::metric`], is as wanted.
+    pub async fn until_metric(&self, name: &str, with: &str, is_so: impl Fn(f64) -> bool) {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let value = self.metric(name, with).await;
+            if is_so(value) {
+                return;
+            }
+            assert!(
+                Instant::now() < deadline,
+                "{name} of {with:?} is still {value}"
+            );
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
     /// Asserts "nothing vanishes uncounted" on one scrape.
     pub async fn assert_conserved(&self) {
         let (_, text) = self.get("/metrics").await;
@@ -349,13 +376,11 @@ impl Foghorn {
         );
     }
 
-    /// SIGTERM; gives the exit code and how long it took.
-    pub async fn stop(mut self) -> (Option<i32>, Duration) {
+    /// SIGTERM; gives the exit code.
+    pub async fn stop(self) -> Option<i32> {
         self.assert_conserved().await;
         self.signal("TERM");
-        let begun = Instant::now();
-        let status = eventually("the process to end", || self.child.try_wait().unwrap()).await;
-        (status.code(), begun.elapsed())
+        self.ended().await
     }
 
     /// Waits for the end of one that was told to end, or will by itself; gives the exit code.
