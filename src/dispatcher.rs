@@ -19,7 +19,7 @@ use crate::destination::{DestinationSettings, Kind, Outcome, Overflow, Reply, Re
 use crate::metrics::Metrics;
 use crate::model::{Message, Timestamp};
 use crate::pacing::{Pace, backoff};
-use crate::store::{self, Delivery, DeliveryId, Settlement, Store};
+use crate::store::{self, Attempt, Delivery, DeliveryId, Next, Store};
 
 mod doubt;
 mod refusal;
@@ -147,9 +147,9 @@ impl<S: Store, P> Hub<S, P> {
 
     /// Until it is durable: a delivery that was sent must not be sent again only because the store
     /// was full.
-    async fn settle(&self, id: DeliveryId, at: Timestamp, next: Settlement) {
+    async fn settle(&self, id: DeliveryId, attempt: Attempt) {
         let mut wait = Duration::from_millis(50);
-        while let Err(e) = self.store.settle(id, at, next.clone()).await {
+        while let Err(e) = self.store.settle(id, attempt.clone()).await {
             self.noticed(&e);
             if self.over.is_cancelled() {
                 return;
@@ -191,10 +191,10 @@ struct Flight {
     at: Timestamp,
     /// Which of the destination's failures it can still count towards.
     epoch: u64,
-    /// The how manieth try it is.
+    /// Sequence number of this try.
     number: u64,
-    /// `None`: being sent.
-    next: Option<Settlement>,
+    /// The try, once it is over and being settled.
+    over: Option<Attempt>,
 }
 
 /// Back from a flight: how the try went, unless it was only being settled.
@@ -416,14 +416,13 @@ impl<S: Store, P: Post> Lane<S, P> {
             if outcome == Outcome::Delivered {
                 // Here, so that many settle in one sync; until it is, the delivery is under way and
                 // not sent again.
-                hub.settle(
-                    id,
+                let attempt = Attempt {
                     at,
-                    Settlement::Delivered {
-                        reply: reply.summary(),
-                    },
-                )
-                .await;
+                    status: reply.status(),
+                    reply: reply.summary(),
+                    next: Next::Delivered,
+                };
+                hub.settle(id, attempt).await;
             }
             Some((outcome, reply.status()))
         };
@@ -436,17 +435,17 @@ impl<S: Store, P: Post> Lane<S, P> {
                 at,
                 epoch: self.epoch,
                 number: self.tries,
-                next: None,
+                over: None,
             },
         );
     }
 
     /// Settles what a try that failed led to; the delivery stays under way until that is durable.
-    fn settle(&mut self, mut flight: Flight, next: Settlement) {
-        let (hub, id, at) = (self.hub.clone(), flight.waiting.delivery.id, flight.at);
-        flight.next = Some(next.clone());
+    fn settle(&mut self, mut flight: Flight, attempt: Attempt) {
+        let (hub, id) = (self.hub.clone(), flight.waiting.delivery.id);
+        flight.over = Some(attempt.clone());
         let task = self.tasks.spawn(async move {
-            hub.settle(id, at, next).await;
+            hub.settle(id, attempt).await;
             None
         });
         self.flights.insert(task.id(), flight);
@@ -471,17 +470,19 @@ impl<S: Store, P: Post> Lane<S, P> {
         let Some(mut flight) = self.flights.remove(&task) else {
             return;
         };
-        match (landed, flight.next.take()) {
+        match (landed, flight.over.take()) {
             (Some((outcome, status)), None) => self.tried(flight, outcome, status).await,
-            (None, Some(Settlement::Again { due, plain, .. })) => {
-                let delivery = &mut flight.waiting.delivery;
-                delivery.attempts += 1;
-                delivery.first_try = delivery.first_try.or(Some(flight.at));
-                (delivery.due, delivery.plain) = (due, delivery.plain || plain);
-                self.window.insert(delivery.id, flight.waiting);
+            (Some(_), Some(attempt)) => self.settle(flight, attempt),
+            (None, Some(attempt)) => {
+                if let Next::Again { due, plain } = attempt.next {
+                    let delivery = &mut flight.waiting.delivery;
+                    delivery.attempts += 1;
+                    delivery.first_try = delivery.first_try.or(Some(flight.at));
+                    (delivery.due, delivery.plain) = (due, delivery.plain || plain);
+                    self.window.insert(delivery.id, flight.waiting);
+                }
             }
-            (Some(_), Some(next)) => self.settle(flight, next),
-            (None, _) => {}
+            (None, None) => {}
         }
     }
 
@@ -497,17 +498,7 @@ impl<S: Store, P: Post> Lane<S, P> {
         } = flight.waiting.delivery;
         let retry = self.settings.retry;
         let over = now.since(first_try.unwrap_or(flight.at)) >= retry.give_up_after;
-        let again = |due: Timestamp, plain: bool, why: String| Settlement::Again {
-            due,
-            plain,
-            why: store::noted(why, status),
-        };
-        let dead = |why: String| {
-            error!(destination = %self.settings.name, delivery = id.0, %why, "a message was given up: a dead letter");
-            Settlement::Dead {
-                why: store::noted(why, status),
-            }
-        };
+        let again = |due: Timestamp, plain: bool| Next::Again { due, plain };
         let (word, why, next) = match outcome {
             Outcome::Delivered => {
                 self.delivered(now, id, flight.number);
@@ -535,9 +526,9 @@ impl<S: Store, P: Post> Lane<S, P> {
                 // Another one is next, lest one that is never answered holds up all others.
                 let wait = wait.max(self.pace.paused() + Duration::from_millis(1));
                 let next = if over {
-                    dead(why.clone())
+                    Next::Dead
                 } else {
-                    again(now + wait, plain, why.clone())
+                    again(now + wait, plain)
                 };
                 ("retry", why, next)
             }
@@ -546,24 +537,20 @@ impl<S: Store, P: Post> Lane<S, P> {
                 self.pace.pause(wait);
                 let why = format!("asked to wait {}", crate::model::human_duration(wait));
                 let next = if over {
-                    dead(why.clone())
+                    Next::Dead
                 } else {
-                    again(now + wait, plain, why.clone())
+                    again(now + wait, plain)
                 };
                 ("retry_after", why, next)
             }
             Outcome::BadPayload { why } => {
                 self.failures = 0;
-                let next = if plain {
-                    dead(why.clone())
-                } else {
-                    again(now, true, why.clone())
-                };
+                let next = if plain { Next::Dead } else { again(now, true) };
                 ("bad_payload", why, next)
             }
             Outcome::Broken { why } if self.doubt.convicts(id) => {
                 let why = format!("{why} to this message, and took others");
-                ("broken", why.clone(), dead(why))
+                ("broken", why, Next::Dead)
             }
             Outcome::Broken { why } => {
                 self.doubt.refused(id, flight.number);
@@ -572,15 +559,16 @@ impl<S: Store, P: Post> Lane<S, P> {
                 let under_way = self
                     .flights
                     .values()
-                    .any(|f| f.next.is_none() && f.number > flight.number);
+                    .any(|f| f.over.is_none() && f.number > flight.number);
                 if self.doubt.is_certain() || (!under_way && self.next(now).is_err()) {
                     self.disable(&why).await;
                 }
                 // Due at once: after a restart, perhaps with a better URL, it is tried at once.
-                ("broken", why.clone(), again(now, plain, why))
+                ("broken", why, again(now, plain))
             }
         };
-        if matches!(next, Settlement::Dead { .. }) {
+        if next == Next::Dead {
+            error!(destination = %self.settings.name, delivery = id.0, %why, "a message was given up: a dead letter");
             self.doubt.forget(id);
         }
         warn!(destination = %self.settings.name, delivery = id.0, attempt = attempts + 1, outcome = word, %why, "not delivered");
@@ -588,8 +576,14 @@ impl<S: Store, P: Post> Lane<S, P> {
         self.hub.statuses.note(&self.settings.name, |status| {
             *status.attempts.entry(word).or_default() += 1
         });
-        self.failed(now, why);
-        self.settle(flight, next);
+        self.failed(now, why.clone());
+        let attempt = Attempt {
+            at: flight.at,
+            status,
+            reply: why,
+            next,
+        };
+        self.settle(flight, attempt);
     }
 
     fn failed(&self, now: Timestamp, why: String) {

@@ -17,8 +17,8 @@ use foghorn::model::{
     Until,
 };
 use foghorn::store::{
-    Act, Acted, Acts, DeliveryId, Error, MessageFates, Outgoing, Reached, Reader, Retention,
-    Settlement, Sqlite, Step, Store,
+    Act, Acted, Acts, Attempt, AttemptRow, DeliveryId, DeliveryState, Error, MessageFates, Next,
+    Outgoing, Reached, Reader, Retention, Sqlite, Step, Store,
 };
 use foghorn::store::{
     Doc, EventFate, EventId, EventRow, FateChange, Past, RowQuery, Term, WaitsWith, Wanted,
@@ -92,6 +92,16 @@ fn step(seq: u64, messages: Vec<Message>) -> Step {
         outgoing: outgoing(messages.into_iter().map(|message| (message, vec![]))),
         at: Timestamp::from_millis(1_000),
         ..Step::default()
+    }
+}
+
+/// An attempt that led to this.
+fn attempt(at: Timestamp, next: Next) -> Attempt {
+    Attempt {
+        at,
+        status: Some(410),
+        reply: "gone".to_owned(),
+        next,
     }
 }
 
@@ -290,7 +300,10 @@ async fn rows_come_with_their_step_and_a_refold_changes_none() {
         sent.iter()
             .map(|sent| (sent.to.as_str(), sent.state))
             .collect::<Vec<_>>(),
-        [("ops", "queued"), ("boss", "queued")]
+        [
+            ("ops", DeliveryState::Queued),
+            ("boss", DeliveryState::Queued)
+        ]
     );
     assert!(store.sent(vec![6]).await.unwrap().is_empty());
 }
@@ -625,11 +638,29 @@ async fn a_database_of_an_older_schema_is_taken_over_as_it_is() {
 async fn what_waited_in_an_older_schema_waits_on_and_is_found_by_its_short_name() {
     let dir = tempfile::tempdir().unwrap();
     left_by_schema(2, dir.path());
+    // Later releases of that schema noted the status behind the reason.
+    rusqlite::Connection::open(dir.path().join("foghorn.db"))
+        .unwrap()
+        .execute_batch(
+            "INSERT INTO attempts VALUES (2, 2, 1795495334376, 0, 'asked to wait 30 s (HTTP 429)');
+             UPDATE attempts SET why = '200 ok' WHERE delivery = 1",
+        )
+        .unwrap();
     let (store, gone) = (open(dir.path()), Name::new("gone"));
     assert_eq!(titles(&store, "gone").await, ["3 APs are offline at Home"]);
     assert_eq!(
         store.again("f2m59x", vec![gone.clone()]).await.unwrap(),
-        Acted::Stands("queued")
+        Acted::Stands(DeliveryState::Queued)
+    );
+    let sent = store.sent(vec![1]).await.unwrap();
+    let statuses: Vec<Vec<_>> = sent
+        .iter()
+        .map(|sent| sent.attempts.iter().map(|row| row.status).collect())
+        .collect();
+    assert_eq!(
+        statuses,
+        [vec![Some(200)], vec![Some(404), Some(429)]],
+        "the status is read out of what was noted then"
     );
     let console = Name::new("console");
     assert_eq!(
@@ -856,12 +887,14 @@ async fn settling_and_folding_move_each_message_once() {
         .await
         .unwrap();
     let at = Timestamp::from_millis(5);
-    let again = Settlement::Again {
+    let again = Next::Again {
         due: Timestamp::from_millis(9),
         plain: true,
-        why: "500".into(),
     };
-    store.settle(DeliveryId(1), at, again).await.unwrap();
+    store
+        .settle(DeliveryId(1), attempt(at, again))
+        .await
+        .unwrap();
     let tried = store
         .queued(&ops, DeliveryId(0), 1)
         .await
@@ -878,17 +911,11 @@ async fn settling_and_folding_move_each_message_once() {
     );
     for _ in 0..2 {
         store
-            .settle(
-                DeliveryId(2),
-                at,
-                Settlement::Delivered {
-                    reply: String::new(),
-                },
-            )
+            .settle(DeliveryId(2), attempt(at, Next::Delivered))
             .await
             .unwrap();
         store
-            .settle(DeliveryId(1), at, Settlement::Dead { why: "gone".into() })
+            .settle(DeliveryId(1), attempt(at, Next::Dead))
             .await
             .unwrap();
         store
@@ -965,21 +992,11 @@ async fn retention_removes_what_is_old_or_too_much_and_nothing_else() {
         .await
         .unwrap();
     store
-        .settle(
-            DeliveryId(1),
-            start,
-            Settlement::Delivered {
-                reply: String::new(),
-            },
-        )
+        .settle(DeliveryId(1), attempt(start, Next::Delivered))
         .await
         .unwrap();
     store
-        .settle(
-            DeliveryId(2),
-            start,
-            Settlement::Dead { why: "gone".into() },
-        )
+        .settle(DeliveryId(2), attempt(start, Next::Dead))
         .await
         .unwrap();
     let later = start + age + age;
@@ -1029,11 +1046,7 @@ async fn retention_removes_what_is_old_or_too_much_and_nothing_else() {
         .await
         .unwrap();
     store
-        .settle(
-            DeliveryId(3),
-            start,
-            Settlement::Dead { why: "gone".into() },
-        )
+        .settle(DeliveryId(3), attempt(start, Next::Dead))
         .await
         .unwrap();
     store.retain(start).await.unwrap();
@@ -1074,21 +1087,16 @@ async fn a_dead_letter_is_sent_again_or_put_away_once_and_a_message_any_time() {
     };
     store.commit(told).await.unwrap();
     for id in 1..=3 {
-        let why = "gone".to_owned();
+        let again = Next::Again {
+            due: at,
+            plain: true,
+        };
         store
-            .settle(
-                DeliveryId(id),
-                at,
-                Settlement::Again {
-                    due: at,
-                    plain: true,
-                    why: why.clone(),
-                },
-            )
+            .settle(DeliveryId(id), attempt(at, again))
             .await
             .unwrap();
         store
-            .settle(DeliveryId(id), at, Settlement::Dead { why })
+            .settle(DeliveryId(id), attempt(at, Next::Dead))
             .await
             .unwrap();
     }
@@ -1115,11 +1123,11 @@ async fn a_dead_letter_is_sent_again_or_put_away_once_and_a_message_any_time() {
         );
         assert_eq!(
             store.act(Act::Resend, DeliveryId(4)).await.unwrap(),
-            Acted::Stands("queued")
+            Acted::Stands(DeliveryState::Queued)
         );
         assert_eq!(
             store.act(Act::Resend, DeliveryId(2)).await.unwrap(),
-            Acted::Stands("discarded")
+            Acted::Stands(DeliveryState::Discarded)
         );
         assert_eq!(
             store.act(Act::Discard, DeliveryId(99)).await.unwrap(),
@@ -1151,9 +1159,19 @@ async fn a_dead_letter_is_sent_again_or_put_away_once_and_a_message_any_time() {
         .collect();
     assert_eq!(
         states,
-        [("discarded", "b", 2), ("queued", "a", 2)],
+        [
+            (DeliveryState::Discarded, "b", 2),
+            (DeliveryState::Queued, "a", 2)
+        ],
         "it is found with its tries"
     );
+    let rows = [DeliveryState::Queued, DeliveryState::Dead].map(|state| AttemptRow {
+        at,
+        state,
+        status: Some(410),
+        reply: Some("gone".to_owned()),
+    });
+    assert_eq!(sent[0].attempts, rows);
 
     let again = async |name: &str, to: &[&str]| {
         store
@@ -1161,17 +1179,27 @@ async fn a_dead_letter_is_sent_again_or_put_away_once_and_a_message_any_time() {
             .await
             .unwrap()
     };
-    assert_eq!(again("a", &["ops"]).await, Acted::Stands("queued"));
+    assert_eq!(
+        again("a", &["ops"]).await,
+        Acted::Stands(DeliveryState::Queued)
+    );
     assert_eq!(again("z", &["ops"]).await, Acted::Missing);
     assert_eq!(again("b", &["boss"]).await, Acted::Elsewhere);
     assert_eq!(again("b", &["ops", "boss"]).await, done(5));
-    assert_eq!(again("b", &["ops"]).await, Acted::Stands("queued"));
+    assert_eq!(
+        again("b", &["ops"]).await,
+        Acted::Stands(DeliveryState::Queued)
+    );
     let sent = store.sent(vec![7]).await.unwrap();
     assert_eq!(
         sent.iter()
             .map(|s| (s.state, s.attempts.len()))
             .collect::<Vec<_>>(),
-        [("discarded", 2), ("queued", 2), ("queued", 0)]
+        [
+            (DeliveryState::Discarded, 2),
+            (DeliveryState::Queued, 2),
+            (DeliveryState::Queued, 0)
+        ]
     );
     assert_eq!(
         store.act_on_all(Act::Resend, &"boss".into()).await.unwrap(),
@@ -1283,16 +1311,12 @@ async fn agrees(moves: Vec<Move>) {
             }
             Move::Settle { which, how } => {
                 let id = i64::from(which) % (model.made + 1);
-                let why = "why".to_owned();
                 let next = match how {
-                    0 => Settlement::Delivered {
-                        reply: String::new(),
-                    },
-                    1 => Settlement::Dead { why },
-                    _ => Settlement::Again {
+                    0 => Next::Delivered,
+                    1 => Next::Dead,
+                    _ => Next::Again {
                         due: at,
                         plain: false,
-                        why,
                     },
                 };
                 match how {
@@ -1300,7 +1324,10 @@ async fn agrees(moves: Vec<Move>) {
                     1 => model.die(id),
                     _ => {}
                 }
-                store.settle(DeliveryId(id), at, next).await.unwrap();
+                store
+                    .settle(DeliveryId(id), attempt(at, next))
+                    .await
+                    .unwrap();
             }
             Move::Fold { upto } => {
                 let ops = Name::new("ops");
@@ -1342,7 +1369,11 @@ async fn agrees(moves: Vec<Move>) {
                     .values()
                     .any(|other| *other == (to.clone(), title.clone()));
                 let done = store.again(&title, vec![to.clone()]).await.unwrap();
-                assert_eq!(done == Acted::Stands("queued"), queued, "{done:?}");
+                assert_eq!(
+                    done == Acted::Stands(DeliveryState::Queued),
+                    queued,
+                    "{done:?}"
+                );
                 if !queued {
                     model.queue(&to, &title);
                 }

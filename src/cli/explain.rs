@@ -13,7 +13,7 @@ use crate::config::{self, Config};
 use crate::explain::{self, Chapter, Question, Story, moment};
 use crate::model::{Message, Seq, Timestamp, plural};
 use crate::render::{markup, one_line};
-use crate::store::{Fate, Reader, Sent};
+use crate::store::{DeliveryState, Reader, Sent};
 
 /// What to explain.
 #[derive(Debug, clap::Args)]
@@ -222,12 +222,12 @@ fn state(sent: &Sent) -> String {
         .as_ref()
         .map(|why| format!(": {}", one_line(why)))
         .unwrap_or_default();
-    match sent.fate {
-        Fate::Queued => format!("queued{tries}{why}"),
-        Fate::Delivered => format!("delivered{at}{tries}"),
-        Fate::Digested => format!("told in a digest{at}"),
-        Fate::Dead => format!("given up{at}{tries}{why}"),
-        Fate::Discarded => format!("given up and discarded{at}{tries}{why}"),
+    match sent.state {
+        DeliveryState::Queued => format!("queued{tries}{why}"),
+        DeliveryState::Delivered => format!("delivered{at}{tries}"),
+        DeliveryState::Digested => format!("told in a digest{at}"),
+        DeliveryState::Dead => format!("given up{at}{tries}{why}"),
+        DeliveryState::Discarded => format!("given up and discarded{at}{tries}{why}"),
     }
 }
 
@@ -235,7 +235,7 @@ fn as_json(story: &Story<'_>, chapters: &[&Chapter], sent: &[Sent], file: &str) 
     let delivery = |sent: &Sent| {
         json!({
             "destination": sent.delivery.to.as_str(),
-            "fate": format!("{:?}", sent.fate).to_lowercase(),
+            "fate": sent.state.word(),
             "at": sent.at.map(Timestamp::rfc3339),
             "attempts": sent.delivery.attempts,
             "why": sent.why,

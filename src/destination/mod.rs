@@ -172,14 +172,11 @@ impl Reply {
         }
     }
 
-    /// What was answered, in one short line.
+    /// The reply without its status, in one short line.
     #[must_use]
     pub fn summary(&self) -> String {
         match self {
-            Self::Http { status, body, .. } => {
-                let said: String = one_line(body).chars().take(SUMMARY).collect();
-                format!("{status} {said}").trim_end().to_owned()
-            }
+            Self::Http { body, .. } => one_line(body).chars().take(SUMMARY).collect(),
             Self::Failed { why } => why.clone(),
             Self::Printed => "printed".to_owned(),
         }

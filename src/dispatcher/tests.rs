@@ -51,7 +51,7 @@ impl Store for Held {
         read(after: Seq, limit: usize) -> Vec<Journaled>;
         commit(step: Step) -> ();
         recover() -> Recovered;
-        settle(id: DeliveryId, at: Timestamp, next: Settlement) -> ();
+        settle(id: DeliveryId, attempt: Attempt) -> ();
         enqueue(message: Message, at: Timestamp) -> ();
         dead_letters(limit: usize) -> Vec<DeadLetter>;
     }

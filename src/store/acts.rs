@@ -3,7 +3,7 @@
 
 use std::future::Future;
 
-use super::{DeliveryId, Result};
+use super::{DeliveryId, DeliveryState, Result};
 use crate::model::Name;
 
 /// What is done with a dead letter.
@@ -23,8 +23,8 @@ pub enum Acted {
     Done(Vec<(Name, DeliveryId)>),
     /// There is none of that number or name.
     Missing,
-    /// Not as it stands: `queued`, `delivered` …
-    Stands(&'static str),
+    /// Not in this state.
+    Stands(DeliveryState),
     /// It never went to any of these destinations.
     Elsewhere,
 }

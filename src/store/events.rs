@@ -209,51 +209,27 @@ pub struct Rows {
     pub next: Option<EventId>,
 }
 
-/// One try to tell a destination.
+/// An earlier [`super::Attempt`].
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Attempt {
+pub struct AttemptRow {
     /// Journal time.
     pub at: Timestamp,
-    /// `delivered`, `again` or `dead`.
-    pub outcome: &'static str,
-    /// What went wrong, or what was answered.
-    pub why: Option<String>,
+    /// State of the delivery after it: `Queued` where it was to be tried again.
+    pub state: super::DeliveryState,
+    /// HTTP status of the reply, where there was one.
+    pub status: Option<u16>,
+    /// What went wrong, or the beginning of the reply.
+    pub reply: Option<String>,
 }
 
-impl Attempt {
-    /// The HTTP status that was answered, where there was an answer.
+impl AttemptRow {
+    /// The word in the API: `delivered`, `again` or `dead`.
     #[must_use]
-    pub fn http(&self) -> Option<u16> {
-        let why = self.why.as_deref()?;
-        let status = match self.outcome {
-            "delivered" => why.split(' ').next(),
-            _ => match why.rsplit_once(NOTED) {
-                Some((_, after)) => after.strip_suffix(')'),
-                None => why
-                    .split_once(ANSWERED)
-                    .and_then(|(_, after)| after.get(..3)),
-            },
-        };
-        status?
-            .parse()
-            .ok()
-            .filter(|status| (100..600).contains(status))
-    }
-}
-
-/// What stands before the HTTP status in why a try failed: in the words themselves, or noted behind
-/// them.
-const ANSWERED: &str = " answered ";
-const NOTED: &str = " (HTTP ";
-
-/// Why a try failed, with the HTTP status that was answered.
-#[must_use]
-pub fn noted(why: String, status: Option<u16>) -> String {
-    match status {
-        Some(status) if !why.contains(&format!("{ANSWERED}{status}")) => {
-            format!("{why}{NOTED}{status})")
+    pub fn word(&self) -> &'static str {
+        match self.state {
+            super::DeliveryState::Queued => "again",
+            state => state.word(),
         }
-        _ => why,
     }
 }
 
@@ -264,12 +240,12 @@ pub struct SentMessage {
     pub id: super::DeliveryId,
     /// Whom it tells.
     pub to: crate::model::Name,
-    /// `queued`, `delivered`, `digested`, `dead` or `discarded`.
-    pub state: &'static str,
+    /// Where it stands.
+    pub state: super::DeliveryState,
     /// What it says.
     pub message: crate::model::Message,
     /// The tries, oldest first.
-    pub attempts: Vec<Attempt>,
+    pub attempts: Vec<AttemptRow>,
 }
 
 /// A snapshot that was kept.
@@ -358,11 +334,11 @@ pub trait Past: super::Store {
     ) -> impl Future<Output = super::Result<Vec<SentMessage>>> + Send;
 
     /// For each of these lists of alerts the destinations of the messages about them, each with the
-    /// best state it has one in: `delivered`, `digested`, `queued`, `dead` or `discarded`.
+    /// best state it has one in: delivered, digested, queued, dead, discarded.
     fn reached(
         &self,
         alerts: Vec<Vec<u64>>,
-    ) -> impl Future<Output = super::Result<Vec<Vec<(crate::model::Name, &'static str)>>>> + Send;
+    ) -> impl Future<Output = super::Result<Vec<Vec<(crate::model::Name, super::DeliveryState)>>>> + Send;
 
     /// The oldest queued message of each destination: journal time of its first try, else of its
     /// making.

@@ -20,8 +20,8 @@ mod sqlite;
 
 pub use acts::{Act, Acted, Acts};
 pub use events::{
-    Attempt, Doc, EventFate, EventId, EventRow, FateChange, Mark, Noise, Past, RowQuery, Rows,
-    SentMessage, Term, WaitsWith, Wanted, noted,
+    AttemptRow, Doc, EventFate, EventId, EventRow, FateChange, Mark, Noise, Past, RowQuery, Rows,
+    SentMessage, Term, WaitsWith, Wanted,
 };
 pub use sqlite::{Reader, Repaired, Sqlite, begin_anew, held, is_held, log_damage, repair};
 
@@ -120,28 +120,33 @@ pub struct Delivery {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DeliveryId(pub i64);
 
-/// What becomes of a delivery after an attempt.
+/// One try to reach a destination, and what becomes of the delivery.
 #[derive(Clone, Debug)]
-pub enum Settlement {
-    /// The other side has it.
-    Delivered {
-        /// What it answered.
-        reply: String,
-    },
-    /// Again at `due` (journal time).
+pub struct Attempt {
+    /// Journal time of the try.
+    pub at: Timestamp,
+    /// HTTP status of the reply; `None` where there was no reply.
+    pub status: Option<u16>,
+    /// What went wrong; of a success the beginning of the reply.
+    pub reply: String,
+    /// What becomes of the delivery.
+    pub next: Next,
+}
+
+/// What becomes of a delivery after an attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// The destination has it.
+    Delivered,
+    /// It is tried again.
     Again {
-        /// When.
+        /// Not before this journal time.
         due: Timestamp,
         /// In its smallest form.
         plain: bool,
-        /// Why the last try failed.
-        why: String,
     },
-    /// Given up: kept and listed.
-    Dead {
-        /// Why.
-        why: String,
-    },
+    /// It is given up: a dead letter, kept and listed.
+    Dead,
 }
 
 /// A message given up: kept and listed.
@@ -161,26 +166,40 @@ pub struct Sent {
     /// The message, its destination and its tries.
     pub delivery: Delivery,
     /// Where it stands.
-    pub fate: Fate,
+    pub state: DeliveryState,
     /// Journal time at which that was settled; `None` while it is queued.
     pub at: Option<Timestamp>,
     /// Why the last try failed, where one did.
     pub why: Option<String>,
 }
 
-/// Where a delivery stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fate {
+/// State of a delivery.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum DeliveryState {
     /// On its way.
     Queued,
-    /// The other side has it.
+    /// The destination has it.
     Delivered,
-    /// Told with others, in one message.
+    /// Sent with others, in one message.
     Digested,
-    /// Given up.
+    /// Given up: a dead letter.
     Dead,
     /// Given up, and put away by a person.
     Discarded,
+}
+
+impl DeliveryState {
+    /// The word in the API.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Queued => "queued",
+            Self::Delivered => "delivered",
+            Self::Digested => "digested",
+            Self::Dead => "dead",
+            Self::Discarded => "discarded",
+        }
+    }
 }
 
 /// How much of the past is kept. Undelivered messages, the newest snapshot, entries after it and
@@ -237,14 +256,8 @@ pub trait Store: Clone + Send + Sync + 'static {
         limit: usize,
     ) -> impl Future<Output = Result<Vec<Delivery>>> + Send;
 
-    /// Settles one attempt made at `at` (journal time). A delivery that is not queued any more
-    /// stays as it is.
-    fn settle(
-        &self,
-        id: DeliveryId,
-        at: Timestamp,
-        next: Settlement,
-    ) -> impl Future<Output = Result<()>> + Send;
+    /// Settles one attempt. A delivery that is not queued any more stays as it is.
+    fn settle(&self, id: DeliveryId, attempt: Attempt) -> impl Future<Output = Result<()>> + Send;
 
     /// Replaces queued deliveries by digests: `folded` become `digested`, `digests` are queued. All
     /// of it or none; where none of `folded` is queued any more, none.

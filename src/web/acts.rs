@@ -148,7 +148,7 @@ async fn one<S: store::Past + store::Acts>(
             Ok(done(made))
         }
         Acted::Stands(state) => {
-            let error = format!("it is no dead letter any more: it is {state}");
+            let error = format!("it is no dead letter any more: it is {}", state.word());
             Err(Problem::new(StatusCode::CONFLICT, error, "look again"))
         }
         Acted::Missing | Acted::Elsewhere => Err(missing()),

@@ -208,9 +208,9 @@ fn messages(sent: &[SentMessage], offset_ms: i64) -> Value {
     let wall = |at: Timestamp| at.shifted(offset_ms).rfc3339();
     let mut found: Vec<(&SentMessage, Vec<Value>)> = Vec::new();
     for one in sent {
-        let attempt = |a: &store::Attempt| json!({"at": wall(a.at), "status": a.outcome, "http": a.http(), "reply": a.why});
+        let attempt = |a: &store::AttemptRow| json!({"at": wall(a.at), "status": a.word(), "http": a.status, "reply": a.reply});
         let attempts: Vec<Value> = one.attempts.iter().map(attempt).collect();
-        let sent = json!({"id": one.id.0.to_string(), "name": one.to.as_str(), "state": one.state, "attempts": attempts});
+        let sent = json!({"id": one.id.0.to_string(), "name": one.to.as_str(), "state": one.state.word(), "attempts": attempts});
         let same = |other: &SentMessage| other.message.about == one.message.about;
         match found.iter_mut().find(|(known, _)| same(known)) {
             Some((_, destinations)) => destinations.push(sent),

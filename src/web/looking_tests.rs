@@ -23,7 +23,7 @@ use crate::model::{Name, Record, Severity};
 use crate::processor::{Processor, Published};
 use crate::render::Templates;
 use crate::rules::{Matcher, Policy, RuleSet};
-use crate::store::{DeliveryId, Retention, Settlement, Sqlite, Store};
+use crate::store::{Attempt, DeliveryId, Next, Retention, Sqlite, Store};
 
 struct Looked {
     state: State<Sqlite>,
@@ -177,6 +177,17 @@ impl Looked {
         assert_eq!(status, 200, "{path}: {body}");
         conforms(path, &body);
         body
+    }
+
+    /// Settles a try that was answered so.
+    async fn settle(&self, id: DeliveryId, (status, reply): (u16, &str), next: Next) {
+        let attempt = Attempt {
+            at: self.store.clock().now(),
+            status: Some(status),
+            reply: reply.to_owned(),
+            next,
+        };
+        self.store.settle(id, attempt).await.unwrap();
     }
 
     /// As our page does it.
@@ -334,23 +345,14 @@ async fn one_event_says_what_was_decided_and_where_its_message_went() {
         .await
         .unwrap();
     let at = looked.store.clock().now();
-    let again = crate::store::Settlement::Again {
+    let again = Next::Again {
         due: at,
         plain: false,
-        why: crate::store::noted("<busy>".to_owned(), Some(503)),
     };
-    looked.store.settle(queued[0].id, at, again).await.unwrap();
+    looked.settle(queued[0].id, (503, "<busy>"), again).await;
     looked
-        .store
-        .settle(
-            queued[0].id,
-            at,
-            crate::store::Settlement::Delivered {
-                reply: "200 ok".to_owned(),
-            },
-        )
-        .await
-        .unwrap();
+        .settle(queued[0].id, (200, "ok"), Next::Delivered)
+        .await;
 
     let event = looked.get("/api/v1/events/1.1").await;
     assert_eq!(
@@ -388,7 +390,7 @@ async fn one_event_says_what_was_decided_and_where_its_message_went() {
     let first = &destination["attempts"][0];
     assert_eq!(
         (&first["http"], &first["reply"]),
-        (&json!(503), &json!("<busy> (HTTP 503)"))
+        (&json!(503), &json!("<busy>"))
     );
     assert_eq!(
         looked.get("/api/v1/events/2.1?decisions=no").await["decisions"],
@@ -563,14 +565,9 @@ async fn how_things_stand_is_said_as_documented() {
         .queued(&"ops".into(), DeliveryId(0), 9)
         .await
         .unwrap();
-    let dead = Settlement::Dead {
-        why: "it answered 404".to_owned(),
-    };
     looked
-        .store
-        .settle(queued[0].id, looked.store.clock().now(), dead)
-        .await
-        .unwrap();
+        .settle(queued[0].id, (404, "it answered 404"), Next::Dead)
+        .await;
     let whom = |all: &Value| {
         ["delivered", "waiting", "failed"].map(|how| all["incidents"][0][how].clone())
     };
@@ -590,14 +587,9 @@ async fn how_things_stand_is_said_as_documented() {
         .queued(&"ops".into(), DeliveryId(0), 9)
         .await
         .unwrap();
-    let delivered = Settlement::Delivered {
-        reply: "200".to_owned(),
-    };
     looked
-        .store
-        .settle(queued[0].id, looked.store.clock().now(), delivered)
-        .await
-        .unwrap();
+        .settle(queued[0].id, (200, ""), Next::Delivered)
+        .await;
     assert_eq!(
         whom(&looked.get("/api/v1/incidents").await),
         [json!(["ops"]), none.clone(), none]
@@ -840,12 +832,9 @@ async fn what_is_done_with_messages_is_done_once_and_counted() {
     other.about.id = "other1".to_owned();
     looked.store.enqueue(other, at).await.unwrap();
     for id in [1, 2] {
-        let why = "refused".to_owned();
         looked
-            .store
-            .settle(DeliveryId(id), at, Settlement::Dead { why })
-            .await
-            .unwrap();
+            .settle(DeliveryId(id), (400, "refused"), Next::Dead)
+            .await;
     }
     let letters = looked.get("/api/v1/destinations").await["dead_letters"].clone();
     assert_eq!(
@@ -933,16 +922,8 @@ async fn what_is_done_with_messages_is_done_once_and_counted() {
         assert!(said.to_string().contains(says), "{path}: {said}");
     }
     looked
-        .store
-        .settle(
-            DeliveryId(3),
-            at,
-            Settlement::Delivered {
-                reply: String::new(),
-            },
-        )
-        .await
-        .unwrap();
+        .settle(DeliveryId(3), (200, ""), Next::Delivered)
+        .await;
     assert_eq!(looked.post(&again, r#"{"to": "ops"}"#).await.0, 200);
     let event = looked.get("/api/v1/events/1.1").await;
     let states: Vec<_> = event["messages"][0]["destinations"]

@@ -14,7 +14,7 @@ use crate::dispatcher::DestinationStatus;
 use crate::engine::IncidentState;
 use crate::history::Question;
 use crate::model::{Name, Timestamp, parse_duration};
-use crate::store::{self, DeadLetter, Noise};
+use crate::store::{self, DeadLetter, DeliveryState, Noise};
 
 /// Dead letters listed.
 const DEAD_LETTERS: usize = 100;
@@ -53,8 +53,12 @@ pub(super) async fn incidents<S: store::Past>(api: &Api<S>) -> Result<Value, Pro
     Ok(json!({"incidents": all, "total": total}))
 }
 
-fn incident_json(incident: &IncidentState, reached: &[(Name, &str)], now: Timestamp) -> Value {
-    let which = |states: &[&str]| -> Vec<&str> {
+fn incident_json(
+    incident: &IncidentState,
+    reached: &[(Name, DeliveryState)],
+    now: Timestamp,
+) -> Value {
+    let which = |states: &[DeliveryState]| -> Vec<&str> {
         reached
             .iter()
             .filter(|(_, state)| states.contains(state))
@@ -79,9 +83,9 @@ fn incident_json(incident: &IncidentState, reached: &[(Name, &str)], now: Timest
         "started": incident.started.rfc3339(),
         "duration_ms": u64::try_from(now.since(incident.started).as_millis()).unwrap_or(u64::MAX),
         "told": incident.told.iter().map(crate::model::Name::as_str).collect::<Vec<_>>(),
-        "delivered": which(&["delivered", "digested"]),
-        "waiting": which(&["queued"]),
-        "failed": which(&["dead", "discarded"]),
+        "delivered": which(&[DeliveryState::Delivered, DeliveryState::Digested]),
+        "waiting": which(&[DeliveryState::Queued]),
+        "failed": which(&[DeliveryState::Dead, DeliveryState::Discarded]),
         "subjects": incident.subjects.iter().map(subject).collect::<Vec<_>>(),
         "more": incident.more,
         "devices": incident.devices,

@@ -17,7 +17,7 @@ use crate::clock::{Clock, JournalClock};
 use crate::model::{Field, Journaled, Message, Name, Record, Secret, Seq, Timestamp};
 use crate::rules::{Matcher, Pattern, Policy, Resolve, Rule, Test};
 use crate::source::mist::signature::{V1, V2, sign};
-use crate::store::{self, Delivery, DeliveryId, MessageFates, Recovered, Settlement, Step};
+use crate::store::{self, Attempt, Delivery, DeliveryId, MessageFates, Recovered, Step};
 
 const BODY: &str = r#"{"topic":"device-events","events":[{"type":"AP_CONNECTED"}]}"#;
 
@@ -56,7 +56,7 @@ impl Store for Fake {
     async fn queued(&self, _: &Name, _: DeliveryId, _: usize) -> store::Result<Vec<Delivery>> {
         unimplemented!()
     }
-    async fn settle(&self, _: DeliveryId, _: Timestamp, _: Settlement) -> store::Result<()> {
+    async fn settle(&self, _: DeliveryId, _: Attempt) -> store::Result<()> {
         unimplemented!()
     }
     async fn fold(

@@ -8,8 +8,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use foghorn::clock::JournalClock;
 use foghorn::model::{Journaled, Message, Name, Record, Seq, Timestamp};
 use foghorn::store::{
-    self, DeadLetter, Delivery, DeliveryId, MessageFates, Recovered, Settlement, Sqlite, Step,
-    Store,
+    self, Attempt, DeadLetter, Delivery, DeliveryId, MessageFates, Recovered, Sqlite, Step, Store,
 };
 use tokio::runtime::Handle;
 use tokio::sync::watch;
@@ -53,7 +52,7 @@ impl Store for Held {
         read(after: Seq, limit: usize) -> Vec<Journaled>;
         commit(step: Step) -> ();
         recover() -> Recovered;
-        settle(id: DeliveryId, at: Timestamp, next: Settlement) -> ();
+        settle(id: DeliveryId, attempt: Attempt) -> ();
         enqueue(message: Message, at: Timestamp) -> ();
         dead_letters(limit: usize) -> Vec<DeadLetter>;
     }

@@ -5,10 +5,9 @@ use std::collections::BTreeMap;
 use rusqlite::OptionalExtension;
 
 use super::connection::{checksum, problem};
-use super::outbox::{DEAD, DISCARDED, QUEUED, state_word};
 use super::writer::{Group, NewMessage};
 use crate::model::{Name, Timestamp};
-use crate::store::{Act, Acted, DeliveryId, Result};
+use crate::store::{Act, Acted, DeliveryId, DeliveryState, Result};
 
 /// What schema 3 adds: a fate, and the short name of a message, to find it by.
 pub(super) const SCHEMA: &str = "
@@ -33,9 +32,7 @@ impl Group<'_> {
             .prepare_cached(sql)
             .and_then(|mut s| s.query_row([id.0], |row| row.get(0)).optional())
             .map_err(|e| problem(&e))?;
-        Ok(state.map_or(Acted::Missing, |state: i64| {
-            Acted::Stands(state_word(state))
-        }))
+        Ok(state.map_or(Acted::Missing, Acted::Stands))
     }
 
     /// `None` where that is no dead letter.
@@ -45,14 +42,18 @@ impl Group<'_> {
         id: DeliveryId,
         at: Timestamp,
     ) -> Result<Option<(Name, DeliveryId)>> {
-        let sql = match act {
-            Act::Resend => {
-                "UPDATE outbox SET id = ?2, state = 0, due = ?3, first_try = NULL, plain = 0, settled_at = NULL
-                 WHERE id = ?1 AND state = 3 RETURNING dest"
-            }
-            Act::Discard => {
-                "UPDATE outbox SET id = ?2, state = 4, settled_at = ?3 WHERE id = ?1 AND state = 3 RETURNING dest"
-            }
+        let (sql, state) = match act {
+            Act::Resend => (
+                "UPDATE outbox SET id = ?2, state = ?4, due = ?3, first_try = NULL, plain = 0,
+                     settled_at = NULL
+                 WHERE id = ?1 AND state = ?5 RETURNING dest",
+                DeliveryState::Queued,
+            ),
+            Act::Discard => (
+                "UPDATE outbox SET id = ?2, state = ?4, settled_at = ?3
+                 WHERE id = ?1 AND state = ?5 RETURNING dest",
+                DeliveryState::Discarded,
+            ),
         };
         // A new number: lanes look for newer ones only, and it comes after what was told since.
         let new = if act == Act::Resend {
@@ -64,7 +65,8 @@ impl Group<'_> {
             .connection
             .prepare_cached(sql)
             .and_then(|mut s| {
-                s.query_row((id.0, new, at.millis()), |row| row.get(0))
+                let dead = DeliveryState::Dead;
+                s.query_row((id.0, new, at.millis(), state, dead), |row| row.get(0))
                     .optional()
             })
             .map_err(|e| problem(&e))?;
@@ -100,14 +102,16 @@ impl Group<'_> {
         upto: DeliveryId,
         at: Timestamp,
     ) -> Result<u64> {
-        let sql =
-            "SELECT id FROM outbox WHERE state = 3 AND dest = ?1 AND id <= ?2 ORDER BY id LIMIT ?3";
+        let sql = "SELECT id FROM outbox WHERE state <> 0 AND state = ?1 AND dest = ?2 AND id <= ?3
+                   ORDER BY id LIMIT ?4";
         let ids: Vec<i64> = self
             .connection
             .prepare_cached(sql)
             .and_then(|mut s| {
-                s.query_map((to.as_str(), upto.0, AT_ONCE), |row| row.get(0))?
-                    .collect()
+                s.query_map((DeliveryState::Dead, to.as_str(), upto.0, AT_ONCE), |row| {
+                    row.get(0)
+                })?
+                .collect()
             })
             .map_err(|e| problem(&e))?;
         let mut done = 0;
@@ -119,7 +123,7 @@ impl Group<'_> {
 
     pub(super) fn again(&mut self, message: &str, to: &[Name], at: Timestamp) -> Result<Acted> {
         let sql = "SELECT id, dest, state FROM outbox WHERE message = ?1 ORDER BY id";
-        let found: Vec<(i64, String, i64)> = self
+        let found: Vec<(i64, String, DeliveryState)> = self
             .connection
             .prepare_cached(sql)
             .and_then(|mut s| {
@@ -133,9 +137,11 @@ impl Group<'_> {
         let wanted = found
             .into_iter()
             .map(|(id, dest, state)| (Name::new(&dest), id, state));
-        let wanted: Vec<(Name, i64, i64)> = wanted.filter(|(dest, ..)| to.contains(dest)).collect();
-        if wanted.iter().any(|(.., state)| *state == QUEUED) {
-            return Ok(Acted::Stands(state_word(QUEUED)));
+        let wanted: Vec<(Name, i64, DeliveryState)> =
+            wanted.filter(|(dest, ..)| to.contains(dest)).collect();
+        let queued = DeliveryState::Queued;
+        if wanted.iter().any(|(.., state)| *state == queued) {
+            return Ok(Acted::Stands(queued));
         }
         // The newest of each.
         let newest: BTreeMap<Name, i64> =
@@ -177,8 +183,3 @@ impl Group<'_> {
         Ok(Acted::Done(made))
     }
 }
-
-const _: () = assert!(
-    DEAD == 3 && DISCARDED == 4 && QUEUED == 0,
-    "the statements above say these numbers"
-);

@@ -12,9 +12,9 @@ use tokio::sync::watch;
 use crate::clock::{Clock, JournalClock};
 use crate::model::{Journaled, Message, MessageFates, Name, Record, Seq, Timestamp};
 use crate::store::{
-    Act, Acted, Acts, DeadLetter, Delivery, DeliveryId, Doc, EVENTS_LOOKED_AT, Error, EventId,
-    EventRow, Mark, Noise, Outgoing, Past, Recovered, Result, Retention, RowQuery, Rows,
-    SentMessage, Settlement, Step, Store,
+    Act, Acted, Acts, Attempt, DeadLetter, Delivery, DeliveryId, DeliveryState, Doc,
+    EVENTS_LOOKED_AT, Error, EventId, EventRow, Mark, Next, Noise, Outgoing, Past, Recovered,
+    Result, Retention, RowQuery, Rows, SentMessage, Step, Store,
 };
 
 mod acts;
@@ -350,14 +350,13 @@ impl Store for Sqlite {
                 // One flipped bit must not hold up a destination: this message is lost, counted and
                 // said to be.
                 tracing::error!(delivery = id.0, %why, "a stored message is damaged: a dead letter");
-                self.settle(
-                    id,
-                    self.inner.clock.now(),
-                    Settlement::Dead {
-                        why: format!("damaged: {why}"),
-                    },
-                )
-                .await?;
+                let attempt = Attempt {
+                    at: self.inner.clock.now(),
+                    status: None,
+                    reply: format!("damaged: {why}"),
+                    next: Next::Dead,
+                };
+                self.settle(id, attempt).await?;
             }
             if none_damaged || !sound.is_empty() {
                 return Ok(sound);
@@ -365,9 +364,8 @@ impl Store for Sqlite {
         }
     }
 
-    async fn settle(&self, id: DeliveryId, at: Timestamp, next: Settlement) -> Result<()> {
-        self.write(0, move |group| group.settle(id, at, &next))
-            .await
+    async fn settle(&self, id: DeliveryId, attempt: Attempt) -> Result<()> {
+        self.write(0, move |group| group.settle(id, &attempt)).await
     }
 
     async fn fold(
@@ -578,7 +576,7 @@ impl Past for Sqlite {
         .await
     }
 
-    async fn reached(&self, alerts: Vec<Vec<u64>>) -> Result<Vec<Vec<(Name, &'static str)>>> {
+    async fn reached(&self, alerts: Vec<Vec<u64>>) -> Result<Vec<Vec<(Name, DeliveryState)>>> {
         self.look_back(move |connection, _| {
             alerts
                 .iter()

@@ -1,28 +1,47 @@
 //! Rows of the outbox: how messages and where they stand become columns and back.
 
-use rusqlite::{Connection, OptionalExtension, Row};
+use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSqlOutput, ValueRef};
+use rusqlite::{Connection, OptionalExtension, Row, ToSql};
 
 use super::connection::{BATCH_BYTES, checksum, int};
 use crate::model::{Message, Name, Timestamp};
-use crate::store::{DeadLetter, Delivery, DeliveryId, Fate, Sent};
+use crate::store::{DeadLetter, Delivery, DeliveryId, DeliveryState, Sent};
 
-/// A queued, delivered, digested, dead, discarded message: `outbox.state`.
-pub(super) const QUEUED: i64 = 0;
-pub(super) const DELIVERED: i64 = 1;
-pub(super) const DIGESTED: i64 = 2;
-pub(super) const DEAD: i64 = 3;
-pub(super) const DISCARDED: i64 = 4;
+/// States as `outbox.state` and `attempts.state` have them. Statements name 0, that of what is
+/// queued, by itself: SQLite takes a partial index only where its condition stands in the query.
+const STATES: [DeliveryState; 5] = [
+    DeliveryState::Queued,
+    DeliveryState::Delivered,
+    DeliveryState::Digested,
+    DeliveryState::Dead,
+    DeliveryState::Discarded,
+];
 
-/// The word of a state.
-pub(super) fn state_word(state: i64) -> &'static str {
-    match state {
-        DELIVERED => "delivered",
-        DIGESTED => "digested",
-        DEAD => "dead",
-        DISCARDED => "discarded",
-        _ => "queued",
+impl ToSql for DeliveryState {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        let code = STATES.iter().position(|state| state == self);
+        Ok((code.unwrap_or_default() as i64).into())
     }
 }
+
+impl FromSql for DeliveryState {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        let code = value.as_i64()?;
+        let state = usize::try_from(code).ok().and_then(|n| STATES.get(n));
+        state.copied().ok_or(FromSqlError::OutOfRange(code))
+    }
+}
+
+/// How many messages a destination took since.
+const DELIVERED_SINCE: &str = "SELECT count(*) FROM outbox
+    WHERE state <> 0 AND state = ?1 AND settled_at >= ?2 AND dest = ?3";
+/// The newest dead letters.
+const DEAD_LETTERS: &str =
+    "SELECT id, dest, attempts, first_try, due, plain, body, crc, settled_at, why FROM outbox
+    WHERE state <> 0 AND state = ?1 ORDER BY settled_at DESC, id DESC LIMIT ?2";
+/// What was settled before.
+pub(super) const SETTLED_BEFORE: &str =
+    "SELECT id FROM outbox WHERE state <> 0 AND settled_at < ?1 LIMIT ?2";
 
 /// A batch of queued deliveries, and those that are damaged.
 #[derive(Default)]
@@ -74,10 +93,10 @@ pub(super) fn delivered_since(
     to: &Name,
     since: Timestamp,
 ) -> rusqlite::Result<u32> {
-    let sql = "SELECT count(*) FROM outbox WHERE state = 1 AND settled_at >= ?1 AND dest = ?2";
-    connection
-        .prepare_cached(sql)?
-        .query_row((since.millis(), to.as_str()), |row| row.get(0))
+    connection.prepare_cached(DELIVERED_SINCE)?.query_row(
+        (DeliveryState::Delivered, since.millis(), to.as_str()),
+        |row| row.get(0),
+    )
 }
 
 /// The newest dead letters, as far as they can be read: one that died of damage was logged then,
@@ -86,11 +105,8 @@ pub(super) fn dead_letters(
     connection: &Connection,
     limit: usize,
 ) -> rusqlite::Result<Vec<DeadLetter>> {
-    let sql =
-        "SELECT id, dest, attempts, first_try, due, plain, body, crc, settled_at, why FROM outbox
-               WHERE state = 3 ORDER BY settled_at DESC, id DESC LIMIT ?1";
-    let mut statement = connection.prepare_cached(sql)?;
-    let mut rows = statement.query([int(limit as u64)])?;
+    let mut statement = connection.prepare_cached(DEAD_LETTERS)?;
+    let mut rows = statement.query((DeliveryState::Dead, int(limit as u64)))?;
     let mut found = Vec::new();
     while let Some(row) = rows.next()? {
         if let Ok((delivery, _)) = delivery(row)? {
@@ -119,17 +135,10 @@ pub(super) fn deliveries(
             continue;
         };
         if wanted(&delivery.message) {
-            let fate = match row.get::<_, i64>(10)? {
-                DELIVERED => Fate::Delivered,
-                DIGESTED => Fate::Digested,
-                DEAD => Fate::Dead,
-                DISCARDED => Fate::Discarded,
-                _ => Fate::Queued,
-            };
             let at = row.get::<_, Option<i64>>(8)?.map(Timestamp::from_millis);
             found.push(Sent {
                 delivery,
-                fate,
+                state: row.get(10)?,
                 at,
                 why: row.get(9)?,
             });
@@ -171,4 +180,42 @@ fn checked(row: &Row<'_>, id: DeliveryId) -> rusqlite::Result<Checked> {
         plain: row.get(5)?,
     };
     Ok(Ok((delivery, body.len())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::schema;
+    use super::*;
+
+    #[test]
+    fn settled_messages_are_found_by_their_index() {
+        let dir = tempfile::tempdir().unwrap();
+        let connection = schema::open(&dir.path().join("a.db"), false).unwrap();
+        for sql in [DELIVERED_SINCE, DEAD_LETTERS, SETTLED_BEFORE] {
+            let sql = format!("EXPLAIN QUERY PLAN {sql}");
+            let mut statement = connection.prepare(&sql).unwrap();
+            let values = vec![0; statement.parameter_count()];
+            let plan: String = statement
+                .query_row(rusqlite::params_from_iter(values), |row| row.get(3))
+                .unwrap();
+            assert!(plan.contains("outbox_settled"), "{sql}: {plan}");
+        }
+    }
+
+    #[test]
+    fn states_are_what_older_releases_wrote() {
+        let connection = Connection::open_in_memory().unwrap();
+        let code = |state: DeliveryState| -> (i64, DeliveryState) {
+            connection
+                .query_row("SELECT ?1, ?1", [state], |row| {
+                    Ok((row.get(0)?, row.get(1)?))
+                })
+                .unwrap()
+        };
+        let codes = STATES.map(code);
+        assert_eq!(codes.map(|(code, _)| code), [0, 1, 2, 3, 4]);
+        assert_eq!(codes.map(|(_, state)| state), STATES);
+        let unknown = connection.query_row("SELECT 5", [], |row| row.get::<_, DeliveryState>(0));
+        assert!(unknown.is_err());
+    }
 }

@@ -5,11 +5,10 @@ use std::sync::Arc;
 use rusqlite::{Connection, OptionalExtension, Row};
 
 use super::connection::{checksum, int, uint};
-use super::outbox::{self, state_word};
 use crate::model::{Message, Name, Seq, Timestamp};
 use crate::store::{
-    Attempt, DeliveryId, EVENTS_LOOKED_AT, EventFate, EventId, EventRow, FateChange, RowQuery,
-    Rows, SentMessage, WaitsWith, Wanted,
+    AttemptRow, DeliveryId, DeliveryState, EVENTS_LOOKED_AT, EventFate, EventId, EventRow,
+    FateChange, RowQuery, Rows, SentMessage, WaitsWith, Wanted,
 };
 
 /// What schema 2 adds.
@@ -42,6 +41,49 @@ pub(super) fn add_told(connection: &Connection) -> rusqlite::Result<()> {
         connection.execute_batch("ALTER TABLE events ADD COLUMN told TEXT")?;
     }
     Ok(())
+}
+
+/// HTTP status of each try, in a column of its own. Older releases wrote it into `why`: what can be
+/// read there is read once. Not a schema of its own either.
+pub(super) fn add_status(connection: &mut Connection) -> rusqlite::Result<()> {
+    let known = "SELECT 1 FROM pragma_table_info('attempts') WHERE name = 'status'";
+    if connection.prepare(known)?.exists([])? {
+        return Ok(());
+    }
+    let transaction = connection.transaction()?;
+    transaction.execute_batch("ALTER TABLE attempts ADD COLUMN status INTEGER")?;
+    {
+        let mut read = transaction.prepare("SELECT delivery, nth, state, why FROM attempts")?;
+        let mut write = transaction
+            .prepare("UPDATE attempts SET status = ?3 WHERE delivery = ?1 AND nth = ?2")?;
+        let mut rows = read.query([])?;
+        while let Some(row) = rows.next()? {
+            let (delivery, nth): (i64, i64) = (row.get(0)?, row.get(1)?);
+            let why: Option<String> = row.get(3)?;
+            if let Some(status) = why.and_then(|why| status_in(row.get(2).ok()?, &why)) {
+                write.execute((delivery, nth, status))?;
+            }
+        }
+    }
+    transaction.commit()
+}
+
+/// The HTTP status an older release wrote into what it noted of a try: before the reply, behind the
+/// reason, or within it.
+fn status_in(state: DeliveryState, why: &str) -> Option<u16> {
+    let status = match state {
+        DeliveryState::Delivered => why.split(' ').next(),
+        _ => match why.rsplit_once(" (HTTP ") {
+            Some((_, after)) => after.strip_suffix(')'),
+            None => why
+                .split_once(" answered ")
+                .and_then(|(_, after)| after.get(..3)),
+        },
+    };
+    status?
+        .parse()
+        .ok()
+        .filter(|status| (100..600).contains(status))
 }
 
 pub(super) const PENDING: i64 = 0;
@@ -276,18 +318,14 @@ pub(super) fn sent(connection: &Connection, alerts: &[u64]) -> rusqlite::Result<
             let message = sound
                 .then(|| serde_json::from_slice::<Message>(body).ok())
                 .flatten();
-            Ok((
-                Name::new(row.get_ref(0)?.as_str()?),
-                row.get::<_, i64>(1)?,
-                message,
-            ))
+            Ok((Name::new(row.get_ref(0)?.as_str()?), row.get(1)?, message))
         });
         if let Some((to, state, Some(message))) = sent.optional()? {
             let attempts = attempts(connection, id)?;
             found.push(SentMessage {
                 id: DeliveryId(id),
                 to,
-                state: state_word(state),
+                state,
                 message,
                 attempts,
             });
@@ -301,51 +339,41 @@ pub(super) fn sent(connection: &Connection, alerts: &[u64]) -> rusqlite::Result<
 pub(super) fn reached(
     connection: &Connection,
     alerts: &[u64],
-) -> rusqlite::Result<Vec<(Name, &'static str)>> {
-    const BEST: [i64; 5] = [
-        outbox::DELIVERED,
-        outbox::DIGESTED,
-        outbox::QUEUED,
-        outbox::DEAD,
-        outbox::DISCARDED,
+) -> rusqlite::Result<Vec<(Name, DeliveryState)>> {
+    const BEST: [DeliveryState; 5] = [
+        DeliveryState::Delivered,
+        DeliveryState::Digested,
+        DeliveryState::Queued,
+        DeliveryState::Dead,
+        DeliveryState::Discarded,
     ];
+    let rank = |state: &DeliveryState| BEST.iter().position(|known| known == state);
     let sql = "SELECT dest, state FROM outbox WHERE id IN (SELECT delivery FROM told WHERE alert = ?1 LIMIT 200)";
     let mut statement = connection.prepare_cached(sql)?;
-    let mut best = std::collections::BTreeMap::<Name, usize>::new();
+    let mut best = std::collections::BTreeMap::<Name, DeliveryState>::new();
     for alert in alerts {
         let mut found = statement.query([int(*alert)])?;
         while let Some(row) = found.next()? {
-            let state: i64 = row.get(1)?;
-            let rank = BEST
-                .iter()
-                .position(|known| *known == state)
-                .unwrap_or(BEST.len());
-            let known = best
-                .entry(Name::new(row.get_ref(0)?.as_str()?))
-                .or_insert(rank);
-            *known = rank.min(*known);
+            let (name, state) = (Name::new(row.get_ref(0)?.as_str()?), row.get(1)?);
+            let known = best.entry(name).or_insert(state);
+            if rank(&state) < rank(known) {
+                *known = state;
+            }
         }
     }
-    let word = |rank: usize| BEST.get(rank).map_or("queued", |state| state_word(*state));
-    Ok(best
-        .into_iter()
-        .map(|(name, rank)| (name, word(rank)))
-        .collect())
+    Ok(best.into_iter().collect())
 }
 
-fn attempts(connection: &Connection, id: i64) -> rusqlite::Result<Vec<Attempt>> {
-    let mut statement = connection
-        .prepare_cached("SELECT at, state, why FROM attempts WHERE delivery = ?1 ORDER BY nth")?;
+fn attempts(connection: &Connection, id: i64) -> rusqlite::Result<Vec<AttemptRow>> {
+    let mut statement = connection.prepare_cached(
+        "SELECT at, state, status, why FROM attempts WHERE delivery = ?1 ORDER BY nth",
+    )?;
     let attempt = |row: &Row<'_>| {
-        let outcome = match row.get::<_, i64>(1)? {
-            outbox::QUEUED => "again",
-            outbox::DELIVERED => "delivered",
-            _ => "dead",
-        };
-        Ok(Attempt {
+        Ok(AttemptRow {
             at: Timestamp::from_millis(row.get(0)?),
-            outcome,
-            why: row.get(2)?,
+            state: row.get(1)?,
+            status: row.get(2)?,
+            reply: row.get(3)?,
         })
     };
     statement.query_map([id], attempt)?.collect()

@@ -13,11 +13,10 @@ use rusqlite::{Connection, OptionalExtension};
 use super::connection::{checksum, problem, uint};
 use super::files::{self, Folder, SEARCH, beside};
 use super::journal::{Entry, entry_checksum};
-use super::outbox::{DEAD, QUEUED};
 use super::schema;
 use crate::clock::Clock;
 use crate::model::{Record, Seq, Timestamp};
-use crate::store::{Error, Result};
+use crate::store::{DeliveryState, Error, Result};
 
 mod pages;
 
@@ -288,7 +287,7 @@ impl Sieve<'_> {
 
     /// A message whose text is not whole.
     fn spoiled(&mut self, id: i64, to: &str, state: i64, body: &[u8]) {
-        let said = if state == QUEUED {
+        let said = if state == 0 {
             format!("for {to}: {}", title(body))
         } else {
             String::new()
@@ -415,7 +414,7 @@ fn join(
         SELECT dest, count(*), sum(state = 1), sum(state = 2), sum(state = 3), sum(state = 0), sum(state = 4)
         FROM outbox GROUP BY dest";
     connection.execute(counts, []).map_err(failed)?;
-    for (state, kept) in (QUEUED..).zip(repaired.messages.iter_mut()) {
+    for (state, kept) in (0..).zip(repaired.messages.iter_mut()) {
         *kept = uint(
             number(&format!(
                 "SELECT count(*) FROM outbox WHERE state = {state}"
@@ -458,9 +457,10 @@ fn lost_of(
         }
     }
     let mut all = connection.prepare("SELECT id, state FROM outbox")?;
-    for row in all.query_map([], |row| Ok((row.get(0)?, row.get::<_, i64>(1)?)))? {
+    for row in all.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))? {
         let (id, state) = row?;
-        known.insert(id, matches!(state, QUEUED | DEAD));
+        let waits = matches!(state, DeliveryState::Queued | DeliveryState::Dead);
+        known.insert(id, waits);
     }
     // Retention takes what was settled first: it leaves no gap behind what is settled and still
     // there, nor among what waits.

@@ -101,6 +101,7 @@ pub(super) fn open(path: &Path, is_known: bool) -> Result<Connection> {
     check_tables(&connection, path)?;
     connection.execute_batch(marks::SCHEMA).map_err(fatal)?;
     past::add_told(&connection).map_err(fatal)?;
+    past::add_status(&mut connection).map_err(fatal)?;
     Ok(connection)
 }
 

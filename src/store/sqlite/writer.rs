@@ -13,11 +13,13 @@ use super::connection::{checksum, connect, give_back, int, problem};
 use super::files::{SEARCH, beside};
 use super::heads::{self, Fates, Heads};
 use super::journal::Entry;
-use super::outbox::{DEAD, DELIVERED, DIGESTED, QUEUED};
+use super::outbox::SETTLED_BEFORE;
 use super::{marks, past};
 use crate::clock::JournalClock;
 use crate::model::{MessageFates, Name, Seq, Timestamp};
-use crate::store::{DeliveryId, EventId, EventRow, Recovered, Result, Retention, Settlement, Step};
+use crate::store::{
+    Attempt, DeliveryId, DeliveryState, EventId, EventRow, Next, Recovered, Result, Retention, Step,
+};
 
 /// At most this many jobs and bytes share a transaction.
 const GROUP_JOBS: usize = 1_024;
@@ -205,28 +207,22 @@ impl Group<'_> {
         Ok(())
     }
 
-    pub(super) fn settle(
-        &mut self,
-        id: DeliveryId,
-        at: Timestamp,
-        next: &Settlement,
-    ) -> Result<()> {
-        let (state, due, plain, why) = match next {
-            Settlement::Delivered { .. } => (DELIVERED, None, false, None),
-            Settlement::Again { due, plain, why } => {
-                (QUEUED, Some(due.millis()), *plain, Some(why))
-            }
-            Settlement::Dead { why } => (DEAD, None, false, Some(why)),
+    pub(super) fn settle(&mut self, id: DeliveryId, attempt: &Attempt) -> Result<()> {
+        let at = attempt.at.millis();
+        let (state, due, plain, settled_at) = match attempt.next {
+            Next::Delivered => (DeliveryState::Delivered, None, false, Some(at)),
+            Next::Again { due, plain } => (DeliveryState::Queued, Some(due.millis()), plain, None),
+            Next::Dead => (DeliveryState::Dead, None, false, Some(at)),
         };
+        let why = Some(&attempt.reply).filter(|_| attempt.next != Next::Delivered);
         let sql = "UPDATE outbox SET state = ?2, attempts = attempts + 1, first_try = coalesce(first_try, ?3),
-                       due = coalesce(?4, due), plain = max(plain, ?5), why = ?6,
-                       settled_at = CASE ?2 WHEN 0 THEN NULL ELSE ?3 END
+                       due = coalesce(?4, due), plain = max(plain, ?5), why = ?6, settled_at = ?7
                    WHERE id = ?1 AND state = 0 RETURNING dest";
         let to: Option<String> = self
             .connection
             .prepare_cached(sql)
             .and_then(|mut s| {
-                s.query_row((id.0, state, at.millis(), due, plain, why), |row| {
+                s.query_row((id.0, state, at, due, plain, why, settled_at), |row| {
                     row.get(0)
                 })
                 .optional()
@@ -235,14 +231,10 @@ impl Group<'_> {
         if let Some(to) = to {
             let nth = "(SELECT coalesce(max(nth), 0) + 1 FROM attempts WHERE delivery = ?1)";
             let sql = format!(
-                "INSERT INTO attempts (delivery, nth, at, state, why) VALUES (?1, {nth}, ?2, ?3, ?4)"
+                "INSERT INTO attempts (delivery, nth, at, state, status, why)
+                 VALUES (?1, {nth}, ?2, ?3, ?4, ?5)"
             );
-            let said = if let Settlement::Delivered { reply } = next {
-                Some(reply)
-            } else {
-                why
-            };
-            self.execute(&sql, (id.0, at.millis(), state, said))?;
+            self.execute(&sql, (id.0, at, state, attempt.status, &attempt.reply))?;
             self.leave(&Name::new(&to), state);
         }
         Ok(())
@@ -257,10 +249,11 @@ impl Group<'_> {
     ) -> Result<()> {
         let mut any = false;
         for id in folded {
-            let sql = "UPDATE outbox SET state = 2, settled_at = ?3 WHERE id = ?1 AND dest = ?2 AND state = 0";
-            if self.execute(sql, (id.0, to.as_str(), at.millis()))? == 1 {
+            let sql = "UPDATE outbox SET state = ?4, settled_at = ?3 WHERE id = ?1 AND dest = ?2 AND state = 0";
+            let digested = DeliveryState::Digested;
+            if self.execute(sql, (id.0, to.as_str(), at.millis(), digested))? == 1 {
                 any = true;
-                self.leave(to, DIGESTED);
+                self.leave(to, digested);
             }
         }
         if any {
@@ -271,13 +264,13 @@ impl Group<'_> {
     }
 
     /// One message of `to` goes from queued to `state`.
-    fn leave(&mut self, to: &Name, state: i64) {
+    fn leave(&mut self, to: &Name, state: DeliveryState) {
         self.count(to, |fates| {
             let fate = match state {
-                DELIVERED => &mut fates.delivered,
-                DIGESTED => &mut fates.digested,
-                DEAD => &mut fates.dead,
-                _ => return,
+                DeliveryState::Delivered => &mut fates.delivered,
+                DeliveryState::Digested => &mut fates.digested,
+                DeliveryState::Dead => &mut fates.dead,
+                DeliveryState::Queued | DeliveryState::Discarded => return,
             };
             *fate += 1;
             fates.queued = fates.queued.saturating_sub(1);
@@ -362,7 +355,7 @@ impl Group<'_> {
             (upto, horizon),
         )?);
         gone += removed(self.execute(
-            "DELETE FROM outbox WHERE id IN (SELECT id FROM outbox WHERE state IN (1, 2, 3, 4) AND settled_at < ?1 LIMIT ?2)",
+            &format!("DELETE FROM outbox WHERE id IN ({SETTLED_BEFORE})"),
             (horizon, RETAIN_ROWS),
         )?);
         let free = pages("freelist_count")?;
@@ -377,9 +370,9 @@ impl Group<'_> {
             let by = number("SELECT max(at) FROM journal WHERE seq <= ?1", upto)?;
             gone += removed(self.execute("DELETE FROM journal WHERE seq <= ?1", [upto])?);
             gone += removed(self.execute(
-                "DELETE FROM outbox WHERE id IN (SELECT id FROM outbox WHERE state IN (1, 2, 4) AND settled_at <= ?1
+                "DELETE FROM outbox WHERE id IN (SELECT id FROM outbox WHERE state <> 0 AND state <> ?3 AND settled_at <= ?1
                      ORDER BY settled_at LIMIT ?2)",
-                (by.unwrap_or(i64::MAX), RETAIN_ROWS),
+                (by.unwrap_or(i64::MAX), RETAIN_ROWS, DeliveryState::Dead),
             )?);
         }
         // What became of events goes with them, an entry's at once.
