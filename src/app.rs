@@ -21,15 +21,17 @@ use crate::model::{Message, Name, Record, RulesRecord, plural};
 use crate::notify::Manager;
 use crate::processor::Processor;
 use crate::render::Templates;
-use crate::store::{Sqlite, Store};
+use crate::store::{Journal as _, Store as _};
 use crate::web;
 
+pub mod backend;
 mod compare;
 mod rewrite;
 mod rulebook;
 pub(crate) mod tuning;
 mod unified;
 
+use backend::Backend;
 use rulebook::{Book, Loaded, Reload};
 
 /// Everything has this long to finish after a signal.
@@ -59,7 +61,7 @@ pub struct Running {
     /// Where it listens.
     pub address: std::net::SocketAddr,
     /// Its store.
-    pub store: Sqlite,
+    pub store: Backend,
     /// Stops it, as a signal would.
     pub stop: CancellationToken,
 }
@@ -95,7 +97,7 @@ pub async fn run_by(
         .await
         .map_err(|e| Error::Start(format!("listening on {listen}: {e}")))?;
     let data = instead.data.as_deref().unwrap_or(&config.server.data);
-    let store = Sqlite::open(data, clock, config.server.retention)
+    let store = Backend::open(data, clock, config.server.retention)
         .map_err(|e| Error::Start(e.to_string()))?;
     let http = Http::new(false);
     http.prepare(&config.destinations)
@@ -282,7 +284,7 @@ fn access(config: &Config) -> web::Access {
 
 /// Starts dispatchers.
 struct Sender {
-    store: Sqlite,
+    store: Backend,
     http: Http,
     digest: Digest,
     views: (Statuses, Metrics),
@@ -310,10 +312,10 @@ impl Sender {
 
 /// The parts a reload touches.
 struct Live {
-    store: Sqlite,
+    store: Backend,
     templates: watch::Sender<Arc<Templates>>,
     links: Option<SilenceLinks>,
-    state: web::State<Sqlite>,
+    state: web::State<Backend>,
     kinds: web::events::Kinds,
     sender: Sender,
     dispatching: Option<Dispatching>,

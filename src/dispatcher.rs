@@ -19,7 +19,7 @@ use crate::destination::{DestinationSettings, Kind, Outcome, Overflow, Reply, Re
 use crate::metrics::Metrics;
 use crate::model::{Message, Timestamp};
 use crate::pacing::{Pace, backoff};
-use crate::store::{self, Attempt, Delivery, DeliveryId, Next, Store};
+use crate::store::{self, Attempt, Delivery, DeliveryId, Duty, Lease, Leases, Next, Outbox};
 
 mod doubt;
 mod refusal;
@@ -76,7 +76,7 @@ struct Hub<S, P> {
     classify: fn(&DestinationSettings, &Reply) -> Outcome,
 }
 
-impl<S: Store, P: Post> Dispatcher<S, P> {
+impl<S: Outbox + Leases, P: Post> Dispatcher<S, P> {
     /// A dispatcher for these destinations; `views` see how each try went. Deliveries to any other
     /// stay in the outbox.
     #[must_use]
@@ -118,15 +118,7 @@ impl<S: Store, P: Post> Dispatcher<S, P> {
             self.hub.statuses.note(&settings.name, |status| {
                 (status.disabled, status.paused_until) = (None, None);
             });
-            let since = self.hub.store.clock().now() - settings.rate_limit.memory();
-            // What cannot be read counts as a spent burst.
-            let spent = self
-                .hub
-                .store
-                .delivered_since(&settings.name, since)
-                .await
-                .unwrap_or(u32::MAX);
-            lanes.spawn(Lane::new(self.hub.clone(), settings.clone(), spent).run(stop.clone()));
+            lanes.spawn(send(self.hub.clone(), settings.clone(), stop.clone()));
         }
         while let Some(ended) = lanes.join_next().await {
             if let Err(e) = ended {
@@ -137,19 +129,57 @@ impl<S: Store, P: Post> Dispatcher<S, P> {
     }
 }
 
-impl<S: Store, P> Hub<S, P> {
-    /// What the store cannot do now it may do later; but of a damaged one nothing is sent any more.
+/// Sends to one destination as long as this process is the one that may.
+async fn send<S: Outbox + Leases, P: Post>(
+    hub: Arc<Hub<S, P>>,
+    settings: Arc<DestinationSettings>,
+    stop: CancellationToken,
+) {
+    let Some(Some(lease)) = stop.run_until_cancelled(hub.lease(&settings)).await else {
+        return;
+    };
+    let since = hub.store.clock().now() - settings.rate_limit.memory();
+    // What cannot be read counts as a spent burst.
+    let spent = hub
+        .store
+        .delivered_since(&settings.name, since)
+        .await
+        .unwrap_or(u32::MAX);
+    Lane::new(hub, settings, lease, spent).run(stop).await;
+}
+
+impl<S: Outbox + Leases, P> Hub<S, P> {
+    /// The right to send to a destination; `None` where nothing is sent any more.
+    async fn lease(&self, settings: &DestinationSettings) -> Option<Lease> {
+        loop {
+            match self.store.acquire(Duty::Lane(settings.name.clone())).await {
+                Ok(lease) => return Some(lease),
+                Err(e) => {
+                    warn!(destination = %settings.name, error = %e, "cannot begin to send");
+                    self.noticed(&e);
+                }
+            }
+            if self.over.is_cancelled() {
+                return None;
+            }
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    }
+
+    /// What the store cannot do now it may do later; but of a damaged one, or one that another
+    /// process serves, nothing is sent any more.
     fn noticed(&self, error: &store::Error) {
-        if matches!(error, store::Error::Fatal(_)) && self.fatal.set(error.clone()).is_ok() {
+        let is_final = matches!(error, store::Error::Fatal(_) | store::Error::Lost(_));
+        if is_final && self.fatal.set(error.clone()).is_ok() {
             self.over.cancel();
         }
     }
 
     /// Until it is durable: a delivery that was sent must not be sent again only because the store
     /// was full.
-    async fn settle(&self, id: DeliveryId, attempt: Attempt) {
+    async fn settle(&self, lane: &Lease, id: DeliveryId, attempt: Attempt) {
         let mut wait = Duration::from_millis(50);
-        while let Err(e) = self.store.settle(id, attempt.clone()).await {
+        while let Err(e) = self.store.settle(lane, id, attempt.clone()).await {
             self.noticed(&e);
             if self.over.is_cancelled() {
                 return;
@@ -203,6 +233,7 @@ type Landed = Option<(Outcome, Option<u16>)>;
 struct Lane<S, P> {
     hub: Arc<Hub<S, P>>,
     settings: Arc<DestinationSettings>,
+    lease: Lease,
     pace: Pace,
     window: BTreeMap<DeliveryId, Waiting>,
     flights: HashMap<Id, Flight>,
@@ -227,12 +258,18 @@ struct Lane<S, P> {
     not_worth: u64,
 }
 
-impl<S: Store, P: Post> Lane<S, P> {
-    fn new(hub: Arc<Hub<S, P>>, settings: Arc<DestinationSettings>, spent: u32) -> Self {
+impl<S: Outbox + Leases, P: Post> Lane<S, P> {
+    fn new(
+        hub: Arc<Hub<S, P>>,
+        settings: Arc<DestinationSettings>,
+        lease: Lease,
+        spent: u32,
+    ) -> Self {
         Self {
             pace: Pace::new(hub.store.clock().clock(), settings.rate_limit, spent),
             hub,
             settings,
+            lease,
             window: BTreeMap::new(),
             flights: HashMap::new(),
             tasks: JoinSet::new(),
@@ -264,6 +301,11 @@ impl<S: Store, P: Post> Lane<S, P> {
                 biased;
                 () = stop.cancelled() => break,
                 () = self.hub.over.cancelled() => break,
+                () = self.lease.lost() => {
+                    let why = format!("sending to {}", self.settings.name);
+                    self.hub.noticed(&store::Error::Lost(why));
+                    break;
+                }
                 Some(landed) = self.tasks.join_next_with_id() => self.land(landed).await,
                 changed = outbox.changed() => match changed {
                     Ok(()) => self.more = true,
@@ -337,7 +379,7 @@ impl<S: Store, P: Post> Lane<S, P> {
                 }
                 self.may_send = true;
             }
-            if self.overflows(now) {
+            if self.overflows(now).await {
                 match self.fold(now).await {
                     Ok(true) => continue,
                     Ok(false) => {}
@@ -396,7 +438,7 @@ impl<S: Store, P: Post> Lane<S, P> {
     }
 
     fn launch(&mut self, waiting: Waiting, at: Timestamp) {
-        let (hub, settings) = (self.hub.clone(), self.settings.clone());
+        let (hub, settings, lease) = (self.hub.clone(), self.settings.clone(), self.lease.clone());
         let Delivery {
             id, message, plain, ..
         } = waiting.delivery.clone();
@@ -422,7 +464,7 @@ impl<S: Store, P: Post> Lane<S, P> {
                     reply: reply.summary(),
                     next: Next::Delivered,
                 };
-                hub.settle(id, attempt).await;
+                hub.settle(&lease, id, attempt).await;
             }
             Some((outcome, reply.status()))
         };
@@ -442,10 +484,11 @@ impl<S: Store, P: Post> Lane<S, P> {
 
     /// Settles what a try that failed led to; the delivery stays under way until that is durable.
     fn settle(&mut self, mut flight: Flight, attempt: Attempt) {
-        let (hub, id) = (self.hub.clone(), flight.waiting.delivery.id);
+        let (hub, lease) = (self.hub.clone(), self.lease.clone());
+        let id = flight.waiting.delivery.id;
         flight.over = Some(attempt.clone());
         let task = self.tasks.spawn(async move {
-            hub.settle(id, attempt).await;
+            hub.settle(&lease, id, attempt).await;
             None
         });
         self.flights.insert(task.id(), flight);
@@ -656,17 +699,16 @@ impl<S: Store, P: Post> Lane<S, P> {
 
     /// Whether what waits would wait too long at the pace. Never while it fails: a probe is one
     /// message, with its own past.
-    fn overflows(&mut self, now: Timestamp) -> bool {
+    async fn overflows(&mut self, now: Timestamp) -> bool {
         if self.settings.overflow != Overflow::Digest || self.failures > 0 || self.doubt.is_there()
         {
             return false;
         }
-        let queued = self
-            .hub
-            .store
-            .fates_of(&self.settings.name)
-            .queued
-            .saturating_sub(self.flights.len() as u64);
+        // What cannot be read now is looked at again with the next message.
+        let Ok(totals) = self.hub.store.totals_of(&self.settings.name).await else {
+            return false;
+        };
+        let queued = totals.queued.saturating_sub(self.flights.len() as u64);
         // One of them goes now.
         let late = |waiting: u64| {
             self.pace.estimate(waiting.saturating_sub(1)) > self.settings.overflow_after
@@ -730,7 +772,13 @@ impl<S: Store, P: Post> Lane<S, P> {
         info!(destination = %to, messages = folded.len(), digests = digests.len(), "more than its pace allows: folded");
         self.hub
             .store
-            .fold(to, folded.iter().copied().collect(), digests, now)
+            .summarise(
+                &self.lease,
+                to,
+                folded.iter().copied().collect(),
+                digests,
+                now,
+            )
             .await?;
         self.hub.statuses.note(to, |status| status.folds += 1);
         self.window.retain(|id, _| !folded.contains(id));

@@ -15,7 +15,7 @@ use crate::model::{Record, Seq, Timestamp};
 use crate::notify::Pulse;
 use crate::render::Templates;
 use crate::rules::RuleSet;
-use crate::store::{Outgoing, Reached, Step, Store};
+use crate::store::{Duty, Journal, Lease, Leases, Outgoing, Reached, Step, Steps};
 
 /// How many entries one step holds at most.
 const BATCH: usize = 2_048;
@@ -66,6 +66,7 @@ const INCIDENTS: usize = 500;
 /// Reads the journal in order and turns it into messages. One of these runs per store.
 pub struct Processor<S> {
     store: S,
+    lease: Lease,
     templates: watch::Receiver<Arc<Templates>>,
     metrics: Metrics,
     ready: watch::Sender<bool>,
@@ -75,7 +76,8 @@ pub struct Processor<S> {
     pulse: Pulse,
     /// Everything up to here is folded.
     folded: Seq,
-    /// Everything up to here was committed before the restart: its messages exist.
+    /// The cursor: everything up to here was committed, also before the restart. Its messages
+    /// exist.
     committed: Seq,
     snapshot: Taken,
     snapshot_entries: u64,
@@ -94,7 +96,7 @@ struct Taken {
     size: u64,
 }
 
-impl<S: Store> Processor<S> {
+impl<S: Journal + Steps + Leases> Processor<S> {
     /// Restores the fold from the store's last snapshot. `rules` stand in where the journal names
     /// none this release can read; `ready` becomes true once everything journaled before the
     /// start is judged.
@@ -110,7 +112,8 @@ impl<S: Store> Processor<S> {
         metrics: Metrics,
         ready: watch::Sender<bool>,
     ) -> Result<Self, crate::store::Error> {
-        let recovered = store.recover().await?;
+        let lease = store.acquire(Duty::Judge).await?;
+        let recovered = store.recover(&lease).await?;
         let (fold, folded) = match &recovered.snapshot {
             None => (Fold::new(Arc::clone(rules), compile), Seq::default()),
             Some((seq, bytes)) => {
@@ -140,6 +143,7 @@ impl<S: Store> Processor<S> {
         let looked = (snapshot.at, false);
         Ok(Self {
             store,
+            lease,
             templates,
             metrics,
             ready,
@@ -188,7 +192,7 @@ impl<S: Store> Processor<S> {
     /// # Errors
     /// When the store is damaged; a store that cannot write now is tried again.
     pub async fn run(mut self, stop: CancellationToken) -> Result<(), crate::store::Error> {
-        let mut appended = self.store.appended();
+        let mut appended = self.store.news();
         loop {
             self.pulse.beat();
             let entries = self.store.read(self.folded, BATCH).await?;
@@ -337,7 +341,11 @@ impl<S: Store> Processor<S> {
         };
         let size = step.snapshot.as_ref().map(|snapshot| snapshot.len() as u64);
         let mut wait = Duration::from_millis(100);
-        while let Err(error) = self.store.commit(step.clone()).await {
+        while let Err(error) = self
+            .store
+            .commit(&self.lease, self.committed, step.clone())
+            .await
+        {
             match error {
                 crate::store::Error::Transient(why) => {
                     warn!(why, "the store cannot write; judging waits");
@@ -346,9 +354,11 @@ impl<S: Store> Processor<S> {
                     tokio::time::sleep(wait).await;
                     wait = (wait * 2).min(Duration::from_secs(5));
                 }
-                fatal @ crate::store::Error::Fatal(_) => return Err(fatal),
+                // After `Unknown` too: a restart finds out how far it came.
+                other => return Err(other),
             }
         }
+        self.committed = self.committed.max(self.folded);
         if let Some(size) = size {
             self.snapshot = Taken {
                 seq: self.folded,
@@ -417,7 +427,8 @@ impl<S: Store> Processor<S> {
     async fn append(&self, record: Record) -> Result<(), crate::store::Error> {
         match self.store.append(record).await {
             Ok(_) => Ok(()),
-            Err(crate::store::Error::Transient(why)) => {
+            // Where one of them is there after all, it changes nothing.
+            Err(crate::store::Error::Transient(why) | crate::store::Error::Unknown(why)) => {
                 warn!(why, "the store cannot write; timers wait");
                 tokio::time::sleep(Duration::from_millis(500)).await;
                 Ok(())

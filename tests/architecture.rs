@@ -316,6 +316,34 @@ fn a_module_uses_only_floors_below_its_own() {
 }
 
 #[test]
+fn only_one_line_beside_the_store_names_sqlite() {
+    let sources = sources().expect("src/ can be read");
+    let named: BTreeSet<_> = sources
+        .iter()
+        // Tests inside `src/` need some store.
+        .filter(|(file, _)| !file.starts_with("store/sqlite/") && !file.ends_with("tests.rs"))
+        .flat_map(|(file, text)| {
+            let lines = text.lines().map(words);
+            let names = |line: &Vec<&str>| {
+                let is_it = |word: &&str| word.to_lowercase().contains("sqlite");
+                line.iter().any(is_it)
+            };
+            lines.filter(names).map(move |line| (file, line.join(" ")))
+        })
+        .map(|(file, line)| format!("{file}: {line}"))
+        .collect();
+    let named: Vec<_> = named.iter().map(String::as_str).collect();
+    let [app, store] = named.as_slice() else {
+        panic!("SQLite is named in {named:#?}");
+    };
+    assert!(
+        app.starts_with("app/backend.rs: pub use crate :: store :: sqlite ::"),
+        "{app}"
+    );
+    assert_eq!(*store, "store/mod.rs: pub mod sqlite ;");
+}
+
+#[test]
 fn the_binary_knows_only_the_command_line() {
     let sources = sources().expect("src/ can be read");
     let words = words(&sources["main.rs"]).join(" ");

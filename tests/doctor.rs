@@ -134,7 +134,7 @@ async fn a_server_that_does_well_is_said_to_and_its_refusals_are_counted() {
     let keep = foghorn.kill();
     // The lock goes with the process.
     eventually("the lock to go", || {
-        (!foghorn::store::is_held(&dir.join("data"))).then_some(())
+        (!foghorn::store::sqlite::is_held(&dir.join("data"))).then_some(())
     })
     .await;
     let (code, said) = doctor(&dir, &["--quick"]).await;

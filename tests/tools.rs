@@ -15,7 +15,8 @@ use std::time::Duration;
 use assert_cmd::Command;
 use foghorn::clock::Clock;
 use foghorn::model::{Name, Record, RulesRecord, Severity, Silence, Timestamp, Until};
-use foghorn::store::{Retention, Sqlite, Store};
+use foghorn::store::sqlite::Sqlite;
+use foghorn::store::{Journal, Retention};
 use serde_json::{Value, json};
 
 /// Monday, 5 January 2026, midnight UTC, in seconds.

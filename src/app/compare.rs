@@ -10,7 +10,7 @@ use crate::fold::notifications;
 use crate::model::{Notification, Seq, Timestamp};
 use crate::replay::{Refold, Stored};
 use crate::rules::RuleSet;
-use crate::store::{Sqlite, Store};
+use crate::store::Journal;
 use crate::web::rules_api::Declined;
 
 /// More messages than this are noise whatever they say, and would have to be kept at once.
@@ -23,7 +23,7 @@ const AT_ONCE: usize = 500;
 /// The traffic received since then, under the rules in force and under the others. `period` is what
 /// people call that.
 pub(super) async fn compare(
-    store: Sqlite,
+    store: impl Journal,
     rules: [Arc<RuleSet>; 2],
     from: Timestamp,
     period: String,

@@ -12,13 +12,14 @@ use sha2::{Digest as _, Sha256};
 use tokio::sync::{Mutex, OnceCell, Semaphore, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
+use super::backend::Backend;
 use super::compare::compare;
 use super::rewrite::{NotWritten, rewrite};
 use crate::clock::{self, Clock};
 use crate::config::{self, BUILT_IN, Config, Hidden, Level, Problem, environment};
 use crate::model::Timestamp;
 use crate::render::Templates;
-use crate::store::{Sqlite, Store};
+use crate::store::Store as _;
 use crate::trial;
 use crate::web::rules_api::{
     Applied, Change, Declined, Finding, Findings, MAX_TEXT, Rulebook, Sheet, Tested,
@@ -41,7 +42,7 @@ pub(super) struct Loaded {
 }
 
 impl Loaded {
-    pub(super) fn now(config: &Config, store: &Sqlite) -> Arc<Self> {
+    pub(super) fn now(config: &Config, store: &Backend) -> Arc<Self> {
         Arc::new(Self {
             config: config.clone(),
             at: store.clock().clock().wall(),
@@ -60,7 +61,7 @@ struct Inner {
     may_edit: bool,
     loaded: watch::Receiver<Arc<Loaded>>,
     reload: mpsc::Sender<Reload>,
-    store: Sqlite,
+    store: Backend,
     checking: Arc<Semaphore>,
     comparing: Arc<Semaphore>,
     applying: Mutex<()>,
@@ -84,7 +85,7 @@ pub(super) fn off<T>(what: &str, help: &'static str) -> Result<T, Declined> {
 impl Book {
     pub(super) fn new(
         config: &Config,
-        store: Sqlite,
+        store: Backend,
         loaded: watch::Receiver<Arc<Loaded>>,
         reload: mpsc::Sender<Reload>,
     ) -> Self {

@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::backend::Reader;
 use super::unified::unified;
 use crate::clock::Clock;
 use crate::config::{self, Config, Edited, Hidden, TestCase};
 use crate::diff;
 use crate::model::{Record, Seq, Timestamp, human_duration};
 use crate::replay::Stored;
-use crate::store::Reader;
 use crate::trial;
 use crate::tune::{self, Change, Noise, Suggestion, Traffic, Tuning};
 use crate::web::Tuner;

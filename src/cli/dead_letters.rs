@@ -10,10 +10,10 @@ use serde_json::{Value, json};
 
 use super::door::{Door, ServerArgs};
 use super::{Failure, load, out};
+use crate::app::backend::Reader;
 use crate::config::Config;
 use crate::model::plural;
 use crate::render::{markup, one_line};
-use crate::store::Reader;
 
 /// How many are listed.
 const MOST: usize = 1_000;

@@ -19,7 +19,7 @@ use crate::replay::write_post;
 use crate::simulate::{Post, Story, story};
 use crate::source::SourceSettings;
 use crate::source::mist::signature;
-use crate::store::Store as _;
+use crate::store::Totals as _;
 
 /// The demo's own secret: both sides are in this process.
 const SECRET: &str = "the demo's own secret";
@@ -189,12 +189,18 @@ async fn play(
         send(&http, &url, post).await?;
     }
     clock.sleep(until(story.ends_at)).await;
-    let fates = || names.iter().map(|name| running.store.fates_of(name));
     let gave_up = clock.wall() + clock.stretch(LAST_MESSAGES);
-    while fates().any(|fates| fates.queued > 0) && clock.wall() < gave_up {
+    loop {
+        let totals = running.store.totals().await.map_err(|e| e.to_string())?;
+        let ours = totals.iter().filter(|(name, _)| names.contains(name));
+        let (queued, delivered) = ours.fold((0, 0), |(queued, delivered), (_, of)| {
+            (queued + of.queued, delivered + of.delivered)
+        });
+        if queued == 0 || clock.wall() >= gave_up {
+            return Ok(delivered);
+        }
         clock.sleep(clock.stretch(Duration::from_millis(100))).await;
     }
-    Ok(fates().map(|fates| fates.delivered).sum())
 }
 
 /// One POST as Mist would send it.

@@ -143,7 +143,7 @@ async fn look(config: Option<Config>, data: Option<PathBuf>) -> Vec<Finding> {
     if let Some(config) = &config {
         findings.extend(machine::secrets(config));
         if let Some(url) = config.server.public_url.clone() {
-            let runs = folder.is_some_and(|folder| crate::store::is_held(&folder));
+            let runs = folder.is_some_and(|folder| crate::app::backend::is_held(&folder));
             start(
                 "public_url",
                 Box::pin(async move { vec![away::public_url(&url, runs).await] }),

@@ -55,7 +55,7 @@ impl Door {
                 // A server that was killed leaves its address behind, and another may listen there:
                 // no token for it.
                 let address = access::Address::find(&folder).map_err(|error| not_ours(&error))?;
-                let address = address.filter(|_| crate::store::is_held(&folder));
+                let address = address.filter(|_| crate::app::backend::is_held(&folder));
                 format!("http://{}", address.ok_or_else(|| not_running(&folder))?)
             }
         };

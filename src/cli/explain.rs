@@ -8,12 +8,13 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::{Failure, Format, duration, out, out_exact, replay};
+use crate::app::backend::Reader;
 use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::explain::{self, Chapter, Question, Story, moment};
 use crate::model::{Message, Seq, Timestamp, plural};
 use crate::render::{markup, one_line};
-use crate::store::{DeliveryState, Reader, Sent};
+use crate::store::{DeliveryState, Sent};
 
 /// What to explain.
 #[derive(Debug, clap::Args)]

@@ -4,9 +4,9 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use super::{Failure, load, out};
+use crate::app::backend::{Repaired, repair};
 use crate::config::Config;
 use crate::model::plural;
-use crate::store::{Repaired, repair};
 
 /// So many lost messages are named.
 const NAMED: usize = 20;

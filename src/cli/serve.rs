@@ -63,7 +63,7 @@ fn with_way_out(text: String, folder: &std::path::Path) -> String {
     if !is_damage(&text) {
         return text;
     }
-    let anew = crate::store::begin_anew(folder);
+    let anew = crate::app::backend::begin_anew(folder);
     format!(
         "{text}; `foghorn repair --data {}` saves what is whole; if nothing is, {anew}",
         folder.display()

@@ -9,99 +9,113 @@ use tokio::sync::watch;
 use super::*;
 use crate::clock::{Clock, JournalClock};
 use crate::destination::{RateLimit, Retry};
-use crate::model::{DigestOf, Journaled, Name, Record, Seq};
-use crate::store::{DeadLetter, MessageFates, Outgoing, Recovered, Retention, Sqlite, Step};
+use crate::model::{DigestOf, Name, Seq};
+use crate::store::sqlite::Sqlite;
+use crate::store::{Archive, MessageFates, Outgoing, Retention, Step, Steps, Store, Totals};
 
-/// SQLite, with tokio's paused clock held while the writer thread works: tokio stands still while a
+/// A store, with tokio's paused clock held while its threads work: tokio stands still while a
 /// blocking task runs.
 #[derive(Clone)]
 struct Held {
     store: Sqlite,
     /// Nothing can be settled or read any more, for good.
     damaged: Arc<AtomicBool>,
+    /// Cancelled once another process sends.
+    lost: CancellationToken,
 }
 
 impl Held {
-    fn whole(&self) -> store::Result<()> {
-        let damaged = self.damaged.load(Relaxed);
-        if damaged {
-            Err(store::Error::Fatal(
-                "the database is damaged: by the test".to_owned(),
-            ))
-        } else {
-            Ok(())
+    async fn call<T: Send + 'static, F: Future<Output = store::Result<T>>>(
+        &self,
+        call: impl FnOnce(Sqlite) -> F + Send + 'static,
+    ) -> store::Result<T> {
+        if self.damaged.load(Relaxed) {
+            let why = "the database is damaged: by the test".to_owned();
+            return Err(store::Error::Fatal(why));
         }
+        let (store, runtime) = (self.store.clone(), Handle::current());
+        tokio::task::spawn_blocking(move || runtime.block_on(call(store)))
+            .await
+            .unwrap()
     }
-}
 
-macro_rules! held {
-    ($($name:ident($($arg:ident: $type:ty),*) -> $out:ty;)*) => {
-        $(async fn $name(&self, $($arg: $type),*) -> store::Result<$out> {
-            self.whole()?;
-            let store = self.store.clone();
-            let (runtime, here) = (Handle::current(), move || async move { store.$name($($arg),*).await });
-            tokio::task::spawn_blocking(move || runtime.block_on(here())).await.unwrap()
-        })*
-    };
+    /// Commits a step after everything committed so far.
+    async fn commit(&self, step: Step) {
+        let commit = async move |store: Sqlite| {
+            let judge = store.acquire(Duty::Judge).await?;
+            let from = store.recover(&judge).await?.cursor;
+            store.commit(&judge, from, step).await
+        };
+        self.call(commit).await.unwrap();
+    }
 }
 
 impl Store for Held {
-    held! {
-        append(record: Record) -> Seq;
-        read(after: Seq, limit: usize) -> Vec<Journaled>;
-        commit(step: Step) -> ();
-        recover() -> Recovered;
-        settle(id: DeliveryId, attempt: Attempt) -> ();
-        enqueue(message: Message, at: Timestamp) -> ();
-        dead_letters(limit: usize) -> Vec<DeadLetter>;
+    fn clock(&self) -> JournalClock {
+        self.store.clock()
     }
+}
+
+impl Totals for Held {
+    async fn totals(&self) -> store::Result<Vec<(Name, MessageFates)>> {
+        self.store.totals().await
+    }
+
+    async fn totals_of(&self, to: &Name) -> store::Result<MessageFates> {
+        self.store.totals_of(to).await
+    }
+}
+
+impl Leases for Held {
+    async fn acquire(&self, duty: Duty) -> store::Result<Lease> {
+        Ok(Lease::granted(duty, 1, self.lost.clone()))
+    }
+}
+
+impl Outbox for Held {
     async fn queued(
         &self,
         to: &Name,
         after: DeliveryId,
         limit: usize,
     ) -> store::Result<Vec<Delivery>> {
-        self.whole()?;
-        let (store, to, runtime) = (self.store.clone(), to.clone(), Handle::current());
-        tokio::task::spawn_blocking(move || runtime.block_on(store.queued(&to, after, limit)))
+        let to = to.clone();
+        self.call(async move |store| store.queued(&to, after, limit).await)
             .await
-            .unwrap()
     }
-    async fn fold(
+
+    async fn settle(&self, lane: &Lease, id: DeliveryId, attempt: Attempt) -> store::Result<()> {
+        let lane = lane.clone();
+        self.call(async move |store| store.settle(&lane, id, attempt).await)
+            .await
+    }
+
+    async fn summarise(
         &self,
+        lane: &Lease,
         to: &Name,
-        f: Vec<DeliveryId>,
-        d: Vec<Message>,
+        folded: Vec<DeliveryId>,
+        summaries: Vec<Message>,
         at: Timestamp,
     ) -> store::Result<()> {
-        let (store, to, runtime) = (self.store.clone(), to.clone(), Handle::current());
-        tokio::task::spawn_blocking(move || runtime.block_on(store.fold(&to, f, d, at)))
+        let (lane, to) = (lane.clone(), to.clone());
+        self.call(async move |store| store.summarise(&lane, &to, folded, summaries, at).await)
             .await
-            .unwrap()
     }
-    fn fates(&self) -> Vec<(Name, MessageFates)> {
-        self.store.fates()
+
+    async fn enqueue(&self, message: Message, at: Timestamp) -> store::Result<()> {
+        self.call(async move |store| store.enqueue(message, at).await)
+            .await
     }
+
     async fn delivered_since(&self, to: &Name, since: Timestamp) -> store::Result<u32> {
-        let (store, to, runtime) = (self.store.clone(), to.clone(), Handle::current());
-        tokio::task::spawn_blocking(move || runtime.block_on(store.delivered_since(&to, since)))
+        let to = to.clone();
+        self.call(async move |store| store.delivered_since(&to, since).await)
             .await
-            .unwrap()
     }
-    fn fates_of(&self, to: &Name) -> MessageFates {
-        self.store.fates_of(to)
-    }
-    fn last(&self) -> Seq {
-        self.store.last()
-    }
-    fn appended(&self) -> watch::Receiver<Seq> {
-        self.store.appended()
-    }
+
     fn outbox(&self) -> watch::Receiver<DeliveryId> {
         self.store.outbox()
-    }
-    fn clock(&self) -> JournalClock {
-        self.store.clock()
     }
 }
 
@@ -243,6 +257,7 @@ impl World {
         let store = Held {
             store,
             damaged: Arc::default(),
+            lost: CancellationToken::new(),
         };
         let sink = Sink {
             script: Arc::new(script),
@@ -288,18 +303,21 @@ impl World {
                 at,
                 ..Step::default()
             })
-            .await
-            .unwrap();
+            .await;
+    }
+
+    async fn totals(&self) -> MessageFates {
+        self.store.totals_of(&"ops".into()).await.unwrap()
     }
 
     /// Lets virtual time pass until `done`, which must come within `limit`.
     async fn until(&self, limit: Duration, done: impl Fn(&MessageFates) -> bool) {
         let end = self.sink.clock.elapsed() + limit;
-        while !done(&self.store.fates_of(&"ops".into())) {
+        while !done(&self.totals().await) {
             assert!(
                 self.sink.clock.elapsed() < end,
                 "still {:?}: {:?}",
-                self.store.fates(),
+                self.totals().await,
                 self.sink.tries.lock().unwrap()
             );
             tokio::time::sleep(Duration::from_millis(10)).await;
@@ -438,7 +456,7 @@ async fn what_cannot_be_sent_becomes_a_dead_letter() {
     assert_eq!(world.arrived(), ["bad plain"]);
     let mut dead: Vec<_> = world
         .store
-        .dead_letters(9)
+        .call(async |store| store.dead_letters(9).await)
         .await
         .unwrap()
         .into_iter()
@@ -511,7 +529,7 @@ async fn a_broken_destination_keeps_its_backlog_is_told_of_once_and_probed_hourl
 async fn dead(world: &World) -> Vec<String> {
     world
         .store
-        .dead_letters(9)
+        .call(async |store| store.dead_letters(9).await)
         .await
         .unwrap()
         .into_iter()
@@ -674,7 +692,7 @@ async fn a_storm_is_folded_and_everything_named_within_90_seconds() {
     named.dedup();
     assert_eq!(named.len(), 200);
     assert!(arrived.len() <= 75, "{}", arrived.len());
-    let fates = world.store.fates_of(&"ops".into());
+    let fates = world.totals().await;
     assert_eq!(fates.total, fates.delivered + fates.digested);
     assert!(world.statuses.all()[&"ops".into()].folds >= 1);
     world.end().await;
@@ -798,7 +816,8 @@ async fn shutdown_finishes_what_is_under_way_within_five_seconds_and_keeps_the_r
     );
     world.end().await;
     assert!(clock.elapsed() - begin <= DRAIN + Duration::from_millis(10));
-    assert_eq!(store.fates_of(&"ops".into()).queued, 2);
+    let left = store.totals_of(&"ops".into()).await.unwrap();
+    assert_eq!(left.queued, 2);
 }
 
 /// Run by hand: `cargo test --release --lib dispatcher -- --ignored --nocapture`.
@@ -857,4 +876,18 @@ async fn of_a_damaged_store_nothing_is_sent_and_it_is_said() {
             .to_string();
         assert!(said.contains("damaged"), "{said}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_sent_once_another_process_sends() {
+    let dir = tempfile::tempdir().unwrap();
+    let world = World::new(dir.path(), vec![settings("ops")], |_, _| 200);
+    world.tell(1, pairs(&[("m1", "1")])).await;
+    world
+        .until(Duration::from_secs(2), |fates| fates.delivered == 1)
+        .await;
+    world.store.lost.cancel();
+    let ended = tokio::time::timeout(Duration::from_secs(1), world.run).await;
+    let why = ended.expect("it ends").unwrap().unwrap_err();
+    assert!(matches!(why, store::Error::Lost(_)), "{why}");
 }

@@ -88,7 +88,7 @@ pub struct Past<S> {
     store: S,
 }
 
-impl<S: store::Past> Past<S> {
+impl<S: store::Archive> Past<S> {
     /// Of this store.
     #[must_use]
     pub fn new(store: S) -> Self {
@@ -280,7 +280,7 @@ fn parsed(entry: &Journaled, rows: &[EventRow]) -> HashMap<EventId, Arc<Event>> 
 ///
 /// # Errors
 /// When the store cannot be read, or the index not written.
-pub async fn catch_up<S: store::Past>(store: &S) -> store::Result<bool> {
+pub async fn catch_up<S: store::Archive>(store: &S) -> store::Result<bool> {
     let rows = store.next_rows(store.indexed(), INDEXED_AT_ONCE).await?;
     let Some(last) = rows.last().map(|row| row.id) else {
         return Ok(false);
@@ -297,7 +297,7 @@ pub async fn catch_up<S: store::Past>(store: &S) -> store::Result<bool> {
 
 /// Indexes what comes, until told to stop. While a flood goes on it gives way; what is not indexed
 /// yet is looked at one by one when somebody asks. For a thread of its own.
-pub async fn keep_indexed<S: store::Past>(store: S, stop: CancellationToken) {
+pub async fn keep_indexed<S: store::Archive>(store: S, stop: CancellationToken) {
     let mut more = true;
     loop {
         let before = store.last().0;

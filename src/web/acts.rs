@@ -29,7 +29,7 @@ pub(super) fn is_act(path: &[&str]) -> bool {
 }
 
 /// Does what is asked for.
-pub(super) async fn answer<S: store::Past + store::Acts>(
+pub(super) async fn answer<S: store::Archive + store::Desk>(
     api: &Api<S>,
     path: &[&str],
     (headers, guest, body): (&HeaderMap, &Guest, Body),
@@ -108,7 +108,7 @@ fn done(made: Vec<(Name, DeliveryId)>) -> Value {
     json!({"deliveries": made.into_iter().map(one).collect::<Vec<_>>()})
 }
 
-async fn one<S: store::Past + store::Acts>(
+async fn one<S: store::Archive + store::Desk>(
     api: &Api<S>,
     id: &str,
     act: Act,
@@ -162,7 +162,7 @@ fn word(act: Act) -> &'static str {
     }
 }
 
-async fn all<S: store::Past + store::Acts>(
+async fn all<S: store::Archive + store::Desk>(
     api: &Api<S>,
     act: Act,
     said: Said,
@@ -177,7 +177,9 @@ async fn all<S: store::Past + store::Acts>(
         (None, Act::Discard) => api
             .state
             .store
-            .fates()
+            .totals()
+            .await
+            .map_err(|e| unreadable(&e))?
             .into_iter()
             .map(|(name, _)| name)
             .collect(),
@@ -200,7 +202,7 @@ async fn all<S: store::Past + store::Acts>(
     Ok(json!({"count": count}))
 }
 
-async fn again<S: store::Past + store::Acts>(
+async fn again<S: store::Archive + store::Desk>(
     api: &Api<S>,
     id: &str,
     said: Said,

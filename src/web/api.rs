@@ -56,7 +56,7 @@ pub(super) struct Request {
 
 /// The routes.
 #[must_use]
-pub(super) fn routes<S: store::Past + store::Acts>(
+pub(super) fn routes<S: store::Archive + store::Desk>(
     state: &State<S>,
     looking: Looking,
 ) -> BoxedFilter<(Response,)> {
@@ -119,7 +119,7 @@ fn whole_chunks(
     body.map_ok(|mut chunk| chunk.copy_to_bytes(chunk.remaining()))
 }
 
-async fn answer<S: store::Past + store::Acts>(
+async fn answer<S: store::Archive + store::Desk>(
     api: &Arc<Api<S>>,
     path: &[&str],
     request: Request,

@@ -129,7 +129,7 @@ fn question(asked: &Asked) -> Result<Question, Problem> {
     })
 }
 
-pub(super) async fn page<S: store::Past>(api: &Api<S>, asked: &Asked) -> Result<Value, Problem> {
+pub(super) async fn page<S: store::Archive>(api: &Api<S>, asked: &Asked) -> Result<Value, Problem> {
     let question = question(asked)?;
     let found = api.past.page(&question).await.map_err(|e| unreadable(&e))?;
     let total = if question.is_everything() && question.before.is_none() {
@@ -156,7 +156,7 @@ struct One {
     raw: Box<RawValue>,
 }
 
-pub(super) async fn one<S: store::Past>(
+pub(super) async fn one<S: store::Archive>(
     api: &Api<S>,
     text: &str,
     asked: &Asked,

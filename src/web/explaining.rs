@@ -36,7 +36,7 @@ const BYTES: usize = 128 << 10;
 const PAGES: usize = 5;
 
 /// What was decided about an event; `None` where finding out would take too long.
-pub(super) async fn explained<S: store::Past>(
+pub(super) async fn explained<S: store::Archive>(
     api: &Api<S>,
     row: &EventRow,
     event: &Arc<Event>,
@@ -60,7 +60,7 @@ pub(super) async fn explained<S: store::Past>(
 
 /// Of an event that no rule and no alert has to do with, as most are: only the rules that were in
 /// force need be known.
-async fn alone<S: store::Past>(
+async fn alone<S: store::Archive>(
     api: &Api<S>,
     row: &EventRow,
     event: &Arc<Event>,
@@ -114,7 +114,7 @@ async fn alone<S: store::Past>(
     Ok(Some(answer(&story, &file, row, false, None)))
 }
 
-async fn fold<S: store::Past>(
+async fn fold<S: store::Archive>(
     api: &Api<S>,
     row: &EventRow,
     event: &Event,
@@ -219,7 +219,7 @@ async fn fold<S: store::Past>(
 }
 
 /// The snapshot to begin with, and whether something of the event's alerts was before it.
-async fn beginning<S: store::Past>(
+async fn beginning<S: store::Archive>(
     store: &S,
     row: &EventRow,
 ) -> store::Result<(Option<Mark>, bool)> {
@@ -238,7 +238,11 @@ async fn beginning<S: store::Past>(
 }
 
 /// Of an event that had come before: which one that was, if it is found quickly.
-async fn first_like<S: store::Past>(api: &Api<S>, row: &EventRow, event: &Event) -> Option<String> {
+async fn first_like<S: store::Archive>(
+    api: &Api<S>,
+    row: &EventRow,
+    event: &Event,
+) -> Option<String> {
     if row.fate != EventFate::Duplicate {
         return None;
     }

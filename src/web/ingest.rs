@@ -16,7 +16,7 @@ use warp::{Filter, Rejection};
 use super::{BODY_DEADLINE, Peer, Refused, State, from_this_machine, plain};
 use crate::model::Record;
 use crate::source::{self, Rejected, SourceSettings};
-use crate::store::Store;
+use crate::store::Journal;
 
 /// How much of a refused body is read and thrown away, and for how long.
 const DRAINED: u64 = 16 * 1024 * 1024;
@@ -31,7 +31,7 @@ const BUSY: Refused = Refused::new(
 );
 
 /// The route.
-pub(super) fn route<S: Store>(state: &State<S>) -> BoxedFilter<(Response,)> {
+pub(super) fn route<S: Journal>(state: &State<S>) -> BoxedFilter<(Response,)> {
     let state = state.clone();
     let named = warp::path::param::<String>().and(warp::path::end());
     let default = warp::path::end().map(|| DEFAULT_SOURCE.to_owned());
@@ -58,7 +58,7 @@ pub(super) fn route<S: Store>(state: &State<S>) -> BoxedFilter<(Response,)> {
 }
 
 /// Takes one POST for a source, if there is one of that name, and counts the answer.
-pub(super) async fn take<S: Store>(
+pub(super) async fn take<S: Journal>(
     state: &State<S>,
     name: &str,
     method: Method,
@@ -98,7 +98,7 @@ pub(super) async fn take<S: Store>(
 }
 
 /// Everything between a known source and its answer, in the order the answers are documented.
-async fn post<S: Store>(
+async fn post<S: Journal>(
     state: &State<S>,
     settings: &SourceSettings,
     max_body: usize,

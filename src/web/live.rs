@@ -18,7 +18,7 @@ use super::api::Api;
 use super::door::Guest;
 use super::silences::{Problem, refusal};
 use crate::history::{Feed, Frame};
-use crate::model::EventFates;
+use crate::model::{EventFates, MessageFates, Name};
 use crate::store;
 
 /// How often counts are told.
@@ -68,7 +68,7 @@ impl Live {
 }
 
 /// A stream that ends with the server, with the right to look, and when its client is too slow.
-pub(super) fn answer<S: store::Past>(
+pub(super) fn answer<S: store::Archive>(
     api: &Arc<Api<S>>,
     headers: &HeaderMap,
     guest: &Guest,
@@ -161,7 +161,7 @@ fn event(frame: &Frame) -> warp::sse::Event {
 }
 
 /// The newest events after one, newest first.
-async fn missed<S: store::Past>(api: &Api<S>, since: store::EventId) -> Vec<Frame> {
+async fn missed<S: store::Archive>(api: &Api<S>, since: store::EventId) -> Vec<Frame> {
     let question = crate::history::Question {
         limit: AGAIN,
         ..Default::default()
@@ -181,7 +181,7 @@ async fn missed<S: store::Past>(api: &Api<S>, since: store::EventId) -> Vec<Fram
 }
 
 /// Tells the counts each second, as long as anyone watches.
-fn count<S: store::Past>(api: &Arc<Api<S>>) {
+fn count<S: store::Archive>(api: &Arc<Api<S>>) {
     let mut counting = api
         .live
         .counting
@@ -213,7 +213,9 @@ fn count<S: store::Past>(api: &Arc<Api<S>>) {
                 id: None,
                 data: counts.to_string(),
             });
-            let now = standing(&api, &mut published);
+            // What cannot be read now is looked at again in a second.
+            let totals = api.state.store.totals().await.unwrap_or_default();
+            let now = standing(&api, &totals, &mut published);
             if state
                 .replace(now.clone())
                 .is_some_and(|before| before != now)
@@ -229,8 +231,9 @@ fn count<S: store::Past>(api: &Arc<Api<S>>) {
 }
 
 /// What a page shows beside events: when it differs, the page asks for it again.
-fn standing<S: store::Past>(
+fn standing<S>(
     api: &Api<S>,
+    totals: &[(Name, MessageFates)],
     published: &mut tokio::sync::watch::Receiver<crate::processor::Published>,
 ) -> Vec<String> {
     let now = published.borrow_and_update().clone();
@@ -258,12 +261,9 @@ fn standing<S: store::Past>(
                 status.paused_until, status.last_error, status.disabled
             )
         });
-    let queued = api
-        .state
-        .store
-        .fates()
-        .into_iter()
-        .map(|(name, fates)| format!("{name} {} {}", fates.queued > 0, fates.dead));
+    let queued = totals
+        .iter()
+        .map(|(name, of)| format!("{name} {} {}", of.queued > 0, of.dead));
     incidents
         .chain(silences)
         .chain(statuses)

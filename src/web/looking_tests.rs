@@ -23,7 +23,10 @@ use crate::model::{Name, Record, Severity};
 use crate::processor::{Processor, Published};
 use crate::render::Templates;
 use crate::rules::{Matcher, Policy, RuleSet};
-use crate::store::{Attempt, DeliveryId, Next, Retention, Sqlite, Store};
+use crate::store::sqlite::Sqlite;
+use crate::store::{
+    Attempt, DeliveryId, Duty, Journal, Leases, Next, Outbox, Retention, Store, Totals,
+};
 
 struct Looked {
     state: State<Sqlite>,
@@ -187,7 +190,8 @@ impl Looked {
             reply: reply.to_owned(),
             next,
         };
-        self.store.settle(id, attempt).await.unwrap();
+        let lane = self.store.acquire(Duty::Lane("ops".into())).await.unwrap();
+        self.store.settle(&lane, id, attempt).await.unwrap();
     }
 
     /// As our page does it.
@@ -955,7 +959,7 @@ async fn what_is_done_with_messages_is_done_once_and_counted() {
     );
     let metrics = looked
         .metrics
-        .encode(looked.store.last(), &looked.store.fates());
+        .encode(looked.store.last(), &looked.store.totals().await.unwrap());
     assert!(metrics.contains("fate=\"discarded\"} 1"), "{metrics}");
 }
 

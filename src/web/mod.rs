@@ -16,7 +16,7 @@ use crate::metrics::Metrics;
 use crate::model::Timestamp;
 use crate::rules::RuleSet;
 use crate::source::SourceSettings;
-use crate::store::Store;
+use crate::store::{Archive, Desk, Journal, Store, Totals};
 
 pub mod access;
 mod acts;
@@ -129,7 +129,7 @@ impl<S: Store> State<S> {
     #[must_use]
     pub fn with_looking(self, looking: events::Looking) -> Self
     where
-        S: crate::store::Past + crate::store::Acts,
+        S: Archive + Desk,
     {
         let more = api::routes(&self, looking);
         Self {
@@ -165,7 +165,7 @@ impl<S: Store> State<S> {
 
 /// Every route, with every error answered.
 #[must_use]
-pub fn routes<S: Store>(state: &State<S>) -> BoxedFilter<(Response,)> {
+pub fn routes<S: Journal + Totals>(state: &State<S>) -> BoxedFilter<(Response,)> {
     let routes = ingest::route(state)
         .or(ops::routes(state))
         .unify()

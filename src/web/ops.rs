@@ -12,7 +12,7 @@ use warp::{Filter, Rejection};
 use super::door::Door;
 use super::silences::Problem;
 use super::{Peer, Refused, State, plain, reading};
-use crate::store::Store;
+use crate::store::{Journal, Store, Totals};
 
 /// What `/healthz` answers, as no other program does: who asks a public address learns whether it
 /// leads to a Foghorn, and nothing of its version.
@@ -26,7 +26,7 @@ pub const UNSTORED: &str = "posts cannot be stored: is the disk full?";
 const FULL: Duration = Duration::from_secs(60);
 
 /// The routes.
-pub(super) fn routes<S: Store>(state: &State<S>) -> BoxedFilter<(Response,)> {
+pub(super) fn routes<S: Journal + Totals>(state: &State<S>) -> BoxedFilter<(Response,)> {
     let healthz = get("healthz").map(|| plain(StatusCode::OK, HEALTHY));
     let shared = state.clone();
     let readyz = get("readyz")
@@ -52,18 +52,29 @@ pub(super) fn routes<S: Store>(state: &State<S>) -> BoxedFilter<(Response,)> {
     let metrics = get("metrics")
         .and(watcher(state))
         .untuple_one()
-        .map(move || {
-            let text = shared
-                .metrics
-                .encode(shared.store.last(), &shared.store.fates());
-            let mut response = Response::new(text.into());
-            let kind = HeaderValue::from_static(
-                "application/openmetrics-text; version=1.0.0; charset=utf-8",
-            );
-            response.headers_mut().insert(header::CONTENT_TYPE, kind);
-            response
+        .then(move || {
+            let shared = shared.clone();
+            async move { scraped(&shared).await }
         });
     healthz.or(readyz).unify().or(metrics).unify().boxed()
+}
+
+/// What Prometheus gets.
+async fn scraped<S: Journal + Totals>(state: &State<S>) -> Response {
+    let totals = match state.store.totals().await {
+        Ok(totals) => totals,
+        Err(error) => {
+            tracing::warn!(%error, "the store cannot be read");
+            let why = "the store cannot be read now";
+            return plain(StatusCode::SERVICE_UNAVAILABLE, why);
+        }
+    };
+    let text = state.metrics.encode(state.store.last(), &totals);
+    let mut response = Response::new(text.into());
+    let kind =
+        HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
+    response.headers_mut().insert(header::CONTENT_TYPE, kind);
+    response
 }
 
 /// GET or HEAD of exactly this path.

@@ -25,14 +25,14 @@ use crate::clock::local;
 use crate::engine::SilenceState;
 use crate::links::{Bad, Offer, Says};
 use crate::model::{Silence, Timestamp, Until};
-use crate::store::Store;
+use crate::store::Journal;
 
 const STYLE: &str = include_str!("silence.css");
 /// Who it was, where the page was not told.
 const SOMEONE: &str = "someone, by a link in a message";
 
 /// The routes.
-pub(super) fn routes<S: Store>(state: &State<S>) -> BoxedFilter<(Response,)> {
+pub(super) fn routes<S: Journal>(state: &State<S>) -> BoxedFilter<(Response,)> {
     let state = state.clone();
     let plain = warp::path::end().map(|| false);
     let undo = warp::path("undo").and(warp::path::end()).map(|| true);
@@ -74,7 +74,7 @@ struct Visit<'a, S> {
     headers: &'a HeaderMap,
 }
 
-impl<S: Store> Visit<'_, S> {
+impl<S: Journal> Visit<'_, S> {
     async fn answer(
         &self,
         link: &str,

@@ -24,7 +24,7 @@ use crate::model::{Field, Record, Secret, Silence, Timestamp, Until, parse_durat
 use crate::processor::Published;
 use crate::render::{markup, one_line};
 use crate::rules::Matcher;
-use crate::store::Store;
+use crate::store::{Journal, Store};
 
 /// The most silences in force at once.
 const MOST: usize = 1_000;
@@ -99,7 +99,7 @@ impl From<Refused> for Problem {
 }
 
 /// The routes.
-pub(super) fn routes<S: Store>(state: &State<S>) -> BoxedFilter<(Response,)> {
+pub(super) fn routes<S: Journal>(state: &State<S>) -> BoxedFilter<(Response,)> {
     let state = state.clone();
     let all = warp::path::end().map(|| None);
     let one = warp::path::param::<String>()
@@ -135,7 +135,7 @@ pub(super) fn routes<S: Store>(state: &State<S>) -> BoxedFilter<(Response,)> {
         .boxed()
 }
 
-async fn answer<S: Store>(
+async fn answer<S: Journal>(
     state: &State<S>,
     silencing: &Silencing,
     guest: &Guest,
@@ -496,7 +496,7 @@ pub(super) enum Heeded {
 }
 
 /// Makes a silence: it is journaled.
-pub(super) async fn make<S: Store>(
+pub(super) async fn make<S: Journal>(
     state: &State<S>,
     silencing: &Silencing,
     silence: Silence,
@@ -515,7 +515,7 @@ pub(super) async fn make<S: Store>(
 }
 
 /// Ends a silence before its time.
-pub(super) async fn expire<S: Store>(
+pub(super) async fn expire<S: Journal>(
     state: &State<S>,
     silencing: &Silencing,
     id: &str,
@@ -543,7 +543,7 @@ pub(super) async fn expire<S: Store>(
 }
 
 /// Journals it, and waits a little for the engine. Whether the engine knows.
-async fn append<S: Store>(
+async fn append<S: Journal>(
     state: &State<S>,
     silencing: &Silencing,
     record: Record,

@@ -33,7 +33,7 @@ const TOP: usize = 50;
 pub(super) struct Kept(Mutex<BTreeMap<Duration, (Timestamp, Arc<Value>)>>);
 
 /// What lasts.
-pub(super) async fn incidents<S: store::Past>(api: &Api<S>) -> Result<Value, Problem> {
+pub(super) async fn incidents<S: store::Archive>(api: &Api<S>) -> Result<Value, Problem> {
     let incidents = Arc::clone(&api.looking.published.borrow().incidents);
     let (found, total) = &*incidents;
     let now = api.state.wall();
@@ -95,7 +95,7 @@ fn incident_json(
 }
 
 /// Where messages go, and how that goes.
-pub(super) async fn destinations<S: store::Past>(api: &Api<S>) -> Result<Value, Problem> {
+pub(super) async fn destinations<S: store::Archive>(api: &Api<S>) -> Result<Value, Problem> {
     let store = &api.state.store;
     let offset = api.state.offset_ms();
     let wall = |at: Timestamp| at.shifted(offset).rfc3339();
@@ -110,10 +110,9 @@ pub(super) async fn destinations<S: store::Past>(api: &Api<S>) -> Result<Value, 
         .dead_letters(DEAD_LETTERS)
         .await
         .map_err(|e| unreadable(&e))?;
-    let (statuses, fates) = (
-        api.looking.statuses.all(),
-        store.fates().into_iter().collect::<BTreeMap<_, _>>(),
-    );
+    let totals = store.totals().await.map_err(|e| unreadable(&e))?;
+    let fates: BTreeMap<_, _> = totals.into_iter().collect();
+    let statuses = api.looking.statuses.all();
     let kinds = api.looking.kinds.all();
     let names: std::collections::BTreeSet<_> = kinds.keys().chain(fates.keys()).cloned().collect();
     let one = |name: &crate::model::Name| {
@@ -164,7 +163,7 @@ fn fails(status: &DestinationStatus) -> bool {
 }
 
 /// Who sends, and what became of all of it.
-pub(super) fn feed<S: store::Past>(api: &Api<S>) -> Value {
+pub(super) fn feed<S: store::Archive>(api: &Api<S>) -> Value {
     let now = api.state.wall();
     let metrics = &api.state.metrics;
     let one = |source: &crate::source::SourceSettings| {
@@ -187,7 +186,10 @@ pub(super) fn feed<S: store::Past>(api: &Api<S>) -> Value {
 }
 
 /// What was told and what was kept quiet.
-pub(super) async fn noise<S: store::Past>(api: &Api<S>, asked: &Asked) -> Result<Value, Problem> {
+pub(super) async fn noise<S: store::Archive>(
+    api: &Api<S>,
+    asked: &Asked,
+) -> Result<Value, Problem> {
     asked.only(&["since"])?;
     let since = asked.text("since").unwrap_or_else(|| "7d".to_owned());
     let span =
@@ -276,7 +278,7 @@ struct Talkers {
 
 /// What an event says of its device is in the journal alone: as many as there is time for are read,
 /// the newest first.
-async fn talkers<S: store::Past>(api: &Api<S>, from: Timestamp) -> Result<Talkers, Problem> {
+async fn talkers<S: store::Archive>(api: &Api<S>, from: Timestamp) -> Result<Talkers, Problem> {
     let clock = api.state.store.clock();
     let begun = clock.clock().elapsed();
     let mut since = None;

@@ -14,24 +14,45 @@ use warp::http::HeaderName;
 
 use super::*;
 use crate::clock::{Clock, JournalClock};
-use crate::model::{Field, Journaled, Message, Name, Record, Secret, Seq, Timestamp};
+use crate::model::{Field, Journaled, Name, Record, Secret, Seq, Timestamp};
 use crate::rules::{Matcher, Pattern, Policy, Resolve, Rule, Test};
 use crate::source::mist::signature::{V1, V2, sign};
-use crate::store::{self, Attempt, Delivery, DeliveryId, MessageFates, Recovered, Step};
+use crate::store::{self, MessageFates};
 
 const BODY: &str = r#"{"topic":"device-events","events":[{"type":"AP_CONNECTED"}]}"#;
 
-/// Remembers what was journaled; can be full, or slow.
-#[derive(Clone, Default)]
+/// A journal in memory; can be full, or slow.
+#[derive(Clone)]
 pub(super) struct Fake {
     pub(super) records: Arc<Mutex<Vec<Record>>>,
     full: Arc<AtomicBool>,
     delay: Duration,
     /// How many appends have begun.
     begun: Arc<AtomicUsize>,
+    news: watch::Sender<Seq>,
+    clock: JournalClock,
+}
+
+impl Default for Fake {
+    fn default() -> Self {
+        Self {
+            records: Arc::default(),
+            full: Arc::default(),
+            delay: Duration::ZERO,
+            begun: Arc::default(),
+            news: watch::Sender::default(),
+            clock: JournalClock::resume(Clock::system(), None),
+        }
+    }
 }
 
 impl Store for Fake {
+    fn clock(&self) -> JournalClock {
+        self.clock
+    }
+}
+
+impl Journal for Fake {
     async fn append(&self, record: Record) -> store::Result<Seq> {
         self.begun.fetch_add(1, Ordering::Relaxed);
         tokio::time::sleep(self.delay).await;
@@ -42,58 +63,35 @@ impl Store for Fake {
         }
         let mut records = self.records.lock().unwrap();
         records.push(record);
-        Ok(Seq(records.len() as u64))
+        let seq = Seq(records.len() as u64);
+        self.news.send_replace(seq);
+        Ok(seq)
     }
-    async fn read(&self, _: Seq, _: usize) -> store::Result<Vec<Journaled>> {
-        unimplemented!()
+
+    async fn read(&self, after: Seq, limit: usize) -> store::Result<Vec<Journaled>> {
+        let records = self.records.lock().unwrap();
+        let entry = |(seq, record): (u64, &Record)| Journaled {
+            seq: Seq(seq),
+            at: Timestamp::EPOCH,
+            record: record.clone(),
+        };
+        let after = usize::try_from(after.0).unwrap();
+        let entries = (1..).zip(records.iter()).skip(after).take(limit);
+        Ok(entries.map(entry).collect())
     }
-    async fn commit(&self, _: Step) -> store::Result<()> {
-        unimplemented!()
+
+    fn news(&self) -> watch::Receiver<Seq> {
+        self.news.subscribe()
     }
-    async fn recover(&self) -> store::Result<Recovered> {
-        unimplemented!()
+}
+
+impl Totals for Fake {
+    async fn totals(&self) -> store::Result<Vec<(Name, MessageFates)>> {
+        Ok(Vec::new())
     }
-    async fn queued(&self, _: &Name, _: DeliveryId, _: usize) -> store::Result<Vec<Delivery>> {
-        unimplemented!()
-    }
-    async fn settle(&self, _: DeliveryId, _: Attempt) -> store::Result<()> {
-        unimplemented!()
-    }
-    async fn fold(
-        &self,
-        _: &Name,
-        _: Vec<DeliveryId>,
-        _: Vec<Message>,
-        _: Timestamp,
-    ) -> store::Result<()> {
-        unimplemented!()
-    }
-    async fn enqueue(&self, _: Message, _: Timestamp) -> store::Result<()> {
-        unimplemented!()
-    }
-    async fn delivered_since(&self, _: &Name, _: Timestamp) -> store::Result<u32> {
-        unimplemented!()
-    }
-    async fn dead_letters(&self, _: usize) -> store::Result<Vec<store::DeadLetter>> {
-        unimplemented!()
-    }
-    fn fates(&self) -> Vec<(Name, MessageFates)> {
-        Vec::new()
-    }
-    fn fates_of(&self, _: &Name) -> MessageFates {
-        MessageFates::default()
-    }
-    fn appended(&self) -> watch::Receiver<Seq> {
-        watch::channel(Seq::default()).1
-    }
-    fn outbox(&self) -> watch::Receiver<DeliveryId> {
-        watch::channel(DeliveryId::default()).1
-    }
-    fn last(&self) -> Seq {
-        Seq(self.records.lock().unwrap().len() as u64)
-    }
-    fn clock(&self) -> JournalClock {
-        JournalClock::resume(Clock::system(), None)
+
+    async fn totals_of(&self, _: &Name) -> store::Result<MessageFates> {
+        Ok(MessageFates::default())
     }
 }
 

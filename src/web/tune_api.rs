@@ -114,7 +114,7 @@ fn dressed(mut found: Value, span: Duration, began: Timestamp, now: Timestamp) -
     found
 }
 
-pub(super) fn answer<S: store::Past>(
+pub(super) fn answer<S: store::Archive>(
     api: &Api<S>,
     method: &Method,
     asked: &Asked,

@@ -7,8 +7,10 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use foghorn::clock::JournalClock;
 use foghorn::model::{Journaled, Message, Name, Record, Seq, Timestamp};
+use foghorn::store::sqlite::Sqlite;
 use foghorn::store::{
-    self, Attempt, DeadLetter, Delivery, DeliveryId, MessageFates, Recovered, Sqlite, Step, Store,
+    self, Attempt, Delivery, DeliveryId, Duty, Journal, Lease, Leases, MessageFates, Outbox,
+    Recovered, Step, Steps, Store, Totals,
 };
 use tokio::runtime::Handle;
 use tokio::sync::watch;
@@ -38,24 +40,59 @@ impl Held {
     }
 }
 
-macro_rules! held {
-    ($($name:ident($($arg:ident: $type:ty),*) -> $out:ty;)*) => {
-        $(async fn $name(&self, $($arg: $type),*) -> store::Result<$out> {
-            self.call(move |store| async move { store.$name($($arg),*).await }).await
-        })*
-    };
+impl Store for Held {
+    fn clock(&self) -> JournalClock {
+        self.store.clock()
+    }
 }
 
-impl Store for Held {
-    held! {
-        append(record: Record) -> Seq;
-        read(after: Seq, limit: usize) -> Vec<Journaled>;
-        commit(step: Step) -> ();
-        recover() -> Recovered;
-        settle(id: DeliveryId, attempt: Attempt) -> ();
-        enqueue(message: Message, at: Timestamp) -> ();
-        dead_letters(limit: usize) -> Vec<DeadLetter>;
+impl Journal for Held {
+    async fn append(&self, record: Record) -> store::Result<Seq> {
+        self.call(async move |store| store.append(record).await)
+            .await
     }
+
+    async fn read(&self, after: Seq, limit: usize) -> store::Result<Vec<Journaled>> {
+        self.call(async move |store| store.read(after, limit).await)
+            .await
+    }
+
+    fn news(&self) -> watch::Receiver<Seq> {
+        self.store.news()
+    }
+}
+
+impl Leases for Held {
+    async fn acquire(&self, duty: Duty) -> store::Result<Lease> {
+        self.store.acquire(duty).await
+    }
+}
+
+impl Steps for Held {
+    async fn recover(&self, judge: &Lease) -> store::Result<Recovered> {
+        let judge = judge.clone();
+        self.call(async move |store| store.recover(&judge).await)
+            .await
+    }
+
+    async fn commit(&self, judge: &Lease, from: Seq, step: Step) -> store::Result<()> {
+        let judge = judge.clone();
+        self.call(async move |store| store.commit(&judge, from, step).await)
+            .await
+    }
+}
+
+impl Totals for Held {
+    async fn totals(&self) -> store::Result<Vec<(Name, MessageFates)>> {
+        self.store.totals().await
+    }
+
+    async fn totals_of(&self, to: &Name) -> store::Result<MessageFates> {
+        self.store.totals_of(to).await
+    }
+}
+
+impl Outbox for Held {
     async fn queued(
         &self,
         to: &Name,
@@ -63,41 +100,41 @@ impl Store for Held {
         limit: usize,
     ) -> store::Result<Vec<Delivery>> {
         let to = to.clone();
-        self.call(move |store| async move { store.queued(&to, after, limit).await })
+        self.call(async move |store| store.queued(&to, after, limit).await)
             .await
     }
-    async fn fold(
+
+    async fn settle(&self, lane: &Lease, id: DeliveryId, attempt: Attempt) -> store::Result<()> {
+        let lane = lane.clone();
+        self.call(async move |store| store.settle(&lane, id, attempt).await)
+            .await
+    }
+
+    async fn summarise(
         &self,
+        lane: &Lease,
         to: &Name,
-        f: Vec<DeliveryId>,
-        d: Vec<Message>,
+        folded: Vec<DeliveryId>,
+        summaries: Vec<Message>,
         at: Timestamp,
     ) -> store::Result<()> {
-        let to = to.clone();
-        self.call(move |store| async move { store.fold(&to, f, d, at).await })
+        let (lane, to) = (lane.clone(), to.clone());
+        self.call(async move |store| store.summarise(&lane, &to, folded, summaries, at).await)
             .await
     }
+
+    async fn enqueue(&self, message: Message, at: Timestamp) -> store::Result<()> {
+        self.call(async move |store| store.enqueue(message, at).await)
+            .await
+    }
+
     async fn delivered_since(&self, to: &Name, since: Timestamp) -> store::Result<u32> {
         let to = to.clone();
-        self.call(move |store| async move { store.delivered_since(&to, since).await })
+        self.call(async move |store| store.delivered_since(&to, since).await)
             .await
     }
-    fn fates(&self) -> Vec<(Name, MessageFates)> {
-        self.store.fates()
-    }
-    fn fates_of(&self, to: &Name) -> MessageFates {
-        self.store.fates_of(to)
-    }
-    fn last(&self) -> Seq {
-        self.store.last()
-    }
-    fn appended(&self) -> watch::Receiver<Seq> {
-        self.store.appended()
-    }
+
     fn outbox(&self) -> watch::Receiver<DeliveryId> {
         self.store.outbox()
-    }
-    fn clock(&self) -> JournalClock {
-        self.store.clock()
     }
 }

@@ -30,7 +30,8 @@ use foghorn::model::{Journaled, Message, Name, Record, Seq, Timestamp};
 use foghorn::processor::Processor;
 use foghorn::render::Templates;
 use foghorn::simulate::Chance;
-use foghorn::store::{MessageFates, Retention, Sqlite, Store};
+use foghorn::store::sqlite::Sqlite;
+use foghorn::store::{Journal, MessageFates, Retention, Totals};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -224,7 +225,9 @@ async fn run(seed: u64, dir: &Path) -> Course {
         .map(|destination| destination.name.clone())
         .collect();
     for _ in 0..600 {
-        if names.iter().all(|name| store.fates_of(name).queued == 0) {
+        let totals = store.totals().await.unwrap();
+        let mut ours = totals.iter().filter(|(name, _)| names.contains(name));
+        if ours.all(|(_, totals)| totals.queued == 0) {
             break;
         }
         tokio::time::sleep(Duration::from_secs(30)).await;
@@ -233,7 +236,9 @@ async fn run(seed: u64, dir: &Path) -> Course {
     let journal = store.read(Seq::default(), 1_000_000).await.unwrap();
     let tries = chat.tries.lock().unwrap().clone();
     let fates = store
-        .fates()
+        .totals()
+        .await
+        .unwrap()
         .into_iter()
         .map(|(name, fates)| (name.to_string(), fates))
         .collect();

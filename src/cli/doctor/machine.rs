@@ -8,9 +8,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::report::Finding;
+use crate::app::backend;
 use crate::config::Config;
 use crate::model::{Timestamp, human_duration};
-use crate::store;
 use crate::web::access::Address;
 
 /// No clock of a machine that this was built for shows less: 1 January 2026, …
@@ -91,7 +91,7 @@ pub(super) fn clock(
 }
 
 pub(super) fn port(listen: SocketAddr, folder: &Path) -> Finding {
-    let held = store::held(folder);
+    let held = backend::held(folder);
     if held.is_none() {
         let what = format!(
             "whether a server runs on {} cannot be told by this user",

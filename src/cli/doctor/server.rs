@@ -8,9 +8,9 @@ use reqwest::StatusCode;
 use serde_json::Value;
 
 use super::report::{Finding, Mark};
+use crate::app::backend::{self, Reader};
 use crate::destination::http;
 use crate::model::{Name, Secret, Timestamp, human_duration, plural};
-use crate::store::{self, Reader};
 use crate::web::UNSTORED;
 use crate::web::access::{self, Address};
 
@@ -40,7 +40,7 @@ pub(super) fn journal(dir: &Path, sources: Vec<Name>, now: Timestamp) -> Vec<Fin
         let help = way_out(dir, &what);
         vec![Finding::problem("journal", what, help)]
     };
-    let is_served = store::held(dir) != Some(false);
+    let is_served = backend::held(dir) != Some(false);
     // What this user may not read is not therefore damaged.
     for name in ["foghorn.db", "foghorn.db-wal", "foghorn.db-shm"] {
         if let Err(error) = std::fs::File::open(dir.join(name))
@@ -58,7 +58,7 @@ pub(super) fn journal(dir: &Path, sources: Vec<Name>, now: Timestamp) -> Vec<Fin
         }
     }
     // While it is served it is written at.
-    if !is_served && let Some(what) = store::log_damage(dir) {
+    if !is_served && let Some(what) = backend::log_damage(dir) {
         return damaged(what);
     }
     let reader = match Reader::open(dir) {
@@ -115,12 +115,12 @@ fn way_out(dir: &Path, what: &str) -> String {
     }
     let has_log = std::fs::metadata(dir.join("foghorn.db-wal")).is_ok_and(|meta| meta.len() > 0);
     if !has_log && (!dir.join("foghorn.db").exists() || what.contains("it is empty")) {
-        return format!("{BACKUP}, or {}", store::begin_anew(dir));
+        return format!("{BACKUP}, or {}", backend::begin_anew(dir));
     }
     format!(
         "stop the server; `{who}foghorn repair --data {at}` saves what is whole and keeps the damaged file\n\
          or {BACKUP}; if nothing can be saved, {}",
-        store::begin_anew(dir)
+        backend::begin_anew(dir)
     )
 }
 
@@ -152,13 +152,13 @@ fn ago(now: Timestamp, then: Timestamp) -> String {
 
 /// Where the server of this folder listens, where one runs.
 fn address(dir: &Path) -> Option<SocketAddr> {
-    Address::read(dir).filter(|_| store::is_held(dir))
+    Address::read(dir).filter(|_| backend::is_held(dir))
 }
 
 /// Why no server is asked.
 fn not_running(dir: &Path, mark: Mark) -> Finding {
     let at = dir.display();
-    let (what, help) = match store::held(dir) {
+    let (what, help) = match backend::held(dir) {
         None => (
             format!("whether one runs on {at} cannot be told by this user"),
             super::machine::as_user(dir),

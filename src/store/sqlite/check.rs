@@ -84,7 +84,7 @@ pub(super) fn keep_looking(
                 return;
             }
             // Interrupted, or it cannot be read now: whoever needs to read says so.
-            Ok(()) | Err(Error::Transient(_)) => {}
+            Ok(()) | Err(_) => {}
         }
         if stop.recv_timeout(DAILY) != Err(RecvTimeoutError::Timeout) {
             return;

@@ -117,13 +117,17 @@ impl Group<'_> {
     }
 
     /// Commits a step with its messages as the outbox keeps them; of its rows, those from
-    /// `written` on are new.
+    /// `written` on are new. Where the cursor is not at `from`, does nothing and says where it is.
     pub(super) fn commit(
         &mut self,
+        from: Seq,
         step: &Step,
         messages: &[NewMessage],
         written: usize,
-    ) -> Result<()> {
+    ) -> Result<Option<Seq>> {
+        if self.heads.cursor != from {
+            return Ok(Some(self.heads.cursor));
+        }
         if step.seq > self.heads.cursor {
             for message in messages {
                 self.queue(message, step.at)?;
@@ -158,7 +162,7 @@ impl Group<'_> {
             }
             self.heads.snapshot = Some(step.seq);
         }
-        Ok(())
+        Ok(None)
     }
 
     /// Adds rows of events.
@@ -240,11 +244,11 @@ impl Group<'_> {
         Ok(())
     }
 
-    pub(super) fn fold(
+    pub(super) fn summarise(
         &mut self,
         to: &Name,
         folded: &[DeliveryId],
-        digests: &[NewMessage],
+        summaries: &[NewMessage],
         at: Timestamp,
     ) -> Result<()> {
         let mut any = false;
@@ -257,7 +261,9 @@ impl Group<'_> {
             }
         }
         if any {
-            digests.iter().try_for_each(|digest| self.queue(digest, at))
+            summaries
+                .iter()
+                .try_for_each(|summary| self.queue(summary, at))
         } else {
             Ok(())
         }

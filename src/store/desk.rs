@@ -3,7 +3,7 @@
 
 use std::future::Future;
 
-use super::{DeliveryId, DeliveryState, Result};
+use super::{DeliveryId, DeliveryState, Result, Store};
 use crate::model::Name;
 
 /// What is done with a dead letter.
@@ -30,7 +30,7 @@ pub enum Acted {
 }
 
 /// What people do with messages. Each is one transaction, durable on return.
-pub trait Acts: super::Store {
+pub trait Desk: Store {
     /// Whom a delivery tells.
     fn destination(&self, id: DeliveryId) -> impl Future<Output = Result<Option<Name>>> + Send;
 

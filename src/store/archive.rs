@@ -1,10 +1,10 @@
-//! What became of each event, as rows: the words of the store's second half, for pages and
-//! searches.
+//! The archive: what became of each event and message, for pages, searches and tools.
 
 use std::future::Future;
 use std::sync::Arc;
 
-use crate::model::{Seq, Timestamp};
+use super::{Delivery, DeliveryId, DeliveryState, Journal, Reached, Result, Totals};
+use crate::model::{Journaled, Message, Name, Seq, Timestamp};
 
 /// Places in one POST that a number has room for.
 const PLACES: u64 = 1 << 20;
@@ -215,7 +215,7 @@ pub struct AttemptRow {
     /// Journal time.
     pub at: Timestamp,
     /// State of the delivery after it: `Queued` where it was to be tried again.
-    pub state: super::DeliveryState,
+    pub state: DeliveryState,
     /// HTTP status of the reply, where there was one.
     pub status: Option<u16>,
     /// What went wrong, or the beginning of the reply.
@@ -227,7 +227,7 @@ impl AttemptRow {
     #[must_use]
     pub fn word(&self) -> &'static str {
         match self.state {
-            super::DeliveryState::Queued => "again",
+            DeliveryState::Queued => "again",
             state => state.word(),
         }
     }
@@ -237,13 +237,13 @@ impl AttemptRow {
 #[derive(Clone, Debug)]
 pub struct SentMessage {
     /// Its number.
-    pub id: super::DeliveryId,
+    pub id: DeliveryId,
     /// Whom it tells.
-    pub to: crate::model::Name,
+    pub to: Name,
     /// Where it stands.
-    pub state: super::DeliveryState,
+    pub state: DeliveryState,
     /// What it says.
-    pub message: crate::model::Message,
+    pub message: Message,
     /// The tries, oldest first.
     pub attempts: Vec<AttemptRow>,
 }
@@ -254,7 +254,7 @@ pub struct Mark {
     /// Everything up to here is in it.
     pub seq: Seq,
     /// How far that was.
-    pub reached: super::Reached,
+    pub reached: Reached,
     /// The snapshot, without the memory of duplicates.
     pub snapshot: Vec<u8>,
 }
@@ -268,38 +268,58 @@ pub struct Noise {
     pub rules: Vec<(String, u64, u64)>,
 }
 
-/// What became of events, beside the journal they are in.
-pub trait Past: super::Store {
+/// A message given up: kept and listed.
+#[derive(Clone, Debug)]
+pub struct DeadLetter {
+    /// The message, its destination and its tries.
+    pub delivery: Delivery,
+    /// Journal time at which it was given up.
+    pub at: Timestamp,
+    /// Why.
+    pub why: String,
+}
+
+/// What became of a delivery.
+#[derive(Clone, Debug)]
+pub struct Sent {
+    /// The message, its destination and its tries.
+    pub delivery: Delivery,
+    /// Where it stands.
+    pub state: DeliveryState,
+    /// Journal time at which that was settled; `None` while it is queued.
+    pub at: Option<Timestamp>,
+    /// Why the last try failed, where one did.
+    pub why: Option<String>,
+}
+
+/// What became of events and messages, beside the journal.
+pub trait Archive: Journal + Totals {
     /// Rows, newest first.
-    fn rows(&self, query: RowQuery) -> impl Future<Output = super::Result<Rows>> + Send;
+    fn rows(&self, query: RowQuery) -> impl Future<Output = Result<Rows>> + Send;
 
     /// Rows after this one, oldest first.
     fn next_rows(
         &self,
         after: EventId,
         limit: usize,
-    ) -> impl Future<Output = super::Result<Vec<EventRow>>> + Send;
+    ) -> impl Future<Output = Result<Vec<EventRow>>> + Send;
 
     /// One row.
-    fn row(&self, id: EventId) -> impl Future<Output = super::Result<Option<EventRow>>> + Send;
+    fn row(&self, id: EventId) -> impl Future<Output = Result<Option<EventRow>>> + Send;
 
     /// How many rows there are.
-    fn count(&self) -> impl Future<Output = super::Result<u64>> + Send;
+    fn count(&self) -> impl Future<Output = Result<u64>> + Send;
 
     /// The journal entries at these positions, as far as they are kept and not very many bytes: how
     /// many of the positions were looked at, at least one, and what is there.
     fn entries(
         &self,
         seqs: Vec<Seq>,
-    ) -> impl Future<Output = super::Result<(usize, Vec<crate::model::Journaled>)>> + Send;
+    ) -> impl Future<Output = Result<(usize, Vec<Journaled>)>> + Send;
 
     /// The newest of the snapshots kept from before an entry and from before every alert from this
     /// number on: folding from there gives what was decided, once what came twice is known.
-    fn mark(
-        &self,
-        entry: Seq,
-        alert: u64,
-    ) -> impl Future<Output = super::Result<Option<super::Mark>>> + Send;
+    fn mark(&self, entry: Seq, alert: u64) -> impl Future<Output = Result<Option<Mark>>> + Send;
 
     /// The entries after `after` and before `before` that say which rules are in force, and how the
     /// clock stands.
@@ -307,49 +327,39 @@ pub trait Past: super::Store {
         &self,
         after: Seq,
         before: Seq,
-    ) -> impl Future<Output = super::Result<Vec<crate::model::Journaled>>> + Send;
+    ) -> impl Future<Output = Result<Vec<Journaled>>> + Send;
 
     /// The events of the entries after `after` up to `upto` that had come before.
     fn duplicates(
         &self,
         after: Seq,
         upto: Seq,
-    ) -> impl Future<Output = super::Result<Vec<EventId>>> + Send;
+    ) -> impl Future<Output = Result<Vec<EventId>>> + Send;
 
     /// The newest event found by its words: all before it are too.
     fn indexed(&self) -> EventId;
 
     /// Lets events be found by their words, in order. An index that is lost is made again. Works on
     /// the caller's thread.
-    fn index(
-        &self,
-        docs: Vec<Doc>,
-        upto: EventId,
-    ) -> impl Future<Output = super::Result<()>> + Send;
+    fn index(&self, docs: Vec<Doc>, upto: EventId) -> impl Future<Output = Result<()>> + Send;
 
     /// The messages about any of these alerts, oldest first.
-    fn sent(
-        &self,
-        alerts: Vec<u64>,
-    ) -> impl Future<Output = super::Result<Vec<SentMessage>>> + Send;
+    fn sent(&self, alerts: Vec<u64>) -> impl Future<Output = Result<Vec<SentMessage>>> + Send;
 
     /// For each of these lists of alerts the destinations of the messages about them, each with the
     /// best state it has one in: delivered, digested, queued, dead, discarded.
     fn reached(
         &self,
         alerts: Vec<Vec<u64>>,
-    ) -> impl Future<Output = super::Result<Vec<Vec<(crate::model::Name, super::DeliveryState)>>>> + Send;
+    ) -> impl Future<Output = Result<Vec<Vec<(Name, DeliveryState)>>>> + Send;
 
     /// The oldest queued message of each destination: journal time of its first try, else of its
     /// making.
-    fn oldest_queued(
-        &self,
-    ) -> impl Future<Output = super::Result<Vec<(crate::model::Name, Timestamp)>>> + Send;
+    fn oldest_queued(&self) -> impl Future<Output = Result<Vec<(Name, Timestamp)>>> + Send;
 
     /// Sums since a wall time, in spans of so many milliseconds.
-    fn noise(
-        &self,
-        since: Timestamp,
-        span_ms: i64,
-    ) -> impl Future<Output = super::Result<Noise>> + Send;
+    fn noise(&self, since: Timestamp, span_ms: i64) -> impl Future<Output = Result<Noise>> + Send;
+
+    /// The newest `limit` dead letters, newest first.
+    fn dead_letters(&self, limit: usize) -> impl Future<Output = Result<Vec<DeadLetter>>> + Send;
 }

@@ -1,0 +1,28 @@
+//! The journal: entries in order, each durable before `append` returns.
+
+use std::future::Future;
+
+use tokio::sync::watch;
+
+use super::{Result, Store};
+use crate::model::{Journaled, Record, Seq};
+
+/// The journal. Any process may append to it, without a lease: what came in is a fact.
+pub trait Journal: Store {
+    /// Journals a record and gives its position. Its `at` is journal time, never before its
+    /// predecessor's. Not to be repeated after [`super::Error::Unknown`]: it may be there.
+    fn append(&self, record: Record) -> impl Future<Output = Result<Seq>> + Send;
+
+    /// Up to `limit` entries after `after`, in order; stops early past 4 MiB of bodies. Empty only
+    /// at the end.
+    fn read(&self, after: Seq, limit: usize)
+    -> impl Future<Output = Result<Vec<Journaled>>> + Send;
+
+    /// Follows the newest journal position. A hint: it may lag behind.
+    fn news(&self) -> watch::Receiver<Seq>;
+
+    /// The newest journal position, as far as [`Self::news`] knows.
+    fn last(&self) -> Seq {
+        *self.news().borrow()
+    }
+}
