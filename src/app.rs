@@ -15,11 +15,11 @@ use crate::destination::http::Http;
 use crate::destination::{DestinationSettings, Kind};
 use crate::dispatcher::{Digest, Dispatcher, Statuses};
 use crate::history::{self, Feed};
+use crate::judge::Judge;
 use crate::links::{LinkKey, SilenceLinks};
 use crate::metrics::Metrics;
 use crate::model::{Message, Name, Record, RulesRecord, plural};
 use crate::notify::Manager;
-use crate::processor::Processor;
 use crate::render::Templates;
 use crate::store::{Journal as _, Store as _};
 use crate::web;
@@ -124,7 +124,7 @@ pub async fn run_by(
         }))
         .await
         .map_err(|e| Error::Start(e.to_string()))?;
-    let processor = Processor::restore(
+    let judge = Judge::restore(
         store.clone(),
         &config.rules,
         config::rules_from_record,
@@ -134,7 +134,7 @@ pub async fn run_by(
     )
     .await
     .map_err(|e| Error::Start(e.to_string()))?;
-    let published = processor.published();
+    let published = judge.published();
     let silencing = web::Silencing::new(&token, published.clone());
     let door =
         web::Door::for_this_machine().map_err(|e| Error::Start(format!("no randomness: {e}")))?;
@@ -142,8 +142,8 @@ pub async fn run_by(
     let feed = Feed::default();
     let manager = Manager::from_environment(config::environment);
     let pulse = manager.pulse();
-    let processor = processor.with_feed(feed.clone()).with_pulse(pulse.clone());
-    let processor = on_own_thread("processor", processor.run(stop.clone()));
+    let judge = judge.with_feed(feed.clone()).with_pulse(pulse.clone());
+    let judging = on_own_thread("judge", judge.run(stop.clone()));
     let indexed = on_own_thread(
         "indexer",
         history::keep_indexed(store.clone(), stop.clone()),
@@ -225,7 +225,7 @@ pub async fn run_by(
         loaded,
         asked,
     };
-    let outcome = live.until_stopped(config, processor, &stop).await;
+    let outcome = live.until_stopped(config, judging, &stop).await;
     let drained = async {
         let _ = reported.await;
         let _ = server.await;
@@ -326,12 +326,12 @@ struct Live {
 }
 
 impl Live {
-    /// Waits for a signal, reloading meanwhile; then stops taking work and lets the processor
+    /// Waits for a signal, reloading meanwhile; then stops taking work and lets the judge
     /// finish.
     async fn until_stopped(
         &mut self,
         mut config: Config,
-        mut processor: tokio::sync::oneshot::Receiver<Result<(), crate::store::Error>>,
+        mut judging: tokio::sync::oneshot::Receiver<Result<(), crate::store::Error>>,
         stop: &CancellationToken,
     ) -> Result<(), Error> {
         let signal = |kind| {
@@ -352,7 +352,7 @@ impl Live {
         let judged = |result: Result<Result<(), crate::store::Error>, _>| match result {
             Ok(Ok(())) => Ok(()),
             Ok(Err(e)) => Err(Error::Failed(e.to_string())),
-            Err(_) => Err(Error::Failed("the processor ended unexpectedly".to_owned())),
+            Err(_) => Err(Error::Failed("the judge ended unexpectedly".to_owned())),
         };
         let sent = async |dispatching: &mut Option<Dispatching>| match dispatching {
             Some((dispatching, _)) => dispatching.await,
@@ -363,7 +363,7 @@ impl Live {
                 _ = terminate.recv() => break,
                 _ = interrupt.recv() => break,
                 () = stop.cancelled() => break,
-                ended = &mut processor => {
+                ended = &mut judging => {
                     stop.cancel();
                     return judged(ended);
                 }
@@ -400,7 +400,7 @@ impl Live {
         info!("stopping");
         stop.cancel();
         judged(
-            tokio::time::timeout(DRAIN, processor)
+            tokio::time::timeout(DRAIN, judging)
                 .await
                 .unwrap_or(Ok(Ok(()))),
         )

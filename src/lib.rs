@@ -2,7 +2,7 @@
 //!
 //! `decisions = fold(rules, journal)`. A POST reaches [`web`]; its [`source`] checks the signature
 //! and yields a [`source::Verified`], the only thing ingest can journal; once the [`store`] has it
-//! on disk the sender gets its 200. The [`processor`] reads the journal in order, has the source
+//! on disk the sender gets its 200. The [`judge`] reads the journal in order, has the source
 //! make [`model::Event`]s of it and hands each to the [`engine`], a pure state machine that returns
 //! [`engine::Decision`]s. What is to be told is [`render`]ed; journal position and messages are
 //! committed as one [`store::Step`]. The [`dispatcher`] sends the outbox at each [`destination`]'s
@@ -14,7 +14,7 @@
 //!   [`notify`]: small parts
 //! * 2: [`engine`], [`source`], [`destination`], [`store`], [`simulate`]: the core, and one file
 //!   per outside thing
-//! * 3: [`config`], [`fold`], [`history`], [`processor`], [`dispatcher`], [`replay`], [`diff`],
+//! * 3: [`config`], [`fold`], [`history`], [`follower`], [`judge`], [`dispatcher`], [`replay`], [`diff`],
 //!   [`tune`], [`explain`], [`trial`], [`web`]: settings, and what runs
 //! * 4, 5: [`app`], [`cli`]: the doors
 
@@ -28,14 +28,15 @@ pub mod dispatcher;
 pub mod engine;
 pub mod explain;
 pub mod fold;
+pub mod follower;
 pub mod history;
+pub mod judge;
 pub mod links;
 pub mod metrics;
 pub mod model;
 pub mod notify;
 pub mod pacing;
 pub mod password;
-pub mod processor;
 pub mod render;
 pub mod replay;
 pub mod rules;

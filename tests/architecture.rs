@@ -25,7 +25,8 @@ const FLOORS: &[(u8, &[&str])] = &[
             "config",
             "fold",
             "history",
-            "processor",
+            "follower",
+            "judge",
             "dispatcher",
             "replay",
             "diff",
@@ -41,24 +42,28 @@ const FLOORS: &[(u8, &[&str])] = &[
 
 /// Neighbours on one floor that may look at each other, and why.
 const NEIGHBOURS: &[(&str, &str)] = &[
-    ("render", "links"),      // a message's links
-    ("web", "processor"),     // what it published: the silences in force
-    ("pacing", "clock"),      // the limiters run on our clock
-    ("processor", "fold"),    // the fold, fed by the live journal
-    ("fold", "history"),      // what became of the events it folds
-    ("processor", "history"), // the same, by steps
-    ("web", "history"),       // pages of it
-    ("web", "fold"),          // what compiles journaled rules, for explaining
-    ("web", "explain"),       // what was decided about an event
-    ("replay", "fold"),       // the same fold, fed by a file or the stored journal
-    ("tune", "fold"),         // the same fold, again and again under changed rules
-    ("tune", "replay"),       // a POST is replay's word
-    ("tune", "diff"),         // what a change costs is what a comparison finds
-    ("trial", "fold"),        // the same fold, fed by `tests:`
-    ("explain", "fold"),      // the same fold, kept to be asked
-    ("trial", "explain"),     // a failing case says how it came to that
-    ("trial", "config"),      // the test cases are config's words
-    ("web", "dispatcher"),    // /readyz shows the state of destinations
+    ("render", "links"),     // a message's links
+    ("web", "follower"),     // what it published: the silences in force
+    ("pacing", "clock"),     // the limiters run on our clock
+    ("follower", "fold"),    // the fold, fed by the live journal
+    ("judge", "fold"),       // the fold it restores
+    ("judge", "follower"),   // what it commits
+    ("fold", "history"),     // what became of the events it folds
+    ("follower", "history"), // what became of the events it folds
+    ("judge", "history"),    // the same, by steps
+    ("web", "judge"),        // in its tests: who fills the archive that is asked
+    ("web", "history"),      // pages of it
+    ("web", "fold"),         // what compiles journaled rules, for explaining
+    ("web", "explain"),      // what was decided about an event
+    ("replay", "fold"),      // the same fold, fed by a file or the stored journal
+    ("tune", "fold"),        // the same fold, again and again under changed rules
+    ("tune", "replay"),      // a POST is replay's word
+    ("tune", "diff"),        // what a change costs is what a comparison finds
+    ("trial", "fold"),       // the same fold, fed by `tests:`
+    ("explain", "fold"),     // the same fold, kept to be asked
+    ("trial", "explain"),    // a failing case says how it came to that
+    ("trial", "config"),     // the test cases are config's words
+    ("web", "dispatcher"),   // /readyz shows the state of destinations
 ];
 
 /// The only modules that may know the settings file. The rest take what was resolved from it as
@@ -304,7 +309,7 @@ fn a_module_uses_only_floors_below_its_own() {
     assert!(looks.len() >= 60, "only {} looks", looks.len());
     for (from, to) in [
         ("engine", "rules"),
-        ("processor", "store"),
+        ("judge", "store"),
         ("cli", "config"),
         ("fold", "source"),
     ] {
@@ -391,10 +396,7 @@ fn planted_faults_are_found() {
         objections("source/mist/mod.rs", "use crate::store::Store;").len(),
         1
     );
-    assert_eq!(
-        objections("fold.rs", "use crate::processor::Processor;").len(),
-        1
-    );
+    assert_eq!(objections("fold.rs", "use crate::judge::Judge;").len(), 1);
     // the settings, and a module nobody placed
     assert_eq!(
         objections("dispatcher.rs", "use crate::config::Config;"),
@@ -419,7 +421,7 @@ fn what_is_allowed_passes() {
         ),
         (
             "engine/mod.rs",
-            "//! Fed by [`crate::processor`].\n/// See crate::web.\n/* crate::web */ mod judge;",
+            "//! Fed by [`crate::judge`].\n/// See crate::web.\n/* crate::web */ mod judge;",
         ),
         (
             "engine/mod.rs",
@@ -431,9 +433,9 @@ fn what_is_allowed_passes() {
         ),
         (
             "engine/mod.rs",
-            "use crate::engine::window; use crate::Root; mod tests { use super::*; use super::judge; }",
+            "use crate::engine::window; use crate::Root; mod tests { use super::*; use super::gate; }",
         ),
-        ("processor.rs", "use crate::fold::Fold;"),
+        ("judge.rs", "use crate::fold::Fold;"),
         ("app.rs", "use crate::{clock, config, store, web};"),
     ] {
         assert_eq!(

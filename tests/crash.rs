@@ -1,4 +1,4 @@
-//! Crashes are neutral: drop the processor anywhere, refold from the last snapshot, and the
+//! Crashes are neutral: drop the judge anywhere, refold from the last snapshot, and the
 //! messages written equal those of one clean fold over the same journal.
 #![allow(
     missing_docs,
@@ -14,9 +14,10 @@ use std::time::Duration;
 use foghorn::clock::Clock;
 use foghorn::config::{Config, rules_from_record};
 use foghorn::fold::{Fold, messages};
+use foghorn::follower::Follower;
+use foghorn::judge::Judge;
 use foghorn::metrics::Metrics;
 use foghorn::model::{Message, Name, Record, Seq, Timestamp};
-use foghorn::processor::Processor;
 use foghorn::render::Templates;
 use foghorn::source::mist;
 use foghorn::store::sqlite::Sqlite;
@@ -62,12 +63,12 @@ fn body(what: u8, device: u8, now: Timestamp) -> bytes::Bytes {
         .into()
 }
 
-/// Runs a processor over the store for so long, then drops it as a crash would.
+/// Runs a judge over the store for so long, then drops it as a crash would.
 async fn run_for(store: &Sqlite, span: Duration) {
     let config = rules();
     let (_keep, templates) = watch::channel(Arc::new(Templates::builtin()));
     let (ready, _seen) = watch::channel(false);
-    let processor = Processor::restore(
+    let judge = Judge::restore(
         store.clone(),
         &config.rules,
         rules_from_record,
@@ -77,8 +78,8 @@ async fn run_for(store: &Sqlite, span: Duration) {
     )
     .await
     .unwrap();
-    let processor = processor.with_snapshot_every(7);
-    let _ = tokio::time::timeout(span, processor.run(CancellationToken::new())).await;
+    let judge = judge.with_snapshot_every(7);
+    let _ = tokio::time::timeout(span, judge.run(CancellationToken::new())).await;
 }
 
 fn said(message: &Message) -> (String, String, String, String) {
@@ -91,24 +92,20 @@ fn said(message: &Message) -> (String, String, String, String) {
     )
 }
 
-/// What one clean fold over the whole journal says.
+/// What a follower that never stopped has to say of the whole journal.
 async fn clean_fold(store: &Sqlite) -> Vec<(String, String, String, String)> {
     let templates = Templates::builtin();
-    let mut fold = Fold::new(Arc::clone(&rules().rules), rules_from_record);
-    let mut after = Seq::default();
+    let fold = Fold::new(Arc::clone(&rules().rules), rules_from_record);
+    let mut follower = Follower::new(store.clone(), fold, Seq::default());
     let mut all = Vec::new();
     loop {
-        let entries = store.read(after, 1_000).await.unwrap();
-        let Some(last) = entries.last() else {
+        let entries = follower.read().await.unwrap();
+        if entries.is_empty() {
             return all;
-        };
-        after = last.seq;
+        }
         for entry in &entries {
-            all.extend(
-                messages(fold.apply(entry).decisions, &templates)
-                    .iter()
-                    .map(said),
-            );
+            let made = messages(follower.apply(entry).decisions, &templates);
+            all.extend(made.iter().map(said));
         }
     }
 }

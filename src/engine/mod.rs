@@ -1,6 +1,6 @@
 //! The rule engine: a deterministic state machine from time-stamped inputs to decisions.
 //!
-//! It reads no clock, does no IO and knows nothing of Slack or SQLite; `processor` feeds it. That
+//! It reads no clock, does no IO and knows nothing of Slack or SQLite; `follower` feeds it. That
 //! is what lets `test` and `replay` be the same code as `serve`. [`Engine::handle`] fires every
 //! timer due, each at its own due time, then applies the input; time is journal time, and only
 //! inputs move it.

@@ -16,9 +16,9 @@ use super::silences::{Problem, reply_text};
 use crate::destination;
 use crate::dispatcher::Statuses;
 use crate::fold::Compile;
+use crate::follower::Published;
 use crate::history::{Feed, Question, shown};
 use crate::model::{Name, Timestamp};
-use crate::processor::Published;
 use crate::render::Templates;
 use crate::store::{self, EventFate, EventId, SentMessage, Wanted};
 
@@ -29,7 +29,7 @@ const USUAL: usize = 50;
 /// What looking needs beside the store.
 #[derive(Clone)]
 pub struct Looking {
-    /// What the processor says.
+    /// What the judge published.
     pub published: watch::Receiver<Published>,
     /// What comes, as it comes.
     pub feed: Feed,

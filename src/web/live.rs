@@ -234,7 +234,7 @@ fn count<S: store::Archive>(api: &Arc<Api<S>>) {
 fn standing<S>(
     api: &Api<S>,
     totals: &[(Name, MessageFates)],
-    published: &mut tokio::sync::watch::Receiver<crate::processor::Published>,
+    published: &mut tokio::sync::watch::Receiver<crate::follower::Published>,
 ) -> Vec<String> {
     let now = published.borrow_and_update().clone();
     let incidents = now.incidents.0.iter().map(|i| {

@@ -17,10 +17,11 @@ use super::tests::{afar, current, here, still};
 use super::{Door, Peer, State, routes};
 use crate::clock::Clock;
 use crate::dispatcher::Statuses;
+use crate::follower::Published;
 use crate::history::{Feed, catch_up};
+use crate::judge::Judge;
 use crate::metrics::Metrics;
 use crate::model::{Name, Record, Severity};
-use crate::processor::{Processor, Published};
 use crate::render::Templates;
 use crate::rules::{Matcher, Policy, RuleSet};
 use crate::store::sqlite::Sqlite;
@@ -88,7 +89,7 @@ impl Looked {
                     .unwrap();
             }
             let (seen, ready) = (seen.clone(), ready.clone());
-            let processor = Processor::restore(
+            let judge = Judge::restore(
                 store.clone(),
                 &rules(),
                 |_| None,
@@ -100,10 +101,10 @@ impl Looked {
             .unwrap();
             let stop = CancellationToken::new();
             stop.cancel();
-            processor.with_feed(feed.clone()).run(stop).await.unwrap();
+            judge.with_feed(feed.clone()).run(stop).await.unwrap();
         }
         let (ready, _) = watch::channel(false);
-        let known = Processor::restore(
+        let known = Judge::restore(
             store.clone(),
             &rules(),
             |_| None,

@@ -9,9 +9,9 @@ use sha2::Digest;
 use super::tests::{Fake, World, afar, base64, here, request};
 use super::*;
 use crate::engine::SilenceState;
+use crate::follower::Published;
 use crate::links::{LinkKey, Offer, Says};
 use crate::model::{Record, Secret, Seq, Silence, Until};
-use crate::processor::Published;
 
 const TOKEN: &str = "0123456789abcdef0123456789abcdef";
 const API: &str = "/api/v1/silences";

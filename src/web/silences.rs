@@ -19,9 +19,9 @@ use super::door::Guest;
 use super::{BODY_DEADLINE, Peer, Refused, State, ingest};
 use crate::clock;
 use crate::engine::SilenceState;
+use crate::follower::Published;
 use crate::links::{LinkKey, id_of};
 use crate::model::{Field, Record, Secret, Silence, Timestamp, Until, parse_duration};
-use crate::processor::Published;
 use crate::render::{markup, one_line};
 use crate::rules::Matcher;
 use crate::store::{Journal, Store};
@@ -47,7 +47,7 @@ pub struct Silencing {
 }
 
 impl Silencing {
-    /// Puts it together: the token, and what the processor says.
+    /// Puts it together: the token, and what the judge published.
     #[must_use]
     pub fn new(token: &Secret, published: watch::Receiver<Published>) -> Self {
         Self {

@@ -1,4 +1,4 @@
-//! The whole but for HTTP, in virtual time: store, processor and dispatcher, a seeded chat that
+//! The whole but for HTTP, in virtual time: store, judge and dispatcher, a seeded chat that
 //! answers as chats do on bad days, seeded posts that are lost, late and repeated, and crashes. The
 //! seed decides everything.
 //!
@@ -25,9 +25,9 @@ use std::time::Duration;
 use foghorn::clock::Clock;
 use foghorn::config::{Config, rules_from_record};
 use foghorn::dispatcher::{Digest, Dispatcher, Statuses};
+use foghorn::judge::Judge;
 use foghorn::metrics::Metrics;
 use foghorn::model::{Journaled, Message, Name, Record, Seq, Timestamp};
-use foghorn::processor::Processor;
 use foghorn::render::Templates;
 use foghorn::simulate::Chance;
 use foghorn::store::sqlite::Sqlite;
@@ -113,7 +113,7 @@ fn bring(all: &mut Vec<(Duration, Value)>, at: Duration, body: &Value, chance: &
     }
 }
 
-/// One processor and one dispatcher, until they are dropped as a crash would.
+/// One judge and one dispatcher, until they are dropped as a crash would.
 struct Running(Vec<tokio::task::JoinHandle<()>>);
 
 impl Running {
@@ -121,7 +121,7 @@ impl Running {
         let (_keep, templates) = watch::channel(Arc::new(Templates::builtin()));
         let (ready, _) = watch::channel(false);
         let compile = rules_from_record;
-        let restored = Processor::restore(
+        let restored = Judge::restore(
             store.clone(),
             &config.rules,
             compile,
@@ -130,7 +130,7 @@ impl Running {
             ready,
         )
         .await;
-        let processor = restored.unwrap().with_snapshot_every(20);
+        let judge = restored.unwrap().with_snapshot_every(20);
         let digest: Digest = Arc::new(|waiting: &[Message]| Templates::builtin().digest(waiting));
         let views = (Statuses::default(), Metrics::default());
         let dispatcher = Dispatcher::new(
@@ -141,7 +141,7 @@ impl Running {
             views,
         );
         let judging =
-            tokio::spawn(async move { processor.run(CancellationToken::new()).await.unwrap() });
+            tokio::spawn(async move { judge.run(CancellationToken::new()).await.unwrap() });
         Self(vec![
             judging,
             tokio::spawn(async move { dispatcher.run(CancellationToken::new()).await.unwrap() }),

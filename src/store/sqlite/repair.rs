@@ -2,7 +2,7 @@
 //!
 //! Rows are taken from wherever they stand, without the damaged file's own order. Journal entries,
 //! the snapshot and messages prove themselves by their checksums. What else there is can be made
-//! again: the processor folds the journal anew.
+//! again: the judge folds the journal anew.
 
 use std::collections::BTreeMap;
 use std::fs;

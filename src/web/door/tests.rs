@@ -47,7 +47,7 @@ fn access(password: bool, proxies: &[&str], user_header: Option<&str>) -> Access
 
 fn world(access: Access) -> World {
     let mut world = World::new(Fake::default());
-    let (published, seen) = tokio::sync::watch::channel(crate::processor::Published::default());
+    let (published, seen) = tokio::sync::watch::channel(crate::follower::Published::default());
     std::mem::forget(published);
     let door = Door::for_this_machine()
         .unwrap()
