@@ -10,7 +10,7 @@ use super::matching::{endless, impossible, improbable, matcher};
 use super::problem::did_you_mean;
 use super::raw::{At, Node, Tree};
 use super::read::{Reader, Section};
-use crate::model::{Name, Severity};
+use crate::model::{Field, Name, Severity};
 use crate::rules::{
     DuringMute, Flapping, Matcher, Policy, Resolve, Rule, Threshold, TimeInterval, When,
 };
@@ -155,6 +155,18 @@ fn rule(
         own.flapping = None;
     } else {
         without_an_end(reader, &section, &called, &matcher, &resolve, &mut own);
+        let lasts = match resolve {
+            Resolve::When(_) => true,
+            Resolve::Implied => endless(&matcher).is_none(),
+            Resolve::Never => false,
+        };
+        if lasts && let Some(field) = by.iter().flatten().find(|field| is_of_one_event(field)) {
+            reader.problems.warn(
+                section.key_at("by"),
+                format!("with `{field}` in its `by`, {called} makes an alert of every event, though what it is about lasts"),
+                "name what it is about, as in by: [device]; many that are open are not followed any more",
+            );
+        }
     }
     if let Some(why) = impossible(&matcher) {
         reader.problems.error(
@@ -180,6 +192,27 @@ fn rule(
         absent,
         policy: Arc::new(own),
     })
+}
+
+/// Whether a field differs from event to event, whatever they are about.
+fn is_of_one_event(field: &Field) -> bool {
+    const NAMES: [&str; 7] = [
+        "id",
+        "event_id",
+        "timestamp",
+        "time",
+        "when",
+        "last_seen",
+        "audit_id",
+    ];
+    match field {
+        Field::Id => true,
+        Field::Raw(path) => path
+            .0
+            .last()
+            .is_some_and(|name| NAMES.contains(&name.as_str())),
+        _ => false,
+    }
 }
 
 /// What needs an end, on what has none: a problem where the rule says so itself, nothing where

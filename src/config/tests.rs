@@ -183,7 +183,7 @@ fn everything_documented_is_read() {
         crate::model::Timestamp::parse_rfc3339("2026-12-01T22:00:00Z")
     );
     assert!(matches!(&hushed.events[0].what, TestInput::Silence(silence) if silence.id == "roof"));
-    assert_eq!(hushed.events[3].what, TestInput::Expire("roof".to_owned()));
+    assert!(matches!(&hushed.events[3].what, TestInput::Expire(id) if id == "roof"));
     let explained = explain(&config);
     for line in [
         "  morning: # digest",
@@ -391,6 +391,37 @@ fn a_secret_is_masked_on_each_of_its_lines_and_what_is_left_reads_as_yaml() {
             "{printed}"
         );
         assert!(!explain(&config).contains("canary"));
+    }
+}
+
+#[test]
+fn what_makes_an_alert_of_every_event_is_named_where_it_lasts() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("rules.yaml");
+    for (rule, named) in [
+        ("match: {condition: ap_offline}, by: [id]", true),
+        (
+            "match: {condition: ap_offline}, by: [device, event.timestamp]",
+            true,
+        ),
+        (
+            "match: {type: LINK_LOST}, resolve: {type: LINK_FOUND}, by: [event.details.id]",
+            true,
+        ),
+        ("match: {condition: ap_offline}, by: [device]", false),
+        (
+            "match: {condition: ap_offline}, resolve: never, by: [id]",
+            false,
+        ),
+        ("match: {type: AP_RESTARTED}, by: [id]", false),
+    ] {
+        fs::write(&path, format!("rules: [{{name: a, {rule}}}]\n")).unwrap();
+        let printed = Problems(Config::load(Some(&path), &none).unwrap().warnings).to_string();
+        assert_eq!(
+            printed.contains("makes an alert of every event"),
+            named,
+            "{rule}: {printed}"
+        );
     }
 }
 
