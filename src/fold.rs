@@ -301,6 +301,11 @@ impl Fold {
         self.engine.handle(at, &Input::Event(event))
     }
 
+    /// Puts rules into force that are not from the journal.
+    pub fn reload(&mut self, at: Timestamp, rules: Arc<RuleSet>) -> Vec<Decision> {
+        self.engine.handle(at, &Input::Rules(rules))
+    }
+
     /// Lets time pass.
     pub fn tick(&mut self, at: Timestamp) -> Vec<Decision> {
         self.engine.handle(at, &Input::Tick)

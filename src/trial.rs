@@ -178,6 +178,10 @@ fn fold(case: &TestCase, rules: &Arc<RuleSet>, stop: &dyn Fn() -> bool) -> Resul
                 id: id.clone(),
                 author: String::new(),
             },
+            TestInput::Reload(rules) => {
+                course.decisions.extend(fold.reload(at, Arc::clone(rules)));
+                continue;
+            }
         };
         course
             .decisions

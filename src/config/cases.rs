@@ -1,5 +1,6 @@
 //! `tests:`: what the rules must say, in virtual time.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::tz::TimeZone;
@@ -11,11 +12,12 @@ use super::matching::matcher;
 use super::problem::did_you_mean;
 use super::raw::{Node, Tree};
 use super::read::{Reader, Section};
-use crate::model::{Severity, Timestamp};
-use crate::rules::Rule;
+use super::{around, settings};
+use crate::model::{Name, Severity, Timestamp};
+use crate::rules::{Rule, RuleSet};
 
 /// One test of the file.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct TestCase {
     /// What it shows.
     pub name: String,
@@ -32,7 +34,7 @@ pub struct TestCase {
 }
 
 /// Something that happens in a test.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct TestEvent {
     /// When, from the test's beginning.
     pub at: Duration,
@@ -41,7 +43,7 @@ pub struct TestEvent {
 }
 
 /// What happens in a test.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub enum TestInput {
     /// Everything else that was written: `type`, `device`, `site`, `reason` and whatever Mist would
     /// send.
@@ -50,6 +52,8 @@ pub enum TestInput {
     Silence(TestSilence),
     /// A person ends the silence of this name.
     Expire(String),
+    /// The file changes: these rules apply from here on.
+    Reload(Arc<RuleSet>),
 }
 
 /// A silence in a test.
@@ -96,6 +100,7 @@ pub(super) fn resolve(
     reader: &mut Reader<'_>,
     file: &Section<'_>,
     rules: &[Rule],
+    destinations: &[(Name, Severity)],
 ) -> Vec<TestCase> {
     let Some(node) = file.get("tests") else {
         return Vec::new();
@@ -120,7 +125,7 @@ pub(super) fn resolve(
         let read = items
             .iter()
             .enumerate()
-            .filter_map(|(index, item)| input(reader, item, index));
+            .filter_map(|(index, item)| input(reader, file, destinations, item, index));
         let mut events: Vec<TestEvent> = read.collect();
         events.sort_by_key(|event| event.at);
         expirable(reader, items, &events);
@@ -139,9 +144,19 @@ pub(super) fn resolve(
             .get("expect")
             .map(|node| reader.list(node, "expect"))
             .unwrap_or_default();
+        let known: Vec<Arc<str>> = events
+            .iter()
+            .filter_map(|event| match &event.what {
+                TestInput::Reload(rules) => Some(rules.rules()),
+                _ => None,
+            })
+            .flatten()
+            .map(|rule| Arc::clone(&rule.name))
+            .chain(rules.iter().map(|rule| Arc::clone(&rule.name)))
+            .collect();
         let expect = expect
             .iter()
-            .filter_map(|item| expectation(reader, item, rules))
+            .filter_map(|item| expectation(reader, item, &known))
             .collect();
         let until = section
             .get("until")
@@ -185,17 +200,57 @@ fn untested(reader: &mut Reader<'_>, file: &Section<'_>, rules: &[Rule], cases: 
 }
 
 /// What happens: an event, unless it says otherwise.
-fn input(reader: &mut Reader<'_>, node: &Node, index: usize) -> Option<TestEvent> {
-    let is_deed = |key: &Node| {
-        key.scalar()
-            .is_some_and(|s| s.text == "silence" || s.text == "expire")
-    };
+fn input(
+    reader: &mut Reader<'_>,
+    file: &Section<'_>,
+    destinations: &[(Name, Severity)],
+    node: &Node,
+    index: usize,
+) -> Option<TestEvent> {
+    let is = |key: &Node, words: &[&str]| key.scalar().is_some_and(|s| words.contains(&&*s.text));
     match &node.tree {
-        Tree::Map(written) if written.iter().any(|(key, _)| is_deed(key)) => {
+        Tree::Map(written)
+            if written
+                .iter()
+                .any(|(key, _)| is(key, &["silence", "expire"])) =>
+        {
             deed(reader, node, index)
+        }
+        Tree::Map(written) if written.iter().any(|(key, _)| is(key, &["reload"])) => {
+            reload(reader, file, destinations, node)
         }
         _ => event(reader, node),
     }
+}
+
+/// The file changes: what is given stands instead of what the file says.
+fn reload(
+    reader: &mut Reader<'_>,
+    file: &Section<'_>,
+    destinations: &[(Name, Severity)],
+    node: &Node,
+) -> Option<TestEvent> {
+    let section = reader.section(node, keys::RELOAD, "a reload")?;
+    let at = section.get("at").map(|node| reader.duration(node, "at"));
+    if at.is_none() {
+        let help = "as in {at: 5m, reload: {rules: []}}";
+        reader.problems.error(node.at, "a reload has no `at`", help);
+    }
+    let changed = reader.section(section.get("reload")?, keys::FILE, "a reload")?;
+    let file = file.with(&changed);
+    // What stays as it is was found fault with before, and what changes is only a test.
+    let known = reader.problems.len();
+    let names = match changed.get("destinations") {
+        Some(_) => settings::destinations(reader, &file).1,
+        None => destinations.to_vec(),
+    };
+    let (rules, _, surroundings) = around::resolve(reader, &file, &names);
+    reader.problems.keep_new_errors(known);
+    let rules = RuleSet::new(rules, names).with_surroundings(surroundings);
+    Some(TestEvent {
+        at: at.flatten()?,
+        what: TestInput::Reload(Arc::new(rules)),
+    })
 }
 
 fn deed(reader: &mut Reader<'_>, node: &Node, index: usize) -> Option<TestEvent> {
@@ -279,7 +334,7 @@ fn expirable(reader: &mut Reader<'_>, items: &[Node], events: &[TestEvent]) {
         .iter()
         .filter_map(|event| match &event.what {
             TestInput::Silence(silence) => Some(silence.id.as_str()),
-            TestInput::Event(_) | TestInput::Expire(_) => None,
+            TestInput::Event(_) | TestInput::Expire(_) | TestInput::Reload(_) => None,
         })
         .collect();
     for item in items {
@@ -342,7 +397,7 @@ fn event(reader: &mut Reader<'_>, node: &Node) -> Option<TestEvent> {
     })
 }
 
-fn expectation(reader: &mut Reader<'_>, node: &Node, rules: &[Rule]) -> Option<Expectation> {
+fn expectation(reader: &mut Reader<'_>, node: &Node, rules: &[Arc<str>]) -> Option<Expectation> {
     let section = reader.section(node, keys::EXPECT, "an expected message")?;
     let text = |key: &str, reader: &mut Reader<'_>| {
         section
@@ -352,9 +407,9 @@ fn expectation(reader: &mut Reader<'_>, node: &Node, rules: &[Rule]) -> Option<E
     };
     let rule = text("rule", reader);
     if let (Some(rule), Some(node)) = (&rule, section.get("rule"))
-        && !rules.iter().any(|r| *r.name == **rule)
+        && !rules.iter().any(|known| **known == **rule)
     {
-        let known: Vec<&str> = rules.iter().map(|r| &*r.name).collect();
+        let known: Vec<&str> = rules.iter().map(|known| &**known).collect();
         let help = did_you_mean(rule, &known, "");
         reader
             .problems

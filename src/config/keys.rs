@@ -597,7 +597,7 @@ pub(super) const TEST: &[Key] = &[
     key(
         "events",
         Shape::Any,
-        "What happens: maps of `at`, `type` and whatever else Mist sends; or `silence`, `expire`.",
+        "What happens: maps of `at`, `type` and whatever else Mist sends; or `silence`, `expire`, `reload`.",
     ),
     key(
         "expect",
@@ -616,6 +616,16 @@ pub(super) const DEED: &[Key] = &[
         "Say nothing about what matches.",
     ),
     key("expire", Shape::Text, "End the silence of this name."),
+];
+
+/// The file changes in a test.
+pub(super) const RELOAD: &[Key] = &[
+    key("at", Shape::Duration, "When."),
+    key(
+        "reload",
+        Shape::Any,
+        "What the file says from here on: `rules` and whatever else stands beside them, in place of its own.",
+    ),
 ];
 
 pub(super) const SILENCE: &[Key] = &[

@@ -421,7 +421,7 @@ fn resolve(text: &str, path: Option<&Path>, reader: &mut Reader<'_>) -> Option<C
         all
     };
     let (rules, templates, surroundings) = around::resolve(reader, &file, &names);
-    let tests = cases::resolve(reader, &file, &rules);
+    let tests = cases::resolve(reader, &file, &rules, &names);
     let rules = RuleSet::new(rules, names)
         .with_max_event_age(ages(&sources))
         .with_surroundings(surroundings);

@@ -168,6 +168,24 @@ impl<'a> Collector<'a> {
         self.push(at, Level::Warning, what.into(), help.into());
     }
 
+    /// How many problems were found.
+    pub(super) fn len(&self) -> usize {
+        self.found.len()
+    }
+
+    /// Of what was found after so many, keeps the errors that were not found before.
+    pub(super) fn keep_new_errors(&mut self, after: usize) {
+        let later = self.found.split_off(after.min(self.found.len()));
+        let is_new = |new: &Problem| {
+            let same = |old: &Problem| {
+                (old.line, old.column, &old.what) == (new.line, new.column, &new.what)
+            };
+            new.level == Level::Error && !self.found.iter().any(same)
+        };
+        let fresh: Vec<Problem> = later.into_iter().filter(is_new).collect();
+        self.found.extend(fresh);
+    }
+
     fn push(&mut self, at: At, level: Level, what: String, help: String) {
         self.found.push(Problem {
             file: self.file.clone(),

@@ -47,6 +47,21 @@ impl<'n> Section<'n> {
             .map(|(.., node)| *node)
     }
 
+    /// The same with what another says instead.
+    pub(super) fn with<'m>(&self, other: &Section<'m>) -> Section<'m>
+    where
+        'n: 'm,
+    {
+        let kept = self
+            .entries
+            .iter()
+            .filter(|(name, ..)| other.get(name).is_none());
+        Section {
+            at: self.at,
+            entries: kept.chain(&other.entries).copied().collect(),
+        }
+    }
+
     /// Where a key stands, else the section.
     pub(super) fn key_at(&self, key: &str) -> At {
         self.entries
