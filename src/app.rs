@@ -419,7 +419,18 @@ impl Live {
                 return Err("the file has problems".to_owned());
             }
         };
-        if let Err(e) = self.store.append(Record::Rules(fresh.record())).await {
+        // Before the rules change: what they say to a new destination must not find those who know
+        // only the old ones, who would take it for gone.
+        let renamed = fresh.destinations != config.destinations;
+        if renamed {
+            self.stop_dispatching().await;
+        }
+        let journaled = self.store.append(Record::Rules(fresh.record())).await;
+        if renamed {
+            let there = if journaled.is_ok() { &fresh } else { &*config };
+            self.dispatching = Some(self.sender.start(there.destinations.clone()));
+        }
+        if let Err(e) = journaled {
             self.metrics.reload(false);
             error!(
                 "the changed config could not be journaled; the rules before stay in force: {e}"
@@ -428,9 +439,7 @@ impl Live {
         }
         self.templates
             .send_replace(Arc::new(templates.with_silences(self.links.clone())));
-        if fresh.destinations != config.destinations {
-            self.stop_dispatching().await;
-            self.dispatching = Some(self.sender.start(fresh.destinations.clone()));
+        if renamed {
             self.kinds.replace(kinds(&fresh));
         }
         for warning in &fresh.warnings {

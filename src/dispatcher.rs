@@ -22,6 +22,7 @@ use crate::pacing::{Pace, backoff};
 use crate::store::{self, Attempt, Delivery, DeliveryId, Duty, Lease, Leases, Next, Outbox};
 
 mod doubt;
+mod gone;
 mod refusal;
 mod status;
 
@@ -78,7 +79,7 @@ struct Hub<S, P> {
 
 impl<S: Outbox + Leases, P: Post> Dispatcher<S, P> {
     /// A dispatcher for these destinations; `views` see how each try went. Deliveries to any other
-    /// stay in the outbox.
+    /// become dead letters at once.
     #[must_use]
     pub fn new(
         store: S,
@@ -120,6 +121,7 @@ impl<S: Outbox + Leases, P: Post> Dispatcher<S, P> {
             });
             lanes.spawn(send(self.hub.clone(), settings.clone(), stop.clone()));
         }
+        lanes.spawn(gone::give_up(self.hub.clone(), stop.clone()));
         while let Some(ended) = lanes.join_next().await {
             if let Err(e) = ended {
                 error!(error = %e, "a destination's lane ended; its messages stay in the outbox");

@@ -525,6 +525,31 @@ async fn a_broken_destination_keeps_its_backlog_is_told_of_once_and_probed_hourl
     world.end().await;
 }
 
+#[tokio::test(start_paused = true)]
+async fn what_waits_for_a_destination_that_is_gone_is_a_dead_letter_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let world = World::new(dir.path(), vec![settings("other")], |_, _| 200);
+    world
+        .tell(1, pairs(&[("first", "a"), ("second", "b")]))
+        .await;
+    world
+        .until(Duration::from_secs(5), |fates| fates.dead == 2)
+        .await;
+    let letters = world
+        .store
+        .call(async |store| store.dead_letters(9).await)
+        .await
+        .unwrap();
+    assert!(
+        letters
+            .iter()
+            .all(|letter| letter.why.contains("no destination `ops` any more")),
+        "{letters:?}"
+    );
+    assert!(world.tries().is_empty());
+    world.end().await;
+}
+
 /// Which of these are dead letters.
 async fn dead(world: &World) -> Vec<String> {
     world

@@ -1,0 +1,73 @@
+//! What waits for a destination that is gone: nobody will ever send it, so it is given up at once,
+//! where people see it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use tokio_util::sync::CancellationToken;
+use tracing::{error, warn};
+
+use super::{Hub, WINDOW};
+use crate::model::Name;
+use crate::store::{self, Attempt, Delivery, DeliveryId, Duty, Lease, Leases, Next, Outbox};
+
+/// After the store could not be read it is looked at again so much later.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// Gives up what comes for destinations that are gone, until told to stop.
+pub(super) async fn give_up<S: Outbox + Leases, P>(hub: Arc<Hub<S, P>>, stop: CancellationToken) {
+    let mut outbox = hub.store.outbox();
+    loop {
+        outbox.mark_unchanged();
+        let looked = all(&hub).await;
+        if let Err(e) = &looked {
+            warn!(error = %e, "cannot read what waits for destinations that are gone");
+            hub.noticed(e);
+        }
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => return,
+            () = hub.over.cancelled() => return,
+            changed = outbox.changed() => if changed.is_err() {
+                return;
+            },
+            () = tokio::time::sleep(AGAIN), if looked.is_err() => {}
+        }
+    }
+}
+
+async fn all<S: Outbox + Leases, P>(hub: &Hub<S, P>) -> store::Result<()> {
+    for (name, fates) in hub.store.totals().await? {
+        let there = hub.destinations.iter().any(|known| known.name == name);
+        if there || fates.queued == 0 {
+            continue;
+        }
+        let lane = hub.store.acquire(Duty::Lane(name.clone())).await?;
+        let mut after = DeliveryId(0);
+        loop {
+            let page = hub.store.queued(&name, after, WINDOW).await?;
+            let Some(last) = page.last() else { break };
+            after = last.id;
+            join_all(page.iter().map(|delivery| one(hub, &lane, &name, delivery))).await;
+        }
+    }
+    Ok(())
+}
+
+async fn one<S: Outbox + Leases, P>(
+    hub: &Hub<S, P>,
+    lane: &Lease,
+    name: &Name,
+    delivery: &Delivery,
+) {
+    let why = format!("there is no destination `{name}` any more");
+    error!(destination = %name, delivery = delivery.id.0, %why, "a message was given up: a dead letter");
+    let attempt = Attempt {
+        at: hub.store.clock().now(),
+        status: None,
+        reply: why,
+        next: Next::Dead,
+    };
+    hub.settle(lane, delivery.id, attempt).await;
+}
