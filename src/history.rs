@@ -381,9 +381,7 @@ fn gone(alert: u64, made: &[Decision], reason: &'static str) -> EventFate {
         return EventFate::Told;
     }
     let dropped = about().find_map(|decision| match &decision.verdict {
-        verdict @ (Verdict::OverLimit | Verdict::RuleRemoved | Verdict::BelowThreshold { .. }) => {
-            verdict.suppression()
-        }
+        verdict @ (Verdict::RuleRemoved | Verdict::BelowThreshold { .. }) => verdict.suppression(),
         _ => None,
     });
     EventFate::Suppressed(dropped.unwrap_or(reason).into())

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::alert::{AlertId, Member, State};
+use super::alert::{Alert, AlertId, Member, State};
 use super::decision::Verdict;
 use super::fates::Effects;
 use super::{Engine, Timer};
@@ -58,6 +58,11 @@ impl Absences {
         self.known.get_mut(rule)?.get_mut(fingerprint)
     }
 
+    /// The rules that wait for something.
+    pub(super) fn names(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.known.keys()
+    }
+
     pub(super) fn reindex(&mut self) {
         let all = self
             .known
@@ -71,8 +76,10 @@ impl Absences {
 }
 
 impl Engine {
-    pub(super) fn is_absence(&self, rule: &Arc<str>) -> bool {
-        self.rule(rule).is_some_and(|rule| rule.absent.is_some())
+    /// Whether an alert tells of something that did not come.
+    pub(super) fn is_absence(&self, alert: &Alert) -> bool {
+        self.rule_of(alert)
+            .is_some_and(|rule| rule.absent.is_some())
     }
 
     /// We start, or start again: what came while nobody listened cannot be missed.
@@ -118,11 +125,7 @@ impl Engine {
         effects: &mut Effects,
     ) {
         let now = self.state.now;
-        let fingerprint = if rule.by.is_some() {
-            self.fingerprint(rule, event)
-        } else {
-            String::new()
-        };
+        let fingerprint = self.absence_of(rule, event);
         let absences = &mut self.state.absences;
         let new = absences.get_mut(&rule.name, &fingerprint).is_none();
         if new
@@ -131,8 +134,8 @@ impl Engine {
                 .get(&rule.name)
                 .is_some_and(|known| known.len() >= self.limits.windows)
         {
-            effects.suppressed = effects.suppressed.or(Verdict::OverLimit.suppression());
-            return self.decide(&[], Some(event), Some(&rule.name), Verdict::OverLimit);
+            effects.suppressed = effects.suppressed.or(Verdict::TooMany.suppression());
+            return self.decide(&[], Some(event), Some(&rule.name), Verdict::TooMany);
         }
         let alert = absences
             .get_mut(&rule.name, &fingerprint)
@@ -142,25 +145,65 @@ impl Engine {
             absence.event = Some(Arc::new(event.slim()));
         }
         match alert {
-            Some(alert) => {
-                // However long it was under way: that it came is what counts.
-                let began = self
-                    .state
-                    .alerts
-                    .get(&alert)
-                    .map_or(event.time, super::alert::Alert::began);
-                let came = Arc::new(Event {
-                    time: event.time.max(began),
-                    ..(**event).clone()
-                });
-                self.close_members(alert, &came, effects, |_| true);
-            }
+            Some(alert) => self.came(alert, event, effects),
             None => {
                 effects.suppressed = effects.suppressed.or(Verdict::Expected.suppression());
                 self.decide(&[], Some(event), Some(&rule.name), Verdict::Expected);
             }
         }
         self.arm_absences();
+    }
+
+    /// What tells apart what a rule waits for.
+    pub(super) fn absence_of(&self, rule: &Rule, event: &Event) -> String {
+        if rule.by.is_some() {
+            self.fingerprint(rule, event)
+        } else {
+            String::new()
+        }
+    }
+
+    /// What was missing came: however long it was under way, that it came is what counts.
+    pub(super) fn came(&mut self, alert: AlertId, event: &Arc<Event>, effects: &mut Effects) {
+        let began = self
+            .state
+            .alerts
+            .get(&alert)
+            .map_or(event.time, Alert::began);
+        let came = Arc::new(Event {
+            time: event.time.max(began),
+            ..(**event).clone()
+        });
+        self.close_members(alert, &came, effects, |_| true);
+    }
+
+    /// Rules changed: what they wait for is told apart as they say now. An alert that lasts stays
+    /// with what it missed, so that it is not told twice.
+    pub(super) fn sort_absences(&mut self, changed: &dyn Fn(&Arc<str>) -> bool) {
+        let names: Vec<Arc<str>> = self.state.absences.known.keys().cloned().collect();
+        for name in names.into_iter().filter(|name| changed(name)) {
+            let rule = self
+                .rule(&name)
+                .filter(|rule| rule.absent.is_some())
+                .cloned();
+            let known = self.state.absences.known.remove(&name).unwrap_or_default();
+            let Some(rule) = rule else { continue };
+            let mut sorted: BTreeMap<String, Absence> = BTreeMap::new();
+            for absence in known.into_values() {
+                let fingerprint = match &absence.event {
+                    Some(event) if rule.matcher.matches(event) => self.absence_of(&rule, event),
+                    None if rule.by.is_none() => String::new(),
+                    _ => continue,
+                };
+                let kept = sorted.entry(fingerprint).or_insert_with(|| absence.clone());
+                let alert = kept.alert.or(absence.alert);
+                if absence.last > kept.last {
+                    *kept = absence;
+                }
+                kept.alert = alert;
+            }
+            self.state.absences.known.insert(name, sorted);
+        }
     }
 
     /// What did not come for too long is told.
@@ -227,15 +270,24 @@ impl Engine {
             return;
         };
         let (rule, fingerprint) = (Arc::clone(&alert.rule), alert.fingerprint.clone());
+        let past = alert.past;
         let Some(window) = self.rule(&rule).and_then(|rule| rule.absent) else {
             return;
         };
-        let Some(absence) = self
-            .state
-            .absences
-            .get_mut(&rule, &fingerprint)
-            .filter(|a| a.alert == Some(id))
-        else {
+        let known = self.state.absences.known.get(&rule);
+        let is_its = |absence: &Absence| absence.alert == Some(id);
+        let own = known.is_some_and(|known| known.get(&fingerprint).is_some_and(is_its));
+        // After a reload it may be told apart otherwise.
+        let other = || {
+            let mut all = known.filter(|_| past.is_some()).into_iter().flatten();
+            all.find(|(_, absence)| is_its(absence))
+                .map(|(fp, _)| fp.clone())
+        };
+        let fingerprint = if own { Some(fingerprint) } else { other() };
+        let Some(fingerprint) = fingerprint else {
+            return;
+        };
+        let Some(absence) = self.state.absences.get_mut(&rule, &fingerprint) else {
             return;
         };
         absence.alert = None;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Event, Happening, Name, Phase, Severity, Subject, Timestamp};
+use crate::model::{Event, Happening, Name, Phase, Severity, Subject, Timestamp, removed_from};
 use crate::rules::Policy;
 
 use super::table::Names;
@@ -122,6 +122,12 @@ pub(super) struct Alert {
     pub(super) incident: Option<u64>,
     /// Destinations that know of it.
     pub(super) told_to: Names,
+    /// Destinations that its rule named only after it was told: they hear of what begins later.
+    #[serde(default, skip_serializing_if = "Names::is_empty")]
+    pub(super) late: Names,
+    /// The rule as it was when it told of it, where that ends it otherwise than the one in force.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) past: Option<u64>,
     /// Its first message was made, or nobody was there to tell.
     pub(super) settled: bool,
     /// Journal time of the last message that notified someone of its beginning.
@@ -156,6 +162,9 @@ pub(super) struct Alert {
     /// What it explains, or explained.
     #[serde(default)]
     pub(super) behind: Vec<Dark>,
+    /// When something that it should explain was heard, by the sender's clock.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) refuted: Option<Timestamp>,
     /// The type of the event that shows that it is over though none said so.
     #[serde(default)]
     pub(super) evidence: Option<String>,
@@ -318,6 +327,16 @@ impl Alert {
         self.lasting && (self.is_alive() || matches!(self.state, State::Pending { .. }))
     }
 
+    /// Whether nobody waits for its end: it has none and was told, or nobody was there to tell.
+    pub(super) fn is_spare(&self) -> bool {
+        self.settled && (!self.lasting || self.told_to.is_empty())
+    }
+
+    /// Whether it is over since its device was removed.
+    pub(super) fn is_removed(&self) -> bool {
+        self.evidence.as_deref().and_then(removed_from).is_some()
+    }
+
     /// Of how many events it decides the fate.
     pub(super) fn waits_with(&self) -> u64 {
         self.waiting + self.tickets.len() as u64
@@ -350,6 +369,20 @@ impl Alert {
     /// When it ended, by the sender's clock: all of it, as far as it did.
     pub(super) fn ends_at(&self) -> Option<Timestamp> {
         self.members.iter().filter_map(|m| m.ends_at).max()
+    }
+
+    /// When it was last said that it lasts, by the sender's clock.
+    pub(super) fn last_said(&self) -> Timestamp {
+        let open = self.members.iter().filter(|m| m.is_open());
+        open.map(Member::last_opened)
+            .max()
+            .unwrap_or_else(|| self.began())
+    }
+
+    /// Whether it is about a device that cannot be reached.
+    pub(super) fn is_offline(&self) -> bool {
+        let condition = self.event.condition.as_ref();
+        self.event.device.is_some() && condition.is_some_and(|c| c.name.ends_with("_offline"))
     }
 
     /// Journal time at which it opened.

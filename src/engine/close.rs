@@ -11,7 +11,7 @@ use super::decision::Verdict;
 use super::fates::Effects;
 use super::open::subject_key;
 use crate::model::{Condition, Event, Timestamp};
-use crate::rules::Resolve;
+use crate::rules::{Resolve, Rule};
 
 /// The last close of each condition, to know an opening that was overtaken. Bounded: the oldest go
 /// first.
@@ -56,6 +56,11 @@ impl Closes {
             .collect();
     }
 
+    /// When it closed last.
+    pub(super) fn last(&self, key: &str) -> Option<Timestamp> {
+        self.latest.get(key).copied()
+    }
+
     pub(super) fn after(&self, key: &str, time: Timestamp) -> bool {
         self.latest
             .get(key)
@@ -97,30 +102,18 @@ impl Engine {
         self.state
             .closes
             .note(&closed, event.time, self.limits.closes);
-        let implied = |engine: &Self, rule: &Arc<str>| match engine.by_name.get(rule) {
-            Some(&position) => engine
-                .rules
-                .rules()
-                .get(position)
-                .is_none_or(|r| matches!(r.resolve, Resolve::Implied)),
-            None => true,
-        };
         let mut found = false;
         for id in self.index.by_key.get(&key).cloned().unwrap_or_default() {
-            let Some(rule) = self
-                .state
-                .alerts
-                .get(&id)
-                .filter(|a| a.lasting)
-                .map(|a| Arc::clone(&a.rule))
-            else {
-                continue;
-            };
-            if implied(self, &rule) {
+            let ends =
+                |alert: &&super::alert::Alert| alert.lasting && self.ends_with_condition(alert);
+            if self.state.alerts.get(&id).filter(ends).is_some() {
                 found |= self.close_members(id, event, effects, |m| {
                     m.key == key && m.is_part(condition.sub_id.as_ref())
                 });
             }
+        }
+        for id in self.known_as(&key, None) {
+            found |= self.close_alias(id, event, effects, condition.sub_id.as_ref());
         }
         if !found && self.watched(&condition.name) {
             effects.suppressed = effects.suppressed.or(Verdict::NothingOpen.suppression());
@@ -157,21 +150,53 @@ impl Engine {
         if !matcher.matches(event) {
             return;
         }
-        let fingerprint = self.fingerprint(&rule, event);
-        let key = self.own_key(&rule, event);
+        self.resolve_in(&Arc::clone(&rule.name), &rule, event, effects);
+    }
+
+    /// An event that a rule's own `resolve` looks for closes what it opened; `place` is where that
+    /// is found.
+    pub(super) fn resolve_in(
+        &mut self,
+        place: &Arc<str>,
+        rule: &Arc<Rule>,
+        event: &Arc<Event>,
+        effects: &mut Effects,
+    ) {
+        let fingerprint = self.fingerprint(rule, event);
+        let key = self.own_key(rule, event);
         self.state.closes.note(&key, event.time, self.limits.closes);
         // Of several that are counted together, only the event's own device is well again.
         let one = rule.threshold.is_some() && event.device.is_some();
-        match self
-            .index
-            .by_fingerprint
-            .get(&(Arc::clone(&rule.name), fingerprint))
-            .copied()
+        let known = (Arc::clone(place), fingerprint);
+        let known = self.index.by_fingerprint.get(&known).copied();
+        let aliases = if *place == rule.name {
+            self.known_as(&key, Some(&rule.name))
+        } else {
+            Vec::new()
+        };
+        if known.is_none() && aliases.is_empty() {
+            effects.suppressed = effects.suppressed.or(Verdict::NothingOpen.suppression());
+        }
+        if let Some(id) = known {
+            self.close_members(id, event, effects, |member| !one || member.key == key);
+        }
+        for id in aliases {
+            self.close_alias(id, event, effects, None);
+        }
+    }
+
+    /// An event about an alert that was told counts as told with it, unless all who know of it are
+    /// gone.
+    pub(super) fn heard_again(&self, id: AlertId, effects: &mut Effects) {
+        if self
+            .state
+            .alerts
+            .get(&id)
+            .is_some_and(|alert| self.is_heard(alert))
         {
-            Some(id) => {
-                self.close_members(id, event, effects, |member| !one || member.key == key);
-            }
-            None => effects.suppressed = effects.suppressed.or(Verdict::NothingOpen.suppression()),
+            effects.told = true;
+        } else {
+            effects.suppressed = effects.suppressed.or(Verdict::NobodyToTell.suppression());
         }
     }
 
@@ -208,16 +233,21 @@ impl Engine {
         alert.last_event = self.state.now;
         let incident = alert.incident;
         if told {
-            effects.told = true;
+            self.heard_again(id, effects);
         } else {
             let kept_quiet = alert.quiet.as_ref().map(|quiet| quiet.by.suppression());
             effects.suppressed = effects
                 .suppressed
                 .or(kept_quiet)
+                .or_else(|| alert.settled.then_some("nobody_to_tell"))
                 .or(Verdict::EndedUntold.suppression());
         }
         // What shows that it is over by the way says nothing of what it is.
-        let says_so = alert.evidence.is_none();
+        let says_so = self
+            .state
+            .alerts
+            .get(&id)
+            .is_some_and(|alert| alert.evidence.is_none());
         if let Some(incident) = incident
             .filter(|_| says_so)
             .and_then(|id| self.state.incidents.get_mut(&id))

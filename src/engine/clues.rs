@@ -15,13 +15,13 @@ use super::open::subject_key;
 use crate::model::{Condition, Event, Field, Timestamp};
 
 /// How long a device may be away on purpose before it is told.
-pub(super) const PLANNED: Duration = Duration::from_secs(20 * 60);
+pub const PLANNED: Duration = Duration::from_secs(20 * 60);
 /// How long after it was announced something planned may begin.
 const ANNOUNCED: Duration = Duration::from_secs(2 * 3_600);
 /// "Just before": clocks and topics differ by seconds.
 const BEFORE: Duration = Duration::from_secs(120);
 /// … and as long after, since the cause may be told after its effect.
-const AFTER: Duration = Duration::from_secs(60);
+pub(super) const AFTER: Duration = Duration::from_secs(60);
 /// Notes kept of each device.
 const PER_DEVICE: usize = 4;
 /// Notes kept of what may have cut off other devices.
@@ -224,15 +224,14 @@ impl Engine {
                 continue;
             }
             let rule = Arc::clone(&alert.rule);
-            alert.evidence = Some(event.kind.clone());
-            self.decide(
-                &[id],
-                Some(event),
-                Some(&rule),
-                Verdict::HeardFrom {
-                    kind: event.kind.clone(),
-                },
-            );
+            let kind = event.kind.clone();
+            alert.evidence = Some(kind.clone());
+            let verdict = if event.clues.removed {
+                Verdict::Removed { kind }
+            } else {
+                Verdict::HeardFrom { kind }
+            };
+            self.decide(&[id], Some(event), Some(&rule), verdict);
             self.close_members(id, event, effects, gone);
         }
     }

@@ -70,8 +70,13 @@ pub enum Verdict {
     },
     /// It ended, and nothing was open.
     NothingOpen,
-    /// There are more alerts than the bound allows, and this one was not told yet.
-    OverLimit,
+    /// As many alerts are open as are followed: this one is sent with others, and not followed.
+    OverLimit {
+        /// Why it is not even sent, as a metric label.
+        kept: Option<&'static str>,
+    },
+    /// As many things are waited for as can be: this one is not.
+    TooMany,
     /// The rule was removed before it was told.
     RuleRemoved,
     /// Nobody takes messages of this severity from this rule.
@@ -138,6 +143,11 @@ pub enum Verdict {
         /// The event's type.
         kind: String,
     },
+    /// Its device was removed: it is not down any more.
+    Removed {
+        /// The event's type.
+        kind: String,
+    },
     /// What should come came.
     Expected,
     /// What should come did not.
@@ -189,7 +199,8 @@ impl Verdict {
             Self::Cooldown { .. } => "cooldown",
             Self::EndedUntold => "ended_untold",
             Self::NothingOpen => "nothing_open",
-            Self::OverLimit => "over_limit",
+            Self::OverLimit { kept: Some(kept) } => kept,
+            Self::TooMany => "over_limit",
             Self::RuleRemoved => "rule_removed",
             Self::NobodyToTell => "nobody_to_tell",
             Self::Inhibited { .. } => "inhibited",
@@ -226,16 +237,24 @@ impl fmt::Display for Verdict {
             Self::Cooldown { since } => {
                 write!(f, "told less than `cooldown` ago; {since} since then")
             }
-            Self::EndedUntold => f.write_str("it ended before anything was said"),
+            Self::EndedUntold => f.write_str("it ended before this rule told anybody"),
             Self::Ended => f.write_str("it ended, which will be told"),
             Self::Closing { until } => {
                 write!(f, "it ended; a reopening before {until} is the same alert")
             }
             Self::NothingOpen => f.write_str("it ends something that was not open"),
-            Self::OverLimit => {
-                f.write_str("too many alerts are open; this one was not told yet and was dropped")
-            }
-            Self::RuleRemoved => f.write_str("its rule was removed before it was told"),
+            Self::OverLimit { kept: None } => f.write_str(
+                "as many alerts are open as are followed: it is told with others, without its end",
+            ),
+            Self::OverLimit { kept: Some(kept) } => write!(
+                f,
+                "as many alerts are open as are followed, and it is not told: {}",
+                kept.replace('_', " ")
+            ),
+            Self::TooMany => f.write_str("too much is waited for already; this is not"),
+            Self::RuleRemoved => f.write_str(
+                "its rule was removed, or looks for something else now, before it was told",
+            ),
             Self::NobodyToTell => f.write_str("no destination of the rule takes this severity"),
             Self::Holding { until } => {
                 write!(f, "waits until {until} for an alert that may explain it")
@@ -285,6 +304,7 @@ impl fmt::Display for Verdict {
             Self::Stable { up: true } => f.write_str("is stable again: up"),
             Self::Stable { up: false } => f.write_str("is stable again: down"),
             Self::HeardFrom { kind } => write!(f, "is over: only a connected device sends {kind}"),
+            Self::Removed { kind } => write!(f, "is over: its device was removed ({kind})"),
             Self::Expected => f.write_str("came as expected"),
             Self::Missing { since } => write!(f, "nothing came since {since}"),
             Self::WhenFailed { why } => {

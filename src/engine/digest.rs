@@ -281,12 +281,18 @@ impl Engine {
     }
 
     fn report(&mut self, name: &Name, collector: Collector, maintenance: bool) {
-        let known = self.rules.destinations();
-        let to: Vec<Name> = collector
-            .to
-            .into_iter()
-            .filter(|to| known.iter().any(|(k, _)| k == to))
-            .collect();
+        let digests = &self.rules.surroundings().digests;
+        let schedule = digests
+            .iter()
+            .find(|digest| !maintenance && digest.name == *name);
+        // Where the rules in force say; of a digest that is gone, where it went until then.
+        let to: Vec<Name> = match schedule {
+            Some(schedule) => schedule.into.clone(),
+            None => collector.to.into_iter().collect(),
+        };
+        let there: Vec<Name> = to.iter().filter(|to| self.is_there(to)).cloned().collect();
+        // What nobody can be told any more becomes dead letters: it does not vanish.
+        let to = if there.is_empty() { to } else { there };
         let mut items: Vec<Notification> = Vec::new();
         for (key, about) in collector.items {
             let more_since = about

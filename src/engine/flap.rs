@@ -107,10 +107,12 @@ impl Engine {
         let Some(flapping) = self.policy(&rule).flapping else {
             return false;
         };
-        if self.is_absence(&rule) {
-            return false;
-        }
-        let Some(alert) = self.state.alerts.get(&id) else {
+        let Some(alert) = self
+            .state
+            .alerts
+            .get(&id)
+            .filter(|alert| !self.is_absence(alert))
+        else {
             return false;
         };
         if alert.state != State::Flapping && (alert.explained || self.is_planned(alert)) {

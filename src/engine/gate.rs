@@ -100,12 +100,17 @@ impl Engine {
     }
 
     pub(super) fn gate(&self, id: AlertId) -> Gate {
-        let Some(alert) = self.state.alerts.get(&id) else {
-            return Gate::Open;
-        };
+        self.state
+            .alerts
+            .get(&id)
+            .map_or(Gate::Open, |alert| self.gate_of(alert))
+    }
+
+    /// Whether an alert, also one that is not followed, may be told now.
+    pub(super) fn gate_of(&self, alert: &Alert) -> Gate {
         let shut = |by, until| Gate::Shut(Quiet { by, until });
-        if let Some(&source) = alert.sources.first() {
-            return shut(By::Source(source), None);
+        if let Some((source, until)) = self.explained_by(alert) {
+            return shut(By::Source(source), until);
         }
         let policy = self.policy(&alert.rule);
         // What flaps opens again and again: what may explain it had since its first change to come.

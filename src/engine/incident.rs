@@ -28,7 +28,7 @@ pub(super) struct Incident {
     pub(super) alerts: BTreeSet<AlertId>,
     /// Destinations that got its first message.
     pub(super) told: Names,
-    /// The least severity each destination takes, as it stood when the incident began.
+    /// Whom the rules in force tell of what begins, each with the least severity it takes.
     pub(super) notify: Vec<(Name, Severity)>,
     /// The highest of its alerts, and of its messages.
     pub(super) severity: Severity,
@@ -81,7 +81,15 @@ impl Sample {
     }
 }
 
+/// What the identity of an incident ends in that is for the digests only.
+pub(super) const DIGESTS: &str = "\u{1f}\u{1f}digests";
+
 impl Incident {
+    /// Whether it is for the digests only.
+    pub(super) fn is_for_digests(&self) -> bool {
+        self.identity.ends_with(DIGESTS)
+    }
+
     /// When something is to be said next, by this policy.
     pub(super) fn deadline(&self, policy: &Policy, reminds: bool) -> Option<Timestamp> {
         let flush = self.changed.map(|changed| {
@@ -104,7 +112,7 @@ impl Incident {
             .notify
             .iter()
             .filter(|(_, least)| self.severity >= *least);
-        takes.any(|(name, _)| !alert.told_to.contains(name))
+        takes.any(|(name, _)| !alert.told_to.contains(name) && !alert.late.contains(name))
     }
 
     /// Whether an alert has something left to say: that it began, became worse, flaps or ended.
@@ -116,7 +124,9 @@ impl Incident {
         match (alert.state, &alert.flap) {
             _ if !alert.settled => true,
             (State::Ended, _) => true,
-            (State::Flapping, Some(flap)) => takes.any(|(name, _)| !flap.told.contains(name)),
+            (State::Flapping, Some(flap)) => {
+                takes.any(|(name, _)| !flap.told.contains(name) && !alert.late.contains(name))
+            }
             _ => alert.lasting && alert.is_alive() && self.is_news_to_some(alert),
         }
     }

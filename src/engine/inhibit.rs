@@ -8,11 +8,22 @@ use std::time::Duration;
 use super::Engine;
 use super::alert::{Alert, AlertId, By, Dark, Quiet, State};
 use super::decision::Verdict;
-use crate::model::{Event, Field, Subject};
+use crate::model::{Condition, Event, Field, Phase, Subject, Timestamp};
 use crate::rules::InhibitRule;
 
 /// How many subjects an alert lists as dark behind it.
 const MAX_BEHIND: usize = 1_000;
+
+/// What comes back after an outage comes back within this of one another.
+const SETTLE: Duration = Duration::from_secs(300);
+
+/// What a device that cannot be reached is told of by.
+const OFFLINE: [&str; 4] = [
+    "ap_offline",
+    "switch_offline",
+    "gateway_offline",
+    "edge_offline",
+];
 
 impl Engine {
     /// Finds what an alert explains, and what explains it.
@@ -105,23 +116,13 @@ impl Engine {
             return;
         };
         let mutual = rule.source.matches(&below.event) && rule.target.matches(&above.event);
-        let (above_began, below_began) = (above.began().whole(), below.began().whole());
-        let apart = above_began
-            .since(below_began)
-            .max(below_began.since(above_began));
         let fits = source != target
             && !mutual
             && !self.explains(target, source)
             && above.is_active()
             && (below.is_active() || !below.lasting && !below.settled)
             && below.told_to.is_empty()
-            && (!rule.via_topology
-                || self
-                    .rules
-                    .surroundings()
-                    .topology
-                    .explains(&above.event, &below.event))
-            && rule.within.is_none_or(|within| apart <= within);
+            && self.fits(rule, above, below);
         if !fits {
             return;
         }
@@ -151,6 +152,177 @@ impl Engine {
         } else {
             let verdict = self.inhibited_by(target, source);
             self.decide(&[target], None, Some(&name), verdict);
+        }
+    }
+
+    /// Whether a rule says that one alert explains another, whatever became of them.
+    pub(super) fn fits(&self, rule: &InhibitRule, above: &Alert, below: &Alert) -> bool {
+        let (above_began, below_began) = (above.began().whole(), below.began().whole());
+        let apart = above_began
+            .since(below_began)
+            .max(below_began.since(above_began));
+        let key = self.source_key(rule, &above.event);
+        rule.source.matches(&above.event)
+            && rule.target.matches(&below.event)
+            && key.is_some()
+            && key == self.target_key(rule, &below.event)
+            && (!rule.via_topology
+                || self
+                    .rules
+                    .surroundings()
+                    .topology
+                    .explains(&above.event, &below.event))
+            && rule.within.is_none_or(|within| apart <= within)
+            && !self.is_refuted(rule, above, below)
+    }
+
+    /// Whether something shows that what an alert explains, by this rule, was there after all: it
+    /// was heard of after the other was said to be gone, or others that it would explain were.
+    fn is_refuted(&self, rule: &InhibitRule, above: &Alert, below: &Alert) -> bool {
+        if !above.is_offline() || is_same_device(&above.event, &below.event) {
+            return false;
+        }
+        let late = above.last_said() + super::clues::AFTER;
+        let device = below.event.identity(&Field::Device);
+        let heard = |name: &str| self.state.closes.last(&format!("{name}|{device}"));
+        let between = |at: Timestamp| at > late && at < below.began();
+        let target =
+            || below.event.device.is_some() && OFFLINE.into_iter().filter_map(heard).any(between);
+        rule.within.is_none() && above.refuted.is_some_and(|at| at > late) || target()
+    }
+
+    /// A device is heard: what is said to be gone and would have taken it along, by rules that set
+    /// no time, is there after all, and explains nothing any more.
+    pub(super) fn hear(&mut self, event: &Event) {
+        let ended = event
+            .condition
+            .as_ref()
+            .filter(|c| event.phase == Phase::Close && c.name.ends_with("_offline"));
+        let name = event.clues.disproves.as_ref().or(ended.map(|c| &c.name));
+        let Some(name) = name.filter(|_| event.device.is_some() && !event.clues.removed) else {
+            return;
+        };
+        if self.index.sources.is_empty() {
+            return;
+        }
+        let rules = Arc::clone(&self.rules);
+        let around = rules.surroundings();
+        let gone = |kind: &str, topic: &str| Event {
+            kind: kind.to_owned(),
+            topic: topic.into(),
+            condition: Some(Condition {
+                name: Arc::clone(name),
+                sub_id: None,
+                of_site: false,
+            }),
+            phase: Phase::Open,
+            ..event.clone()
+        };
+        // As its own outage would be told.
+        let mut outages: Vec<Event> = (self.openings)(name)
+            .iter()
+            .map(|o| gone(o.kind, o.topic))
+            .collect();
+        if outages.is_empty() {
+            outages.push(gone(&event.kind, &event.topic));
+        }
+        let mut refuted: BTreeSet<AlertId> = BTreeSet::new();
+        for (position, rule) in around.inhibit_rules.iter().enumerate() {
+            let target = outages.iter().find(|outage| rule.target.matches(outage));
+            let Some(target) = target.filter(|_| rule.within.is_none()) else {
+                continue;
+            };
+            let Some(key) = self.target_key(rule, target) else {
+                continue;
+            };
+            let sources = self
+                .index
+                .sources
+                .get(&(position, key))
+                .into_iter()
+                .flatten();
+            refuted.extend(sources.copied().filter(|source| {
+                let above = self.state.alerts.get(source).filter(|a| a.is_offline());
+                above.is_some_and(|above| {
+                    let late = above.last_said() + super::clues::AFTER;
+                    let only = !rule.via_topology || around.topology.needs(&above.event, target);
+                    event.time > late && only && !is_same_device(&above.event, target)
+                })
+            }));
+        }
+        for source in refuted {
+            self.refute(source, event.time);
+        }
+    }
+
+    /// Something that an alert should explain was heard: what it keeps quiet is told soon, unless
+    /// the alert ends first.
+    fn refute(&mut self, source: AlertId, at: Timestamp) {
+        let Some(above) = self.state.alerts.get_mut(&source) else {
+            return;
+        };
+        // The first time counts: what is heard again and again puts nothing off.
+        if above.refuted.is_none_or(|known| known <= above.last_said()) {
+            above.refuted = Some(at);
+        }
+        for target in self
+            .index
+            .targets_of
+            .get(&source)
+            .cloned()
+            .unwrap_or_default()
+        {
+            let alert = self.state.alerts.get(&target);
+            let held = alert.and_then(|alert| alert.quiet.as_ref());
+            if held.is_some_and(|quiet| matches!(quiet.by, By::Source(_))) {
+                self.release(target);
+            }
+        }
+    }
+
+    /// What explains an alert, and until when (journal time) where that was refuted: whoever is
+    /// behind it has some time to come back with it.
+    pub(super) fn explained_by(&self, alert: &Alert) -> Option<(AlertId, Option<Timestamp>)> {
+        let first = *alert.sources.first()?;
+        let mut until = None;
+        for source in &alert.sources {
+            let above = self.state.alerts.get(source);
+            let refuted = above.and_then(|a| a.refuted.filter(|at| *at > a.last_said()));
+            let Some(refuted) = refuted else {
+                return Some((*source, None));
+            };
+            let wait = SETTLE.max(self.policy(&alert.rule).r#for);
+            until = until.max(Some(self.journal(refuted) + wait));
+        }
+        until
+            .filter(|until| *until > self.state.now)
+            .map(|until| (first, Some(until)))
+    }
+
+    /// Whether any open alert explains one that is not followed itself.
+    pub(super) fn is_behind_any(&self, below: &Alert) -> bool {
+        let rules = self.rules.surroundings().inhibit_rules.iter().enumerate();
+        rules.into_iter().any(|(position, rule)| {
+            let key = Some(&below.event)
+                .filter(|event| rule.target.matches(event))
+                .and_then(|event| self.target_key(rule, event));
+            let sources = key.and_then(|key| self.index.sources.get(&(position, key)));
+            let above = |id| self.state.alerts.get(id).filter(|above| above.is_active());
+            let mut above = sources.into_iter().flatten().filter_map(above);
+            above.any(|above| self.fits(rule, above, below))
+        })
+    }
+
+    /// Takes back that one alert explains another.
+    pub(super) fn cut(&mut self, source: AlertId, target: AlertId) {
+        if let Some(targets) = self.index.targets_of.get_mut(&source) {
+            targets.remove(&target);
+        }
+        if let Some(above) = self.state.alerts.get_mut(&source) {
+            above.behind.retain(|dark| dark.alert != target);
+        }
+        if let Some(below) = self.state.alerts.get_mut(&target) {
+            below.sources.remove(&source);
         }
     }
 
@@ -211,6 +383,9 @@ impl Engine {
                 .quiet
                 .as_ref()
                 .is_some_and(|quiet| matches!(quiet.by, By::Source(_)));
+            if !below.told_to.is_empty() {
+                continue; // told though it was behind: what explained it was refuted
+            }
             if below.lasting {
                 self.restart(target);
             } else if explained {
@@ -318,6 +493,10 @@ impl Engine {
             !rule.via_topology || !self.rules.surroundings().topology.above(event).is_empty()
         })
     }
+}
+
+fn is_same_device(a: &Event, b: &Event) -> bool {
+    a.device.is_some() && a.identity(&Field::Device) == b.identity(&Field::Device)
 }
 
 /// The fields that must be equal; `None` where one is not there.

@@ -32,6 +32,8 @@ impl Engine {
         for position in self.rules.resolvers(topic, kind, condition_name) {
             self.resolve_by_match(position, event, &mut effects);
         }
+        self.resolve_by_pasts(event, &mut effects);
+        self.hear(event);
         let opens = event
             .condition
             .as_ref()

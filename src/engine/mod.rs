@@ -21,11 +21,14 @@ mod decision;
 mod digest;
 mod fates;
 mod flap;
+mod full;
 mod gate;
 mod incident;
 mod inhibit;
 mod judge;
 mod open;
+mod past;
+mod reload;
 mod say;
 mod seen;
 mod silence;
@@ -35,7 +38,9 @@ mod timer;
 mod view;
 mod window;
 
+pub use clues::PLANNED;
 pub use decision::{Decision, Verdict};
+pub use full::Fullness;
 pub use seen::MEMORY as DUPLICATE_MEMORY;
 pub use silence::SilenceState;
 pub use view::{Deed, IncidentState, Look, Standing, Waiting};
@@ -79,8 +84,8 @@ pub enum Input {
 /// Timers that fire with one [`Input::Due`].
 pub const DUE_AT_ONCE: usize = 500;
 
-/// Bounds on what is remembered. Beyond them what was not told yet goes first, counted; what was
-/// told never goes.
+/// Bounds on what is remembered. Beyond them new alerts are told but not followed; one that somebody
+/// was told of and that has an end never goes.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// Alerts open at once.
@@ -164,6 +169,12 @@ struct State {
     unsaid: BTreeMap<String, u64>,
     /// Policies of rules that are gone while alerts they told are not.
     orphans: BTreeMap<Arc<str>, Arc<Policy>>,
+    /// More alerts are open than are followed.
+    #[serde(default)]
+    full: Option<full::Full>,
+    /// Rules as they were when they told alerts that last, by number.
+    #[serde(default)]
+    pasts: BTreeMap<u64, past::Past>,
 }
 
 /// What finds things quickly; rebuilt from the state.
@@ -172,9 +183,11 @@ struct Indexes {
     by_fingerprint: HashMap<(Arc<str>, String), AlertId>,
     by_key: HashMap<String, Vec<AlertId>>,
     by_group: HashMap<(Arc<str>, String), u64>,
+    /// Alerts of rules as they were, by what the rules in force know them by.
+    aliases: BTreeMap<String, Vec<AlertId>>,
     timers: BTreeSet<(Timestamp, Timer)>,
-    /// Alerts that may go when there are too many, oldest first.
-    untold: BTreeSet<AlertId>,
+    /// Alerts that give way when there are too many, oldest first: nobody waits for their end.
+    spare: BTreeSet<AlertId>,
     /// Alerts that something keeps quiet.
     held: BTreeSet<AlertId>,
     /// Alerts that may explain others, by inhibit rule and what must be equal.
@@ -344,65 +357,6 @@ impl Engine {
             .unwrap_or_default()
     }
 
-    /// New rules: alerts keep their state by rule name; of a rule that is gone, what was not told
-    /// is dropped, what was told stays until its end is told.
-    fn set_rules(&mut self, rules: Arc<RuleSet>) {
-        let kept: BTreeSet<Arc<str>> = rules
-            .rules()
-            .iter()
-            .map(|rule| Arc::clone(&rule.name))
-            .collect();
-        let gone: Vec<(AlertId, bool)> = self
-            .state
-            .alerts
-            .iter()
-            .filter(|(_, a)| !kept.contains(&a.rule))
-            .map(|(id, a)| (*id, a.told_to.is_empty()))
-            .collect();
-        for (id, untold) in gone {
-            if untold {
-                self.drop_alert(id, &Verdict::RuleRemoved);
-            } else if let Some(rule) = self.state.alerts.get(&id).map(|a| Arc::clone(&a.rule)) {
-                let policy = self.policy(&rule);
-                self.state.orphans.insert(rule, policy);
-            }
-        }
-        self.state.orphans.retain(|rule, _| !kept.contains(rule));
-        self.state.windows.retain(|rule| kept.contains(rule));
-        self.by_name = rules
-            .rules()
-            .iter()
-            .enumerate()
-            .map(|(position, rule)| (Arc::clone(&rule.name), position))
-            .collect();
-        self.rules = rules;
-        self.watches.clear();
-        self.watched.clear();
-        self.index.sources.clear();
-        self.index.targets.clear();
-        self.arm_all();
-        // What explains what may be another now; links that are there stay while both sides last.
-        let open: Vec<AlertId> = self
-            .state
-            .alerts
-            .iter()
-            .filter(|(_, a)| !a.settled)
-            .map(|(id, _)| *id)
-            .collect();
-        let told: Vec<AlertId> = self
-            .state
-            .alerts
-            .iter()
-            .filter(|(_, a)| a.settled)
-            .map(|(id, _)| *id)
-            .collect();
-        told.into_iter().chain(open).for_each(|id| self.relate(id));
-        self.recheck_held(|_| true);
-        if self.state.begun {
-            self.watch_absences(false);
-        }
-    }
-
     /// The next number for an alert or an incident.
     fn next_id(&mut self) -> u64 {
         self.state.next_id += 1;
@@ -425,15 +379,19 @@ impl Engine {
         self.state.absences.reindex();
         self.recompile_silences();
         for (&id, alert) in self.state.alerts.iter() {
-            self.index
-                .by_fingerprint
-                .insert((Arc::clone(&alert.rule), alert.fingerprint.clone()), id);
+            self.index.by_fingerprint.insert(
+                (
+                    Self::place(&alert.rule, alert.past),
+                    alert.fingerprint.clone(),
+                ),
+                id,
+            );
             alert
                 .members
                 .iter()
                 .for_each(|member| self.index.note(id, member));
-            if alert.told_to.is_empty() {
-                self.index.untold.insert(id);
+            if alert.is_spare() {
+                self.index.spare.insert(id);
             }
             if alert.is_held() {
                 self.index.held.insert(id);
@@ -447,11 +405,31 @@ impl Engine {
                 .by_group
                 .insert((Arc::clone(&incident.rule), incident.identity.clone()), id);
         }
+        self.index_aliases();
         self.index_relations();
         self.arm_all();
         self.arm_silences();
         self.arm_calendar();
         self.arm_absences();
+        self.arm_passed_on();
+    }
+
+    /// Whether there is a destination of this name.
+    fn is_there(&self, name: &Name) -> bool {
+        let known = self.rules.destinations().iter().map(|(known, _)| known);
+        let digests = self.rules.surroundings().digests.iter().map(|d| &d.name);
+        known.chain(digests).any(|known| known == name)
+    }
+
+    /// Whether somebody was told of an alert who can be told more.
+    fn is_heard(&self, alert: &alert::Alert) -> bool {
+        alert.told_to.iter().any(|name| self.is_there(name))
+    }
+
+    /// The digests, each with the least severity it takes.
+    fn digests(&self) -> Vec<(Name, crate::model::Severity)> {
+        let digests = self.rules.surroundings().digests.iter();
+        digests.map(|d| (d.name.clone(), d.min_severity)).collect()
     }
 
     /// Whom a rule tells: each destination with the least severity it takes.

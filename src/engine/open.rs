@@ -27,22 +27,21 @@ impl Engine {
             effects.suppressed = effects.suppressed.or(verdict.suppression());
             return self.decide(&[], Some(event), Some(&rule.name), verdict);
         }
-        let known = self
-            .index
-            .by_key
-            .get(&key)
-            .into_iter()
-            .flatten()
-            .filter_map(|id| {
-                let alert = self
-                    .state
-                    .alerts
-                    .get(id)
-                    .filter(|a| a.rule == rule.name && a.state != State::Ended)?;
-                alert
-                    .member(&key, part.as_ref())
-                    .map(|(_, exact)| (!exact, *id))
-            });
+        let known =
+            self.index
+                .by_key
+                .get(&key)
+                .into_iter()
+                .flatten()
+                .filter_map(|id| {
+                    let alert =
+                        self.state.alerts.get(id).filter(|a| {
+                            a.lasting && a.rule == rule.name && a.state != State::Ended
+                        })?;
+                    alert
+                        .member(&key, part.as_ref())
+                        .map(|(_, exact)| (!exact, *id))
+                });
         let known = known.min().map(|(_, id)| id);
         let fingerprint = self.fingerprint(rule, event);
         let by_fingerprint = || {
@@ -50,9 +49,19 @@ impl Engine {
                 .by_fingerprint
                 .get(&(Arc::clone(&rule.name), fingerprint.clone()))
                 .copied()
+                .filter(|id| self.state.alerts.get(id).is_some_and(|alert| alert.lasting))
         };
-        match known.or_else(by_fingerprint) {
-            Some(id) => self.open_again(id, rule, event, key, part, effects),
+        // Told by the rule as it was: of its one member, since the event knows it by another key.
+        let alias = || {
+            let id = self.known_as(&key, Some(&rule.name)).pop()?;
+            let member = self.state.alerts.get(&id)?.members.first()?;
+            Some((id, member.key.clone(), member.part.clone()))
+        };
+        let found = known
+            .or_else(by_fingerprint)
+            .map(|id| (id, key.clone(), part.clone()));
+        match found.or_else(alias) {
+            Some((id, key, part)) => self.open_again(id, rule, event, key, part, effects),
             None => self.open_new(rule, event, fingerprint, key, part, effects),
         }
     }
@@ -157,9 +166,9 @@ impl Engine {
         } else if alert.told_to.is_empty() {
             effects.suppressed = effects.suppressed.or(Verdict::NobodyToTell.suppression());
         } else {
-            effects.told = true;
+            self.heard_again(id, effects);
         }
-        let incident = alert.incident;
+        let incident = self.state.alerts.get(&id).and_then(|alert| alert.incident);
         self.decide(&[id], Some(event), Some(&rule.name), Verdict::Again);
         self.arm_alert(id);
         if changes > 0 {
@@ -179,7 +188,7 @@ impl Engine {
         alert.state = State::Firing;
         alert.stale = false;
         alert.stable = false;
-        effects.told = true;
+        self.heard_again(id, effects);
         self.decide(&[id], Some(event), Some(&rule.name), Verdict::Again);
         self.relate(id);
         self.awaited(id);
@@ -267,7 +276,13 @@ impl Engine {
             .index
             .by_fingerprint
             .get(&(Arc::clone(&rule.name), fingerprint.clone()))
-            .copied();
+            .copied()
+            .filter(|id| {
+                self.state
+                    .alerts
+                    .get(id)
+                    .is_some_and(|alert| !alert.lasting)
+            });
         if let Some(id) = known {
             return self.happen_again(id, rule, event, effects);
         }
@@ -393,25 +408,6 @@ impl Engine {
         state: State,
         effects: &mut Effects,
     ) -> Option<AlertId> {
-        if self.state.alerts.len() >= self.limits.alerts {
-            let oldest = self.index.untold.first().copied();
-            match oldest {
-                Some(oldest) => self.drop_alert(oldest, &Verdict::OverLimit),
-                None => {
-                    effects.suppressed = effects.suppressed.or(Verdict::OverLimit.suppression());
-                    self.decide(&[], Some(event), Some(&rule.name), Verdict::OverLimit);
-                    return None;
-                }
-            }
-        }
-        let id = self.next_id();
-        members
-            .iter()
-            .for_each(|member| self.index.note(id, member));
-        self.index
-            .by_fingerprint
-            .insert((Arc::clone(&rule.name), fingerprint.clone()), id);
-        self.index.untold.insert(id);
         let listed = event.listed.len() as u64;
         let alert = Alert {
             rule: Arc::clone(&rule.name),
@@ -423,6 +419,8 @@ impl Engine {
             last_event: self.state.now,
             incident: None,
             told_to: Names::default(),
+            late: Names::default(),
+            past: None,
             settled: false,
             sent: None,
             left: 0,
@@ -435,6 +433,7 @@ impl Engine {
             explained: false,
             sources: BTreeSet::new(),
             behind: Vec::new(),
+            refuted: None,
             evidence: None,
             // Mist caps what it lists at ten; only then does its count say how many more there are.
             more: if event.device.is_some() {
@@ -447,15 +446,21 @@ impl Engine {
             more_since: 0,
             waiting: 0,
             tickets: Vec::new(),
-            group: rule
-                .policy
-                .group_by
-                .iter()
-                .map(|f| (f.to_string(), event.identity(f), event.label(f)))
-                .collect(),
+            group: group(rule, event),
             event: self.keepable(event),
             timer: None,
         };
+        if !self.has_room() {
+            self.pass_on(rule, event, &alert, effects);
+            return None;
+        }
+        let id = self.next_id();
+        let members = &alert.members;
+        members
+            .iter()
+            .for_each(|member| self.index.note(id, member));
+        let known = (Arc::clone(&rule.name), alert.fingerprint.clone());
+        self.index.by_fingerprint.insert(known, id);
         self.state.alerts.insert(id, alert);
         Some(id)
     }
@@ -541,19 +546,29 @@ impl Engine {
     pub(super) fn remove_alert(&mut self, id: AlertId) -> Option<Alert> {
         self.let_go(id);
         let alert = self.state.alerts.remove(&id)?;
-        let fingerprint = (Arc::clone(&alert.rule), alert.fingerprint.clone());
+        let fingerprint = (
+            Self::place(&alert.rule, alert.past),
+            alert.fingerprint.clone(),
+        );
         if self.index.by_fingerprint.get(&fingerprint) == Some(&id) {
             self.index.by_fingerprint.remove(&fingerprint);
         }
         self.index.forget(id, &alert.members, &[]);
-        self.index.untold.remove(&id);
+        self.index.spare.remove(&id);
         self.index.held.remove(&id);
         if let Some(due) = alert.timer {
             self.index.timers.remove(&(due, Timer::Alert(id)));
         }
         self.leave(id, alert.incident);
+        self.check_room();
         Some(alert)
     }
+}
+
+/// What a rule groups an event by: field, identity, label.
+pub(super) fn group(rule: &Rule, event: &Event) -> Vec<(String, String, String)> {
+    let of = |f: &Field| (f.to_string(), event.identity(f), event.label(f));
+    rule.policy.group_by.iter().map(of).collect()
 }
 
 /// Beyond this many, alerts no longer keep the raw event for their templates.
@@ -568,14 +583,14 @@ pub(super) fn subject_key(event: &Event, condition: &Condition) -> String {
     format!("{}|{subject}", condition.name)
 }
 
-fn severity(rule: &Rule, event: &Event) -> Severity {
+pub(super) fn severity(rule: &Rule, event: &Event) -> Severity {
     rule.policy
         .severity
         .or(event.severity)
         .unwrap_or(Severity::Warning)
 }
 
-fn distinct(rule: &Rule, event: &Event) -> Option<String> {
+pub(super) fn distinct(rule: &Rule, event: &Event) -> Option<String> {
     rule.threshold
         .as_ref()?
         .distinct

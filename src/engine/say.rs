@@ -58,8 +58,14 @@ impl Engine {
             reason.word().as_bytes(),
             &at.millis().to_le_bytes(),
         ];
+        // Beside the message of those that are back.
+        let removed: &[&[u8]] = if alerts().all(Alert::is_removed) {
+            &[b"removed"]
+        } else {
+            &[]
+        };
         Some(Notification {
-            id: short(&[&about[..], &names].concat(), 6),
+            id: short(&[&about[..], &names, removed].concat(), 6),
             at,
             to,
             reason,
@@ -73,7 +79,11 @@ impl Engine {
             started,
             duration_ms: duration_ms.map(|d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX)),
             insight: self.insight(id, part),
-            ..self.blank(&incident.rule, &self.sample(incident, part))
+            ..self.blank(
+                &incident.rule,
+                &self.sample(incident, part),
+                alerts().any(|alert| self.is_absence(alert)),
+            )
         })
     }
 
@@ -115,11 +125,15 @@ impl Engine {
                 .ends_at()
                 .map(|ended| ended.since(alert.began()))
                 .map(|d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX)),
-            ..self.blank(&alert.rule, &Sample::of(&alert.event))
+            ..self.blank(
+                &alert.rule,
+                &Sample::of(&alert.event),
+                self.is_absence(alert),
+            )
         }
     }
 
-    fn blank(&self, rule: &Arc<str>, sample: &Sample) -> Notification {
+    pub(super) fn blank(&self, rule: &Arc<str>, sample: &Sample, absence: bool) -> Notification {
         Notification {
             id: String::new(),
             at: self.wall(),
@@ -133,7 +147,7 @@ impl Engine {
             topic: sample.topic.to_string(),
             kind: sample.kind.clone(),
             // What tells of an absence is not what the last event told of.
-            condition: if self.is_absence(rule) {
+            condition: if absence {
                 Some("absent".to_owned())
             } else {
                 sample.condition.as_ref().map(ToString::to_string)
@@ -203,6 +217,7 @@ impl Engine {
             remaining,
             remaining_total,
             within_ms: self.within_ms(part),
+            unfollowed: false,
         }
     }
 

@@ -191,7 +191,7 @@ impl Engine {
             .collect::<Vec<_>>()
             .join("\u{1f}");
         if for_digests {
-            identity.push_str("\u{1f}\u{1f}digests");
+            identity.push_str(super::incident::DIGESTS);
         }
         let known = self
             .index
@@ -232,14 +232,6 @@ impl Engine {
         let policy = self.policy(rule);
         let now = self.state.now.millis().to_le_bytes();
         let key = short(&[rule.as_bytes(), identity.as_bytes(), &now], 10);
-        let digests = || {
-            self.rules
-                .surroundings()
-                .digests
-                .iter()
-                .map(|d| (d.name.clone(), d.min_severity))
-                .collect()
-        };
         let incident = Incident {
             key,
             rule: Arc::clone(rule),
@@ -251,7 +243,7 @@ impl Engine {
             alerts: BTreeSet::new(),
             told: Names::default(),
             notify: if for_digests {
-                digests()
+                self.digests()
             } else {
                 self.targets(&policy)
             },
@@ -308,10 +300,10 @@ impl Engine {
             self.arm_alert(id);
             return;
         }
-        let verdict = if told {
-            Verdict::Ended
-        } else {
-            Verdict::EndedUntold
+        let verdict = match (told, alert.settled) {
+            (true, _) => Verdict::Ended,
+            (false, true) => Verdict::NobodyToTell,
+            (false, false) => Verdict::EndedUntold,
         };
         self.decide(&[id], event, Some(&rule), verdict);
         self.finish(id);
@@ -432,6 +424,8 @@ impl Engine {
             members,
             incident: None,
             told_to: Names::default(),
+            late: Names::default(),
+            past: None,
             settled: false,
             sent: None,
             left: 0,
@@ -446,10 +440,14 @@ impl Engine {
             explained: false,
             sources: BTreeSet::new(),
             behind: Vec::new(),
+            refuted: None,
             evidence: None,
             timer: None,
             ..alert.clone()
         };
+        if self.state.alerts.len() >= self.limits.alerts {
+            return;
+        }
         let id = self.next_id();
         next.members
             .iter()
@@ -457,7 +455,6 @@ impl Engine {
         self.index
             .by_fingerprint
             .insert((rule, next.fingerprint.clone()), id);
-        self.index.untold.insert(id);
         self.state.alerts.insert(id, next);
         self.arm_alert(id);
     }
@@ -524,8 +521,13 @@ impl Engine {
 
     /// Whether an incident has something to remind of: told, and still lasting.
     pub(super) fn reminds(&self, id: u64) -> bool {
+        let Some(incident) = self.state.incidents.get(&id) else {
+            return false;
+        };
+        let names = || incident.notify.iter().map(|(name, _)| name);
         self.members(id).any(|a| {
-            a.lasting && a.is_alive() && !a.told_to.is_empty() && a.state != State::Flapping
+            let knows = || names().any(|name| a.told_to.contains(name));
+            a.lasting && a.is_alive() && a.state != State::Flapping && knows()
         })
     }
 
@@ -635,15 +637,17 @@ impl Engine {
             };
             incident.alerts.iter().copied().filter(fits).collect()
         };
-        let wanted = !cause.is_aside()
-            && incident.severity >= least
-            && incident.notify.iter().any(|(target, _)| target == name);
+        // Who is not named any more hears only how what they know of ends.
+        let named = incident.notify.iter().any(|(target, _)| target == name);
+        let wanted = !cause.is_aside() && incident.severity >= least && named;
         let flaps = |a: &Alert| a.state == State::Flapping;
-        let untold = |a: &Alert| wanted && a.is_alive() && !known(a) && (a.lasting || !a.settled);
+        let wanted = |a: &Alert| wanted && !a.late.contains(name);
+        let untold =
+            |a: &Alert| wanted(a) && a.is_alive() && !known(a) && (a.lasting || !a.settled);
         let news = pick(&|a| untold(a) && !flaps(a), false);
         let flapping = pick(
             &|a| {
-                wanted
+                wanted(a)
                     && flaps(a)
                     && a.flap
                         .as_ref()
@@ -652,17 +656,26 @@ impl Engine {
             false,
         );
         let ends = pick(&|a| a.state == State::Ended && known(a) && !a.stable, true);
+        // What was removed is not back: it has a message of its own.
+        let (removed, ends): (Vec<_>, Vec<_>) = ends
+            .into_iter()
+            .partition(|id| self.state.alerts.get(id).is_some_and(Alert::is_removed));
         let stable = pick(&|a| a.stable && known(a), true);
         let still = match cause {
             Cause::Reminder => pick(
-                &|a| a.lasting && a.is_alive() && known(a) && !flaps(a),
+                &|a| named && a.lasting && a.is_alive() && known(a) && !flaps(a),
                 false,
             ),
             Cause::Change | Cause::Stale | Cause::Stable => Vec::new(),
         };
         let over = !self.members(id).any(|a| a.lasting && a.is_alive());
         let begins = match incident.told.contains(name) {
-            _ if self.is_absence(&incident.rule) => Reason::Absent,
+            _ if self
+                .rule(&incident.rule)
+                .is_some_and(|rule| rule.absent.is_some()) =>
+            {
+                Reason::Absent
+            }
             true => Reason::NewEvents,
             false => Reason::First,
         };
@@ -683,6 +696,7 @@ impl Engine {
         let mut parts = vec![
             part(begins, news, none(), none()),
             part(ended, none(), ends, none()),
+            part(ended, none(), removed, none()),
             part(Reason::Repeat, none(), none(), still),
             part(Reason::Flapping, flapping, none(), none()),
             part(Reason::Stable, none(), stable, none()),
@@ -715,6 +729,11 @@ impl Engine {
         }
         let alerts: Vec<AlertId> = incident.alerts.iter().copied().collect();
         for alert_id in alerts {
+            let heard = self
+                .state
+                .alerts
+                .get(&alert_id)
+                .is_some_and(|a| self.is_heard(a));
             let Some(alert) = self.state.alerts.get_mut(&alert_id) else {
                 continue;
             };
@@ -724,13 +743,15 @@ impl Engine {
             if spoken.contains(&alert_id) {
                 alert.more_since = 0;
             }
-            if alert.told_to.is_empty() {
-                self.state.ledger.alert_dropped(alert, "nobody_to_tell");
-            } else {
+            if heard {
                 self.state.ledger.alert_told(alert);
-                self.index.untold.remove(&alert_id);
+            } else {
+                self.state.ledger.alert_dropped(alert, "nobody_to_tell");
             }
             alert.settled = true;
+            if alert.is_spare() {
+                self.index.spare.insert(alert_id);
+            }
             if alert.stable {
                 (alert.stable, alert.flap) = (false, None);
             }

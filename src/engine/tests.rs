@@ -98,6 +98,53 @@ fn other_rules() -> Arc<RuleSet> {
     Arc::new(rule_set(rules))
 }
 
+/// What is in force after another reload: what ends, counts, tells apart and is told to whom is
+/// another matter, and one rule has another name.
+fn turned_rules() -> Arc<RuleSet> {
+    let mut rules = all_rules();
+    for rule in &mut rules {
+        let policy = (*rule.policy).clone();
+        match &*rule.name {
+            "plain" => rule.resolve = Resolve::When(matcher(Field::Type, "AP_CONFIGURED")),
+            "sticky" => rule.by = Some(vec![Field::Site, Field::Device]),
+            "link" => rule.name = "links".into(),
+            "missing" => rule.by = None,
+            "mass" => rule.threshold = None,
+            "switch" => {
+                rule.threshold = Some(Threshold {
+                    count: 2,
+                    window: secs(300),
+                    distinct: None,
+                });
+            }
+            "held" => {
+                rule.policy = Arc::new(Policy {
+                    mute_time_intervals: Vec::new(),
+                    group_by: vec![Field::Device],
+                    ..policy
+                });
+            }
+            "patient" => {
+                rule.policy = Arc::new(Policy {
+                    r#for: secs(10),
+                    notify: Some(vec![Name::new("other")]),
+                    ..policy
+                });
+            }
+            _ => {}
+        }
+    }
+    let surroundings = Surroundings {
+        inhibit_rules: Vec::new(),
+        ..rule_set(Vec::new()).surroundings().clone()
+    };
+    let destinations = vec![
+        (Name::new("all"), Severity::Info),
+        (Name::new("other"), Severity::Info),
+    ];
+    Arc::new(RuleSet::new(rules, destinations).with_surroundings(surroundings))
+}
+
 fn all_rules() -> Vec<Rule> {
     let policy = Policy {
         stale_after: Some(secs(3_000)),
@@ -432,8 +479,11 @@ fn deed(at: Timestamp, offset_ms: &mut i64, happening: &Happening) -> Input {
             }
         }
         4 => Input::Started,
-        _ if happening.device < 2 => Input::Rules(other_rules()),
-        _ => Input::Rules(rules()),
+        _ => Input::Rules(match happening.device {
+            0 => other_rules(),
+            1 => turned_rules(),
+            _ => rules(),
+        }),
     }
 }
 
@@ -719,4 +769,143 @@ fn what_is_quiet_by_the_oldest_of_too_many_silences_is_sent_when_that_gives_way(
         engine.handle(START + secs(100), &silence(format!("{n}"), "02000000ffff"));
     }
     assert!(!told(&engine.handle(START + secs(115), &Input::Tick)).is_empty());
+}
+
+/// What is told of these, as `rule reason devices`.
+fn said(decisions: &[Decision]) -> Vec<String> {
+    let one = |n: Notification| {
+        let devices: Vec<String> = n
+            .subjects
+            .iter()
+            .filter_map(|s| s.device_mac.clone())
+            .collect();
+        let devices: Vec<&str> = devices.iter().map(|mac| &mac[11..]).collect();
+        format!("{} {} {}", n.rule, n.reason, devices.join(","))
+    };
+    told(decisions).into_iter().map(|(_, n)| one(n)).collect()
+}
+
+/// Of what lasts and what has no end.
+fn two_rules() -> Arc<RuleSet> {
+    let policy = || Policy {
+        group_interval: Duration::ZERO,
+        stale_after: None,
+        ..Policy::default()
+    };
+    let rules = vec![
+        rule("plain", matcher(Field::Condition, "ap_offline"), policy()),
+        rule("radar", matcher(Field::Type, "AP_RADAR_DETECTED"), policy()),
+    ];
+    Arc::new(RuleSet::new(
+        rules,
+        vec![(Name::new("all"), Severity::Info)],
+    ))
+}
+
+#[test]
+fn what_is_new_beyond_the_bound_is_told_though_it_is_not_followed() {
+    let rules = two_rules();
+    let limits = Limits {
+        alerts: 3,
+        ..Limits::default()
+    };
+    let mut engine = Engine::new(rules, openings, limits);
+    let (mut n, mut decisions) = (0, Vec::new());
+    let mut step = |engine: &mut Engine, after: u64, what: u8, device: u8| {
+        n += 1;
+        let happening = Happening {
+            after_ms: 0,
+            what,
+            device,
+            port: 0,
+            late_s: 0,
+        };
+        let at = START + secs(after);
+        let mut decisions = engine.handle(at, &Input::Event(Arc::new(event(n, at, 0, &happening))));
+        decisions.extend(engine.handle(at + secs(20), &Input::Tick));
+        assert_fates_add_up(engine);
+        assert!(engine.open().0 <= 3);
+        decisions
+    };
+    for device in 0..3 {
+        decisions.extend(step(&mut engine, u64::from(device) * 1_000, 0, device));
+    }
+    assert_eq!(
+        said(&decisions),
+        ["plain first 0", "plain new-events 1", "plain first 2"]
+    );
+    assert_eq!(engine.fullness().since, None);
+    // No room: said once, and what is new is told all the same, whatever it is.
+    let fourth = step(&mut engine, 4_000, 0, 3);
+    assert_eq!(said(&fourth), ["foghorn first ", "plain first 3"]);
+    let full = told(&fourth).swap_remove(0).1;
+    assert_eq!(full.severity, Severity::Critical);
+    let text = full.detail.unwrap_or_default();
+    assert!(
+        text.contains("follows 3 alerts at once, and all are open: plain holds 3"),
+        "{text}"
+    );
+    let passed_on = told(&fourth).swap_remove(1).1;
+    assert!(passed_on.insight.unfollowed);
+    assert_eq!(said(&step(&mut engine, 5_000, 7, 3)), ["radar first 3"]);
+    let fullness = engine.fullness();
+    assert_eq!(
+        (fullness.open, fullness.limit, fullness.passed_on),
+        (3, 3, 2)
+    );
+    assert!(fullness.since.is_some());
+    // It survives a restart.
+    let mut snapshot = Vec::new();
+    engine.snapshot(&mut snapshot).unwrap();
+    let rules = Arc::clone(engine.rules());
+    let mut engine = Engine::restore(rules, openings, limits, &snapshot, []).unwrap();
+    assert_eq!(engine.fullness(), fullness);
+    // What is silenced stays so.
+    let silence = Silence {
+        id: "s".to_owned(),
+        matches: json!({"type": "AP_RADAR_DETECTED"}),
+        until: Until::At(START + secs(7_000)),
+        author: "ann".to_owned(),
+        comment: String::new(),
+        created: START,
+    };
+    engine.handle(START + secs(5_500), &Input::Silence(silence));
+    assert!(said(&step(&mut engine, 6_000, 7, 3)).is_empty());
+    // Room again: said once, and what is new is followed.
+    assert_eq!(said(&step(&mut engine, 8_000, 3, 0)), ["plain recovered 0"]);
+    assert_eq!(
+        said(&step(&mut engine, 9_000, 3, 2)),
+        ["foghorn resolved ", "plain resolved 2"]
+    );
+    assert_eq!(engine.fullness().since, None);
+    assert_eq!(said(&step(&mut engine, 10_000, 0, 3)), ["plain first 3"]);
+    assert_eq!(said(&step(&mut engine, 11_000, 3, 3)), ["plain resolved 3"]);
+}
+
+#[test]
+fn what_has_no_end_gives_way_to_what_is_new() {
+    let rules = two_rules();
+    let limits = Limits {
+        alerts: 1,
+        ..Limits::default()
+    };
+    let mut engine = Engine::new(rules, openings, limits);
+    let mut decisions = Vec::new();
+    for (n, (what, device)) in [(7, 0), (0, 1), (3, 1)].into_iter().enumerate() {
+        let happening = Happening {
+            after_ms: 0,
+            what,
+            device,
+            port: 0,
+            late_s: 0,
+        };
+        let at = START + secs(n as u64 * 60);
+        let input = Input::Event(Arc::new(event(n, at, 0, &happening)));
+        decisions.extend(engine.handle(at, &input));
+        decisions.extend(engine.handle(at + secs(20), &Input::Tick));
+    }
+    assert_eq!(
+        said(&decisions),
+        ["radar first 0", "plain first 1", "plain resolved 1"]
+    );
 }

@@ -17,6 +17,7 @@ pub(super) enum Timer {
     Incident(u64),
     Maintenance,
     Digests,
+    PassedOn,
 }
 
 impl Engine {
@@ -50,6 +51,7 @@ impl Engine {
             Timer::Incident(id) => self.incident_due(id),
             Timer::Maintenance => self.calendar_due(true),
             Timer::Digests => self.calendar_due(false),
+            Timer::PassedOn => self.passed_on_due(false),
         }
     }
 
@@ -87,7 +89,7 @@ impl Engine {
                 .get(id)
                 .is_some_and(|i| i.changed.is_some()),
             Timer::Silences => silenced(),
-            Timer::Maintenance => true,
+            Timer::Maintenance | Timer::PassedOn => true,
             Timer::Absences | Timer::Digests => false,
         };
         let timers = || self.index.timers.iter();

@@ -158,7 +158,11 @@ impl Engine {
                     .collect()
             }
             Timer::Incident(id) => of(id).collect(),
-            Timer::Silences | Timer::Absences | Timer::Maintenance | Timer::Digests => Vec::new(),
+            Timer::Silences
+            | Timer::Absences
+            | Timer::Maintenance
+            | Timer::Digests
+            | Timer::PassedOn => Vec::new(),
         }
     }
 
@@ -269,7 +273,10 @@ impl Engine {
         Some(IncidentState {
             id: incident.key.clone(),
             rule: Arc::clone(&incident.rule),
-            condition: self.about(&incident.rule, incident.sample.condition.as_ref()),
+            condition: about(
+                alerts.iter().any(|alert| self.is_absence(alert)),
+                incident.sample.condition.as_ref(),
+            ),
             kind: incident.sample.kind.clone(),
             severity: incident.severity,
             started: alerts
@@ -309,7 +316,10 @@ impl Engine {
         IncidentState {
             id: format!("alert-{id}"),
             rule: Arc::clone(&alert.rule),
-            condition: self.about(&alert.rule, alert.event.condition.as_ref().map(|c| &c.name)),
+            condition: about(
+                self.is_absence(alert),
+                alert.event.condition.as_ref().map(|c| &c.name),
+            ),
             kind: alert.event.kind.clone(),
             severity: alert.severity,
             started: alert.began(),
@@ -323,15 +333,6 @@ impl Engine {
         }
     }
 
-    /// What a rule's alert is about; an absence is not what the last event told of.
-    fn about(&self, rule: &Arc<str>, condition: Option<&Arc<str>>) -> Option<String> {
-        if self.is_absence(rule) {
-            Some("absent".to_owned())
-        } else {
-            condition.map(ToString::to_string)
-        }
-    }
-
     fn kept_quiet(&self, id: AlertId, by: &By) -> String {
         match by {
             By::Hold => "it waits a little for an alert that may explain it".to_owned(),
@@ -340,6 +341,15 @@ impl Engine {
             By::Mute | By::Drop => "it is outside of its rule's hours".to_owned(),
             By::Maintenance(name) => format!("maintenance {name}"),
         }
+    }
+}
+
+/// What alerts are about; an absence is not what the last event told of.
+fn about(absence: bool, condition: Option<&Arc<str>>) -> Option<String> {
+    if absence {
+        Some("absent".to_owned())
+    } else {
+        condition.map(ToString::to_string)
     }
 }
 

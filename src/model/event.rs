@@ -50,6 +50,17 @@ impl fmt::Display for Severity {
     }
 }
 
+/// What a type says that its device was removed from; `None` for any other type.
+#[must_use]
+pub fn removed_from(kind: &str) -> Option<&'static str> {
+    let kind = kind.to_ascii_uppercase().replace('-', "_");
+    match kind.rsplit('_').next() {
+        Some("UNCLAIMED") => Some("the inventory"),
+        Some("UNASSIGNED") => Some("its site"),
+        _ => None,
+    }
+}
+
 /// What an event does to its condition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -122,6 +133,8 @@ pub struct Clues {
     /// A condition of its device that cannot last, since this came: only a connected device sends
     /// it.
     pub disproves: Option<Arc<str>>,
+    /// That is since its device was removed: nothing will be heard of it any more.
+    pub removed: bool,
     /// What it may be the cause of.
     pub cause: Option<Cause>,
     /// It ends what was planned: an upgrade is over, or failed.

@@ -13,6 +13,7 @@ mod time;
 pub(crate) use event::plain;
 pub use event::{
     Cause, Clues, Condition, Device, Event, Field, Identity, Path, Phase, Severity, Site,
+    removed_from,
 };
 pub use fates::{EventFates, MessageFates};
 pub use network::Network;

@@ -163,6 +163,9 @@ pub struct Insight {
     /// How much that is.
     #[serde(skip_serializing_if = "is_zero")]
     pub remaining_total: u64,
+    /// Too many alerts are open to follow these: no message will say when they are over.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub unfollowed: bool,
     /// Within how many milliseconds its rule counted so many events without an end.
     #[serde(skip_serializing_if = "is_zero")]
     pub within_ms: u64,

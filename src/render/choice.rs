@@ -8,9 +8,13 @@ use crate::model::{Happening, Notification, Reason};
 /// The condition of what should keep coming and does not, so that its end reads well too.
 const ABSENT: &str = "absent";
 
+/// The type of Foghorn's own message that more alerts are open than it follows.
+const TOO_MANY: &str = "too_many_alerts";
+
 /// What is told in the same way whatever it is about: the name of its template.
 pub(super) fn occasion(about: &Notification) -> Option<&'static str> {
     match about.reason {
+        _ if about.kind == TOO_MANY => Some("too-many-alerts"),
         Reason::Flapping => Some("flapping"),
         Reason::Stable => Some("stable"),
         Reason::Absent => Some("absent"),

@@ -9,10 +9,12 @@ use serde_json::{Map, Value, json};
 use super::helpers::{capitalise, humanise, mac};
 use super::kinds::{self, Kinds};
 use super::markup;
-use crate::model::{Collected, Happening, Message, Notification, Reason, Subject, human_duration};
+use crate::model::{
+    Collected, Happening, Message, Notification, Reason, Subject, human_duration, removed_from,
+};
 
 /// Every name a template may use.
-pub(super) const NAMES: [&str; 69] = [
+pub(super) const NAMES: [&str; 71] = [
     "at",
     "destination",
     "rule",
@@ -55,6 +57,8 @@ pub(super) const NAMES: [&str; 69] = [
     "id",
     "cause",
     "evidence",
+    "removed",
+    "unfollowed",
     "behind",
     "behind_total",
     "behind_nouns",
@@ -197,6 +201,8 @@ pub(super) fn of(whole: &Notification) -> Value {
         "kinds": kinds.all().len().max(1),
         "because": because(about).map(spaced).filter(|_| !many && kinds.all().len() < 2),
         "over": over,
+        "unfollowed": about.insight.unfollowed,
+        "removed": about.insight.evidence.as_deref().and_then(removed_from),
         "meanwhile": meanwhile,
         "still": about.reason == Reason::Repeat,
         "part": part,

@@ -60,6 +60,7 @@ const SHIPPED: &[(&str, &str)] = shipped![
     "security",
     "service",
     "stable",
+    "too-many-alerts",
 ];
 
 /// The order of a template's parts.

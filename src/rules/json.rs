@@ -1,7 +1,7 @@
 //! A matcher as JSON: `match` of a silence, which is data and stands in no file. It says what
 //! `match` in rules.yaml says.
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::{Matcher, Pattern, Test};
 use crate::model::{Field, plain};
@@ -24,6 +24,40 @@ impl Matcher {
             }
         }
         Ok(matcher)
+    }
+
+    /// The JSON that [`Self::from_json`] reads: a matcher that outlives its rule.
+    #[must_use]
+    pub fn json(&self) -> Value {
+        let written = |tests: &[(Field, Test)]| -> Map<String, Value> {
+            let one = |(field, test): &(Field, Test)| (field.to_string(), written_test(test));
+            tests.iter().map(one).collect()
+        };
+        let mut map = written(&self.tests);
+        if !self.not.is_empty() {
+            map.insert("not".to_owned(), Value::Object(written(&self.not)));
+        }
+        Value::Object(map)
+    }
+}
+
+fn written_test(test: &Test) -> Value {
+    match test {
+        Test::OneOf(patterns) => patterns.iter().map(Pattern::written).collect(),
+        Test::Exists(wanted) => json!({"exists": wanted}),
+        Test::Number { gt, gte, lt, lte } => {
+            let bounds = [("gt", gt), ("gte", gte), ("lt", lt), ("lte", lte)];
+            let given =
+                |(word, bound): (&str, &Option<f64>)| Some((word.to_owned(), json!((*bound)?)));
+            Value::Object(bounds.into_iter().filter_map(given).collect())
+        }
+        Test::AnyOf(tests) => {
+            let each = tests.iter().map(written_test).flat_map(|test| match test {
+                Value::Array(values) => values,
+                one => vec![one],
+            });
+            each.collect()
+        }
     }
 }
 
@@ -117,8 +151,6 @@ fn number_or_presence(key: &str, map: &Map<String, Value>) -> Result<Test, Strin
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::super::matcher::tests::event;
     use super::*;
 
@@ -142,12 +174,14 @@ mod tests {
                 false,
             ),
             (json!({"not": {"event.missing": "*"}}), true),
+            (json!({"device_mac": "5C-5B-35-00-00-01"}), true),
+            (json!({"device_mac": "5c-5b-35*"}), true),
         ] {
-            assert_eq!(
-                Matcher::from_json(&value).unwrap().matches(&event()),
-                matches,
-                "{value}"
-            );
+            let matcher = Matcher::from_json(&value).unwrap();
+            assert_eq!(matcher.matches(&event()), matches, "{value}");
+            let again = Matcher::from_json(&matcher.json()).unwrap();
+            assert_eq!(again.matches(&event()), matches, "{}", matcher.json());
+            assert_eq!(again.json(), matcher.json());
         }
     }
 

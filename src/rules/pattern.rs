@@ -170,6 +170,15 @@ impl fmt::Display for Pattern {
 }
 
 impl Pattern {
+    /// A value that [`Self::parse`] reads as this pattern.
+    pub(super) fn written(&self) -> String {
+        match self {
+            // Folding took the hyphens, which a MAC's part is known by.
+            Self::Glob(glob) if glob.mac.is_some() => glob.parts.join("*").replace('_', "-"),
+            other => other.to_string(),
+        }
+    }
+
     /// Reads a value of `match`: `/…/` is a regular expression, a `*` makes it a glob, else it is
     /// literal.
     ///

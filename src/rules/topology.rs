@@ -85,6 +85,31 @@ impl Topology {
         keys(source).iter().any(|key| above.contains(key))
     }
 
+    /// Whether the target's device cannot be reached without the source's: every way leads through
+    /// it.
+    #[must_use]
+    pub fn needs(&self, source: &Event, target: &Event) -> bool {
+        let without = keys(source);
+        let mut met: BTreeSet<String> = BTreeSet::new();
+        let mut left = keys(target);
+        let mut any = false;
+        while let Some(key) = left.pop() {
+            if without.contains(&key) || !met.insert(key.clone()) {
+                continue;
+            }
+            match self.parents.get(&key) {
+                Some(parents) => {
+                    any = true;
+                    left.extend(parents.iter().cloned());
+                }
+                // A device may be named by one of its names only.
+                None if keys(target).contains(&key) => {}
+                None => return false,
+            }
+        }
+        any
+    }
+
     fn name(&self, key: &str) -> Option<&str> {
         self.names.get(key).map(String::as_str)
     }

@@ -3,7 +3,7 @@
 
 use super::catalogue::{Entry, Role};
 use super::fields::{Item, first};
-use crate::model::{Cause, Clues, Event, Phase};
+use crate::model::{Cause, Clues, Event, Phase, removed_from};
 
 /// Types that only a connected device can lead to: it reports them itself, or it took what it was
 /// sent. What the cloud does on its own (a new config, an assignment, a schedule) is not among
@@ -105,12 +105,14 @@ pub(super) fn of(event: &Event, entry: Option<&Entry>, item: &Item) -> Clues {
         };
     }
     let alive = ALIVE.contains(&kind.as_str());
+    let removed = removed_from(&kind).is_some();
     let disproves = OFFLINE
         .iter()
-        .find(|(prefix, _)| alive && kind.starts_with(prefix))
+        .find(|(prefix, _)| (alive || removed) && kind.starts_with(prefix))
         .map(|(_, name)| (*name).into());
     Clues {
         disproves,
+        removed,
         cause: cause(&kind, event),
         ends_plan: kind.ends_with("_UPGRADED") || kind.ends_with("_UPGRADE_FAILED"),
         audit_id: first(item, &["audit_id"]),

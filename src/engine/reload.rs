@@ -1,0 +1,575 @@
+//! New rules: alerts keep their state by rule name. What was told stays until its end is told, as
+//! its rule was then; what was not told yet is judged by the rules in force; of a rule that is
+//! gone it is dropped.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::Engine;
+use super::alert::{Alert, AlertId, By, Member, State};
+use super::decision::Verdict;
+use super::open::{distinct, group, severity, subject_key};
+use super::past::Written;
+use super::table::Names;
+use crate::model::{Condition, Device, Event, Name, Phase, Severity, Site, Timestamp};
+use crate::rules::{InhibitRule, Policy, Resolve, Rule, RuleSet, Surroundings};
+
+/// What a reload makes of a rule that has alerts.
+#[derive(Clone, Copy, Debug, Default)]
+struct Change {
+    /// There is none of this name any more.
+    gone: bool,
+    /// Alerts are told apart or end otherwise.
+    ends: bool,
+    /// It counts otherwise.
+    counts: bool,
+    /// It looks for other events.
+    looks: bool,
+    /// It waits longer or shorter, groups otherwise or is mute at other times.
+    waits: bool,
+}
+
+impl Change {
+    fn between(before: &Rule, now: &Rule, intervals: bool) -> Self {
+        let (was, is) = (Written::of(before), Written::of(now));
+        Self {
+            gone: false,
+            ends: !was.ends_alike(&is),
+            counts: !was.counts_alike(&is),
+            looks: !was.looks_alike(&is),
+            waits: !waits_alike(&before.policy, &now.policy)
+                || intervals && (is_timed(&before.policy) || is_timed(&now.policy)),
+        }
+    }
+}
+
+fn waits_alike(a: &Policy, b: &Policy) -> bool {
+    a.r#for == b.r#for
+        && a.severity == b.severity
+        && a.group_by == b.group_by
+        && a.during_mute == b.during_mute
+        && a.mute_time_intervals == b.mute_time_intervals
+        && a.active_time_intervals == b.active_time_intervals
+}
+
+fn is_timed(policy: &Policy) -> bool {
+    !policy.mute_time_intervals.is_empty() || !policy.active_time_intervals.is_empty()
+}
+
+impl Engine {
+    /// These rules apply from here on.
+    pub(super) fn set_rules(&mut self, rules: Arc<RuleSet>) {
+        // By the rules that took it.
+        self.passed_on_due(true);
+        let changes = self.changes(&rules);
+        let changed = |name: &Arc<str>| changes.get(name).copied().unwrap_or_default();
+        self.drop_gone(&changes);
+        self.remember(&|name| changed(name).gone || changed(name).ends);
+        let before = std::mem::replace(&mut self.rules, rules);
+        self.by_name = self
+            .rules
+            .rules()
+            .iter()
+            .enumerate()
+            .map(|(position, rule)| (Arc::clone(&rule.name), position))
+            .collect();
+        let by_name = &self.by_name;
+        self.state
+            .orphans
+            .retain(|rule, _| !by_name.contains_key(rule));
+        let all = self.rules.rules();
+        let counts = |rule: &Arc<str>| all.iter().any(|r| r.name == *rule && r.threshold.is_some());
+        self.state.windows.retain(counts);
+        self.watches.clear();
+        self.watched.clear();
+        self.forget_pasts();
+        self.index_aliases();
+        self.sort_absences(&|name| changed(name).ends);
+        self.name_destinations();
+        self.index.sources.clear();
+        self.index.targets.clear();
+        self.rejudge_all(&changes);
+        self.cut_links(before.surroundings());
+        self.arm_all();
+        self.relate_all();
+        self.recheck_held(|_| true);
+        if self.state.begun {
+            self.watch_absences(false);
+        }
+    }
+
+    /// What the reload makes of each rule that has alerts or waits for something.
+    fn changes(&self, rules: &RuleSet) -> BTreeMap<Arc<str>, Change> {
+        let of_alerts = self.state.alerts.values().map(|alert| &alert.rule);
+        let names: BTreeSet<&Arc<str>> = of_alerts.chain(self.state.absences.names()).collect();
+        let intervals = |set: &RuleSet| format!("{:?}", set.surroundings().time_intervals);
+        let intervals = intervals(&self.rules) != intervals(rules);
+        let now: BTreeMap<&Arc<str>, &Arc<Rule>> = rules
+            .rules()
+            .iter()
+            .map(|rule| (&rule.name, rule))
+            .collect();
+        let change = |name: &Arc<str>| match (self.rule(name), now.get(name)) {
+            (Some(before), Some(now)) => Change::between(before, now, intervals),
+            (_, None) => Change {
+                gone: true,
+                ..Change::default()
+            },
+            (None, Some(_)) => Change::default(),
+        };
+        names
+            .into_iter()
+            .map(|name| (Arc::clone(name), change(name)))
+            .collect()
+    }
+
+    /// Of rules that are gone what was not told is dropped, and the policy of what was told is
+    /// kept.
+    fn drop_gone(&mut self, changes: &BTreeMap<Arc<str>, Change>) {
+        let is_gone = |alert: &Alert| changes.get(&alert.rule).is_some_and(|change| change.gone);
+        let gone: Vec<(AlertId, Arc<str>, bool)> = self
+            .state
+            .alerts
+            .iter()
+            .filter(|(_, alert)| is_gone(alert))
+            .map(|(id, alert)| (*id, Arc::clone(&alert.rule), alert.told_to.is_empty()))
+            .collect();
+        for (id, rule, untold) in gone {
+            if untold {
+                self.drop_alert(id, &Verdict::RuleRemoved);
+            } else {
+                let policy = self.policy(&rule);
+                self.state.orphans.insert(rule, policy);
+            }
+        }
+    }
+
+    /// New alerts go where the rules in force say, also those that join an incident; who was told
+    /// before hears only of ends. What nobody was there to be told of is told where somebody is.
+    fn name_destinations(&mut self) {
+        let now = self.state.now;
+        let incidents: Vec<u64> = self.state.incidents.keys().copied().collect();
+        for id in incidents {
+            let Some(incident) = self.state.incidents.get(&id) else {
+                continue;
+            };
+            let named = if incident.is_for_digests() {
+                self.digests()
+            } else if self.by_name.contains_key(&incident.rule) {
+                self.targets(&self.policy(&incident.rule))
+            } else {
+                Vec::new()
+            };
+            if named == incident.notify {
+                continue;
+            }
+            let worst = incident.severity;
+            let takes = |(_, least): &&(Name, Severity)| worst >= *least;
+            let takers: Vec<Name> = named
+                .iter()
+                .filter(takes)
+                .map(|(name, _)| name.clone())
+                .collect();
+            let before: Vec<Name> = incident
+                .notify
+                .iter()
+                .filter(takes)
+                .map(|(name, _)| name.clone())
+                .collect();
+            let fresh: Vec<&Name> = takers
+                .iter()
+                .filter(|name| !before.contains(name))
+                .collect();
+            let mut unheard = false;
+            for id in incident.alerts.iter().copied().collect::<Vec<_>>() {
+                let Some(alert) = self.state.alerts.get_mut(&id).filter(|a| a.settled) else {
+                    continue;
+                };
+                if !alert.told_to.is_empty() {
+                    alert.late.add(fresh.iter().copied());
+                } else if alert.lasting && alert.is_alive() && !takers.is_empty() {
+                    (alert.settled, unheard) = (false, true);
+                    self.index.spare.remove(&id);
+                }
+            }
+            if let Some(incident) = self.state.incidents.get_mut(&id) {
+                incident.notify = named;
+                if unheard {
+                    incident.change(now);
+                }
+            }
+        }
+    }
+
+    /// What was not told yet of rules that changed is judged by them as they are now.
+    fn rejudge_all(&mut self, changes: &BTreeMap<Arc<str>, Change>) {
+        let untold: Vec<(AlertId, Change)> = self
+            .state
+            .alerts
+            .iter()
+            .filter(|(_, a)| a.told_to.is_empty() && !a.settled)
+            .filter_map(|(id, a)| Some((*id, *changes.get(&a.rule)?)))
+            .filter(|(_, c)| c.ends || c.counts || c.looks || c.waits)
+            .collect();
+        for (id, change) in untold {
+            let known = self
+                .state
+                .alerts
+                .get(&id)
+                .map(|alert| Arc::clone(&alert.rule));
+            let Some(rule) = known.and_then(|name| self.rule(&name).cloned()) else {
+                continue;
+            };
+            let absence = rule.absent.is_some()
+                || self
+                    .state
+                    .alerts
+                    .get(&id)
+                    .is_some_and(|alert| alert.event.kind.is_empty());
+            if absence && change.ends {
+                self.drop_alert(id, &Verdict::RuleRemoved); // it is waited for anew
+                continue;
+            }
+            if change.looks && !absence && !self.still_looked_for(id, &rule) {
+                self.drop_alert(id, &Verdict::RuleRemoved);
+                continue;
+            }
+            if change.ends || change.counts {
+                self.place_anew(id, &rule);
+            } else if change.waits {
+                self.wait_anew(id, &rule);
+            }
+        }
+    }
+
+    /// Takes out of an alert what its rule does not look for any more; whether anything is left.
+    fn still_looked_for(&mut self, id: AlertId, rule: &Rule) -> bool {
+        let Some(alert) = self.state.alerts.get_mut(&id) else {
+            return false;
+        };
+        // Of what was not kept whole not everything can be known.
+        let fits = |event: &Event| {
+            event.raw.is_null()
+                || rule.matcher.matches(event)
+                    && rule
+                        .when
+                        .as_ref()
+                        .is_none_or(|when| when.holds(event) != Ok(false))
+        };
+        let members = std::mem::take(&mut alert.members);
+        let one = members.len() == 1;
+        let (kept, gone): (Vec<Member>, Vec<Member>) = members
+            .into_iter()
+            .partition(|member| fits(&event_of(&alert.event, member, one)));
+        alert.members = kept;
+        self.index.forget(id, &gone, &alert.members);
+        !alert.members.is_empty()
+    }
+
+    /// An alert that was not told waits as its rule says now, from when it began.
+    fn wait_anew(&mut self, id: AlertId, rule: &Rule) {
+        let Some(alert) = self.state.alerts.get_mut(&id) else {
+            return;
+        };
+        alert.group = group(rule, &alert.event);
+        alert.severity = severity(rule, &alert.event);
+        match alert.state {
+            State::Firing | State::Pending { .. } if alert.lasting => {
+                let since = match alert.state {
+                    State::Pending { since } => since,
+                    _ => alert.opened(),
+                };
+                self.pend(id, since);
+            }
+            State::Firing => {
+                let incident = alert.incident.take();
+                alert.quiet = None;
+                self.leave(id, incident);
+                self.release(id);
+            }
+            _ => {}
+        }
+    }
+
+    /// An alert that was not told is taken apart, and what it holds is told apart, counted and
+    /// awaited as its rule says now.
+    fn place_anew(&mut self, id: AlertId, rule: &Arc<Rule>) {
+        let Some(alert) = self.state.alerts.get(&id).cloned() else {
+            return;
+        };
+        self.unplace(id, &alert);
+        let one = alert.members.len() == 1;
+        let mut own = Some(id);
+        for member in alert.members.iter().filter(|member| member.is_open()) {
+            let event = event_of(&alert.event, member, one);
+            let lasting = match rule.resolve {
+                Resolve::Implied => event.phase == Phase::Open,
+                Resolve::Never => false,
+                Resolve::When(_) => true,
+            };
+            let (key, part) = match (&event.condition, &rule.resolve) {
+                (Some(condition), Resolve::Implied) if lasting => {
+                    (subject_key(&event, condition), condition.sub_id.clone())
+                }
+                _ if lasting => (self.own_key(rule, &event), None),
+                _ => (
+                    format!("{}|{}", rule.name, self.fingerprint(rule, &event)),
+                    None,
+                ),
+            };
+            let member = Member {
+                key,
+                part,
+                value: distinct(rule, &event),
+                ..member.clone()
+            };
+            let fingerprint = self.fingerprint(rule, &event);
+            let known = (Arc::clone(&rule.name), fingerprint.clone());
+            let joined = self.index.by_fingerprint.get(&known).copied();
+            let joined = joined.filter(|other| {
+                let other = self.state.alerts.get(other);
+                other.is_some_and(|a| a.told_to.is_empty() && !a.settled && a.lasting == lasting)
+            });
+            let place = match joined {
+                Some(other) => {
+                    self.index.note(other, &member);
+                    if let Some(other) = self.state.alerts.get_mut(&other) {
+                        other.members.push(member);
+                    }
+                    other
+                }
+                None => {
+                    let new = own.take().unwrap_or_else(|| self.next_id());
+                    let first = new == id;
+                    self.index.note(new, &member);
+                    self.index.by_fingerprint.insert(known, new);
+                    let placed = Alert {
+                        fingerprint,
+                        lasting,
+                        state: State::Collecting,
+                        severity: severity(rule, &event),
+                        group: group(rule, &event),
+                        members: vec![member],
+                        event: Arc::new(event),
+                        incident: None,
+                        quiet: None,
+                        waiting: if first { alert.waiting } else { 0 },
+                        tickets: if first {
+                            alert.tickets.clone()
+                        } else {
+                            Vec::new()
+                        },
+                        sources: if first {
+                            alert.sources.clone()
+                        } else {
+                            BTreeSet::new()
+                        },
+                        behind: if first {
+                            alert.behind.clone()
+                        } else {
+                            Vec::new()
+                        },
+                        late: Names::default(),
+                        sent: None,
+                        timer: None,
+                        ..alert.clone()
+                    };
+                    self.state.alerts.insert(new, placed);
+                    new
+                }
+            };
+            self.count_anew(place, rule);
+        }
+        if own.is_some() {
+            self.hand_over(id, alert, rule);
+        }
+    }
+
+    /// Takes an alert out of what finds it, and out of its incident; it stays in the state.
+    fn unplace(&mut self, id: AlertId, alert: &Alert) {
+        let place = (
+            Self::place(&alert.rule, alert.past),
+            alert.fingerprint.clone(),
+        );
+        if self.index.by_fingerprint.get(&place) == Some(&id) {
+            self.index.by_fingerprint.remove(&place);
+        }
+        self.index.forget(id, &alert.members, &[]);
+        self.index.held.remove(&id);
+        if let Some(due) = alert.timer {
+            self.index.timers.remove(&(due, super::Timer::Alert(id)));
+        }
+        self.leave(id, alert.incident);
+    }
+
+    /// All of an alert is part of others now: so is what becomes of its events.
+    fn hand_over(&mut self, id: AlertId, alert: Alert, rule: &Arc<Rule>) {
+        let heir = alert.members.iter().find_map(|member| {
+            let event = event_of(&alert.event, member, alert.members.len() == 1);
+            let place = (Arc::clone(&rule.name), self.fingerprint(rule, &event));
+            self.index.by_fingerprint.get(&place).copied()
+        });
+        let pending = |heir: &Alert| !heir.settled && heir.state != State::Collecting;
+        if let Some(heir) = heir
+            .and_then(|heir| self.state.alerts.get_mut(&heir))
+            .filter(|a| pending(a))
+        {
+            heir.waiting += alert.waiting;
+            heir.tickets.extend(alert.tickets);
+            if let Some(alert) = self.state.alerts.get_mut(&id) {
+                (alert.waiting, alert.tickets) = (0, Vec::new());
+            }
+        }
+        self.drop_alert(id, &Verdict::RuleRemoved);
+    }
+
+    /// Whether an alert that was placed anew is enough for its rule, and since when.
+    fn count_anew(&mut self, id: AlertId, rule: &Rule) {
+        let now = self.state.now;
+        let Some(alert) = self.state.alerts.get_mut(&id) else {
+            return;
+        };
+        let need = rule
+            .threshold
+            .as_ref()
+            .map_or(1, |threshold| threshold.count as usize);
+        let lately = |m: &&Member| {
+            rule.threshold
+                .as_ref()
+                .is_none_or(|t| now.since(m.opened) <= t.window)
+        };
+        let since = alert.members.iter().filter(lately).map(|m| m.opened);
+        let since = if rule.threshold.is_some() {
+            since.max()
+        } else {
+            since.min()
+        };
+        if alert.open_count() >= need
+            && let Some(since) = since
+        {
+            alert.state = State::Pending { since };
+            if !alert.lasting {
+                self.fire(id);
+            }
+            return;
+        }
+        alert.state = State::Collecting;
+        let verdict = Verdict::BelowThreshold {
+            seen: alert.open_count(),
+            need: u32::try_from(need).unwrap_or(u32::MAX),
+            within: rule
+                .threshold
+                .as_ref()
+                .map(|t| t.window)
+                .unwrap_or_default(),
+        };
+        self.state
+            .ledger
+            .alert_dropped(alert, verdict.suppression().unwrap_or("dropped"));
+        if !alert.lasting {
+            self.drop_alert(id, &verdict);
+        }
+    }
+
+    /// What kept an alert quiet by rules that say so no more lets it go: it is told after its own
+    /// `for`, from when it began.
+    fn cut_links(&mut self, before: &Surroundings) {
+        let now = self.rules.surroundings();
+        let written = |s: &Surroundings| format!("{:?}{:?}", s.inhibit_rules, s.topology);
+        if written(before) == written(now) {
+            return;
+        }
+        let linked: Vec<AlertId> = self
+            .state
+            .alerts
+            .iter()
+            .filter(|(_, a)| !a.sources.is_empty())
+            .map(|(id, _)| *id)
+            .collect();
+        for id in linked {
+            self.cut_if_unexplained(id, Alert::opened);
+        }
+    }
+
+    /// Takes back what explains an alert by no rule any more; where nothing does, it waits for its
+    /// own `for` from `since`.
+    pub(super) fn cut_if_unexplained(&mut self, id: AlertId, since: impl Fn(&Alert) -> Timestamp) {
+        let Some(below) = self.state.alerts.get(&id) else {
+            return;
+        };
+        let unexplained = |source: &&AlertId| !self.is_explained(**source, below);
+        let cut: Vec<AlertId> = below.sources.iter().filter(unexplained).copied().collect();
+        cut.iter().for_each(|source| self.cut(*source, id));
+        let free = self.state.alerts.get(&id).filter(|a| a.sources.is_empty());
+        let Some(alert) = free.filter(|_| !cut.is_empty()) else {
+            return;
+        };
+        let held = alert
+            .quiet
+            .as_ref()
+            .is_some_and(|q| matches!(q.by, By::Source(_)));
+        match alert.state {
+            State::Firing if alert.lasting && held => {
+                let (rule, since) = (Arc::clone(&alert.rule), since(alert));
+                self.pend(id, since);
+                let until = since + self.policy(&rule).r#for;
+                self.decide(&[id], None, Some(&rule), Verdict::Pending { until });
+                self.arm_alert(id);
+            }
+            State::Firing | State::Flapping if held => self.release(id),
+            _ => {}
+        }
+    }
+
+    /// Whether the rules in force say that one alert explains another.
+    fn is_explained(&self, source: AlertId, below: &Alert) -> bool {
+        let rules = &self.rules.surroundings().inhibit_rules;
+        let above = self.state.alerts.get(&source);
+        let fits = |rule: &InhibitRule| above.is_some_and(|above| self.fits(rule, above, below));
+        rules.iter().any(fits)
+    }
+
+    /// What explains what may be another now; links that are there stay while both sides last.
+    fn relate_all(&mut self) {
+        let (told, open): (Vec<_>, Vec<_>) = self
+            .state
+            .alerts
+            .iter()
+            .map(|(id, alert)| (*id, alert.settled))
+            .partition(|(_, settled)| *settled);
+        told.into_iter()
+            .chain(open)
+            .for_each(|(id, _)| self.relate(id));
+    }
+}
+
+/// The event that a member stands for: of an alert with several only the first one's is kept.
+pub(super) fn event_of(event: &Event, member: &Member, one: bool) -> Event {
+    let Some(subject) = member
+        .subjects
+        .first()
+        .filter(|_| !one && event.device.is_some())
+    else {
+        return event.clone();
+    };
+    Event {
+        device: Some(Device {
+            mac: subject.device_mac.clone(),
+            name: subject.device.clone(),
+            kind: subject.device_type.clone(),
+            model: subject.model.clone(),
+            port: subject.part.clone(),
+            note: subject.note.clone(),
+        }),
+        site: Site {
+            id: subject.site_id.clone(),
+            name: subject.site.clone(),
+        },
+        condition: event.condition.as_ref().map(|condition| Condition {
+            sub_id: member.part.clone(),
+            ..condition.clone()
+        }),
+        time: member.starts_at,
+        ..event.clone()
+    }
+}
