@@ -10,7 +10,7 @@ use lz4_flex::frame::{FrameDecoder, FrameEncoder};
 use serde::{Deserialize, Serialize};
 
 use crate::engine::{
-    Decision, Engine, IncidentState, Input, Limits, Opening, SilenceState, Verdict,
+    Decision, Engine, Fullness, IncidentState, Input, Limits, Opening, SilenceState, Verdict,
 };
 use crate::history::History;
 use crate::model::{
@@ -337,6 +337,12 @@ impl Fold {
     #[must_use]
     pub fn open(&self) -> (usize, usize) {
         self.engine.open()
+    }
+
+    /// How many alerts are open of those that can be followed, and which rules hold most.
+    #[must_use]
+    pub fn fullness(&self) -> Fullness {
+        self.engine.fullness()
     }
 
     /// What lasts, the youngest first: at most `limit`, and how many there are.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use crate::engine::{IncidentState, SilenceState};
+use crate::engine::{Fullness, IncidentState, SilenceState};
 use crate::fold::{Applied, Fold};
 use crate::history::History;
 use crate::model::{Journaled, Record, Seq, Timestamp};
@@ -34,6 +34,8 @@ pub struct Published {
     pub silences: Arc<Vec<SilenceState>>,
     /// What lasts, and how much of that there is; may be a second old.
     pub incidents: Arc<(Vec<IncidentState>, usize)>,
+    /// How many alerts are open of those that can be followed; may be a second old.
+    pub fullness: Arc<Fullness>,
 }
 
 /// Folds the journal as it grows, and publishes what lasts.
@@ -56,6 +58,7 @@ impl<S: Journal> Follower<S> {
             folded,
             silences: Arc::new(fold.silences()),
             incidents: Arc::new(fold.incidents(INCIDENTS)),
+            fullness: Arc::new(fold.fullness()),
         });
         Self {
             looked: (store.clock().now(), false),
@@ -118,6 +121,7 @@ impl<S: Journal> Follower<S> {
         let look = entries.iter().any(is_act) || at.since(self.looked.0) >= LOOK_AFTER;
         let silences = look.then(|| Arc::new(self.fold.silences()));
         let incidents = look.then(|| Arc::new(self.fold.incidents(INCIDENTS)));
+        let fullness = look.then(|| Arc::new(self.fold.fullness()));
         self.looked = if look {
             (at, false)
         } else {
@@ -130,6 +134,9 @@ impl<S: Journal> Follower<S> {
             }
             if let Some(incidents) = incidents {
                 published.incidents = incidents;
+            }
+            if let Some(fullness) = fullness {
+                published.fullness = fullness;
             }
         });
     }

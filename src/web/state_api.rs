@@ -11,7 +11,7 @@ use super::api::{Api, Asked, bad, unreadable};
 use super::live::counts;
 use super::silences::Problem;
 use crate::dispatcher::DestinationStatus;
-use crate::engine::IncidentState;
+use crate::engine::{Fullness, IncidentState};
 use crate::history::Question;
 use crate::model::{Name, Timestamp, parse_duration};
 use crate::store::{self, DeadLetter, DeliveryState, Noise};
@@ -34,7 +34,13 @@ pub(super) struct Kept(Mutex<BTreeMap<Duration, (Timestamp, Arc<Value>)>>);
 
 /// What lasts.
 pub(super) async fn incidents<S: store::Archive>(api: &Api<S>) -> Result<Value, Problem> {
-    let incidents = Arc::clone(&api.looking.published.borrow().incidents);
+    let (incidents, fullness) = {
+        let published = api.looking.published.borrow();
+        (
+            Arc::clone(&published.incidents),
+            Arc::clone(&published.fullness),
+        )
+    };
     let (found, total) = &*incidents;
     let now = api.state.wall();
     let alerts = found
@@ -50,7 +56,19 @@ pub(super) async fn incidents<S: store::Archive>(api: &Api<S>) -> Result<Value, 
     let one =
         |(incident, reached): (&IncidentState, &Vec<_>)| incident_json(incident, reached, now);
     let all: Vec<Value> = found.iter().zip(&reached).map(one).collect();
-    Ok(json!({"incidents": all, "total": total}))
+    Ok(json!({"incidents": all, "total": total, "alerts": followed(&fullness)}))
+}
+
+/// How many alerts are open of those that can be followed at once, and which rules hold most.
+fn followed(fullness: &Fullness) -> Value {
+    let held = |(rule, open): &(Arc<str>, usize)| json!({"rule": rule, "open": open});
+    json!({
+        "open": fullness.open,
+        "limit": fullness.limit,
+        "rules": fullness.rules.iter().map(held).collect::<Vec<_>>(),
+        "full_since": fullness.since.map(Timestamp::rfc3339),
+        "passed_on": fullness.passed_on,
+    })
 }
 
 fn incident_json(

@@ -240,7 +240,43 @@ pub(super) async fn running(dir: PathBuf, now: Timestamp) -> Vec<Finding> {
     if let Ok((StatusCode::OK, text)) = ask(address, "api/v1/destinations", Some(&token)).await {
         findings.extend(told(&text, now));
     }
+    if let Ok((StatusCode::OK, text)) = ask(address, "api/v1/incidents", Some(&token)).await {
+        findings.extend(followed(&text));
+    }
     findings
+}
+
+/// How many alerts are open of those that can be followed at once, as the server's API says it.
+pub(super) fn followed(text: &str) -> Option<Finding> {
+    let answer = serde_json::from_str::<Value>(text).ok()?;
+    let alerts = answer.get("alerts")?;
+    let number = |key: &str| alerts.get(key).and_then(Value::as_u64).unwrap_or_default();
+    let (open, limit) = (number("open"), number("limit"));
+    let rules = alerts.get("rules").and_then(Value::as_array);
+    let held: Vec<String> = rules
+        .into_iter()
+        .flatten()
+        .filter_map(|one| {
+            let (rule, open) = (one.get("rule")?.as_str()?, one.get("open")?.as_u64()?);
+            Some(format!("{rule} holds {open}"))
+        })
+        .collect();
+    let what = format!("{open} of {limit} alerts are open");
+    let help =
+        "a rule that holds most of them may need a wider `by`, a `threshold` or a narrower `match`";
+    if alerts.get("full_since").is_some_and(Value::is_string) {
+        let passed_on = plural(number("passed_on"), "event");
+        let what = format!(
+            "{what}: {passed_on} sent without being followed; {}",
+            held.join(", ")
+        );
+        return Some(Finding::problem("alerts", what, help));
+    }
+    if open * 5 >= limit * 4 {
+        let what = format!("{what}; {}", held.join(", "));
+        return Some(Finding::warning("alerts", what, help));
+    }
+    Some(Finding::ok("alerts", what))
 }
 
 /// What the metrics say: the version that runs, posts that were refused, messages that were given

@@ -39,6 +39,32 @@ fn findings_read_so() {
 }
 
 #[test]
+fn how_full_it_is_reads_so() {
+    let alerts = |open: u64, full: serde_json::Value| {
+        let rules =
+            serde_json::json!([{"rule": "Uplinks", "open": open / 2}, {"rule": "APs", "open": 9}]);
+        let alerts = serde_json::json!({
+            "open": open, "limit": 16_000, "rules": rules, "full_since": full, "passed_on": 12,
+        });
+        server::followed(&serde_json::json!({"alerts": alerts}).to_string()).unwrap()
+    };
+    let findings = [
+        alerts(12, serde_json::Value::Null),
+        alerts(12_800, serde_json::Value::Null),
+        alerts(16_000, "2026-11-24T04:00:00Z".into()),
+    ];
+    let said = report::print(&findings);
+    for part in [
+        "12 of 16000 alerts are open",
+        "12800 of 16000 alerts are open; Uplinks holds 6400, APs holds 9",
+        "12 events sent without being followed; Uplinks holds 8000",
+    ] {
+        assert!(said.contains(part), "{part:?} is not in:\n{said}");
+    }
+    assert_eq!(report::worst(&findings), Mark::Problem);
+}
+
+#[test]
 fn what_the_server_counted_reads_so() {
     let metrics = |refused: u64, taken: u64, dead: u64, version: &str| {
         let text = format!(

@@ -72,11 +72,21 @@ const STATES = {
 
 function incidents(list) {
     const all = list.incidents ?? [];
-    if (!all.length) return { count: 0, nodes: [allWell("Nothing is open.")] };
+    const full = followed(list.alerts);
+    if (!all.length) return { count: 0, nodes: [full, allWell("Nothing is open.")] };
     const total = list.total ?? all.length;
     const cards = together(all).map(incident);
     const rest = total > all.length && el("p", { class: "quiet" }, `The ${number(all.length)} youngest of ${number(total)}.`);
-    return { count: total, nodes: [el("ul", { class: "cards" }, cards), rest] };
+    return { count: total, nodes: [full, el("ul", { class: "cards" }, cards), rest] };
+}
+
+/** How full it is, where that is worth a line: from four fifths of what is followed at once on. */
+function followed(alerts) {
+    if (!alerts?.limit || alerts.open * 5 < alerts.limit * 4) return null;
+    const held = (alerts.rules ?? []).map(({ rule, open }) => [foreign(rule, { tag: "b" }), ` holds ${number(open)}`]);
+    const more = alerts.full_since ? `; ${plural(alerts.passed_on, "event")} sent without being followed` : "";
+    const listed = held.flatMap((one, n) => [n ? ", " : ": ", ...one]);
+    return el("p", { class: "full", role: "status" }, `${number(alerts.open)} of ${number(alerts.limit)} alerts are open`, listed, more, ".");
 }
 
 function allWell(text) {
