@@ -6,9 +6,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::engine::{Decision, Verdict};
+use crate::engine::{Decision, PLANNED, Verdict};
 use crate::model::{Event, Field, Timestamp, human_duration};
-use crate::rules::{Rule, RuleSet};
+use crate::rules::{Policy, Rule, RuleSet};
 
 mod nearest;
 mod quiet;
@@ -42,20 +42,42 @@ pub struct Line {
 #[derive(Clone, Debug, Default)]
 pub struct Teller {
     alerts: HashMap<u64, Known>,
+    offset_ms: i64,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Known {
     since: Timestamp,
-    fired: bool,
+    /// When it was to be told.
+    fired: Option<Timestamp>,
+    /// Until when it waited for an alert that may explain it.
+    held: Option<Timestamp>,
+    /// Its device was away on purpose.
+    planned: bool,
+    /// Somebody was told.
+    told: bool,
     quiet: Quiet,
 }
 
+impl Known {
+    fn new(since: Timestamp) -> Self {
+        Self {
+            since,
+            fired: None,
+            held: None,
+            planned: false,
+            told: false,
+            quiet: Quiet::Never,
+        }
+    }
+}
+
 /// Whether something keeps an alert from being told.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Quiet {
     Never,
-    Now,
+    /// As a sentence says it.
+    Now(String),
     Before,
 }
 
@@ -75,8 +97,9 @@ impl Teller {
             + &quiet::by_what(decision, rule.map(Arc::as_ref), rules);
         let said = counted(decision, rule.map(Arc::as_ref))
             .unwrap_or_else(|| decision.verdict.to_string());
-        let text = with_times(&(said + &needed), when);
-        self.note(decision);
+        let said = said + &needed;
+        self.note(decision, &said);
+        let text = with_times(&said, when);
         Line {
             at: decision.at,
             event: decision.event.clone(),
@@ -88,7 +111,13 @@ impl Teller {
         }
     }
 
-    fn note(&mut self, decision: &Decision) {
+    /// Of a clock that was set: wall time minus journal time.
+    pub fn set_offset(&mut self, offset_ms: i64) {
+        self.offset_ms = offset_ms;
+    }
+
+    fn note(&mut self, decision: &Decision, said: &str) {
+        let offset_ms = self.offset_ms;
         for alert in &decision.alerts {
             match decision.verdict {
                 Verdict::Ended | Verdict::EndedUntold => {
@@ -99,23 +128,26 @@ impl Teller {
                 Verdict::BelowThreshold { .. } => continue,
                 _ => {}
             }
-            let new = Known {
-                since: decision.at,
-                fired: false,
-                quiet: Quiet::Never,
-            };
-            let known = self.alerts.entry(*alert).or_insert(new);
-            match decision.verdict {
-                Verdict::Firing => (known.fired, known.quiet) = (true, Quiet::Never),
+            let known = self
+                .alerts
+                .entry(*alert)
+                .or_insert_with(|| Known::new(decision.at));
+            match &decision.verdict {
+                Verdict::Firing => (known.fired, known.quiet) = (Some(decision.at), Quiet::Never),
                 Verdict::Inhibited { .. }
                 | Verdict::Silenced { .. }
                 | Verdict::Muted { .. }
-                | Verdict::Maintenance { .. } => known.quiet = Quiet::Now,
+                | Verdict::Maintenance { .. } => known.quiet = Quiet::Now(said.to_owned()),
+                Verdict::Holding { until } => {
+                    known.held = Some(until.shifted(offset_ms.saturating_neg()));
+                }
+                Verdict::Planned { .. } => known.planned = true,
+                Verdict::Notify(_) | Verdict::Collected { .. } => known.told = true,
                 // What explained it is over: it has its `for` anew.
-                Verdict::Pending { .. } if known.quiet == Quiet::Now => {
+                Verdict::Pending { .. } if matches!(known.quiet, Quiet::Now(_)) => {
                     *known = Known {
                         quiet: Quiet::Before,
-                        ..new
+                        ..Known::new(decision.at)
                     }
                 }
                 _ => {}
@@ -133,12 +165,12 @@ impl Teller {
             (Verdict::Pending { .. }, Some(rule)) if !rule.policy.r#for.is_zero() => {
                 format!(" (`for` is {})", human_duration(rule.policy.r#for))
             }
-            (Verdict::EndedUntold, Some(rule)) => {
-                let waits = (rule.policy.r#for, rule.policy.group_wait);
-                known
-                    .map(|known| lacked(known, decision.at, waits))
-                    .unwrap_or_default()
-            }
+            (Verdict::EndedUntold, Some(rule)) => known
+                .map(|known| lacked(known, decision.at, &rule.policy))
+                .unwrap_or_default(),
+            (Verdict::Again, Some(rule)) => known
+                .map(|known| waits(known, decision.at, &rule.policy))
+                .unwrap_or_default(),
             (Verdict::BelowThreshold { seen, need, .. }, _) if *need > 0 => {
                 let more = (*need as usize).saturating_sub(*seen);
                 format!(": {more} more would be needed")
@@ -154,19 +186,53 @@ impl Teller {
     }
 }
 
-/// What an alert lacked that ended before anything was said.
-fn lacked(known: &Known, ended: Timestamp, (waits, group_wait): (Duration, Duration)) -> String {
-    let lasted = ended.since(known.since);
-    if known.quiet == Quiet::Now {
-        return ": it was kept quiet until then".to_owned();
+/// What an alert waits for that is open and was not told yet.
+fn waits(known: &Known, now: Timestamp, policy: &Policy) -> String {
+    let wait = human_duration(policy.r#for);
+    match (&known.quiet, known.fired) {
+        _ if known.told => String::new(),
+        (Quiet::Now(by), _) => format!(", which nobody was told of yet: {by}"),
+        (_, Some(_)) if known.held.is_some_and(|until| until > now) => {
+            ", which waits for one that may explain it (`hold` of `inhibit_rules`)".to_owned()
+        }
+        (_, Some(_)) => ", whose message waits for company".to_owned(),
+        (_, None) if policy.r#for.is_zero() => String::new(),
+        (_, None) => format!(", which is pending: the rule waits {wait} (`for`)"),
     }
-    if known.fired {
-        let wait = human_duration(group_wait);
+}
+
+/// What an alert lacked that ended before its rule told anybody.
+fn lacked(known: &Known, ended: Timestamp, policy: &Policy) -> String {
+    let lasted = ended.since(known.since);
+    if let Quiet::Now(by) = &known.quiet {
+        return format!(": until then it was not told: {by}");
+    }
+    if let Some(fired) = known.fired {
+        if known.held.is_some_and(|until| ended < until) {
+            return ": it fired, but was over while it waited for an alert that may explain it (`hold` of `inhibit_rules`)".to_owned();
+        }
+        let waited = ended.since(known.held.map_or(fired, |until| until.max(fired)));
+        let (wait, key, what) = if waited <= policy.group_wait {
+            (policy.group_wait, "group_wait", "for company")
+        } else {
+            (
+                policy.group_interval,
+                "group_interval",
+                "since the incident's last one",
+            )
+        };
+        let wait = human_duration(wait);
         return format!(
-            ": it fired, but was over while its message waited {wait} for company (`group_wait`)"
+            ": it fired, but was over while its message waited {wait} {what} (`{key}`)"
         );
     }
     // Of what is shown, so that it adds up.
+    let (waits, why) = if known.planned && policy.r#for < PLANNED {
+        (PLANNED, "its device was being upgraded, which may take")
+    } else {
+        (policy.r#for, "the rule waits")
+    };
+    let key = if known.planned { "" } else { " (`for`)" };
     let more = human_duration(as_shown(waits).saturating_sub(as_shown(lasted)));
     let (lasted, wait) = (human_duration(lasted), human_duration(waits));
     let after = if known.quiet == Quiet::Before {
@@ -174,7 +240,7 @@ fn lacked(known: &Known, ended: Timestamp, (waits, group_wait): (Duration, Durat
     } else {
         ""
     };
-    format!(": it lasted {lasted}{after}, the rule waits {wait} (`for`): {more} more were needed")
+    format!(": it lasted {lasted}{after}, {why} {wait}{key}: {more} more were needed")
 }
 
 /// A duration without what people are not shown of it.
@@ -331,26 +397,47 @@ mod tests {
             line: None,
         };
         let pending = |minutes| Verdict::Pending { until: at(minutes) };
-        let lacked = |story: Vec<(i64, Verdict)>| {
+        let policy = |group_interval| Policy {
+            r#for: Duration::from_secs(180),
+            group_interval: Duration::from_secs(group_interval),
+            ..Policy::default()
+        };
+        let lacked_by = |ended: Timestamp, story: Vec<(i64, Verdict)>| {
             let mut teller = Teller::default();
             for (minute, verdict) in story {
-                teller.note(&Decision {
+                let said = verdict.to_string();
+                let decision = Decision {
                     at: at(minute),
                     event: None,
                     rule: None,
                     alerts: vec![7],
                     verdict,
-                });
+                };
+                teller.note(&decision, &said);
             }
-            lacked(
-                &teller.alerts[&7],
-                at(10),
-                (Duration::from_secs(180), Duration::from_secs(10)),
-            )
+            lacked(&teller.alerts[&7], ended, &policy(300))
         };
-        assert!(lacked(vec![(0, pending(3)), (3, Verdict::Firing)]).contains("for company"));
+        let lacked = |story| lacked_by(at(10), story);
+        let fires = || vec![(0, pending(3)), (3, Verdict::Firing)];
+        let soon = at(3) + Duration::from_secs(5);
+        assert!(lacked_by(soon, fires()).contains("for company (`group_wait`)"));
+        assert!(
+            lacked(fires())
+                .contains("waited 5 min since the incident's last one (`group_interval`)")
+        );
+        let held = [fires(), vec![(3, Verdict::Holding { until: at(11) })]].concat();
+        assert!(
+            lacked(held.clone()).contains("(`hold` of `inhibit_rules`)"),
+            "{}",
+            lacked(held)
+        );
+        let planned = vec![(0, pending(3)), (3, Verdict::Planned { until: at(20) })];
+        assert!(lacked(planned).contains("being upgraded, which may take 20 min: 10 min more"));
         let quiet = vec![(0, pending(3)), (3, Verdict::Firing), (3, explained())];
-        assert_eq!(lacked(quiet.clone()), ": it was kept quiet until then");
+        assert_eq!(
+            lacked(quiet.clone()),
+            ": until then it was not told: kept quiet: sw-1 explains it (rule Switches)"
+        );
         let anew = lacked([quiet, vec![(9, pending(12))]].concat());
         assert!(
             anew.contains("it lasted 1 min after what had kept it quiet")
@@ -361,11 +448,7 @@ mod tests {
 
     #[test]
     fn what_is_shown_adds_up() {
-        let known = Known {
-            since: Timestamp::EPOCH,
-            fired: false,
-            quiet: Quiet::Never,
-        };
+        let known = Known::new(Timestamp::EPOCH);
         for (lasted, waits, said) in [
             (
                 2_900,
@@ -386,7 +469,10 @@ mod tests {
             let text = super::lacked(
                 &known,
                 Timestamp::from_millis(lasted),
-                (Duration::from_secs(waits), Duration::ZERO),
+                &Policy {
+                    r#for: Duration::from_secs(waits),
+                    ..Policy::default()
+                },
             );
             assert!(text.contains(said), "{text}");
         }

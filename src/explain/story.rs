@@ -295,6 +295,7 @@ impl<'t> Story<'t> {
             if self.known.as_ref().is_some_and(other) {
                 continue;
             }
+            self.teller.set_offset(offset);
             let beside = decision.at.shifted(offset);
             let mut line = self
                 .teller
