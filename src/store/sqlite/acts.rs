@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use rusqlite::OptionalExtension;
 
-use super::connection::{checksum, problem};
+use super::connection::checksum;
 use super::writer::{Group, NewMessage};
 use crate::model::{Name, Timestamp};
 use crate::store::{Act, Acted, DeliveryId, DeliveryState, Result};
@@ -30,8 +30,7 @@ impl Group<'_> {
         let state = self
             .connection
             .prepare_cached(sql)
-            .and_then(|mut s| s.query_row([id.0], |row| row.get(0)).optional())
-            .map_err(|e| problem(&e))?;
+            .and_then(|mut s| s.query_row([id.0], |row| row.get(0)).optional())?;
         Ok(state.map_or(Acted::Missing, Acted::Stands))
     }
 
@@ -61,15 +60,11 @@ impl Group<'_> {
         } else {
             id.0
         };
-        let to: Option<String> = self
-            .connection
-            .prepare_cached(sql)
-            .and_then(|mut s| {
-                let dead = DeliveryState::Dead;
-                s.query_row((id.0, new, at.millis(), state, dead), |row| row.get(0))
-                    .optional()
-            })
-            .map_err(|e| problem(&e))?;
+        let to: Option<String> = self.connection.prepare_cached(sql).and_then(|mut s| {
+            let dead = DeliveryState::Dead;
+            s.query_row((id.0, new, at.millis(), state, dead), |row| row.get(0))
+                .optional()
+        })?;
         let Some(to) = to.map(|to| Name::new(&to)) else {
             return Ok(None);
         };
@@ -104,16 +99,12 @@ impl Group<'_> {
     ) -> Result<u64> {
         let sql = "SELECT id FROM outbox WHERE state <> 0 AND state = ?1 AND dest = ?2 AND id <= ?3
                    ORDER BY id LIMIT ?4";
-        let ids: Vec<i64> = self
-            .connection
-            .prepare_cached(sql)
-            .and_then(|mut s| {
-                s.query_map((DeliveryState::Dead, to.as_str(), upto.0, AT_ONCE), |row| {
-                    row.get(0)
-                })?
-                .collect()
-            })
-            .map_err(|e| problem(&e))?;
+        let ids: Vec<i64> = self.connection.prepare_cached(sql).and_then(|mut s| {
+            s.query_map((DeliveryState::Dead, to.as_str(), upto.0, AT_ONCE), |row| {
+                row.get(0)
+            })?
+            .collect()
+        })?;
         let mut done = 0;
         for id in ids {
             done += u64::from(self.act_on(act, DeliveryId(id), at)?.is_some());
@@ -123,14 +114,11 @@ impl Group<'_> {
 
     pub(super) fn again(&mut self, message: &str, to: &[Name], at: Timestamp) -> Result<Acted> {
         let sql = "SELECT id, dest, state FROM outbox WHERE message = ?1 ORDER BY id";
-        let found: Vec<(i64, String, DeliveryState)> = self
-            .connection
-            .prepare_cached(sql)
-            .and_then(|mut s| {
+        let found: Vec<(i64, String, DeliveryState)> =
+            self.connection.prepare_cached(sql).and_then(|mut s| {
                 s.query_map([message], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
                     .collect()
-            })
-            .map_err(|e| problem(&e))?;
+            })?;
         if found.is_empty() {
             return Ok(Acted::Missing);
         }
@@ -155,8 +143,7 @@ impl Group<'_> {
             let (body, crc): (Vec<u8>, i64) = self
                 .connection
                 .prepare_cached(sql)
-                .and_then(|mut s| s.query_row([id], |row| Ok((row.get(0)?, row.get(1)?))))
-                .map_err(|e| problem(&e))?;
+                .and_then(|mut s| s.query_row([id], |row| Ok((row.get(0)?, row.get(1)?))))?;
             if crc != checksum(&[&body]) {
                 return Ok(Acted::Missing);
             }

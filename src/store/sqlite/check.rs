@@ -7,7 +7,6 @@ use std::time::Duration;
 use rusqlite::Connection;
 use tokio::sync::watch;
 
-use super::connection::problem;
 use crate::store::{Error, Result};
 
 /// So long between two looks of one process: disks rot while it serves.
@@ -17,9 +16,7 @@ const DAILY: Duration = Duration::from_secs(86_400);
 /// in three places.
 pub(super) fn whole(connection: &Connection) -> Result<()> {
     let damaged = |what: &str| Err(Error::Fatal(format!("the database is damaged: {what}")));
-    let said: String = connection
-        .query_row("PRAGMA quick_check(1)", [], |row| row.get(0))
-        .map_err(|e| problem(&e))?;
+    let said: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
     if said != "ok" {
         return damaged(
             said.lines()
@@ -35,7 +32,7 @@ pub(super) fn whole(connection: &Connection) -> Result<()> {
     let read = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, [row.get(1)?, row.get(2)?, row.get(3)?]));
     match connection.query_row(sql, [], read) {
         Err(rusqlite::Error::QueryReturnedNoRows) => Ok(()),
-        Err(e) => Err(problem(&e)),
+        Err(e) => Err(e.into()),
         Ok((dest, [counted, listed, there])) => {
             let (dest, [counted, listed, there]): (String, [i64; 3]) =
                 (dest, [counted, listed, there]);
@@ -78,13 +75,10 @@ pub(super) fn keep_looking(
         let looked = whole(connection);
         // Who opened the store may have gone on without it.
         let _ = first.try_send(looked.clone());
-        match looked {
-            Err(fatal @ Error::Fatal(_)) => {
-                found.send_replace(Some(fatal));
-                return;
-            }
-            // Interrupted, or it cannot be read now: whoever needs to read says so.
-            Ok(()) | Err(_) => {}
+        // Interrupted, or it cannot be read now: whoever needs to read says so.
+        if let Err(fatal @ Error::Fatal(_)) = looked {
+            found.send_replace(Some(fatal));
+            return;
         }
         if stop.recv_timeout(DAILY) != Err(RecvTimeoutError::Timeout) {
             return;

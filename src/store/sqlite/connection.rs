@@ -10,27 +10,29 @@ use crate::store::Error;
 /// More than this many bytes of bodies end a batch.
 pub(super) const BATCH_BYTES: usize = 4 << 20;
 
-/// What an error of SQLite means to the caller.
-pub(super) fn problem(error: &rusqlite::Error) -> Error {
-    use rusqlite::Error::{
-        FromSqlConversionFailure, IntegralValueOutOfRange, InvalidColumnType, QueryReturnedNoRows,
-        Utf8Error,
-    };
-    // A row that is not there or not as it was written will not be at the next try either.
-    let is_other = matches!(
-        error,
-        QueryReturnedNoRows
-            | InvalidColumnType(..)
-            | FromSqlConversionFailure(..)
-            | IntegralValueOutOfRange(..)
-            | Utf8Error(..)
-    );
-    match error.sqlite_error_code() {
-        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
-            Error::Fatal(format!("the database is damaged: {error}"))
+impl From<rusqlite::Error> for Error {
+    /// What an error of SQLite means to the caller.
+    fn from(error: rusqlite::Error) -> Self {
+        use rusqlite::Error::{
+            FromSqlConversionFailure, IntegralValueOutOfRange, InvalidColumnType,
+            QueryReturnedNoRows, Utf8Error,
+        };
+        // A row that is not there or not as it was written will not be at the next try either.
+        let is_other = matches!(
+            error,
+            QueryReturnedNoRows
+                | InvalidColumnType(..)
+                | FromSqlConversionFailure(..)
+                | IntegralValueOutOfRange(..)
+                | Utf8Error(..)
+        );
+        match error.sqlite_error_code() {
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
+                Self::Fatal(format!("the database is damaged: {error}"))
+            }
+            None if is_other => Self::Fatal(format!("the database is damaged: {error}")),
+            _ => Self::Transient(error.to_string()),
         }
-        None if is_other => Error::Fatal(format!("the database is damaged: {error}")),
-        _ => Error::Transient(error.to_string()),
     }
 }
 

@@ -6,7 +6,6 @@ use rusqlite::Connection;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::connection::problem;
 use super::journal::Entry;
 use super::writer::{Group, NewMessage};
 use super::{ENOUGH, ROWS, Sqlite, journal, marks, outbox, past};
@@ -96,7 +95,7 @@ impl Outbox for Sqlite {
         loop {
             let to = to.clone();
             let read = move |connection: &Connection| {
-                outbox::queued(connection, &to, after, limit).map_err(|e| problem(&e))
+                outbox::queued(connection, &to, after, limit).map_err(Error::from)
             };
             let outbox::Queued { sound, damaged } = self.look(read).await?;
             let none_damaged = damaged.is_empty();
@@ -150,7 +149,7 @@ impl Outbox for Sqlite {
     async fn delivered_since(&self, to: &Name, since: Timestamp) -> Result<u32> {
         let to = to.clone();
         self.look(move |connection| {
-            outbox::delivered_since(connection, &to, since).map_err(|e| problem(&e))
+            outbox::delivered_since(connection, &to, since).map_err(Error::from)
         })
         .await
     }
@@ -180,7 +179,7 @@ impl Totals for Sqlite {
 
 impl Desk for Sqlite {
     async fn destination(&self, id: DeliveryId) -> Result<Option<Name>> {
-        self.look(move |connection| outbox::destination(connection, id).map_err(|e| problem(&e)))
+        self.look(move |connection| outbox::destination(connection, id).map_err(Error::from))
             .await
     }
 
@@ -216,7 +215,7 @@ impl Archive for Sqlite {
         let clock = self.inner.clock.clock();
         self.look_back(move |connection, search| {
             if query.terms.is_empty() {
-                return past::by_fate(connection, &query).map_err(|e| problem(&e));
+                return past::by_fate(connection, &query).map_err(Error::from);
             }
             let begun = clock.elapsed();
             let enough = || clock.elapsed().saturating_sub(begun) >= ENOUGH;
@@ -236,9 +235,7 @@ impl Archive for Sqlite {
                 Ok(true)
             };
             let span = (query.before, query.after);
-            let rest = search
-                .find(&query.terms, span, &enough, &mut take)
-                .map_err(|e| problem(&e))?;
+            let rest = search.find(&query.terms, span, &enough, &mut take)?;
             page.next = page.next.or(rest);
             Ok(page)
         })
@@ -247,18 +244,18 @@ impl Archive for Sqlite {
 
     async fn next_rows(&self, after: EventId, limit: usize) -> Result<Vec<EventRow>> {
         self.look_back(move |connection, _| {
-            past::next(connection, after, limit).map_err(|e| problem(&e))
+            past::next(connection, after, limit).map_err(Error::from)
         })
         .await
     }
 
     async fn row(&self, id: EventId) -> Result<Option<EventRow>> {
-        self.look_back(move |connection, _| past::one(connection, id).map_err(|e| problem(&e)))
+        self.look_back(move |connection, _| past::one(connection, id).map_err(Error::from))
             .await
     }
 
     async fn count(&self) -> Result<u64> {
-        self.look_back(|connection, _| past::count(connection).map_err(|e| problem(&e)))
+        self.look_back(|connection, _| past::count(connection).map_err(Error::from))
             .await
     }
 
@@ -274,7 +271,7 @@ impl Archive for Sqlite {
 
     async fn settings(&self, after: Seq, before: Seq) -> Result<Vec<Journaled>> {
         self.look_back(move |connection, _| {
-            let seqs = journal::settings(connection, after, before).map_err(|e| problem(&e))?;
+            let seqs = journal::settings(connection, after, before)?;
             journal::entries_at(connection, &seqs).map(|(_, entries)| entries)
         })
         .await
@@ -282,7 +279,7 @@ impl Archive for Sqlite {
 
     async fn duplicates(&self, after: Seq, upto: Seq) -> Result<Vec<EventId>> {
         self.look_back(move |connection, _| {
-            past::duplicates(connection, after, upto).map_err(|e| problem(&e))
+            past::duplicates(connection, after, upto).map_err(Error::from)
         })
         .await
     }
@@ -293,33 +290,31 @@ impl Archive for Sqlite {
 
     async fn index(&self, docs: Vec<Doc>, upto: EventId) -> Result<()> {
         let first = self
-            .look_back(|connection, _| past::oldest(connection).map_err(|e| problem(&e)))
+            .look_back(|connection, _| past::oldest(connection).map_err(Error::from))
             .await?;
         self.inner
             .search
             .add(&docs, upto, first)
-            .map_err(|e| problem(&e))
+            .map_err(Error::from)
     }
 
     async fn sent(&self, alerts: Vec<u64>) -> Result<Vec<SentMessage>> {
-        self.look_back(move |connection, _| {
-            past::sent(connection, &alerts).map_err(|e| problem(&e))
-        })
-        .await
+        self.look_back(move |connection, _| past::sent(connection, &alerts).map_err(Error::from))
+            .await
     }
 
     async fn reached(&self, alerts: Vec<Vec<u64>>) -> Result<Vec<Vec<(Name, DeliveryState)>>> {
         self.look_back(move |connection, _| {
             alerts
                 .iter()
-                .map(|alerts| past::reached(connection, alerts).map_err(|e| problem(&e)))
+                .map(|alerts| past::reached(connection, alerts).map_err(Error::from))
                 .collect()
         })
         .await
     }
 
     async fn oldest_queued(&self) -> Result<Vec<(Name, Timestamp)>> {
-        self.look_back(|connection, _| past::oldest_queued(connection).map_err(|e| problem(&e)))
+        self.look_back(|connection, _| past::oldest_queued(connection).map_err(Error::from))
             .await
     }
 
@@ -332,13 +327,11 @@ impl Archive for Sqlite {
         };
         let done = tokio::task::spawn_blocking(work).await;
         done.map_err(|e| Error::Transient(format!("a read was interrupted: {e}")))?
-            .map_err(|e| problem(&e))
+            .map_err(Error::from)
     }
 
     async fn dead_letters(&self, limit: usize) -> Result<Vec<DeadLetter>> {
-        self.look(move |connection| {
-            outbox::dead_letters(connection, limit).map_err(|e| problem(&e))
-        })
-        .await
+        self.look(move |connection| outbox::dead_letters(connection, limit).map_err(Error::from))
+            .await
     }
 }

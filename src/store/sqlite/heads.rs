@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use rusqlite::{Connection, OptionalExtension};
 
-use super::connection::{checksum, int, problem, uint};
+use super::connection::{checksum, int, uint};
 use crate::model::{MessageFates, Name, Seq, Timestamp};
 use crate::store::{Error, Result};
 
@@ -40,7 +40,7 @@ pub(super) fn heads(connection: &Connection) -> Result<Heads> {
         heads.snapshot = newest("SELECT max(seq) FROM snapshot")?.map(|seq| Seq(uint(seq)));
         Ok((heads, newest("SELECT max(seq) FROM journal")?.map(uint)))
     };
-    let (heads, newest) = read().map_err(|e| problem(&e))?;
+    let (heads, newest) = read()?;
     // Retention always leaves the newest entry.
     if newest.unwrap_or(0) != heads.seq.0 {
         let ends = newest.unwrap_or(0);
@@ -87,8 +87,7 @@ pub(super) fn snapshot(connection: &Connection) -> Result<Option<(Seq, Vec<u8>)>
                 ))
             },
         )
-        .optional()
-        .map_err(|e| problem(&e))?;
+        .optional()?;
     match row {
         Some((seq, body, crc)) if crc == checksum(&[&body]) => Ok(Some((Seq(uint(seq)), body))),
         Some((seq, ..)) => Err(Error::Fatal(format!(
@@ -109,8 +108,7 @@ pub(super) fn seen(connection: &Connection, upto: Seq) -> Result<Vec<Vec<u8>>> {
             })?
             .collect()
     };
-    read()
-        .map_err(|e| problem(&e))?
+    read()?
         .into_iter()
         .map(|(seq, body, crc)| {
             let damaged = || {

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension, Row};
 use serde::{Deserialize, Serialize};
 
-use super::connection::{BATCH_BYTES, checksum, int, problem, uint};
+use super::connection::{BATCH_BYTES, checksum, int, uint};
 use crate::model::{Journaled, Name, Record, Seq, Timestamp};
 use crate::store::{Error, Result};
 
@@ -81,16 +81,14 @@ pub(super) fn entry_checksum(seq: Seq, at: Timestamp, kind: i64, source: &str, b
 pub(super) fn entries(connection: &Connection, after: Seq, limit: usize) -> Result<Vec<Journaled>> {
     let sql =
         "SELECT seq, at, kind, source, body, crc FROM journal WHERE seq > ?1 ORDER BY seq LIMIT ?2";
-    let mut statement = connection.prepare_cached(sql).map_err(|e| problem(&e))?;
-    let mut rows = statement
-        .query((int(after.0), int(limit as u64)))
-        .map_err(|e| problem(&e))?;
+    let mut statement = connection.prepare_cached(sql)?;
+    let mut rows = statement.query((int(after.0), int(limit as u64)))?;
     let (mut found, mut bytes) = (Vec::<Journaled>::new(), 0);
     while bytes <= BATCH_BYTES
-        && let Some(row) = rows.next().map_err(|e| problem(&e))?
+        && let Some(row) = rows.next()?
     {
-        let seq = Seq(uint(row.get(0).map_err(|e| problem(&e))?));
-        let (entry, size) = entry(row, seq).map_err(|e| problem(&e))?.map_err(|what| {
+        let seq = Seq(uint(row.get(0)?));
+        let (entry, size) = entry(row, seq)?.map_err(|what| {
             Error::Fatal(format!(
                 "the database is damaged: journal entry {seq} {what}"
             ))
@@ -143,7 +141,7 @@ pub(super) fn settings(
 /// Those of these entries that are kept, up to about [`BATCH_BYTES`], and how many were looked at.
 pub(super) fn entries_at(connection: &Connection, seqs: &[Seq]) -> Result<(usize, Vec<Journaled>)> {
     let sql = "SELECT seq, at, kind, source, body, crc FROM journal WHERE seq = ?1";
-    let mut statement = connection.prepare_cached(sql).map_err(|e| problem(&e))?;
+    let mut statement = connection.prepare_cached(sql)?;
     let (mut found, mut bytes, mut looked) = (Vec::<Journaled>::new(), 0, 0);
     for seq in seqs {
         if bytes > BATCH_BYTES {
@@ -152,8 +150,7 @@ pub(super) fn entries_at(connection: &Connection, seqs: &[Seq]) -> Result<(usize
         looked += 1;
         let read = statement
             .query_row([int(seq.0)], |row| entry(row, *seq))
-            .optional()
-            .map_err(|e| problem(&e))?;
+            .optional()?;
         let Some(read) = read else { continue };
         let (entry, size) = read.map_err(|what| {
             Error::Fatal(format!(

@@ -4,7 +4,7 @@
 
 use rusqlite::{Connection, OptionalExtension};
 
-use super::connection::{checksum, int, problem, uint};
+use super::connection::{checksum, int, uint};
 use crate::model::Seq;
 use crate::store::{Mark, Reached, Result};
 
@@ -70,7 +70,7 @@ pub(super) fn before(connection: &Connection, entry: Seq, alert: u64) -> Result<
         });
         found.optional()
     };
-    let found = read().map_err(|e| problem(&e))?;
+    let found = read()?;
     Ok(found
         .filter(|(mark, crc)| checksum(&[&mark.snapshot]) == *crc)
         .map(|(mark, _)| mark))

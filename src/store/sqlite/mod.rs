@@ -35,7 +35,7 @@ pub use files::{begin_anew, held, is_held, log_damage};
 pub use reader::Reader;
 pub use repair::{Repaired, repair};
 
-use connection::{connect_read_only, problem};
+use connection::connect_read_only;
 use files::{Folder, SEARCH};
 use heads::Fates;
 use search::Search;
@@ -121,7 +121,7 @@ impl Sqlite {
         let connection = schema::open(&path, folder.is_marked())?;
         folder.mark()?;
         let named = |e: Error| Error::Fatal(format!("{}: {e}", path.display()));
-        let look = connect_read_only(&path).map_err(|e| named(problem(&e)))?;
+        let look = connect_read_only(&path).map_err(|e| named(e.into()))?;
         let looking = look.get_interrupt_handle();
         let (found, damaged) = watch::channel(None);
         let (first, looked) = sync_channel(1);
@@ -130,13 +130,13 @@ impl Sqlite {
             check::keep_looking(&look, &first, &found, &looking_stopped)
         })?;
         let heads = heads::heads(&connection).map_err(named)?;
-        let fates = heads::fates(&connection).map_err(|e| named(problem(&e)))?;
-        let reader = connect_read_only(&path).map_err(|e| named(problem(&e)))?;
-        let past = connect_read_only(&path).map_err(|e| named(problem(&e)))?;
-        let sums = connect_read_only(&path).map_err(|e| named(problem(&e)))?;
-        let newest = past::newest(&past).map_err(|e| named(problem(&e)))?;
+        let fates = heads::fates(&connection).map_err(|e| named(e.into()))?;
+        let reader = connect_read_only(&path).map_err(|e| named(e.into()))?;
+        let past = connect_read_only(&path).map_err(|e| named(e.into()))?;
+        let sums = connect_read_only(&path).map_err(|e| named(e.into()))?;
+        let newest = past::newest(&past).map_err(|e| named(e.into()))?;
         let search =
-            Search::open(&path.with_file_name(SEARCH), newest).map_err(|e| named(problem(&e)))?;
+            Search::open(&path.with_file_name(SEARCH), newest).map_err(|e| named(e.into()))?;
         match looked.recv_timeout(patience) {
             Ok(Err(fatal @ Error::Fatal(_))) => return Err(named(fatal)),
             Err(RecvTimeoutError::Timeout) => {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use rusqlite::Connection;
 
-use super::connection::{connect_read_only, problem};
+use super::connection::connect_read_only;
 use super::{check, files, heads, journal, outbox, schema};
 use crate::model::{Journaled, Message, Name, Seq, Timestamp};
 use crate::store::{DeadLetter, Error, Result, Sent};
@@ -74,7 +74,7 @@ impl Reader {
     pub fn heard(&self, source: &Name) -> Result<Option<Timestamp>> {
         let heads = heads::heads(&self.connection)?;
         let after = Seq(heads.seq.0.saturating_sub(LOOKED_BACK));
-        let at = journal::newest_post(&self.connection, source, after).map_err(|e| problem(&e))?;
+        let at = journal::newest_post(&self.connection, source, after)?;
         Ok(at.map(|at| at.shifted(heads.wall.millis().saturating_sub(heads.at.millis()))))
     }
 
@@ -114,7 +114,7 @@ impl Reader {
     /// # Errors
     /// When the database cannot be read.
     pub fn deliveries(&self, wanted: impl Fn(&Message) -> bool) -> Result<Vec<Sent>> {
-        outbox::deliveries(&self.connection, wanted).map_err(|e| problem(&e))
+        outbox::deliveries(&self.connection, wanted).map_err(Error::from)
     }
 
     /// The newest `limit` dead letters, newest first.
@@ -122,6 +122,6 @@ impl Reader {
     /// # Errors
     /// When the database cannot be read.
     pub fn dead_letters(&self, limit: usize) -> Result<Vec<DeadLetter>> {
-        outbox::dead_letters(&self.connection, limit).map_err(|e| problem(&e))
+        outbox::dead_letters(&self.connection, limit).map_err(Error::from)
     }
 }

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OptionalExtension};
 
-use super::connection::{checksum, problem, uint};
+use super::connection::{checksum, uint};
 use super::files::{self, Folder, SEARCH, beside};
 use super::journal::{Entry, entry_checksum};
 use super::schema;
@@ -362,18 +362,17 @@ fn join(
     judged: i64,
     repaired: &mut Repaired,
 ) -> Result<()> {
-    let failed = |e: rusqlite::Error| problem(&e);
     let number = |sql: &str| {
         connection
             .query_row(sql, [], |row| row.get::<_, Option<i64>>(0))
-            .map_err(failed)
+            .map_err(Error::from)
     };
-    let run = |sql: &str, n: i64| connection.execute(sql, [n]).map_err(failed);
+    let run = |sql: &str, n: i64| connection.execute(sql, [n]).map_err(Error::from);
     let newest = number("SELECT max(seq) FROM journal")?.unwrap_or(0);
     let last = heads
         .map_or(newest, |heads| heads.0)
         .clamp(newest, newest.saturating_add(GAP));
-    let first = oldest(connection, last).map_err(failed)?;
+    let first = oldest(connection, last)?;
     run("DELETE FROM journal WHERE seq < ?1", first)?;
     repaired.entries = uint(number("SELECT count(*) FROM journal")?.unwrap_or(0));
     let at = fill(
@@ -388,12 +387,10 @@ fn join(
     let cursor = heads.map_or(0, |heads| heads.3).max(judged).min(last);
     // One that was judged from entries beyond what is known, or from before the oldest kept, is of
     // no use.
-    connection
-        .execute(
-            "DELETE FROM snapshot WHERE seq > ?1 OR seq < ?2",
-            (cursor, first - 1),
-        )
-        .map_err(failed)?;
+    connection.execute(
+        "DELETE FROM snapshot WHERE seq > ?1 OR seq < ?2",
+        (cursor, first - 1),
+    )?;
     let snapshot = number("SELECT max(seq) FROM snapshot")?;
     run(
         "DELETE FROM snapshot WHERE seq <> ?1",
@@ -407,13 +404,11 @@ fn join(
         .max(heads.map_or(0, |heads| heads.4));
     let wall = heads.map_or_else(|| Clock::system().wall().millis(), |heads| heads.2);
     let sql = "UPDATE heads SET seq = ?1, at = ?2, wall = ?3, cursor = ?4, id = ?5";
-    connection
-        .execute(sql, (last, at, wall, cursor, ids))
-        .map_err(failed)?;
+    connection.execute(sql, (last, at, wall, cursor, ids))?;
     let counts = "INSERT INTO fates (dest, total, delivered, digested, dead, queued, discarded)
         SELECT dest, count(*), sum(state = 1), sum(state = 2), sum(state = 3), sum(state = 0), sum(state = 4)
         FROM outbox GROUP BY dest";
-    connection.execute(counts, []).map_err(failed)?;
+    connection.execute(counts, [])?;
     for (state, kept) in (0..).zip(repaired.messages.iter_mut()) {
         *kept = uint(
             number(&format!(
@@ -493,25 +488,23 @@ fn oldest(connection: &Connection, last: i64) -> rusqlite::Result<i64> {
 /// Puts ticks where entries are missing, at the time of the entry before. Gives the time of the
 /// last entry.
 fn fill(connection: &Connection, first: i64, last: i64, at: i64, lost: &mut u64) -> Result<i64> {
-    let failed = |e: rusqlite::Error| problem(&e);
     let sql = "SELECT at FROM journal WHERE seq = ?1";
-    let mut known = connection.prepare(sql).map_err(failed)?;
+    let mut known = connection.prepare(sql)?;
     let sql =
         "INSERT INTO journal (seq, at, kind, source, body, crc) VALUES (?1, ?2, 1, '', x'', ?3)";
-    let mut put = connection.prepare(sql).map_err(failed)?;
+    let mut put = connection.prepare(sql)?;
     let tick = Entry::new(Record::Tick)?;
     let mut before = None;
     for seq in first..=last {
         let found = known
             .query_row([seq], |row| row.get::<_, i64>(0))
-            .optional()
-            .map_err(failed)?;
+            .optional()?;
         before = match (found, before) {
             (Some(found), _) => Some(found),
             (None, before) => {
                 let at = before.unwrap_or(at);
                 let crc = tick.checksum(Seq(uint(seq)), Timestamp::from_millis(at));
-                put.execute((seq, at, crc)).map_err(failed)?;
+                put.execute((seq, at, crc))?;
                 *lost += 1;
                 Some(at)
             }

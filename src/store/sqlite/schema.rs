@@ -4,7 +4,7 @@ use std::path::Path;
 
 use rusqlite::{Connection, ErrorCode};
 
-use super::connection::{connect, connect_read_only, problem};
+use super::connection::{connect, connect_read_only};
 use super::{acts, marks, past};
 use crate::store::{Error, Result};
 
@@ -127,9 +127,7 @@ const TABLES: &[(&str, &str)] = &[
 /// Refuses a database of this release's schema that lacks a table or a column. One of an older
 /// release has fewer by right.
 pub(super) fn check_tables(connection: &Connection, path: &Path) -> Result<()> {
-    let version: i64 = connection
-        .pragma_query_value(None, "user_version", |row| row.get(0))
-        .map_err(|e| problem(&e))?;
+    let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
     if version != VERSION {
         return Ok(());
     }
@@ -169,7 +167,7 @@ pub(super) fn check_readable(connection: &Connection, path: &Path) -> Result<()>
     let said = |pragma| {
         connection
             .pragma_query_value(None, pragma, |row| row.get::<_, i64>(0))
-            .map_err(|e| problem(&e))
+            .map_err(Error::from)
     };
     let (application, version) = (said("application_id")?, said("user_version")?);
     match (application, version) {

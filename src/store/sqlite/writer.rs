@@ -9,7 +9,7 @@ use std::time::Duration;
 use rusqlite::{Connection, OptionalExtension};
 use tokio::sync::{oneshot, watch};
 
-use super::connection::{checksum, connect, give_back, int, problem};
+use super::connection::{checksum, connect, give_back, int};
 use super::files::{SEARCH, beside};
 use super::heads::{self, Fates, Heads};
 use super::journal::Entry;
@@ -18,7 +18,8 @@ use super::{marks, past};
 use crate::clock::JournalClock;
 use crate::model::{MessageFates, Name, Seq, Timestamp};
 use crate::store::{
-    Attempt, DeliveryId, DeliveryState, EventId, EventRow, Next, Recovered, Result, Retention, Step,
+    Attempt, DeliveryId, DeliveryState, Error, EventId, EventRow, Next, Recovered, Result,
+    Retention, Step,
 };
 
 /// At most this many jobs and bytes share a transaction.
@@ -102,7 +103,7 @@ impl Group<'_> {
         self.connection
             .prepare_cached(sql)
             .and_then(|mut s| s.execute(params))
-            .map_err(|e| problem(&e))
+            .map_err(Error::from)
     }
 
     pub(super) fn append(&mut self, entry: &Entry, now: Timestamp, wall: Timestamp) -> Result<Seq> {
@@ -135,7 +136,7 @@ impl Group<'_> {
             self.heads.cursor = step.seq;
         }
         self.note(step.events.get(written..).unwrap_or_default())?;
-        past::change(self.connection, &step.fates).map_err(|e| problem(&e))?;
+        past::change(self.connection, &step.fates)?;
         if !step.seen.is_empty() {
             self.execute(
                 "INSERT OR REPLACE INTO seen (seq, at, body, crc) VALUES (?1, ?2, ?3, ?4)",
@@ -155,8 +156,7 @@ impl Group<'_> {
                 (int(step.seq.0), snapshot, checksum(&[snapshot])),
             )?;
             self.execute("DELETE FROM snapshot WHERE seq < ?1", [int(step.seq.0)])?;
-            marks::keep(self.connection, step.seq, step.reached, snapshot)
-                .map_err(|e| problem(&e))?;
+            marks::keep(self.connection, step.seq, step.reached, snapshot)?;
             if let Some(until) = step.seen_until {
                 self.execute("DELETE FROM seen WHERE at <= ?1", [until.millis()])?;
             }
@@ -167,7 +167,7 @@ impl Group<'_> {
 
     /// Adds rows of events.
     pub(super) fn note(&mut self, events: &[EventRow]) -> Result<()> {
-        past::insert(self.connection, events).map_err(|e| problem(&e))
+        past::insert(self.connection, events).map_err(Error::from)
     }
 
     pub(super) fn recover(&mut self) -> Result<Recovered> {
@@ -222,16 +222,12 @@ impl Group<'_> {
         let sql = "UPDATE outbox SET state = ?2, attempts = attempts + 1, first_try = coalesce(first_try, ?3),
                        due = coalesce(?4, due), plain = max(plain, ?5), why = ?6, settled_at = ?7
                    WHERE id = ?1 AND state = 0 RETURNING dest";
-        let to: Option<String> = self
-            .connection
-            .prepare_cached(sql)
-            .and_then(|mut s| {
-                s.query_row((id.0, state, at, due, plain, why, settled_at), |row| {
-                    row.get(0)
-                })
-                .optional()
+        let to: Option<String> = self.connection.prepare_cached(sql).and_then(|mut s| {
+            s.query_row((id.0, state, at, due, plain, why, settled_at), |row| {
+                row.get(0)
             })
-            .map_err(|e| problem(&e))?;
+            .optional()
+        })?;
         if let Some(to) = to {
             let nth = "(SELECT coalesce(max(nth), 0) + 1 FROM attempts WHERE delivery = ?1)";
             let sql = format!(
@@ -338,12 +334,12 @@ impl Group<'_> {
             self.connection
                 .prepare_cached(sql)
                 .and_then(|mut s| s.query_row([param], |row| row.get(0)))
-                .map_err(|e| problem(&e))
+                .map_err(Error::from)
         };
         let pages = |name: &str| -> Result<i64> {
             self.connection
                 .pragma_query_value(None, name, |row| row.get(0))
-                .map_err(|e| problem(&e))
+                .map_err(Error::from)
         };
         let removed = |rows: usize| int(rows as u64);
         let horizon = (now - retention.age).millis();
@@ -387,15 +383,14 @@ impl Group<'_> {
             EventId::first_of(Seq(u64::try_from(seq).unwrap_or_default())).0
         });
         let marks = marks::retain(self.connection, first.unwrap_or(i64::MAX), retention.size);
-        gone += removed(marks.map_err(|e| problem(&e))?);
+        gone += removed(marks?);
         gone += removed(self.execute(
             "DELETE FROM events WHERE id < ?1 AND id IN (SELECT id FROM events ORDER BY id LIMIT ?2)",
             (kept, RETAIN_ROWS * 4),
         )?);
         let free = pages("freelist_count")?;
         if free > SPARE_PAGES {
-            give_back(self.connection, (free - SPARE_PAGES).min(SPARE_PAGES))
-                .map_err(|e| problem(&e))?;
+            give_back(self.connection, (free - SPARE_PAGES).min(SPARE_PAGES))?;
             gone += free - pages("freelist_count")?;
         }
         Ok(gone)
@@ -507,7 +502,7 @@ impl Writer {
     fn transaction<T>(&mut self, work: impl FnOnce(&mut Group<'_>) -> Result<T>) -> Result<T> {
         let connection = match self.connection.take() {
             Some(connection) => connection,
-            None => connect(&self.path, 2_048).map_err(|e| problem(&e))?,
+            None => connect(&self.path, 2_048)?,
         };
         let fates = self
             .shared
@@ -523,13 +518,11 @@ impl Writer {
         };
         let end = connection
             .execute_batch("BEGIN IMMEDIATE")
-            .map_err(|e| problem(&e))
+            .map_err(Error::from)
             .and_then(|()| {
                 let value = work(&mut group)?;
                 group.finish(&self.heads)?;
-                connection
-                    .execute_batch("COMMIT")
-                    .map_err(|e| problem(&e))?;
+                connection.execute_batch("COMMIT")?;
                 Ok(value)
             });
         let Group {
