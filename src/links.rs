@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sha2::Sha256;
 
-use crate::model::{Link, Notification, Reason, Secret, Subject, Timestamp};
+use crate::model::{Link, Notification, Reason, Secret, Subject, Timestamp, exactly};
 
 /// How long a link acts after its message was decided.
 const GOOD_FOR_SECS: i64 = 24 * 3_600;
@@ -223,17 +223,21 @@ fn offers(about: &Notification) -> impl Iterator<Item = Offer> {
         Reason::First | Reason::NewEvents | Reason::Repeat | Reason::Flapping | Reason::Absent
     );
     let (field, what) = kinds(about);
-    let literal = what.iter().all(|what| is_literal(what));
+    let named = what.iter().all(|what| !what.is_empty());
+    let what = literal(&what);
     let what = if let [one] = what.as_slice() {
         json!(one)
     } else {
         json!(what)
     };
-    let matches = [devices(about), sites(about)];
+    // One device's name that is too long is no reason to silence its whole site.
+    let devices = devices(about);
+    let alone = devices.is_some() && about.subjects.len() == 1;
+    let matches = [devices, sites(about).filter(|_| !alone)];
     matches
         .into_iter()
         .flatten()
-        .filter(move |_| tells && literal)
+        .filter(move |_| tells && named)
         .map(move |(mut matches, whom)| {
             if let Value::Object(map) = &mut matches {
                 map.insert(field.to_owned(), what.clone());
@@ -290,7 +294,7 @@ fn devices(about: &Notification) -> Option<(Value, String)> {
         .and_then(|sites| sites.first().map(|site| format!(" at {site}")))
         .unwrap_or_default();
     Some((
-        json!({ field: values }),
+        json!({ field: literal(&values) }),
         format!("{}{at}", listed(&names, MAX_WHOM.saturating_sub(at.len()))),
     ))
 }
@@ -306,7 +310,7 @@ fn sites(about: &Notification) -> Option<(Value, String)> {
     .unwrap_or_default();
     match by {
         Some((field, values)) => Some((
-            json!({ field: values }),
+            json!({ field: literal(&values) }),
             format!("everything at {}", listed(&names, 60)),
         )),
         None if about
@@ -320,25 +324,24 @@ fn sites(about: &Notification) -> Option<(Value, String)> {
     }
 }
 
-/// This of every subject, each once, in their order; `None` where one lacks it or it would mean
-/// more than itself.
+/// Values of `match` that fit these texts and no others.
+fn literal(values: &[&str]) -> Vec<String> {
+    values.iter().copied().map(exactly).collect()
+}
+
+/// This of every subject, each once, in their order; `None` where one lacks it.
 fn each<'a>(
     about: &'a Notification,
     of: impl Fn(&'a Subject) -> Option<&'a String>,
 ) -> Option<Vec<&'a str>> {
     let mut found: Vec<&str> = Vec::new();
     for subject in &about.subjects {
-        let value = of(subject).filter(|value| is_literal(value))?;
+        let value = of(subject).filter(|value| !value.is_empty())?;
         if !found.contains(&value.as_str()) {
             found.push(value);
         }
     }
     (!found.is_empty()).then_some(found)
-}
-
-/// Whether `match` takes it as it is: neither a glob nor a regular expression.
-fn is_literal(text: &str) -> bool {
-    !text.is_empty() && !text.contains('*') && !text.starts_with('/')
 }
 
 /// As many names as fit, and how many more there are.
@@ -453,12 +456,20 @@ mod tests {
             ..named.clone()
         };
         assert_eq!(of(vec![ap(1), bare]).0, site);
-        // a name that `match` would take for more than itself is not used
-        let glob = Subject {
-            device: Some("*".to_owned()),
+        // a name that `match` would take for more than itself is spelt so that it is not
+        for (name, exactly) in [("*", r"/^\*$/"), ("/lobby.1/", r"/^/lobby\.1/$/")] {
+            let odd = Subject {
+                device: Some(name.to_owned()),
+                ..named.clone()
+            };
+            assert_eq!(of(vec![odd]).0["device"], json!([exactly]));
+        }
+        // one that is too long for a URL has no link rather than one for its site
+        let long = Subject {
+            device: Some("ap".repeat(400)),
             ..named
         };
-        assert_eq!(of(vec![glob]).0, site);
+        assert_eq!(offer(&about(vec![long])), None);
         assert_eq!(
             of(vec![]),
             (
@@ -511,13 +522,18 @@ mod tests {
                 "{reason}"
             );
         }
-        for kind in ["", "*", "/./"] {
+        for (kind, exactly) in [
+            ("", None),
+            ("*", Some(json!(r"/^\*$/"))),
+            ("/./", Some(json!(r"/^/\./$/"))),
+        ] {
             let odd = Notification {
                 condition: None,
                 kind: kind.to_owned(),
                 ..about(vec![ap(1)])
             };
-            assert_eq!(offer(&odd), None, "{kind}");
+            let what = offer(&odd).map(|offer| offer.matches["type"].clone());
+            assert_eq!(what, exactly, "{kind}");
         }
         let kind = Notification {
             condition: None,

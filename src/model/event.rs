@@ -473,6 +473,17 @@ fn raw_values<'a>(value: &'a Value, path: &[String]) -> Vec<Cow<'a, Value>> {
     }
 }
 
+/// The value of `match` that fits this text alone: with a `*`, or a `/` at its beginning, it would
+/// be read as a pattern.
+#[must_use]
+pub fn exactly(text: &str) -> String {
+    if text.contains('*') || text.starts_with('/') {
+        format!("/^{}$/", regex::escape(text))
+    } else {
+        text.to_owned()
+    }
+}
+
 /// A JSON scalar as text, strings without their quotes.
 pub(crate) fn plain(value: &Value) -> String {
     match value {

@@ -12,7 +12,7 @@ mod time;
 
 pub(crate) use event::plain;
 pub use event::{
-    Cause, Clues, Condition, Device, Event, Field, Identity, Path, Phase, Severity, Site,
+    Cause, Clues, Condition, Device, Event, Field, Identity, Path, Phase, Severity, Site, exactly,
     removed_from,
 };
 pub use fates::{EventFates, MessageFates};

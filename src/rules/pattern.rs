@@ -401,6 +401,14 @@ mod tests {
             prop_assert_eq!(Glob::new(&glob).fits(&text), reference.is_match(&text));
         }
 
+        /// A text that is to match exactly matches itself and what is compared alike, nothing else.
+        #[test]
+        fn a_text_can_be_matched_exactly(text in r"[aB*/\\.^$|()\[\]{}?+ é_\-\n]{1,8}", other in "[abB*/. _-]{1,8}") {
+            let pattern = Pattern::parse(&crate::model::exactly(&text)).unwrap();
+            prop_assert!(pattern.fits_text(&text), "{:?}", pattern);
+            prop_assert_eq!(pattern.fits_text(&other), fold(&text) == fold(&other), "{:?}", pattern);
+        }
+
         /// What can be compiled can be compiled with either hyphen, too.
         #[test]
         fn either_hyphen_keeps_expressions_whole(pattern in r"[a_\-\[\]\\^(){}?:|&.+]{0,12}") {

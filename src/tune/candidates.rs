@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::Change;
 use crate::diff::{Told, identity, told};
-use crate::model::{Field, Notification, Reason, Severity};
+use crate::model::{Field, Notification, Reason, Severity, exactly};
 use crate::rules::{Rule, RuleSet, Threshold};
 
 const MINUTE: u64 = 60;
@@ -145,7 +145,5 @@ fn talker(own: &[Notification], field: &Field) -> Option<String> {
     }
     let others = messages.len() > 1;
     let (name, most) = messages.into_iter().max_by_key(|(_, count)| *count)?;
-    // What would be read as a pattern would leave out others too.
-    let literal = !name.contains('*') && !name.starts_with('/');
-    (others && literal && most * 2 > own.len()).then_some(name)
+    (others && most * 2 > own.len()).then(|| exactly(&name))
 }

@@ -6,8 +6,8 @@ import { el, foreign, icon, spell, trouble, words } from "./dom.js";
 import { severity } from "./fates.js";
 import { plain } from "./markup.js";
 import { fact, table } from "./pieces.js";
-import { exact, silences } from "./silences.js";
-import { asText, number, plural } from "./text.js";
+import { silences } from "./silences.js";
+import { asText, exact, number, plural } from "./text.js";
 import { lasting, since, tick, time } from "./time.js";
 
 /** How often it looks by itself; the stream says when something changed. */

@@ -153,13 +153,6 @@ function maker(done) {
     };
 }
 
-/** A value of `match` that fits this text alone: one with a star, or between slashes, would read as a pattern. */
-export function exact(text) {
-    const value = asText(text);
-    const isPattern = value.includes("*") || (value.length > 1 && value.startsWith("/") && value.endsWith("/"));
-    return isPattern ? `/^${value.replace(/[.*+?^${}()|[\]\\]/g, "\\$&")}$/` : value;
-}
-
 /** What a silence reaches that names neither a device nor what is wrong at a place; or nothing. */
 function tooWide(match) {
     const anything = (values) => [values].flat().some((value) => /^\*+$|^\/(\.\*|\^|\$|\.)?\/$/.test(value));

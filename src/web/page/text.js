@@ -59,3 +59,10 @@ export function number(value) {
 export function plural(count, noun, many = `${noun}s`) {
     return `${number(count)} ${count === 1 ? noun : many}`;
 }
+
+/** A value of `match` that fits this text alone: one with a star, or that begins with a slash, would read as a pattern. */
+export function exact(text) {
+    const value = asText(text);
+    const isPattern = value.includes("*") || value.startsWith("/");
+    return isPattern ? `/^${value.replace(/[.*+?^${}()|[\]\\]/g, "\\$&")}$/` : value;
+}

@@ -1,6 +1,6 @@
 // A rule and a test from an event, to copy into rules.yaml.
 
-import { codeName, cut } from "./text.js";
+import { codeName, cut, exact } from "./text.js";
 
 /** Words YAML reads as something else than text. */
 const NOT_TEXT = /^(?:true|false|yes|no|on|off|null|y|n|~|nan|\.nan|\.inf)$/i;
@@ -62,7 +62,7 @@ export function ruleAndTest(event, chosen) {
         "rules:",
         `  - name: ${scalar(name)}`,
         "    match:",
-        ...fields.map(([field, value]) => `      ${field}: ${scalar(value)}`),
+        ...fields.map(([field, value]) => `      ${field}: ${scalar(exact(value))}`),
         ...(lasts ? ["    for: 3m"] : []),
         `    severity: ${["critical", "warning", "info"].includes(event.severity) ? event.severity : "warning"}`,
     ];
