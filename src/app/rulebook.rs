@@ -82,6 +82,21 @@ pub(super) fn off<T>(what: &str, help: &'static str) -> Result<T, Declined> {
     Err(Declined::Failed(what.to_owned(), help))
 }
 
+/// Declines a text for what it is: an error about no line of it.
+fn unfit<T>(what: &str, help: &str) -> Result<T, Declined> {
+    let problem = Finding {
+        line: 0,
+        column: 0,
+        is_error: true,
+        message: what.to_owned(),
+        help: Some(help.to_owned()),
+    };
+    Err(Declined::Wrong(Findings {
+        problems: vec![problem],
+        ..Findings::default()
+    }))
+}
+
 impl Book {
     pub(super) fn new(
         config: &Config,
@@ -300,12 +315,12 @@ impl Book {
                 "send `rules:` with one rule, and `tests:` with one test that ends in `expect:`";
             let joined = config::joined(&loaded.config.text, &text);
             let Some(joined) = joined else {
-                return off("the text is not a rule and a test", help);
+                return unfit("the text is not a rule and a test", help);
             };
             let config = Config::parse_offline(&joined, path.as_deref(), &environment)
                 .map_err(|problems| wrong(&problems.0))?;
             let [case] = config.tests.as_slice() else {
-                return off("the text has no test, or more than one", help);
+                return unfit("the text has no test, or more than one", help);
             };
             let templates = config
                 .load_templates()
@@ -314,8 +329,8 @@ impl Book {
                 stop.load(Ordering::Relaxed)
             }) {
                 Ok(said) => expecting(&text, &said)
-                    .map_or_else(|| off("the test has no `expect:`", help), Ok),
-                Err(why) => off(&why, "make the test shorter"),
+                    .map_or_else(|| unfit("the test has no `expect:`", help), Ok),
+                Err(why) => unfit(&why, "make the test shorter"),
             }
         })
         .await

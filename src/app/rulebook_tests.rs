@@ -245,11 +245,26 @@ async fn whoever_may_look_sees_the_rules_and_tries_changes_but_changes_nothing()
         (422, Some(0)),
         "{same_name}"
     );
-    for text in ["", "rules: []", "[]", "tests: {"] {
+    let whole = made("More");
+    let no_expect = &whole[..whole.find("    expect:").unwrap()];
+    for text in [
+        "",
+        "~",
+        "rules: []",
+        "[]",
+        "tests: {",
+        "tests: 1",
+        "a: &a [*a]",
+        no_expect,
+    ] {
         let (status, refused) = served
             .ask("POST", "rules/rehearse", Some(json!({"text": text})))
             .await;
-        assert!([422, 500].contains(&status), "{text}: {refused}");
+        assert_eq!(status, 422, "{text}: {refused}");
+        assert!(
+            !refused["problems"].as_array().unwrap().is_empty(),
+            "{text}: {refused}"
+        );
     }
     assert_eq!(served.written(), failing);
     served.end().await;
