@@ -14,7 +14,7 @@ use warp::reply::Response;
 
 use super::State;
 use super::api::{Request, bad};
-use super::silences::{Problem, read_body_of, refusal, reply};
+use super::silences::{Problem, read_body_of, read_json, refusal, reply};
 use crate::model::{Timestamp, parse_duration};
 use crate::store::Store;
 
@@ -268,19 +268,17 @@ async fn body<S: Store, T: DeserializeOwned>(
     let media = ("application/json", MAX_REQUEST);
     let body = read_body_of(state, &request.headers, media, request.body).await?;
     // What went wrong may repeat a part of the text: its place is enough.
-    serde_json::from_slice::<serde_json::Map<String, Value>>(&body)
-        .and_then(|asked| serde_json::from_value(asked.into()))
-        .map_err(|e| {
-            let at = if e.line() > 0 {
-                format!(" at line {}, column {}", e.line(), e.column())
-            } else {
-                String::new()
-            };
-            bad(
-                format!("the body does not read{at}"),
-                "docs/openapi.json says what it must hold",
-            )
-        })
+    read_json(&body).map_err(|e| {
+        let at = if e.line() > 0 {
+            format!(" at line {}, column {}", e.line(), e.column())
+        } else {
+            String::new()
+        };
+        bad(
+            format!("the body does not read{at}"),
+            "docs/openapi.json says what it must hold",
+        )
+    })
 }
 
 fn bounded(text: Option<&str>) -> Result<(), Problem> {

@@ -8,6 +8,7 @@ use std::time::Duration;
 use bytes::Buf;
 use futures_util::Stream;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 use warp::Filter;
@@ -143,6 +144,13 @@ async fn answer<S: Journal>(
     headers: &HeaderMap,
     body: impl Stream<Item = Result<impl Buf, warp::Error>> + Send,
 ) -> Result<Response, Problem> {
+    let known = if id.is_some() { "author" } else { "" };
+    if let Some((name, _)) =
+        form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name != known)
+    {
+        let error = format!("`{}` is not asked for here", one_line(&name));
+        return Err(Problem::bad(error, "docs/api.md says what is"));
+    }
     match (method, id) {
         (&Method::GET | &Method::HEAD, None) => {
             check_ready(state)?;
@@ -154,15 +162,12 @@ async fn answer<S: Journal>(
         }
         (&Method::POST, None) => {
             let body = read_body(state, headers, "application/json", body).await?;
-            // A list would read as the fields in their order.
-            let asked = serde_json::from_slice::<serde_json::Map<String, Value>>(&body)
-                .and_then(|asked| serde_json::from_value(asked.into()))
-                .map_err(|e| {
-                    Problem::bad(
-                        format!("the body does not read: {e}"),
-                        "docs/api.md shows one",
-                    )
-                })?;
+            let asked = read_json(&body).map_err(|e| {
+                Problem::bad(
+                    format!("the body does not read: {e}"),
+                    "docs/api.md shows one",
+                )
+            })?;
             let now = state.wall();
             let silence = silence(asked, guest, now)?;
             check_room(silencing, &silence.id)?;
@@ -261,6 +266,15 @@ pub(super) async fn read_body_of<S: Store>(
         .await
         .map_err(|_| Problem::new(StatusCode::REQUEST_TIMEOUT, "body took too long", ""))?;
     Ok(read?.0)
+}
+
+/// Reads an object. A list would read as the fields in their order, and null as no field.
+pub(super) fn read_json<T: DeserializeOwned>(body: &[u8]) -> serde_json::Result<T> {
+    let fields: serde_json::Map<String, Value> = serde_json::from_slice(body)?;
+    if fields.values().any(Value::is_null) {
+        return Err(serde::de::Error::custom("null is no value here"));
+    }
+    serde_json::from_value(fields.into())
 }
 
 /// What a request to silence says.
