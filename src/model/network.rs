@@ -30,6 +30,12 @@ impl Network {
         fits.then_some(Self { address, prefix })
     }
 
+    /// Whether it is one address and no more.
+    #[must_use]
+    pub fn is_single(&self) -> bool {
+        self.prefix == if self.address.is_ipv4() { 32 } else { 128 }
+    }
+
     /// Whether this address is one of them. An IPv4 address in the clothes of IPv6 is itself.
     #[must_use]
     pub fn contains(&self, address: IpAddr) -> bool {

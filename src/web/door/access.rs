@@ -10,6 +10,8 @@ use crate::web::{Peer, from_this_machine};
 
 /// The longest name a proxy may give.
 const MAX_NAME: usize = 128;
+/// So many proxies may stand one behind the other.
+const MOST_HOPS: usize = 8;
 
 /// Who may see the page, as configured.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -128,27 +130,40 @@ impl Access {
             || self.hosts.contains(&name)
     }
 
-    /// Whom to blame for a wrong password: behind a proxy of ours, whom it names last.
-    pub(super) fn client(&self, headers: &HeaderMap, peer: Option<&Peer>) -> Option<IpAddr> {
-        let ip = peer?.ip();
-        if !self.trusts(ip) {
-            return Some(ip);
-        }
+    /// Whom to blame for a wrong password, the likeliest last: behind a proxy of ours, whom it
+    /// names. One that is trusted only as a part of a network may be no proxy, but somebody there
+    /// who names whom they like: it is to blame, too.
+    pub(super) fn clients(&self, headers: &HeaderMap, peer: &Peer) -> Vec<IpAddr> {
         let values = headers
             .get_all("x-forwarded-for")
             .iter()
             .filter_map(|value| value.to_str().ok());
-        let hops: Vec<&str> = values
+        let named: Vec<&str> = values
             .flat_map(|value| value.split(','))
             .map(str::trim)
             .collect();
-        let known = hops.iter().rev().map_while(|hop| address(hop));
-        Some(
-            known
-                .into_iter()
-                .find(|hop| !self.trusts(*hop))
-                .unwrap_or(ip),
-        )
+        let peer = peer.ip();
+        let named = named.iter().rev().map_while(|hop| address(hop));
+        let mut blamed = Vec::new();
+        for hop in std::iter::once(peer).chain(named).take(MOST_HOPS) {
+            if !self.trusts(hop) {
+                blamed.push(hop);
+                return blamed;
+            }
+            if !self.is_surely_a_proxy(hop) {
+                blamed.push(hop);
+            }
+        }
+        if blamed.is_empty() {
+            blamed.push(peer);
+        }
+        blamed
+    }
+
+    fn is_surely_a_proxy(&self, ip: IpAddr) -> bool {
+        self.trusted_proxies
+            .iter()
+            .any(|network| network.is_single() && network.contains(ip))
     }
 }
 

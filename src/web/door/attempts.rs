@@ -22,16 +22,16 @@ pub(super) struct Attempts {
 struct Attempt {
     number: u64,
     at: Duration,
-    from: IpAddr,
+    from: Vec<IpAddr>,
 }
 
 impl Attempts {
-    /// One more guess. It counts as wrong until [`Attempts::forgive`]: who hangs up before the
-    /// answer has guessed too.
+    /// One more guess, by whoever has one of these addresses: it counts for each. It counts as
+    /// wrong until [`Attempts::forgive`]: who hangs up before the answer has guessed too.
     ///
     /// # Errors
     /// How long to wait.
-    pub(super) fn begin(&mut self, from: IpAddr, now: Duration) -> Result<u64, Duration> {
+    pub(super) fn begin(&mut self, from: &[IpAddr], now: Duration) -> Result<u64, Duration> {
         while self
             .made
             .front()
@@ -39,29 +39,20 @@ impl Attempts {
         {
             self.made.pop_front();
         }
-        let from = household(from);
+        let from: Vec<IpAddr> = from.iter().copied().map(household).collect();
         // The oldest that must be forgotten before there is room.
-        let all = self
-            .made
-            .len()
-            .checked_sub(OF_ALL)
-            .and_then(|n| self.made.get(n));
-        let mine: Vec<&Attempt> = self
-            .made
-            .iter()
-            .filter(|attempt| attempt.from == from)
-            .collect();
-        let one = mine
-            .len()
-            .checked_sub(OF_ONE)
-            .and_then(|n| mine.get(n).copied());
-        if let Some(until) = all
-            .into_iter()
-            .chain(one)
-            .map(|attempt| attempt.at + MINUTE)
-            .max()
-        {
-            return Err(until.saturating_sub(now));
+        let oldest = |made: &[&Attempt], most: usize| {
+            let index = made.len().checked_sub(most)?;
+            made.get(index).map(|attempt| attempt.at)
+        };
+        let everyone: Vec<&Attempt> = self.made.iter().collect();
+        let all = oldest(&everyone, OF_ALL);
+        let ones = from.iter().filter_map(|one| {
+            let own = everyone.iter().filter(|attempt| attempt.from.contains(one));
+            oldest(&own.copied().collect::<Vec<_>>(), OF_ONE)
+        });
+        if let Some(until) = all.into_iter().chain(ones).max() {
+            return Err((until + MINUTE).saturating_sub(now));
         }
         self.next += 1;
         self.made.push_back(Attempt {
@@ -92,7 +83,7 @@ mod tests {
 
     fn guess(attempts: &mut Attempts, from: &str, at: u64) -> Result<u64, u64> {
         attempts
-            .begin(from.parse().unwrap(), Duration::from_secs(at))
+            .begin(&[from.parse().unwrap()], Duration::from_secs(at))
             .map_err(|wait| wait.as_secs())
     }
 
@@ -132,5 +123,20 @@ mod tests {
         }
         assert_eq!(guess(&mut attempts, "192.0.2.1", 24), Err(36));
         assert!(guess(&mut attempts, "192.0.2.1", 60).is_ok());
+    }
+
+    #[test]
+    fn a_guess_counts_for_each_address_it_may_be_of() {
+        let mut attempts = Attempts::default();
+        let mut guess = |from: [&str; 2]| {
+            attempts
+                .begin(&from.map(|one| one.parse().unwrap()), Duration::ZERO)
+                .is_ok()
+        };
+        for n in 0..5 {
+            assert!(guess(["10.0.0.7", &format!("192.0.2.{n}")]), "{n}");
+        }
+        assert!(!guess(["10.0.0.7", "192.0.2.9"]));
+        assert!(guess(["10.0.0.8", "192.0.2.9"]));
     }
 }

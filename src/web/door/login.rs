@@ -16,7 +16,7 @@ use super::{Door, Guest, How, Reason, guest_of};
 use crate::model::Secret;
 use crate::password;
 use crate::store::Store;
-use crate::web::silences::{Problem, read_body, refusal, reply};
+use crate::web::silences::{Problem, read_body, read_json, refusal, reply};
 use crate::web::{Peer, State};
 
 /// So many may wait while one password is checked.
@@ -122,7 +122,7 @@ impl Door {
         peer: Option<&Peer>,
     ) -> Result<Response, Problem> {
         // What does not read may be a password all the same: it is not repeated.
-        let given = serde_json::from_slice::<Asked>(body)
+        let given = read_json::<Asked>(body)
             .map(|asked| Secret::new(asked.password))
             .map_err(|_| {
                 Problem::new(
@@ -132,10 +132,12 @@ impl Door {
                 )
             })?;
         let access = self.access();
-        let client = access
-            .client(headers, peer)
-            .unwrap_or_else(|| super::from(peer));
-        let begun = self.inside().attempts.begin(client, self.clock.elapsed());
+        let clients = peer.map_or_else(
+            || vec![super::from(peer)],
+            |peer| access.clients(headers, peer),
+        );
+        let client = clients.last().copied().unwrap_or_else(|| super::from(peer));
+        let begun = self.inside().attempts.begin(&clients, self.clock.elapsed());
         let attempt = match begun {
             Ok(attempt) => attempt,
             Err(wait) => {

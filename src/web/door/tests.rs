@@ -669,6 +669,27 @@ async fn logging_out_and_another_password_end_a_session_and_what_goes_on_for_it(
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_is_within_a_trusted_network_cannot_name_others_for_their_guesses() {
+    let world = world(access(true, &["10.0.0.0/8", "192.0.2.77"], None));
+    let guess = async |peer: &str, named: &str| {
+        log_in(&world, peer, &[("x-forwarded-for", named)], "wrong one")
+            .await
+            .0
+    };
+    for n in 0..5 {
+        assert_eq!(guess("10.1.2.3", &format!("203.0.113.{n}")).await, 401);
+    }
+    assert_eq!(guess("10.1.2.3", "203.0.113.9").await, 429);
+    // Nor behind a proxy that adds who they are.
+    assert_eq!(guess("192.0.2.77", "203.0.113.9, 10.1.2.3").await, 429);
+    assert_eq!(guess("192.0.2.77", "203.0.113.9, 10.1.2.4").await, 401);
+    // One that is named by its own address is believed.
+    for n in 0..6 {
+        assert_eq!(guess("192.0.2.77", &format!("198.51.100.{n}")).await, 401);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn guessing_is_bounded_and_what_was_guessed_is_said_nowhere() {
     // Of the whole process: what a line's place is known by is remembered for all threads.
     let listener = tracing_subscriber::fmt()
