@@ -7,13 +7,18 @@ use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use reqwest::redirect::Policy;
 use reqwest::{Certificate, Client, ClientBuilder, Method, Response, Url, header};
+use serde_json::Value;
 
 use super::{DestinationSettings, Kind, Reply, Request};
 
 /// As much of a reply as anyone reads.
 const MAX_REPLY: usize = 8 * 1024;
+/// What is shorter is no secret, and would be found in every other word.
+const LEAST_SECRET: usize = 6;
 
 /// Sends requests. Proxies are those of the environment; what is on this machine is reached without
 /// one.
@@ -147,9 +152,83 @@ impl Http {
             post = post.header(name, value);
         }
         match post.send().await {
-            Ok(response) => read(response).await,
+            Ok(response) => without_secrets(read(response).await, request),
             Err(error) => Reply::Failed { why: short(error) },
         }
+    }
+}
+
+/// A reply that does not repeat what was sent: some services answer with the path, the headers or
+/// the body they were asked by, and what they answer is kept and shown.
+fn without_secrets(mut reply: Reply, request: &Request) -> Reply {
+    let (
+        Reply::Http { body, .. },
+        Request::Post {
+            url,
+            headers,
+            body: sent,
+        },
+    ) = (&mut reply, request)
+    else {
+        return reply;
+    };
+    let mut secrets = parts_of(url.expose());
+    for (_, value) in headers {
+        secrets.push(value.expose().to_owned());
+        secrets.extend(value.expose().split_whitespace().map(str::to_owned));
+    }
+    texts(sent, &mut secrets);
+    secrets.retain(|secret| secret.len() >= LEAST_SECRET);
+    // A part must not leave the rest of its whole.
+    secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
+    secrets.dedup();
+    for secret in secrets {
+        let spelt = serde_json::to_string(&secret).unwrap_or_default();
+        for form in [secret.as_str(), spelt.trim_matches('"')] {
+            if body.contains(form) {
+                *body = body.replace(form, "***");
+            }
+        }
+    }
+    reply
+}
+
+/// What of a URL may be secret, as it is written and as it is meant: all but the host.
+fn parts_of(url: &str) -> Vec<String> {
+    let Ok(parsed) = Url::parse(url) else {
+        return Vec::new();
+    };
+    let mut parts = vec![url.to_owned(), parsed.path().to_owned()];
+    parts.extend(parsed.path().split('/').map(str::to_owned));
+    parts.extend(parsed.query().map(str::to_owned));
+    parts.extend(parsed.fragment().map(str::to_owned));
+    if let Some(query) = parsed.query() {
+        parts.extend(query.split(['&', '=']).map(str::to_owned));
+    }
+    parts.extend(parsed.query_pairs().map(|(_, value)| value.into_owned()));
+    let (user, password) = (parsed.username(), parsed.password().unwrap_or_default());
+    parts.extend([user.to_owned(), password.to_owned()]);
+    parts.push(BASE64.encode(format!("{}:{}", decoded(user), decoded(password))));
+    let meant: Vec<String> = parts.iter().map(|part| decoded(part)).collect();
+    parts.extend(meant);
+    parts
+}
+
+/// A part of a URL without its percents.
+fn decoded(part: &str) -> String {
+    let pair = format!("={}", part.replace('+', "%2B").replace('&', "%26"));
+    form_urlencoded::parse(pair.as_bytes())
+        .map(|(_, value)| value.into_owned())
+        .collect()
+}
+
+/// Every text in a tree.
+fn texts(tree: &Value, found: &mut Vec<String>) {
+    match tree {
+        Value::String(text) => found.push(text.clone()),
+        Value::Array(items) => items.iter().for_each(|item| texts(item, found)),
+        Value::Object(map) => map.values().for_each(|item| texts(item, found)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
     }
 }
 
@@ -316,6 +395,31 @@ mod tests {
             Reply::Failed {
                 why: "connection refused".into()
             }
+        );
+    }
+
+    #[test]
+    fn a_reply_that_repeats_what_was_sent_holds_no_secret() {
+        let request = Request::Post {
+            url: Secret::new("https://us%2Der:canary-1@x.example/hooks/canary%2D2?sig=canary%2B3"),
+            headers: vec![("Authorization".into(), Secret::new("Bearer canary-4"))],
+            body: json!({"key": "canary \"5\"", "list": [{"deep": "canary-6"}]}),
+        };
+        let basic = BASE64.encode("us-er:canary-1");
+        let told = format!(
+            "no /hooks/canary%2D2?sig=canary%2B3 (/hooks/canary-2, canary+3) for Bearer canary-4 \
+             ({basic}, canary-1) in {{\"key\": \"canary \\\"5\\\"\", \"deep\": \"canary-6\"}}: no_service"
+        );
+        let reply = Reply::Http {
+            status: 404,
+            retry_after: None,
+            date: None,
+            body: told,
+        };
+        let said = without_secrets(reply, &request).summary();
+        assert!(
+            !said.contains("canary") && !said.contains(&basic) && said.ends_with(": no_service"),
+            "{said}"
         );
     }
 
