@@ -83,7 +83,6 @@ fn password(reader: &mut Reader<'_>, section: &Section<'_>) -> Option<Secret> {
             .iter()
             .any(|way| scalar.text.starts_with(way))
     });
-    reader.problems.hide(node);
     let hash = if named {
         reader.secret(node, "password")?
     } else {

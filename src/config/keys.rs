@@ -12,6 +12,8 @@ pub(super) struct Key {
 #[derive(Clone, Copy)]
 pub(super) enum Shape {
     Text,
+    /// A text that nobody may see.
+    Secret,
     Flag,
     Duration,
     DurationOrNever,
@@ -25,6 +27,8 @@ pub(super) enum Shape {
     Fields,
     /// One or many texts.
     Texts,
+    /// One or many texts that nobody may see.
+    Secrets,
     /// Field to test.
     Match,
     /// A match, or `never`.
@@ -47,6 +51,25 @@ pub(super) enum Shape {
     List(&'static Shape),
     /// Names to these.
     Each(&'static Shape),
+}
+
+impl Shape {
+    /// Whether it is a value of a known kind that anybody may see.
+    pub(super) const fn is_plain(self) -> bool {
+        matches!(
+            self,
+            Self::Text
+                | Self::Flag
+                | Self::Duration
+                | Self::DurationOrNever
+                | Self::Size
+                | Self::Count
+                | Self::Word(_)
+                | Self::Field
+                | Self::Fields
+                | Self::Texts
+        )
+    }
 }
 
 const fn key(name: &'static str, shape: Shape, doc: &'static str) -> Key {
@@ -115,7 +138,7 @@ pub(super) const SERVER: &[Key] = &[
     ),
     key(
         "password",
-        Shape::Text,
+        Shape::Secret,
         "With it people log in: a hash that `foghorn hash-password` makes, env:NAME or file:PATH.",
     ),
     key(
@@ -182,7 +205,7 @@ pub(super) const RETENTION: &[Key] = &[
 pub(super) const SOURCE: &[Key] = &[
     key(
         "secrets",
-        Shape::Texts,
+        Shape::Secrets,
         "Webhook secrets, valid at once: env:NAME or file:PATH.",
     ),
     key(
@@ -362,14 +385,14 @@ pub(super) const TOPOLOGY: &[Key] = &[key(
 
 pub(super) const CHAT: &[Key] = &[key(
     "url",
-    Shape::Text,
+    Shape::Secret,
     "The secret URL: env:NAME or file:PATH.",
 )];
 
 pub(super) const WEBHOOK: &[Key] = &[
     key(
         "url",
-        Shape::Text,
+        Shape::Secret,
         "The URL: env:NAME or file:PATH where it is secret.",
     ),
     key(

@@ -5,22 +5,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
-use super::fences;
-use super::problem::{Collector, Problem, sounds_secret};
-use super::raw::{self, At, Node, Tree};
-use super::read::PUBLIC_HEADERS;
+use super::problem::{Collector, Problem};
+use super::protected;
+use super::raw::{self, At, Node};
+use super::redact::{self, Leaf, Path, comments, leaves};
 
-mod comments;
 mod swaps;
 
-pub(super) use comments::comments;
 use swaps::Swaps;
 
-/// Keys by name, any item of a list alike: a secret may move within its list.
-pub(super) type Path = Vec<String>;
-
-/// What stands at the place of a list's items in a path.
-const ITEM: &str = "[]";
+/// What is wrong with a hidden value that is somewhere else, and what to do.
+const MOVED: &str = "a hidden value does not stand where it was";
+const PUT_BACK: &str = "put it back where it was";
 
 /// A text whose secrets are hidden.
 #[derive(Clone, Debug)]
@@ -95,7 +91,7 @@ impl Hidden {
                 .filter(|other| !other.is_key && other.node.span.start == start);
             mark.paths.extend(same.map(|other| other.path.clone()));
         }
-        for range in comments::secret(text, &root) {
+        for range in redact::in_comments(text, &root) {
             let source = text.get(range.clone())?.to_owned();
             found.insert(
                 range.start,
@@ -170,7 +166,7 @@ impl Hidden {
             problems.error(
                 At::default(),
                 "the hidden values cannot be put back where they were",
-                "write them anew",
+                PUT_BACK,
             );
         };
         let put = swaps::swap(
@@ -208,14 +204,30 @@ impl Hidden {
             unsure(&mut problems);
             return Err(problems.finish());
         }
+        // A comment is hidden for what stands around it: moved elsewhere it would be shown.
+        let hidden = redact::secrets(&text, &whole);
+        let is_hidden = |range: &Range<usize>| {
+            hidden
+                .iter()
+                .any(|hidden| hidden.start <= range.start && range.end <= hidden.end)
+        };
+        for ((range, mark), after) in swapped.iter().zip(swaps.after()) {
+            if mark.paths.is_empty() && !is_hidden(after) {
+                let at = At {
+                    width: range.len(),
+                    ..swaps::at(&edited, range.start)
+                };
+                problems.error(at, MOVED, PUT_BACK);
+            }
+        }
         let restored = Restored {
             text,
             swaps,
             edited: edited.clone(),
         };
-        for (mut at, what, help) in fences::breaches(&self.root, &whole) {
+        for (mut at, what) in protected::changes(&self.root, &whole) {
             restored.place(&mut at.line, &mut at.column);
-            problems.error(at, what, help);
+            problems.error(at, what, "change that in the file itself");
         }
         if problems.failed() {
             Err(problems.finish())
@@ -242,7 +254,6 @@ impl Hidden {
         problems: &mut Collector<'_>,
     ) -> Vec<(Range<usize>, &'m Mark)> {
         let remarks = comments(edited, root);
-        let mut known: BTreeMap<usize, usize> = BTreeMap::new();
         let mut swapped = Vec::new();
         for (range, number) in self.marks_in(edited) {
             let at = At {
@@ -253,11 +264,7 @@ impl Hidden {
                 .checked_sub(1)
                 .and_then(|index| self.marks.get(index))
             else {
-                problems.error(
-                    at,
-                    "no hidden value has this number",
-                    "write the value itself, or env:NAME",
-                );
+                problems.error(at, "no hidden value has this number", PUT_BACK);
                 continue;
             };
             let around: Vec<&Leaf<'_>> = leaves.iter().filter(|leaf| leaf.holds(&range)).collect();
@@ -274,14 +281,7 @@ impl Hidden {
                 _ => false,
             };
             if !in_place {
-                let help = "put it back where it was, or write the value itself, or env:NAME";
-                problems.error(at, "a hidden value does not stand where it was", help);
-            } else if known.insert(number, range.start).is_some() {
-                problems.error(
-                    at,
-                    "a hidden value stands here twice",
-                    "write the value itself in one of the places",
-                );
+                problems.error(at, MOVED, PUT_BACK);
             } else {
                 // A quoted mark is replaced with its quotes.
                 let whole = around
@@ -308,112 +308,6 @@ impl Hidden {
             Some((start..end, number))
         };
         text.match_indices(&begin).filter_map(one).collect()
-    }
-}
-
-/// A value of the tree and the way to it. Keys are among them.
-pub(super) struct Leaf<'n> {
-    pub(super) path: Path,
-    pub(super) node: &'n Node,
-    pub(super) text: &'n str,
-    is_key: bool,
-}
-
-impl Leaf<'_> {
-    /// Whether nobody may see it: by its key or one above it, or because it is where messages go.
-    fn is_secret(&self) -> bool {
-        if self.is_key || self.text.trim().is_empty() || is_reference(self.text) {
-            return false;
-        }
-        let outward = self.is_outward();
-        let is_public = |key: &String| {
-            PUBLIC_HEADERS
-                .iter()
-                .any(|name| name.eq_ignore_ascii_case(key))
-        };
-        let private = |key: &String| {
-            sounds_secret(key) || (outward && key.to_ascii_lowercase().contains("key"))
-        };
-        !self.path.last().is_some_and(is_public)
-            && (self.path.iter().any(private) || (outward && self.text.contains("://")))
-    }
-
-    /// Whether it is a key that may be a secret.
-    fn is_misplaced(&self) -> bool {
-        let Some((_, above)) = self
-            .path
-            .split_last()
-            .filter(|_| self.is_key && self.is_outward())
-        else {
-            return false;
-        };
-        let secret = above
-            .last()
-            .is_some_and(|key| sounds_secret(key) && !key.eq_ignore_ascii_case("headers"));
-        secret || self.text.contains("://")
-    }
-
-    fn is_outward(&self) -> bool {
-        matches!(
-            self.path.first().map(String::as_str),
-            Some("destinations" | "sources")
-        )
-    }
-
-    fn holds(&self, range: &Range<usize>) -> bool {
-        self.node.span.start < range.end && range.start < self.node.span.end
-    }
-
-    fn written(&self, text: &str) -> Option<Range<usize>> {
-        let start = self.node.span.start;
-        Some(start..start + text.get(self.node.span.clone())?.trim_end().len())
-    }
-}
-
-pub(super) fn is_reference(text: &str) -> bool {
-    text.starts_with("env:") || text.starts_with("file:")
-}
-
-/// Every key and value, in the order of the text.
-pub(super) fn leaves(root: &Node) -> Vec<Leaf<'_>> {
-    let mut found = Vec::new();
-    gather(root, &mut Vec::new(), &mut found);
-    found
-}
-
-fn gather<'n>(node: &'n Node, path: &mut Path, found: &mut Vec<Leaf<'n>>) {
-    match &node.tree {
-        Tree::Null => {}
-        Tree::Scalar(scalar) => {
-            found.push(Leaf {
-                path: path.clone(),
-                node,
-                text: &scalar.text,
-                is_key: false,
-            });
-        }
-        Tree::List(items) => {
-            path.push(ITEM.to_owned());
-            items.iter().for_each(|item| gather(item, path, found));
-            path.pop();
-        }
-        Tree::Map(entries) => {
-            for (key, value) in entries {
-                if let Some(name) = key.scalar() {
-                    path.push(name.text.clone());
-                    found.push(Leaf {
-                        path: path.clone(),
-                        node: key,
-                        text: &name.text,
-                        is_key: true,
-                    });
-                    gather(value, path, found);
-                    path.pop();
-                } else {
-                    gather(value, path, found);
-                }
-            }
-        }
     }
 }
 

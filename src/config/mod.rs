@@ -23,14 +23,15 @@ mod calendar;
 mod cases;
 mod edit;
 mod explain;
-mod fences;
 mod keys;
 mod loops;
 mod masks;
 mod matching;
 mod problem;
+mod protected;
 mod raw;
 mod read;
+mod redact;
 mod rules;
 mod schema;
 mod settings;
@@ -63,7 +64,7 @@ pub struct Config {
     pub path: Option<PathBuf>,
     /// The file's text.
     pub text: String,
-    /// The file's text for the journal: its secrets masked.
+    /// The file's text for the journal: its secrets masked, its comments left out.
     journaled: String,
     /// Where Foghorn listens and keeps its data.
     pub server: Server,
@@ -281,7 +282,6 @@ impl Config {
         }
         .unwrap_or_default();
         let failed = reader.problems.failed() || !templates.is_empty();
-        let journaled = reader.problems.masked_text();
         let mut found = reader.problems.finish();
         found.extend(templates);
         // What stands in this file by line, then what stands in templates.
@@ -289,7 +289,6 @@ impl Config {
         match config {
             Some(config) if !failed => Ok(Self {
                 warnings: found,
-                journaled,
                 ..config
             }),
             _ => Err(Problems(found)),
@@ -428,7 +427,7 @@ fn resolve(text: &str, path: Option<&Path>, reader: &mut Reader<'_>) -> Option<C
     Some(Config {
         path: path.map(Path::to_owned),
         text: text.to_owned(),
-        journaled: String::new(),
+        journaled: redact::for_the_journal(text, &root),
         server,
         rules: Arc::new(rules),
         sources,

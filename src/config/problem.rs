@@ -1,8 +1,10 @@
 //! What is wrong with rules.yaml: where, what, what to do.
 
 use std::fmt;
+use std::ops::Range;
 
-use super::raw::{At, Node};
+use super::raw::At;
+use super::redact;
 use crate::render::TemplateProblem;
 
 /// How bad a problem is.
@@ -142,8 +144,7 @@ impl std::error::Error for Problems {}
 pub(super) struct Collector<'a> {
     file: String,
     text: &'a str,
-    lines: Vec<&'a str>,
-    secret: Vec<At>,
+    secret: Vec<Range<usize>>,
     guess: bool,
     found: Vec<Problem>,
 }
@@ -153,7 +154,6 @@ impl<'a> Collector<'a> {
         Self {
             file: file.to_owned(),
             text,
-            lines: lines(text),
             secret: Vec::new(),
             guess: false,
             found: Vec::new(),
@@ -200,33 +200,9 @@ impl<'a> Collector<'a> {
         });
     }
 
-    /// What stands there is a secret: it is masked wherever it is shown, on each of its lines. Its
-    /// quotes stay.
-    pub(super) fn hide(&mut self, node: &Node) {
-        let source = self
-            .text
-            .get(node.span.clone())
-            .unwrap_or_default()
-            .trim_end();
-        if source.is_empty() {
-            self.secret.push(node.at);
-            return;
-        }
-        let quote = |c: &char| matches!(c, '"' | '\'');
-        let first = usize::from(source.chars().next().is_some_and(|c| quote(&c)));
-        let last = usize::from(first == 1 && source.len() > 1 && source.ends_with(['"', '\'']));
-        let lines = lines(source);
-        for (index, (line, number)) in lines.iter().zip(node.at.line..).enumerate() {
-            let before = if index == 0 { first } else { 0 };
-            let after = if index + 1 == lines.len() { last } else { 0 };
-            let column = if index == 0 { node.at.column } else { 1 } + before as u64;
-            let width = line.chars().count().saturating_sub(before + after);
-            self.secret.push(At {
-                line: number,
-                column,
-                width,
-            });
-        }
+    /// These parts of the text are secret: they are masked wherever they are shown.
+    pub(super) fn hide(&mut self, secret: Vec<Range<usize>>) {
+        self.secret = secret;
     }
 
     /// The YAML is broken, so the tree cannot say what is a secret: mask what looks like one.
@@ -244,38 +220,16 @@ impl<'a> Collector<'a> {
         let mut found = std::mem::take(&mut self.found);
         found.sort_by_key(|p| (p.line, p.column, p.level));
         found.dedup();
+        let masked = redact::mask(self.text, '*', &self.secret);
+        let masked = lines(&masked);
         for problem in &mut found {
-            self.show(problem);
+            self.show(problem, &masked);
         }
         found
     }
 
-    /// The whole text with its secrets masked, every other character in its place: what the journal
-    /// may keep. It still reads as YAML: a bare `***` would be an alias.
-    pub(super) fn masked_text(&self) -> String {
-        let mut text = String::new();
-        for (line, number) in self.lines.iter().zip(1..) {
-            let mut masked: Vec<char> = line.chars().collect();
-            self.mask_secrets(number, 'x', &mut masked);
-            text.extend(masked);
-            text.push('\n');
-        }
-        text
-    }
-
-    fn mask_secrets(&self, line: u64, mask: char, text: &mut [char]) {
-        for at in self.secret.iter().filter(|at| at.line == line) {
-            let from = usize::try_from(at.column.saturating_sub(1)).unwrap_or_default();
-            text.iter_mut()
-                .skip(from)
-                .take(at.width)
-                .filter(|c| !c.is_whitespace())
-                .for_each(|c| *c = mask);
-        }
-    }
-
     /// The line, masked, cut around the caret, and the caret kept inside it.
-    fn show(&self, problem: &mut Problem) {
+    fn show(&self, problem: &mut Problem, lines: &[&str]) {
         let Some(index) = problem
             .line
             .checked_sub(1)
@@ -283,7 +237,7 @@ impl<'a> Collector<'a> {
         else {
             return;
         };
-        let Some((text, lines)) = self.lines.get(index).zip(self.lines.get(..=index)) else {
+        let Some((text, lines)) = lines.get(index).zip(lines.get(..=index)) else {
             return;
         };
         let mut masked: Vec<char> = mask_urls(text).chars().collect();
@@ -292,7 +246,6 @@ impl<'a> Collector<'a> {
         if self.guess && in_secret_place(lines) {
             mask_values(&mut masked);
         }
-        self.mask_secrets(problem.line, '*', &mut masked);
         // A tab is one column for us and several on a terminal.
         masked
             .iter_mut()
@@ -390,10 +343,10 @@ pub(super) fn sounds_secret(key: &str) -> bool {
     key != "public_url" && WORDS.iter().any(|word| key.contains(word))
 }
 
-/// Whether the last of these lines may hold a secret: it, or the line it continues, has a key that
-/// sounds like one.
+/// Whether the last of these lines may hold a secret: it is in a section in which any value may be
+/// one, or it, or the line it continues, has a key that sounds like one.
 fn in_secret_place(lines: &[&str]) -> bool {
-    let secret = |line: &str| {
+    let sounds_so = |line: &str| {
         line.split(|c: char| !c.is_alphanumeric() && c != '_')
             .any(sounds_secret)
     };
@@ -407,7 +360,19 @@ fn in_secret_place(lines: &[&str]) -> bool {
             .rev()
             .find(|line| !line.trim().is_empty() && indent(line) < indent(last).max(1))
     };
-    secret(last) || parent().is_some_and(|line| secret(line))
+    let section = lines.iter().rev().find_map(|line| section(line));
+    section.is_none_or(|section| !redact::OPEN.contains(&section))
+        || sounds_so(last)
+        || parent().is_some_and(|line| sounds_so(line))
+}
+
+/// The section that begins on this line.
+fn section(line: &str) -> Option<&str> {
+    let line = line.trim_start_matches(['"', '\'']);
+    let end = line.find(|c: char| !c.is_alphanumeric() && c != '_')?;
+    let (name, rest) = line.split_at_checked(end)?;
+    let rest = rest.trim_start_matches(['"', '\'', ' ']);
+    (!name.is_empty() && rest.starts_with(':')).then_some(name)
 }
 
 /// Masks every value on a line but references (`env:`, `file:`), keys and templates.
@@ -422,7 +387,7 @@ fn mask_values(line: &mut [char]) {
             || bare.starts_with("env:")
             || bare.starts_with("file:")
             || bare == "-";
-        if !keep && (bare.len() >= 6 || word.contains("://")) {
+        if !keep {
             line.iter_mut().skip(from).take(len).for_each(mask_char);
         }
         from += len;

@@ -8,7 +8,8 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_saphyr::{DuplicateKeyPolicy, Spanned};
 
-use super::problem::{Collector, sounds_secret};
+use super::problem::Collector;
+use super::redact;
 
 /// Where something stands, in characters; line and column from 1, 0 for nowhere.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -16,6 +17,15 @@ pub(super) struct At {
     pub(super) line: u64,
     pub(super) column: u64,
     pub(super) width: usize,
+}
+
+impl At {
+    /// The beginning of the file.
+    pub(super) const START: Self = Self {
+        line: 1,
+        column: 1,
+        width: 1,
+    };
 }
 
 #[derive(Clone, Debug)]
@@ -115,33 +125,9 @@ pub(super) fn parse(text: &str, problems: &mut Collector<'_>) -> Option<Node> {
         }
     };
     if let Some(root) = &root {
-        hide_secrets(root, false, problems);
+        problems.hide(redact::secrets(text, root));
     }
     root
-}
-
-/// Masks every value under a key that sounds secret, whether the key is one of ours or not.
-fn hide_secrets(node: &Node, secret: bool, problems: &mut Collector<'_>) {
-    match &node.tree {
-        Tree::Scalar(Scalar { text, .. })
-            if secret && !text.starts_with("env:") && !text.starts_with("file:") =>
-        {
-            problems.hide(node);
-        }
-        Tree::Null | Tree::Scalar(_) => {}
-        Tree::List(items) => items
-            .iter()
-            .for_each(|item| hide_secrets(item, secret, problems)),
-        Tree::Map(entries) => {
-            for (key, value) in entries {
-                hide_secrets(
-                    value,
-                    secret || key.scalar().is_some_and(|key| sounds_secret(&key.text)),
-                    problems,
-                );
-            }
-        }
-    }
 }
 
 /// Deeper than any sensible file, and shallow enough for the stack of a worker thread.
@@ -159,18 +145,11 @@ fn attempt(text: &str, duplicate_keys: DuplicateKeyPolicy) -> Result<Node, serde
 fn report(text: &str, error: &serde_saphyr::Error, problems: &mut Collector<'_>) {
     let error = error.without_snippet();
     let location = error.location();
-    let at = location.map_or(
-        At {
-            line: 1,
-            column: 1,
-            width: 1,
-        },
-        |l| At {
-            line: l.line(),
-            column: l.column(),
-            width: 1,
-        },
-    );
+    let at = location.map_or(At::START, |l| At {
+        line: l.line(),
+        column: l.column(),
+        width: 1,
+    });
     let said = error.to_string();
     let said = said
         .rsplit_once(" at line ")

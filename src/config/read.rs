@@ -406,7 +406,6 @@ impl Reader<'_> {
                 }
             };
         }
-        self.problems.hide(node);
         if key.is_ascii()
             && PUBLIC_HEADERS
                 .iter()

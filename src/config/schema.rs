@@ -75,7 +75,7 @@ fn map(keys: &[Key]) -> Value {
 fn shape(of: Shape) -> Value {
     let one_or_many = |one: Value| json!({"anyOf": [one, {"type": "array", "items": one}]});
     match of {
-        Shape::Text => json!({"$ref": "#/$defs/scalar"}),
+        Shape::Text | Shape::Secret => json!({"$ref": "#/$defs/scalar"}),
         Shape::Flag => json!({"type": "boolean"}),
         Shape::Duration => json!({"$ref": "#/$defs/duration"}),
         Shape::DurationOrNever => {
@@ -88,7 +88,7 @@ fn shape(of: Shape) -> Value {
         Shape::Word(words) => json!({"enum": words}),
         Shape::Field => json!({"$ref": "#/$defs/field"}),
         Shape::Fields => one_or_many(json!({"$ref": "#/$defs/field"})),
-        Shape::Texts => one_or_many(json!({"$ref": "#/$defs/scalar"})),
+        Shape::Texts | Shape::Secrets => one_or_many(json!({"$ref": "#/$defs/scalar"})),
         Shape::Match => json!({"$ref": "#/$defs/match"}),
         Shape::Resolve => json!({"anyOf": [{"$ref": "#/$defs/match"}, {"const": "never"}]}),
         Shape::Map(keys) => map(keys),

@@ -7,6 +7,7 @@ use super::around::is_digest;
 use super::problem::nearest;
 use super::raw::{At, Node, Tree};
 use super::read::{Reader, Section};
+use super::redact::has_password;
 use super::{Log, Server, access, keys};
 use crate::destination::http::is_local;
 use crate::destination::{DestinationSettings, Kind, Overflow, RateLimit, slack, teams};
@@ -23,16 +24,11 @@ pub fn listen_address(text: &str) -> Option<SocketAddr> {
 /// The server, and where its address stands.
 pub(super) fn server(reader: &mut Reader<'_>, file: &Section<'_>) -> (Server, At) {
     let mut server = Server::with_defaults(&reader.dir);
-    let nowhere = At {
-        line: 1,
-        column: 1,
-        width: 1,
-    };
     let Some(section) = file
         .get("server")
         .and_then(|node| reader.section(node, keys::SERVER, "server"))
     else {
-        return (server, nowhere);
+        return (server, At::START);
     };
     if let Some(node) = section.get("listen")
         && let Some(text) = reader.text(node, "listen")
@@ -52,7 +48,13 @@ pub(super) fn server(reader: &mut Reader<'_>, file: &Section<'_>) -> (Server, At
     if let Some(node) = section.get("public_url")
         && let Some(text) = reader.text(node, "public_url")
     {
-        if reqwest::Url::parse(text)
+        if has_password(text) {
+            reader.problems.error(
+                node.at,
+                "`public_url` names a user or a password",
+                "everyone in the chat would see it: leave it out",
+            );
+        } else if reqwest::Url::parse(text)
             .is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
         {
             server.public_url = Some(text.trim_end_matches('/').to_owned());
@@ -294,7 +296,6 @@ fn destination(reader: &mut Reader<'_>, name: &str, node: &Node) -> Option<Desti
     let place = format!("destination `{name}`");
     if let Some(scalar) = node.scalar() {
         let kind = nearest(&scalar.text, KINDS).unwrap_or("slack");
-        reader.problems.hide(node);
         let help = format!("the kind is a key: {{{kind}: {{…}}}}");
         reader
             .problems
@@ -392,7 +393,6 @@ fn kind_of(reader: &mut Reader<'_>, kind: &str, node: &Node, place: &str) -> Opt
         return Some(Kind::Console);
     }
     if node.scalar().is_some() {
-        reader.problems.hide(node);
         reader.problems.error(
             node.at,
             format!("`{kind}` must be a map"),

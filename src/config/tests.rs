@@ -528,18 +528,91 @@ proptest::proptest! {
 
 const SECRETS: &str = include_str!("../../tests/config_problems/secrets.yaml");
 
+/// A file with a secret in each place, all of them told by the word in them.
+const EVERYWHERE: &str = "\
+server: {password: \"$argon2id$v=19$m=19456,t=2,p=1$Y2FuYXJ5Y2FuYXJ5$cmHfqyNmDHqb3mG2Lb1Qcb1Kz2cVbVYqTtpb0bH3PlA\"}
+sources: {mist: {secrets: [\"canary-1\", 'canary''2', env:SET], max_event_age: 2h}} # canary note
+destinations:
+  one: {slack: {url: \"https://hooks.slack.com/services/T0/B0/canary\"}}
+  two:
+    webhook:
+      url: https://user:canary@pager.example.net/hook?sig=canary
+      headers: {X-Plain: canary, Accept: text/plain}
+      body: {plain: canary, deep: [{er: \"canary {{title}}\"}], n: 1}
+  morning: {digest: {at: \"08:00\", into: [one]}}
+# old: {webhook: {body: {plain: canary}}}
+rules:
+  - name: one # canary
+    match: {type: AP_DISCONNECTED, event.token_url: \"x #1\"}
+    notify: [one, morning]
+topology: {links: {secret-switch: [ap-1]}}
+";
+
 #[test]
 fn the_journal_keeps_the_rules_and_no_secret() {
-    let text = "destinations:\n  chat: {slack: {url: \"https://hooks.slack.com/services/T0/B0/canary\"}}\n\
-                rules:\n  - name: one\n    match: {type: AP_DISCONNECTED}\n    notify: [chat]\n";
-    let config = Config::parse(text, None, &|_| None).unwrap();
+    let config = Config::parse(EVERYWHERE, None, &|_| Some("x".to_owned())).unwrap();
     let record = config.record();
+    let text = &record.text;
     assert!(
-        !record.text.contains("canary") && !record.text.contains("hooks"),
-        "{}",
-        record.text
+        !text.contains("canary") && !text.contains("hooks") && !text.contains("argon2"),
+        "{text}"
     );
+    // What is judged by is as it was.
+    for kept in [
+        "name: one \n",
+        "event.token_url: \"x #1\"",
+        "max_event_age: 2h",
+        "digest: {at: \"08:00\", into: [one]}",
+        "topology: {links: {secret-switch: [ap-1]}}",
+        "Accept: text/plain",
+        "env:SET",
+    ] {
+        assert!(text.contains(kept), "{kept} is not in\n{text}");
+    }
     let rules = rules_from_record(&record).unwrap();
-    assert_eq!(rules.rules().len(), 1);
+    assert_eq!(rules.rules()[0].line, config.rules.rules()[0].line);
     assert_eq!(rules.destinations(), config.rules.destinations());
+    assert_eq!(
+        rules.max_event_age(&"mist".into()),
+        config.rules.max_event_age(&"mist".into())
+    );
+}
+
+#[test]
+fn no_line_that_is_printed_shows_a_secret_whatever_is_wrong_with_it() {
+    let everywhere = EVERYWHERE
+        .replace("# canary note", "# note")
+        .replace("one # canary", "one");
+    let mut broken: Vec<String> = [
+        "password", "secrets", "url", "headers", "body", "webhook", "slack",
+    ]
+    .into_iter()
+    .map(|key| everywhere.replacen(&format!("{key}:"), &format!("{key}x:"), 1))
+    .collect();
+    broken.extend(
+        ["server", "sources", "destinations"].map(|section| {
+            everywhere.replacen(&format!("{section}:"), &format!("my{section}:"), 1)
+        }),
+    );
+    broken.push(everywhere.replace("{er: ", "{er {{: "));
+    broken.push(everywhere.replace("canary {{title}}", "canary {{"));
+    // No line of it is YAML any more: each is shown in its turn.
+    for (line, text) in everywhere.lines().enumerate() {
+        let mut lines: Vec<String> = everywhere.lines().map(str::to_owned).collect();
+        lines[line] = format!("{text} ]");
+        broken.push(lines.join("\n"));
+        lines[line] = format!("{text}\n{text}");
+        broken.push(lines.join("\n"));
+    }
+    for text in broken {
+        let printed = match Config::parse(&text, None, &|_| Some("https://x.example/".to_owned())) {
+            Ok(config) => Problems(config.warnings),
+            Err(problems) => problems,
+        };
+        let printed = printed.to_string();
+        assert!(
+            !printed.contains("canary") && !printed.contains("cmHfqy"),
+            "{printed}\nof\n{text}"
+        );
+    }
 }

@@ -26,6 +26,11 @@ pub(super) fn swap(
 }
 
 impl Swaps {
+    /// Where each part stands after.
+    pub(super) fn after(&self) -> impl Iterator<Item = &Range<usize>> {
+        self.0.iter().map(|(_, after)| after)
+    }
+
     /// Where a place before stands after.
     pub(super) fn forth(&self, before: &str, after: &str, line: u64, column: u64) -> (u64, u64) {
         moved(

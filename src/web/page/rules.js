@@ -107,7 +107,7 @@ class Rules {
     #hint() {
         const hides = /<hidden \d+>/.test(this.sheet.text);
         if (!this.may) return hides ? "Secrets are hidden." : "";
-        return `${hides ? "Secrets are hidden: leave each <hidden …> where it is and it stays what it is. " : ""}Ctrl+Enter checks.`;
+        return `${hides ? "Server, sources and destinations are changed in the file itself: leave them, and each <hidden …>, as they are. " : ""}Ctrl+Enter checks.`;
     }
 
     #buttons() {

@@ -3,9 +3,9 @@
 
 use std::ops::Range;
 
-use crate::config::masks::{is_reference, leaves};
 use crate::config::problem::sounds_secret;
-use crate::config::raw::Node;
+use crate::config::raw::{Node, Tree};
+use crate::config::redact::{OPEN, is_reference, leaves};
 
 /// What URLs that are secrets have in them.
 const TELLING: [&str; 12] = [
@@ -55,7 +55,7 @@ pub(in crate::config) fn comments(text: &str, root: &Node) -> Vec<Range<usize>> 
 }
 
 /// What in the comments looks like a secret.
-pub(super) fn secret(text: &str, root: &Node) -> Vec<Range<usize>> {
+pub(in crate::config) fn secret(text: &str, root: &Node) -> Vec<Range<usize>> {
     let (mut found, mut listed) = (Vec::new(), false);
     for range in comments(text, root) {
         let Some(comment) = text.get(range.clone()) else {
@@ -69,6 +69,9 @@ pub(super) fn secret(text: &str, root: &Node) -> Vec<Range<usize>> {
             Some(item) if listed && !item.is_empty() && !is_reference(item) => {
                 Some(comment.len() - item.len())
             }
+            _ if is_protected(root, range.start) && looks_like_yaml(body) => {
+                Some(comment.len() - body.len())
+            }
             _ => value(comment).or_else(|| url(comment)),
         };
         listed =
@@ -81,6 +84,23 @@ pub(super) fn secret(text: &str, root: &Node) -> Vec<Range<usize>> {
         );
     }
     found
+}
+
+/// Whether it stands in a section in which any value may be secret.
+fn is_protected(root: &Node, offset: usize) -> bool {
+    let Tree::Map(sections) = &root.tree else {
+        return false;
+    };
+    sections
+        .iter()
+        .rfind(|(key, _)| key.span.start <= offset)
+        .and_then(|(key, _)| key.scalar())
+        .is_some_and(|name| !OPEN.contains(&name.text.as_str()))
+}
+
+/// Whether it is a setting that was commented out.
+fn looks_like_yaml(comment: &str) -> bool {
+    comment.contains(": ") || comment.starts_with("- ")
 }
 
 fn is_private(key: &str) -> bool {
