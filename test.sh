@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Builds Foghorn and runs every test, those of the page in a real browser too. Needs Rust, a C compiler and Node, and gets the rest:
-# two npm packages into target/page, Chromium where there is none, and as root on Debian what lies to programs about the clock and the
-# disk, and what rates the systemd unit. With arguments: `cargo test` with them, and no browser.
+# two npm packages into target/page, schemathesis into target/api, Chromium where there is none, and as root on Debian what lies to programs about the clock and the
+# disk, and what rates the systemd unit. With arguments: `cargo test` with them, and nothing else.
 set -euo pipefail
 cd "$(dirname "$0")"
 
@@ -24,5 +24,7 @@ fi
 echo "test.sh: cargo test --locked $* (a first build takes a few minutes)"
 cargo test --locked "$@"
 if [ $# -eq 0 ]; then
-    FOGHORN="${FOGHORN:-$(cd "${CARGO_TARGET_DIR:-target}" && pwd)/debug/foghorn}" exec tests/page/run.sh
+    export FOGHORN="${FOGHORN:-$(cd "${CARGO_TARGET_DIR:-target}" && pwd)/debug/foghorn}"
+    tests/api/run.sh
+    exec tests/page/run.sh
 fi
