@@ -376,7 +376,7 @@ async fn no_secret_is_kept_logged_shown_or_printed() {
     // What is searched for would be found.
     let there = found(vec!["sentinel rule".into(), "ap-1".into()], &data);
     assert!(there.len() >= 2, "{there:?}");
-    assert_eq!(found(spellings(REMARK), &data), Vec::<String>::new());
+    let kept = found(spellings(REMARK), &data);
     let places: Vec<_> = printed
         .into_iter()
         .chain(
@@ -386,6 +386,6 @@ async fn no_secret_is_kept_logged_shown_or_printed() {
         .collect();
     let secrets = s.into_iter().chain([support::SECRET, "a long password"]);
     let spellings = secrets.chain(hash.split('$').skip(4)).flat_map(spellings);
-    let leaks = found(spellings.collect(), &places);
+    let leaks = [kept, found(spellings.collect(), &places)].concat();
     assert!(leaks.is_empty(), "{}", leaks.join("\n"));
 }
