@@ -4,8 +4,8 @@ use serde_json::Value;
 
 pub(super) const SPEC: &str = include_str!("../../docs/openapi.json");
 
-/// Holds an answer to the document: every field it names is there and of its type, and no field is
-/// there that it does not name.
+/// Holds an answer to the document: every required field is there, every field is of its type,
+/// and none is there that it does not name.
 pub(super) fn conforms(path: &str, body: &Value) {
     conforms_as("get", path, "200", body);
 }
@@ -67,14 +67,14 @@ fn check(spec: &Value, schema: &Value, value: &Value, at: &str) {
         assert!(words.contains(value), "{at}: {value} is none of {words:?}");
     }
     if let (Some(fields), Some(map)) = (schema["properties"].as_object(), value.as_object()) {
+        let required = schema["required"].as_array();
+        for name in required.into_iter().flatten().filter_map(Value::as_str) {
+            assert!(map.contains_key(name), "{at}.{name} is missing");
+        }
         for (name, field) in fields {
-            check(
-                spec,
-                field,
-                map.get(name)
-                    .unwrap_or_else(|| panic!("{at}.{name} is missing")),
-                &format!("{at}.{name}"),
-            );
+            if let Some(value) = map.get(name) {
+                check(spec, field, value, &format!("{at}.{name}"));
+            }
         }
         let strangers: Vec<_> = map
             .keys()

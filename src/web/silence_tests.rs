@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use sha2::Digest;
 
+use super::document_tests::conforms_as;
 use super::tests::{Fake, World, afar, base64, here, request};
 use super::*;
 use crate::engine::SilenceState;
@@ -404,6 +405,7 @@ async fn a_silence_is_made_listed_and_ended() {
     let (status, made) = silenced.api("POST", API, &asked).await;
     // The published list is what a test says: here the engine knows it and has ended it.
     assert_eq!((status, &made["over"]), (201, &json!(true)), "{made}");
+    conforms_as("post", API, "201", &made);
     let silence = silenced.silence();
     assert_eq!(
         silence.until,
