@@ -9,6 +9,10 @@ const SURE_MS = 4_000;
 /**
  * The button, and where it says what went wrong. `path` is posted `body`; `done` is told the answer, `says` makes a sentence
  * of it. `label` names it for those who do not see what it stands beside.
+ * @template A
+ * @param {Child} text
+ * @param {{ label: string, sure: string, path: string, body?: unknown, says: (answer: A) => string, done: (answer: A) => void,
+ *   allowed?: boolean, why?: string | null }} act
  */
 export function act(text, { label, sure, path, body, says, done, allowed = true, why = null }) {
     const may = me.can_act && allowed;
@@ -34,7 +38,7 @@ export function act(text, { label, sure, path, body, says, done, allowed = true,
         calm();
         button.disabled = true;
         try {
-            const said = await ask(path, { method: "POST", body });
+            const said = /** @type {A} */ (await ask(path, { method: "POST", body }));
             say(says(said));
             note.replaceChildren(says(said));
             button.blur();

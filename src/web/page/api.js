@@ -4,6 +4,7 @@ const BASE = "api/v1/";
 
 /** What the server said was wrong. */
 export class Problem extends Error {
+    /** @param {number} status @param {string} error @param {string} help @param {Partial<Api.Rejected> | null} said */
     constructor(status, error, help, said = null) {
         super(error);
         this.status = status;
@@ -12,21 +13,31 @@ export class Problem extends Error {
     }
 }
 
+/** Whether the error says that the view that asked is left. @param {unknown} error */
+export const aborted = (error) => error instanceof DOMException && error.name === "AbortError";
+
+/** HTTP status of a refusal; 0 for anything else. @param {unknown} error */
+export const statusOf = (error) => (error instanceof Problem ? error.status : 0);
+
 /**
  * Asks the server. Where it wants to know first who asks, they are asked, and then it goes on; unless it is `open` to all.
+ * @template {string} P
+ * @template {string} [M="GET"]
+ * @param {P} path @param {Question & { method?: M }} [how]
+ * @returns {Promise<Api.Answer<M, P>>}
  */
 export async function ask(path, { open = false, ...how } = {}) {
     try {
         return await send(path, how);
     } catch (error) {
-        if (error.status === 403 && await renewed(how)) return send(path, how);
-        if (error.status !== 401 || open) throw error;
+        if (statusOf(error) === 403 && await renewed(how)) return send(path, how);
+        if (statusOf(error) !== 401 || open) throw error;
         await admit();
         return send(path, how);
     }
 }
 
-/** Whether our proof is another by now: the server began anew, or somebody logged in in another tab. */
+/** Whether our proof is another by now: the server began anew, or somebody logged in in another tab. @param {Question} how */
 async function renewed({ method = "GET" }) {
     const before = me.csrf;
     if (method === "GET") return false;
@@ -34,8 +45,10 @@ async function renewed({ method = "GET" }) {
     return Boolean(me.csrf) && me.csrf !== before;
 }
 
+/** @param {string} path @param {Question} how */
 async function send(path, { method = "GET", body, params, signal } = {}) {
     const query = params ? `?${params}` : "";
+    /** @type {Record<string, string>} */
     const headers = { accept: "application/json" };
     if (body !== undefined) headers["content-type"] = "application/json";
     if (method !== "GET" && me.csrf) headers["x-csrf-token"] = me.csrf;
@@ -45,7 +58,7 @@ async function send(path, { method = "GET", body, params, signal } = {}) {
             method, headers, signal, body: body === undefined ? undefined : JSON.stringify(body), credentials: "same-origin",
         });
     } catch (error) {
-        if (error.name === "AbortError") throw error;
+        if (aborted(error)) throw error;
         throw new Problem(0, "Foghorn does not answer", "is it running?");
     }
     const said = await answer.json().catch(() => null);
@@ -55,7 +68,7 @@ async function send(path, { method = "GET", body, params, signal } = {}) {
     return said;
 }
 
-/** Who looks, and what they may do: `can_see` anything, `can_act`, and whether a `login` would help. */
+/** Who looks, and what they may do: `can_see` anything, `can_act`, and whether a `login` would help. @type {Partial<Api.Me>} */
 export const me = { can_act: false, can_see: false, login: false };
 
 export async function introduce() {
@@ -66,6 +79,7 @@ export async function introduce() {
     }
 }
 
+/** @type {Promise<void> | null} */
 let admission = null;
 
 /** Waits until whoever looks may see the page: asks them for the password where there is one. */
@@ -91,6 +105,7 @@ export const gate = new EventTarget();
  * "asleep".
  */
 export class Stream extends EventTarget {
+    /** @type {Wire | null} */
     #wire = null;
     #retry = 0;
     #timer = 0;
@@ -102,7 +117,7 @@ export class Stream extends EventTarget {
         document.addEventListener("visibilitychange", () => (document.hidden ? this.#sleep() : this.#open()));
         window.addEventListener("pagehide", () => this.#sleep());
         window.addEventListener("pageshow", (event) => event.persisted && this.#open());
-        setInterval(() => this.#looks && this.#wire.say("here"), 20_000);
+        setInterval(() => this.#looks && this.#wire?.say("here"), 20_000);
     }
 
     /** Begins. */
@@ -117,6 +132,7 @@ export class Stream extends EventTarget {
         this.#wire.say("open");
     }
 
+    /** @param {string} kind @param {string} detail */
     #hear(kind, detail) {
         if (!this.#looks) return;
         if (kind !== "link") {
@@ -152,18 +168,19 @@ export class Stream extends EventTarget {
         this.#tell("link", "asleep");
     }
 
+    /** @param {string} kind @param {unknown} detail */
     #tell(kind, detail) {
         this.dispatchEvent(new CustomEvent(kind, { detail }));
     }
 }
 
-/** What holds the stream, and hears "open", "here" and "close": the worker of all windows, or where there is none one in here. */
+/** What holds the stream, and hears "open", "here" and "close": the worker of all windows, or where there is none one in here. @param {Hear} hear @returns {Wire} */
 function wire(hear) {
     if (typeof SharedWorker !== "function") return { say: alone(hear) };
     const worker = new SharedWorker(new URL("shared.js", import.meta.url), { name: "foghorn", type: "module" });
     worker.port.addEventListener("message", ({ data: [kind, detail] }) => hear(kind, detail));
     worker.port.start();
-    let say = (word) => worker.port.postMessage(word);
+    let say = (/** @type {string} */ word) => worker.port.postMessage(word);
     let last = "";
     // It could not be loaded.
     worker.addEventListener("error", () => {
@@ -173,9 +190,12 @@ function wire(hear) {
     return { say: (word) => say(last = word) };
 }
 
+/** @param {Hear} hear */
 function alone(hear) {
-    let [own, again] = [null, ""];
-    return async (word) => {
+    /** @type {Promise<Record<string, () => void>> | null} */
+    let own = null;
+    let again = "";
+    return async (/** @type {string} */ word) => {
         own ??= import(`./shared.js${again}`).then(({ hold }) => hold(`${BASE}live`, hear));
         try {
             (await own)[word]?.();
@@ -187,6 +207,7 @@ function alone(hear) {
     };
 }
 
+/** @param {string} text */
 function read(text) {
     try {
         return JSON.parse(text);

@@ -1,10 +1,11 @@
 // The page: which view is shown, and the line at the top.
 
 import { admit, ask, gate, me, Stream } from "./api.js";
-import { el, foreign, trouble } from "./dom.js";
+import { byId, el, foreign, trouble } from "./dom.js";
 import { zone } from "./time.js";
 
 /** Each is loaded when it is first asked for. */
+/** @type {Record<string, () => Promise<{ show: Show }>>} */
 const VIEWS = {
     live: () => import("./live.js"),
     event: () => import("./event.js"),
@@ -12,9 +13,11 @@ const VIEWS = {
     noise: () => import("./noise.js"),
     rules: () => import("./rules.js"),
 };
+/** @type {Map<string, { show: Show }>} */
 const loaded = new Map();
 
-/** Loads one. A browser keeps a failure, and gives it again, by the address: hence another one, and the question before. */
+/** Loads one. A browser keeps a failure, and gives it again, by the address: hence another one, and the question before.
+ * @param {string} view */
 async function load(view) {
     if (loaded.has(view)) return;
     if (current) await ask("me", { open: true });
@@ -22,7 +25,8 @@ async function load(view) {
     const module = await VIEWS[view]().catch(() => import(`./${view}.js?${Date.now()}`));
     loaded.set(view, module);
 }
-const stream = new Stream();
+const stream = /** @type {LiveStream & Stream} */ (new Stream());
+/** @type {Shown | null} */
 let current = null;
 let turn = 0;
 
@@ -34,6 +38,7 @@ function asked() {
     return { view: known, id: decode(id), params: new URLSearchParams(query ?? "") };
 }
 
+/** @param {string | undefined} text */
 function decode(text) {
     try {
         return decodeURIComponent(text ?? "");
@@ -42,6 +47,7 @@ function decode(text) {
     }
 }
 
+/** @type {Promise<unknown> | null} */
 let sheet = null;
 
 /** The first look is at Live, which does not wait for what the others look like. */
@@ -58,6 +64,7 @@ function styled() {
     return sheet;
 }
 
+/** @param {boolean} byPerson */
 async function route(byPerson) {
     const { view, id, params } = asked();
     const mine = ++turn;
@@ -65,12 +72,12 @@ async function route(byPerson) {
     await load(view).catch((error) => console.error(error));
     if (mine !== turn) return;
     current?.leave?.();
-    const main = document.getElementById("main");
+    const main = byId("main");
     const root = document.createElement("div");
     root.className = `view ${view}-view`;
     main.replaceChildren(root);
     for (const link of document.querySelectorAll("nav [data-view]")) {
-        if (link.dataset.view === view) link.setAttribute("aria-current", "page");
+        if (link.getAttribute("data-view") === view) link.setAttribute("aria-current", "page");
         else link.removeAttribute("aria-current");
     }
     current = loaded.get(view)?.show(root, params, { id, stream }) ?? missing(root, view);
@@ -81,7 +88,7 @@ async function route(byPerson) {
     }
 }
 
-/** Stands where a view should, until it can be loaded. */
+/** Stands where a view should, until it can be loaded. @param {HTMLElement} root @param {string} view */
 function missing(root, view) {
     waits = true;
     const name = document.querySelector(`nav [data-view=${view}]`)?.textContent ?? "Event";
@@ -92,24 +99,26 @@ function missing(root, view) {
 let waits = false;
 stream.addEventListener("link", (e) => e.detail === "open" && waits && route(false));
 
+/** @type {Record<string, string>} */
 const LINK = { open: "connected", lost: "connection lost; trying again", asleep: "" };
 
+/** @param {string} state */
 function linked(state) {
-    const node = document.getElementById("link");
+    const node = byId("link");
     node.className = `link ${state}`;
     if (node.textContent !== LINK[state]) node.textContent = LINK[state] ?? "";
 }
 
 stream.addEventListener("link", (e) => linked(e.detail));
-document.querySelector(".skip").addEventListener("click", (e) => {
+document.querySelector(".skip")?.addEventListener("click", (e) => {
     e.preventDefault();
-    document.getElementById("main").focus();
+    byId("main").focus();
 });
 window.addEventListener("hashchange", () => route(true));
 
 /** Who looks, at the top, and how they leave: where the page would be empty for others, it is emptied. */
 function named() {
-    const node = document.getElementById("who");
+    const node = byId("who");
     const shown = JSON.stringify([me.name, me.how]);
     if (node.dataset.shown === shown) return;
     node.dataset.shown = shown;
@@ -124,7 +133,7 @@ function named() {
     node.append(leave);
 }
 
-document.getElementById("zone").textContent = `Times are of this browser: ${zone()}`;
+byId("zone").textContent = `Times are of this browser: ${zone()}`;
 gate.addEventListener("in", named);
 gate.addEventListener("out", () => {
     named();

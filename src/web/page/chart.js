@@ -4,18 +4,20 @@ import { el, svg } from "./dom.js";
 import { number } from "./text.js";
 import { moment } from "./time.js";
 
+/** @typedef {{ at: string, value: number }} Point */
+
 const HEIGHT = 120;
 const LEFT = 44;
 const BOTTOM = 18;
 
-/** A round number at or above it, for the top of an axis. */
+/** A round number at or above it, for the top of an axis. @param {number} value */
 export function roof(value) {
     if (value <= 4) return Math.max(1, Math.ceil(value));
     const size = 10 ** Math.floor(Math.log10(value));
-    return [1, 2, 2.5, 4, 5, 8, 10].map((step) => step * size).find((top) => top >= value);
+    return [1, 2, 2.5, 4, 5, 8, 10].map((step) => step * size).find((top) => top >= value) ?? value;
 }
 
-/** A chart drawn again for the width it has: letters stay as large as they are. */
+/** A chart drawn again for the width it has: letters stay as large as they are. @param {(width: number) => Node} draw */
 export function fitted(draw) {
     const box = el("div", { class: "fitted" });
     let drawn = 0;
@@ -29,13 +31,13 @@ export function fitted(draw) {
     return box;
 }
 
-/** Bars over time. `points`: `[{at, value}]` at equal distances. */
+/** Bars over time, at equal distances. @param {Point[]} points @param {{ label: string, kind: string, width: number }} look */
 export function bars(points, { label, kind, width }) {
     const top = roof(Math.max(0, ...points.map((p) => p.value)));
     const inner = width - LEFT;
     const each = inner / Math.max(1, points.length);
     const height = HEIGHT - BOTTOM;
-    const y = (value) => height - (value / top) * (height - 8);
+    const y = (/** @type {number} */ value) => height - (value / top) * (height - 8);
     const grid = [0, top / 2, top].filter((v) => Number.isInteger(v)).map((value) => [
         svg("line", { class: "grid", x1: LEFT, x2: width, y1: y(value), y2: y(value) }),
         svg("text", { class: "axis", x: LEFT - 6, y: y(value) + 4, "text-anchor": "end" }, compact(value)),
@@ -61,16 +63,17 @@ const HOURS = [1, 2, 3, 4, 6, 8, 12];
 /**
  * Moments to write below an axis, not more than there is room for: where a day begins, at its first bar, every so many days; or
  * where an hour does. `[index, text]`.
+ * @param {Pick<Point, "at">[]} points @param {number} room @returns {[number, string][]}
  */
 export function marks(points, room) {
-    const dates = points.map((p) => moment(p.at));
-    if (dates.length < 2 || dates.includes(null)) return points.slice(0, 1).map((p, i) => [i, when(p.at)]);
-    const hours = (dates.at(-1) - dates[0]) / 3_600_000;
-    const day = (date) => date.toLocaleDateString(undefined, { day: "numeric", month: "short" });
-    const hour = (date) => date.toLocaleTimeString(undefined, { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
+    const dates = points.map((p) => moment(p.at)).filter((date) => date !== null);
+    if (dates.length < 2 || dates.length < points.length) return points.slice(0, 1).map((p, i) => [i, when(p.at)]);
+    const hours = (Number(dates.at(-1)) - Number(dates[0])) / 3_600_000;
+    const day = (/** @type {Date} */ date) => date.toLocaleDateString(undefined, { day: "numeric", month: "short" });
+    const hour = (/** @type {Date} */ date) => date.toLocaleTimeString(undefined, { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
     // By the reader's own days: their number since the first, which a clock that is set does not disturb.
-    const midnight = (date) => new Date(date).setHours(0, 0, 0, 0);
-    const days = (date) => Math.round((midnight(date) - midnight(dates[0])) / 86_400_000);
+    const midnight = (/** @type {Date} */ date) => new Date(date).setHours(0, 0, 0, 0);
+    const days = (/** @type {Date} */ date) => Math.round((midnight(date) - midnight(dates[0])) / 86_400_000);
     if (hours > 36) {
         const every = Math.max(1, Math.ceil(hours / 24 / room));
         return begins(dates, days, (date) => date.getHours() === 0).filter(([, date]) => days(date) % every === 0).map(([i, date]) => [i, day(date)]);
@@ -80,22 +83,26 @@ export function marks(points, room) {
     return within.filter(([, date]) => date.getHours() % every === 0).map(([i, date]) => [i, date.getHours() ? hour(date) : day(date)]);
 }
 
-/** The first of each run of what counts the same. What was cut off and is so short that the next mark would touch it has none. */
+/** The first of each run of what counts the same. What was cut off and is so short that the next mark would touch it has none.
+ * @param {Date[]} dates @param {(date: Date) => number} count @param {(date: Date) => boolean} whole @returns {[number, Date][]} */
 function begins(dates, count, whole) {
+    /** @type {[number, Date][]} */
     const found = dates.flatMap((date, i) => (i && count(date) === count(dates[i - 1]) ? [] : [[i, date]]));
     return found.length > 1 && !whole(dates[0]) && found[1][0] < dates.length / 20 ? found.slice(1) : found;
 }
 
+/** A day and a time of day. @param {When} at */
 export function when(at) {
     const date = moment(at);
     return date ? date.toLocaleString(undefined, { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit", hourCycle: "h23" }) : "?";
 }
 
+/** @param {number} value */
 function compact(value) {
     return value.toLocaleString("en", { notation: "compact", maximumFractionDigits: 1 });
 }
 
-/** A number with a bar behind it that shows it against the largest. */
+/** A number with a bar behind it that shows it against the largest. @param {number} value @param {number} most @param {string} kind */
 export function amount(value, most, kind) {
     const width = most > 0 ? Math.max(value > 0 ? 1 : 0, (value / most) * 100) : 0;
     return el("span", { class: "amount" },

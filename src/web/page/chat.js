@@ -6,27 +6,32 @@ import { outward, webUrl } from "./pieces.js";
 import { asText } from "./text.js";
 import { short } from "./time.js";
 
+/** @typedef {{ end: number, node?: Node, plain?: string }} Read What a reader found, and where to go on. */
+/** @typedef {{ undo: (text: string) => string, readers: Record<string, (text: string, at: number, depth: number) => Read | null | false> }} Dialect */
+
+/** @type {Record<string, string>} */
 const ENTITIES = { "&lt;": "<", "&gt;": ">", "&amp;": "&" };
 const WORD = /[\p{L}\p{N}]/u;
 /** Marks within marks, not deeper. */
 const DEEPEST = 4;
 
-const unescape = (text) => text.replace(/&(?:lt|gt|amp);/g, (entity) => ENTITIES[entity]);
+const unescape = (/** @type {string} */ text) => text.replace(/&(?:lt|gt|amp);/g, (entity) => ENTITIES[entity]);
 
-/** Text as chats show it: the server's own zero-width spaces keep things apart that would come alive; nobody sees them. */
+/** Text as chats show it: the server's own zero-width spaces keep things apart that would come alive; nobody sees them. @param {string} text */
 function plain(text) {
     return text.replaceAll("\u200b", "").split("\n").flatMap((line, i) => (i ? [el("br"), ...spell(line)] : spell(line)));
 }
 
+/** @param {string} what @param {unknown} kind */
 const strange = (what, kind) => el("p", { class: "strange" }, `${what} `, el("code", {}, spell(asText(kind).slice(0, 60))), " is not shown here");
 
 // Slack
 
-/** As Slack shows it. */
+/** As Slack shows it. @param {any} payload */
 export function slack(payload) {
     return figure("slack", "Slack",
         payload?.text ? el("p", { class: "headline" }, mrkdwn(payload.text)) : null,
-        (payload?.attachments ?? []).map((attachment) => {
+        (payload?.attachments ?? []).map((/** @type {any} */ attachment) => {
             const node = el("div", { class: "bar" }, (attachment.blocks ?? []).map(block));
             if (/^#[0-9a-f]{6}$/i.test(attachment.color ?? "")) node.style.setProperty("border-left-color", attachment.color);
             return node;
@@ -34,28 +39,33 @@ export function slack(payload) {
         (payload?.blocks ?? []).map(block));
 }
 
+/** @param {string} kind @param {string} name @param {Child[]} inside */
 function figure(kind, name, ...inside) {
     return el("figure", { class: `preview ${kind}` }, el("figcaption", {}, name), el("div", { class: "chat" }, inside));
 }
 
+/** @param {any} one @returns {Child} */
 function block(one) {
-    const draw = {
+    /** @type {Record<string, () => Child>} */
+    const draws = {
         section: () => [one.text ? el("p", {}, said(one.text)) : null,
-            one.fields?.length ? el("div", { class: "fields-2" }, one.fields.map((field) => el("p", {}, said(field)))) : null],
-        context: () => el("p", { class: "small-print" }, (one.elements ?? []).flatMap((element, i) => [i ? " " : null, said(element)])),
+            one.fields?.length ? el("div", { class: "fields-2" }, one.fields.map((/** @type {any} */ field) => el("p", {}, said(field)))) : null],
+        context: () => el("p", { class: "small-print" }, (one.elements ?? []).flatMap((/** @type {any} */ element, /** @type {number} */ i) => [i ? " " : null, said(element)])),
         header: () => el("p", { class: "headline" }, el("strong", {}, said(one.text))),
         divider: () => el("hr"),
-    }[one?.type];
+    };
+    const draw = draws[one?.type];
     return draw ? draw() : strange("Block", one?.type);
 }
 
+/** @param {any} text */
 function said(text) {
     if (text?.type === "mrkdwn") return mrkdwn(asText(text.text));
     if (text?.type === "plain_text") return plain(asText(text.text));
     return strange("Element", text?.type);
 }
 
-/** mrkdwn: nodes. A line that begins with `>` is a quotation. */
+/** mrkdwn: nodes. A line that begins with `>` is a quotation. @param {string} text @returns {Node[]} */
 export function mrkdwn(text) {
     return text.split("\n").flatMap((line, i) => {
         const quoted = /^(?:&gt;|>) ?/.exec(line);
@@ -65,8 +75,10 @@ export function mrkdwn(text) {
     });
 }
 
-/** One line, by these readers: each gives a node and where to go on, or nothing. */
+/** One line, by these readers: each gives a node and where to go on, or nothing.
+ * @param {string} text @param {Dialect} dialect @param {number} depth */
 function inline(text, { readers, undo }, depth) {
+    /** @type {Node[]} */
     const out = [];
     let [rest, at] = ["", 0];
     const flush = () => {
@@ -75,17 +87,18 @@ function inline(text, { readers, undo }, depth) {
     };
     while (at < text.length) {
         const found = readers[text[at]]?.(text, at, depth);
-        if (found?.plain !== undefined) rest += found.plain;
-        else if (found) {
+        if (found && found.plain !== undefined) rest += found.plain;
+        else if (found && found.node) {
             flush();
             out.push(found.node);
         } else rest += text[at];
-        at = found?.end ?? at + 1;
+        at = found ? found.end : at + 1;
     }
     flush();
     return out;
 }
 
+/** @type {Dialect} */
 const SLACK = {
     undo: unescape,
     readers: {
@@ -108,7 +121,8 @@ const SLACK = {
     },
 };
 
-/** What stands between a mark and its like: both at the edge of words, neither beside a space within. */
+/** What stands between a mark and its like: both at the edge of words, neither beside a space within.
+ * @param {string} text @param {number} at @param {number} depth @param {string} mark @param {"strong" | "em" | "s"} tag @param {Dialect} kind */
 function marked(text, at, depth, mark, tag, kind) {
     const size = mark.length;
     if (depth >= DEEPEST || WORD.test(text[at - 1] ?? "") || /[\s]|^$/.test(text[at + size] ?? "")) return null;
@@ -119,7 +133,7 @@ function marked(text, at, depth, mark, tag, kind) {
     return null;
 }
 
-/** What stands between `<` and `>`. */
+/** What stands between `<` and `>`. @param {string} token */
 function meant(token) {
     const [target, label] = cutAt(token, "|");
     if (target.startsWith("!date^")) return date(target, unescape(label ?? ""));
@@ -127,18 +141,20 @@ function meant(token) {
     return outward(plain(unescape(label ?? target)), unescape(target));
 }
 
+/** @param {string} text @param {string} mark @returns {[string, string | undefined]} */
 function cutAt(text, mark) {
     const at = text.indexOf(mark);
     return at < 0 ? [text, undefined] : [text.slice(0, at), text.slice(at + 1)];
 }
 
+/** @type {Record<string, Intl.DateTimeFormatOptions>} */
 const PIECES = {
     date: { dateStyle: "long" }, date_num: { dateStyle: "short" }, date_short: { day: "numeric", month: "short", year: "numeric" },
     date_long: { dateStyle: "full" }, date_pretty: { dateStyle: "long" }, date_short_pretty: { day: "numeric", month: "short", year: "numeric" },
     date_long_pretty: { dateStyle: "full" }, time: { hour: "numeric", minute: "2-digit" }, time_secs: { hour: "numeric", minute: "2-digit", second: "2-digit" },
 };
 
-/** `!date^SECONDS^FORMAT`, in the reader's zone. */
+/** `!date^SECONDS^FORMAT`, in the reader's zone. @param {string} target @param {string} fallback */
 function date(target, fallback) {
     const [, seconds, format, link] = target.split("^");
     const when = new Date(Number(seconds) * 1000);
@@ -151,50 +167,59 @@ function date(target, fallback) {
     return link ? outward(node, unescape(link)) : node;
 }
 
+/** @param {Date} when */
 function near(when) {
-    const day = (date) => new Date(date).setHours(0, 0, 0, 0);
-    return { "-1": "Yesterday", 0: "Today", 1: "Tomorrow" }[Math.round((day(when) - day(Date.now())) / 86_400_000)];
+    const day = (/** @type {Date | number} */ date) => new Date(date).setHours(0, 0, 0, 0);
+    const days = Math.round((day(when) - day(Date.now())) / 86_400_000);
+    return ["Yesterday", "Today", "Tomorrow"][days + 1];
 }
 
 // Teams
 
-/** As Teams shows it. */
+/** As Teams shows it. @param {any} payload */
 export function teams(payload) {
-    const cards = (payload?.attachments ?? []).map(({ contentType, content }) =>
+    const cards = (payload?.attachments ?? []).map((/** @type {any} */ { contentType, content }) =>
         contentType === "application/vnd.microsoft.card.adaptive" ? card(content ?? {}) : strange("Attachment", contentType));
     return figure("teams", "Teams", cards);
 }
 
+/** @param {any} content */
 function card(content) {
     const actions = content.actions ?? [];
     return [(content.body ?? []).map(element), actions.length ? el("p", { class: "buttons" }, actions.map(action)) : null];
 }
 
+/** @param {any} one */
 function action(one) {
     if (one?.type !== "Action.OpenUrl") return strange("Action", one?.type);
     return webUrl(one.url ?? "") ? outward(plain(asText(one.title)), one.url, { class: "button" }) : el("span", { class: "button" }, plain(asText(one.title)));
 }
 
+/** @param {unknown} value @param {string[]} words */
 const known = (value, words) => (words.includes(asText(value).toLowerCase()) ? asText(value).toLowerCase() : "");
 
+/** @param {any} one @returns {Child} */
 function element(one) {
-    const draw = {
+    /** @type {Record<string, () => Child>} */
+    const draws = {
         Container: () => el("div", { class: `container ${known(one.style, ["attention", "warning", "good", "accent", "emphasis"])} ${one.bleed ? "bleed" : ""}` },
             (one.items ?? []).map(element)),
         TextBlock: () => el("div", { class: textClass(one) }, markdown(asText(one.text))),
-        FactSet: () => el("dl", {}, (one.facts ?? []).map((fact) =>
+        FactSet: () => el("dl", {}, (one.facts ?? []).map((/** @type {any} */ fact) =>
             el("div", {}, el("dt", {}, markdown(asText(fact.title))), el("dd", {}, markdown(asText(fact.value)))))),
-    }[one?.type];
+    };
+    const draw = draws[one?.type];
     return draw ? draw() : strange("Element", one?.type);
 }
 
+/** @param {any} one */
 function textClass(one) {
     const classes = ["text", known(one.color, ["attention", "warning", "good", "accent"]), known(one.weight, ["bolder", "lighter"]),
         known(one.size, ["small", "medium", "large", "extralarge"]), one.isSubtle && "subtle", one.separator && "separated", known(one.spacing, ["none"]) && "close"];
     return classes.filter(Boolean).join(" ");
 }
 
-/** The markdown of a card: paragraphs, lists, bold, italic, links, dates. A single line break is a space. */
+/** The markdown of a card: paragraphs, lists, bold, italic, links, dates. A single line break is a space. @param {string} text */
 export function markdown(text) {
     return text.split(/\n{2,}/).map((part) => {
         const lines = part.split("\n");
@@ -207,6 +232,7 @@ export function markdown(text) {
     });
 }
 
+/** @type {Dialect} */
 const TEAMS = {
     undo: unescape,
     readers: {
@@ -219,9 +245,12 @@ const TEAMS = {
         },
         "{": (text, at) => {
             const token = /^\{\{(DATE|TIME)\(([^(),]+)(?:,\s*(COMPACT|SHORT|LONG))?\)\}\}/.exec(text.slice(at, at + 100));
-            const when = token && new Date(token[2]);
-            if (!token || Number.isNaN(when.getTime())) return null;
-            const how = token[1] === "TIME" ? { timeStyle: "short" } : { dateStyle: { SHORT: "medium", LONG: "full" }[token[3]] ?? "short" };
+            if (!token) return null;
+            const when = new Date(token[2]);
+            if (Number.isNaN(when.getTime())) return null;
+            const style = /** @type {Record<string, "short" | "medium" | "full">} */ ({ SHORT: "medium", LONG: "full" })[token[3]] ?? "short";
+            /** @type {Intl.DateTimeFormatOptions} */
+            const how = token[1] === "TIME" ? { timeStyle: "short" } : { dateStyle: style };
             return { node: el("time", { datetime: when.toISOString(), title: short(when) }, when.toLocaleString(undefined, how)), end: at + token[0].length };
         },
     },

@@ -5,14 +5,17 @@ const AROUND = 3;
 /** Past so many cells the search for the smallest change would take long; then the middle is one change. */
 const MOST = 4_000_000;
 
-/** The hunks: `{from, to, lines: [{sign, text}]}`; `from` and `to` are the first lines before and after, counted from 1. */
+/** The hunks: `{from, to, lines: [{sign, text}]}`; `from` and `to` are the first lines before and after, counted from 1.
+ * @param {string} before @param {string} after @returns {Hunk[]} */
 export function unified(before, after) {
     const all = changes(before.split("\n"), after.split("\n"));
+    /** @type {{ from: number, to: number, lines: typeof all }[]} */
     const hunks = [];
+    /** @type {typeof hunks[number] | null} */
     let hunk = null;
     let quiet = 0;
     let end = 0;
-    all.forEach((line, at) => {
+    for (const [at, line] of all.entries()) {
         if (line.sign !== " ") {
             if (!hunk) {
                 const start = Math.max(end, at - AROUND);
@@ -30,12 +33,12 @@ export function unified(before, after) {
                 quiet = 0;
             }
         }
-    });
+    }
     if (hunk) hunk.lines.push(...all.slice(all.length - quiet, all.length - quiet + Math.min(quiet, AROUND)));
     return hunks.map(({ from, to, lines }) => ({ from, to, lines: lines.map(({ sign, text }) => ({ sign, text })) }));
 }
 
-/** Every line of both texts, in order, with where it stands in each. */
+/** Every line of both texts, in order, with where it stands in each. @param {string[]} a @param {string[]} b */
 function changes(a, b) {
     let head = 0;
     while (head < a.length && head < b.length && a[head] === b[head]) head += 1;
@@ -56,7 +59,7 @@ function changes(a, b) {
     });
 }
 
-/** The signs of the smallest change from one list to the other: by the longest they have in common. */
+/** The signs of the smallest change from one list to the other: by the longest they have in common. @param {string[]} a @param {string[]} b */
 function middle(a, b) {
     const wide = b.length + 1;
     if ((a.length + 1) * wide > MOST) return [...a.map(() => "-"), ...b.map(() => "+")];

@@ -7,27 +7,30 @@ const SVG = "http://www.w3.org/2000/svg";
 /**
  * An element. `props`: `on: {event: listener}`, `data: {…}`, properties that must be set as such (`value`, `checked` …),
  * anything else an attribute; `false`, `null` and `undefined` leave it out. Children: nodes, texts, lists of them.
+ * @template {keyof HTMLElementTagNameMap} T
+ * @param {T} tag @param {Props | null} [props] @param {Child[]} children
  */
 export function el(tag, props = {}, ...children) {
     return fill(document.createElement(tag), props, children);
 }
 
-/** An SVG element. */
+/** An SVG element. @param {string} tag @param {Props} [props] @param {Child[]} children */
 export function svg(tag, props = {}, ...children) {
     return fill(document.createElementNS(SVG, tag), props, children);
 }
 
 const AS_PROPERTY = new Set(["value", "checked", "disabled", "open", "hidden", "selected"]);
 
+/** @template {HTMLElement | SVGElement} N @param {N} node @param {Props | null} props @param {Child[]} children */
 function fill(node, props, children) {
     for (const [name, value] of Object.entries(props ?? {})) {
         if (value === false || value === null || value === undefined) continue;
         if (name === "on") {
-            for (const [event, listener] of Object.entries(value)) node.addEventListener(event, listener);
+            for (const [event, listener] of Object.entries(props?.on ?? {})) node.addEventListener(event, listener);
         } else if (name === "data") {
             Object.assign(node.dataset, value);
         } else if (AS_PROPERTY.has(name)) {
-            node[name] = value;
+            Reflect.set(node, name, value);
         } else {
             node.setAttribute(name, value === true ? "" : String(value));
         }
@@ -36,6 +39,7 @@ function fill(node, props, children) {
     return node;
 }
 
+/** @param {Element} node @param {Child[]} children */
 function append(node, children) {
     for (const child of children) {
         if (child === null || child === undefined || child === false) continue;
@@ -44,7 +48,8 @@ function append(node, children) {
     }
 }
 
-/** Foreign text: kept to its own direction, what cannot be seen spelt out, cut where it is too long for a line. */
+/** Foreign text: kept to its own direction, what cannot be seen spelt out, cut where it is too long for a line.
+ * @param {unknown} value @param {Props & { max?: number, tag?: keyof HTMLElementTagNameMap }} [options] */
 export function foreign(value, { max = 200, tag = "bdi", ...props } = {}) {
     const text = asText(value);
     const shown = cut(text, max);
@@ -54,18 +59,20 @@ export function foreign(value, { max = 200, tag = "bdi", ...props } = {}) {
     return node;
 }
 
-/** The nodes of a foreign text, without an element around them. */
+/** The nodes of a foreign text, without an element around them. @param {string} text */
 export function spell(text) {
-    return parts(text).map((part) => (part.text === undefined ? spelt(part) : document.createTextNode(part.text)));
+    return parts(text).map((part) => ("text" in part ? document.createTextNode(part.text) : spelt(part)));
 }
 
-function spelt({ code, char, marks }) {
+/** @param {Unseen} part */
+function spelt({ code = 0, char, marks }) {
     if (marks) return el("span", { class: "unseen", title: "marks upon the letter before" }, `${marks} marks`);
     const word = { "\n": "\\n", "\r": "\\r", "\t": "\\t" }[char];
     return el("span", { class: "unseen", title: `a character one cannot see: ${codeName(code)}` }, word ?? codeName(code));
 }
 
-/** What the server says in its own words: between backticks stands code; what cannot be seen is spelt out. */
+/** What the server says in its own words: between backticks stands code; what cannot be seen is spelt out.
+ * @param {unknown} said @param {{ max?: number }} [options] */
 export function words(said, { max = 600 } = {}) {
     const text = asText(said);
     const shown = cut(text, max);
@@ -76,11 +83,12 @@ export function words(said, { max = 600 } = {}) {
     return el("bdi", {}, nodes, shown.length < text.length ? "…" : null);
 }
 
-/** An icon of ours. It is never alone: a word stands beside it. */
+/** An icon of ours. It is never alone: a word stands beside it. @param {string} name */
 export function icon(name) {
     return svg("svg", { class: "icon", viewBox: "0 0 16 16", "aria-hidden": "true" }, svg("path", { d: ICONS[name] ?? ICONS.dot }));
 }
 
+/** @type {Record<string, string>} */
 const ICONS = {
     dot: "M8 5.5a2.5 2.5 0 1 1 0 5 2.5 2.5 0 0 1 0-5z",
     told: "M1.5 6.2h2.2L9.5 2.6v10.8L3.7 9.8H1.5zM11.6 6c.8 1.2.8 2.8 0 4M13.5 4.2c1.8 2.2 1.8 5.4 0 7.6",
@@ -98,24 +106,27 @@ const ICONS = {
     site: "M8 14.2C5 11 3.5 8.7 3.5 6.5a4.5 4.5 0 0 1 9 0c0 2.2-1.5 4.5-4.5 7.7zM8 5v3",
 };
 
-/** Tells people who do not see the page what just happened. */
+/** An element of index.html. @param {string} id */
+export const byId = (id) => /** @type {HTMLElement} */ (document.getElementById(id));
+
+/** Tells people who do not see the page what just happened. @param {string} text */
 export function say(text) {
-    const node = document.getElementById("said");
-    if (node) node.textContent = text;
+    byId("said").textContent = text;
 }
 
-/** What went wrong, with what to do, and a button to try again. */
+/** What went wrong, with what to do, and a button to try again. @param {unknown} error @param {() => void} [again] */
 export function trouble(error, again) {
+    const { message, help } = /** @type {{ message?: string, help?: string }} */ (error);
     return el(
         "div",
         { class: "trouble", role: "alert" },
         icon("bad"),
-        el("p", {}, el("strong", {}, words(sentence(error.message || "something went wrong"))), error.help ? [" (", words(error.help), ")"] : null),
+        el("p", {}, el("strong", {}, words(sentence(message || "something went wrong"))), help ? [" (", words(help), ")"] : null),
         again ? el("button", { type: "button", class: "small", on: { click: again } }, "Try again") : null,
     );
 }
 
-/** What the server says begins small, as in a terminal. */
+/** What the server says begins small, as in a terminal. @param {string} text */
 export function sentence(text) {
     return text.charAt(0).toUpperCase() + text.slice(1);
 }

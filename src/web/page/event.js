@@ -1,6 +1,6 @@
 // One event: what came, what was decided and why, what was said, how that went, and how to make a rule of it.
 
-import { ask, me } from "./api.js";
+import { aborted, ask, me, Problem, statusOf } from "./api.js";
 import { el, foreign, say, trouble, words } from "./dom.js";
 import { fate, severity } from "./fates.js";
 import { tree } from "./json.js";
@@ -14,17 +14,19 @@ import { alsoTold, ruleAndTest, telling } from "./yaml.js";
 /** How often what is not settled is looked at again. */
 const AGAIN_MS = 3_000;
 
+/** @type {Show} */
 export function show(root, params, { id, stream }) {
     const ending = new AbortController();
     const box = el("div", { class: "event", "aria-busy": "true" }, el("p", { class: "quiet" }, "Looking …"));
     root.append(box);
-    const path = `events/${encodeURIComponent(id)}`;
+    const path = /** @type {const} */ (`events/${encodeURIComponent(id)}`);
     const { signal } = ending;
     const whole = () => ask(path, { signal, params: new URLSearchParams({ decisions: "no" }) });
+    /** @type {Api.EventInFull | null} */
     let event = null;
     const load = async () => {
         try {
-            if (!/^\d+\.\d+$/.test(id)) throw Object.assign(new Error("no id"), { status: 404 });
+            if (!/^\d+\.\d+$/.test(id)) throw new Problem(404, "no id", "");
             // The journal is folded again for that, which may take a while: the rest is shown before.
             const decided = el("div", { "aria-busy": "true" }, el("p", { class: "quiet" }, "Looking up what was decided …"));
             event = await whole();
@@ -32,8 +34,8 @@ export function show(root, params, { id, stream }) {
             explain(path, decided, id, signal);
             lookSoon(AGAIN_MS);
         } catch (error) {
-            if (error.name === "AbortError") return;
-            const gone = error.status === 404;
+            if (aborted(error)) return;
+            const gone = statusOf(error) === 404;
             box.replaceChildren(el("h1", {}, gone ? "No such event" : "This event cannot be shown"),
                 gone ? el("p", {}, "It is not stored (any more): retention removes old ones.") : trouble(error, load),
                 el("p", {}, el("a", { href: "#/live" }, "Back to what comes")));
@@ -44,11 +46,12 @@ export function show(root, params, { id, stream }) {
     let soon = 0;
     const settled = () => event?.fate !== "pending" && (event?.messages ?? []).every((m) => (m.destinations ?? []).every((to) => to.state !== "queued"));
     const look = async () => {
-        if (!event || settled()) return;
+        const known = event;
+        if (!known || settled()) return;
         const said = box.querySelector(".said");
         if (!document.hidden && !said?.contains(document.activeElement)) {
-            const fresh = await whole().catch(() => event);
-            if (JSON.stringify(fresh.messages) !== JSON.stringify(event.messages)) said?.replaceChildren(...[messages(fresh, load)].flat());
+            const fresh = await whole().catch(() => known);
+            if (JSON.stringify(fresh.messages) !== JSON.stringify(known.messages)) said?.replaceChildren(...[messages(fresh, load)].flat());
             event = fresh;
         }
         lookSoon(AGAIN_MS);
@@ -69,19 +72,22 @@ export function show(root, params, { id, stream }) {
     return { title: `Event ${id}`, leave: () => ending.abort() };
 }
 
+/** @param {`events/${string}`} path @param {HTMLElement} box @param {string} id @param {AbortSignal} signal */
 async function explain(path, box, id, signal) {
     try {
         box.replaceChildren(decisions(await ask(path, { signal }), id));
     } catch (error) {
-        if (error.name === "AbortError") return;
+        if (aborted(error)) return;
         box.replaceChildren(trouble(error, () => explain(path, box, id, signal)));
     }
     box.setAttribute("aria-busy", "false");
 }
 
+/** @param {string} key @param {string | null} value */
 const find = (key, value, label = value) =>
     value ? el("a", { href: `#/live?${new URLSearchParams({ [key]: value })}` }, foreign(label)) : null;
 
+/** @param {Api.EventInFull} event @param {HTMLElement} decided @param {() => void} load */
 function page(event, decided, load) {
     const name = event.device ?? event.device_mac ?? event.site ?? "";
     return [
@@ -98,9 +104,10 @@ function page(event, decided, load) {
             event.raw === undefined ? el("p", { class: "quiet" }, "Its body is not kept.") : tree(event.raw)),
         el("p", { class: "quiet" }, "The same in a terminal: ", el("code", {}, `foghorn explain ${event.id}`), ". ",
             el("button", { type: "button", class: "small", on: { click: load } }, "Look again")),
-    ].filter(Boolean);
+    ].filter((node) => node !== null);
 }
 
+/** @param {Api.EventInFull} event */
 function about(event) {
     const condition = event.condition ? [foreign(event.condition), event.phase ? el("span", { class: "quiet" }, ` ${event.phase}`) : null] : null;
     const rules = (event.rules ?? []).flatMap((rule, i) => [i ? ", " : null, find("rule", rule)]);
@@ -112,10 +119,11 @@ function about(event) {
         fact("Condition", condition),
         fact("Site", find("site", event.site ?? event.site_id, event.site ?? event.site_id)),
         fact("Device", find("device", event.device ?? event.device_mac)),
-        fact(/^[\da-f]{12}$/i.test(event.device_mac) ? "MAC" : "Device id", event.device_mac && el("code", {}, foreign(String(event.device_mac).replace(/^(..)(..)(..)(..)(..)(..)$/, "$1:$2:$3:$4:$5:$6")))),
+        fact(/^[\da-f]{12}$/i.test(event.device_mac ?? "") ? "MAC" : "Device id", event.device_mac && el("code", {}, foreign(String(event.device_mac).replace(/^(..)(..)(..)(..)(..)(..)$/, "$1:$2:$3:$4:$5:$6")))),
         fact("Rules", rules.length ? rules : null));
 }
 
+/** @param {Api.EventInFull} event @param {string} id */
 function decisions(event, id) {
     const list = event.decisions;
     if (!list) return el("p", { class: "quiet" }, "Finding out takes too long for a page. In a terminal: ", el("code", {}, `foghorn explain ${id}`));
@@ -131,6 +139,7 @@ function decisions(event, id) {
                 el("p", {}, words(d.text, { max: 2000 })))))));
 }
 
+/** @type {Record<string, string>} */
 const REASONS = {
     "first": "First message",
     "new-events": "More joined",
@@ -144,6 +153,7 @@ const REASONS = {
     "digest": "Digest",
 };
 
+/** @param {Api.EventInFull} event @param {() => void} load */
 function messages(event, load) {
     const list = event.messages ?? [];
     if (!list.length) return el("p", { class: "quiet" }, "No message tells of it.");
@@ -156,6 +166,7 @@ function messages(event, load) {
     });
 }
 
+/** @param {Api.EventInFull} event */
 function maker(event) {
     const fields = telling(event);
     if (!fields.length) return el("p", { class: "quiet" }, "It has nothing a rule could look for.");
@@ -174,7 +185,7 @@ function maker(event) {
             if (mine !== turn) return;
             code.replaceChildren(said.text);
             held.replaceChildren("The test was run beside the rules in force, and passes. ");
-        } catch (error) {
+        } catch {
             if (mine === turn) held.replaceChildren("The test was not run. ");
         }
     };

@@ -5,6 +5,7 @@ import { el, foreign, icon } from "./dom.js";
 /** The fates, in the order people care about them. */
 export const FATES = ["told", "pending", "suppressed", "unmatched", "duplicate"];
 
+/** @type {Record<string, string>} */
 const MEANS = {
     told: "a message tells of it",
     pending: "it must last a while before anything is said",
@@ -13,6 +14,7 @@ const MEANS = {
     duplicate: "the same event had come before",
 };
 
+/** @type {Record<string, string>} */
 const WHY = {
     inhibited: "explained",
     silenced: "silenced",
@@ -33,7 +35,7 @@ const WHY = {
     when_failed: "its “when” failed",
 };
 
-/** A fate, as a chip. */
+/** A fate, as a chip. @param {string} name @param {string | null} [why] */
 export function fate(name, why) {
     const known = FATES.includes(name) ? name : "unmatched";
     const because = why ? (WHY[why] ?? String(why)) : null;
@@ -47,9 +49,10 @@ export function fate(name, why) {
     );
 }
 
+/** @type {Record<string, string>} */
 const SEVERITY_ICON = { critical: "bad", warning: "bad", info: "dot" };
 
-/** A severity, as a word with an icon. */
+/** A severity, as a word with an icon. @param {string | null} name */
 export function severity(name) {
     if (!name) return null;
     return el("span", { class: `severity ${SEVERITY_ICON[name] ? name : ""}` }, icon(SEVERITY_ICON[name] ?? "dot"), foreign(name, { max: 24 }));

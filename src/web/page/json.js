@@ -12,14 +12,18 @@ const MEMBERS = 200;
 /** How deep it is open at first. */
 const OPEN = 2;
 
-/** The tree of a value. */
+/** @typedef {[key: string | null, value: unknown]} Member Of a map, or of a list: without a key. */
+
+/** The tree of a value. @param {unknown} value */
 export function tree(value) {
     return el("div", { class: "json" }, node(value, null, 0));
 }
 
+/** @param {unknown} value @param {string | null} key @param {number} depth @returns {HTMLElement} */
 function node(value, key, depth) {
     const name = key === null ? null : [el("span", { class: "key" }, quoted(key)), ": "];
     if (value === null || typeof value !== "object") return el("div", { class: "leaf" }, name, scalar(value));
+    /** @type {Member[]} */
     const members = Array.isArray(value) ? value.map((v) => [null, v]) : Object.entries(value);
     const [open, close] = Array.isArray(value) ? "[]" : "{}";
     if (!members.length) return el("div", { class: "leaf" }, name, open + close);
@@ -28,7 +32,7 @@ function node(value, key, depth) {
     const box = el("details", {}, el("summary", {}, name, open, el("span", { class: "quiet" }, ` ${count} `), close), inside);
     // What nobody opened is not made: a deep or wide payload costs nothing.
     let made = false;
-    const make = (from) => {
+    const make = (/** @type {number} */ from) => {
         if (made || !box.open) return;
         made = true;
         inside.append(...some(members, 0, from));
@@ -42,6 +46,7 @@ function node(value, key, depth) {
     return box;
 }
 
+/** @param {Member[]} members @param {number} from @param {number} depth */
 function some(members, from, depth) {
     const nodes = members.slice(from, from + MEMBERS).map(([key, value]) => node(value, key, depth + 1));
     const left = members.length - from - MEMBERS;
@@ -53,6 +58,7 @@ function some(members, from, depth) {
     return nodes;
 }
 
+/** @param {unknown} value */
 function scalar(value) {
     if (typeof value !== "string") return el("span", { class: typeof value }, String(value));
     if (value.length <= FIRST) return el("bdi", { class: "string" }, quoted(value));
@@ -64,7 +70,7 @@ function scalar(value) {
     return box;
 }
 
-/** All of a long string, in a box that scrolls; in pieces, so that the browser lays out only what is looked at. */
+/** All of a long string, in a box that scrolls; in pieces, so that the browser lays out only what is looked at. @param {string} value */
 function whole(value) {
     const box = el("div", { class: "string long", tabindex: "0", role: "region", "aria-label": "The whole text" });
     for (let at = 0; at < value.length; ) {
@@ -76,10 +82,12 @@ function whole(value) {
     return box;
 }
 
+/** @param {string} text */
 function escaped(text) {
     return spell(JSON.stringify(text).slice(1, -1));
 }
 
+/** @param {string} text */
 function quoted(text) {
     return [document.createTextNode('"'), ...escaped(text), document.createTextNode('"')];
 }

@@ -1,9 +1,9 @@
 // The way in: a password, where there is one; else in plain words what to do. It lies over the page, which stays as it was.
 
-import { ask, gate, introduce, me } from "./api.js";
+import { ask, gate, introduce, me, Problem } from "./api.js";
 import { el, icon, sentence, words } from "./dom.js";
 
-/** Asks until whoever looks may see the page. */
+/** Asks until whoever looks may see the page. @returns {Promise<void>} */
 export function letIn() {
     return new Promise((done) => {
         const dialog = el("dialog", { class: "gate", "aria-labelledby": "h-gate" });
@@ -22,10 +22,11 @@ export function letIn() {
         document.body.append(dialog);
         draw();
         dialog.showModal();
-        dialog.querySelector("input:not([hidden]), button").focus();
+        /** @type {HTMLElement | null} */ (dialog.querySelector("input:not([hidden]), button"))?.focus();
     });
 }
 
+/** @param {() => void} into @param {() => void} draw */
 function form(into, draw) {
     const password = el("input", { type: "password", name: "password", autocomplete: "current-password", required: true });
     const button = el("button", { type: "submit" }, "Log in");
@@ -56,11 +57,14 @@ function form(into, draw) {
         el("p", { class: "quiet" }, "Forgotten? Whoever runs Foghorn makes another: ", el("code", {}, "foghorn hash-password"), ".")];
 }
 
+/** @param {unknown} error */
 function wrong(error) {
+    if (!(error instanceof Problem)) return String(error);
     if (error.status === 401) return "That is not the password.";
     return sentence(error.help ? `${error.message}: ${error.help}` : error.message);
 }
 
+/** @param {() => void} into @param {() => void} draw */
 function closed(into, draw) {
     const again = el("button", { type: "button" }, "Try again");
     again.addEventListener("click", async () => {

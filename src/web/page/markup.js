@@ -3,17 +3,24 @@
 
 import { webUrl } from "./pieces.js";
 
+/**
+ * @typedef {{ what: string, text: string, url?: string, seconds?: number, bold: boolean }} Span
+ * What: `text`, `code`, `link`, `time` or `clock`.
+ * @typedef {{ end: number, plain?: string, bold?: boolean, span?: Omit<Span, "bold"> }} Read What a reader found, and where to go on.
+ */
+
 const PUNCTUATION = /[!-/:-@[-`{-~]/;
 
-/** The spans: `{what: "text"|"code"|"link"|"time"|"clock", text, url?, seconds?, bold}`. */
+/** The spans of a text. @param {string} markup */
 export function parse(markup) {
+    /** @type {Span[]} */
     const spans = [];
     let [plain, bold, at] = ["", false, 0];
     const flush = () => {
         if (plain) spans.push({ what: "text", text: plain, bold });
         plain = "";
     };
-    const add = (span) => {
+    const add = (/** @type {Omit<Span, "bold">} */ span) => {
         flush();
         spans.push({ ...span, bold });
     };
@@ -29,13 +36,14 @@ export function parse(markup) {
         else if (found.bold) {
             flush();
             bold = !bold;
-        } else add(found.span);
+        } else if (found.span) add(found.span);
         at = found.end;
     }
     flush();
     return spans;
 }
 
+/** By their first character. @type {Record<string, (text: string, at: number, bold: boolean) => Read | null>} */
 const READERS = {
     "\\": (text, at) => (PUNCTUATION.test(text[at] ?? "") ? { plain: text[at], end: at + 1 } : null),
     "*": (text, at, bold) => {
@@ -60,7 +68,7 @@ const READERS = {
     },
 };
 
-/** The text before the first unescaped `end`, without its backslashes. */
+/** The text before the first unescaped `end`, without its backslashes. @param {string} text @param {number} from @param {string} end */
 function until(text, from, end) {
     let out = "";
     for (let at = from; at < text.length; at += 1) {
@@ -71,7 +79,7 @@ function until(text, from, end) {
     return null;
 }
 
-/** A moment as chats without dates of their own show it. */
+/** A moment as chats without dates of their own show it. @param {number} seconds @param {string} [what] */
 export function utc(seconds, what = "time") {
     const date = new Date(seconds * 1000);
     if (Number.isNaN(date.getTime())) return String(seconds);
@@ -79,7 +87,7 @@ export function utc(seconds, what = "time") {
     return what === "clock" ? `${iso.slice(11, 16)} UTC` : `${iso.slice(0, 10)} ${iso.slice(11, 19)} UTC`;
 }
 
-/** Without its marks. */
+/** Without its marks. @param {string} markup */
 export function plain(markup) {
     return parse(markup).map((span) => span.text).join("");
 }

@@ -1,6 +1,6 @@
 // Noise: what was told and what was kept quiet, over time, by rule and by device.
 
-import { ask } from "./api.js";
+import { aborted, ask } from "./api.js";
 import { amount, bars, fitted, when } from "./chart.js";
 import { el, foreign, trouble } from "./dom.js";
 import { table } from "./pieces.js";
@@ -11,9 +11,12 @@ const SPANS = [["1d", "1 day"], ["7d", "7 days"], ["30d", "30 days"]];
 const MOST_ROWS = 20;
 const FEWEST = 24;
 
+/** @typedef {Api.Answer<"GET", "noise">} Noise */
+
+/** @type {Show} */
 export function show(root, params) {
     const ending = new AbortController();
-    const chosen = SPANS.some(([span]) => span === params.get("since")) ? params.get("since") : "7d";
+    const chosen = SPANS.map(([span]) => span).find((span) => span === params.get("since")) ?? "7d";
     const spans = el("nav", { class: "spans", "aria-label": "Time span" },
         SPANS.map(([span, text]) => el("a", { href: `#/noise?since=${span}`, "aria-current": span === chosen ? "true" : null }, text)));
     const box = el("div", { "aria-busy": "true" }, el("p", { class: "quiet" }, "Counting …"));
@@ -21,9 +24,9 @@ export function show(root, params) {
     const load = async () => {
         try {
             const said = await ask("noise", { params: new URLSearchParams({ since: chosen }), signal: ending.signal });
-            box.replaceChildren(...page(said).filter(Boolean));
+            box.replaceChildren(...page(said).filter((node) => node !== null));
         } catch (error) {
-            if (error.name === "AbortError") return;
+            if (aborted(error)) return;
             box.replaceChildren(trouble(error, load));
         }
         box.setAttribute("aria-busy", "false");
@@ -32,6 +35,7 @@ export function show(root, params) {
     return { title: "Noise", leave: () => ending.abort() };
 }
 
+/** @param {Noise} said */
 function page(said) {
     const all = whole(said.buckets ?? [], said.width_ms);
     const buckets = begun(all);
@@ -48,7 +52,7 @@ function page(said) {
             table("Told and kept quiet over time", ["From", { name: "Told", right: true }, { name: "Kept quiet", right: true }],
                 buckets.map((b) => [when(b.at), number(b.told ?? 0), number(b.quiet ?? 0)]))),
         el("p", { class: "quiet" }, "Counted in events: one message may tell of many.",
-            buckets.length < all.length ? ` Nothing came before ${when(buckets.find((b) => b.told || b.quiet).at)}.` : null),
+            buckets.length < all.length ? ` Nothing came before ${when(buckets.find((b) => b.told || b.quiet)?.at)}.` : null),
         byRule(said.rules ?? []),
         byDevice(said.devices ?? []),
         said.devices_sampled ? el("p", { class: "quiet" }, "There were very many events: the talkers are of the newest",
@@ -56,7 +60,7 @@ function page(said) {
     ];
 }
 
-/** With a bucket for each span in which nothing came, so that equal distances are equal times. */
+/** With a bucket for each span in which nothing came, so that equal distances are equal times. @param {Noise["buckets"]} buckets @param {number} width */
 function whole(buckets, width) {
     if (!width || buckets.length < 2) return buckets;
     const known = new Map(buckets.map((b) => [Math.round(Date.parse(b.at) / width), b]));
@@ -66,15 +70,18 @@ function whole(buckets, width) {
         known.get(first + i) ?? { at: new Date((first + i) * width).toISOString(), told: 0, quiet: 0 });
 }
 
-/** From where something came at first on, but not so few that they say nothing. */
+/** From where something came at first on, but not so few that they say nothing. @param {Noise["buckets"]} buckets */
 function begun(buckets) {
     const first = buckets.findIndex((b) => b.told || b.quiet);
     return first > buckets.length / 4 ? buckets.slice(Math.min(first, Math.max(0, buckets.length - FEWEST))) : buckets;
 }
 
+/** @type {<K extends string>(list: Partial<Record<K, number>>[], key: K) => number} */
 const sum = (list, key) => list.reduce((all, one) => all + (one[key] ?? 0), 0);
+/** @type {<K extends string>(list: Partial<Record<K, number>>[], key: K) => number} */
 const most = (list, key) => Math.max(0, ...list.map((one) => one[key] ?? 0));
 
+/** @param {string} name @param {"told" | "quiet"} key @param {Noise["buckets"]} buckets */
 function chart(name, key, buckets) {
     const total = sum(buckets, key);
     const label = `${name} over time: ${number(total)} in all, at most ${number(most(buckets, key))} at once`;
@@ -83,6 +90,7 @@ function chart(name, key, buckets) {
         fitted((width) => bars(points, { label, kind: key, width })));
 }
 
+/** @param {Noise["rules"]} rules */
 function byRule(rules) {
     const sorted = [...rules].sort((a, b) => (b.told ?? 0) - (a.told ?? 0) || (b.events ?? 0) - (a.events ?? 0));
     const heads = ["Rule", "Told", "Kept quiet", "Events"];
@@ -95,6 +103,7 @@ function byRule(rules) {
     return part("By rule", rules.length, heads, rows);
 }
 
+/** @param {Noise["devices"]} devices */
 function byDevice(devices) {
     const sorted = [...devices].sort((a, b) => (b.events ?? 0) - (a.events ?? 0));
     const rows = sorted.slice(0, MOST_ROWS).map((d) => [
@@ -105,6 +114,7 @@ function byDevice(devices) {
     return part("Top talkers", devices.length, ["Device", "Events", "Told"], rows);
 }
 
+/** @param {string} name @param {number} count @param {string[]} heads @param {Child[][]} rows */
 function part(name, count, heads, rows) {
     const id = `h-${name.toLowerCase().replaceAll(" ", "-")}`;
     return el("section", { "aria-labelledby": id }, el("h2", { id }, name),

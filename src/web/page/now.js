@@ -1,20 +1,28 @@
 // Now: what lasts, who is affected, what is silenced, how the destinations and the feed do.
 
 import { act } from "./acts.js";
-import { ask, me } from "./api.js";
+import { aborted, ask, me } from "./api.js";
 import { el, foreign, icon, spell, trouble, words } from "./dom.js";
+import { lasting, since, tick } from "./elapsed.js";
 import { severity } from "./fates.js";
 import { plain } from "./markup.js";
 import { fact, table } from "./pieces.js";
 import { silences } from "./silences.js";
 import { asText, exact, number, plural } from "./text.js";
-import { lasting, since, tick, time } from "./time.js";
+import { time } from "./time.js";
 
 /** How often it looks by itself; the stream says when something changed. */
 const EVERY_MS = 15_000;
 /** Subjects of an incident shown at first. */
 const SUBJECTS = 6;
 
+/**
+ * @typedef {Api.Incident & { times?: number, beyond?: number }} Card An incident, or several in one card: `beyond` devices are not listed.
+ * @typedef {Api.Incident["subjects"][number]} Subject
+ * @typedef {{ count?: number, nodes: Child[] }} Drawn
+ */
+
+/** @type {Show} */
 export function show(root, params, { stream }) {
     const ending = new AbortController();
     const { signal } = ending;
@@ -26,7 +34,7 @@ export function show(root, params, { stream }) {
         section("feed", "The feed", feed, signal),
     ];
     root.append(el("h1", {}, "Now"), el("div", { class: "now" }, parts.map((part) => part.node)));
-    root.addEventListener("silence", (event) => quiet.offer(event.detail), { signal });
+    root.addEventListener("silence", (event) => quiet.offer(/** @type {CustomEvent} */ (event).detail), { signal });
     const load = () => parts.forEach((part) => part.load());
     let soon = 0;
     stream.addEventListener("state", () => { clearTimeout(soon); soon = setTimeout(load, 300); }, { signal });
@@ -37,7 +45,9 @@ export function show(root, params, { stream }) {
     return { title: "Now", leave: () => ending.abort() };
 }
 
-/** A part that loads by itself, and stays as it was while it does. Nothing is replaced under someone's keyboard. */
+/** A part that loads by itself, and stays as it was while it does. Nothing is replaced under someone's keyboard.
+ * @template {"incidents" | "destinations" | "feed"} P
+ * @param {P} path @param {string} name @param {(answer: Api.Answer<"GET", P>, again: () => void) => Drawn} draw @param {AbortSignal} signal */
 function section(path, name, draw, signal) {
     const count = el("span", { class: "count" });
     const body = el("div", { "aria-busy": "true" }, el("p", { class: "quiet" }, "Looking …"));
@@ -50,11 +60,11 @@ function section(path, name, draw, signal) {
             if (text === shown) return;
             if (body.contains(document.activeElement) && shown) return;
             const drawn = draw(said, () => { shown = ""; load(); });
-            body.replaceChildren(...[drawn.nodes ?? drawn].flat(Infinity).filter(Boolean));
+            body.replaceChildren(...el("div", {}, drawn.nodes).childNodes);
             count.textContent = drawn.count === undefined ? "" : number(drawn.count);
             shown = text;
         } catch (error) {
-            if (error.name === "AbortError") return;
+            if (aborted(error)) return;
             shown = "";
             body.replaceChildren(trouble(error, load));
         }
@@ -63,6 +73,7 @@ function section(path, name, draw, signal) {
     return { node, load };
 }
 
+/** @type {Record<string, [icon: string, word: string]>} */
 const STATES = {
     told: ["told", "told"],
     pending: ["wait", "pending: not told yet"],
@@ -70,6 +81,7 @@ const STATES = {
     flapping: ["dot", "flapping"],
 };
 
+/** @param {Api.Answer<"GET", "incidents">} list @returns {Drawn} */
 function incidents(list) {
     const all = list.incidents ?? [];
     const full = followed(list.alerts);
@@ -89,12 +101,15 @@ function followed(alerts) {
     return el("p", { class: "full", role: "status" }, `${number(alerts.open)} of ${number(alerts.limit)} alerts are open`, listed, more, ".");
 }
 
+/** @param {string} text */
 function allWell(text) {
     return el("p", { class: "well" }, icon("fine"), text);
 }
 
-/** What is not told yet has no incident to be in: all of one rule and site that wait for the same are one card. */
+/** What is not told yet has no incident to be in: all of one rule and site that wait for the same are one card.
+ * @param {Api.Incident[]} all @returns {Card[]} */
 function together(all) {
+    /** @type {Map<unknown, Api.Incident[]>} */
     const cards = new Map();
     for (const one of all) {
         const waits = ["pending", "held"].includes(one.state) && !one.told?.length;
@@ -111,16 +126,19 @@ function together(all) {
     }));
 }
 
-/** How many devices it concerns beyond those that are listed. */
+/** How many devices it concerns beyond those that are listed. @param {Api.Incident} one */
 function beyond(one) {
     const listed = new Set((one.subjects ?? []).map(who).filter(Boolean)).size;
     return Number.isFinite(one.devices) ? Math.max(0, one.devices - listed) : (one.more ?? 0);
 }
 
+/** @param {Subject} subject */
 const who = (subject) => subject.device_mac ?? subject.device ?? null;
 
-/** Each device, or part of one, once: as it is now, with how often it was there. */
+/** Each device, or part of one, once: as it is now, with how often it was there.
+ * @param {Subject[]} subjects */
 function distinct(subjects) {
+    /** @type {Map<string, Subject & { times: number }>} */
     const found = new Map();
     for (const one of subjects) {
         const key = JSON.stringify([who(one), one.part ?? null, who(one) ? null : one.site]);
@@ -131,7 +149,7 @@ function distinct(subjects) {
     return [...found.values()];
 }
 
-/** How many devices, and how many of them it still concerns. */
+/** How many devices, and how many of them it still concerns. @param {Subject[]} subjects @param {number} more */
 function affected(subjects, more) {
     const all = new Set(subjects.map(who).filter(Boolean)).size;
     if (!all) return more ? plural(more, "site") : null;
@@ -140,6 +158,7 @@ function affected(subjects, more) {
     return plural(all + more, "device") + rest;
 }
 
+/** @param {Card} one */
 function incident(one) {
     const [sign, word] = STATES[one.state] ?? ["dot", asText(one.state)];
     const subjects = distinct(one.subjects ?? []);
@@ -169,9 +188,9 @@ function incident(one) {
         subjects.length ? [list, more, one.more ? el("p", { class: "quiet" }, `and ${number(one.more)} more that are not listed`) : null] : null);
 }
 
-/** Who has a message of it, and whom one is for that has not come there. */
+/** Who has a message of it, and whom one is for that has not come there. @param {Card} one @param {boolean} over @returns {Child[]} */
 function told(one, over) {
-    const names = (list) => list.flatMap((name, i) => [i ? ", " : "", foreign(name)]);
+    const names = (/** @type {string[]} */ list) => list.flatMap((name, i) => [i ? ", " : "", foreign(name)]);
     const [waiting, failed] = [one.waiting ?? [], one.failed ?? []];
     // What is collected for a digest is on its way, too.
     const collected = (one.told ?? []).filter((name) => one.delivered && ![one.delivered, waiting, failed].flat().includes(name));
@@ -185,10 +204,13 @@ function told(one, over) {
     return parts.flatMap((part, i) => [i ? "; " : "", part]);
 }
 
+/** @param {Subject & { times: number }} one @param {string | null} of */
 function subject(one, of) {
     const site = one.site ?? of;
     const name = one.device ?? one.device_mac ?? (site ? "its site" : "all sites");
-    const found = who(one) ? { device: one.device_mac ?? one.device } : site ? { site } : {};
+    const device = who(one);
+    /** @type {Record<string, string>} */
+    const found = device ? { device } : site ? { site } : {};
     return el("li", { class: one.ends_at ? "over" : null },
         icon(one.ends_at ? "fine" : "dot"), " ",
         el("a", { href: `#/live?${new URLSearchParams(found)}` }, foreign(name, { max: 80 })),
@@ -203,6 +225,7 @@ const NAMED = 20;
 /**
  * What a silence of this incident would be about: as the links in messages, what is wrong with whom; the site where they are too
  * many. `exactly`: what the names that are shown stand for, since a name may read as a pattern.
+ * @param {Card} one @returns {import("./silences.js").Offer}
  */
 function about(one) {
     const subjects = one.subjects ?? [];
@@ -222,8 +245,10 @@ function about(one) {
     };
 }
 
+/** @type {Record<string, string>} */
 const HEALTH = { ok: "fine", paused: "pause", refuses: "bad", fails: "bad", gone: "off" };
 
+/** @param {Api.Answer<"GET", "destinations">} said @param {() => void} again @returns {Drawn} */
 function destinations(said, again) {
     const list = said.destinations ?? [];
     const dead = said.dead_letters ?? [];
@@ -252,19 +277,20 @@ function destinations(said, again) {
     };
 }
 
+/** @param {Api.Destination["last_error"]} error @returns {Child} */
 function lastError(error) {
     if (!error) return el("span", { class: "quiet" }, "none");
-    if (typeof error === "string") return words(error, { max: 300 });
-    const [at, why] = Array.isArray(error) ? error : [error.at, error.error ?? error.why ?? error.text];
-    return [words(why, { max: 300 }), at ? el("span", { class: "quiet" }, " ", since(at)) : null];
+    return [words(error.why, { max: 300 }), el("span", { class: "quiet" }, " ", since(error.at))];
 }
 
 const GONE = "Its destination is not in the rules any more";
+/** @param {Api.Destination[]} list @param {string} name */
 const there = (list, name) => list.some((to) => to.name === name && to.state !== "gone");
 
+/** @param {Api.DeadLetter} one @param {Api.Destination[]} list @param {() => void} again @returns {Child[]} */
 function letter(one, list, again) {
     const title = plain(asText(one.title)) || asText(one.id);
-    const path = (what) => `dead-letters/${encodeURIComponent(one.id)}/${what}`;
+    const path = (/** @type {string} */ what) => `dead-letters/${encodeURIComponent(one.id)}/${what}`;
     const named = `${title.slice(0, 80)}, to ${asText(one.destination)}`;
     return [
         foreign(title, { max: 120 }), foreign(one.destination), time(one.at), words(one.why, { max: 300 }),
@@ -275,22 +301,24 @@ function letter(one, list, again) {
     ];
 }
 
-/** For each destination with several: all of them at once. */
+/** For each destination with several: all of them at once.
+ * @param {Api.Destination[]} list @param {Api.DeadLetter[]} dead @param {() => void} again */
 function forAll(list, dead, again) {
     const names = [...new Set(dead.map((one) => one.destination))].filter((name) => dead.filter((one) => one.destination === name).length > 1);
-    const says = ({ count }) => plural(count, "message");
+    const says = (/** @type {Api.Taken} */ { count }) => plural(count, "message");
     return names.map((name) => el("p", { class: "acts" }, el("span", {}, foreign(name, { max: 60 }), ":"),
         act("Send all again", { label: `Send all again to ${name}`, sure: "Really send all?", path: "dead-letters/all/resend", body: { to: name }, says, done: again,
             allowed: there(list, name), why: GONE }),
         act("Discard all", { label: `Discard all to ${name}`, sure: "Really discard all?", path: "dead-letters/all/discard", body: { to: name }, says, done: again })));
 }
 
+/** @param {Api.Answer<"GET", "feed">} said @returns {Drawn} */
 function feed(said) {
     const sources = said.sources ?? [];
-    const sum = (value) => (value && typeof value === "object" ? Object.values(value).reduce((all, one) => all + one, 0) : value);
+    const sum = (/** @type {unknown} */ value) => Number(value && typeof value === "object" ? Object.values(value).reduce((all, one) => all + one, 0) : value);
     const { total, per_second: _, ...fates } = said.totals ?? {};
-    const totals = [["events", total], ...Object.entries(fates)].map(([name, value]) => [name, sum(value)]).filter(([, value]) => Number.isFinite(value));
-    if (said.behind > 0) totals.push(["entries not judged yet", said.behind]);
+    const totals = Object.entries({ events: total, ...fates }).map(([name, value]) => ({ name, value: sum(value) })).filter(({ value }) => Number.isFinite(value));
+    if (said.behind > 0) totals.push({ name: "entries not judged yet", value: said.behind });
     const rows = sources.map((source) => [
         [foreign(source.name), source.signed === false ? el("span", { class: "quiet" }, " unsigned") : null],
         since(source.last_post),
@@ -301,7 +329,7 @@ function feed(said) {
     return {
         nodes: [
             sources.length ? table("Sources", heads, rows, { stack: true }) : el("p", { class: "quiet" }, "No source is configured."),
-            totals.length ? el("dl", { class: "totals" }, totals.map(([name, value]) => el("div", {}, el("dt", {}, name.replaceAll("_", " ")), el("dd", {}, number(value))))) : null,
+            totals.length ? el("dl", { class: "totals" }, totals.map(({ name, value }) => el("div", {}, el("dt", {}, name.replaceAll("_", " ")), el("dd", {}, number(value))))) : null,
         ],
     };
 }

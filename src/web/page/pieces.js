@@ -2,24 +2,27 @@
 
 import { el, say } from "./dom.js";
 
-/** A link out of here: to http and https only, and telling nobody where from. Anything else is just its label. */
+/** @typedef {string | { name: string, right?: boolean }} Head Of a column. */
+
+/** A link out of here: to http and https only, and telling nobody where from. Anything else is just its label.
+ * @param {Child} label @param {string} url @param {Props} [props] */
 export function outward(label, url, props = {}) {
     const safe = webUrl(url);
     if (!safe) return el("span", props, label);
     return el("a", { ...props, href: safe, target: "_blank", rel: "noopener noreferrer" }, label);
 }
 
-/** As the server's markup has it: http or https, plain characters. */
+/** As the server's markup has it: http or https, plain characters. @param {string} url */
 export function webUrl(url) {
     if (!/^https?:\/\/[A-Za-z0-9[]/.test(url) || /[^\x21-\x7e]|[<>|"\\`^]/.test(url)) return null;
     return URL.canParse(url) ? url : null;
 }
 
-/** Puts a text on the clipboard, and says so on the button. */
+/** Puts a text on the clipboard, and says so on the button. @param {string} label @param {string | (() => string | null)} text */
 export function copyButton(label, text) {
     const button = el("button", { type: "button", class: "small" }, label);
     button.addEventListener("click", async () => {
-        const done = await copy(typeof text === "function" ? text() : text);
+        const done = await copy((typeof text === "function" ? text() : text) ?? "");
         button.textContent = done ? "Copied" : "Select it and copy";
         say(done ? "Copied" : "The browser does not let this page copy");
         setTimeout(() => (button.textContent = label), 2000);
@@ -27,6 +30,7 @@ export function copyButton(label, text) {
     return button;
 }
 
+/** @param {string} text */
 async function copy(text) {
     try {
         await navigator.clipboard.writeText(text);
@@ -43,23 +47,29 @@ async function copy(text) {
     }
 }
 
-/** A name and what it is, for a `dl`. Nothing where there is no value. */
+/** A name and what it is, for a `dl`. Nothing where there is no value. @param {string} name @param {Child[]} value */
 export function fact(name, ...value) {
     const shown = value.flat().filter((v) => v !== null && v !== undefined && v !== false && v !== "");
     return shown.length ? el("div", {}, el("dt", {}, name), el("dd", {}, shown)) : null;
 }
 
+/** @param {Head | undefined} head */
+const title = (head) => (typeof head === "object" ? head.name : (head ?? ""));
+
+/** @param {Head | undefined} head */
+const right = (head) => typeof head === "object" && head.right && "right";
+
 /**
  * A table in a box that scrolls by itself where it is too wide. On a phone one of `stack` shows each row as a card: hence the
  * roles, which a browser forgets with the layout.
+ * @param {string} name @param {Head[]} heads @param {Child[][]} rows @param {{ stack?: boolean }} [options]
  */
 export function table(name, heads, rows, { stack = false } = {}) {
-    const title = (head) => head.name ?? head;
     const head = el("tr", { role: "row" }, heads.map((h) =>
-        el("th", { scope: "col", role: "columnheader", class: h.right && "right" }, title(h))));
-    const cell = (content, at) => at === 0
+        el("th", { scope: "col", role: "columnheader", class: right(h) }, title(h))));
+    const cell = (/** @type {Child} */ content, /** @type {number} */ at) => at === 0
         ? el("th", { scope: "row", role: "rowheader" }, content)
-        : el("td", { role: "cell", class: heads[at]?.right && "right", data: { label: title(heads[at]) } }, el("span", {}, content));
+        : el("td", { role: "cell", class: right(heads[at]), data: { label: title(heads[at]) } }, el("span", {}, content));
     const body = rows.map((cells) => el("tr", { role: "row" }, cells.map(cell)));
     return el(
         "div",

@@ -4,8 +4,10 @@
 
 const FORGET_MS = 60_000;
 
-/** Holds the stream. Tells of each kind of message, and `link`: "open", "lost", or "refused", which ends it. */
+/** Holds the stream. Tells of each kind of message, and `link`: "open", "lost", or "refused", which ends it.
+ * @param {string} address @param {Hear} tell */
 export function hold(address, tell) {
+    /** @type {EventSource | null} */
     let source = null;
     const close = () => {
         source?.close();
@@ -28,14 +30,15 @@ export function hold(address, tell) {
 
 /** For all windows that connect. */
 function share() {
-    /** Who looks, and when they were heard last. */
+    /** Who looks, and when they were heard last. @type {Map<MessagePort, number>} */
     const looking = new Map();
+    /** @type {string | null} */
     let link = null;
     const stream = hold("../api/v1/live", (kind, detail) => {
         if (kind === "link") link = detail;
         for (const port of looking.keys()) port.postMessage([kind, detail]);
     });
-    const gone = (port) => {
+    const gone = (/** @type {MessagePort} */ port) => {
         looking.delete(port);
         if (looking.size) return;
         stream.close();
@@ -44,7 +47,8 @@ function share() {
     setInterval(() => {
         for (const [port, heard] of looking) if (performance.now() - heard > FORGET_MS) gone(port);
     }, FORGET_MS / 4);
-    self.addEventListener("connect", ({ ports: [port] }) => {
+    self.addEventListener("connect", (event) => {
+        const [port] = /** @type {MessageEvent} */ (event).ports;
         port.addEventListener("message", ({ data }) => {
             if (data === "close") return gone(port);
             const isNew = !looking.has(port);

@@ -1,15 +1,21 @@
 // Silences: those in force, making one, ending one.
 
-import { ask, me } from "./api.js";
+import { aborted, ask, me, statusOf } from "./api.js";
 import { el, foreign, icon, say, spell, trouble } from "./dom.js";
+import { since } from "./elapsed.js";
 import { asText, number, plural } from "./text.js";
-import { since } from "./time.js";
 
 const LASTS = [["1h", "1 hour"], ["4h", "4 hours"], ["1d", "1 day"], ["morning", "until morning (8:00 where Foghorn runs)"], ["resolved", "until resolved"], ["own", "another time …"]];
 
 const MOST_DAYS = 366;
 
-/** The part of the page about silences. */
+/** @typedef {Record<string, string | string[]>} Match As the API takes it. */
+/** @typedef {Record<string, { text: string, values: string[] }>} Offered */
+
+/** What is offered to be silenced: texts of the form's fields, and the values of `match` they stand for.
+ * @typedef {Record<"condition" | "type" | "site" | "device" | "comment", string> & { exactly: Record<string, string[]> }} Offer */
+
+/** The part of the page about silences. @param {{ signal: AbortSignal }} view */
 export function silences({ signal }) {
     const list = el("div");
     const count = el("span", { class: "count" });
@@ -17,15 +23,15 @@ export function silences({ signal }) {
     const node = el("section", { "aria-labelledby": "h-silences", class: "silences" },
         el("h2", { id: "h-silences" }, "Silences ", count), list, form.node);
     const load = async () => {
-        form.allow(me.can_act);
+        form.allow(Boolean(me.can_act));
         if (!me.can_act && !me.can_see) return list.replaceChildren(closed());
         try {
             const all = await ask("silences", { signal });
             count.textContent = number(all.length);
             if (!list.contains(document.activeElement)) list.replaceChildren(shown(all, load));
         } catch (error) {
-            if (error.name === "AbortError") return;
-            const unseen = [401, 403].includes(error.status);
+            if (aborted(error)) return;
+            const unseen = [401, 403].includes(statusOf(error));
             list.replaceChildren(unseen ? closed() : trouble(error, load));
         }
     };
@@ -36,11 +42,13 @@ function closed() {
     return el("p", { class: "quiet" }, "This page may not see them. In a terminal: ", el("code", {}, "foghorn silence list"), ".");
 }
 
+/** @param {Api.Silence[]} all @param {() => void} again */
 function shown(all, again) {
     if (!all.length) return el("p", { class: "quiet" }, "Nothing is silenced.");
     return el("ul", { class: "cards" }, all.map((one) => silence(one, again)));
 }
 
+/** @param {Api.Silence} one @param {() => void} again */
 function silence(one, again) {
     const end = el("button", { type: "button", class: "small", disabled: !me.can_act, "aria-label": `End silence ${asText(one.id)}` }, "End");
     const note = el("div");
@@ -77,27 +85,28 @@ function silence(one, again) {
 /** Who nobody named is called by the way they came. */
 const NAMELESS = "someone on the page";
 
+/** @param {string} author @returns {Child} */
 function by(author) {
     if (!author || author === "page") return `by ${NAMELESS}`;
     return author === "api" ? "by the API" : ["by ", foreign(author)];
 }
 
-/** The form that makes one. */
+/** The form that makes one. @param {() => void} done */
 function maker(done) {
-    const input = (name, label, { wide, ...props } = {}) => el("label", { class: wide && "wide" }, label, el("input", { name, autocomplete: "off", ...props }));
+    const input = (/** @type {string} */ name, /** @type {string} */ label, /** @type {Props} */ { wide, ...props } = {}) => el("label", { class: wide && "wide" }, label, el("input", { name, autocomplete: "off", ...props }));
     const own = el("label", { hidden: true }, "Until", el("input", { type: "datetime-local", name: "time" }));
     const lasts = el("select", { name: "lasts" }, LASTS.map(([value, text]) => el("option", { value }, text)));
     lasts.addEventListener("change", () => (own.hidden = lasts.value !== "own"));
     const all = el("input", { type: "checkbox", name: "all" });
     const button = el("button", { type: "submit" }, "Silence");
     const note = el("div", { role: "status" });
-    /** What was offered: the text of a field, and the values it stands for as long as nobody changes it. */
+    /** What was offered: the text of a field, and the values it stands for as long as nobody changes it. @type {Offered} */
     let offered = {};
     const meant = el("p", { class: "quiet", hidden: true }, "Sites and devices are meant exactly as they are. In what you write, ", el("code", {}, "*"), " stands for anything.");
     const width = el("p", { class: "explain", role: "status", hidden: true });
     const measure = () => {
         const asked = request(new FormData(form), offered);
-        const wide = asked.match && tooWide(asked.match);
+        const wide = "match" in asked && asked.match && tooWide(asked.match);
         width.hidden = !wide;
         const said = wide ? `As it stands this silences ${wide}.` : "";
         if (width.dataset.said !== said) width.replaceChildren(icon("look"), el("span", {}, spell(said)));
@@ -116,11 +125,12 @@ function maker(done) {
         el("span", {}, "This page may only look. Silence from a terminal (", el("code", {}, "foghorn silence add"), "), or by the links in messages."));
     const form = el("form", { "aria-label": "Make a silence" }, fields);
     const box = el("details", { class: "maker" }, el("summary", {}, "Make a silence"), why, form);
+    const field = (/** @type {string} */ name) => /** @type {HTMLInputElement} */ (form.elements.namedItem(name));
     form.addEventListener("input", measure);
     form.addEventListener("submit", async (event) => {
         event.preventDefault();
         const asked = request(new FormData(form), offered);
-        if (asked.problem) return note.replaceChildren(trouble({ message: asked.problem }));
+        if ("problem" in asked) return note.replaceChildren(trouble({ message: asked.problem }));
         button.disabled = true;
         try {
             const made = await ask("silences", { method: "POST", body: asked });
@@ -136,27 +146,27 @@ function maker(done) {
     });
     return {
         node: box,
-        allow: (may) => {
+        allow: (/** @type {boolean} */ may) => {
             fields.disabled = !may;
             why.hidden = may;
         },
-        offer: (about) => {
+        offer: (/** @type {Offer} */ { exactly, ...texts }) => {
             box.open = true;
-            for (const [name, value] of Object.entries(about)) if (form.elements[name]) form.elements[name].value = value;
-            offered = Object.fromEntries(Object.entries(about.exactly).map(([name, values]) => [name, { text: form.elements[name].value.trim(), values }]));
-            meant.hidden = !about.site && !about.device;
+            for (const [name, text] of Object.entries(texts)) field(name).value = text;
+            offered = Object.fromEntries(Object.entries(exactly).map(([name, values]) => [name, { text: field(name).value.trim(), values }]));
+            meant.hidden = !texts.site && !texts.device;
             note.replaceChildren();
             measure();
             box.scrollIntoView({ block: "nearest" });
-            form.elements.site.focus();
+            field("site").focus();
         },
     };
 }
 
-/** What a silence reaches that names neither a device nor what is wrong at a place; or nothing. */
+/** What a silence reaches that names neither a device nor what is wrong at a place; or nothing. @param {Match} match */
 function tooWide(match) {
-    const anything = (values) => [values].flat().some((value) => /^\*+$|^\/(\.\*|\^|\$|\.)?\/$/.test(value));
-    const says = (key) => match[key] !== undefined && !anything(match[key]);
+    const anything = (/** @type {string | string[]} */ values) => [values].flat().some((value) => /^\*+$|^\/(\.\*|\^|\$|\.)?\/$/.test(value));
+    const says = (/** @type {string} */ key) => match[key] !== undefined && !anything(match[key]);
     if (says("device")) return null;
     const what = says("condition") || says("type");
     if (what && says("site")) return null;
@@ -164,14 +174,16 @@ function tooWide(match) {
     return says("site") ? "everything at this site: say a condition, a type or devices, too" : "everything there is";
 }
 
-/** What the API is asked, from what the form says; or what is wrong with it. `offered`: what unchanged fields stand for. */
+/** What the API is asked, from what the form says; or what is wrong with it. `offered`: what unchanged fields stand for.
+ * @param {Pick<FormData, "get">} data @param {Offered} [offered] */
 export function request(data, offered = {}) {
-    const said = (name) => String(data.get(name) ?? "").trim();
+    const said = (/** @type {string} */ name) => String(data.get(name) ?? "").trim();
+    /** @type {Match} */
     const match = {};
     for (const field of ["site", "device", "condition", "type"]) {
-        const { text, values: exactly } = offered[field] ?? {};
-        if (text && said(field) === text) {
-            match[field] = exactly.length > 1 ? exactly : exactly[0];
+        const offer = offered[field];
+        if (offer?.text && said(field) === offer.text) {
+            match[field] = offer.values.length > 1 ? offer.values : offer.values[0];
             continue;
         }
         const values = said(field).split(",").map((v) => v.trim()).filter(Boolean);
@@ -181,6 +193,7 @@ export function request(data, offered = {}) {
     const some = Object.keys(match).length > 0;
     if (!all && !some) return { problem: "Say what to silence, or tick “Everything”" };
     if (all && some) return { problem: "“Everything” and a site, device … contradict each other" };
+    /** @type {{ all?: boolean, match?: Match, until?: string, for?: string }} */
     const asked = all ? { all: true } : { match };
     const lasts = said("lasts");
     if (lasts === "own") {

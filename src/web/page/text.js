@@ -13,7 +13,7 @@ const EACH_HIDDEN = new RegExp(`(?<=[\\p{Mn}\\p{Me}]{4})[\\p{Mn}\\p{Me}]{2,}|[${
 // A look-alike switch after an emoji: it belongs there.
 const HARMLESS = /^[\ufe0e\ufe0f]$/;
 
-/** At most `max` characters; never half of one. */
+/** At most `max` characters; never half of one. @param {string} text @param {number} max */
 export function cut(text, max) {
     if (text.length <= max) return text;
     const end = /[\ud800-\udbff]/.test(text[max - 1]) ? max - 1 : max;
@@ -23,39 +23,41 @@ export function cut(text, max) {
 /**
  * The parts of a text: `{text}` as it is, `{code}` for a character one could not see, or `{marks}`: so many more of those that are
  * put upon a letter, in a pile that would reach over what stands around it.
+ * @param {string} text @returns {Part[]}
  */
 export function parts(text) {
     if (!HIDDEN.test(text) && !PILED.test(text)) return [{ text }];
+    /** @type {Part[]} */
     const found = [];
     let from = 0;
     for (const match of text.matchAll(EACH_HIDDEN)) {
         const char = match[0];
         if (HARMLESS.test(char)) continue;
         if (match.index > from) found.push({ text: text.slice(from, match.index) });
-        found.push(PILE.test(char) ? { marks: [...char].length, char } : { code: char.codePointAt(0), char });
+        found.push(PILE.test(char) ? { marks: [...char].length, char } : { code: char.codePointAt(0) ?? 0, char });
         from = match.index + char.length;
     }
     if (from < text.length) found.push({ text: text.slice(from) });
     return found;
 }
 
-/** The name of a character: U+202E. */
+/** The name of a character: U+202E. @param {number} code */
 export function codeName(code) {
     return `U+${code.toString(16).toUpperCase().padStart(4, "0")}`;
 }
 
-/** Whatever came where a text should be. */
+/** Whatever came where a text should be. @param {unknown} value */
 export function asText(value) {
     if (value === null || value === undefined) return "";
     return typeof value === "string" ? value : JSON.stringify(value);
 }
 
-/** Number with thin groups: 1,204,332. */
+/** Number with thin groups: 1,204,332. @param {unknown} value */
 export function number(value) {
-    return Number.isFinite(value) ? value.toLocaleString("en") : "?";
+    return typeof value === "number" && Number.isFinite(value) ? value.toLocaleString("en") : "?";
 }
 
-/** "1 event", "2 events". */
+/** "1 event", "2 events". @param {number} count @param {string} noun */
 export function plural(count, noun, many = `${noun}s`) {
     return `${number(count)} ${count === 1 ? noun : many}`;
 }

@@ -1,18 +1,19 @@
 // What would make less noise: changes to the rules, tried on the stored traffic by the server, which may take it minutes.
 
-import { ask, me } from "./api.js";
+import { aborted, ask, me } from "./api.js";
 import { el, foreign, say, trouble, words } from "./dom.js";
+import { duration, since as ago } from "./elapsed.js";
 import { copyButton, table } from "./pieces.js";
 import { asText, number, plural } from "./text.js";
-import { duration, since as ago } from "./time.js";
 
 const AGAIN_MS = 2_000;
 const TALKERS = 3;
 
-/** The section; it looks once it is opened, since looking is work. */
+/** The section; it looks once it is opened, since looking is work. @param {string} since @param {AbortSignal} signal */
 export function tuning(since, signal) {
     const box = el("div");
     const begin = el("button", { type: "button", class: "small" }, "Look for changes that help");
+    const spent = el("span", { "aria-hidden": "true" });
     let timer = 0;
     signal.addEventListener("abort", () => clearTimeout(timer));
     const params = new URLSearchParams({ since });
@@ -21,16 +22,16 @@ export function tuning(since, signal) {
         box.setAttribute("aria-busy", "true");
         try {
             const found = await ask("tune", { params, signal, method: fresh ? "POST" : "GET" });
-            if (found.busy) {
-                if (!box.querySelector(".working")) box.replaceChildren(el("p", { class: "quiet working", role: "status" }, "Trying changes on the stored traffic; this may take minutes. ", el("span", { "aria-hidden": "true" })));
-                box.querySelector(".working span").textContent = `${duration(found.since_ms ?? 0)} so far.`;
+            if ("busy" in found) {
+                if (!box.contains(spent)) box.replaceChildren(el("p", { class: "quiet working", role: "status" }, "Trying changes on the stored traffic; this may take minutes. ", spent));
+                spent.textContent = `${duration(found.since_ms ?? 0)} so far.`;
                 timer = setTimeout(load, AGAIN_MS);
                 return;
             }
-            box.replaceChildren(...drawn(found, load).filter(Boolean));
+            box.replaceChildren(...drawn(found, load).filter((node) => node !== null));
             say(`${plural(found.suggestions?.length ?? 0, "suggestion")}`);
         } catch (error) {
-            if (error.name === "AbortError") return;
+            if (aborted(error)) return;
             box.replaceChildren(trouble(error, load));
         }
         box.setAttribute("aria-busy", "false");
@@ -40,6 +41,7 @@ export function tuning(since, signal) {
         el("p", { class: "quiet" }, "Changes to rules.yaml, each tried on what came: what it would save, and what it would cost. ", begin), box);
 }
 
+/** @param {Api.Tuning} found @param {(how: { fresh: boolean }) => void} load */
 function drawn(found, load) {
     const list = found.suggestions ?? [];
     const lost = found.lost ? `${number(found.lost)} would be missed that may matter` : "nothing that matters would be missed";
@@ -56,6 +58,7 @@ function drawn(found, load) {
     ];
 }
 
+/** @param {Api.Tuning["suggestions"][number]} one @param {string} file */
 function suggestion(one, file) {
     const place = one.line ? `${asText(file)}, line ${one.line}` : `${asText(file)}, by hand`;
     return el("li", { class: "card" },
@@ -66,6 +69,7 @@ function suggestion(one, file) {
             one.lost_count > one.lost.length ? ` and ${number(one.lost_count - one.lost.length)} more` : null)) : null);
 }
 
+/** @param {Api.Tuning} found */
 function patch(found) {
     if (found.patch === null) return el("p", { class: "quiet" }, "These rules are built in: copy them to rules.yaml to change them.");
     if (!found.patch) return null;
@@ -74,6 +78,7 @@ function patch(found) {
         el("p", { class: "quiet" }, "For ", el("code", {}, "patch -p0"), " in the folder Foghorn was started in."));
 }
 
+/** @param {Api.Tuning["rules"]} rules */
 function talkers(rules) {
     if (!rules.length) return null;
     const rows = rules.map((rule) => [foreign(rule.rule, { max: 80 }), number(rule.messages), rule.talkers.slice(0, TALKERS).flatMap((who, i) => [i ? ", " : null, foreign(who.name, { max: 60 }), ` ${number(who.messages)}`])]);
