@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Builds Foghorn and runs every test, those of the page in a real browser too. Needs Rust, a C compiler and Node, and gets the rest:
-# two npm packages into target/page, schemathesis into target/api, Chromium where there is none, and as root on Debian what lies to programs about the clock and the
-# disk, and what rates the systemd unit. With arguments: `cargo test` with them, and nothing else.
+# npm packages into target/page, schemathesis into target/api, Chromium where there is none, and as root on Debian what lies to
+# programs about the clock and the disk, and what rates the systemd unit. With arguments: `cargo test` with them, and nothing else.
 set -euo pipefail
 cd "$(dirname "$0")"
 

@@ -1,22 +1,12 @@
 #!/usr/bin/env bash
-# Tests the live page in a real browser, headless. Needs node 20 or newer; sets up the rest: two npm packages into target/page, and
+# Tests the live page in a real browser, headless. Needs node 20 or newer; sets up the rest: npm packages into target/page, and
 # Chromium where there is none.
 #   CHROMIUM=PATH     the browser to use
 #   PAGE_SHOTS=DIR    writes screenshots there
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
-if ! command -v node >/dev/null || ! command -v npm >/dev/null; then
-    echo "tests/page/run.sh: \`node\` and \`npm\` are not here: https://nodejs.org, or apt-get install nodejs npm" >&2
-    exit 1
-fi
-
-export PAGE_MODULES="$PWD/target/page"
-mkdir -p "$PAGE_MODULES"
-if ! cmp -s tests/page/package-lock.json "$PAGE_MODULES/package-lock.json" || [ ! -d "$PAGE_MODULES/node_modules/playwright-core" ]; then
-    cp tests/page/package.json tests/page/package-lock.json "$PAGE_MODULES/"
-    npm ci --prefix "$PAGE_MODULES" --no-audit --no-fund --loglevel=error
-fi
+. tests/page/setup.sh
 
 found() {
     for browser in "${CHROMIUM:-}" chromium chromium-browser google-chrome; do
