@@ -262,32 +262,6 @@ describe("a change", () => {
     });
 });
 
-describe("what changes", () => {
-    const unified = (page, a, b) => page.evaluate(([before, now]) => import("/page/diff.js").then((m) => m.unified(before, now)), [a, b]);
-
-    on(EDIT, "is told whole, with what stands around it", async ({ page }) => {
-        const lines = (n) => Array.from({ length: n }, (_, i) => `line ${i + 1}`);
-        assert.deepEqual(await unified(page, "a\nb", "a\nb"), []);
-        assert.deepEqual(await unified(page, "", "a"), [{ from: 1, to: 1, lines: [{ sign: "-", text: "" }, { sign: "+", text: "a" }] }]);
-        const before = lines(30);
-        const now = [...before];
-        now.splice(20, 1, "new", "newer");
-        now.splice(1, 1);
-        const hunks = await unified(page, before.join("\n"), now.join("\n"));
-        assert.deepEqual(hunks.map(({ from, to, lines: all }) => [from, to, all.map((l) => l.sign).join("")]), [[1, 1, " -   "], [18, 17, "   -++   "]]);
-        // By what it says the one becomes the other.
-        for (const [a, b] of [["a\nb\nc\nd", "b\nx\nd\na"], ["x\n".repeat(9), "x\n".repeat(3)], ["1\n2\n3\n4\n5\n6\n7\n8\n9", "1\n3\n4\n5\n6\n7\n8\n9\n9"]]) {
-            const found = await unified(page, a, b);
-            const out = a.split("\n");
-            for (const { from, lines: all } of [...found].reverse()) {
-                assert.deepEqual(all.filter((l) => l.sign !== "+").map((l) => l.text), out.slice(from - 1, from - 1 + all.filter((l) => l.sign !== "+").length));
-                out.splice(from - 1, all.filter((l) => l.sign !== "+").length, ...all.filter((l) => l.sign !== "-").map((l) => l.text));
-            }
-            assert.equal(out.join("\n"), b);
-        }
-    });
-});
-
 on(EDIT, "axe finds nothing serious, nothing is too wide; light, dark and on a phone", async ({ page }) => {
     await fill(page, "# what matters", "# fails hmm");
     await fill(page, "for: 3m", "for: 5m");
