@@ -4,7 +4,7 @@
 Each gets the same problems (one device down a POST), the same chat server and the same faults, and is set up as its documents say
 for Slack. Needs root for apt-get where prometheus-alertmanager is not there, and node for node-red; both go below target/others.
 
-    cargo build --release
+    cargo build --profile dist
     python3 benches/others/compare.py [kills|outage|slow|memory ...] [--only foghorn,alertmanager,node-red]
                                       [--cycles 20] [--slow 2000] [--seconds 300]
 """
@@ -129,7 +129,7 @@ class Foghorn(Program):
             f"rules: [{{name: AP unreachable, match: {{condition: ap_offline}}, {group}}}]\n"
         )
         rules.chmod(0o600)
-        return [ROOT / "target/release/foghorn", "serve", "--listen", f"127.0.0.1:{self.port}", "--data", "data"]
+        return [ROOT / "target/dist/foghorn", "serve", "--listen", f"127.0.0.1:{self.port}", "--data", "data"]
 
     def body(self, n):
         event = {

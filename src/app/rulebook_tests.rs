@@ -57,7 +57,7 @@ impl Served {
             },
         ));
         let (address, stop) = told.await.unwrap();
-        let client = reqwest::Client::builder().no_proxy().build().unwrap();
+        let client = crate::destination::http::direct().unwrap();
         let mut served = Self {
             address: format!("http://{address}"),
             stop,

@@ -262,6 +262,9 @@ async fn read(mut response: Response) -> Reply {
 }
 
 fn build(with: impl Fn(ClientBuilder) -> ClientBuilder) -> Result<Client, NoClient> {
+    // ring, since the C code of rustls' default takes a newcomer's machine a minute and a half to
+    // build. An error means that the provider is installed already.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     let builder = || {
         with(Client::builder())
             .redirect(Policy::none())
@@ -284,8 +287,11 @@ fn build(with: impl Fn(ClientBuilder) -> ClientBuilder) -> Result<Client, NoClie
         .map_err(|error| NoClient(short(error)))
 }
 
-/// A client that uses no proxy, for commands that speak to a running server.
-pub(crate) fn direct() -> Result<Client, NoClient> {
+/// A client that uses no proxy, for commands and tests that speak to a running server.
+///
+/// # Errors
+/// When TLS cannot be set up.
+pub fn direct() -> Result<Client, NoClient> {
     build(ClientBuilder::no_proxy)
 }
 

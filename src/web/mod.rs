@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use tokio::sync::{Semaphore, watch};
 use warp::filters::BoxedFilter;
+use warp::http::Response as HttpResponse;
 use warp::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
-use warp::hyper::Response as HttpResponse;
 use warp::reply::Response;
 use warp::{Filter, Rejection};
 

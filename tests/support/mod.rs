@@ -307,9 +307,7 @@ impl Foghorn {
     /// Posts a signed body; gives the status.
     pub async fn post_raw(&self, path: &str, body: impl Into<String>) -> u16 {
         let body = body.into();
-        let request = reqwest::Client::builder()
-            .no_proxy()
-            .build()
+        let request = foghorn::destination::http::direct()
             .unwrap()
             .post(format!("{}{path}", self.address));
         let signature = sign(body.as_bytes());
@@ -330,7 +328,7 @@ impl Foghorn {
     }
 
     pub async fn get(&self, path: &str) -> (u16, String) {
-        let client = reqwest::Client::builder().no_proxy().build().unwrap();
+        let client = foghorn::destination::http::direct().unwrap();
         let reply = client
             .get(format!("{}{path}", self.address))
             .send()
