@@ -92,7 +92,7 @@ function incidents(list) {
     return { count: total, nodes: [full, el("ul", { class: "cards" }, cards), rest] };
 }
 
-/** How full it is, where that is worth a line: from four fifths of what is followed at once on. */
+/** How full it is, where that is worth a line: from four fifths of what is followed at once on. @param {Api.Answer<"GET", "incidents">["alerts"]} alerts */
 function followed(alerts) {
     if (!alerts?.limit || alerts.open * 5 < alerts.limit * 4) return null;
     const held = (alerts.rules ?? []).map(({ rule, open }) => [foreign(rule, { tag: "b" }), ` holds ${number(open)}`]);

@@ -62,7 +62,7 @@ export function plural(count, noun, many = `${noun}s`) {
     return `${number(count)} ${count === 1 ? noun : many}`;
 }
 
-/** A value of `match` that fits this text alone: one with a star, or that begins with a slash, would read as a pattern. */
+/** A value of `match` that fits this text alone: one with a star, or that begins with a slash, would read as a pattern. @param {unknown} text */
 export function exact(text) {
     const value = asText(text);
     const isPattern = value.includes("*") || value.startsWith("/");
