@@ -250,7 +250,8 @@ describe("the real page", () => {
         await devtools.send("Network.enable");
         let bytes = 0;
         const loading = new Set();
-        devtools.on("Network.requestWillBeSent", ({ requestId, request }) => request.url.endsWith("/live") || loading.add(requestId));
+        // The end of a worker's script is told elsewhere.
+        devtools.on("Network.requestWillBeSent", ({ requestId, request }) => request.url.endsWith("/shared.js") || loading.add(requestId));
         devtools.on("Network.loadingFinished", ({ requestId, encodedDataLength }) => loading.delete(requestId) && (bytes += encodedDataLength));
         await page.goto(`${foghorn.url}/`);
         await rows(page).first().waitFor();
