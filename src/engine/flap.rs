@@ -216,7 +216,8 @@ impl Engine {
             return;
         };
         alert.state = State::Firing;
-        if alert.told_to.is_empty() {
+        // Nobody heard that it flaps: its end is told like any other, and nothing else is.
+        if alert.flap.as_ref().is_none_or(|flap| flap.told.is_empty()) {
             alert.flap = None;
             if up {
                 self.finish(id);

@@ -508,7 +508,7 @@ impl Engine {
         };
         match (&event.condition, &rule.resolve) {
             (_, Resolve::When(_)) => subject,
-            (Some(condition), Resolve::Implied) if event.phase == Phase::Open => {
+            (Some(condition), Resolve::Implied | Resolve::Never) if event.phase == Phase::Open => {
                 let part = condition.sub_id.as_deref().unwrap_or_default();
                 format!(
                     "{}\u{1f}{}",

@@ -660,7 +660,11 @@ impl Engine {
         let (removed, ends): (Vec<_>, Vec<_>) = ends
             .into_iter()
             .partition(|id| self.state.alerts.get(id).is_some_and(Alert::is_removed));
-        let stable = pick(&|a| a.stable && known(a), true);
+        let heard = |a: &Alert| a.flap.as_ref().is_some_and(|f| f.told.contains(name));
+        let stable = pick(
+            &|a| a.stable && known(a) && (heard(a) || a.state == State::Ended),
+            true,
+        );
         let still = match cause {
             Cause::Reminder => pick(
                 &|a| named && a.lasting && a.is_alive() && known(a) && !flaps(a),
