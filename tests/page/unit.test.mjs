@@ -49,7 +49,8 @@ const { alsoTold, ruleAndTest, scalar, telling } = await load("yaml");
 const { tree } = await load("json");
 const { ago, duration } = await load("elapsed");
 const { moment, time } = await load("time");
-const { exact, request } = await load("silences");
+const { request } = await load("silences");
+const { exact } = await load("text");
 const { marks, roof } = await load("chart");
 const { table } = await load("pieces");
 const { words } = await load("dom");
@@ -285,7 +286,7 @@ describe("a silence", () => {
     const form = (fields) => ({ get: (name) => fields[name] ?? null });
 
     test("a name fits itself alone", () => {
-        assert.deepEqual(["ap-roof", "ap-*", "/roof/", "/", "a/b"].map(exact), ["ap-roof", "/^ap-\\*$/", "/^/roof/$/", "/", "a/b"]);
+        assert.deepEqual(["ap-roof", "ap-*", "/roof/", "/", "a/b"].map(exact), ["ap-roof", "/^ap-\\*$/", "/^/roof/$/", "/^/$/", "a/b"]);
     });
 
     test("says what is asked, or what is wrong", () => {
