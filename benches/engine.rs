@@ -23,7 +23,7 @@ use foghorn::config::{self, Config};
 use foghorn::engine::{Engine, Input, Limits, Opening};
 use foghorn::fold::{self, Fold};
 use foghorn::model::{
-    Event, Field, Journaled, Name, Notification, Record, Seq, Severity, Timestamp,
+    Event, Field, Journaled, Name, Notification, Record, Seq, Severity, SourceKind, Timestamp,
 };
 use foghorn::render::{Templates, markup};
 use foghorn::rules::{Matcher, Pattern, Policy, Resolve, Rule, RuleSet, Test};
@@ -269,8 +269,10 @@ fn parse_and_fold(bencher: Bencher, events: usize) {
             &start.to_string(),
             &format!("{}.{:03}", now / 1_000, now % 1_000),
         );
-        let record = Record::Post {
+        let record = Record::Received {
             source: source.clone(),
+            kind: SourceKind::default(),
+            cursor: None,
             body: text.into(),
         };
         Journaled {

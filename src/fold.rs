@@ -202,7 +202,7 @@ impl Fold {
     fn apply_by(&mut self, entry: &Journaled, handle: Handle<'_>) -> Applied {
         let mut applied = Applied::default();
         match &entry.record {
-            Record::Post { source, body } => {
+            Record::Received { source, body, .. } => {
                 self.apply_post(entry, source, body, &mut applied, handle)
             }
             Record::Tick => applied.decisions = handle(&mut self.engine, entry.at, &Input::Due),

@@ -11,7 +11,8 @@ use serde_json::{Value, json};
 use crate::engine::Decision;
 use crate::fold::{Compile, Fold, messages};
 use crate::model::{
-    EventFates, Journaled, Message, Name, Record, Seq, Silence, Subject, Timestamp, Until,
+    EventFates, Journaled, Message, Name, Record, Seq, Silence, SourceKind, Subject, Timestamp,
+    Until,
 };
 use crate::render::{Templates, markup};
 use crate::rules::RuleSet;
@@ -190,7 +191,7 @@ impl Stored {
         }
         match entry.record {
             Record::Clock { offset_ms } => self.offset_ms = offset_ms,
-            Record::Post { source, body } if !early => each(Heard::Post(Post {
+            Record::Received { source, body, .. } if !early => each(Heard::Post(Post {
                 received_at: Some(at),
                 source,
                 body,
@@ -203,7 +204,7 @@ impl Stored {
             record @ (Record::Silence(_) | Record::Expire { .. }) => {
                 each(Heard::Said { at, record })
             }
-            Record::Post { .. } | Record::Tick | Record::Rules(_) => {}
+            Record::Received { .. } | Record::Tick | Record::Rules(_) => {}
         }
     }
 }
@@ -275,8 +276,10 @@ impl Refold {
         let received = post.received_at.unwrap_or_else(|| self.newest_event(post));
         self.apply(
             received,
-            Record::Post {
+            Record::Received {
                 source: post.source.clone(),
+                kind: SourceKind::default(),
+                cursor: None,
                 body: post.body.clone(),
             },
         )

@@ -18,7 +18,7 @@ use foghorn::fold::{Fold, messages};
 use foghorn::follower::Follower;
 use foghorn::judge::Judge;
 use foghorn::metrics::Metrics;
-use foghorn::model::{Message, Name, Record, Seq, Timestamp};
+use foghorn::model::{Message, Name, Record, Seq, SourceKind, Timestamp};
 use foghorn::render::Templates;
 use foghorn::source::mist;
 use foghorn::store::sqlite::Sqlite;
@@ -124,8 +124,10 @@ async fn crash_and_compare(happenings: Vec<(u8, u8)>, runs: Vec<u64>) {
             for (what, device) in happenings {
                 let body = body(what, device, store.clock().now());
                 store
-                    .append(Record::Post {
+                    .append(Record::Received {
                         source: Name::new("mist"),
+                        kind: SourceKind::default(),
+                        cursor: None,
                         body,
                     })
                     .await

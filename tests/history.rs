@@ -14,7 +14,8 @@ use foghorn::config::{Config, rules_from_record};
 use foghorn::fold::Fold;
 use foghorn::history::Added;
 use foghorn::model::{
-    EventFates, Journaled, Name, Record, RulesRecord, Seq, Severity, Silence, Timestamp, Until,
+    EventFates, Journaled, Name, Record, RulesRecord, Seq, Severity, Silence, SourceKind,
+    Timestamp, Until,
 };
 use foghorn::rules::RuleSet;
 use foghorn::simulate::{Options, Preset, simulate};
@@ -227,8 +228,10 @@ fn entries(happenings: &[Happening], record: &RulesRecord) -> Vec<Journaled> {
                            "device_name": format!("{name}-{device}"), "device_type": of, "site_id": format!("site-{}", device % 2), "n": n % 7})
                 };
                 let body = json!({"topic": "device-events", "events": [event(*device), event((device + 1) % 4)]});
-                Record::Post {
+                Record::Received {
                     source: "mist".into(),
+                    kind: SourceKind::default(),
+                    cursor: None,
                     body: body.to_string().into(),
                 }
             }
@@ -268,8 +271,10 @@ rules:
     let event = |kind: &str, second: i64| {
         let body = json!({"topic": "device-events", "events": [{"type": kind, "device_type": "ap", "device_name": "ap-1",
             "mac": "5c5b35000001", "site_name": "Home", "timestamp": START.seconds() + second}]});
-        Record::Post {
+        Record::Received {
             source: "mist".into(),
+            kind: SourceKind::default(),
+            cursor: None,
             body: body.to_string().into(),
         }
     };
@@ -327,8 +332,10 @@ fn the_rows_of_a_simulated_week_add_up() {
         entry(
             n,
             post.received_at,
-            Record::Post {
+            Record::Received {
                 source: "mist".into(),
+                kind: SourceKind::default(),
+                cursor: None,
                 body,
             },
         )

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use assert_cmd::Command;
 use foghorn::clock::Clock;
-use foghorn::model::{Name, Record, RulesRecord, Severity, Silence, Timestamp, Until};
+use foghorn::model::{Name, Record, RulesRecord, Severity, Silence, SourceKind, Timestamp, Until};
 use foghorn::store::sqlite::Sqlite;
 use foghorn::store::{Journal, Retention};
 use serde_json::{Value, json};
@@ -287,8 +287,10 @@ tests:
 }
 
 fn posted(events: impl IntoIterator<Item = (u64, Value)>) -> Vec<(u64, Record)> {
-    let record = |body: Value| Record::Post {
+    let record = |body: Value| Record::Received {
         source: "mist".into(),
+        kind: SourceKind::default(),
+        cursor: None,
         body: body.to_string().into(),
     };
     events

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use foghorn::config::{Config, rules_from_record};
 use foghorn::fold::{Fold, messages};
-use foghorn::model::{EventFates, Journaled, Message, Name, Record, Secret, Seq};
+use foghorn::model::{EventFates, Journaled, Message, Name, Record, Secret, Seq, SourceKind};
 use foghorn::render::Templates;
 use foghorn::source::mist::signature::{V2, sign};
 use foghorn::source::{self, Parsed, Rejected, SourceSettings, Verified};
@@ -128,8 +128,10 @@ fn fold(body: &Bytes, events: u64) {
     let post = |seq: u64| Journaled {
         seq: Seq(seq),
         at: NOW + Duration::from_secs(seq),
-        record: Record::Post {
+        record: Record::Received {
             source: Name::new("mist"),
+            kind: SourceKind::default(),
+            cursor: None,
             body: body.clone(),
         },
     };

@@ -243,7 +243,7 @@ fn newest(data: &Path, from: Timestamp) -> Result<(Timestamp, bool), crate::stor
         let at = entry.at.shifted(offset_ms);
         match entry.record {
             Record::Clock { offset_ms: now } => offset_ms = now,
-            Record::Post { body, .. } if at >= from => {
+            Record::Received { body, .. } if at >= from => {
                 bytes += body.len();
                 kept.push_back((at, body.len()));
             }

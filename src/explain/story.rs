@@ -136,7 +136,7 @@ impl<'t> Story<'t> {
             entry.seq.0,
         ));
         match &entry.record {
-            Record::Post { source, body } => {
+            Record::Received { source, body, .. } => {
                 let received = entry.at.shifted(self.fold.offset_ms());
                 for parsed in source::parse(source, entry.seq, received, body) {
                     match parsed {

@@ -179,7 +179,7 @@ impl<S: store::Archive> Past<S> {
         let (_, entries) = self.store.entries(vec![id.seq()]).await?;
         let mut found = None;
         for entry in &entries {
-            let Record::Post { source, body } = &entry.record else {
+            let Record::Received { source, body, .. } = &entry.record else {
                 continue;
             };
             source::each_at(
@@ -252,7 +252,7 @@ impl<S: store::Archive> Past<S> {
 
 /// The events of these rows, all of one journal entry.
 fn parsed(entry: &Journaled, rows: &[EventRow]) -> HashMap<EventId, Arc<Event>> {
-    let (Record::Post { source, body }, Some(first)) = (&entry.record, rows.first()) else {
+    let (Record::Received { source, body, .. }, Some(first)) = (&entry.record, rows.first()) else {
         return HashMap::new();
     };
     let mut places: Vec<u64> = rows.iter().map(|row| row.id.place()).collect();

@@ -20,6 +20,6 @@ pub use network::Network;
 pub use notification::{
     Collected, DigestOf, Happening, Insight, Link, Message, Notification, Reason, Subject,
 };
-pub use record::{Journaled, Name, Record, RulesRecord, Seq, Silence, Until};
+pub use record::{Cursor, Journaled, Name, Record, RulesRecord, Seq, Silence, SourceKind, Until};
 pub use secret::Secret;
 pub use time::{Timestamp, human_duration, parse_duration, plural};

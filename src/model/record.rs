@@ -51,14 +51,43 @@ impl From<&str> for Name {
     }
 }
 
+/// The number of a kind of source, in the table of kinds. The default is the kind of every body
+/// that was journaled before kinds were.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct SourceKind(pub u16);
+
+/// How far a pulled source has been read. Only that source understands the text.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Cursor(Arc<str>);
+
+impl Cursor {
+    /// Wraps the text.
+    #[must_use]
+    pub fn new(text: &str) -> Self {
+        Self(text.into())
+    }
+
+    /// The text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
 /// One thing that happened to Foghorn. Everything decided is a fold over these.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Record {
-    /// A POST as it came: the raw body, journaled verbatim so that a better parser can read it
-    /// again.
-    Post {
+    /// A body as it came, posted or fetched: journaled verbatim so that a better parser can read
+    /// it again.
+    Received {
         /// The source that verified it.
         source: Name,
+        /// The kind of that source, whose dialect reads the body.
+        kind: SourceKind,
+        /// Where a pulled source goes on from, once this is stored.
+        cursor: Option<Cursor>,
         /// The raw bytes.
         body: bytes::Bytes,
     },

@@ -5,7 +5,7 @@ use std::future::Future;
 use tokio::sync::watch;
 
 use super::{Result, Store};
-use crate::model::{Journaled, Record, Seq};
+use crate::model::{Cursor, Journaled, Name, Record, Seq};
 
 /// The journal. Any process may append to it, without a lease: what came in is a fact.
 pub trait Journal: Store {
@@ -17,6 +17,10 @@ pub trait Journal: Store {
     /// at the end.
     fn read(&self, after: Seq, limit: usize)
     -> impl Future<Output = Result<Vec<Journaled>>> + Send;
+
+    /// Returns the newest cursor of a pulled source: that of the last record appended with one. It
+    /// outlives the entry it came with.
+    fn cursor(&self, source: &Name) -> impl Future<Output = Result<Option<Cursor>>> + Send;
 
     /// Follows the newest journal position. A hint: it may lag behind.
     fn news(&self) -> watch::Receiver<Seq>;

@@ -204,7 +204,7 @@ async fn fold<S: store::Archive>(
             if !from_mark && entry.seq <= place && story.folded() > ANEW {
                 return Ok(None);
             }
-            bytes += if let Record::Post { body, .. } = &entry.record {
+            bytes += if let Record::Received { body, .. } = &entry.record {
                 body.len()
             } else {
                 1_024

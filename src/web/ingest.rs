@@ -14,7 +14,7 @@ use warp::reply::Response;
 use warp::{Filter, Rejection};
 
 use super::{BODY_DEADLINE, Peer, Refused, State, from_this_machine, plain};
-use crate::model::Record;
+use crate::model::{Record, SourceKind};
 use crate::source::{self, Rejected, SourceSettings};
 use crate::store::Journal;
 
@@ -147,7 +147,15 @@ async fn post<S: Journal>(
         tracing::info!(%source, "ping received");
         state.metrics.ping();
     }
-    let stored = state.store.append(Record::Post { source, body }).await;
+    let stored = state
+        .store
+        .append(Record::Received {
+            source,
+            kind: SourceKind::default(),
+            cursor: None,
+            body,
+        })
+        .await;
     *state
         .unstored
         .lock()

@@ -21,7 +21,7 @@ use crate::follower::Published;
 use crate::history::{Feed, catch_up};
 use crate::judge::Judge;
 use crate::metrics::Metrics;
-use crate::model::{Name, Record, Severity};
+use crate::model::{Name, Record, Severity, SourceKind};
 use crate::render::Templates;
 use crate::rules::{Matcher, Policy, RuleSet};
 use crate::store::sqlite::Sqlite;
@@ -81,8 +81,10 @@ impl Looked {
         for part in parts {
             for body in part {
                 store
-                    .append(Record::Post {
+                    .append(Record::Received {
                         source: "mist".into(),
+                        kind: SourceKind::default(),
+                        cursor: None,
                         body: body.clone().into(),
                     })
                     .await

@@ -14,7 +14,7 @@ use warp::http::HeaderName;
 
 use super::*;
 use crate::clock::{Clock, JournalClock};
-use crate::model::{Field, Journaled, Name, Record, Secret, Seq, Timestamp};
+use crate::model::{Cursor, Field, Journaled, Name, Record, Secret, Seq, Timestamp};
 use crate::rules::{Matcher, Pattern, Policy, Resolve, Rule, Test};
 use crate::source::mist::signature::{V1, V2, sign};
 use crate::store::{self, MessageFates};
@@ -80,6 +80,16 @@ impl Journal for Fake {
         Ok(entries.map(entry).collect())
     }
 
+    async fn cursor(&self, source: &Name) -> store::Result<Option<Cursor>> {
+        let records = self.records.lock().unwrap();
+        Ok(records.iter().rev().find_map(|record| match record {
+            Record::Received {
+                source: of, cursor, ..
+            } if of == source => cursor.clone(),
+            _ => None,
+        }))
+    }
+
     fn news(&self) -> watch::Receiver<Seq> {
         self.news.subscribe()
     }
@@ -118,7 +128,7 @@ impl World {
 
     fn stored(&self) -> Vec<(String, String)> {
         let one = |record: &Record| match record {
-            Record::Post { source, body } => (
+            Record::Received { source, body, .. } => (
                 source.to_string(),
                 String::from_utf8_lossy(body).into_owned(),
             ),

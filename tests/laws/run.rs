@@ -9,7 +9,8 @@ use foghorn::config::{Config, rules_from_record};
 use foghorn::explain::{Line, Question, Story};
 use foghorn::fold::{Fold, notifications};
 use foghorn::model::{
-    Journaled, Name, Notification, Record, RulesRecord, Seq, Severity, Silence, Timestamp, Until,
+    Journaled, Name, Notification, Record, RulesRecord, Seq, Severity, Silence, SourceKind,
+    Timestamp, Until,
 };
 use foghorn::render::Templates;
 use foghorn::replay::{Refold, Stored};
@@ -85,8 +86,10 @@ fn files_are_fine(case: &Case) -> Option<String> {
 
 fn entry_of(step: &Step, file: &File) -> Option<Record> {
     Some(match &step.what {
-        What::Post(item) => Record::Post {
+        What::Post(item) => Record::Received {
             source: Name::new("mist"),
+            kind: SourceKind::default(),
+            cursor: None,
             body: item.body().to_string().into(),
         },
         What::Reload(file) => Record::Rules(record(file, false)),

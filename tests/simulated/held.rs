@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
 
 use foghorn::clock::JournalClock;
-use foghorn::model::{Journaled, Message, Name, Record, Seq, Timestamp};
+use foghorn::model::{Cursor, Journaled, Message, Name, Record, Seq, Timestamp};
 use foghorn::store::sqlite::Sqlite;
 use foghorn::store::{
     self, Attempt, Delivery, DeliveryId, Duty, Journal, Lease, Leases, MessageFates, Outbox,
@@ -54,6 +54,12 @@ impl Journal for Held {
 
     async fn read(&self, after: Seq, limit: usize) -> store::Result<Vec<Journaled>> {
         self.call(async move |store| store.read(after, limit).await)
+            .await
+    }
+
+    async fn cursor(&self, source: &Name) -> store::Result<Option<Cursor>> {
+        let source = source.clone();
+        self.call(async move |store| store.cursor(&source).await)
             .await
     }
 

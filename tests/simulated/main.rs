@@ -27,7 +27,7 @@ use foghorn::config::{Config, rules_from_record};
 use foghorn::dispatcher::{Digest, Dispatcher, Statuses};
 use foghorn::judge::Judge;
 use foghorn::metrics::Metrics;
-use foghorn::model::{Journaled, Message, Name, Record, Seq, Timestamp};
+use foghorn::model::{Journaled, Message, Name, Record, Seq, SourceKind, Timestamp};
 use foghorn::render::Templates;
 use foghorn::simulate::Chance;
 use foghorn::store::sqlite::Sqlite;
@@ -204,8 +204,10 @@ async fn run(seed: u64, dir: &Path) -> Course {
         tokio::time::sleep(at.saturating_sub(clock.elapsed())).await;
         let body = body.to_string().into();
         store
-            .append(Record::Post {
+            .append(Record::Received {
                 source: Name::new("mist"),
+                kind: SourceKind::default(),
+                cursor: None,
                 body,
             })
             .await

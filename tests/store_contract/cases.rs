@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use foghorn::clock::Clock;
-use foghorn::model::{Name, Record, RulesRecord, Seq, Severity, Silence, Timestamp, Until};
+use foghorn::model::{
+    Cursor, Name, Record, RulesRecord, Seq, Severity, Silence, SourceKind, Timestamp, Until,
+};
 use foghorn::store::{
     Act, Acted, Archive, AttemptRow, DeliveryId, DeliveryState, Desk, Doc, Duty, Error, EventFate,
     EventId, EventRow, FateChange, Journal, MessageFates, Next, Noise, Outbox, Step, Steps, Term,
@@ -40,6 +42,9 @@ pub(super) async fn every_record_is_there_after_a_restart_in_order_and_time_neve
             id: "a".into(),
             author: "b".into(),
         },
+        fetched("lab", 7, None, b"\n{}"),
+        fetched("lab", 0, Some("2026-01-05 \"x\"\n"), b""),
+        fetched("lab", 65_535, Some(""), b"\0\xff\n"),
     ];
     for (n, record) in records.iter().enumerate() {
         assert_eq!(
@@ -49,12 +54,12 @@ pub(super) async fn every_record_is_there_after_a_restart_in_order_and_time_neve
     }
     // The wall clock was set back to 1970 meanwhile.
     store.reopen_by(Clock::pinned(Timestamp::EPOCH)).await;
-    assert_eq!(store.append(Record::Tick).await.unwrap(), Seq(8));
+    assert_eq!(store.append(Record::Tick).await.unwrap(), Seq(11));
     let read = store.read(Seq(0), 100).await.unwrap();
     assert_eq!(
         read.iter()
             .map(|e| e.record.clone())
-            .take(7)
+            .take(10)
             .collect::<Vec<_>>(),
         records
     );
@@ -63,7 +68,45 @@ pub(super) async fn every_record_is_there_after_a_restart_in_order_and_time_neve
             .all(|pair| pair[0].at <= pair[1].at && pair[0].seq.0 + 1 == pair[1].seq.0)
     );
     assert_eq!(store.read(Seq(3), 1).await.unwrap()[0].seq, Seq(4));
-    assert_eq!(*store.news().borrow(), Seq(8));
+    assert_eq!(*store.news().borrow(), Seq(11));
+}
+
+/// A body of a kind that this release may not know.
+fn fetched(source: &str, kind: u16, cursor: Option<&str>, body: &'static [u8]) -> Record {
+    Record::Received {
+        source: source.into(),
+        kind: SourceKind(kind),
+        cursor: cursor.map(Cursor::new),
+        body: body.into(),
+    }
+}
+
+pub(super) async fn a_cursor_is_stored_with_its_bodies_and_outlives_them<B: Bench>() {
+    let mut store = World::<B>::new().await;
+    let (lab, other) = (Name::new("lab"), Name::new("other"));
+    assert_eq!(store.cursor(&lab).await.unwrap(), None);
+    store
+        .append(fetched("lab", 0, Some("page 1"), b"{}"))
+        .await
+        .unwrap();
+    store
+        .append(fetched("lab", 0, Some("page 2"), b"{}"))
+        .await
+        .unwrap();
+    // A body without one changes nothing, nor does another source's.
+    store.append(fetched("lab", 0, None, b"{}")).await.unwrap();
+    store
+        .append(fetched("other", 3, Some("é"), b"{}"))
+        .await
+        .unwrap();
+    store.reopen().await;
+    assert_eq!(
+        store.cursor(&lab).await.unwrap(),
+        Some(Cursor::new("page 2"))
+    );
+    assert_eq!(store.cursor(&other).await.unwrap(), Some(Cursor::new("é")));
+    let names = ["lab", "mist"].map(Name::new);
+    assert_eq!(store.cursor(&names[1]).await.unwrap(), None);
 }
 
 pub(super) async fn rows_come_with_their_step_and_a_refold_changes_none<B: Bench>() {

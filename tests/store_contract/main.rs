@@ -12,7 +12,9 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use foghorn::clock::Clock;
-use foghorn::model::{Message, Name, Notification, Reason, Record, Seq, Severity, Timestamp};
+use foghorn::model::{
+    Message, Name, Notification, Reason, Record, Seq, Severity, SourceKind, Timestamp,
+};
 use foghorn::store::{
     Archive, Attempt, Desk, Duty, EventFate, EventId, EventRow, Journal, Lease, Leases, Next,
     Outbox, Outgoing, Result, RowQuery, Step, Steps, Term, WaitsWith, Wanted,
@@ -122,8 +124,10 @@ impl<B: Bench> Deref for World<B> {
 }
 
 fn post(body: impl Into<String>) -> Record {
-    Record::Post {
+    Record::Received {
         source: "mist".into(),
+        kind: SourceKind::default(),
+        cursor: None,
         body: body.into().into(),
     }
 }
@@ -238,6 +242,7 @@ macro_rules! every_case {
     ($bench:ty) => {
         suite! { $bench:
            every_record_is_there_after_a_restart_in_order_and_time_never_goes_back
+           a_cursor_is_stored_with_its_bodies_and_outlives_them
            rows_come_with_their_step_and_a_refold_changes_none
            a_rule_is_credited_with_what_it_told_alone
            a_floods_rows_are_all_there

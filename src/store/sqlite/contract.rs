@@ -10,7 +10,7 @@ use super::journal::Entry;
 use super::writer::{Group, NewMessage};
 use super::{ENOUGH, ROWS, Sqlite, journal, marks, outbox, past};
 use crate::clock::JournalClock;
-use crate::model::{Journaled, Message, MessageFates, Name, Record, Seq, Timestamp};
+use crate::model::{Cursor, Journaled, Message, MessageFates, Name, Record, Seq, Timestamp};
 use crate::store::{
     Act, Acted, Archive, Attempt, DeadLetter, Delivery, DeliveryId, DeliveryState, Desk, Doc, Duty,
     EVENTS_LOOKED_AT, Error, EventId, EventRow, Journal, Lease, Leases, Mark, Next, Noise, Outbox,
@@ -41,6 +41,12 @@ impl Journal for Sqlite {
 
     async fn read(&self, after: Seq, limit: usize) -> Result<Vec<Journaled>> {
         self.look(move |connection| journal::entries(connection, after, limit))
+            .await
+    }
+
+    async fn cursor(&self, source: &Name) -> Result<Option<Cursor>> {
+        let source = source.clone();
+        self.look(move |connection| journal::cursor(connection, &source))
             .await
     }
 

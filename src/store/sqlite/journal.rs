@@ -5,7 +5,7 @@ use rusqlite::{Connection, OptionalExtension, Row};
 use serde::{Deserialize, Serialize};
 
 use super::connection::{BATCH_BYTES, checksum, int, uint};
-use crate::model::{Journaled, Name, Record, Seq, Timestamp};
+use crate::model::{Cursor, Journaled, Name, Record, Seq, SourceKind, Timestamp};
 use crate::store::{Error, Result};
 
 /// What a record is in the journal's columns.
@@ -13,6 +13,16 @@ pub(super) struct Entry {
     pub(super) kind: i64,
     pub(super) source: Name,
     pub(super) body: Bytes,
+    /// The new cursor of the source, kept beside the row.
+    pub(super) cursor: Option<Cursor>,
+}
+
+/// The line before a body of any kind but the first, or with a cursor.
+#[derive(Serialize, Deserialize)]
+struct BodyHead {
+    kind: SourceKind,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cursor: Option<Cursor>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -29,8 +39,30 @@ struct ExpireBody {
 impl Entry {
     pub(super) fn new(record: Record) -> Result<Self> {
         let unwritable = |e: serde_json::Error| Error::Fatal(format!("cannot write a record: {e}"));
+        let mut cursor = None;
         let (kind, source, body) = match record {
-            Record::Post { source, body } => (0, source, body),
+            Record::Received {
+                source,
+                kind: SourceKind(0),
+                cursor: None,
+                body,
+            } => (0, source, body),
+            Record::Received {
+                source,
+                kind,
+                cursor: goes_on,
+                body,
+            } => {
+                let head = BodyHead {
+                    kind,
+                    cursor: goes_on.clone(),
+                };
+                let mut whole = serde_json::to_vec(&head).map_err(unwritable)?;
+                whole.push(b'\n');
+                whole.extend_from_slice(&body);
+                cursor = goes_on;
+                (6, source, whole.into())
+            }
             Record::Tick => (1, Name::new(""), Bytes::new()),
             Record::Rules(rules) => (
                 2,
@@ -57,7 +89,12 @@ impl Entry {
                     .into(),
             ),
         };
-        Ok(Self { kind, source, body })
+        Ok(Self {
+            kind,
+            source,
+            body,
+            cursor,
+        })
     }
 
     /// Covers what the row says and where it stands. The source's length tells its end from the
@@ -75,6 +112,41 @@ pub(super) fn entry_checksum(seq: Seq, at: Timestamp, kind: i64, source: &str, b
     );
     let length = source.len().to_le_bytes();
     checksum(&[&seq, &at, &kind, &length, source.as_bytes(), body])
+}
+
+/// The newest cursor of each source. A release that does not know the table leaves it as it is.
+pub(super) const CURSORS: &str = "
+CREATE TABLE IF NOT EXISTS cursors (source TEXT PRIMARY KEY, cursor TEXT NOT NULL, crc INTEGER NOT NULL) STRICT;
+";
+
+/// Keeps the newest cursor of a source.
+pub(super) fn keep_cursor(
+    connection: &Connection,
+    source: &Name,
+    cursor: &Cursor,
+) -> rusqlite::Result<()> {
+    let sql = "INSERT OR REPLACE INTO cursors (source, cursor, crc) VALUES (?1, ?2, ?3)";
+    let crc = cursor_checksum(source, cursor.as_str());
+    connection
+        .prepare_cached(sql)?
+        .execute((source.as_str(), cursor.as_str(), crc))
+        .map(drop)
+}
+
+/// The newest cursor of a source. A damaged one is none: the source is read again from its
+/// beginning, and what came before is recognised.
+pub(super) fn cursor(connection: &Connection, source: &Name) -> Result<Option<Cursor>> {
+    let sql = "SELECT cursor, crc FROM cursors WHERE source = ?1";
+    let mut statement = connection.prepare_cached(sql)?;
+    let row = |row: &Row<'_>| Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)?));
+    let found = statement.query_row([source.as_str()], row).optional()?;
+    Ok(found
+        .filter(|(text, crc)| *crc == cursor_checksum(source, text))
+        .map(|(text, _)| Cursor::new(&text)))
+}
+
+fn cursor_checksum(source: &Name, cursor: &str) -> i64 {
+    checksum(&[source.as_str().as_bytes(), b"\n", cursor.as_bytes()])
 }
 
 /// Entries after `after`, each checked, none missing between them.
@@ -110,7 +182,7 @@ pub(super) fn newest_post(
     source: &Name,
     after: Seq,
 ) -> rusqlite::Result<Option<Timestamp>> {
-    let sql = "SELECT at FROM journal WHERE kind = 0 AND source = ?1 AND seq > ?2 ORDER BY seq DESC LIMIT 1";
+    let sql = "SELECT at FROM journal WHERE kind IN (0, 6) AND source = ?1 AND seq > ?2 ORDER BY seq DESC LIMIT 1";
     let row = |row: &Row<'_>| Ok(Timestamp::from_millis(row.get(0)?));
     connection
         .query_row(sql, (source.as_str(), int(after.0)), row)
@@ -163,6 +235,19 @@ pub(super) fn entries_at(connection: &Connection, seqs: &[Seq]) -> Result<(usize
     Ok((looked, found))
 }
 
+/// A body of any kind but the first, or with a cursor.
+fn received(source: &str, whole: &[u8]) -> Option<Record> {
+    let end = whole.iter().position(|byte| *byte == b'\n')?;
+    let (head, body) = whole.split_at_checked(end)?;
+    let BodyHead { kind, cursor } = serde_json::from_slice(head).ok()?;
+    Some(Record::Received {
+        source: Name::new(source),
+        kind,
+        cursor,
+        body: Bytes::copy_from_slice(body.get(1..)?),
+    })
+}
+
 fn entry(
     row: &Row<'_>,
     seq: Seq,
@@ -179,8 +264,10 @@ fn entry(
         return Ok(Err("has a wrong checksum".to_owned()));
     };
     let record = match kind {
-        0 => Ok(Record::Post {
+        0 => Ok(Record::Received {
             source: Name::new(source),
+            kind: SourceKind::default(),
+            cursor: None,
             body: Bytes::copy_from_slice(body),
         }),
         1 => Ok(Record::Tick),
@@ -201,6 +288,7 @@ fn entry(
                 author: expire.author,
             })
             .map_err(|e| format!("does not read: {e}")),
+        6 => received(source, body).ok_or_else(|| "does not read".to_owned()),
         other => Err(format!("is of a kind this Foghorn does not know ({other})")),
     };
     Ok(record.map(|record| (Journaled { seq, at, record }, body.len())))

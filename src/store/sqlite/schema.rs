@@ -5,7 +5,7 @@ use std::path::Path;
 use rusqlite::{Connection, ErrorCode};
 
 use super::connection::{connect, connect_read_only};
-use super::{acts, marks, past};
+use super::{acts, journal, marks, past};
 use crate::store::{Error, Result};
 
 /// The schema this release writes.
@@ -100,6 +100,7 @@ pub(super) fn open(path: &Path, is_known: bool) -> Result<Connection> {
     }
     check_tables(&connection, path)?;
     connection.execute_batch(marks::SCHEMA).map_err(fatal)?;
+    connection.execute_batch(journal::CURSORS).map_err(fatal)?;
     past::add_told(&connection).map_err(fatal)?;
     past::add_status(&mut connection).map_err(fatal)?;
     Ok(connection)

@@ -12,7 +12,7 @@ use tokio::sync::{oneshot, watch};
 use super::connection::{checksum, connect, give_back, int};
 use super::files::{SEARCH, beside};
 use super::heads::{self, Fates, Heads};
-use super::journal::Entry;
+use super::journal::{self, Entry};
 use super::outbox::SETTLED_BEFORE;
 use super::{marks, past};
 use crate::clock::JournalClock;
@@ -113,6 +113,9 @@ impl Group<'_> {
             "INSERT INTO journal (seq, at, kind, source, body, crc) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
             (int(seq.0), at.millis(), entry.kind, entry.source.as_str(), entry.body.as_ref(), crc),
         )?;
+        if let Some(cursor) = &entry.cursor {
+            journal::keep_cursor(self.connection, &entry.source, cursor)?;
+        }
         (self.heads.seq, self.heads.at, self.heads.wall) = (seq, at, wall);
         Ok(seq)
     }
