@@ -27,7 +27,7 @@ use foghorn::model::{
 };
 use foghorn::render::{Templates, markup};
 use foghorn::rules::{Matcher, Pattern, Policy, Resolve, Rule, RuleSet, Test};
-use foghorn::source::{self, Parsed};
+use foghorn::source::{self, Arrival, Parsed};
 use serde_json::json;
 
 const START: Timestamp = Timestamp::from_millis(1_767_571_200_000);
@@ -216,12 +216,12 @@ fn body(kind: &str, devices: std::ops::Range<usize>) -> Vec<u8> {
 
 /// One event, as the source reads it.
 fn events(kind: &str, n: usize) -> Vec<Event> {
-    let parsed = source::parse(
+    let parsed = source::parse(&Arrival::new(
         &Name::new("mist"),
         Seq(n as u64),
         START,
         &body(kind, n..n + 1),
-    );
+    ));
     parsed
         .into_iter()
         .map(|parsed| match parsed {
@@ -239,7 +239,7 @@ fn parse(bencher: Bencher, events: usize) {
     let counted = bencher
         .counter(ItemsCount::new(events))
         .counter(BytesCount::of_slice(&body));
-    counted.bench_local(|| source::parse(&source, Seq(1), START, black_box(&body)));
+    counted.bench_local(|| source::parse(&Arrival::new(&source, Seq(1), START, black_box(&body))));
 }
 
 /// From a journal entry to decisions, by the shipped rules.

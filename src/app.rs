@@ -511,13 +511,6 @@ fn lower_priority() {}
 fn announce(config: &Config, address: std::net::SocketAddr) {
     // The one line on standard output that scripts wait for.
     let _ = writeln!(std::io::stdout(), "listening on http://{address}");
-    let path = |name: &str| {
-        if name == "mist" {
-            "/mist".to_owned()
-        } else {
-            format!("/mist/{name}")
-        }
-    };
     let base = config
         .server
         .public_url
@@ -528,7 +521,7 @@ fn announce(config: &Config, address: std::net::SocketAddr) {
             "Mist's webhook URL for source `{}`: {}{}",
             source.name,
             base.trim_end_matches('/'),
-            path(source.name.as_str())
+            source.path()
         );
         if source.secrets.is_empty() && !source.allow_unsigned {
             info!(

@@ -17,7 +17,7 @@ use crate::model::{
     Event, EventFates, Journaled, Message, Name, Notification, Record, RulesRecord, Seq, Timestamp,
 };
 use crate::rules::RuleSet;
-use crate::source::{self, Parsed, mist::catalogue};
+use crate::source::{self, Arrival, Parsed, Role};
 
 /// Makes rules of a journaled text; `None` when this release cannot read it.
 pub type Compile = fn(&RulesRecord) -> Option<RuleSet>;
@@ -202,8 +202,17 @@ impl Fold {
     fn apply_by(&mut self, entry: &Journaled, handle: Handle<'_>) -> Applied {
         let mut applied = Applied::default();
         match &entry.record {
-            Record::Received { source, body, .. } => {
-                self.apply_post(entry, source, body, &mut applied, handle)
+            Record::Received {
+                source, kind, body, ..
+            } => {
+                let arrival = Arrival {
+                    source,
+                    kind: *kind,
+                    seq: entry.seq,
+                    received: entry.at.shifted(self.header.offset_ms),
+                    body,
+                };
+                self.apply_body(entry.at, &arrival, &mut applied, handle);
             }
             Record::Tick => applied.decisions = handle(&mut self.engine, entry.at, &Input::Due),
             Record::Rules(record) => match (self.compile)(record) {
@@ -249,47 +258,38 @@ impl Fold {
         applied
     }
 
-    fn apply_post(
+    fn apply_body(
         &mut self,
-        entry: &Journaled,
-        source: &Name,
-        body: &[u8],
+        at: Timestamp,
+        arrival: &Arrival<'_>,
         applied: &mut Applied,
         handle: Handle<'_>,
     ) {
-        let received = entry.at.shifted(self.header.offset_ms);
         let mut malformed: Vec<(&'static str, u64)> = Vec::new();
-        source::each(
-            source,
-            entry.seq,
-            received,
-            body,
-            &mut |parsed| match parsed {
-                Parsed::Event(event) => {
-                    applied.decisions.extend(handle(
-                        &mut self.engine,
-                        entry.at,
-                        &Input::Event(event),
-                    ));
+        source::each(arrival, &mut |parsed| match parsed {
+            Parsed::Event(event) => {
+                let input = Input::Event(event);
+                applied
+                    .decisions
+                    .extend(handle(&mut self.engine, at, &input));
+            }
+            Parsed::Malformed { why, count } => {
+                match malformed.iter_mut().find(|(known, _)| *known == why) {
+                    Some((_, known)) => *known += count,
+                    None => malformed.push((why, count)),
                 }
-                Parsed::Malformed { why, count } => {
-                    match malformed.iter_mut().find(|(known, _)| *known == why) {
-                        Some((_, known)) => *known += count,
-                        None => malformed.push((why, count)),
-                    }
-                }
-            },
-        );
+            }
+        });
         if malformed.is_empty() {
             return;
         }
         // Time moves, though nothing else does.
         applied
             .decisions
-            .extend(handle(&mut self.engine, entry.at, &Input::Tick));
+            .extend(handle(&mut self.engine, at, &Input::Tick));
         let remark = |(why, count)| Remark::Malformed {
-            source: source.clone(),
-            seq: entry.seq,
+            source: arrival.source.clone(),
+            seq: arrival.seq,
             why,
             count,
         };
@@ -400,21 +400,15 @@ pub fn messages(decisions: Vec<Decision>, templates: &crate::render::Templates) 
         .collect()
 }
 
-/// The types that open a condition, from the catalogue.
+/// The types that open a condition, from the catalogues of all kinds of source.
 fn openings(condition: &str) -> Vec<Opening> {
-    catalogue::all()
-        .iter()
-        .filter(|entry| entry.condition == condition)
-        .filter(|entry| {
-            matches!(
-                entry.role,
-                Some(catalogue::Role::Opens | catalogue::Role::Status)
-            )
-        })
-        .map(|entry| Opening {
-            topic: entry.topic(),
-            kind: entry.kind,
-            group: entry.group,
+    source::types()
+        .filter(|of| of.condition == condition)
+        .filter(|of| matches!(of.role, Some(Role::Opens | Role::Status)))
+        .map(|of| Opening {
+            topic: of.topic,
+            kind: of.kind,
+            group: of.group,
         })
         .collect()
 }

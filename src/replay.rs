@@ -16,8 +16,7 @@ use crate::model::{
 };
 use crate::render::{Templates, markup};
 use crate::rules::RuleSet;
-use crate::source::Parsed;
-use crate::source::mist::envelope::{self, count_events};
+use crate::source::{self, Arrival, Parsed};
 
 /// One POST of the traffic.
 #[derive(Clone, Debug)]
@@ -26,6 +25,8 @@ pub struct Post {
     pub received_at: Option<Timestamp>,
     /// The source that received it.
     pub source: Name,
+    /// The kind of that source.
+    pub kind: SourceKind,
     /// The raw body.
     pub body: bytes::Bytes,
 }
@@ -71,6 +72,7 @@ struct Line<'a> {
     #[serde(borrow)]
     body: Option<&'a RawValue>,
     source: Option<String>,
+    kind: Option<String>,
 }
 
 /// Reads a traffic file: one POST a line, `{"received_at": …, "body": …}` or a bare body. Empty
@@ -101,7 +103,8 @@ fn not_json(error: serde_json::Error) -> String {
 fn read_post(text: &str) -> Result<Post, String> {
     let bare = || Post {
         received_at: None,
-        source: Name::new("mist"),
+        source: source::default_name(),
+        kind: SourceKind::default(),
         body: text.trim().to_owned().into(),
     };
     let is_object = text.trim_start().starts_with('{');
@@ -119,23 +122,41 @@ fn read_post(text: &str) -> Result<Post, String> {
             format!("`received_at` is `{text}`, not a time like 2026-01-05T12:00:00Z")
         })?),
     };
+    let kind = match line.kind.as_deref() {
+        None => SourceKind::default(),
+        Some(word) => source::kind(word)
+            .ok_or_else(|| format!("`kind` is `{word}`, not {}", source::WORDS.join(", ")))?,
+    };
     Ok(Post {
         received_at,
-        source: Name::new(line.source.as_deref().unwrap_or("mist")),
+        source: line
+            .source
+            .map_or_else(source::default_name, |name| Name::new(&name)),
+        kind,
         body: body.get().to_owned().into(),
     })
 }
 
 impl Post {
+    /// What the source is to read.
+    #[must_use]
+    pub fn arrival(&self, seq: Seq, received: Timestamp) -> Arrival<'_> {
+        Arrival {
+            source: &self.source,
+            kind: self.kind,
+            seq,
+            received,
+            body: &self.body,
+        }
+    }
+
     /// Why nothing is to be judged in it, where that is so.
     #[must_use]
     pub fn empty(&self) -> Option<&'static str> {
-        let whole =
-            count_events(&self.body) > 0 && matches!(envelope::check(&self.body), Ok(Some(_)));
-        let parsed = if whole {
+        let parsed = if source::is_readable(self.kind, &self.body) {
             Vec::new()
         } else {
-            crate::source::parse(&self.source, Seq(1), Timestamp::MAX, &self.body)
+            source::parse(&self.arrival(Seq(1), Timestamp::MAX))
         };
         parsed.iter().find_map(|parsed| match parsed {
             Parsed::Malformed { why, .. } => Some(*why),
@@ -146,7 +167,7 @@ impl Post {
     /// The time of its newest event that has one.
     #[must_use]
     pub fn newest_event(&self) -> Option<Timestamp> {
-        let parsed = crate::source::parse(&self.source, Seq(1), Timestamp::MAX, &self.body);
+        let parsed = source::parse(&self.arrival(Seq(1), Timestamp::MAX));
         let times = parsed.iter().filter_map(|parsed| match parsed {
             Parsed::Event(event) if event.own_time => Some(event.time),
             _ => None,
@@ -191,9 +212,12 @@ impl Stored {
         }
         match entry.record {
             Record::Clock { offset_ms } => self.offset_ms = offset_ms,
-            Record::Received { source, body, .. } if !early => each(Heard::Post(Post {
+            Record::Received {
+                source, kind, body, ..
+            } if !early => each(Heard::Post(Post {
                 received_at: Some(at),
                 source,
+                kind,
                 body,
             })),
             Record::Silence(silence) if early => {
@@ -211,16 +235,18 @@ impl Stored {
 
 /// One line of a traffic file.
 #[must_use]
-pub fn write_post(received_at: Timestamp, source: &Name, body: &[u8]) -> Option<String> {
-    let body: Box<RawValue> = serde_json::from_slice(body).ok()?;
+pub fn write_post(received_at: Timestamp, post: &Post) -> Option<String> {
+    let body: Box<RawValue> = serde_json::from_slice(&post.body).ok()?;
     // A newline inside the body's own white space would end the line.
     let body = body.get().replace(['\n', '\r'], " ");
     let received_at = Value::String(received_at.rfc3339());
-    let source = if source.as_str() == "mist" {
-        String::new()
-    } else {
-        format!(", \"source\": {}", json!(source.as_str()))
-    };
+    let mut source = String::new();
+    if post.source != source::default_name() {
+        source = format!(", \"source\": {}", json!(post.source.as_str()));
+    }
+    if post.kind != SourceKind::default() {
+        source.push_str(&format!(", \"kind\": {}", json!(source::word(post.kind)?)));
+    }
     Some(format!(
         "{{\"received_at\": {received_at}{source}, \"body\": {body}}}"
     ))
@@ -278,7 +304,7 @@ impl Refold {
             received,
             Record::Received {
                 source: post.source.clone(),
-                kind: SourceKind::default(),
+                kind: post.kind,
                 cursor: None,
                 body: post.body.clone(),
             },

@@ -11,7 +11,7 @@ use crate::fold::{Compile, Fold, messages};
 use crate::model::{Event, Journaled, Message, Name, Record, Seq, Silence, Timestamp, Until};
 use crate::render::{Templates, markup};
 use crate::rules::RuleSet;
-use crate::source::{self, Parsed};
+use crate::source::{self, Arrival, Parsed};
 
 mod how;
 
@@ -138,7 +138,7 @@ fn run_on(
 
 fn fold(case: &TestCase, rules: &Arc<RuleSet>, stop: &dyn Fn() -> bool) -> Result<Course, String> {
     const NEVER: Compile = |_| None;
-    let source = Name::new("mist");
+    let source = source::default_name();
     let start = case.start.unwrap_or(BEGINNING);
     let mut fold = Fold::new(Arc::clone(rules), NEVER);
     let mut course = Course {
@@ -154,9 +154,10 @@ fn fold(case: &TestCase, rules: &Arc<RuleSet>, stop: &dyn Fn() -> bool) -> Resul
         let seq = Seq(index as u64 + 1);
         let record = match &event.what {
             TestInput::Event(fields) => {
-                let envelope = source::mist::synthesise(fields.clone(), at);
+                let envelope = source::synthesise(fields.clone(), at);
                 let body = serde_json::to_vec(&envelope).unwrap_or_default();
-                for parsed in source::parse(&source, seq, at, &body) {
+                let arrival = Arrival::new(&source, seq, at, &body);
+                for parsed in source::parse(&arrival) {
                     if let Parsed::Event(event) = parsed {
                         course.events.push(Arc::clone(&event));
                         course.decisions.extend(fold.handle_event(at, event));

@@ -55,7 +55,7 @@ impl Traffic {
             }
         };
         let parse = |at| {
-            source::parse(&post.source, self.seq, at, &post.body)
+            source::parse(&post.arrival(self.seq, at))
                 .into_iter()
                 .filter_map(|parsed| match parsed {
                     Parsed::Event(event) => Some(event),

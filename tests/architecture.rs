@@ -349,6 +349,42 @@ fn only_one_line_beside_the_store_names_sqlite() {
 }
 
 #[test]
+fn only_the_source_names_a_kind_of_source() {
+    let sources = sources().expect("src/ can be read");
+    let named: Vec<_> = sources
+        .iter()
+        // The simulator makes one kind's traffic.
+        .filter(|(file, _)| !file.starts_with("source/") && !file.starts_with("simulate/"))
+        .filter(|(file, _)| !file.ends_with("tests.rs") && !file.contains("/tests/"))
+        .flat_map(|(file, text)| {
+            let lines = names_a_kind(text);
+            lines.into_iter().map(move |line| format!("{file}: {line}"))
+        })
+        .collect();
+    assert!(named.is_empty(), "\n{}\n", named.join("\n"));
+}
+
+/// The lines outside comments and unit tests that name a kind of source, in code or in a text.
+fn names_a_kind(text: &str) -> Vec<&str> {
+    let mut parts = text.split("#[cfg(test)]\n");
+    let mut product = vec![parts.next().unwrap_or_default()];
+    let is_tests = |part: &&str| {
+        part.lines()
+            .next()
+            .is_some_and(|l| l.ends_with("mod tests {"))
+    };
+    product.extend(parts.take_while(|part| !is_tests(part)));
+    let is_it = |line: &&str| {
+        let code = line.split("// ").next().unwrap_or_default();
+        let mut words = code.split(|c: char| !c.is_alphanumeric() && c != '_');
+        !line.trim_start().starts_with("//")
+            && words.any(|word| foghorn::source::WORDS.contains(&word))
+    };
+    let lines = product.into_iter().flat_map(str::lines);
+    lines.filter(is_it).collect()
+}
+
+#[test]
 fn the_binary_knows_only_the_command_line() {
     let sources = sources().expect("src/ can be read");
     let words = words(&sources["main.rs"]).join(" ");
@@ -397,6 +433,15 @@ fn planted_faults_are_found() {
         1
     );
     assert_eq!(objections("fold.rs", "use crate::judge::Judge;").len(), 1);
+    // a kind of source
+    for line in [
+        "use crate::source::mist::catalogue;",
+        "let source = Name::new(\"mist\");",
+        "const PORTAL: &str = \"manage.mist.com\";",
+    ] {
+        let text = format!("/// `mist`\n{line}\n#[cfg(test)]\nmod tests {{\n\"mist\"");
+        assert_eq!(names_a_kind(&text), [line]);
+    }
     // the settings, and a module nobody placed
     assert_eq!(
         objections("dispatcher.rs", "use crate::config::Config;"),

@@ -20,7 +20,7 @@ use foghorn::judge::Judge;
 use foghorn::metrics::Metrics;
 use foghorn::model::{Message, Name, Record, Seq, SourceKind, Timestamp};
 use foghorn::render::Templates;
-use foghorn::source::mist;
+use foghorn::source;
 use foghorn::store::sqlite::Sqlite;
 use foghorn::store::{DeliveryId, Journal, Outbox, Retention, Store};
 use proptest::prelude::*;
@@ -59,7 +59,7 @@ fn body(what: u8, device: u8, now: Timestamp) -> bytes::Bytes {
     fields.insert("type".to_owned(), json!(kind));
     fields.insert("device".to_owned(), json!(format!("ap-{device}")));
     fields.insert("timestamp".to_owned(), json!(now.millis() as f64 / 1000.0));
-    serde_json::to_vec(&mist::synthesise(fields, now))
+    serde_json::to_vec(&source::synthesise(fields, now))
         .unwrap()
         .into()
 }

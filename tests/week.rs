@@ -14,11 +14,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use foghorn::config::Config;
-use foghorn::model::{Message, Name, Seq, Timestamp};
+use foghorn::model::{Message, Name, Seq, SourceKind, Timestamp};
 use foghorn::replay::{Post, Replay};
 use foghorn::simulate::referee::{Allowance, Verdict, judge};
 use foghorn::simulate::{Fault, Options, Preset, Simulation, simulate};
-use foghorn::source::Parsed;
+use foghorn::source::{Arrival, Parsed};
 
 /// Monday, 5 January 2026, midnight.
 const START: Timestamp = Timestamp::from_millis(1_767_571_200_000);
@@ -45,6 +45,7 @@ fn replay(config: &Config, simulation: &Simulation) -> Vec<Message> {
         messages.extend(replay.post(&Post {
             received_at: Some(post.received_at),
             source: Name::new("mist"),
+            kind: SourceKind::default(),
             body,
         }));
     }
@@ -285,12 +286,12 @@ fn a_seed_names_one_week_and_every_body_of_it_is_understood() {
     assert_ne!(one.posts, simulate(Options { seed: 4, ..options }).posts);
     assert!(one.posts.is_sorted_by_key(|post| post.received_at));
     for post in &one.posts {
-        let parsed = foghorn::source::parse(
+        let parsed = foghorn::source::parse(&Arrival::new(
             &Name::new("mist"),
             Seq(1),
             post.received_at,
             post.body.as_bytes(),
-        );
+        ));
         for item in &parsed {
             let Parsed::Event(event) = item else {
                 panic!("not understood: {}", post.body)

@@ -10,7 +10,7 @@ use foghorn::fold::{Fold, messages};
 use foghorn::model::{EventFates, Journaled, Message, Name, Record, Secret, Seq, SourceKind};
 use foghorn::render::Templates;
 use foghorn::source::mist::signature::{V2, sign};
-use foghorn::source::{self, Parsed, Rejected, SourceSettings, Verified};
+use foghorn::source::{self, Arrival, Parsed, Rejected, SourceSettings, Verified};
 use serde_json::Value;
 use warp::http::HeaderMap;
 
@@ -31,7 +31,7 @@ pub fn run(data: &[u8]) {
     let body = Bytes::copy_from_slice(data);
     let verified = verify(&body);
     // Total: what would be refused has some answer too, for a journal of an older release.
-    let parsed = source::parse(&Name::new("mist"), Seq(1), NOW, data);
+    let parsed = source::parse(&Arrival::new(&Name::new("mist"), Seq(1), NOW, data));
     let events = understood(data, verified.as_ref(), &parsed);
     if verified.is_some() {
         fold(&body, events);
@@ -41,6 +41,7 @@ pub fn run(data: &[u8]) {
 fn settings(secrets: &[&str]) -> SourceSettings {
     SourceSettings {
         name: Name::new("mist"),
+        kind: SourceKind::default(),
         secrets: secrets.iter().map(|secret| Secret::new(*secret)).collect(),
         allow_unsigned: false,
         allow_v1: false,

@@ -2,7 +2,7 @@
 
 use foghorn::history::words::{Key, fits, of, terms};
 use foghorn::model::{Name, Seq};
-use foghorn::source::{self, Parsed};
+use foghorn::source::{self, Arrival, Parsed};
 use foghorn::store::Term;
 use serde_json::json;
 
@@ -27,7 +27,12 @@ pub fn run(data: &[u8]) {
     assert_ne!(Key::Site.word(&text), Key::Device.word(&text));
 
     let body = json!({"topic": "device-events", "events": [{"type": "AP_X", "device_name": text, "text": text}]});
-    for parsed in source::parse(&Name::new("mist"), Seq(1), NOW, body.to_string().as_bytes()) {
+    for parsed in source::parse(&Arrival::new(
+        &Name::new("mist"),
+        Seq(1),
+        NOW,
+        body.to_string().as_bytes(),
+    )) {
         let Parsed::Event(event) = parsed else {
             continue;
         };

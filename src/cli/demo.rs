@@ -5,20 +5,16 @@ use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use hmac::{Hmac, KeyInit as _, Mac as _};
-use sha2::Sha256;
-
 use super::{DemoArgs, Failure};
 use crate::app::{self, Running};
 use crate::clock::Clock;
 use crate::config::{Config, Log};
 use crate::destination::http::Http;
 use crate::destination::{DestinationSettings, Kind, Reply, Request};
-use crate::model::{Name, Secret, Timestamp, plural};
-use crate::replay::write_post;
-use crate::simulate::{Post, Story, story};
-use crate::source::SourceSettings;
-use crate::source::mist::signature;
+use crate::model::{Name, Secret, SourceKind, Timestamp, plural};
+use crate::replay::{self, write_post};
+use crate::simulate::{self, Story, story};
+use crate::source::{self, SourceSettings};
 use crate::store::Totals as _;
 
 /// The demo's own secret: both sides are in this process.
@@ -123,24 +119,25 @@ pub(super) fn is_only_console(config: &Config) -> bool {
         .all(|destination| destination.kind == Kind::Console)
 }
 
+/// The one source there is, of the default kind.
+fn source() -> SourceSettings {
+    SourceSettings {
+        secrets: vec![Secret::new(SECRET.to_owned())],
+        max_event_age: None,
+        ..SourceSettings::new(source::default_name().as_str(), SourceKind::default())
+    }
+}
+
 /// The same rules and templates, with one source of our own and, unless it is to be sent,
 /// everything printed here.
 fn for_demo(mut config: Config, args: &DemoArgs) -> Config {
     config.path = None; // no reload: it would bring the real destinations back
     config.server.public_url = None;
-    let portal = config.sources.first().map_or_else(
-        || "manage.mist.com".to_owned(),
-        |source| source.portal.clone(),
-    );
-    config.sources = vec![SourceSettings {
-        name: Name::new("mist"),
-        secrets: vec![Secret::new(SECRET.to_owned())],
-        allow_unsigned: false,
-        allow_v1: false,
-        store_all: false,
-        max_event_age: None,
-        portal,
-    }];
+    let portal = config
+        .sources
+        .first()
+        .map_or_else(|| source().portal, |first| first.portal.clone());
+    config.sources = vec![SourceSettings { portal, ..source() }];
     for destination in &mut config.destinations {
         if args.send {
             in_real_time(destination, args.speed);
@@ -177,7 +174,7 @@ async fn play(
     names: &[Name],
 ) -> Result<u64, String> {
     let http = Http::new(false);
-    let url = Secret::new(format!("http://{}/mist", running.address));
+    let url = Secret::new(format!("http://{}{}", running.address, source().path()));
     let mut lines = story.lines.iter().peekable();
     let until = |at: Timestamp| at.since(clock.wall());
     for post in &story.posts {
@@ -203,18 +200,13 @@ async fn play(
     }
 }
 
-/// One POST as Mist would send it.
-async fn send(http: &Http, url: &Secret, post: &Post) -> Result<(), String> {
+/// One POST as its sender would send it.
+async fn send(http: &Http, url: &Secret, post: &simulate::Post) -> Result<(), String> {
     let body: serde_json::Value = serde_json::from_str(&post.body).map_err(|e| e.to_string())?;
-    let mut mac = Hmac::<Sha256>::new_from_slice(SECRET.as_bytes()).map_err(|e| e.to_string())?;
-    mac.update(&serde_json::to_vec(&body).map_err(|e| e.to_string())?);
-    let signed: String = mac
-        .finalize()
-        .into_bytes()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
-    let headers = vec![(signature::V2.to_owned(), Secret::new(signed))];
+    let raw = serde_json::to_vec(&body).map_err(|e| e.to_string())?;
+    let signed = source().sign(&raw).into_iter();
+    let headers = signed.map(|(name, value)| (name.to_owned(), Secret::new(value)));
+    let headers = headers.collect();
     let request = Request::Post {
         url: url.clone(),
         headers,
@@ -279,7 +271,15 @@ fn conclude(args: &DemoArgs, story: &Story, messages: u64) {
 }
 
 fn write(file: &Path, story: &Story) -> Result<(), Failure> {
-    let line = |post: &Post| write_post(post.received_at, &Name::new("mist"), post.body.as_bytes());
+    let line = |post: &simulate::Post| {
+        let traffic = replay::Post {
+            received_at: Some(post.received_at),
+            source: source::default_name(),
+            kind: SourceKind::default(),
+            body: post.body.clone().into(),
+        };
+        write_post(post.received_at, &traffic)
+    };
     let mut text: String = story
         .posts
         .iter()

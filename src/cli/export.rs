@@ -21,9 +21,7 @@ pub(super) fn run(
     let mut open = true;
     stored(config, data, since, |heard| {
         let Heard::Post(post) = heard else { return };
-        let line = post
-            .received_at
-            .and_then(|at| write_post(at, &post.source, &post.body));
+        let line = post.received_at.and_then(|at| write_post(at, &post));
         open = open && line.is_none_or(|line| writeln!(out, "{line}").is_ok());
     })?;
     let _ = out.flush();

@@ -90,7 +90,7 @@ fn sample(to: &Name) -> Notification {
         id: String::new(),
         at: now,
         to: vec![to.clone()],
-        source: Name::new("mist"),
+        source: crate::source::default_name(),
         rule: "send-test".to_owned(),
         template: None,
         reason: Reason::First,

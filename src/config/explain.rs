@@ -9,7 +9,7 @@ use super::{Access, Config, Log};
 use crate::destination::{DestinationSettings, Overflow};
 use crate::model::Field;
 use crate::rules::{Resolve, Rule};
-use crate::source::mist::catalogue::{self, Role};
+use crate::source::{self, Role};
 
 /// Every setting, also the implied ones, in the words of rules.yaml.
 #[must_use]
@@ -55,17 +55,14 @@ fn write_all(config: &Config, out: &mut String) -> std::fmt::Result {
     writeln!(out, "  edit_rules: {}", server.edit_rules)?;
     writeln!(out, "sources:")?;
     for source in &config.sources {
-        let path = if source.name.as_str() == "mist" {
-            String::new()
-        } else {
-            format!("/{}", source.name)
-        };
         let trust = match (source.secrets.len(), source.allow_unsigned) {
             (0, false) => "none: unsigned posts, from this machine only".to_owned(),
             (0, true) => "none: unsigned posts, from anywhere".to_owned(),
             (n, _) => format!("{n}"),
         };
-        writeln!(out, "  {}:  # POST /mist{path}", source.name)?;
+        let kind = source::word(source.kind).unwrap_or_default();
+        writeln!(out, "  {}:  # POST {}", source.name, source.path())?;
+        writeln!(out, "    kind: {kind}")?;
         writeln!(out, "    secrets: {trust}")?;
         writeln!(out, "    allow_unsigned: {}", source.allow_unsigned)?;
         writeln!(out, "    allow_v1: {}", source.allow_v1)?;
@@ -256,8 +253,8 @@ fn types_of(rule: &Rule) -> (Vec<String>, Vec<String>) {
     }
     let mut conditions = Vec::new();
     let mut opens = Vec::new();
-    for entry in catalogue::all() {
-        let mut known = vec![(Field::Type, entry.kind), (Field::Topic, entry.topic())];
+    for entry in source::types() {
+        let mut known = vec![(Field::Type, entry.kind), (Field::Topic, entry.topic)];
         // An alarm's group is known only where it was published.
         if !entry.group.is_empty() {
             known.push((Field::Group, entry.group));
@@ -275,8 +272,7 @@ fn types_of(rule: &Rule) -> (Vec<String>, Vec<String>) {
             }
         }
     }
-    let closes = catalogue::all()
-        .iter()
+    let closes = source::types()
         .filter(|e| e.role != Some(Role::Opens) && conditions.contains(&e.condition));
     let mut closes: Vec<String> = closes.map(|entry| entry.kind.to_owned()).collect();
     opens.dedup();

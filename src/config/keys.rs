@@ -1,6 +1,8 @@
 //! Every key of rules.yaml: what it is called, what its value looks like, what it means. The reader
 //! refuses what is not here, and the JSON Schema is written from here, so the two cannot differ.
 
+use crate::source;
+
 /// One key of a map.
 pub(super) struct Key {
     pub(super) name: &'static str,
@@ -82,11 +84,7 @@ pub(super) const FILE: &[Key] = &[
         Shape::Map(SERVER),
         "Where Foghorn listens and keeps its data.",
     ),
-    key(
-        "sources",
-        Shape::Named(SOURCE),
-        "Who sends to us. `mist` is POST /mist, another, `lab`, is POST /mist/lab.",
-    ),
+    key("sources", Shape::Named(SOURCE), source::ABOUT),
     key("destinations", Shape::Named(DESTINATION), "Whom we tell."),
     key(
         "defaults",
@@ -204,6 +202,11 @@ pub(super) const RETENTION: &[Key] = &[
 
 pub(super) const SOURCE: &[Key] = &[
     key(
+        "kind",
+        Shape::Word(&source::WORDS),
+        "What it is. Default: the first.",
+    ),
+    key(
         "secrets",
         Shape::Secrets,
         "Webhook secrets, valid at once: env:NAME or file:PATH.",
@@ -228,11 +231,7 @@ pub(super) const SOURCE: &[Key] = &[
         Shape::DurationOrNever,
         "Older openings are kept and shown, not told. Default 24h.",
     ),
-    key(
-        "portal",
-        Shape::Text,
-        "The host of your cloud's portal, for links. Default manage.mist.com.",
-    ),
+    key("portal", Shape::Text, source::ABOUT_PORTAL),
 ];
 
 pub(super) const DESTINATION: &[Key] = &[

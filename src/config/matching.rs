@@ -8,44 +8,7 @@ use super::raw::{At, Node, Plain, Tree};
 use super::read::Reader;
 use crate::model::{Field, Severity};
 use crate::rules::{Matcher, Pattern, Test};
-use crate::source::mist::catalogue::{self, Entry, Role};
-use crate::source::mist::kind_by_prefix;
-
-/// Topics Mist is known to send.
-const TOPICS: &[&str] = &[
-    "alarms",
-    "audits",
-    "asset-raw",
-    "asset-raw-rssi",
-    "client-info",
-    "client-join",
-    "client-latency",
-    "client-sessions",
-    "device-events",
-    "device-updowns",
-    "discovered-raw-rssi",
-    "guest-authorizations",
-    "location",
-    "location-asset",
-    "location-centrak",
-    "location-client",
-    "location-sdk",
-    "location-unclient",
-    "minis-application",
-    "mxedge-events",
-    "nac-accounting",
-    "nac-events",
-    "nac-sdk",
-    "occupancy-alerts",
-    "ping",
-    "rssi-zone",
-    "sdkclient-scan-data",
-    "site-sle",
-    "vbeacon",
-    "wifi-conn-raw",
-    "wifi-unconn-raw",
-    "zone",
-];
+use crate::source::{self, EventType, Role};
 
 /// A match: a map of fields and tests, and `not`.
 pub(super) fn matcher(reader: &mut Reader<'_>, node: &Node, place: &str) -> Option<Matcher> {
@@ -228,8 +191,8 @@ fn known_word(reader: &mut Reader<'_>, field: &Field, at: At, text: &str) -> Str
                 "known: open, close, event",
             );
         }
-        Field::Type if catalogue::named(text).next().is_none() => {
-            let kinds = catalogue::all().iter().map(|entry| entry.kind);
+        Field::Type if source::types_named(text).next().is_none() => {
+            let kinds = source::types().map(|entry| entry.kind);
             let help = nearest(text, kinds)
                 .map(|near| format!("did you mean \"{near}\"?"))
                 .unwrap_or_default();
@@ -243,7 +206,7 @@ fn known_word(reader: &mut Reader<'_>, field: &Field, at: At, text: &str) -> Str
             let help = nearest(text, conditions())
                 .map(|near| format!("did you mean \"{near}\"?"))
                 .unwrap_or_default();
-            let of_type = catalogue::named(text).next().is_some();
+            let of_type = source::types_named(text).next().is_some();
             let help = if of_type {
                 format!("it is a type: write type: {text}")
             } else {
@@ -255,9 +218,9 @@ fn known_word(reader: &mut Reader<'_>, field: &Field, at: At, text: &str) -> Str
                 help,
             );
         }
-        Field::Topic if !TOPICS.iter().any(|topic| same(topic, text)) => {
-            let help = nearest(text, TOPICS.iter().copied())
-                .map(|near| format!("did you mean \"{near}\"?"));
+        Field::Topic if !source::topics().any(|topic| same(topic, text)) => {
+            let help =
+                nearest(text, source::topics()).map(|near| format!("did you mean \"{near}\"?"));
             reader.problems.warn(
                 at,
                 format!("\"{text}\" is a topic nobody has heard of"),
@@ -274,8 +237,7 @@ fn same(a: &str, b: &str) -> bool {
 }
 
 fn conditions() -> impl Iterator<Item = &'static str> {
-    catalogue::all()
-        .iter()
+    source::types()
         .map(|entry| entry.condition)
         .filter(|condition| !condition.is_empty())
 }
@@ -287,11 +249,11 @@ fn listed(matcher: &Matcher, field: &Field) -> Option<BTreeSet<String>> {
 }
 
 /// The catalogue's entries of the types a matcher lists, when it knows them all.
-fn entries(matcher: &Matcher) -> Option<Vec<&'static Entry>> {
+fn entries(matcher: &Matcher) -> Option<Vec<EventType>> {
     let kinds = listed(matcher, &Field::Type)?;
-    let found: Vec<Vec<&'static Entry>> = kinds
+    let found: Vec<Vec<EventType>> = kinds
         .iter()
-        .map(|kind| catalogue::named(kind).collect())
+        .map(|kind| source::types_named(kind).collect())
         .collect();
     (!found.is_empty() && found.iter().all(|entries| !entries.is_empty()))
         .then(|| found.into_iter().flatten().collect())
@@ -302,7 +264,7 @@ pub(super) fn certain(matcher: &Matcher) -> Option<BTreeSet<String>> {
     if let Some(conditions) = listed(matcher, &Field::Condition) {
         return Some(conditions);
     }
-    let name = |entry: &Entry| {
+    let name = |entry: EventType| {
         if entry.condition.is_empty() {
             entry.kind
         } else {
@@ -319,9 +281,9 @@ pub(super) fn certain(matcher: &Matcher) -> Option<BTreeSet<String>> {
 
 /// Why nothing that matches has an end, when that is certain.
 pub(super) fn endless(matcher: &Matcher) -> Option<String> {
-    if listed(matcher, &Field::Topic)
-        .is_some_and(|topics| topics.iter().all(|topic| topic == "audits"))
-    {
+    if listed(matcher, &Field::Topic).is_some_and(|topics| {
+        !topics.is_empty() && topics.iter().all(|topic| source::is_endless(topic))
+    }) {
         return Some("audits have no end".to_owned());
     }
     if matcher
@@ -333,7 +295,7 @@ pub(super) fn endless(matcher: &Matcher) -> Option<String> {
     }
     let endless = entries(matcher)?
         .into_iter()
-        .find(|entry| catalogue::named(entry.kind).all(|e| e.role.is_none()))?;
+        .find(|entry| source::types_named(entry.kind).all(|e| e.role.is_none()))?;
     Some(format!("{} has no end that Foghorn knows", endless.kind))
 }
 
@@ -387,7 +349,7 @@ pub(super) fn impossible(matcher: &Matcher) -> Option<String> {
 }
 
 /// Whether an event of this type may pass the tests on what the catalogue knows of it.
-fn may_be(matcher: &Matcher, entry: &Entry) -> bool {
+fn may_be(matcher: &Matcher, entry: &EventType) -> bool {
     let phases: &[&str] = match entry.role {
         Some(Role::Opens) => &["open"],
         Some(Role::Closes) => &["close"],
@@ -415,28 +377,23 @@ pub(super) fn improbable(matcher: &Matcher) -> Option<String> {
 /// Its types begin with the kind of device they tell of, and it asks for another.
 fn other_devices(matcher: &Matcher) -> Option<String> {
     let entries = entries(matcher)?;
-    let of_another = |entry: &Entry| {
-        let kind = kind_by_prefix(entry.kind).filter(|_| entry.family != "alarm");
-        kind.is_some_and(|kind| !matcher.could_match(&[(Field::DeviceType, kind)]))
+    let of_another = |entry: &EventType| {
+        entry
+            .device_type
+            .is_some_and(|kind| !matcher.could_match(&[(Field::DeviceType, kind)]))
     };
     entries
         .iter()
-        .all(|entry| of_another(entry))
+        .all(of_another)
         .then(|| "its types tell of devices of another type".to_owned())
 }
 
 fn other_topics(matcher: &Matcher) -> Option<String> {
     let topics = listed(matcher, &Field::Topic)?;
     let entries = entries(matcher)?;
-    let updown = |entry: &Entry| {
-        ["_CONNECTED", "_DISCONNECTED", "_RESTARTED"]
-            .iter()
-            .any(|end| entry.kind.ends_with(end))
-            && entry.family == "device-event"
-    };
-    let on = |entry: &&Entry| {
-        topics.contains(&crate::rules::fold(entry.topic()))
-            || (topics.contains("device_updowns") && updown(entry))
+    let on = |entry: &EventType| {
+        let mut on = std::iter::once(entry.topic).chain(entry.also_on);
+        on.any(|topic| topics.contains(&crate::rules::fold(topic)))
     };
     (!entries.iter().any(on)).then(|| "its types come on other topics".to_owned())
 }

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use crate::destination::DestinationSettings;
 use crate::model::{Name, Network, RulesRecord, Secret};
-use crate::render::Templates;
+use crate::render::{Portal, Templates};
 use crate::rules::{Allowance, RuleSet};
 use crate::source::SourceSettings;
 use crate::store::Retention;
@@ -356,7 +356,7 @@ impl Config {
             unknown if unknown.is_empty() => Ok(templates.with_portals(
                 self.sources
                     .iter()
-                    .map(|s| (s.name.clone(), s.portal.clone())),
+                    .map(|s| (s.name.clone(), Arc::new(s.clone()) as Arc<dyn Portal>)),
             )),
             unknown => Err(Problems(unknown)),
         }

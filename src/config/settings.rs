@@ -11,9 +11,9 @@ use super::redact::has_password;
 use super::{Log, Server, access, keys};
 use crate::destination::http::is_local;
 use crate::destination::{DestinationSettings, Kind, Overflow, RateLimit, slack, teams};
-use crate::model::{Name, Secret, Severity};
+use crate::model::{Name, Secret, Severity, SourceKind};
 use crate::render::Body;
-use crate::source::SourceSettings;
+use crate::source::{self, SourceSettings};
 
 /// An address and a port, as `server.listen` and `--listen` have it.
 #[must_use]
@@ -128,47 +128,44 @@ fn set<T>(slot: &mut T, value: Option<T>) {
 
 /// The sources; without any, `mist` with the environment's secret.
 pub(super) fn sources(reader: &mut Reader<'_>, file: &Section<'_>) -> Vec<SourceSettings> {
-    let fresh = |name: &str| SourceSettings {
-        name: Name::new(name),
-        secrets: Vec::new(),
-        allow_unsigned: false,
-        allow_v1: false,
-        store_all: false,
-        max_event_age: Some(Duration::from_secs(86_400)),
-        portal: "manage.mist.com".to_owned(),
-    };
-    let implied = (reader.env)("MIST_WEBHOOK_SECRET")
-        .map(|s| s.trim().to_owned())
-        .filter(|s| !s.is_empty());
+    let implied = SourceSettings::new(source::default_name().as_str(), SourceKind::default());
     let Some(entries) = file
         .get("sources")
         .and_then(|node| reader.entries(node, "sources"))
         .filter(|e| !e.is_empty())
     else {
         return vec![SourceSettings {
-            secrets: implied.map(Secret::new).into_iter().collect(),
-            ..fresh("mist")
+            secrets: secret_of(reader, &implied).into_iter().collect(),
+            ..implied
         }];
     };
     let mut sources = Vec::new();
     for (name, at, node) in entries {
         check_name(reader, name, at, "source");
-        let mut source = fresh(name);
+        let mut source = SourceSettings::new(name, SourceKind::default());
         if !matches!(node.tree, Tree::Null)
             && let Some(section) = reader.section(node, keys::SOURCE, &format!("source `{name}`"))
         {
+            let kind = section
+                .get("kind")
+                .and_then(|n| reader.word(n, "kind", &source::WORDS))
+                .and_then(source::kind);
+            if let Some(kind) = kind {
+                source = SourceSettings::new(name, kind);
+            }
             if let Some(secrets) = section.get("secrets") {
                 let secrets = reader.one_or_many(secrets, "secrets");
                 source.secrets = secrets
                     .iter()
                     .filter_map(|node| reader.secret(node, "secrets"))
                     .collect();
-            } else if implied.is_some() && name == "mist" {
-                let help = "add secrets: [\"env:MIST_WEBHOOK_SECRET\"]";
+            } else if let Some(variable) = source.secret_variable()
+                && secret_of(reader, &source).is_some()
+            {
                 reader.problems.warn(
                     at,
-                    "MIST_WEBHOOK_SECRET is set, and this source does not use it",
-                    help,
+                    format!("{variable} is set, and this source does not use it"),
+                    format!("add secrets: [\"env:{variable}\"]"),
                 );
             }
             let flag = |key: &str, reader: &mut Reader<'_>| {
@@ -195,7 +192,7 @@ pub(super) fn sources(reader: &mut Reader<'_>, file: &Section<'_>) -> Vec<Source
                 } else {
                     reader.problems.error(
                         node.at,
-                        "`portal` must be a host, as in manage.mist.com",
+                        format!("`portal` must be a host, as in {}", source.portal),
                         "",
                     );
                 }
@@ -204,6 +201,14 @@ pub(super) fn sources(reader: &mut Reader<'_>, file: &Section<'_>) -> Vec<Source
         sources.push(source);
     }
     sources
+}
+
+/// The secret of a source that stands in the environment.
+fn secret_of(reader: &Reader<'_>, source: &SourceSettings) -> Option<Secret> {
+    let secret = (reader.env)(source.secret_variable()?)?;
+    Some(secret.trim())
+        .filter(|secret| !secret.is_empty())
+        .map(Secret::new)
 }
 
 fn check_name(reader: &mut Reader<'_>, name: &str, at: At, what: &str) {

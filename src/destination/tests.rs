@@ -1,7 +1,9 @@
 use super::*;
-use crate::model::{Notification, Reason, Subject};
-use crate::render::Templates;
+use std::sync::Arc;
+
+use crate::model::{Link, Notification, Reason, Subject};
 use crate::render::tests::{about, ap, aps, back, digest, flapped, insight, kept};
+use crate::render::{Portal, Templates};
 
 fn settings(kind: Kind) -> DestinationSettings {
     DestinationSettings::with_defaults("d".into(), kind)
@@ -26,8 +28,26 @@ fn body(settings: &DestinationSettings, message: &Message, size: Size) -> Value 
     }
 }
 
+/// A portal that shows every device.
+#[derive(Debug)]
+struct Shown;
+
+impl Portal for Shown {
+    fn page(&self, subject: &Subject) -> Option<Link> {
+        let (org, site) = (subject.org_id.as_ref()?, subject.site_id.as_ref()?);
+        let (kind, mac) = (subject.device_type.as_ref()?, subject.device_mac.as_ref()?);
+        Some(Link {
+            label: "Open in Mist".to_owned(),
+            url: format!(
+                "https://manage.mist.com/admin/?org_id={org}#!{kind}/detail/00000000-0000-0000-1000-{mac}/{site}"
+            ),
+        })
+    }
+}
+
 fn samples() -> Vec<(&'static str, Vec<Message>)> {
-    let templates = Templates::builtin();
+    let templates =
+        Templates::builtin().with_portals([("mist".into(), Arc::new(Shown) as Arc<dyn Portal>)]);
     let off = Some("ap_offline");
     let hostile =
         "<!channel> [x](https://evil.example) *b* _i_ ~s~ `c` & {{DATE(2020-01-01)}} <@U1> 😀";

@@ -231,7 +231,7 @@ impl Engine {
         let event = absence
             .event
             .clone()
-            .unwrap_or_else(|| Arc::new(Event::nothing(Name::new("mist"), last)));
+            .unwrap_or_else(|| Arc::new(Event::nothing(Name::new(""), last)));
         let key = format!("{name}|{fingerprint}");
         let began = last.shifted(self.state.offset_ms);
         let member = Member {

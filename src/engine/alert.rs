@@ -103,7 +103,7 @@ pub(super) struct Dark {
 
 /// What stands for the event in snapshots that did not keep it.
 fn nothing() -> Arc<Event> {
-    Arc::new(Event::nothing(Name::new("mist"), Timestamp::EPOCH))
+    Arc::new(Event::nothing(Name::new(""), Timestamp::EPOCH))
 }
 
 /// One rule on one subject, from its first event to the message that tells its end.
@@ -267,6 +267,7 @@ impl Member {
                     known.device = subject.device.or_else(|| known.device.take());
                     known.site = subject.site.or_else(|| known.site.take());
                     known.model = subject.model.or_else(|| known.model.take());
+                    known.is_port |= subject.is_port;
                     if add {
                         known.note = subject.note.or_else(|| known.note.take());
                     }
@@ -454,6 +455,15 @@ fn happening(event: &Event) -> Option<Box<Happening>> {
     })
 }
 
+/// Whether what tells a device's trouble apart is a port that does not say so itself.
+fn on_port(event: &Event, device: &crate::model::Device) -> bool {
+    match (&event.condition, &device.port) {
+        (Some(condition), _) if condition.sub_id.is_some() => condition.on_port,
+        (_, Some(port)) => !port.to_ascii_lowercase().starts_with("port"),
+        _ => false,
+    }
+}
+
 /// Whom an event concerns: its device; the devices it lists; else its site.
 fn subjects(event: &Event) -> Vec<Subject> {
     let base = Subject {
@@ -468,6 +478,7 @@ fn subjects(event: &Event) -> Vec<Subject> {
         device_type: device.kind.clone(),
         model: device.model.clone(),
         part: device.port.clone(),
+        is_port: on_port(event, device),
         note: device.note.clone(),
         ..base.clone()
     };

@@ -211,6 +211,7 @@ impl Engine {
             name: Arc::clone(name),
             sub_id: None,
             of_site: false,
+            on_port: false,
         };
         let key = subject_key(event, &condition);
         self.state.closes.note(&key, event.time, self.limits.closes);

@@ -214,6 +214,7 @@ impl Engine {
                 name: Arc::clone(name),
                 sub_id: None,
                 of_site: false,
+                on_port: false,
             }),
             phase: Phase::Open,
             ..event.clone()

@@ -408,7 +408,6 @@ impl Engine {
         state: State,
         effects: &mut Effects,
     ) -> Option<AlertId> {
-        let listed = event.listed.len() as u64;
         let alert = Alert {
             rule: Arc::clone(&rule.name),
             fingerprint,
@@ -435,14 +434,7 @@ impl Engine {
             behind: Vec::new(),
             refuted: None,
             evidence: None,
-            // Mist caps what it lists at ten; only then does its count say how many more there are.
-            more: if event.device.is_some() {
-                event.count - 1
-            } else if listed >= 10 {
-                event.count.saturating_sub(listed)
-            } else {
-                0
-            },
+            more: event.more,
             more_since: 0,
             waiting: 0,
             tickets: Vec::new(),

@@ -11,7 +11,7 @@ use crate::model::{
 };
 use crate::render::Templates;
 use crate::rules::{RuleSet, fold as folded};
-use crate::source::{self, Parsed};
+use crate::source::{self, Arrival, Parsed};
 
 /// What somebody wants explained.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -136,9 +136,17 @@ impl<'t> Story<'t> {
             entry.seq.0,
         ));
         match &entry.record {
-            Record::Received { source, body, .. } => {
-                let received = entry.at.shifted(self.fold.offset_ms());
-                for parsed in source::parse(source, entry.seq, received, body) {
+            Record::Received {
+                source, kind, body, ..
+            } => {
+                let arrival = Arrival {
+                    source,
+                    kind: *kind,
+                    seq: entry.seq,
+                    received: entry.at.shifted(self.fold.offset_ms()),
+                    body,
+                };
+                for parsed in source::parse(&arrival) {
                     match parsed {
                         Parsed::Event(event) => self.event(entry.at, &event),
                         Parsed::Malformed { .. } => {

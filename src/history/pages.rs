@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use super::words::{self, Key};
-use crate::model::{Event, Journaled, Record, Seq};
-use crate::source::{self, Parsed};
+use crate::model::{Event, Journaled, Record, Seq, Timestamp};
+use crate::source::{self, Arrival, Parsed};
 use crate::store::{self, Doc, EventId, EventRow, RowQuery, Term, Wanted};
 
 /// Events not indexed yet that one question looks at.
@@ -179,15 +179,12 @@ impl<S: store::Archive> Past<S> {
         let (_, entries) = self.store.entries(vec![id.seq()]).await?;
         let mut found = None;
         for entry in &entries {
-            let Record::Received { source, body, .. } = &entry.record else {
+            let Some(arrival) = arrival(entry, row.received) else {
                 continue;
             };
             source::each_at(
-                source,
-                entry.seq,
-                row.received,
-                body,
-                &[id.place()],
+                &arrival,
+                id.place()..=id.place(),
                 &mut |parsed, text| match parsed {
                     Parsed::Event(event) if EventId::parse(&event.id) == Some(id) => {
                         let sent =
@@ -250,28 +247,40 @@ impl<S: store::Archive> Past<S> {
     }
 }
 
+/// The body of a journal entry, if it is one.
+fn arrival(entry: &Journaled, received: Timestamp) -> Option<Arrival<'_>> {
+    let Record::Received {
+        source, kind, body, ..
+    } = &entry.record
+    else {
+        return None;
+    };
+    Some(Arrival {
+        source,
+        kind: *kind,
+        seq: entry.seq,
+        received,
+        body,
+    })
+}
+
 /// The events of these rows, all of one journal entry.
 fn parsed(entry: &Journaled, rows: &[EventRow]) -> HashMap<EventId, Arc<Event>> {
-    let (Record::Received { source, body, .. }, Some(first)) = (&entry.record, rows.first()) else {
-        return HashMap::new();
-    };
-    let mut places: Vec<u64> = rows.iter().map(|row| row.id.place()).collect();
-    places.sort_unstable();
     let mut found = HashMap::new();
-    source::each_at(
-        source,
-        entry.seq,
-        first.received,
-        body,
-        &places,
-        &mut |parsed, _| {
-            if let Parsed::Event(event) = parsed
-                && let Some(id) = EventId::parse(&event.id)
-            {
-                found.insert(id, event);
-            }
-        },
-    );
+    let places = || rows.iter().map(|row| row.id.place());
+    let (Some(first), Some(from), Some(to)) = (rows.first(), places().min(), places().max()) else {
+        return found;
+    };
+    let Some(arrival) = arrival(entry, first.received) else {
+        return found;
+    };
+    source::each_at(&arrival, from..=to, &mut |parsed, _| {
+        if let Parsed::Event(event) = parsed
+            && let Some(id) = EventId::parse(&event.id)
+        {
+            found.insert(id, event);
+        }
+    });
     found
 }
 

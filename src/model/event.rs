@@ -95,6 +95,9 @@ pub struct Condition {
     pub sub_id: Option<String>,
     /// Whether the condition is about the site even though devices are listed.
     pub of_site: bool,
+    /// Whether `sub_id` names a port, and does not say so itself.
+    #[serde(default)]
+    pub on_port: bool,
 }
 
 /// The site an event is about.
@@ -195,7 +198,7 @@ pub struct Event {
     pub org_id: Option<String>,
     /// The one device it is about; `None` for what is about a site.
     pub device: Option<Device>,
-    /// The devices an event about a site lists (a sample: Mist caps it at 10).
+    /// The devices an event about a site lists (perhaps a sample, see `more`).
     pub listed: Vec<Device>,
     /// Why: `reason`, then `reasons[]`.
     pub reasons: Vec<String>,
@@ -203,6 +206,9 @@ pub struct Event {
     pub text: Option<String>,
     /// How many the sender counted in this one (an alarm's `count`), at least 1.
     pub count: u64,
+    /// How many things more it tells of than it names: the sender only counted them.
+    #[serde(default)]
+    pub more: u64,
     /// When it happened, by the sender's clock, never later than `received`.
     pub time: Timestamp,
     /// Whether the sender gave that time (false: `time` is `received`).
@@ -327,6 +333,7 @@ impl Event {
             reasons: Vec::new(),
             text: None,
             count: 1,
+            more: 0,
             time: at,
             own_time: false,
             received: at,

@@ -72,7 +72,7 @@ impl fmt::Display for Reason {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Subject {
-    /// Mist's id of the site.
+    /// The sender's id of the site.
     pub site_id: Option<String>,
     /// The site's name.
     pub site: Option<String>,
@@ -89,6 +89,9 @@ pub struct Subject {
     /// What tells it apart on the device: a port, a peer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub part: Option<String>,
+    /// Whether `part` names a port, and does not say so itself.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub is_port: bool,
     /// What its latest event says of it beside, in a few words: a channel, a VLAN, where it hangs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::kinds::Kinds;
+use super::kinds::{Kinds, is_of_port};
 use crate::model::{Happening, Notification, Reason};
 
 /// The condition of what should keep coming and does not, so that its end reads well too.
@@ -127,8 +127,7 @@ fn template_of(
     ]) {
         return "hardware";
     }
-    let of_ports = condition.ends_with("_port") || condition == "tt_port_link";
-    if of_ports && about.subjects.iter().all(|s| s.part.is_some()) {
+    if is_of_port(condition) && about.subjects.iter().all(|s| s.part.is_some()) {
         return "port";
     }
     "generic"

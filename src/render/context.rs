@@ -357,8 +357,7 @@ fn changing(millis: u64) -> Value {
 /// Whether it goes up and down, like a device or a port: of DHCP at a site people say otherwise.
 fn is_updown(about: &Notification, kinds: &Kinds) -> bool {
     let goes = |condition: Option<&str>| {
-        condition
-            .is_some_and(|c| c.ends_with("_offline") || c.ends_with("_port") || c == "tt_port_link")
+        condition.is_some_and(|c| c.ends_with("_offline") || kinds::is_of_port(c))
     };
     match kinds.all() {
         [] | [_] => goes(about.condition.as_deref()),
@@ -481,27 +480,6 @@ fn what(about: &Notification) -> String {
     })
 }
 
-/// Whether what tells a thing apart on its device is a port's name, and does not say so itself.
-fn is_port(part: &str) -> bool {
-    let part = part.to_ascii_lowercase();
-    let digits = |rest: &str| rest.starts_with(|c: char| c.is_ascii_digit());
-    let named = ["ge-", "xe-", "et-", "mge-", "eth", "ae", "irb", "me"]
-        .iter()
-        .any(|p| part.strip_prefix(p).is_some_and(digits));
-    // a path leads from a port to a peer
-    (part.contains('/') || named) && !part.contains("->")
-}
-
-/// Whether what tells a thing apart on its device is a VLAN's number.
-fn is_vlan(subject: &Subject, part: &str) -> bool {
-    let condition = subject
-        .of
-        .as_deref()
-        .and_then(|of| of.condition.as_deref())
-        .unwrap_or_default();
-    condition.contains("vlan") && part.bytes().all(|b| b.is_ascii_digit())
-}
-
 /// The name, beside words that say already what kind of device it is: "Switch loop detected:
 /// sw-garage".
 fn whom(name: &str, noun: &str, what: &str) -> String {
@@ -570,8 +548,7 @@ fn name(about: &Notification, total: u64, noun: &str, nouns: &str) -> String {
     let name = subject_name(first);
     let has_noun = name.to_lowercase().starts_with(&noun.to_lowercase());
     match (&first.part, device_name(first)) {
-        (Some(part), Some(device)) if is_port(part) => format!("port {part} of {device}"),
-        (Some(part), Some(device)) if is_vlan(first, part) => format!("VLAN {part} of {device}"),
+        (Some(part), Some(device)) if first.is_port => format!("port {part} of {device}"),
         (Some(part), Some(device)) => format!("{part} of {device}"),
         (None, Some(_)) if !has_noun && noun != "device" => format!("{noun} {name}"),
         _ => name,
@@ -593,8 +570,7 @@ fn parts_of(about: &Notification, first: &Subject) -> String {
 /// What one subject is called: its device (with its part), else its site; names before ids.
 pub(super) fn subject_name(subject: &Subject) -> String {
     let part = match &subject.part {
-        Some(part) if is_port(part) => format!(" port {part}"),
-        Some(part) if is_vlan(subject, part) => format!(" VLAN {part}"),
+        Some(part) if subject.is_port => format!(" port {part}"),
         Some(part) => format!(" {part}"),
         None => String::new(),
     };
@@ -650,11 +626,7 @@ fn noun_of(subjects: &[Subject]) -> (&'static str, &'static str) {
     {
         return ("site", "sites");
     }
-    if !subjects.is_empty()
-        && subjects
-            .iter()
-            .all(|s| s.part.as_deref().is_some_and(is_port))
-    {
+    if !subjects.is_empty() && subjects.iter().all(|s| s.part.is_some() && s.is_port) {
         return ("port", "ports");
     }
     let kind = subjects.first().and_then(|s| s.device_type.as_deref());

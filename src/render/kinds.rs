@@ -314,6 +314,11 @@ fn uncapitalised(text: &str) -> String {
         .unwrap_or_default()
 }
 
+/// Whether a condition is that of a port which goes down and comes up.
+pub(super) fn is_of_port(condition: &str) -> bool {
+    condition.ends_with("_port") || condition.ends_with("_port_link")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -5,8 +5,9 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
-use std::io;
 use std::path::Path;
+use std::sync::Arc;
+use std::{fmt, io};
 
 use handlebars::{Context, Handlebars, Template};
 
@@ -25,9 +26,6 @@ pub mod markup;
 
 pub use body::Body;
 pub(crate) use context::{add_texts, data};
-
-/// The portal where a source names none.
-const PORTAL: &str = "manage.mist.com";
 
 /// A rendered part may be at most this long.
 const MAX_OUTPUT: usize = 64 * 1024;
@@ -81,12 +79,18 @@ pub struct TemplateProblem {
     pub help: Option<String>,
 }
 
+/// Where a source's sender shows its devices.
+pub trait Portal: fmt::Debug + Send + Sync {
+    /// A link to the page of a subject's device, where there is one.
+    fn page(&self, subject: &Subject) -> Option<Link>;
+}
+
 /// The compiled templates.
 #[derive(Debug)]
 pub struct Templates {
     registry: Handlebars<'static>,
     names: Vec<String>,
-    portals: BTreeMap<Name, String>,
+    portals: BTreeMap<Name, Arc<dyn Portal>>,
     silences: Option<SilenceLinks>,
 }
 
@@ -160,9 +164,12 @@ impl Templates {
         )
     }
 
-    /// The portal's host for each source, for links to devices.
+    /// The portal of each source, for links to devices.
     #[must_use]
-    pub fn with_portals(mut self, portals: impl IntoIterator<Item = (Name, String)>) -> Self {
+    pub fn with_portals(
+        mut self,
+        portals: impl IntoIterator<Item = (Name, Arc<dyn Portal>)>,
+    ) -> Self {
         self.portals = portals.into_iter().collect();
         self
     }
@@ -266,35 +273,17 @@ impl Templates {
         Some([part(title)?, part(text)?, part(facts)?])
     }
 
-    /// The one device's page in the portal, where the ids for it are at hand and well-formed.
+    /// The one device's page in the portal. Its source may have been renamed since: then that of
+    /// the first is as good a guess as any.
     fn link(&self, about: &Notification) -> Option<Link> {
         let once = kinds::each_once(&about.subjects);
         let [subject] = once.as_slice() else {
             return None;
         };
-        let id = |text: &Option<String>| {
-            let text = text.as_deref()?;
-            let fine = text.len() == 36 && text.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-');
-            fine.then(|| text.to_owned())
-        };
-        let (org, site) = (id(&subject.org_id)?, id(&subject.site_id)?);
-        let mac = subject
-            .device_mac
-            .as_deref()
-            .filter(|m| m.len() == 12 && m.bytes().all(|b| b.is_ascii_hexdigit()))?;
-        let page = match subject.device_type.as_deref()? {
-            kind @ ("ap" | "switch" | "gateway") => kind,
-            _ => return None,
-        };
-        let portal = self
-            .portals
-            .get(&about.source)
-            .map_or(PORTAL, String::as_str);
-        let portal = if portal.is_empty() { PORTAL } else { portal };
-        portal.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b':')).then(|| Link {
-            label: "Open in Mist".to_owned(),
-            url: format!("https://{portal}/admin/?org_id={org}#!{page}/detail/00000000-0000-0000-1000-{mac}/{site}"),
-        })
+        let portal = self.portals.get(&about.source);
+        portal
+            .or_else(|| self.portals.values().next())?
+            .page(subject)
     }
 
     fn compile(files: BTreeMap<String, (String, String)>) -> Result<Self, Vec<TemplateProblem>> {

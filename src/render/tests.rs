@@ -120,6 +120,7 @@ fn messages_read_well() {
             Reason::First,
             vec![Subject {
                 part: Some("ge-0/0/1".into()),
+                is_port: true,
                 ..ap("sw-1", 9)
             }],
         )),
@@ -481,6 +482,7 @@ fn each_kind_is_named_and_each_thing_once() {
                 "ap_offline",
                 Subject {
                     part: Some("xe-0/0/1".into()),
+                    is_port: true,
                     ..ap("ap-1", 20)
                 },
             ),
@@ -813,30 +815,39 @@ fn a_runaway_template_falls_back() {
     assert_eq!(message.title, "New");
 }
 
+/// Shows every device.
+#[derive(Debug)]
+struct Shown;
+
+impl Portal for Shown {
+    fn page(&self, subject: &Subject) -> Option<Link> {
+        Some(Link {
+            label: "Open".to_owned(),
+            url: format!("https://portal.example/{}", subject.device_mac.as_ref()?),
+        })
+    }
+}
+
 #[test]
-fn links_need_good_ids() {
+fn one_device_is_linked_to_its_page() {
     let message = Templates::builtin()
-        .with_portals([("mist".into(), "manage.eu.mist.com".into())])
+        .with_portals([("lab".into(), Arc::new(Shown) as Arc<dyn Portal>)])
         .render(about(
             "AP_DISCONNECTED",
             Some("ap_offline"),
             Reason::First,
             vec![ap("k", 0x5c5b_3500_0001)],
         ));
-    assert_eq!(
-        message.links[0].url,
-        "https://manage.eu.mist.com/admin/?org_id=00000000-0000-0000-0000-000000000001#!ap/detail/00000000-0000-0000-1000-5c5b35000001/11111111-2222-3333-4444-555555555555"
+    assert_eq!(message.links[0].url, "https://portal.example/5c5b35000001");
+    let several = about(
+        "AP_DISCONNECTED",
+        None,
+        Reason::First,
+        vec![ap("k", 1), ap("l", 2)],
     );
-    let bad = Subject {
-        site_id: Some("x\" onclick".into()),
-        ..ap("k", 1)
-    };
-    assert!(
-        Templates::builtin()
-            .render(about("AP_DISCONNECTED", None, Reason::First, vec![bad]))
-            .links
-            .is_empty()
-    );
+    let shown =
+        Templates::builtin().with_portals([("lab".into(), Arc::new(Shown) as Arc<dyn Portal>)]);
+    assert!(shown.render(several).links.is_empty());
 }
 
 #[test]

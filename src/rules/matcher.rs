@@ -252,6 +252,7 @@ pub(super) mod tests {
                 name: "ap_offline".into(),
                 sub_id: None,
                 of_site: false,
+                on_port: false,
             }),
             phase: Phase::Open,
             severity: Some(Severity::Warning),
@@ -274,6 +275,7 @@ pub(super) mod tests {
             reasons: vec!["power_cycle".to_owned(), "Lost\npower".to_owned()],
             text: Some("AP is gone".to_owned()),
             count: 1,
+            more: 0,
             time: Timestamp::EPOCH,
             own_time: true,
             received: Timestamp::EPOCH,
@@ -493,7 +495,7 @@ pub(super) mod tests {
             let mut event = event();
             event.kind = kind.to_owned();
             event.topic = topic.into();
-            event.condition = condition.map(|name| Condition { name: name.into(), sub_id: None, of_site: false });
+            event.condition = condition.map(|name| Condition { name: name.into(), sub_id: None, of_site: false, on_port: false });
             let index = Index::new(matchers.iter().map(Some));
             let candidates = index.candidates(topic, kind, condition);
             prop_assert!(candidates.windows(2).all(|pair| pair[0] < pair[1]), "{candidates:?}");

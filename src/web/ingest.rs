@@ -1,4 +1,4 @@
-//! `POST /mist` and `POST /mist/<name>`: nothing is answered 200 that is not durable or
+//! Posts of sources, each on the path of its kind: nothing is answered 200 that is not durable or
 //! deliberately left out.
 
 use std::pin::{Pin, pin};
@@ -14,15 +14,12 @@ use warp::reply::Response;
 use warp::{Filter, Rejection};
 
 use super::{BODY_DEADLINE, Peer, Refused, State, from_this_machine, plain};
-use crate::model::{Record, SourceKind};
 use crate::source::{self, Rejected, SourceSettings};
 use crate::store::Journal;
 
 /// How much of a refused body is read and thrown away, and for how long.
 const DRAINED: u64 = 16 * 1024 * 1024;
 const DRAIN_DEADLINE: Duration = Duration::from_secs(2);
-/// The source whose path has no name.
-const DEFAULT_SOURCE: &str = "mist";
 
 const TOO_LARGE: Refused = Refused::new(StatusCode::PAYLOAD_TOO_LARGE, "body too large");
 const BUSY: Refused = Refused::new(
@@ -30,17 +27,28 @@ const BUSY: Refused = Refused::new(
     "too much at once, try again",
 );
 
-/// The route.
+/// The route of every kind of source that posts.
 pub(super) fn route<S: Journal>(state: &State<S>) -> BoxedFilter<(Response,)> {
+    let mut routes = source::posting().map(|kind| route_of(state, kind));
+    // Each is a filter of its own type until it is boxed; without a kind there is nothing here.
+    let nothing = warp::any().and_then(async || Err::<Response, _>(warp::reject::not_found()));
+    let first = routes.next().unwrap_or_else(|| nothing.boxed());
+    routes.fold(first, |all, route| all.or(route).unify().boxed())
+}
+
+fn route_of<S: Journal>(state: &State<S>, kind: &'static str) -> BoxedFilter<(Response,)> {
     let state = state.clone();
     let named = warp::path::param::<String>().and(warp::path::end());
-    let default = warp::path::end().map(|| DEFAULT_SOURCE.to_owned());
-    // The default source has one address, not two.
-    let named = named.and_then(async |name: String| match name.as_str() {
-        DEFAULT_SOURCE => Err(Rejection::from(Refused::NOT_FOUND)),
-        _ => Ok(name),
+    let default = warp::path::end().map(|| kind.to_owned());
+    // The source that is named as its kind has one address, not two.
+    let named = named.and_then(move |name: String| async move {
+        if name == kind {
+            Err(Rejection::from(Refused::NOT_FOUND))
+        } else {
+            Ok(name)
+        }
     });
-    warp::path("mist")
+    warp::path(kind)
         .and(default.or(named).unify())
         .and(warp::method())
         .and(warp::header::headers_cloned())
@@ -49,7 +57,7 @@ pub(super) fn route<S: Journal>(state: &State<S>) -> BoxedFilter<(Response,)> {
         .and_then(move |name: String, method, headers, peer, body| {
             let state = state.clone();
             async move {
-                take(&state, &name, method, headers, peer, body)
+                take(&state, (kind, &name), method, headers, peer, body)
                     .await
                     .map_err(Rejection::from)
             }
@@ -60,7 +68,7 @@ pub(super) fn route<S: Journal>(state: &State<S>) -> BoxedFilter<(Response,)> {
 /// Takes one POST for a source, if there is one of that name, and counts the answer.
 pub(super) async fn take<S: Journal>(
     state: &State<S>,
-    name: &str,
+    (kind, name): (&str, &str),
     method: Method,
     headers: HeaderMap,
     peer: Option<Peer>,
@@ -70,7 +78,7 @@ pub(super) async fn take<S: Journal>(
     let settings = current
         .sources
         .iter()
-        .find(|source| source.name.as_str() == name)
+        .find(|of| of.name.as_str() == name && source::word(of.kind) == Some(kind))
         .ok_or(Refused::NOT_FOUND)?;
     if method != Method::POST {
         return Err(Refused::method("POST"));
@@ -135,27 +143,15 @@ async fn post<S: Journal>(
     // A page in a browser on this machine is not this machine: its POST has an origin.
     let local = from_this_machine(peer, headers) && !headers.contains_key(header::ORIGIN);
     let verified = source::verify(settings, headers, local, body).map_err(refused)?;
-    if verified.is_chatty()
-        && let Some(topic) = verified.topic().filter(|topic| !wanted(topic))
-    {
+    if let Some(topic) = verified.chatty_topic().filter(|topic| !wanted(topic)) {
         state.metrics.not_stored(topic, verified.count_events());
         return Ok(());
     }
-    let is_ping = verified.topic() == Some("ping");
-    let (source, body) = verified.into_parts();
-    if is_ping {
-        tracing::info!(%source, "ping received");
+    if verified.is_test() {
+        tracing::info!(source = %settings.name, "ping received");
         state.metrics.ping();
     }
-    let stored = state
-        .store
-        .append(Record::Received {
-            source,
-            kind: SourceKind::default(),
-            cursor: None,
-            body,
-        })
-        .await;
+    let stored = state.store.append(verified.into_record(None)).await;
     *state
         .unstored
         .lock()
@@ -171,17 +167,13 @@ async fn post<S: Journal>(
 }
 
 fn refused(rejected: Rejected) -> Refused {
-    let (status, why) = match rejected {
-        Rejected::SignatureMissing => (StatusCode::UNAUTHORIZED, "signature missing"),
-        Rejected::SignatureWrong => (StatusCode::UNAUTHORIZED, "signature does not match"),
-        Rejected::UnsignedFromAfar => (
-            StatusCode::UNAUTHORIZED,
-            "unsigned posts are accepted from this machine only",
-        ),
-        Rejected::NotJson => (StatusCode::BAD_REQUEST, "body is not JSON"),
-        Rejected::TooDeep => (StatusCode::BAD_REQUEST, "body is nested too deeply"),
+    let status = match rejected {
+        Rejected::SignatureMissing | Rejected::SignatureWrong | Rejected::UnsignedFromAfar => {
+            StatusCode::UNAUTHORIZED
+        }
+        Rejected::NotJson | Rejected::TooDeep => StatusCode::BAD_REQUEST,
     };
-    Refused::new(status, why)
+    Refused::new(status, rejected.text())
 }
 
 /// Whether the head promises something we read: JSON, not encoded.

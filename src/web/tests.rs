@@ -14,7 +14,7 @@ use warp::http::HeaderName;
 
 use super::*;
 use crate::clock::{Clock, JournalClock};
-use crate::model::{Cursor, Field, Journaled, Name, Record, Secret, Seq, Timestamp};
+use crate::model::{Cursor, Field, Journaled, Name, Record, Secret, Seq, SourceKind, Timestamp};
 use crate::rules::{Matcher, Pattern, Policy, Resolve, Rule, Test};
 use crate::source::mist::signature::{V1, V2, sign};
 use crate::store::{self, MessageFates};
@@ -152,6 +152,7 @@ impl World {
 fn source(name: &str, secrets: &[&str]) -> SourceSettings {
     SourceSettings {
         name: Name::new(name),
+        kind: SourceKind::default(),
         secrets: secrets.iter().map(|secret| Secret::new(*secret)).collect(),
         allow_unsigned: false,
         allow_v1: false,
@@ -863,7 +864,7 @@ async fn a_body_that_never_ends_is_given_up() {
     let clock = Clock::system();
     let read = super::ingest::take(
         &world.state,
-        "lab",
+        ("mist", "lab"),
         Method::POST,
         HeaderMap::new(),
         Some(here()),

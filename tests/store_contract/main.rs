@@ -242,7 +242,7 @@ macro_rules! every_case {
     ($bench:ty) => {
         suite! { $bench:
            every_record_is_there_after_a_restart_in_order_and_time_never_goes_back
-           a_cursor_is_stored_with_its_bodies_and_outlives_them
+        a_cursor_is_stored_with_its_bodies_and_outlives_them
            rows_come_with_their_step_and_a_refold_changes_none
            a_rule_is_credited_with_what_it_told_alone
            a_floods_rows_are_all_there

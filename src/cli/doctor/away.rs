@@ -11,6 +11,7 @@ use crate::clock::Clock;
 use crate::destination::http::{Http, is_local};
 use crate::destination::{DestinationSettings, Kind, Reply};
 use crate::model::Secret;
+use crate::source;
 use crate::web::HEALTHY;
 
 /// How a destination is called in findings.
@@ -172,11 +173,13 @@ pub(super) async fn public_url(url: &str, runs: bool) -> Finding {
         }
         Reply::Http { status, .. } => {
             let what = format!("{url}/healthz answers {status}, and not as Foghorn does");
-            Finding::warning(
-                CHECK,
-                what,
-                "have the proxy hand on /healthz, /mist and /silence/ to this server",
-            )
+            let mut posts = String::new();
+            for kind in source::posting() {
+                posts = format!("{posts}, /{kind}");
+            }
+            let help =
+                format!("have the proxy hand on /healthz{posts} and /silence/ to this server");
+            Finding::warning(CHECK, what, help)
         }
         Reply::Failed { why } => Finding::problem(CHECK, format!("{url}: {why}"), REACH),
         Reply::Printed => Finding::ok(CHECK, url),

@@ -7,12 +7,13 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::catalogue::{About, Entry, Role};
+use super::catalogue::{About, Entry};
 use super::fields::{Item, LISTED, first, list, mac, time};
 use super::normal::{Draft, condition, kind_by_prefix, unknown_action};
 use super::parts::{self, Part};
 use super::{clues, digest, note};
 use crate::model::{Device, Event, Phase, Timestamp};
+use crate::source::Role;
 
 /// Where alarms list devices, and what those are.
 pub(super) const LISTS: [(&str, &str); 4] = [
@@ -136,6 +137,7 @@ pub(super) fn fan_out(draft: &Draft) -> Vec<Event> {
         } else {
             1
         };
+        event.more = event.count - 1;
         event.digest = digest::nth(event.digest, n);
         event.raw = Arc::clone(&draft.raw);
         event
@@ -160,6 +162,11 @@ fn at_site(draft: &Draft, listed: Vec<Device>, entities: Vec<Device>) -> Event {
     event.listed.extend(entities);
     unique(&mut event.listed);
     event.listed.truncate(LISTED);
+    // Mist lists ten devices at most; only then does its count say how many more there are.
+    let listed = event.listed.len() as u64;
+    if listed >= 10 {
+        event.more = event.count.saturating_sub(listed);
+    }
     if event.group.as_deref() == Some("security")
         && let Value::Object(item) = &*draft.raw
     {

@@ -5,21 +5,11 @@ use std::collections::HashMap;
 use std::sync::LazyLock;
 
 use crate::model::Severity;
-
-/// What a type does to its condition.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
-    /// Opens it.
-    Opens,
-    /// Closes it.
-    Closes,
-    /// A Marvis action: its `status` says which.
-    Status,
-}
+use crate::source::Role;
 
 /// What a type is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum About {
+pub(super) enum About {
     /// One device; an alarm that lists several is one event for each.
     Device,
     /// A site; the devices listed are its subjects.
@@ -30,33 +20,31 @@ pub enum About {
 
 /// One type Mist is known to send.
 #[derive(Clone, Debug)]
-pub struct Entry {
+pub(super) struct Entry {
     /// `alarm`, `device-event` or `mxedge-event`.
-    pub family: &'static str,
+    pub(super) family: &'static str,
     /// As Mist spells it.
-    pub kind: &'static str,
-    /// Its name in Mist's portal; empty where unknown.
-    pub display: &'static str,
+    pub(super) kind: &'static str,
     /// An alarm's group; empty where unknown.
-    pub group: &'static str,
+    pub(super) group: &'static str,
     /// Mist's severity, where published.
-    pub severity: Option<Severity>,
+    pub(super) severity: Option<Severity>,
     /// What it does to its condition.
-    pub role: Option<Role>,
+    pub(super) role: Option<Role>,
     /// The condition; empty without a role.
-    pub condition: &'static str,
+    pub(super) condition: &'static str,
     /// The field that tells two conditions of one device apart; `text:<word>` is the word after
     /// that in its text or reasons, `unit` what they number of a chassis; `a|b` is `b` where
     /// there is no `a`, and `a+b` both together.
-    pub sub_id: &'static str,
+    pub(super) sub_id: &'static str,
     /// What it is about.
-    pub about: About,
+    pub(super) about: About,
 }
 
 impl Entry {
     /// The topic events of this type come on.
     #[must_use]
-    pub fn topic(&self) -> &'static str {
+    pub(super) fn topic(&self) -> &'static str {
         match self.family {
             "alarm" => "alarms",
             "mxedge-event" => "mxedge-events",
@@ -89,7 +77,6 @@ fn entry(line: &'static str) -> Option<Entry> {
     Some(Entry {
         family: columns.first().copied()?,
         kind: columns.get(1).copied()?,
-        display: column(2).trim(),
         group: column(3),
         severity: Severity::parse(column(4)),
         role: match column(5) {
@@ -115,13 +102,13 @@ fn key(kind: &str) -> String {
 
 /// Every known type.
 #[must_use]
-pub fn all() -> &'static [Entry] {
+pub(super) fn all() -> &'static [Entry] {
     &CATALOGUE.entries
 }
 
 /// The entry of a type as it comes on a topic: that topic's own before another's.
 #[must_use]
-pub fn lookup(topic: &str, kind: &str) -> Option<&'static Entry> {
+pub(super) fn lookup(topic: &str, kind: &str) -> Option<&'static Entry> {
     let positions = CATALOGUE.by_kind.get(&key(kind))?;
     let of_topic = |entry: &&Entry| entry.topic() == topic;
     let mut entries = positions
@@ -131,7 +118,7 @@ pub fn lookup(topic: &str, kind: &str) -> Option<&'static Entry> {
 }
 
 /// Every type of this name, on whatever topic.
-pub fn named(kind: &str) -> impl Iterator<Item = &'static Entry> + use<> {
+pub(super) fn named(kind: &str) -> impl Iterator<Item = &'static Entry> + use<> {
     CATALOGUE
         .by_kind
         .get(&key(kind))

@@ -1,9 +1,10 @@
 //! What an event tells about other events of its device: that it is connected after all, and what
 //! may have taken it down.
 
-use super::catalogue::{Entry, Role};
+use super::catalogue::Entry;
 use super::fields::{Item, first};
 use crate::model::{Cause, Clues, Event, Phase, removed_from};
+use crate::source::Role;
 
 /// Types that only a connected device can lead to: it reports them itself, or it took what it was
 /// sent. What the cloud does on its own (a new config, an assignment, a schedule) is not among

@@ -1,13 +1,15 @@
 //! Juniper Mist: its signature, its envelope, its topics.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
+use warp::http::HeaderMap;
 
-use super::Parsed;
-use crate::model::{Name, Seq, Timestamp};
+use super::{Arrival, Dialect, EventType, Parsed, Rejected, Signature, SourceSettings};
+use crate::model::{Link, Secret, Seq, Subject, Timestamp};
 
-pub mod catalogue;
+mod catalogue;
 pub mod envelope;
 pub mod signature;
 
@@ -19,100 +21,191 @@ mod fields;
 mod normal;
 mod note;
 mod parts;
+mod portal;
 mod synthesise;
 
-pub(crate) use normal::kind_by_prefix;
-pub use synthesise::synthesise;
-
 use body::Opened;
+use catalogue::Entry;
 use fields::Item;
+use normal::kind_by_prefix;
 
 /// The most that is judged of one body: Mist sends a few hundred events at once, and ten times that
 /// is still fine.
 pub const MOST: usize = 10_000;
+/// Topics Mist is known to send.
+const TOPICS: &[&str] = &[
+    "alarms",
+    "audits",
+    "asset-raw",
+    "asset-raw-rssi",
+    "client-info",
+    "client-join",
+    "client-latency",
+    "client-sessions",
+    "device-events",
+    "device-updowns",
+    "discovered-raw-rssi",
+    "guest-authorizations",
+    "location",
+    "location-asset",
+    "location-centrak",
+    "location-client",
+    "location-sdk",
+    "location-unclient",
+    "minis-application",
+    "mxedge-events",
+    "nac-accounting",
+    "nac-events",
+    "nac-sdk",
+    "occupancy-alerts",
+    "ping",
+    "rssi-zone",
+    "sdkclient-scan-data",
+    "site-sle",
+    "vbeacon",
+    "wifi-conn-raw",
+    "wifi-unconn-raw",
+    "zone",
+];
 /// As many bytes of nested alerts are read, each with all that surrounds it.
 const NESTED_BYTES: usize = 64 << 20;
 
-/// Turns one journaled body into events, in its order: one for each item, one for each device of an
-/// alarm about devices, one for each nested occupancy alert. Each is given away before the next is
-/// read. Total: what cannot be understood is [`Parsed::Malformed`], and so is what is more than
-/// [`MOST`].
-pub fn each(
-    source: &Name,
-    seq: Seq,
-    received: Timestamp,
-    body: &[u8],
-    take: &mut dyn FnMut(Parsed),
-) {
-    each_at(source, seq, received, body, None, &mut |parsed, _| {
-        take(parsed)
-    });
-}
+/// Mist's webhooks: what they say, and how they are signed.
+pub(super) struct Mist;
 
-/// As [`each`]; of the events at these places alone, where they are named. With each comes its item
-/// as it was sent, where it has one of its own.
-pub(super) fn each_at(
-    source: &Name,
-    seq: Seq,
-    received: Timestamp,
-    body: &[u8],
-    places: Option<&[u64]>,
-    take: &mut dyn FnMut(Parsed, Option<&str>),
-) {
-    let mut malformed = |why, count| take(Parsed::Malformed { why, count }, None);
-    let Ok(text) = std::str::from_utf8(body) else {
-        return malformed("the body is not text", 1);
-    };
-    let text = body::mended(text);
-    let Opened { topic, items, more } = match body::open(&text, MOST) {
-        Ok(opened) => opened,
-        Err(why) => return malformed(why, 1),
-    };
-    let origin = normal::Origin {
-        source,
-        topic: topic.into(),
-        received,
-    };
-    // Of these an item may be several events, or none of its own.
-    let fans_out = matches!(&*origin.topic, "alarms" | "occupancy-alerts");
-    let mut reader = Reader {
-        origin,
-        seq,
-        given: 0,
-        nested: 0,
-        left: more,
-        text: None,
-        take,
-    };
-    for raw in items {
-        if let Some(places) = places {
+impl Dialect for Mist {
+    /// One event for each item, one for each device of an alarm about devices, one for each nested
+    /// occupancy alert. Each is given away before the next is read. What is more than [`MOST`] is
+    /// [`Parsed::Malformed`].
+    fn each(
+        &self,
+        arrival: &Arrival<'_>,
+        places: RangeInclusive<u64>,
+        take: &mut dyn FnMut(Parsed, Option<&str>),
+    ) {
+        let mut malformed = |why, count| take(Parsed::Malformed { why, count }, None);
+        let Ok(text) = std::str::from_utf8(arrival.body) else {
+            return malformed("the body is not text", 1);
+        };
+        let text = body::mended(text);
+        let Opened { topic, items, more } = match body::open(&text, MOST) {
+            Ok(opened) => opened,
+            Err(why) => return malformed(why, 1),
+        };
+        let origin = normal::Origin {
+            source: arrival.source,
+            topic: topic.into(),
+            received: arrival.received,
+        };
+        // Of these an item may be several events, or none of its own.
+        let fans_out = matches!(&*origin.topic, "alarms" | "occupancy-alerts");
+        let mut reader = Reader {
+            origin,
+            seq: arrival.seq,
+            given: 0,
+            nested: 0,
+            left: more,
+            text: None,
+            take,
+        };
+        for raw in items {
             let place = reader.given as u64 + 1;
-            if places.last().is_none_or(|last| place > *last) {
+            if place > *places.end() {
                 return;
             }
-            if !fans_out && places.binary_search(&place).is_err() {
+            if place < *places.start() && !fans_out {
                 reader.given += 1;
                 continue;
             }
-        }
-        reader.text = Some(raw.get());
-        match serde_json::from_str(raw.get()) {
-            Ok(Value::Object(item)) => reader.item(item, raw.get().len()),
-            Ok(_) => reader.malformed("an item of `events` is not an object"),
-            Err(_) => {
-                reader.malformed("a number in an item of `events` is beyond what can be held")
+            reader.text = Some(raw.get());
+            match serde_json::from_str(raw.get()) {
+                Ok(Value::Object(item)) => reader.item(item, raw.get().len()),
+                Ok(_) => reader.malformed("an item of `events` is not an object"),
+                Err(_) => {
+                    reader.malformed("a number in an item of `events` is beyond what can be held")
+                }
             }
         }
+        if reader.left > 0 {
+            let (why, count) = ("one post holds more than is judged of one", reader.left);
+            (reader.take)(Parsed::Malformed { why, count }, None);
+        }
     }
-    if reader.left > 0 {
-        let why = "one post holds more than is judged of one";
-        (reader.take)(
-            Parsed::Malformed {
-                why,
-                count: reader.left,
-            },
-            None,
-        );
+
+    fn topic(&self, body: &[u8]) -> Result<Option<String>, Rejected> {
+        envelope::check(body)
+    }
+
+    fn count_events(&self, body: &[u8]) -> u64 {
+        envelope::count_events(body)
+    }
+
+    fn is_chatty(&self, topic: &str) -> bool {
+        is_chatty(topic)
+    }
+
+    fn is_test(&self, topic: &str) -> bool {
+        topic == "ping"
+    }
+
+    fn is_endless(&self, topic: &str) -> bool {
+        topic == "audits"
+    }
+
+    fn topics(&self) -> &'static [&'static str] {
+        TOPICS
+    }
+
+    fn types(&self) -> Box<dyn Iterator<Item = EventType>> {
+        Box::new(catalogue::all().iter().map(event_type))
+    }
+
+    fn types_named(&self, name: &str) -> Box<dyn Iterator<Item = EventType>> {
+        Box::new(catalogue::named(name).map(event_type))
+    }
+
+    fn synthesise(&self, fields: Map<String, Value>, at: Timestamp) -> Value {
+        synthesise::synthesise(fields, at)
+    }
+
+    fn portal(&self) -> &'static str {
+        portal::HOST
+    }
+
+    fn page(&self, host: &str, subject: &Subject) -> Option<Link> {
+        portal::page(host, subject)
+    }
+}
+
+impl Signature for Mist {
+    fn verify(
+        &self,
+        settings: &SourceSettings,
+        headers: &HeaderMap,
+        from_this_machine: bool,
+        body: &[u8],
+    ) -> Result<(), Rejected> {
+        signature::verify(settings, headers, from_this_machine, body)
+    }
+
+    fn sign(&self, secret: &Secret, body: &[u8]) -> (&'static str, String) {
+        (signature::V2, signature::sign(secret, body))
+    }
+}
+
+/// A line of the catalogue for who does not know Mist.
+fn event_type(entry: &Entry) -> EventType {
+    let is_device_event = entry.family == "device-event";
+    let changes = ["_CONNECTED", "_DISCONNECTED", "_RESTARTED"];
+    let is_updown = is_device_event && changes.iter().any(|end| entry.kind.ends_with(end));
+    EventType {
+        topic: entry.topic(),
+        also_on: is_updown.then_some("device-updowns"),
+        kind: entry.kind,
+        group: entry.group,
+        role: entry.role,
+        condition: entry.condition,
+        device_type: kind_by_prefix(entry.kind).filter(|_| entry.family != "alarm"),
     }
 }
 

@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::catalogue::{self, Entry, Role};
+use super::catalogue::{self, Entry};
 use super::fields::{self, Item, count, first, id, list, mac};
 use super::{alarm, clues, digest, is_chatty, note, parts};
 use crate::model::{Clues, Condition, Device, Event, Name, Phase, Severity, Site, Timestamp};
+use crate::source::Role;
 
 /// What all items of one body have in common.
 pub(super) struct Origin<'a> {
@@ -62,6 +63,7 @@ impl Origin<'_> {
             reasons,
             text: first(&item, &["text", "message", "suggestion"]),
             count: count(&item),
+            more: 0,
             time: own_time.unwrap_or(self.received).min(self.received),
             own_time: own_time.is_some(),
             received: self.received,
@@ -105,6 +107,9 @@ impl Origin<'_> {
             (event.condition, event.phase) = condition(entry, event.status.as_deref(), part, false);
         }
         event.clues = clues::of(&event, entry, &item);
+        if event.device.is_some() {
+            event.more = event.count - 1;
+        }
         event.raw = Arc::new(Value::Object(item));
         vec![event]
     }
@@ -179,7 +184,7 @@ impl Origin<'_> {
 }
 
 /// What kind of device a type's first letters tell of.
-pub(crate) fn kind_by_prefix(kind: &str) -> Option<&'static str> {
+pub(super) fn kind_by_prefix(kind: &str) -> Option<&'static str> {
     match kind.split_once('_')?.0 {
         prefix if prefix.eq_ignore_ascii_case("ap") => Some("ap"),
         prefix if prefix.eq_ignore_ascii_case("sw") => Some("switch"),
@@ -224,6 +229,7 @@ pub(super) fn condition(
     (
         Some(Condition {
             name: entry.condition.to_ascii_lowercase().into(),
+            on_port: sub_id.as_deref().is_some_and(parts::is_port),
             sub_id,
             of_site,
         }),
@@ -246,10 +252,12 @@ pub(super) fn unknown_action(
         _ => Phase::Open,
     };
     let name = event.kind.to_ascii_lowercase().replace('-', "_").into();
+    let sub_id = sub_id.or_else(|| first(item, &["port_id"]));
     Some((
         Condition {
             name,
-            sub_id: sub_id.or_else(|| first(item, &["port_id"])),
+            on_port: sub_id.as_deref().is_some_and(parts::is_port),
+            sub_id,
             of_site: event.device.is_none(),
         },
         phase,

@@ -165,6 +165,17 @@ fn unit(text: &str) -> Option<String> {
     Some(found.join(", ")).filter(|found| !found.is_empty())
 }
 
+/// Whether the name of a part is that of a port, and does not say so itself.
+pub(super) fn is_port(part: &str) -> bool {
+    let part = part.to_ascii_lowercase();
+    let digits = |rest: &str| rest.starts_with(|c: char| c.is_ascii_digit());
+    let named = ["ge-", "xe-", "et-", "mge-", "eth", "ae", "irb", "me"]
+        .iter()
+        .any(|p| part.strip_prefix(p).is_some_and(digits));
+    // a path leads from a port to a peer
+    (part.contains('/') || named) && !part.contains("->")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -107,7 +107,7 @@ pub fn sign(secret: &Secret, body: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::Name;
+    use crate::model::{Name, SourceKind};
     use warp::http::{HeaderName, HeaderValue};
 
     const BODY: &[u8] = br#"{"topic":"ping","events":[]}"#;
@@ -115,6 +115,7 @@ mod tests {
     fn settings(secrets: &[&str]) -> SourceSettings {
         SourceSettings {
             name: Name::new("mist"),
+            kind: SourceKind::default(),
             secrets: secrets.iter().map(|s| Secret::new(*s)).collect(),
             allow_unsigned: false,
             allow_v1: false,

@@ -18,7 +18,7 @@ const ORG_ID: &str = "0f0f0f0f-0000-4000-8000-000000000001";
 ///
 /// `device` is a name or a MAC, or a list of them for an alarm that tells of several.
 #[must_use]
-pub fn synthesise(mut fields: Map<String, Value>, at: Timestamp) -> Value {
+pub(super) fn synthesise(mut fields: Map<String, Value>, at: Timestamp) -> Value {
     let kind = fields.get("type").and_then(text).unwrap_or_default();
     let topic = fields
         .remove("topic")

@@ -7,10 +7,10 @@ use proptest::prelude::*;
 use serde_json::{Map, json};
 
 use super::*;
-use crate::model::{Device, Event, Phase};
+use crate::model::{Device, Event, Name, Phase};
 
 fn parse(body: &[u8], received: Timestamp) -> Vec<Parsed> {
-    crate::source::parse(&Name::new("mist"), Seq(7), received, body)
+    crate::source::parse(&Arrival::new(&Name::new("mist"), Seq(7), received, body))
 }
 
 fn parse_text(body: &str, received: Timestamp) -> Vec<Parsed> {
@@ -84,38 +84,26 @@ fn some_of_a_body_are_what_they_are_among_all() {
         let body = json!({"topic": topic, "events": items}).to_string();
         let all = parse_text(&body, Timestamp::EPOCH);
         assert!(all.len() > 4, "{topic}");
-        for places in [
-            vec![],
-            vec![1],
-            vec![2, 3],
-            vec![4],
-            vec![1, 5, 6],
-            vec![99],
-        ] {
+        for places in [0..=0, 1..=1, 2..=3, 4..=4, 2..=6, 99..=99] {
             let (mut some, mut sent) = (Vec::new(), Vec::new());
             let source = Name::new("mist");
-            crate::source::each_at(
-                &source,
-                Seq(7),
-                Timestamp::EPOCH,
-                body.as_bytes(),
-                &places,
-                &mut |one, text| {
-                    if let Parsed::Event(event) = one
-                        && places.iter().any(|place| event.id == format!("7.{place}"))
-                    {
-                        sent.extend(text.map(|text| {
-                            serde_json::from_str::<Value>(text).unwrap() == *event.raw
-                        }));
-                        some.push(event);
-                    }
-                },
-            );
+            let arrival = Arrival::new(&source, Seq(7), Timestamp::EPOCH, body.as_bytes());
+            let is_wanted = |event: &Event| {
+                let place = event.id.strip_prefix("7.").unwrap().parse().unwrap();
+                places.contains(&place)
+            };
+            crate::source::each_at(&arrival, places.clone(), &mut |one, text| {
+                if let Parsed::Event(event) = one
+                    && is_wanted(&event)
+                {
+                    sent.extend(
+                        text.map(|text| serde_json::from_str::<Value>(text).unwrap() == *event.raw),
+                    );
+                    some.push(event);
+                }
+            });
             let wanted = |one: &Parsed| match one {
-                Parsed::Event(event) => places
-                    .iter()
-                    .any(|p| event.id == format!("7.{p}"))
-                    .then(|| Arc::clone(event)),
+                Parsed::Event(event) => is_wanted(event).then(|| Arc::clone(event)),
                 Parsed::Malformed { .. } => None,
             };
             let wanted: Vec<_> = all.iter().filter_map(wanted).collect();
@@ -355,7 +343,7 @@ fn what_is_made_up_reads_as_what_it_says() {
         let Value::Object(fields) = fields else {
             panic!()
         };
-        let body = synthesise(fields, Timestamp::from_millis(1_750_420_000_500));
+        let body = synthesise::synthesise(fields, Timestamp::from_millis(1_750_420_000_500));
         assert_eq!(
             envelope::check(body.to_string().as_bytes())
                 .unwrap()
@@ -463,7 +451,7 @@ fn every_type_of_the_catalogue_can_be_made_up() {
         let Value::Object(fields) = json!({"type": entry.kind, "device": "d-1"}) else {
             panic!()
         };
-        let events = events(&synthesise(
+        let events = events(&synthesise::synthesise(
             fields,
             Timestamp::from_millis(1_750_420_000_000),
         ));
