@@ -11,9 +11,8 @@ use tracing::{error, info, warn};
 
 use crate::clock::Clock;
 use crate::config::{self, Config};
-use crate::destination::http::Http;
-use crate::destination::{DestinationSettings, Kind};
-use crate::dispatcher::{Digest, Dispatcher, Statuses};
+use crate::destination::DestinationSettings;
+use crate::dispatcher::{Dispatcher, Statuses, Summarise};
 use crate::history::{self, Feed};
 use crate::judge::Judge;
 use crate::links::{LinkKey, SilenceLinks};
@@ -23,6 +22,7 @@ use crate::notify::Manager;
 use crate::render::Templates;
 use crate::store::{Journal as _, Store as _};
 use crate::web;
+use crate::wire::Http;
 
 pub mod backend;
 mod compare;
@@ -100,7 +100,7 @@ pub async fn run_by(
     let store = Backend::open(data, clock, config.server.retention)
         .map_err(|e| Error::Start(e.to_string()))?;
     let http = Http::new(false);
-    http.prepare(&config.destinations)
+    http.prepare(config.destinations.iter().filter_map(|to| to.target.url()))
         .map_err(|e| Error::Start(e.to_string()))?;
     let address = listener
         .local_addr()
@@ -160,7 +160,7 @@ pub async fn run_by(
             |path| path.display().to_string(),
         ),
         stop: stop.clone(),
-        kinds: web::events::Kinds::default(),
+        kinds: web::events::DestinationKinds::default(),
         tuner: Some(tuning::tuner(
             config.path.clone(),
             data.to_owned(),
@@ -169,12 +169,12 @@ pub async fn run_by(
     };
     looking.kinds.replace(kinds(&config));
     let (statuses, destination_kinds) = (looking.statuses.clone(), looking.kinds.clone());
-    let digest: Digest =
+    let summarise: Summarise =
         Arc::new(move |waiting: &[Message]| template_updates.borrow().digest(waiting));
     let sender = Sender {
         store: store.clone(),
         http,
-        digest,
+        summarise,
         views: (statuses, metrics.clone()),
     };
     let dispatching = sender.start(config.destinations.clone());
@@ -241,16 +241,8 @@ pub async fn run_by(
 
 /// The kind of each destination.
 fn kinds(config: &Config) -> Vec<(Name, &'static str)> {
-    let kind = |destination: &DestinationSettings| match destination.kind {
-        Kind::Slack { .. } => "slack",
-        Kind::Teams { .. } => "teams",
-        Kind::Webhook { .. } => "webhook",
-        Kind::Console => "console",
-    };
-    config
-        .destinations
-        .iter()
-        .map(|destination| (destination.name.clone(), kind(destination)))
+    let all = config.destinations.iter();
+    all.map(|to| (to.name.clone(), to.target.kind().word))
         .collect()
 }
 
@@ -286,7 +278,7 @@ fn access(config: &Config) -> web::Access {
 struct Sender {
     store: Backend,
     http: Http,
-    digest: Digest,
+    summarise: Summarise,
     views: (Statuses, Metrics),
 }
 
@@ -303,7 +295,7 @@ impl Sender {
             self.store.clone(),
             self.http.clone(),
             destinations,
-            Arc::clone(&self.digest),
+            Arc::clone(&self.summarise),
             self.views.clone(),
         );
         (tokio::spawn(dispatcher.run(stop.clone())), stop)
@@ -316,7 +308,7 @@ struct Live {
     templates: watch::Sender<Arc<Templates>>,
     links: Option<SilenceLinks>,
     state: web::State<Backend>,
-    kinds: web::events::Kinds,
+    kinds: web::events::DestinationKinds,
     sender: Sender,
     dispatching: Option<Dispatching>,
     metrics: Metrics,
@@ -540,11 +532,7 @@ fn announce(config: &Config, address: std::net::SocketAddr) {
         plural(config.rules.rules().len() as u64, "rule"),
         told.join(", ")
     );
-    if config
-        .destinations
-        .iter()
-        .all(|d| matches!(d.kind, crate::destination::Kind::Console))
-    {
+    if config.destinations.iter().all(|d| d.target.url().is_none()) {
         info!(
             "messages are printed here. To have them in chat, set SLACK_WEBHOOK_URL or TEAMS_WEBHOOK_URL, or add `destinations:` to rules.yaml"
         );

@@ -5,7 +5,6 @@
 //! settled when the process dies is sent again: at least once, and once in a process's life.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::future::Future;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -14,18 +13,20 @@ use tokio::task::{Id, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use crate::destination::http::Http;
-use crate::destination::{DestinationSettings, Kind, Outcome, Overflow, Reply, Request, Size};
+use crate::destination::{Content, DestinationSettings, Overflow, SendOutcome, Size};
 use crate::metrics::Metrics;
-use crate::model::{Message, Timestamp};
+use crate::model::{Message, Notification, Receipt, Timestamp};
 use crate::pacing::{Pace, backoff};
 use crate::store::{self, Attempt, Delivery, DeliveryId, Duty, Lease, Leases, Next, Outbox};
+use crate::wire::Transport;
 
 mod doubt;
+mod exchange;
 mod gone;
 mod refusal;
 mod status;
 
+pub use exchange::{Exchange, exchange};
 pub use status::{DestinationStatus, Statuses};
 
 use doubt::{Doubt, Turn};
@@ -43,67 +44,50 @@ const PROBE: Duration = Duration::from_secs(3_600);
 /// What is under way at shutdown may take this long.
 const DRAIN: Duration = Duration::from_secs(5);
 
-/// Makes the one request. The real one is `destination::http::Http`.
-pub trait Post: Send + Sync + 'static {
-    /// Sends it and gives what came back, within `timeout`.
-    fn post(&self, request: &Request, timeout: Duration) -> impl Future<Output = Reply> + Send;
-}
-
-impl Post for Http {
-    async fn post(&self, request: &Request, timeout: Duration) -> Reply {
-        self.send(request, timeout).await
-    }
-}
-
-/// Folds messages into fewer: `render::Templates::digest`. Takes digests too.
-pub type Digest = Arc<dyn Fn(&[Message]) -> Vec<Message> + Send + Sync>;
+/// Makes few messages of many: `render::Templates::digest`. Takes summaries too.
+pub type Summarise = Arc<dyn Fn(&[Message]) -> Vec<Message> + Send + Sync>;
 
 /// Sends what is in the outbox.
-pub struct Dispatcher<S, P> {
-    hub: Arc<Hub<S, P>>,
+pub struct Dispatcher<S, T> {
+    hub: Arc<Hub<S, T>>,
 }
 
-struct Hub<S, P> {
+struct Hub<S, T> {
     /// Why nothing more can be sent, and that it is so.
     fatal: OnceLock<store::Error>,
     over: CancellationToken,
     store: S,
-    post: P,
+    transport: T,
     destinations: Vec<Arc<DestinationSettings>>,
-    digest: Digest,
+    summarise: Summarise,
     statuses: Statuses,
     metrics: Metrics,
-    encode: fn(&DestinationSettings, &Message, Size) -> Request,
-    classify: fn(&DestinationSettings, &Reply) -> Outcome,
 }
 
-impl<S: Outbox + Leases, P: Post> Dispatcher<S, P> {
+impl<S: Outbox + Leases, T: Transport> Dispatcher<S, T> {
     /// A dispatcher for these destinations; `views` see how each try went. Deliveries to any other
     /// become dead letters at once.
     #[must_use]
     pub fn new(
         store: S,
-        post: P,
+        transport: T,
         destinations: Vec<DestinationSettings>,
-        digest: Digest,
+        summarise: Summarise,
         views: (Statuses, Metrics),
     ) -> Self {
         let destinations = destinations.into_iter().map(Arc::new).collect();
         let (statuses, metrics) = views;
-        let (encode, classify) = (DestinationSettings::encode, DestinationSettings::classify);
         let (fatal, over) = (OnceLock::new(), CancellationToken::new());
         Self {
             hub: Arc::new(Hub {
                 fatal,
                 over,
                 store,
-                post,
+                transport,
                 destinations,
-                digest,
+                summarise,
                 statuses,
                 metrics,
-                encode,
-                classify,
             }),
         }
     }
@@ -132,8 +116,8 @@ impl<S: Outbox + Leases, P: Post> Dispatcher<S, P> {
 }
 
 /// Sends to one destination as long as this process is the one that may.
-async fn send<S: Outbox + Leases, P: Post>(
-    hub: Arc<Hub<S, P>>,
+async fn send<S: Outbox + Leases, T: Transport>(
+    hub: Arc<Hub<S, T>>,
     settings: Arc<DestinationSettings>,
     stop: CancellationToken,
 ) {
@@ -150,7 +134,7 @@ async fn send<S: Outbox + Leases, P: Post>(
     Lane::new(hub, settings, lease, spent).run(stop).await;
 }
 
-impl<S: Outbox + Leases, P> Hub<S, P> {
+impl<S: Outbox + Leases, T> Hub<S, T> {
     /// The right to send to a destination; `None` where nothing is sent any more.
     async fn lease(&self, settings: &DestinationSettings) -> Option<Lease> {
         loop {
@@ -177,6 +161,23 @@ impl<S: Outbox + Leases, P> Hub<S, P> {
         }
     }
 
+    /// What the destination remembers of an incident; `None` where nothing is sent any more.
+    async fn receipt(&self, lane: &Lease, incident: &str) -> Option<Option<Receipt>> {
+        loop {
+            match self.store.receipt(lane, incident).await {
+                Ok(receipt) => return Some(receipt),
+                Err(e) => {
+                    warn!(error = %e, "cannot read a receipt; trying again");
+                    self.noticed(&e);
+                }
+            }
+            if self.over.is_cancelled() {
+                return None;
+            }
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    }
+
     /// Until it is durable: a delivery that was sent must not be sent again only because the store
     /// was full.
     async fn settle(&self, lane: &Lease, id: DeliveryId, attempt: Attempt) {
@@ -193,32 +194,33 @@ impl<S: Outbox + Leases, P> Hub<S, P> {
     }
 }
 
-/// A delivery in memory, and the incidents it tells of.
-struct Waiting {
+/// A delivery in memory, and the incidents its message is about.
+struct QueuedDelivery {
     delivery: Delivery,
     incidents: Vec<u64>,
 }
 
-impl Waiting {
+impl QueuedDelivery {
     fn new(delivery: Delivery) -> Self {
         let message = &delivery.message;
-        let incidents = std::iter::once(&message.about.incident)
-            .chain(message.folded.iter().map(|of| &of.incident));
-        let hashed = incidents.map(|incident| {
-            let mut hasher = DefaultHasher::new();
-            incident.hash(&mut hasher);
-            hasher.finish()
-        });
+        let mut incidents = vec![hash(&message.about.incident)];
+        incidents.extend(message.folded.iter().map(|of| hash(&of.incident)));
         Self {
-            incidents: hashed.collect(),
+            incidents,
             delivery,
         }
     }
 }
 
+fn hash(incident: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    incident.hash(&mut hasher);
+    hasher.finish()
+}
+
 /// A delivery under way: being sent, or what became of it being settled.
 struct Flight {
-    waiting: Waiting,
+    waiting: QueuedDelivery,
     /// Journal time of the try.
     at: Timestamp,
     /// Which of the destination's failures it can still count towards.
@@ -229,15 +231,22 @@ struct Flight {
     over: Option<Attempt>,
 }
 
-/// Back from a flight: how the try went, unless it was only being settled.
-type Landed = Option<(Outcome, Option<u16>)>;
+/// How a try went.
+struct TryResult {
+    outcome: SendOutcome,
+    status: Option<u16>,
+    receipt: Option<Receipt>,
+}
 
-struct Lane<S, P> {
-    hub: Arc<Hub<S, P>>,
+/// Back from a flight: how the try went, unless it was only being settled.
+type Landed = Option<TryResult>;
+
+struct Lane<S, T> {
+    hub: Arc<Hub<S, T>>,
     settings: Arc<DestinationSettings>,
     lease: Lease,
     pace: Pace,
-    window: BTreeMap<DeliveryId, Waiting>,
+    window: BTreeMap<DeliveryId, QueuedDelivery>,
     flights: HashMap<Id, Flight>,
     tasks: JoinSet<Landed>,
     /// The newest delivery taken from the store; whether there may be more after it; when a failed
@@ -260,9 +269,9 @@ struct Lane<S, P> {
     not_worth: u64,
 }
 
-impl<S: Outbox + Leases, P: Post> Lane<S, P> {
+impl<S: Outbox + Leases, T: Transport> Lane<S, T> {
     fn new(
-        hub: Arc<Hub<S, P>>,
+        hub: Arc<Hub<S, T>>,
         settings: Arc<DestinationSettings>,
         lease: Lease,
         spent: u32,
@@ -351,7 +360,8 @@ impl<S: Outbox + Leases, P: Post> Lane<S, P> {
                 self.more = !batch.is_empty();
                 for delivery in batch {
                     self.newest = delivery.id;
-                    self.window.insert(delivery.id, Waiting::new(delivery));
+                    self.window
+                        .insert(delivery.id, QueuedDelivery::new(delivery));
                 }
             }
             Err(e) => {
@@ -382,12 +392,12 @@ impl<S: Outbox + Leases, P: Post> Lane<S, P> {
                 self.may_send = true;
             }
             if self.overflows(now).await {
-                match self.fold(now).await {
+                match self.summarise(now).await {
                     Ok(true) => continue,
                     Ok(false) => {}
                     Err(e) => {
                         self.hub.noticed(&e);
-                        warn!(destination = %self.settings.name, error = %e, "cannot fold what waits");
+                        warn!(destination = %self.settings.name, error = %e, "cannot summarise what waits");
                     }
                 }
             }
@@ -439,36 +449,41 @@ impl<S: Outbox + Leases, P: Post> Lane<S, P> {
         reluctantly.ok_or(first_due)
     }
 
-    fn launch(&mut self, waiting: Waiting, at: Timestamp) {
+    fn launch(&mut self, waiting: QueuedDelivery, at: Timestamp) {
         let (hub, settings, lease) = (self.hub.clone(), self.settings.clone(), self.lease.clone());
         let Delivery {
             id, message, plain, ..
-        } = waiting.delivery.clone();
+        } = &waiting.delivery;
+        let (id, message) = (*id, Arc::clone(message));
+        let size = if *plain { Size::Plain } else { Size::Full };
         let task = async move {
-            let request = (hub.encode)(
-                &settings,
-                &message,
-                if plain { Size::Plain } else { Size::Full },
-            );
-            let reply =
-                tokio::time::timeout(settings.timeout, hub.post.post(&request, settings.timeout))
-                    .await;
-            let reply = reply.unwrap_or_else(|_| Reply::Failed {
-                why: "timed out".to_owned(),
-            });
-            let outcome = (hub.classify)(&settings, &reply);
-            if outcome == Outcome::Delivered {
-                // Here, so that many settle in one sync; until it is, the delivery is under way and
-                // not sent again.
+            let past = match settings.target.kind().remembers {
+                true => hub.receipt(&lease, &message.about.incident).await?,
+                false => None,
+            };
+            let content = Content {
+                message: &message,
+                size,
+            };
+            let sent = exchange(&settings, content, past.as_ref(), &hub.transport).await;
+            let mut result = TryResult {
+                outcome: sent.outcome,
+                status: sent.reply.status(),
+                receipt: sent.receipt,
+            };
+            // A delivered message is settled here, so that many settle in one sync; until it is
+            // durable the delivery is under way and not sent again.
+            if result.outcome == SendOutcome::Delivered {
                 let attempt = Attempt {
                     at,
-                    status: reply.status(),
-                    reply: reply.summary(),
+                    status: result.status,
+                    reply: sent.reply.summary(),
                     next: Next::Delivered,
+                    receipt: result.receipt.take(),
                 };
                 hub.settle(&lease, id, attempt).await;
             }
-            Some((outcome, reply.status()))
+            Some(result)
         };
         let task = self.tasks.spawn(task).id();
         self.tries += 1;
@@ -503,12 +518,13 @@ impl<S: Outbox + Leases, P: Post> Lane<S, P> {
                 error!(destination = %self.settings.name, error = %e, "a message could not be handled");
                 (
                     e.id(),
-                    Some((
-                        Outcome::BadPayload {
+                    Some(TryResult {
+                        outcome: SendOutcome::BadPayload {
                             why: "it could not be handled".to_owned(),
                         },
-                        None,
-                    )),
+                        status: None,
+                        receipt: None,
+                    }),
                 )
             }
         };
@@ -516,7 +532,7 @@ impl<S: Outbox + Leases, P: Post> Lane<S, P> {
             return;
         };
         match (landed, flight.over.take()) {
-            (Some((outcome, status)), None) => self.tried(flight, outcome, status).await,
+            (Some(result), None) => self.tried(flight, result).await,
             (Some(_), Some(attempt)) => self.settle(flight, attempt),
             (None, Some(attempt)) => {
                 if let Next::Again { due, plain } = attempt.next {
@@ -532,7 +548,7 @@ impl<S: Outbox + Leases, P: Post> Lane<S, P> {
     }
 
     /// What a try leads to.
-    async fn tried(&mut self, flight: Flight, outcome: Outcome, status: Option<u16>) {
+    async fn tried(&mut self, flight: Flight, result: TryResult) {
         let now = self.now();
         let Delivery {
             id,
@@ -544,12 +560,17 @@ impl<S: Outbox + Leases, P: Post> Lane<S, P> {
         let retry = self.settings.retry;
         let over = now.since(first_try.unwrap_or(flight.at)) >= retry.give_up_after;
         let again = |due: Timestamp, plain: bool| Next::Again { due, plain };
+        let TryResult {
+            outcome,
+            status,
+            receipt,
+        } = result;
         let (word, why, next) = match outcome {
-            Outcome::Delivered => {
+            SendOutcome::Delivered => {
                 self.delivered(now, id, flight.number);
                 return;
             }
-            Outcome::Retry { why } => {
+            SendOutcome::Retry { why } => {
                 let jitter = self.hub.store.clock().clock().spread();
                 let wait = backoff(retry.first, retry.max, attempts.saturating_add(1), jitter);
                 if flight.epoch == self.epoch {
@@ -577,7 +598,7 @@ impl<S: Outbox + Leases, P: Post> Lane<S, P> {
                 };
                 ("retry", why, next)
             }
-            Outcome::RetryAfter { wait } => {
+            SendOutcome::RetryAfter { wait } => {
                 let wait = self.hub.store.clock().clock().stretch(wait);
                 self.pace.pause(wait);
                 let why = format!("asked to wait {}", crate::model::human_duration(wait));
@@ -588,16 +609,16 @@ impl<S: Outbox + Leases, P: Post> Lane<S, P> {
                 };
                 ("retry_after", why, next)
             }
-            Outcome::BadPayload { why } => {
+            SendOutcome::BadPayload { why } => {
                 self.failures = 0;
                 let next = if plain { Next::Dead } else { again(now, true) };
                 ("bad_payload", why, next)
             }
-            Outcome::Broken { why } if self.doubt.convicts(id) => {
+            SendOutcome::Broken { why } if self.doubt.convicts(id) => {
                 let why = format!("{why} to this message, and took others");
                 ("broken", why, Next::Dead)
             }
-            Outcome::Broken { why } => {
+            SendOutcome::Broken { why } => {
                 self.doubt.refused(id, flight.number);
                 self.doubt.probe_at(now + PROBE);
                 // Another message tells whose fault it is, where there is one.
@@ -627,6 +648,7 @@ impl<S: Outbox + Leases, P: Post> Lane<S, P> {
             status,
             reply: why,
             next,
+            receipt,
         };
         self.settle(flight, attempt);
     }
@@ -686,7 +708,7 @@ impl<S: Outbox + Leases, P: Post> Lane<S, P> {
         };
         let others = || self.hub.destinations.iter().filter(healthy);
         let Some(other) = others()
-            .find(|d| !matches!(d.kind, Kind::Console))
+            .find(|d| d.target.url().is_some())
             .or_else(|| others().next())
         else {
             return;
@@ -702,7 +724,7 @@ impl<S: Outbox + Leases, P: Post> Lane<S, P> {
     /// Whether what waits would wait too long at the pace. Never while it fails: a probe is one
     /// message, with its own past.
     async fn overflows(&mut self, now: Timestamp) -> bool {
-        if self.settings.overflow != Overflow::Digest || self.failures > 0 || self.doubt.is_there()
+        if self.settings.overflow != Overflow::Summary || self.failures > 0 || self.doubt.is_there()
         {
             return false;
         }
@@ -728,65 +750,73 @@ impl<S: Outbox + Leases, P: Post> Lane<S, P> {
         waiting >= 3 && waiting > self.not_worth && late(waiting)
     }
 
-    /// Folds all that waits into digests, where that makes fewer. Pages through the store: what
-    /// waits may be far more than what is in memory.
-    async fn fold(&mut self, now: Timestamp) -> store::Result<bool> {
-        let to = &self.settings.name;
-        let under_way: HashSet<_> = self
-            .flights
-            .values()
-            .map(|flight| flight.waiting.delivery.id)
-            .collect();
-        let (mut after, mut folded, mut digests) =
-            (DeliveryId(0), HashSet::new(), Vec::<Message>::new());
-        loop {
-            let page = self.hub.store.queued(to, after, WINDOW / 2).await?;
-            let Some(last) = page.last() else { break };
-            after = last.id;
-            let before = folded.len();
-            for Delivery {
-                id,
-                mut message,
-                plain,
-                ..
-            } in page
-            {
-                // One that was refused as a message would be refused in a digest, with all the
-                // others.
-                if !plain && !under_way.contains(&id) && !self.doubt.knows(id) {
-                    message.about.event = serde_json::Value::Null;
-                    digests.push(message);
-                    folded.insert(id);
-                }
-            }
-            if folded.len() > before && digests.len() > 1 {
-                digests = (self.hub.digest)(&digests);
-            }
-        }
-        if folded.len() < 3 || digests.is_empty() || digests.len() >= folded.len() {
-            let few = folded.len() as u64;
+    /// Makes a few summaries of all that waits, where that makes fewer. Reads it from the store: far
+    /// more may wait than is in memory.
+    async fn summarise(&mut self, now: Timestamp) -> store::Result<bool> {
+        let to = self.settings.name.clone();
+        let (ids, messages) = self.backlog().await?;
+        let few = ids.len() as u64;
+        let summarise = Arc::clone(&self.hub.summarise);
+        // Thousands of messages take long enough to hold up what else this thread does.
+        let made = tokio::task::spawn_blocking(move || summarise(&messages)).await;
+        let mut summaries = made.unwrap_or_default();
+        if few < 3 || summaries.is_empty() || summaries.len() as u64 >= few {
             self.not_worth = few + (few / 4).max(3);
             return Ok(false);
         }
-        digests
-            .iter_mut()
-            .for_each(|digest| digest.about.to = vec![to.clone()]);
-        info!(destination = %to, messages = folded.len(), digests = digests.len(), "more than its pace allows: folded");
-        self.hub
-            .store
-            .summarise(
-                &self.lease,
-                to,
-                folded.iter().copied().collect(),
-                digests,
-                now,
-            )
-            .await?;
-        self.hub.statuses.note(to, |status| status.folds += 1);
-        self.window.retain(|id, _| !folded.contains(id));
+        for summary in &mut summaries {
+            summary.about.to = vec![to.clone()];
+        }
+        info!(destination = %to, messages = few, summaries = summaries.len(), "more than its pace allows: summarised");
+        self.window.retain(|id, _| ids.binary_search(id).is_err());
+        let (store, lease) = (&self.hub.store, &self.lease);
+        store.summarise(lease, &to, ids, summaries, now).await?;
+        self.hub.statuses.note(&to, |status| status.folds += 1);
         (self.more, self.look_again) = (true, None);
         self.refill().await;
         Ok(true)
+    }
+
+    /// Everything that waits and may become part of a summary, by id, without what no summary shows.
+    async fn backlog(&self) -> store::Result<(Vec<DeliveryId>, Vec<Message>)> {
+        let under_way: HashSet<_> = self
+            .flights
+            .values()
+            .map(|f| f.waiting.delivery.id)
+            .collect();
+        let (mut after, mut ids, mut messages) = (DeliveryId(0), Vec::new(), Vec::new());
+        loop {
+            let to = &self.settings.name;
+            let page = self.hub.store.queued(to, after, WINDOW).await?;
+            let Some(last) = page.last() else { break };
+            after = last.id;
+            for delivery in page {
+                let id = delivery.id;
+                // A message that was refused would be refused in a summary, with all the others.
+                if !delivery.plain && !under_way.contains(&id) && !self.doubt.knows(id) {
+                    ids.push(id);
+                    messages.push(bare(Arc::unwrap_or_clone(delivery.message)));
+                }
+            }
+        }
+        Ok((ids, messages))
+    }
+}
+
+/// A message without what no summary shows: thousands of them are in memory at once.
+fn bare(message: Message) -> Message {
+    let about = Notification {
+        event: serde_json::Value::Null,
+        insight: Default::default(),
+        ..message.about
+    };
+    Message {
+        title: message.title,
+        text: String::new(),
+        facts: Vec::new(),
+        links: Vec::new(),
+        about,
+        folded: message.folded,
     }
 }
 

@@ -11,7 +11,7 @@
 //! The floors; a module uses only floors below its own (`tests/architecture.rs` holds them):
 //! * 0: [`model`], the words
 //! * 1: [`clock`], [`rules`], [`render`], [`pacing`], [`metrics`], [`links`], [`password`],
-//!   [`notify`]: small parts
+//!   [`notify`], [`wire`]: small parts
 //! * 2: [`engine`], [`source`], [`destination`], [`store`], [`simulate`]: the core, and one file
 //!   per outside thing
 //! * 3: [`config`], [`fold`], [`history`], [`follower`], [`judge`], [`dispatcher`], [`replay`], [`diff`],
@@ -46,3 +46,4 @@ pub mod store;
 pub mod trial;
 pub mod tune;
 pub mod web;
+pub mod wire;

@@ -15,7 +15,7 @@ const FLOORS: &[(u8, &[&str])] = &[
     (
         1,
         &[
-            "clock", "rules", "render", "pacing", "metrics", "links", "password", "notify",
+            "clock", "rules", "render", "pacing", "metrics", "links", "password", "notify", "wire",
         ],
     ),
     (2, &["engine", "source", "destination", "store", "simulate"]),
@@ -318,6 +318,35 @@ fn a_module_uses_only_floors_below_its_own() {
             "`{from}` no longer uses `{to}`?"
         );
     }
+}
+
+#[test]
+fn only_wire_makes_a_client_for_calls_to_the_outside() {
+    let sources = sources().expect("src/ can be read");
+    let makes = |text: &str| {
+        let words = words(text);
+        let client = |three: &[&str]| matches!(three, ["Client", "::", "new" | "builder"]);
+        words.windows(3).any(client) || words.contains(&"ClientBuilder")
+    };
+    let files = sources.iter().filter(|(_, text)| makes(text));
+    let files: Vec<_> = files.map(|(file, _)| file.as_str()).collect();
+    assert_eq!(files, ["wire/mod.rs"]);
+}
+
+#[test]
+fn only_the_table_of_kinds_and_their_files_name_a_kind_of_destination() {
+    let sources = sources().expect("src/ can be read");
+    let kinds = ["\"slack\"", "\"teams\"", "\"webhook\"", "\"console\""];
+    let names = |file: &str, text: &str| {
+        // Unit tests come last in a file.
+        let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+        let named = kinds.iter().filter(|kind| code.contains(**kind)).count();
+        named > 0 && !file.starts_with("destination/") && !file.ends_with("tests.rs")
+    };
+    let files = sources.iter().filter(|(file, text)| names(file, text));
+    let files: Vec<_> = files.map(|(file, _)| file.as_str()).collect();
+    // What URLs that are secrets have in them; the console, where the file defines no destination.
+    assert_eq!(files, ["config/redact/comments.rs", "config/settings.rs"]);
 }
 
 #[test]

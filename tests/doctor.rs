@@ -118,7 +118,7 @@ async fn a_server_that_does_well_is_said_to_and_its_refusals_are_counted() {
     has(&said, "ok", "heard of `mist`: ");
     has(&said, "ok", "port: the server listens");
 
-    let client = foghorn::destination::http::direct().unwrap();
+    let client = foghorn::wire::direct().unwrap();
     let forged = client
         .post(format!("{}/mist", foghorn.address))
         .header("x-mist-signature-v2", "00")

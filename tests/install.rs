@@ -261,7 +261,7 @@ async fn nobody_serves_on_a_read_only_root() {
             && status.contains("\nCapEff:\t0000000000000000\n"),
         "{status}"
     );
-    let client = foghorn::destination::http::direct().unwrap();
+    let client = foghorn::wire::direct().unwrap();
     let body = serde_json::json!({"topic": "device-events", "events": [support::device_event("AP_DISCONNECTED", 1)]});
     let answer = client
         .post(format!("{address}/mist"))

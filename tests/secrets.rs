@@ -205,7 +205,7 @@ async fn no_secret_is_kept_logged_shown_or_printed() {
     environment(&mut serve);
     let foghorn = Foghorn::start_by(serve, dir).await;
     let token = std::fs::read_to_string(dir.join("data/token")).unwrap();
-    let client = foghorn::destination::http::direct().unwrap();
+    let client = foghorn::wire::direct().unwrap();
     let ask = async |method: &str, path: &str, body: Option<Value>| {
         let mut request = client
             .request(

@@ -48,7 +48,7 @@ async fn down_is_told_and_then_up() {
 async fn a_forged_post_is_refused_and_a_ping_is_seen() {
     let chat = Chat::start().await;
     let foghorn = Foghorn::start(&rules(&chat, "")).await;
-    let client = foghorn::destination::http::direct().unwrap();
+    let client = foghorn::wire::direct().unwrap();
     let body = json!({"topic": "device-events", "events": [device_event("AP_DISCONNECTED", 1)]})
         .to_string();
     let forged = client
@@ -176,7 +176,7 @@ fn hashed(password: &str) -> String {
 async fn a_password_is_in_force_by_a_reload_and_ends_with_the_next() {
     let chat = Chat::start().await;
     let foghorn = Foghorn::start(&rules(&chat, "")).await;
-    let client = foghorn::destination::http::direct().unwrap();
+    let client = foghorn::wire::direct().unwrap();
     let events = format!("{}/api/v1/events", foghorn.address);
     let seen = async |cookie: &str| {
         client

@@ -276,7 +276,7 @@ async fn a_link_of_a_message_silences_by_its_button_only() {
         .split(['|', '"', '>'])
         .next()
         .unwrap();
-    let client = foghorn::destination::http::direct().unwrap();
+    let client = foghorn::wire::direct().unwrap();
     let url = format!("{}{link}", server.address);
     let host = |request: reqwest::RequestBuilder| request.header("host", "foghorn.example.net");
     let looked = host(client.get(&url)).send().await.unwrap();
@@ -364,7 +364,7 @@ async fn names_that_steer_a_terminal_are_printed_as_harmless_text() {
         chat.wait_for(n + 1).await;
     }
     let token = std::fs::read_to_string(server.dir.join("data/token")).unwrap();
-    let client = foghorn::destination::http::direct().unwrap();
+    let client = foghorn::wire::direct().unwrap();
     let asked = client
         .post(format!("{}/api/v1/silences", server.address))
         .bearer_auth(token.trim());

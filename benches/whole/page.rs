@@ -166,7 +166,7 @@ impl Tabs {
 pub(crate) async fn history() {
     const EVENTS: u32 = 1_000_000;
     const TIMES: usize = 5;
-    let client = foghorn::destination::http::direct().unwrap();
+    let client = foghorn::wire::direct().unwrap();
     let chat = Chat::start().await;
     let foghorn = Foghorn::start(&shipped_rules(&chat)).await;
     let begun = Instant::now();

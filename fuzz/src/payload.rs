@@ -1,48 +1,44 @@
 //! What Slack and Teams take without a word, and what must not come alive there.
 
-use std::sync::LazyLock;
+use std::collections::BTreeMap;
+use std::sync::{Arc, LazyLock};
 
-use foghorn::destination::{DestinationSettings, Kind, Request, Size};
-use foghorn::model::{Message, Name, Secret};
+use foghorn::destination::{
+    Action, Content, Destination, DestinationKind, KINDS, SettingValue, Size, Values,
+};
+use foghorn::model::{Message, Secret};
 use serde_json::Value;
 
-struct Everyone {
-    slack: DestinationSettings,
-    teams: DestinationSettings,
-    webhook: DestinationSettings,
-    console: DestinationSettings,
-}
-
-static EVERYONE: LazyLock<Everyone> = LazyLock::new(|| {
-    let to = |kind| DestinationSettings::with_defaults(Name::new("ops"), kind);
-    let url = || Secret::new("https://chat.example/hook");
-    Everyone {
-        slack: to(Kind::Slack { url: url() }),
-        teams: to(Kind::Teams { url: url() }),
-        webhook: to(Kind::Webhook {
-            url: url(),
-            headers: Vec::new(),
-            body: None,
-        }),
-        console: to(Kind::Console),
-    }
+/// A destination of each kind, by its key.
+static EVERYONE: LazyLock<BTreeMap<&'static str, Arc<dyn Destination>>> = LazyLock::new(|| {
+    let make = |kind: &DestinationKind| {
+        let url = Secret::new("https://chat.example/hook");
+        let mut values = Values::default();
+        values.set("url", SettingValue::Secret(url));
+        ((kind.make)(&values).ok()).map(|made| (kind.word, made))
+    };
+    KINDS.iter().filter_map(make).collect()
 });
+
+fn next(kind: &str, message: &Message, size: Size) -> Action {
+    EVERYONE[kind].next(&Content { message, size }, None, &[])
+}
 
 /// Every payload of this message is JSON within the limits, whatever the message says.
 pub fn check(message: &Message) {
     for size in [Size::Full, Size::Plain] {
-        slack(&body(&EVERYONE.slack, message, size));
-        teams(&body(&EVERYONE.teams, message, size));
+        slack(&body("slack", message, size));
+        teams(&body("teams", message, size));
     }
-    body(&EVERYONE.webhook, message, Size::Full);
-    let Request::Print(_) = EVERYONE.console.encode(message, Size::Full) else {
+    body("webhook", message, Size::Full);
+    let Action::Print(_) = next("console", message, Size::Full) else {
         panic!("the console prints")
     };
 }
 
 /// Of what events led to: nothing in it that a terminal or a reader of logs would obey.
 pub fn assert_visible(message: &Message) {
-    let Request::Print(printed) = EVERYONE.console.encode(message, Size::Full) else {
+    let Action::Print(printed) = next("console", message, Size::Full) else {
         panic!("the console prints")
     };
     let facts = message.facts.iter().flat_map(|(name, value)| [name, value]);
@@ -70,10 +66,11 @@ pub fn assert_visible(message: &Message) {
     );
 }
 
-fn body(to: &DestinationSettings, message: &Message, size: Size) -> Value {
-    let Request::Post { body, .. } = to.encode(message, size) else {
+fn body(kind: &str, message: &Message, size: Size) -> Value {
+    let Action::Send(request) = next(kind, message, size) else {
         panic!("a chat is posted to")
     };
+    let body = request.body.expect("a body");
     assert_eq!(
         serde_json::from_str::<Value>(&body.to_string()).unwrap(),
         body

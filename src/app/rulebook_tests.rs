@@ -57,7 +57,7 @@ impl Served {
             },
         ));
         let (address, stop) = told.await.unwrap();
-        let client = crate::destination::http::direct().unwrap();
+        let client = crate::wire::direct().unwrap();
         let mut served = Self {
             address: format!("http://{address}"),
             stop,

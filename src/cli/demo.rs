@@ -9,13 +9,13 @@ use super::{DemoArgs, Failure};
 use crate::app::{self, Running};
 use crate::clock::Clock;
 use crate::config::{Config, Log};
-use crate::destination::http::Http;
-use crate::destination::{DestinationSettings, Kind, Reply, Request};
+use crate::destination::{CONSOLE, DestinationSettings, Values};
 use crate::model::{Name, Secret, SourceKind, Timestamp, plural};
 use crate::replay::{self, write_post};
 use crate::simulate::{self, Story, story};
 use crate::source::{self, SourceSettings};
 use crate::store::Totals as _;
+use crate::wire::{Http, HttpRequest, Reply, Transport as _};
 
 /// The demo's own secret: both sides are in this process.
 const SECRET: &str = "the demo's own secret";
@@ -116,7 +116,7 @@ pub(super) fn is_only_console(config: &Config) -> bool {
     config
         .destinations
         .iter()
-        .all(|destination| destination.kind == Kind::Console)
+        .all(|destination| destination.target.url().is_none())
 }
 
 /// The one source there is, of the default kind.
@@ -141,11 +141,11 @@ fn for_demo(mut config: Config, args: &DemoArgs) -> Config {
     for destination in &mut config.destinations {
         if args.send {
             in_real_time(destination, args.speed);
-        } else {
+        } else if let Ok(console) = (CONSOLE.make)(&Values::default()) {
             let (name, min_severity) = (destination.name.clone(), destination.min_severity);
             *destination = DestinationSettings {
                 min_severity,
-                ..DestinationSettings::with_defaults(name, Kind::Console)
+                ..DestinationSettings::with_defaults(name, console)
             };
         }
     }
@@ -207,10 +207,9 @@ async fn send(http: &Http, url: &Secret, post: &simulate::Post) -> Result<(), St
     let signed = source().sign(&raw).into_iter();
     let headers = signed.map(|(name, value)| (name.to_owned(), Secret::new(value)));
     let headers = headers.collect();
-    let request = Request::Post {
-        url: url.clone(),
+    let request = HttpRequest {
         headers,
-        body,
+        ..HttpRequest::post(url.clone(), body)
     };
     match http.send(&request, Duration::from_secs(10)).await {
         Reply::Http { status: 200, .. } => Ok(()),

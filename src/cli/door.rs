@@ -10,8 +10,8 @@ use serde_json::Value;
 
 use super::{Failure, load};
 use crate::config::Config;
-use crate::destination::http;
 use crate::web::access;
+use crate::wire;
 
 /// The server answers within 5 s, even when the engine is busy.
 const TIMEOUT: Duration = Duration::from_secs(15);
@@ -99,7 +99,7 @@ impl Door {
             .enable_all()
             .build()
             .map_err(Failure::unexpected)?;
-        let client = http::direct().map_err(Failure::unexpected)?;
+        let client = wire::direct().map_err(Failure::unexpected)?;
         let answer = runtime.block_on(async {
             let mut tries = 0;
             loop {

@@ -71,7 +71,7 @@ pub(super) fn run(config: &Config, args: &ExplainArgs) -> Result<(), Failure> {
             .map_err(failed)?,
         Question::Event(_) | Question::Device(..) => Vec::new(),
     };
-    let chapters = story.answer(sent.first().map(|sent| &sent.delivery.message));
+    let chapters = story.answer(sent.first().map(|sent| &*sent.delivery.message));
     if chapters.is_empty() {
         return Err(nothing(&question, &story, &folder.display().to_string()));
     }

@@ -3,9 +3,10 @@
 use super::{Failure, out};
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::destination::http::Http;
-use crate::destination::{Outcome, Reply, Size};
+use crate::destination::{Content, KINDS, SendOutcome, Size};
+use crate::dispatcher::exchange;
 use crate::model::{Name, Notification, Reason, Severity, Subject};
+use crate::wire::{Http, Reply};
 
 pub(super) fn run(config: &Config, name: &str) -> Result<(), Failure> {
     let Some(settings) = config.destinations.iter().find(|d| d.name.as_str() == name) else {
@@ -15,13 +16,17 @@ pub(super) fn run(config: &Config, name: &str) -> Result<(), Failure> {
         .load_templates()
         .map_err(|problems| Failure::config(&problems))?;
     let message = templates.render(sample(&settings.name));
-    let request = settings.encode(&message, Size::Full);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(Failure::unexpected)?;
-    let reply = runtime.block_on(Http::new(false).send(&request, settings.timeout));
-    let said = match &reply {
+    let content = Content {
+        message: &message,
+        size: Size::Full,
+    };
+    let http = Http::new(false);
+    let sent = runtime.block_on(exchange(settings, content, None, &http));
+    let said = match &sent.reply {
         Reply::Http { status, body, .. } if body.trim().is_empty() => {
             format!("status {status}, no text")
         }
@@ -31,21 +36,21 @@ pub(super) fn run(config: &Config, name: &str) -> Result<(), Failure> {
         Reply::Failed { why } => why.clone(),
         Reply::Printed => "printed".to_owned(),
     };
-    match settings.classify(&reply) {
-        Outcome::Delivered => {
+    match sent.outcome {
+        SendOutcome::Delivered => {
             out(&format!("{name} took it ({said})\n"));
             Ok(())
         }
-        Outcome::Retry { why } => Err(Failure::unexpected(format!(
+        SendOutcome::Retry { why } => Err(Failure::unexpected(format!(
             "{name} did not take it: {why} ({said}); serve would try again"
         ))),
-        Outcome::RetryAfter { wait } => Err(Failure::unexpected(format!(
+        SendOutcome::RetryAfter { wait } => Err(Failure::unexpected(format!(
             "{name} asks to wait {} s ({said}); serve would",
             wait.as_secs()
         ))),
-        Outcome::BadPayload { why } | Outcome::Broken { why } => Err(Failure::unexpected(format!(
-            "{name} refused it: {why} ({said})"
-        ))),
+        SendOutcome::BadPayload { why } | SendOutcome::Broken { why } => Err(Failure::unexpected(
+            format!("{name} refused it: {why} ({said})"),
+        )),
     }
 }
 
@@ -68,11 +73,8 @@ fn unknown(config: &Config, name: &str) -> String {
         .iter()
         .map(|d| d.name.as_str())
         .collect();
-    let variable = match name {
-        "slack" => Some("SLACK_WEBHOOK_URL"),
-        "teams" => Some("TEAMS_WEBHOOK_URL"),
-        _ => None,
-    };
+    let kind = KINDS.iter().find(|kind| kind.word == name);
+    let variable = kind.and_then(|kind| kind.variable);
     let hint = variable.filter(|_| super::demo::is_only_console(config));
     let hint = hint.map(|variable| format!("\nset {variable}, or define it under `destinations:`"));
     format!(

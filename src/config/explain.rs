@@ -113,12 +113,12 @@ fn write_access(access: &Access, out: &mut String) -> std::fmt::Result {
 
 fn write_destination(d: &DestinationSettings, out: &mut String) -> std::fmt::Result {
     let pace = d.rate_limit;
-    let overflow = if d.overflow == Overflow::Digest {
-        "digest"
+    let overflow = if d.overflow == Overflow::Summary {
+        "summary"
     } else {
         "queue"
     };
-    writeln!(out, "  {}: # {}", d.name, d.kind.word())?;
+    writeln!(out, "  {}: # {}", d.name, d.target.kind().word)?;
     writeln!(out, "    min_severity: {}", d.min_severity)?;
     writeln!(
         out,

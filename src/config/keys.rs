@@ -1,84 +1,15 @@
 //! Every key of rules.yaml: what it is called, what its value looks like, what it means. The reader
 //! refuses what is not here, and the JSON Schema is written from here, so the two cannot differ.
 
+use crate::destination::KINDS;
+use crate::model::{Setting, Shape};
 use crate::source;
 
-/// One key of a map.
-pub(super) struct Key {
-    pub(super) name: &'static str,
-    pub(super) shape: Shape,
-    pub(super) doc: &'static str,
+const fn key(name: &'static str, shape: Shape, doc: &'static str) -> Setting {
+    Setting::new(name, shape, doc)
 }
 
-/// What a value looks like.
-#[derive(Clone, Copy)]
-pub(super) enum Shape {
-    Text,
-    /// A text that nobody may see.
-    Secret,
-    Flag,
-    Duration,
-    DurationOrNever,
-    Size,
-    Count,
-    /// One of these words.
-    Word(&'static [&'static str]),
-    /// One field of an event.
-    Field,
-    /// One or many fields.
-    Fields,
-    /// One or many texts.
-    Texts,
-    /// One or many texts that nobody may see.
-    Secrets,
-    /// Field to test.
-    Match,
-    /// A match, or `never`.
-    Resolve,
-    /// These keys.
-    Map(&'static [Key]),
-    /// A list of maps of these keys.
-    ListOf(&'static [Key]),
-    /// Names to maps of these keys.
-    Named(&'static [Key]),
-    /// Names to texts.
-    Headers,
-    /// A map of anything.
-    Open,
-    /// Anything.
-    Any,
-    /// Any of these.
-    Either(&'static [Shape]),
-    /// A list of these.
-    List(&'static Shape),
-    /// Names to these.
-    Each(&'static Shape),
-}
-
-impl Shape {
-    /// Whether it is a value of a known kind that anybody may see.
-    pub(super) const fn is_plain(self) -> bool {
-        matches!(
-            self,
-            Self::Text
-                | Self::Flag
-                | Self::Duration
-                | Self::DurationOrNever
-                | Self::Size
-                | Self::Count
-                | Self::Word(_)
-                | Self::Field
-                | Self::Fields
-                | Self::Texts
-        )
-    }
-}
-
-const fn key(name: &'static str, shape: Shape, doc: &'static str) -> Key {
-    Key { name, shape, doc }
-}
-
-pub(super) const FILE: &[Key] = &[
+pub(super) const FILE: &[Setting] = &[
     key(
         "server",
         Shape::Map(SERVER),
@@ -123,7 +54,7 @@ pub(super) const FILE: &[Key] = &[
     ),
 ];
 
-pub(super) const SERVER: &[Key] = &[
+pub(super) const SERVER: &[Setting] = &[
     key(
         "listen",
         Shape::Text,
@@ -187,7 +118,7 @@ pub(super) const SERVER: &[Key] = &[
     ),
 ];
 
-pub(super) const RETENTION: &[Key] = &[
+pub(super) const RETENTION: &[Setting] = &[
     key(
         "age",
         Shape::Duration,
@@ -200,7 +131,7 @@ pub(super) const RETENTION: &[Key] = &[
     ),
 ];
 
-pub(super) const SOURCE: &[Key] = &[
+pub(super) const SOURCE: &[Setting] = &[
     key(
         "kind",
         Shape::Word(&source::WORDS),
@@ -234,15 +165,31 @@ pub(super) const SOURCE: &[Key] = &[
     key("portal", Shape::Text, source::ABOUT_PORTAL),
 ];
 
-pub(super) const DESTINATION: &[Key] = &[
-    key("slack", Shape::Map(CHAT), "A Slack incoming webhook."),
-    key("teams", Shape::Map(CHAT), "A Teams Workflows webhook."),
-    key("webhook", Shape::Map(WEBHOOK), "Any URL."),
-    key(
-        "console",
-        Shape::Open,
-        "Standard output; takes no settings: console: {}.",
-    ),
+/// Keys of every destination: what it is, one key a kind, and the settings all kinds share.
+pub(super) const DESTINATION: &[Setting] = &destination();
+
+const fn destination() -> [Setting; KINDS.len() + SHARED.len()] {
+    let mut all = [SHARED[0]; KINDS.len() + SHARED.len()];
+    let mut i = 0;
+    #[expect(
+        clippy::indexing_slicing,
+        reason = "done by the compiler, which checks it"
+    )]
+    while i < all.len() {
+        all[i] = if i < KINDS.len() {
+            KINDS[i].setting()
+        } else {
+            SHARED[i - KINDS.len()]
+        };
+        i += 1;
+    }
+    all
+}
+
+/// Words of `overflow`.
+pub(super) const OVERFLOWS: &[&str] = &["summary", "queue"];
+
+const SHARED: &[Setting] = &[
     key(
         "digest",
         Shape::Map(DIGEST),
@@ -256,7 +203,7 @@ pub(super) const DESTINATION: &[Key] = &[
     key("rate_limit", Shape::Map(RATE_LIMIT), "Its pace."),
     key(
         "overflow",
-        Shape::Word(&["digest", "queue"]),
+        Shape::Word(OVERFLOWS),
         "What happens to messages the pace would delay.",
     ),
     key(
@@ -272,7 +219,7 @@ pub(super) const DESTINATION: &[Key] = &[
     key("retry", Shape::Map(RETRY), "When a send failed."),
 ];
 
-pub(super) const DIGEST: &[Key] = &[
+pub(super) const DIGEST: &[Setting] = &[
     key("at", Shape::Texts, "When: 08:00, or several times."),
     key(
         "zone",
@@ -286,7 +233,7 @@ pub(super) const DIGEST: &[Key] = &[
 const INTERVALS: Shape = Shape::Either(&[Shape::Map(INTERVAL), Shape::ListOf(INTERVAL)]);
 
 /// Every restriction holds; or one span of time.
-pub(super) const INTERVAL: &[Key] = &[
+pub(super) const INTERVAL: &[Setting] = &[
     key(
         "times",
         TIMES,
@@ -309,26 +256,26 @@ pub(super) const INTERVAL: &[Key] = &[
     UNTIL,
 ];
 
-const ZONE: Key = key(
+const ZONE: Setting = key(
     "zone",
     Shape::Text,
     "Whose clocks and calendars: Europe/Paris. Default: this machine's.",
 );
-const FROM: Key = key(
+const FROM: Setting = key(
     "from",
     Shape::Text,
     "When it begins, once: \"2026-12-01 22:00\", or with a zone as in RFC 3339.",
 );
-const UNTIL: Key = key("until", Shape::Text, "When it ends, likewise.");
+const UNTIL: Setting = key("until", Shape::Text, "When it ends, likewise.");
 const TIMES: Shape = Shape::Either(&[TIME, Shape::List(&TIME)]);
 const TIME: Shape = Shape::Either(&[Shape::Text, Shape::Map(SPAN)]);
 
-pub(super) const SPAN: &[Key] = &[
+pub(super) const SPAN: &[Setting] = &[
     key("start", Shape::Text, "From here on."),
     key("end", Shape::Text, "Until before there; 24:00 is midnight."),
 ];
 
-pub(super) const MAINTENANCE: &[Key] = &[
+pub(super) const MAINTENANCE: &[Setting] = &[
     key(
         "name",
         Shape::Text,
@@ -349,7 +296,7 @@ pub(super) const MAINTENANCE: &[Key] = &[
     ZONE,
 ];
 
-pub(super) const INHIBIT: &[Key] = &[
+pub(super) const INHIBIT: &[Setting] = &[
     key("source", Shape::Match, "What explains."),
     key("target", Shape::Match, "What is explained."),
     key(
@@ -376,37 +323,13 @@ pub(super) const INHIBIT: &[Key] = &[
 
 pub(super) const VIA: &[&str] = &["topology"];
 
-pub(super) const TOPOLOGY: &[Key] = &[key(
+pub(super) const TOPOLOGY: &[Setting] = &[key(
     "links",
     Shape::Each(&Shape::Texts),
     "A device, by name or MAC, to those that are reached through it.",
 )];
 
-pub(super) const CHAT: &[Key] = &[key(
-    "url",
-    Shape::Secret,
-    "The secret URL: env:NAME or file:PATH.",
-)];
-
-pub(super) const WEBHOOK: &[Key] = &[
-    key(
-        "url",
-        Shape::Secret,
-        "The URL: env:NAME or file:PATH where it is secret.",
-    ),
-    key(
-        "headers",
-        Shape::Headers,
-        "Extra request headers; values may be env:NAME or file:PATH.",
-    ),
-    key(
-        "body",
-        Shape::Any,
-        "A JSON tree whose texts are templates. Default: the notification.",
-    ),
-];
-
-pub(super) const RATE_LIMIT: &[Key] = &[
+pub(super) const RATE_LIMIT: &[Setting] = &[
     key("limit", Shape::Count, "How many messages."),
     key("per", Shape::Duration, "In how long. Default 1s."),
     key(
@@ -416,7 +339,7 @@ pub(super) const RATE_LIMIT: &[Key] = &[
     ),
 ];
 
-pub(super) const RETRY: &[Key] = &[
+pub(super) const RETRY: &[Setting] = &[
     key("first", Shape::Duration, "The first wait. Default 1s."),
     key("max", Shape::Duration, "The longest wait. Default 5m."),
     key(
@@ -428,47 +351,47 @@ pub(super) const RETRY: &[Key] = &[
 
 pub(super) const SEVERITIES: &[&str] = &["critical", "warning", "info"];
 
-const SEVERITY: Key = key(
+const SEVERITY: Setting = key(
     "severity",
     Shape::Word(SEVERITIES),
     "Default: Mist's, else warning.",
 );
-const NOTIFY: Key = key(
+const NOTIFY: Setting = key(
     "notify",
     Shape::Texts,
     "Destinations, or `all`. Default all.",
 );
-const TEMPLATE: Key = key(
+const TEMPLATE: Setting = key(
     "template",
     Shape::Text,
     "Which message. Default: chosen by condition, type and topic.",
 );
-const GROUP_BY: Key = key(
+const GROUP_BY: Setting = key(
     "group_by",
     Shape::Fields,
     "Alerts with equal values are one incident. Default [site].",
 );
-const GROUP_WAIT: Key = key(
+const GROUP_WAIT: Setting = key(
     "group_wait",
     Shape::Duration,
     "The first message waits for its company. Default 10s.",
 );
-const GROUP_INTERVAL: Key = key(
+const GROUP_INTERVAL: Setting = key(
     "group_interval",
     Shape::Duration,
     "Least time between additions. Default 5m.",
 );
-const REPEAT: Key = key(
+const REPEAT: Setting = key(
     "repeat_interval",
     Shape::DurationOrNever,
     "Remind while it lasts. Default never.",
 );
-const COOLDOWN: Key = key(
+const COOLDOWN: Setting = key(
     "cooldown",
     Shape::Duration,
     "Of events with no end: quiet until this long without one. Default 1h.",
 );
-const STALE_AFTER: Key = key(
+const STALE_AFTER: Setting = key(
     "stale_after",
     Shape::DurationOrNever,
     "An alert not heard of for this long ends. Default 7d.",
@@ -476,22 +399,22 @@ const STALE_AFTER: Key = key(
 
 const FLAPPING_OR_OFF: Shape =
     Shape::Either(&[Shape::Map(FLAPPING), Shape::Word(OFF), Shape::Flag]);
-const FLAPS: Key = key(
+const FLAPS: Setting = key(
     "flapping",
     FLAPPING_OR_OFF,
     "Told once when it changes too often, then not until it is stable. Default {changes: 4, window: 30m, stable: 10m}.",
 );
-const MUTE: Key = key(
+const MUTE: Setting = key(
     "mute_time_intervals",
     Shape::Texts,
     "Names of `time_intervals` in which it says nothing.",
 );
-const ACTIVE: Key = key(
+const ACTIVE: Setting = key(
     "active_time_intervals",
     Shape::Texts,
     "Names of `time_intervals` outside of which it says nothing.",
 );
-const DURING_MUTE: Key = key(
+const DURING_MUTE: Setting = key(
     "during_mute",
     Shape::Word(MUTED),
     "What fires then: told at the end if it still lasts (hold), in a digest, or never (drop). Default hold.",
@@ -502,7 +425,7 @@ pub(super) const MUTED: &[&str] = &["hold", "digest", "drop"];
 /// Ways to say no.
 pub(super) const OFF: &[&str] = &["off", "never", "false", "no"];
 
-pub(super) const FLAPPING: &[Key] = &[
+pub(super) const FLAPPING: &[Setting] = &[
     key("changes", Shape::Count, "So many changes, at least 2 …"),
     key("window", Shape::Duration, "… within so long."),
     key(
@@ -512,7 +435,7 @@ pub(super) const FLAPPING: &[Key] = &[
     ),
 ];
 
-pub(super) const DEFAULTS: &[Key] = &[
+pub(super) const DEFAULTS: &[Setting] = &[
     NOTIFY,
     GROUP_BY,
     GROUP_WAIT,
@@ -528,7 +451,7 @@ pub(super) const DEFAULTS: &[Key] = &[
     TEMPLATE,
 ];
 
-pub(super) const RULE: &[Key] = &[
+pub(super) const RULE: &[Setting] = &[
     key(
         "name",
         Shape::Text,
@@ -585,9 +508,9 @@ pub(super) const RULE: &[Key] = &[
     TEMPLATE,
 ];
 
-pub(super) const ABSENT: &[Key] = &[key("window", Shape::Duration, "How long.")];
+pub(super) const ABSENT: &[Setting] = &[key("window", Shape::Duration, "How long.")];
 
-pub(super) const THRESHOLD: &[Key] = &[
+pub(super) const THRESHOLD: &[Setting] = &[
     key("count", Shape::Count, "How many."),
     key(
         "window",
@@ -601,7 +524,7 @@ pub(super) const THRESHOLD: &[Key] = &[
     ),
 ];
 
-pub(super) const BOUNDS: &[Key] = &[
+pub(super) const BOUNDS: &[Setting] = &[
     key("gt", Shape::Any, "Greater than."),
     key("gte", Shape::Any, "At least."),
     key("lt", Shape::Any, "Less than."),
@@ -609,7 +532,7 @@ pub(super) const BOUNDS: &[Key] = &[
     key("exists", Shape::Flag, "There, or not there."),
 ];
 
-pub(super) const TEST: &[Key] = &[
+pub(super) const TEST: &[Setting] = &[
     key("name", Shape::Text, "What it shows."),
     key(
         "start",
@@ -630,7 +553,7 @@ pub(super) const TEST: &[Key] = &[
 ];
 
 /// Something a person does in a test.
-pub(super) const DEED: &[Key] = &[
+pub(super) const DEED: &[Setting] = &[
     key("at", Shape::Duration, "When."),
     key(
         "silence",
@@ -641,7 +564,7 @@ pub(super) const DEED: &[Key] = &[
 ];
 
 /// The file changes in a test.
-pub(super) const RELOAD: &[Key] = &[
+pub(super) const RELOAD: &[Setting] = &[
     key("at", Shape::Duration, "When."),
     key(
         "reload",
@@ -650,7 +573,7 @@ pub(super) const RELOAD: &[Key] = &[
     ),
 ];
 
-pub(super) const SILENCE: &[Key] = &[
+pub(super) const SILENCE: &[Setting] = &[
     key("name", Shape::Text, "What `expire` knows it by."),
     key("match", Shape::Match, "What it is about."),
     key("for", Shape::Duration, "How long."),
@@ -676,7 +599,7 @@ pub(super) const REASONS: &[&str] = &[
     "digest",
 ];
 
-pub(super) const EXPECT: &[Key] = &[
+pub(super) const EXPECT: &[Setting] = &[
     key("at", Shape::Duration, "When."),
     key("rule", Shape::Text, "Which rule tells."),
     key("reason", Shape::Word(REASONS), "Why now."),

@@ -4,10 +4,10 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::keys::{Key, LATER};
+use super::keys::LATER;
 use super::problem::{Collector, did_you_mean};
 use super::raw::{At, Node, Tree};
-use crate::model::{Field, Secret, parse_duration};
+use crate::model::{Field, Secret, Setting, parse_duration};
 use crate::rules::Allowance;
 
 /// Headers whose values nobody keeps secret.
@@ -76,7 +76,7 @@ impl Reader<'_> {
     pub(super) fn section<'n>(
         &mut self,
         node: &'n Node,
-        keys: &[Key],
+        keys: &[Setting],
         place: &str,
     ) -> Option<Section<'n>> {
         let mut entries = self.entries(node, place)?;

@@ -7,10 +7,11 @@
 
 use std::ops::Range;
 
-use super::keys::{self, Key, Shape};
+use super::keys;
 use super::problem::{nearest, sounds_secret};
 use super::raw::{Node, Tree};
 use super::read::PUBLIC_HEADERS;
+use crate::model::{Setting, Shape};
 
 mod comments;
 
@@ -160,7 +161,7 @@ impl Leaf<'_> {
 
 /// The shape a path leads to, where every key on it is known.
 fn shape<'s>(from: &'s Shape, path: &[String]) -> Option<&'s Shape> {
-    let named = |keys: &'s [Key], path: &[String]| {
+    let named = |keys: &'s [Setting], path: &[String]| {
         let (name, rest) = path.split_first()?;
         let key = keys.iter().find(|key| key.name == name)?;
         shape(&key.shape, rest)

@@ -2,8 +2,8 @@
 
 use serde_json::{Map, Value, json};
 
-use super::keys::{BOUNDS, FILE, Key, Shape};
-use crate::model::Field;
+use super::keys::{BOUNDS, FILE};
+use crate::model::{Field, Setting, Shape};
 
 /// The schema, draft 2020-12, as pretty JSON: what editors complete and check rules.yaml by.
 #[must_use]
@@ -60,7 +60,7 @@ fn set(object: &mut Value, key: &str, value: Value) {
     }
 }
 
-fn map(keys: &[Key]) -> Value {
+fn map(keys: &[Setting]) -> Value {
     let properties: Map<String, Value> = keys
         .iter()
         .map(|key| {

@@ -1,6 +1,7 @@
 //! `server:`, `sources:` and `destinations:`.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::around::is_digest;
@@ -9,9 +10,11 @@ use super::raw::{At, Node, Tree};
 use super::read::{Reader, Section};
 use super::redact::has_password;
 use super::{Log, Server, access, keys};
-use crate::destination::http::is_local;
-use crate::destination::{DestinationSettings, Kind, Overflow, RateLimit, slack, teams};
-use crate::model::{Name, Secret, Severity, SourceKind};
+use crate::destination::{
+    CONSOLE, Destination, DestinationKind, DestinationSettings, KINDS, Overflow, RateLimit,
+    SettingValue, Unusable, Values,
+};
+use crate::model::{Name, Secret, Setting, Severity, Shape, SourceKind};
 use crate::render::Body;
 use crate::source::{self, SourceSettings};
 
@@ -268,39 +271,49 @@ pub(super) fn destinations(
 /// What the environment gives, else the console.
 fn implied_destinations(reader: &mut Reader<'_>) -> Vec<DestinationSettings> {
     let mut found = Vec::new();
-    for (name, variable) in [
-        ("slack", "SLACK_WEBHOOK_URL"),
-        ("teams", "TEAMS_WEBHOOK_URL"),
-    ] {
+    for kind in KINDS {
+        let Some(variable) = kind.variable else {
+            continue;
+        };
         let Some(url) = (reader.env)(variable)
             .map(|v| v.trim().to_owned())
             .filter(|v| !v.is_empty())
         else {
             continue;
         };
-        let url = Secret::new(url);
-        check_url(reader, &url, name, At::default(), variable);
-        let kind = if name == "slack" {
-            Kind::Slack { url }
-        } else {
-            Kind::Teams { url }
-        };
-        found.push(DestinationSettings::with_defaults(Name::new(name), kind));
+        let mut values = Values::default();
+        values.set("url", SettingValue::Secret(Secret::new(url)));
+        match (kind.make)(&values) {
+            Ok(target) => {
+                found.push(DestinationSettings::with_defaults(
+                    Name::new(kind.word),
+                    target,
+                ));
+            }
+            Err(Unusable::Missing(_)) => {}
+            Err(Unusable::Wrong { what, help, .. }) => {
+                let what = format!("`{variable}` {what}");
+                reader.problems.error(At::default(), what, help);
+            }
+        }
     }
     if found.is_empty() {
-        found.push(DestinationSettings::with_defaults(
-            Name::new("console"),
-            Kind::Console,
-        ));
+        found.extend(console("console"));
     }
     found
 }
 
+/// Standard output by this name.
+fn console(name: &str) -> Option<DestinationSettings> {
+    let target = (CONSOLE.make)(&Values::default()).ok()?;
+    Some(DestinationSettings::with_defaults(Name::new(name), target))
+}
+
 fn destination(reader: &mut Reader<'_>, name: &str, node: &Node) -> Option<DestinationSettings> {
-    const KINDS: [&str; 4] = ["slack", "teams", "webhook", "console"];
+    let words = || KINDS.iter().map(|kind| kind.word);
     let place = format!("destination `{name}`");
     if let Some(scalar) = node.scalar() {
-        let kind = nearest(&scalar.text, KINDS).unwrap_or("slack");
+        let kind = nearest(&scalar.text, words()).unwrap_or("slack");
         let help = format!("the kind is a key: {{{kind}: {{…}}}}");
         reader
             .problems
@@ -310,24 +323,28 @@ fn destination(reader: &mut Reader<'_>, name: &str, node: &Node) -> Option<Desti
     let section = reader.section(node, keys::DESTINATION, &place)?;
     let mut kinds = KINDS
         .iter()
-        .filter_map(|kind| Some((*kind, section.get(kind)?)));
+        .filter_map(|kind| Some((kind, section.get(kind.word)?)));
     let Some((kind, settings)) = kinds.next() else {
-        let help = "slack, teams, webhook, console or digest";
+        let help = format!("{} or digest", words().collect::<Vec<_>>().join(", "));
         reader
             .problems
             .error(section.at, format!("{place} does not say what it is"), help);
         return None;
     };
     if let Some((other, _)) = kinds.next() {
-        let what = format!("{place} is both `{kind}` and `{other}`");
+        let what = format!("{place} is both `{}` and `{}`", kind.word, other.word);
+        let help = "make two destinations of it";
         reader
             .problems
-            .error(section.key_at(other), what, "make two destinations of it");
+            .error(section.key_at(other.word), what, help);
     }
-    let kind = kind_of(reader, kind, settings, &place);
+    let target = target(reader, kind, settings, &place);
+    let is_usable = target.is_some();
     // Without its URL it cannot be used, but the rest of it is still judged.
-    let mut out =
-        DestinationSettings::with_defaults(Name::new(name), kind.clone().unwrap_or(Kind::Console));
+    let mut out = match target {
+        Some(target) => DestinationSettings::with_defaults(Name::new(name), target),
+        None => console(name)?,
+    };
     let severity = section
         .get("min_severity")
         .and_then(|n| reader.word(n, "min_severity", keys::SEVERITIES));
@@ -338,19 +355,9 @@ fn destination(reader: &mut Reader<'_>, name: &str, node: &Node) -> Option<Desti
     {
         out.rate_limit = rate_limit(reader, &pace, out.rate_limit);
     }
-    let overflow = section
-        .get("overflow")
-        .and_then(|n| reader.word(n, "overflow", &["digest", "queue"]));
-    set(
-        &mut out.overflow,
-        overflow.map(|word| {
-            if word == "digest" {
-                Overflow::Digest
-            } else {
-                Overflow::Queue
-            }
-        }),
-    );
+    if let Some(node) = section.get("overflow") {
+        set(&mut out.overflow, overflow(reader, node));
+    }
     set(
         &mut out.overflow_after,
         section
@@ -387,53 +394,76 @@ fn destination(reader: &mut Reader<'_>, name: &str, node: &Node) -> Option<Desti
                 .error(retry.at, "`retry`: `first` is longer than `max`", "");
         }
     }
-    kind.map(|_| out)
+    is_usable.then_some(out)
 }
 
-fn kind_of(reader: &mut Reader<'_>, kind: &str, node: &Node, place: &str) -> Option<Kind> {
-    if kind == "console" {
-        if !matches!(node.tree, Tree::Null) {
-            reader.section(node, &[], "console");
+fn overflow(reader: &mut Reader<'_>, node: &Node) -> Option<Overflow> {
+    if node.scalar().is_some_and(|scalar| scalar.text == "digest") {
+        let what = "`overflow: digest` is called `overflow: summary`";
+        reader.problems.error(node.at, what, "write summary");
+        return None;
+    }
+    match reader.word(node, "overflow", keys::OVERFLOWS)? {
+        "summary" => Some(Overflow::Summary),
+        _ => Some(Overflow::Queue),
+    }
+}
+
+/// The destination that the settings of its kind make.
+fn target(
+    reader: &mut Reader<'_>,
+    kind: &DestinationKind,
+    node: &Node,
+    place: &str,
+) -> Option<Arc<dyn Destination>> {
+    let word = kind.word;
+    if let Some(first) = kind.settings.first()
+        && node.scalar().is_some()
+    {
+        let help = format!("write {word}: {{{}: \"env:NAME\"}}", first.name);
+        let what = format!("`{word}` must be a map");
+        reader.problems.error(node.at, what, help);
+        return None;
+    }
+    if kind.settings.is_empty() && matches!(node.tree, Tree::Null) {
+        return (kind.make)(&Values::default()).ok();
+    }
+    let section = reader.section(node, kind.settings, word)?;
+    let mut values = Values::default();
+    let mut is_whole = true;
+    for setting in kind.settings {
+        if let Some(node) = section.get(setting.name) {
+            match value(reader, setting, node) {
+                Some(value) => values.set(setting.name, value),
+                None => is_whole = false,
+            }
         }
-        return Some(Kind::Console);
     }
-    if node.scalar().is_some() {
-        reader.problems.error(
-            node.at,
-            format!("`{kind}` must be a map"),
-            format!("write {kind}: {{url: \"env:NAME\"}}"),
-        );
-        return None;
+    match (kind.make)(&values) {
+        Ok(target) => Some(target).filter(|_| is_whole),
+        Err(Unusable::Missing(key)) => {
+            // One that is there and does not read is a problem already.
+            if section.get(key).is_none() {
+                let what = format!("{place} has no `{key}`");
+                reader.problems.error(section.at, what, "");
+            }
+            None
+        }
+        Err(Unusable::Wrong { key, what, help }) => {
+            let at = section.get(key).map_or(section.at, |node| node.at);
+            reader.problems.error(at, format!("`{key}` {what}"), help);
+            None
+        }
     }
-    let section = reader.section(
-        node,
-        if kind == "webhook" {
-            keys::WEBHOOK
-        } else {
-            keys::CHAT
-        },
-        kind,
-    )?;
-    let headers = section
-        .get("headers")
-        .map(|node| headers(reader, node))
-        .unwrap_or_default();
-    let body = section.get("body").and_then(|node| body(reader, node));
-    let Some(node) = section.get("url") else {
-        reader
-            .problems
-            .error(section.at, format!("{place} has no `url`"), "");
-        return None;
-    };
-    let url = reader.secret(node, "url")?;
-    if !check_url(reader, &url, kind, node.at, "url") {
-        return None;
+}
+
+/// The value of a setting of a kind of destination, by its shape.
+fn value(reader: &mut Reader<'_>, setting: &Setting, node: &Node) -> Option<SettingValue> {
+    match setting.shape {
+        Shape::Headers => Some(SettingValue::Headers(headers(reader, node))),
+        Shape::Any => body(reader, node).map(SettingValue::Body),
+        _ => reader.secret(node, setting.name).map(SettingValue::Secret),
     }
-    Some(match kind {
-        "slack" => Kind::Slack { url },
-        "teams" => Kind::Teams { url },
-        _ => Kind::Webhook { url, headers, body },
-    })
 }
 
 fn headers(reader: &mut Reader<'_>, node: &Node) -> Vec<(String, Secret)> {
@@ -496,35 +526,4 @@ fn rate_limit(reader: &mut Reader<'_>, pace: &Section<'_>, default: RateLimit) -
             }
         }
     }
-}
-
-/// Whether messages can be sent there. What is wrong is said without repeating the URL: it is a
-/// secret.
-fn check_url(reader: &mut Reader<'_>, url: &Secret, kind: &str, at: At, key: &str) -> bool {
-    let Ok(parsed) = reqwest::Url::parse(url.expose()) else {
-        reader.problems.error(
-            at,
-            format!("`{key}` is not a URL"),
-            "it must begin with https://",
-        );
-        return false;
-    };
-    let (what, help) =
-        if parsed.scheme() != "https" && !(parsed.scheme() == "http" && is_local(&parsed)) {
-            ("must be https (http is for this machine only)", "")
-        } else if kind == "teams" && teams::is_connector(&parsed) {
-            (
-                "is an Office 365 connector, which Microsoft switched off in May 2026",
-                "in Teams, add the Workflow \"Send webhook alerts to a channel\" and use its URL",
-            )
-        } else if kind == "slack" && slack::is_workflow_trigger(&parsed) {
-            (
-                "starts a Slack workflow, which takes no messages",
-                "make an app with an Incoming Webhook: its URL has /services/ in it",
-            )
-        } else {
-            return true;
-        };
-    reader.problems.error(at, format!("`{key}` {what}"), help);
-    false
 }

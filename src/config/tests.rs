@@ -61,7 +61,7 @@ fn a_file_of_one_rule_is_complete() {
     assert_eq!(config.server.data, Path::new("/etc/foghorn/data"));
     assert_eq!(config.sources.len(), 1);
     assert_eq!(config.sources[0].name.as_str(), "mist");
-    assert_eq!(config.destinations[0].kind.word(), "console");
+    assert_eq!(config.destinations[0].target.kind().word, "console");
     let rule = &config.rules.rules()[0];
     assert_eq!(
         (&*rule.name, rule.line, rule.policy.r#for.as_secs()),

@@ -3,18 +3,65 @@
 
 use std::fmt::Write;
 use std::io::IsTerminal;
+use std::sync::Arc;
 
-use super::layout::{Look, Mood};
-use crate::model::{Message, Severity};
+use super::layout::{Appearance, Mood};
+use super::{
+    Action, Content, Destination, DestinationKind, Overflow, SendOutcome, Unusable, Values, pace,
+};
+use crate::model::{Message, Receipt, Secret, Severity};
 use crate::render::markup;
+use crate::wire::Reply;
 
-/// The text that says this, coloured where standard output is a terminal.
-pub(super) fn encode(message: &Message) -> String {
-    print(message, std::io::stdout().is_terminal())
+/// Standard output; unlimited in practice.
+pub const CONSOLE: DestinationKind = DestinationKind {
+    word: "console",
+    label: "Console",
+    doc: "Standard output; takes no settings: console: {}.",
+    settings: &[],
+    variable: None,
+    rate_limit: pace(1_000, 1, 1_000),
+    overflow: Overflow::Queue,
+    make: Console::make,
+    preview: None,
+    remembers: false,
+};
+
+/// Standard output.
+#[derive(Debug, PartialEq)]
+struct Console;
+
+impl Console {
+    fn make(_: &Values) -> Result<Arc<dyn Destination>, Unusable> {
+        Ok(Arc::new(Self))
+    }
 }
 
+impl Destination for Console {
+    fn kind(&self) -> &'static DestinationKind {
+        &CONSOLE
+    }
+
+    fn url(&self) -> Option<&Secret> {
+        None
+    }
+
+    fn next(&self, content: &Content<'_>, _: Option<&Receipt>, heard: &[Reply]) -> Action {
+        let outcome = match heard.last() {
+            None => {
+                let coloured = std::io::stdout().is_terminal();
+                return Action::Print(print(content.message, coloured));
+            }
+            Some(Reply::Failed { why }) => SendOutcome::Retry { why: why.clone() },
+            Some(Reply::Printed | Reply::Http { .. }) => SendOutcome::Delivered,
+        };
+        Action::Done(outcome, None)
+    }
+}
+
+/// The text that says this.
 fn print(message: &Message, coloured: bool) -> String {
-    let look = Look::of(message);
+    let look = Appearance::of(message);
     let color = match (Mood::of(message), message.about.severity) {
         (Mood::Well, _) => "\u{1b}[32m",
         (Mood::Report { lasting: false }, _) => "\u{1b}[34m",

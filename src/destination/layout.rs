@@ -5,7 +5,7 @@ use crate::model::{Message, Notification, Reason, Severity};
 use crate::render::markup::{self, Span, What};
 
 /// How a severity looks. Never by colour only: an icon and a word.
-pub(super) struct Look {
+pub(super) struct Appearance {
     pub(super) icon: &'static str,
     pub(super) word: &'static str,
     /// What the word is: a severity, or what became of it.
@@ -20,7 +20,7 @@ pub(super) struct Look {
     pub(super) site: Option<String>,
 }
 
-impl Look {
+impl Appearance {
     pub(super) fn of(message: &Message) -> Self {
         let about = &message.about;
         let (good, info) = (("#2EB886", "good", "Good"), ("#2B7DE1", "accent", "Accent"));

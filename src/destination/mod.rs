@@ -1,30 +1,146 @@
-//! Whom we tell. A destination is two pure functions: `encode` a message, `classify` the reply.
+//! Whom Foghorn notifies: one file a kind, which implements [`Destination`], and one line in [`KINDS`].
 //!
-//! No retries, no limits, no client here: those exist once, in [`crate::dispatcher`] and [`http`].
+//! A destination is pure: it says what to send and what a reply means. No retries, no limits, no
+//! client here: those exist once, in [`crate::dispatcher`] and [`crate::wire`].
 
+use std::any::Any;
+use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
 
 pub use crate::pacing::{RateLimit, Retry};
 
-use crate::model::{Message, Name, Secret, Severity};
-use crate::render::{Body, one_line};
+use crate::model::{Message, Name, Receipt, Secret, Setting, Severity, Shape};
+use crate::wire::{HttpRequest, Reply};
 
 mod console;
-pub mod http;
 mod layout;
-pub mod slack;
-pub mod teams;
+mod slack;
+mod teams;
+mod values;
 mod webhook;
 
+pub use console::CONSOLE;
+pub use values::{SettingValue, Unusable, Values};
+
+/// Every kind of destination. All that differs by kind is read from here: keys of rules.yaml, their
+/// schema, previews, `send-test`, `doctor` and errors.
+pub const KINDS: &[DestinationKind] = &[slack::KIND, teams::KIND, webhook::KIND, CONSOLE];
+
+/// One kind of destination.
+pub struct DestinationKind {
+    /// Key in rules.yaml.
+    pub word: &'static str,
+    /// Name at the beginning of a sentence.
+    pub label: &'static str,
+    /// Meaning of the key, in one line.
+    pub doc: &'static str,
+    /// Settings under the key.
+    pub settings: &'static [Setting],
+    /// Environment variable whose URL makes a destination of this kind where the file defines none.
+    pub variable: Option<&'static str>,
+    /// Pace unless the file says otherwise.
+    pub rate_limit: RateLimit,
+    /// What happens to messages the pace would delay, unless the file says otherwise.
+    pub overflow: Overflow,
+    /// Makes a destination of what the file says.
+    pub make: fn(&Values) -> Result<Arc<dyn Destination>, Unusable>,
+    /// What is posted for a message, for people to look at: without any address.
+    pub preview: Option<fn(&Message) -> Value>,
+    /// Whether its destinations give receipts, and want the incident's last one back.
+    pub remembers: bool,
+}
+
+impl DestinationKind {
+    /// The key of rules.yaml.
+    #[must_use]
+    pub const fn setting(&self) -> Setting {
+        let shape = if self.settings.is_empty() {
+            Shape::Open
+        } else {
+            Shape::Map(self.settings)
+        };
+        Setting::new(self.word, shape, self.doc)
+    }
+}
+
+/// Where messages go. Pure: the dispatcher sends what it asks for, waits, retries and settles.
+pub trait Destination: SameAs + Any + fmt::Debug + Send + Sync {
+    /// Its line in [`KINDS`].
+    fn kind(&self) -> &'static DestinationKind;
+
+    /// The URL that messages go to; `None` where they stay on this machine.
+    fn url(&self) -> Option<&Secret>;
+
+    /// The next thing to do for a message. `past`: the receipt of its incident's last delivery here.
+    /// `heard`: the replies to what was asked for so far, oldest first.
+    fn next(&self, content: &Content<'_>, past: Option<&Receipt>, heard: &[Reply]) -> Action;
+}
+
+/// Comparison of destinations, so that a reload knows those that changed. Implemented for whatever
+/// can be compared.
+pub trait SameAs {
+    /// Returns true if `other` is of the same type and equal.
+    fn same_as(&self, other: &dyn Any) -> bool;
+}
+
+impl<T: PartialEq + Any> SameAs for T {
+    fn same_as(&self, other: &dyn Any) -> bool {
+        other.downcast_ref::<T>() == Some(self)
+    }
+}
+
+impl PartialEq for dyn Destination {
+    fn eq(&self, other: &Self) -> bool {
+        let other: &dyn Any = other;
+        self.same_as(other)
+    }
+}
+
+/// A message to be sent, and how small it must become.
+#[derive(Clone, Copy, Debug)]
+pub struct Content<'m> {
+    /// The message; `about.incident` is the same for all messages of an incident.
+    pub message: &'m Message,
+    /// How small.
+    pub size: Size,
+}
+
+/// What a destination wants next.
+#[derive(Debug)]
+pub enum Action {
+    /// Send this, and ask again with the reply.
+    Send(HttpRequest),
+    /// Print this to standard output, and ask again.
+    Print(String),
+    /// It is over; what to remember of the incident from now on, unless that stays as it is.
+    Done(SendOutcome, Option<Receipt>),
+}
+
+/// A destination that sends one request a message and remembers nothing.
+fn once(
+    heard: &[Reply],
+    request: impl FnOnce() -> HttpRequest,
+    classify: fn(u16, &str, &Reply) -> SendOutcome,
+) -> Action {
+    let outcome = match heard.last() {
+        None => return Action::Send(request()),
+        Some(Reply::Printed) => SendOutcome::Delivered,
+        Some(Reply::Failed { why }) => SendOutcome::Retry { why: why.clone() },
+        Some(reply @ Reply::Http { status, body, .. }) => classify(*status, body, reply),
+    };
+    Action::Done(outcome, None)
+}
+
 /// How one destination is set up; resolved from rules.yaml.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct DestinationSettings {
     /// Its name in `notify`.
     pub name: Name,
-    /// What it is.
-    pub kind: Kind,
+    /// Where messages go.
+    pub target: Arc<dyn Destination>,
     /// Messages below this severity are not for it.
     pub min_severity: Severity,
     /// Its pace.
@@ -33,82 +149,55 @@ pub struct DestinationSettings {
     pub overflow: Overflow,
     /// How long a message may wait at the destination's pace before `overflow` applies.
     pub overflow_after: Duration,
-    /// The whole request.
+    /// Time for all requests of one try.
     pub timeout: Duration,
     /// When a send failed.
     pub retry: Retry,
 }
 
-/// What a destination is.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Kind {
-    /// A Slack incoming webhook.
-    Slack {
-        /// The secret URL.
-        url: Secret,
-    },
-    /// A Teams Workflows webhook.
-    Teams {
-        /// The secret URL.
-        url: Secret,
-    },
-    /// Any URL.
-    Webhook {
-        /// The URL, which may hold a secret.
-        url: Secret,
-        /// Extra request headers; values may be secret.
-        headers: Vec<(String, Secret)>,
-        /// A JSON tree whose string leaves are templates; `None`: the notification as JSON.
-        body: Option<Body>,
-    },
-    /// Standard output.
-    Console,
-}
-
-impl Kind {
-    /// The key in rules.yaml.
-    #[must_use]
-    pub const fn word(&self) -> &'static str {
-        match self {
-            Self::Slack { .. } => "slack",
-            Self::Teams { .. } => "teams",
-            Self::Webhook { .. } => "webhook",
-            Self::Console => "console",
-        }
+impl PartialEq for DestinationSettings {
+    fn eq(&self, other: &Self) -> bool {
+        let Self {
+            name,
+            target,
+            min_severity,
+            rate_limit,
+            overflow,
+            overflow_after,
+            timeout,
+            retry,
+        } = self;
+        **target == *other.target
+            && *name == other.name
+            && *min_severity == other.min_severity
+            && *rate_limit == other.rate_limit
+            && *overflow == other.overflow
+            && *overflow_after == other.overflow_after
+            && *timeout == other.timeout
+            && *retry == other.retry
     }
 }
 
 /// What happens to messages that would wait too long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Overflow {
-    /// All that wait are folded into digests.
-    Digest,
+    /// All that wait become a few summaries.
+    Summary,
     /// They wait.
     Queue,
 }
 
 impl DestinationSettings {
-    /// A destination of this kind with its defaults: Slack 1/s burst 5; Teams 1 per 12 s burst 20;
-    /// webhook 10/s burst 10; console unlimited in practice. `webhook` and `console` queue, the
-    /// chats digest.
+    /// A destination with the defaults of its kind.
     #[must_use]
-    pub fn with_defaults(name: Name, kind: Kind) -> Self {
-        let (limit, per, burst, overflow) = match kind {
-            Kind::Slack { .. } => (1, 1, 5, Overflow::Digest),
-            Kind::Teams { .. } => (1, 12, 20, Overflow::Digest),
-            Kind::Webhook { .. } => (10, 1, 10, Overflow::Queue),
-            Kind::Console => (1_000, 1, 1_000, Overflow::Queue),
-        };
+    pub fn with_defaults(name: Name, target: Arc<dyn Destination>) -> Self {
+        let kind = target.kind();
         Self {
             name,
-            kind,
+            target,
             min_severity: Severity::Info,
-            rate_limit: RateLimit {
-                limit,
-                per: Duration::from_secs(per),
-                burst,
-            },
-            overflow,
+            rate_limit: kind.rate_limit,
+            overflow: kind.overflow,
             overflow_after: Duration::from_secs(60),
             timeout: Duration::from_secs(10),
             retry: Retry {
@@ -120,72 +209,18 @@ impl DestinationSettings {
     }
 }
 
-/// One HTTP request, or a text for standard output.
-#[derive(Clone, Debug)]
-pub enum Request {
-    /// POST this JSON.
-    Post {
-        /// Where to.
-        url: Secret,
-        /// Extra headers.
-        headers: Vec<(String, Secret)>,
-        /// The body.
-        body: Value,
-    },
-    /// Print this.
-    Print(String),
-}
-
-/// What came back.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Reply {
-    /// The other side answered.
-    Http {
-        /// The status.
-        status: u16,
-        /// `Retry-After` as it came.
-        retry_after: Option<String>,
-        /// `Date` as it came: what a `Retry-After` that is a date counts from.
-        date: Option<String>,
-        /// The body's beginning (at most 8 KiB).
-        body: String,
-    },
-    /// Nothing usable came back; the text never holds the URL.
-    Failed {
-        /// What went wrong: `connection refused`, `timed out`, …
-        why: String,
-    },
-    /// It was printed.
-    Printed,
-}
-
-/// Characters of an answer that are kept.
-const SUMMARY: usize = 120;
-
-impl Reply {
-    /// The HTTP status, where the other side answered.
-    #[must_use]
-    pub const fn status(&self) -> Option<u16> {
-        match self {
-            Self::Http { status, .. } => Some(*status),
-            Self::Failed { .. } | Self::Printed => None,
-        }
-    }
-
-    /// The reply without its status, in one short line.
-    #[must_use]
-    pub fn summary(&self) -> String {
-        match self {
-            Self::Http { body, .. } => one_line(body).chars().take(SUMMARY).collect(),
-            Self::Failed { why } => why.clone(),
-            Self::Printed => "printed".to_owned(),
-        }
+/// A pace of so many messages in so many seconds.
+const fn pace(limit: u32, seconds: u64, burst: u32) -> RateLimit {
+    RateLimit {
+        limit,
+        per: Duration::from_secs(seconds),
+        burst,
     }
 }
 
 /// How one try went: retry or not.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub enum SendOutcome {
     /// The other side has it (Slack: shown; Teams: accepted).
     Delivered,
     /// Try again later, with backoff.
@@ -219,70 +254,28 @@ pub enum Size {
     Plain,
 }
 
-/// What each chat is posted for a message, by the key in rules.yaml: to be looked at, so without
-/// any URL it goes to.
-#[must_use]
-pub fn shown(message: &Message) -> Value {
-    let (slack, teams) = (
-        slack::encode(message, Size::Full),
-        teams::encode(message, Size::Full),
-    );
-    serde_json::json!({"slack": slack, "teams": teams})
-}
-
-impl DestinationSettings {
-    /// The request that says this, within every limit of the other side.
-    #[must_use]
-    pub fn encode(&self, message: &Message, size: Size) -> Request {
-        let (url, headers, body) = match &self.kind {
-            Kind::Slack { url } => (url, Vec::new(), slack::encode(message, size)),
-            Kind::Teams { url } => (url, Vec::new(), teams::encode(message, size)),
-            Kind::Webhook { url, headers, body } => (
-                url,
-                headers.clone(),
-                webhook::encode(message, body.as_ref()),
-            ),
-            Kind::Console => return Request::Print(console::encode(message)),
-        };
-        Request::Post {
-            url: url.clone(),
-            headers,
-            body,
-        }
-    }
-
-    /// What a reply means.
-    #[must_use]
-    pub fn classify(&self, reply: &Reply) -> Outcome {
-        let (status, body) = match reply {
-            Reply::Printed => return Outcome::Delivered,
-            Reply::Failed { why } => return Outcome::Retry { why: why.clone() },
-            Reply::Http { status, body, .. } => (*status, body.as_str()),
-        };
-        match &self.kind {
-            Kind::Slack { .. } => slack::classify(status, body, reply),
-            Kind::Teams { .. } => teams::classify(status, body, reply),
-            Kind::Webhook { .. } | Kind::Console => webhook::classify(status, reply),
-        }
-    }
+/// What each kind posts for a message, by the kind's key: to be looked at, so without any address.
+pub fn previews(message: &Message) -> impl Iterator<Item = (&'static str, Value)> {
+    let shown = |kind: &DestinationKind| Some((kind.word, kind.preview?(message)));
+    KINDS.iter().filter_map(shown)
 }
 
 /// What a status means where the destination has no more to say about it.
-fn by_status(who: &str, status: u16, reply: &Reply) -> Outcome {
+fn by_status(who: &str, status: u16, reply: &Reply) -> SendOutcome {
     let why = format!("{who} answered {status}");
     match status {
-        429 => Outcome::RetryAfter {
+        429 => SendOutcome::RetryAfter {
             wait: retry_after(reply),
         },
-        408 | 425 | 500.. => Outcome::Retry { why },
-        413 => Outcome::BadPayload {
+        408 | 425 | 500.. => SendOutcome::Retry { why },
+        413 => SendOutcome::BadPayload {
             why: format!("{why}: too big"),
         },
-        400 | 409 | 415 | 422 => Outcome::BadPayload { why },
-        300..400 => Outcome::Broken {
+        400 | 409 | 415 | 422 => SendOutcome::BadPayload { why },
+        300..400 => SendOutcome::Broken {
             why: format!("{why}, a redirect, which is never followed: set the final URL"),
         },
-        _ => Outcome::Broken { why },
+        _ => SendOutcome::Broken { why },
     }
 }
 

@@ -2,13 +2,19 @@
 //!
 //! Links, not buttons: a button on a webhook-only app shows a warning once clicked.
 
+use std::sync::Arc;
+
 use reqwest::Url;
 use serde_json::{Value, json};
 
-use super::layout::{self, Look, Shrink};
-use super::{Outcome, Reply, Size};
-use crate::model::Message;
+use super::layout::{self, Appearance, Shrink};
+use super::{
+    Action, Content, Destination, DestinationKind, Overflow, SendOutcome, Size, Unusable, Values,
+    once, pace,
+};
+use crate::model::{Message, Receipt, Secret, Setting, Shape};
 use crate::render::markup::{self, Span, What};
+use crate::wire::{HttpRequest, Reply};
 
 /// The room we use: below what Slack refuses, splits or hides.
 const MAX_CHARS: usize = 8_000;
@@ -17,8 +23,68 @@ const MAX_SECTION: usize = 2_900;
 const MAX_FIELD: usize = 1_900;
 const MAX_HEADLINE: usize = 1_000;
 
+pub(super) const KIND: DestinationKind = DestinationKind {
+    word: "slack",
+    label: "Slack",
+    doc: "A Slack incoming webhook.",
+    settings: &[Setting::new(
+        "url",
+        Shape::Secret,
+        "The secret URL: env:NAME or file:PATH.",
+    )],
+    variable: Some("SLACK_WEBHOOK_URL"),
+    rate_limit: pace(1, 1, 5),
+    overflow: Overflow::Summary,
+    make: IncomingWebhook::make,
+    preview: Some(preview),
+    remembers: false,
+};
+
+/// A Slack incoming webhook.
+#[derive(Debug, PartialEq)]
+struct IncomingWebhook {
+    url: Secret,
+}
+
+impl IncomingWebhook {
+    fn make(values: &Values) -> Result<Arc<dyn Destination>, Unusable> {
+        let (url, parsed) = values.url("url")?;
+        if is_workflow_trigger(&parsed) {
+            return Err(Unusable::Wrong {
+                key: "url",
+                what: "starts a Slack workflow, which takes no messages",
+                help: "make an app with an Incoming Webhook: its URL has /services/ in it",
+            });
+        }
+        Ok(Arc::new(Self { url }))
+    }
+}
+
+impl Destination for IncomingWebhook {
+    fn kind(&self) -> &'static DestinationKind {
+        &KIND
+    }
+
+    fn url(&self) -> Option<&Secret> {
+        Some(&self.url)
+    }
+
+    fn next(&self, content: &Content<'_>, _: Option<&Receipt>, heard: &[Reply]) -> Action {
+        let body = || encode(content.message, content.size);
+        once(
+            heard,
+            || HttpRequest::post(self.url.clone(), body()),
+            classify,
+        )
+    }
+}
+
+fn preview(message: &Message) -> Value {
+    encode(message, Size::Full)
+}
+
 /// The body that says this.
-pub(super) fn encode(message: &Message, size: Size) -> Value {
+fn encode(message: &Message, size: Size) -> Value {
     if size == Size::Plain {
         return plain(message);
     }
@@ -30,15 +96,14 @@ pub(super) fn encode(message: &Message, size: Size) -> Value {
 }
 
 /// Whether a URL starts a Workflow Builder workflow, which takes flat variables and no messages.
-#[must_use]
-pub fn is_workflow_trigger(url: &Url) -> bool {
+fn is_workflow_trigger(url: &Url) -> bool {
     ["/triggers/", "/workflows/"]
         .iter()
         .any(|path| url.path().starts_with(path))
 }
 
 fn headline(message: &Message) -> String {
-    let look = Look::of(message);
+    let look = Appearance::of(message);
     let title = text(&markup::cut(
         &markup::shown(&message.title),
         MAX_HEADLINE / 6,
@@ -62,7 +127,7 @@ fn plain(message: &Message) -> Value {
 }
 
 fn card(message: &Message, shrink: Shrink) -> Value {
-    let look = Look::of(message);
+    let look = Appearance::of(message);
     if shrink == Shrink::HeadlineOnly {
         return plain(message);
     }
@@ -260,7 +325,7 @@ fn chars(body: &Value) -> usize {
 }
 
 /// What Slack's reply means. Keyed on the word in the body: statuses vary.
-pub(super) fn classify(status: u16, body: &str, reply: &Reply) -> Outcome {
+fn classify(status: u16, body: &str, reply: &Reply) -> SendOutcome {
     let word = body.trim();
     let error = word
         .split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'))
@@ -274,33 +339,33 @@ pub(super) fn classify(status: u16, body: &str, reply: &Reply) -> Outcome {
         | "too_many_attachments"
         | "msg_blocks_too_long"
         | "msg_too_long"
-        | "missing_text_or_fallback_or_attachments" => Outcome::BadPayload {
+        | "missing_text_or_fallback_or_attachments" => SendOutcome::BadPayload {
             why: format!("Slack refused the message: {error}"),
         },
         "no_service" | "no_active_hooks" | "no_team" | "no_service_id" | "team_disabled"
-        | "invalid_token" => Outcome::Broken {
+        | "invalid_token" => SendOutcome::Broken {
             why: format!(
                 "Slack no longer knows this webhook ({error}): make a new one and set its URL"
             ),
         },
-        "action_prohibited" | "posting_to_general_channel_denied" => Outcome::Broken {
+        "action_prohibited" | "posting_to_general_channel_denied" => SendOutcome::Broken {
             why: format!(
                 "Slack forbids posting there ({error}): ask an admin, or use another channel's webhook"
             ),
         },
-        "channel_not_found" | "user_not_found" | "channel_is_archived" => Outcome::Broken {
+        "channel_not_found" | "user_not_found" | "channel_is_archived" => SendOutcome::Broken {
             why: format!(
                 "the webhook's channel is gone ({error}): make a webhook for another channel"
             ),
         },
-        "rollup_error" => Outcome::Retry {
+        "rollup_error" => SendOutcome::Retry {
             why: "Slack: rollup_error".to_owned(),
         },
-        "rate_limited" | "ratelimited" => Outcome::RetryAfter {
+        "rate_limited" | "ratelimited" => SendOutcome::RetryAfter {
             wait: super::retry_after(reply),
         },
-        _ if (200..300).contains(&status) && word == "ok" => Outcome::Delivered,
-        _ if (200..300).contains(&status) => Outcome::Broken {
+        _ if (200..300).contains(&status) && word == "ok" => SendOutcome::Delivered,
+        _ if (200..300).contains(&status) => SendOutcome::Broken {
             why: "the reply is not Slack's `ok`: is this URL an incoming webhook?".to_owned(),
         },
         _ => super::by_status("Slack", status, reply),

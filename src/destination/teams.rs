@@ -3,13 +3,19 @@
 //! A flow answers 202 before it posts, and drops what is too big or malformed without a word: so
 //! nothing leaves here that could be.
 
+use std::sync::Arc;
+
 use reqwest::Url;
 use serde_json::{Value, json};
 
-use super::layout::{self, Look, Shrink};
-use super::{Outcome, Reply, Size};
-use crate::model::Message;
+use super::layout::{self, Appearance, Shrink};
+use super::{
+    Action, Content, Destination, DestinationKind, Overflow, SendOutcome, Size, Unusable, Values,
+    once, pace,
+};
+use crate::model::{Message, Receipt, Secret, Setting, Shape};
 use crate::render::markup::{self, Span, What};
+use crate::wire::{HttpRequest, Reply};
 
 /// Teams takes 28 KB; this leaves room for what the flow adds.
 const MAX_BYTES: usize = 24 * 1024;
@@ -19,8 +25,68 @@ const MAX_VALUE: usize = 1_900;
 /// Teams shows this many buttons; more links are text.
 const MAX_ACTIONS: usize = 6;
 
+pub(super) const KIND: DestinationKind = DestinationKind {
+    word: "teams",
+    label: "Teams",
+    doc: "A Teams Workflows webhook.",
+    settings: &[Setting::new(
+        "url",
+        Shape::Secret,
+        "The secret URL: env:NAME or file:PATH.",
+    )],
+    variable: Some("TEAMS_WEBHOOK_URL"),
+    rate_limit: pace(1, 12, 20),
+    overflow: Overflow::Summary,
+    make: TeamsWorkflow::make,
+    preview: Some(preview),
+    remembers: false,
+};
+
+/// A Teams Workflows webhook.
+#[derive(Debug, PartialEq)]
+struct TeamsWorkflow {
+    url: Secret,
+}
+
+impl TeamsWorkflow {
+    fn make(values: &Values) -> Result<Arc<dyn Destination>, Unusable> {
+        let (url, parsed) = values.url("url")?;
+        if is_connector(&parsed) {
+            return Err(Unusable::Wrong {
+                key: "url",
+                what: "is an Office 365 connector, which Microsoft switched off in May 2026",
+                help: "in Teams, add the Workflow \"Send webhook alerts to a channel\" and use its URL",
+            });
+        }
+        Ok(Arc::new(Self { url }))
+    }
+}
+
+impl Destination for TeamsWorkflow {
+    fn kind(&self) -> &'static DestinationKind {
+        &KIND
+    }
+
+    fn url(&self) -> Option<&Secret> {
+        Some(&self.url)
+    }
+
+    fn next(&self, content: &Content<'_>, _: Option<&Receipt>, heard: &[Reply]) -> Action {
+        let body = || encode(content.message, content.size);
+        once(
+            heard,
+            || HttpRequest::post(self.url.clone(), body()),
+            classify,
+        )
+    }
+}
+
+fn preview(message: &Message) -> Value {
+    encode(message, Size::Full)
+}
+
 /// The body that says this.
-pub(super) fn encode(message: &Message, size: Size) -> Value {
+fn encode(message: &Message, size: Size) -> Value {
     let smallest = || card(message, Shrink::HeadlineOnly);
     if size == Size::Plain {
         return smallest();
@@ -33,8 +99,7 @@ pub(super) fn encode(message: &Message, size: Size) -> Value {
 }
 
 /// Whether a URL is an Office 365 connector's: switched off in May 2026.
-#[must_use]
-pub fn is_connector(url: &Url) -> bool {
+fn is_connector(url: &Url) -> bool {
     let host = url.host_str().unwrap_or_default().to_ascii_lowercase();
     [
         "webhook.office.com",
@@ -46,7 +111,7 @@ pub fn is_connector(url: &Url) -> bool {
 }
 
 fn card(message: &Message, shrink: Shrink) -> Value {
-    let look = Look::of(message);
+    let look = Appearance::of(message);
     let title = markup::cut(&markup::shown(&message.title), 160);
     let subtle: Vec<String> = std::iter::once(look.word.to_owned())
         .chain(
@@ -229,34 +294,34 @@ fn starts_line(out: &str) -> bool {
 }
 
 /// What the flow's reply means. Its success says "accepted", never "shown".
-pub(super) fn classify(status: u16, body: &str, reply: &Reply) -> Outcome {
+fn classify(status: u16, body: &str, reply: &Reply) -> SendOutcome {
     // a connector's habit, kept because it costs nothing: 200 with the failure in the text
     if let Some(code) = body.split("endpoint returned HTTP error ").nth(1) {
         return match code.get(..3) {
-            Some("429") => Outcome::RetryAfter {
+            Some("429") => SendOutcome::RetryAfter {
                 wait: super::retry_after(reply),
             },
-            Some("413" | "400") => Outcome::BadPayload {
+            Some("413" | "400") => SendOutcome::BadPayload {
                 why: "Teams refused the card".to_owned(),
             },
-            _ => Outcome::Retry {
+            _ => SendOutcome::Retry {
                 why: "Teams could not post the card".to_owned(),
             },
         };
     }
     match status {
-        200..300 => Outcome::Delivered,
-        401 | 403 => Outcome::Broken {
+        200..300 => SendOutcome::Delivered,
+        401 | 403 => SendOutcome::Broken {
             why: format!(
                 "Teams answered {status}: set \"Who can trigger the flow\" to Anyone, and copy the whole URL with its `sig`"
             ),
         },
-        404 | 410 => Outcome::Broken {
+        404 | 410 => SendOutcome::Broken {
             why: format!(
                 "Teams answered {status}: the flow was deleted, turned off, or has a new URL"
             ),
         },
-        400 => Outcome::BadPayload {
+        400 => SendOutcome::BadPayload {
             why: format!("the flow refused the card{}", error_of(body)),
         },
         _ => super::by_status("Teams", status, reply),

@@ -5,26 +5,24 @@ use crate::model::{Link, Notification, Reason, Subject};
 use crate::render::tests::{about, ap, aps, back, digest, flapped, insight, kept};
 use crate::render::{Portal, Templates};
 
-fn settings(kind: Kind) -> DestinationSettings {
-    DestinationSettings::with_defaults("d".into(), kind)
+fn made(kind: &DestinationKind, url: &str) -> Arc<dyn Destination> {
+    let mut values = Values::default();
+    values.set("url", SettingValue::Secret(Secret::new(url)));
+    (kind.make)(&values).unwrap()
 }
 
-fn slack() -> DestinationSettings {
-    settings(Kind::Slack {
-        url: Secret::new("https://hooks.slack.com/services/x"),
-    })
+fn slack() -> Arc<dyn Destination> {
+    made(&slack::KIND, "https://hooks.slack.com/services/x")
 }
 
-fn teams() -> DestinationSettings {
-    settings(Kind::Teams {
-        url: Secret::new("https://x.logic.azure.com/"),
-    })
+fn teams() -> Arc<dyn Destination> {
+    made(&teams::KIND, "https://x.logic.azure.com/")
 }
 
-fn body(settings: &DestinationSettings, message: &Message, size: Size) -> Value {
-    match settings.encode(message, size) {
-        Request::Post { body, .. } => body,
-        Request::Print(text) => text.into(),
+fn body(target: &Arc<dyn Destination>, message: &Message, size: Size) -> Value {
+    match target.next(&Content { message, size }, None, &[]) {
+        Action::Send(request) => request.body.unwrap(),
+        other => panic!("{other:?}"),
     }
 }
 
@@ -339,11 +337,17 @@ fn slack_and_teams_json() {
 
 #[test]
 fn a_reply_means_one_thing() {
-    let webhook = settings(Kind::Webhook {
-        url: Secret::new("https://x.example/"),
-        headers: Vec::new(),
-        body: None,
-    });
+    let webhook = made(&webhook::KIND, "https://x.example/");
+    let message = &samples()[0].1[0];
+    let content = Content {
+        message,
+        size: Size::Full,
+    };
+    let classify =
+        |target: &Arc<dyn Destination>, reply| match target.next(&content, None, &[reply]) {
+            Action::Done(outcome, None) => outcome,
+            other => panic!("{other:?}"),
+        };
     let mut said = Vec::new();
     for (who, settings, status, text) in [
         ("slack", slack(), 200, "ok"),
@@ -405,7 +409,7 @@ fn a_reply_means_one_thing() {
         };
         said.push(format!(
             "{who} {status} {text}: {:?}",
-            settings.classify(&reply)
+            classify(&settings, reply)
         ));
     }
     insta::assert_snapshot!(said.join("\n"));

@@ -16,7 +16,7 @@ use crate::store::{self, Attempt, Delivery, DeliveryId, Duty, Lease, Leases, Nex
 const AGAIN: Duration = Duration::from_secs(1);
 
 /// Gives up what comes for destinations that are gone, until told to stop.
-pub(super) async fn give_up<S: Outbox + Leases, P>(hub: Arc<Hub<S, P>>, stop: CancellationToken) {
+pub(super) async fn give_up<S: Outbox + Leases, T>(hub: Arc<Hub<S, T>>, stop: CancellationToken) {
     let mut outbox = hub.store.outbox();
     loop {
         outbox.mark_unchanged();
@@ -37,7 +37,7 @@ pub(super) async fn give_up<S: Outbox + Leases, P>(hub: Arc<Hub<S, P>>, stop: Ca
     }
 }
 
-async fn all<S: Outbox + Leases, P>(hub: &Hub<S, P>) -> store::Result<()> {
+async fn all<S: Outbox + Leases, T>(hub: &Hub<S, T>) -> store::Result<()> {
     for (name, fates) in hub.store.totals().await? {
         let there = hub.destinations.iter().any(|known| known.name == name);
         if there || fates.queued == 0 {
@@ -55,8 +55,8 @@ async fn all<S: Outbox + Leases, P>(hub: &Hub<S, P>) -> store::Result<()> {
     Ok(())
 }
 
-async fn one<S: Outbox + Leases, P>(
-    hub: &Hub<S, P>,
+async fn one<S: Outbox + Leases, T>(
+    hub: &Hub<S, T>,
     lane: &Lease,
     name: &Name,
     delivery: &Delivery,
@@ -68,6 +68,7 @@ async fn one<S: Outbox + Leases, P>(
         status: None,
         reply: why,
         next: Next::Dead,
+        receipt: None,
     };
     hub.settle(lane, delivery.id, attempt).await;
 }

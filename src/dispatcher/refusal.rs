@@ -1,6 +1,6 @@
 //! What is said elsewhere of a destination that refuses everything.
 
-use crate::destination::{DestinationSettings, Kind};
+use crate::destination::DestinationSettings;
 use crate::model::{Message, Name, Notification, Reason, Severity, Timestamp};
 use crate::render::markup;
 
@@ -11,12 +11,7 @@ pub(super) fn refusal(
     why: &str,
     wall: Timestamp,
 ) -> Message {
-    let kind = match broken.kind {
-        Kind::Slack { .. } => "Slack",
-        Kind::Teams { .. } => "Teams",
-        Kind::Webhook { .. } => "Webhook",
-        Kind::Console => "Console",
-    };
+    let kind = broken.target.kind().label;
     let about = Notification {
         id: String::new(),
         at: wall,

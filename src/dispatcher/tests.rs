@@ -8,10 +8,11 @@ use tokio::sync::watch;
 
 use super::*;
 use crate::clock::{Clock, JournalClock};
-use crate::destination::{RateLimit, Retry};
-use crate::model::{DigestOf, Name, Seq};
+use crate::destination::{Action, CONSOLE, Destination, DestinationKind, RateLimit, Retry};
+use crate::model::{DigestOf, Name, Secret, Seq};
 use crate::store::sqlite::Sqlite;
 use crate::store::{Archive, MessageFates, Outgoing, Retention, Step, Steps, Store, Totals};
+use crate::wire::{HttpRequest, Reply};
 
 /// A store, with tokio's paused clock held while its threads work: tokio stands still while a
 /// blocking task runs.
@@ -84,6 +85,12 @@ impl Outbox for Held {
             .await
     }
 
+    async fn receipt(&self, lane: &Lease, incident: &str) -> store::Result<Option<Receipt>> {
+        let (lane, incident) = (lane.clone(), incident.to_owned());
+        self.call(async move |store| store.receipt(&lane, &incident).await)
+            .await
+    }
+
     async fn settle(&self, lane: &Lease, id: DeliveryId, attempt: Attempt) -> store::Result<()> {
         let lane = lane.clone();
         self.call(async move |store| store.settle(&lane, id, attempt).await)
@@ -131,15 +138,17 @@ struct Sink {
     tries: Arc<Mutex<Vec<(Duration, String, u16)>>>,
 }
 
-impl Post for Sink {
-    async fn post(&self, request: &Request, _: Duration) -> Reply {
-        let Request::Print(text) = request else {
-            panic!("not encoded by the test")
-        };
+impl Transport for Sink {
+    async fn send(&self, request: &HttpRequest, _: Duration) -> Reply {
+        let text = request
+            .body
+            .as_ref()
+            .and_then(|body| body.as_str())
+            .unwrap();
         let status = {
             let mut tries = self.tries.lock().unwrap();
             let status = (self.script)(text, tries.iter().filter(|(_, t, _)| t == text).count());
-            tries.push((self.clock.elapsed(), text.clone(), status));
+            tries.push((self.clock.elapsed(), text.to_owned(), status));
             status
         };
         if status == 0 {
@@ -155,27 +164,42 @@ impl Post for Sink {
     }
 }
 
-fn encode(_: &DestinationSettings, message: &Message, size: Size) -> Request {
-    Request::Print(if size == Size::Plain {
-        format!("{} plain", message.title)
-    } else {
-        message.title.clone()
-    })
+/// Sends a message's title, and reads the status of the script.
+#[derive(Debug, PartialEq)]
+struct Scripted;
+
+impl Destination for Scripted {
+    fn kind(&self) -> &'static DestinationKind {
+        &CONSOLE
+    }
+
+    fn url(&self) -> Option<&Secret> {
+        None
+    }
+
+    fn next(&self, content: &Content<'_>, _: Option<&Receipt>, heard: &[Reply]) -> Action {
+        let Some(reply) = heard.last() else {
+            let title = &content.message.title;
+            let text = match content.size {
+                Size::Plain => format!("{title} plain"),
+                Size::Full => title.clone(),
+            };
+            return Action::Send(HttpRequest::post(Secret::new("test"), text.into()));
+        };
+        Action::Done(classify(reply), None)
+    }
 }
 
-fn classify(_: &DestinationSettings, reply: &Reply) -> Outcome {
+fn classify(reply: &Reply) -> SendOutcome {
     let why = "as scripted".to_owned();
-    match reply {
-        Reply::Http { status: 200, .. } => Outcome::Delivered,
-        Reply::Http { status: 400, .. } => Outcome::BadPayload { why },
-        Reply::Http {
-            status: 403 | 404 | 410,
-            ..
-        } => Outcome::Broken { why },
-        Reply::Http { status: 429, .. } => Outcome::RetryAfter {
+    match reply.status() {
+        Some(200) => SendOutcome::Delivered,
+        Some(400) => SendOutcome::BadPayload { why },
+        Some(403 | 404 | 410) => SendOutcome::Broken { why },
+        Some(429) => SendOutcome::RetryAfter {
             wait: Duration::from_secs(30),
         },
-        _ => Outcome::Retry { why },
+        _ => SendOutcome::Retry { why },
     }
 }
 
@@ -217,7 +241,7 @@ fn digest_of(m: &Message) -> DigestOf {
 }
 
 fn settings(name: &str) -> DestinationSettings {
-    let mut settings = DestinationSettings::with_defaults(name.into(), Kind::Console);
+    let mut settings = DestinationSettings::with_defaults(name.into(), Arc::new(Scripted));
     settings.rate_limit = RateLimit {
         limit: 1_000,
         per: Duration::from_secs(1),
@@ -266,18 +290,16 @@ impl World {
         };
         let (statuses, stop) = (Statuses::default(), CancellationToken::new());
         let destinations = destinations.into_iter().map(Arc::new).collect();
-        let (digest, post): (Digest, _) = (Arc::new(digest), sink.clone());
+        let (summarise, transport): (Summarise, _) = (Arc::new(digest), sink.clone());
         let hub = Hub {
             fatal: OnceLock::new(),
             over: CancellationToken::new(),
             store: store.clone(),
-            post,
+            transport,
             destinations,
-            digest,
+            summarise,
             statuses: statuses.clone(),
             metrics: Metrics::default(),
-            encode,
-            classify,
         };
         let run = tokio::spawn(Dispatcher { hub: Arc::new(hub) }.run(stop.clone()));
         Self {
@@ -460,7 +482,7 @@ async fn what_cannot_be_sent_becomes_a_dead_letter() {
         .await
         .unwrap()
         .into_iter()
-        .map(|d| d.delivery.message.title)
+        .map(|d| d.delivery.message.title.clone())
         .collect();
     dead.sort();
     assert_eq!(dead, ["late", "worse"]);
@@ -558,7 +580,7 @@ async fn dead(world: &World) -> Vec<String> {
         .await
         .unwrap()
         .into_iter()
-        .map(|dead| dead.delivery.message.title)
+        .map(|dead| dead.delivery.message.title.clone())
         .collect()
 }
 
@@ -690,7 +712,7 @@ async fn a_storm_is_folded_and_everything_named_within_90_seconds() {
     let dir = tempfile::tempdir().unwrap();
     let mut ops = settings("ops");
     (ops.overflow, ops.rate_limit) = (
-        Overflow::Digest,
+        Overflow::Summary,
         RateLimit {
             limit: 1,
             per: Duration::from_secs(1),
@@ -728,7 +750,7 @@ async fn digests_are_folded_again_and_queueing_destinations_never_fold() {
     let dir = tempfile::tempdir().unwrap();
     let mut ops = settings("ops");
     (ops.overflow, ops.rate_limit) = (
-        Overflow::Digest,
+        Overflow::Summary,
         RateLimit {
             limit: 1,
             per: Duration::from_secs(12),

@@ -6,8 +6,10 @@ mod event;
 mod fates;
 mod network;
 mod notification;
+mod receipt;
 mod record;
 mod secret;
+mod setting;
 mod time;
 
 pub(crate) use event::plain;
@@ -20,6 +22,8 @@ pub use network::Network;
 pub use notification::{
     Collected, DigestOf, Happening, Insight, Link, Message, Notification, Reason, Subject,
 };
+pub use receipt::Receipt;
 pub use record::{Cursor, Journaled, Name, Record, RulesRecord, Seq, Silence, SourceKind, Until};
 pub use secret::Secret;
+pub use setting::{Setting, Shape};
 pub use time::{Timestamp, human_duration, parse_duration, plural};

@@ -1,11 +1,12 @@
 //! The outbox: messages on their way, and how each try to deliver one went.
 
 use std::future::Future;
+use std::sync::Arc;
 
 use tokio::sync::watch;
 
 use super::{Lease, Result, Totals};
-use crate::model::{Message, Name, Timestamp};
+use crate::model::{Message, Name, Receipt, Timestamp};
 
 /// A message on its way to one destination.
 #[derive(Clone, Debug)]
@@ -15,7 +16,7 @@ pub struct Delivery {
     /// Whom to tell.
     pub to: Name,
     /// What to say.
-    pub message: Message,
+    pub message: Arc<Message>,
     /// Tries so far.
     pub attempts: u32,
     /// Journal time of the first try.
@@ -41,6 +42,8 @@ pub struct Attempt {
     pub reply: String,
     /// What becomes of the delivery.
     pub next: Next,
+    /// What the destination remembers of the message's incident from now on; `None`: as before.
+    pub receipt: Option<Receipt>,
 }
 
 /// What becomes of a delivery after an attempt.
@@ -99,7 +102,16 @@ pub trait Outbox: Totals {
         limit: usize,
     ) -> impl Future<Output = Result<Vec<Delivery>>> + Send;
 
-    /// Settles one attempt. A delivery that is not queued any more stays as it is.
+    /// What the lane's destination remembers of an incident: the receipt of the last attempt that
+    /// had one. Kept as long as that attempt's delivery.
+    fn receipt(
+        &self,
+        lane: &Lease,
+        incident: &str,
+    ) -> impl Future<Output = Result<Option<Receipt>>> + Send;
+
+    /// Settles one attempt, and stores its receipt with it. A delivery that is not queued any more
+    /// stays as it is.
     fn settle(
         &self,
         lane: &Lease,

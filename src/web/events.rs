@@ -18,7 +18,7 @@ use crate::dispatcher::Statuses;
 use crate::fold::Compile;
 use crate::follower::Published;
 use crate::history::{Feed, Question, shown};
-use crate::model::{Name, Timestamp};
+use crate::model::{Message, Name, Timestamp};
 use crate::render::Templates;
 use crate::store::{self, EventFate, EventId, SentMessage, Wanted};
 
@@ -44,16 +44,16 @@ pub struct Looking {
     /// Ends what streams.
     pub stop: CancellationToken,
     /// The kind of each destination.
-    pub kinds: Kinds,
+    pub kinds: DestinationKinds,
     /// Finds changes to the rules that help; without it there is nothing at that address.
     pub tuner: Option<super::Tuner>,
 }
 
 /// The kind of each destination; replaced when they change. Clones share it.
 #[derive(Clone, Debug, Default)]
-pub struct Kinds(Arc<Mutex<BTreeMap<Name, &'static str>>>);
+pub struct DestinationKinds(Arc<Mutex<BTreeMap<Name, &'static str>>>);
 
-impl Kinds {
+impl DestinationKinds {
     /// Replaces all.
     pub fn replace(&self, kinds: impl IntoIterator<Item = (Name, &'static str)>) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = kinds.into_iter().collect();
@@ -222,8 +222,14 @@ fn messages(sent: &[SentMessage], offset_ms: i64) -> Value {
         json!({
             "id": message.about.id, "at": message.about.at.rfc3339(), "reason": message.about.reason.word(),
             "rule": message.about.rule, "incident": message.about.incident, "title": message.title,
-            "text": message.text, "destinations": destinations, "shown": destination::shown(message),
+            "text": message.text, "destinations": destinations, "shown": previews(message),
         })
     };
     found.into_iter().map(one).collect()
+}
+
+/// What each kind of destination is posted for a message.
+fn previews(message: &Message) -> Vec<Value> {
+    let one = |(kind, body)| json!({"kind": kind, "body": body});
+    destination::previews(message).map(one).collect()
 }

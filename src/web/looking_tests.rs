@@ -12,7 +12,7 @@ use warp::http::HeaderMap;
 use warp::reply::Response;
 
 use super::document_tests::{SPEC, conforms, conforms_as};
-use super::events::{Kinds, Looking};
+use super::events::{DestinationKinds, Looking};
 use super::tests::{afar, current, here, still};
 use super::{Door, Peer, State, routes};
 use crate::clock::Clock;
@@ -36,7 +36,7 @@ struct Looked {
     routes: BoxedFilter<(Response,)>,
     _published: watch::Sender<Published>,
     feed: Feed,
-    kinds: Kinds,
+    kinds: DestinationKinds,
     stop: CancellationToken,
     tuning: Arc<Tries>,
     /// Questions look for 60 ms at most, and say that there is more: no machine is too slow here.
@@ -132,7 +132,7 @@ impl Looked {
             compile: |_| None,
             file: "rules.yaml".to_owned(),
             stop: stop.clone(),
-            kinds: Kinds::default(),
+            kinds: DestinationKinds::default(),
             tuner: Some(tuner(&tuning)),
         };
         looking.kinds.replace([(Name::new("ops"), "slack")]);
@@ -192,6 +192,7 @@ impl Looked {
             status: Some(status),
             reply: reply.to_owned(),
             next,
+            receipt: None,
         };
         let lane = self.store.acquire(Duty::Lane("ops".into())).await.unwrap();
         self.store.settle(&lane, id, attempt).await.unwrap();
@@ -829,13 +830,12 @@ async fn what_is_done_with_messages_is_done_once_and_counted() {
         .kinds
         .replace([(Name::new("ops"), "slack"), (Name::new("boss"), "teams")]);
     let at = looked.store.clock().now();
-    let mut other = looked
+    let mut queued = looked
         .store
         .queued(&"ops".into(), DeliveryId(0), 9)
         .await
-        .unwrap()
-        .remove(0)
-        .message;
+        .unwrap();
+    let mut other = Arc::unwrap_or_clone(queued.remove(0).message);
     other.about.id = "other1".to_owned();
     looked.store.enqueue(other, at).await.unwrap();
     for id in [1, 2] {
@@ -851,11 +851,11 @@ async fn what_is_done_with_messages_is_done_once_and_counted() {
     let event = looked.get("/api/v1/events/1.1").await;
     let message = &event["messages"][0];
     assert_eq!(
-        message["shown"]["slack"]["attachments"][0]["blocks"][0]["type"],
+        message["shown"][0]["body"]["attachments"][0]["blocks"][0]["type"],
         "section"
     );
     assert_eq!(
-        message["shown"]["teams"]["attachments"][0]["content"]["type"],
+        message["shown"][1]["body"]["attachments"][0]["content"]["type"],
         "AdaptiveCard"
     );
     let again = format!("/api/v1/messages/{}/again", message["id"].as_str().unwrap());

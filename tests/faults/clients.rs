@@ -263,7 +263,7 @@ fn forged(good: &str) -> Vec<(&'static str, Headers)> {
 async fn nothing_but_the_one_right_signature_is_taken() {
     let chat = Chat::start().await;
     let foghorn = Foghorn::start(&rules(&chat, 300)).await;
-    let client = foghorn::destination::http::direct().unwrap();
+    let client = foghorn::wire::direct().unwrap();
     let good = json!({"topic": "device-events", "events": [device_event("AP_DISCONNECTED", 1)]})
         .to_string();
     let post = async |headers: Headers| {
@@ -300,7 +300,7 @@ async fn nothing_but_the_one_right_signature_is_taken() {
 async fn forged_oversized_nested_and_compressed_bodies_are_answered_as_documented() {
     let chat = Chat::start().await;
     let foghorn = Foghorn::start(&rules(&chat, 300)).await;
-    let client = foghorn::destination::http::direct().unwrap();
+    let client = foghorn::wire::direct().unwrap();
     for (what, body, headers, status) in hostile() {
         let mut request = client.post(format!("{}/mist", foghorn.address)).body(body);
         for (name, value) in headers {

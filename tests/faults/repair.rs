@@ -263,7 +263,7 @@ async fn a_damaged_database_is_refused_and_what_is_whole_is_saved() {
     let dir = copy(sound.path());
     rusqlite::Connection::open(file(dir.path()))
         .unwrap()
-        .pragma_update(None, "user_version", 4)
+        .pragma_update(None, "user_version", 5)
         .unwrap();
     let before = std::fs::read(file(dir.path())).unwrap();
     for said in [
@@ -272,7 +272,7 @@ async fn a_damaged_database_is_refused_and_what_is_whole_is_saved() {
         run(dir.path(), &["repair", "--to", "new"]).1,
     ] {
         assert!(
-            said.contains("newer Foghorn (schema 4") && said.contains("Nothing was changed"),
+            said.contains("newer Foghorn (schema 5") && said.contains("Nothing was changed"),
             "{said}"
         );
     }

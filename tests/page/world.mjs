@@ -8,7 +8,7 @@ function posted(name) {
         const text = readFileSync(new URL(`../../src/destination/snapshots/foghorn__destination__tests__${kind}-${name}.snap`, import.meta.url), "utf8");
         return JSON.parse(text.slice(text.indexOf("\n---\n") + 5));
     };
-    return { slack: read("slack"), teams: read("teams") };
+    return ["slack", "teams"].map((kind) => ({ kind, body: read(kind) }));
 }
 
 const NOW = Date.now();
@@ -109,13 +109,14 @@ function evilWhole() {
 function broken() {
     const text = `${SCRIPT} <javascript:alert(1)|click> <!channel> [click](javascript:alert(1)) *b _i ~s \`${SCRIPT}\` {{DATE(x)}} ${"*_~`".repeat(500)}`;
     const mrkdwn = { type: "mrkdwn", text };
-    return {
+    const shown = {
         slack: { text, attachments: [{ color: "red;background:url(//evil.example)", blocks: [{ type: "section", text: mrkdwn, fields: [mrkdwn, { type: SCRIPT }] }, { type: "image", image_url: "https://evil.example/x.png" }, null] }] },
         teams: { type: "message", attachments: [{ contentType: "text/html", content: SCRIPT }, { contentType: "application/vnd.microsoft.card.adaptive", content: {
             body: [{ type: "TextBlock", text, color: SCRIPT }, { type: "Image", url: "https://evil.example/x.png" }, { type: "Container", style: SCRIPT, items: [{ type: SCRIPT }] }, { type: "FactSet", facts: [{ title: SCRIPT, value: text }] }],
             actions: [{ type: "Action.OpenUrl", title: SCRIPT, url: "javascript:alert(1)" }, { type: "Action.Submit" }],
         } }] },
     };
+    return Object.entries(shown).map(([kind, body]) => ({ kind, body }));
 }
 
 export function incidents() {

@@ -5,9 +5,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use foghorn::clock::Clock;
-use foghorn::destination::{Reply, Request};
-use foghorn::dispatcher::Post;
 use foghorn::simulate::Chance;
+use foghorn::wire::{HttpRequest, Reply, Transport};
 use serde_json::Value;
 
 use crate::BAD;
@@ -83,12 +82,11 @@ impl Chat {
     }
 }
 
-impl Post for Chat {
-    async fn post(&self, request: &Request, _: Duration) -> Reply {
-        let Request::Post { url, body, .. } = request else {
-            panic!("only chats are told")
-        };
-        let to = url
+impl Transport for Chat {
+    async fn send(&self, request: &HttpRequest, _: Duration) -> Reply {
+        let body = request.body.as_ref().expect("chats are posted something");
+        let to = request
+            .url
             .expose()
             .rsplit('/')
             .next()

@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
 
 use foghorn::clock::JournalClock;
-use foghorn::model::{Cursor, Journaled, Message, Name, Record, Seq, Timestamp};
+use foghorn::model::{Cursor, Journaled, Message, Name, Receipt, Record, Seq, Timestamp};
 use foghorn::store::sqlite::Sqlite;
 use foghorn::store::{
     self, Attempt, Delivery, DeliveryId, Duty, Journal, Lease, Leases, MessageFates, Outbox,
@@ -107,6 +107,12 @@ impl Outbox for Held {
     ) -> store::Result<Vec<Delivery>> {
         let to = to.clone();
         self.call(async move |store| store.queued(&to, after, limit).await)
+            .await
+    }
+
+    async fn receipt(&self, lane: &Lease, incident: &str) -> store::Result<Option<Receipt>> {
+        let (lane, incident) = (lane.clone(), incident.to_owned());
+        self.call(async move |store| store.receipt(&lane, &incident).await)
             .await
     }
 

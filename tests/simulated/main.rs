@@ -24,7 +24,7 @@ use std::time::Duration;
 
 use foghorn::clock::Clock;
 use foghorn::config::{Config, rules_from_record};
-use foghorn::dispatcher::{Digest, Dispatcher, Statuses};
+use foghorn::dispatcher::{Dispatcher, Statuses, Summarise};
 use foghorn::judge::Judge;
 use foghorn::metrics::Metrics;
 use foghorn::model::{Journaled, Message, Name, Record, Seq, SourceKind, Timestamp};
@@ -131,13 +131,14 @@ impl Running {
         )
         .await;
         let judge = restored.unwrap().with_snapshot_every(20);
-        let digest: Digest = Arc::new(|waiting: &[Message]| Templates::builtin().digest(waiting));
+        let summarise: Summarise =
+            Arc::new(|waiting: &[Message]| Templates::builtin().digest(waiting));
         let views = (Statuses::default(), Metrics::default());
         let dispatcher = Dispatcher::new(
             store.clone(),
             chat.clone(),
             config.destinations.clone(),
-            digest,
+            summarise,
             views,
         );
         let judging =

@@ -4,15 +4,16 @@ use std::sync::Arc;
 
 use foghorn::clock::Clock;
 use foghorn::model::{
-    Cursor, Name, Record, RulesRecord, Seq, Severity, Silence, SourceKind, Timestamp, Until,
+    Cursor, Name, Receipt, Record, RulesRecord, Seq, Severity, Silence, SourceKind, Timestamp,
+    Until,
 };
 use foghorn::store::{
-    Act, Acted, Archive, AttemptRow, DeliveryId, DeliveryState, Desk, Doc, Duty, Error, EventFate,
-    EventId, EventRow, FateChange, Journal, MessageFates, Next, Noise, Outbox, Step, Steps, Term,
-    Totals, WaitsWith, Wanted,
+    Act, Acted, Archive, Attempt, AttemptRow, DeliveryId, DeliveryState, Desk, Doc, Duty, Error,
+    EventFate, EventId, EventRow, FateChange, Journal, Leases, MessageFates, Next, Noise, Outbox,
+    Step, Steps, Term, Totals, WaitsWith, Wanted,
 };
 
-use super::{Bench, World, message, outgoing, post, query, row, step};
+use super::{Bench, World, attempt, message, outgoing, post, query, row, step};
 
 pub(super) async fn every_record_is_there_after_a_restart_in_order_and_time_never_goes_back<
     B: Bench,
@@ -463,6 +464,51 @@ pub(super) async fn settling_and_summarising_move_each_message_once<B: Bench>() 
             ..MessageFates::default()
         }
     );
+}
+
+pub(super) async fn a_receipt_comes_back_for_its_incident_while_its_message_is_kept<B: Bench>() {
+    let mut store = World::<B>::new().await;
+    let messages = vec![
+        message("one", &["ops", "boss"]),
+        message("two", &["ops"]),
+        message("one", &["ops"]),
+    ];
+    store.commit(step(1, messages)).await.unwrap();
+    let at = Timestamp::from_millis(2_000);
+    let receipt = |ts: &str| Receipt::new(serde_json::json!({"ts": ts})).unwrap();
+    // Deliveries: 1 and 2 of `one`, 3 of `two`, 4 of `one` again.
+    for (id, to, next, ts) in [
+        (1, "ops", Next::Delivered, Some("a")),
+        (2, "boss", Next::Delivered, None),
+        (3, "ops", Next::Delivered, Some("b")),
+        (3, "ops", Next::Delivered, Some("not queued any more")),
+        (4, "ops", Next::Dead, Some("c")),
+    ] {
+        let lease = store.acquire(Duty::Lane(to.into())).await.unwrap();
+        let attempt = Attempt {
+            receipt: ts.map(receipt),
+            ..attempt(at, next)
+        };
+        let settled = Outbox::settle(&*store, &lease, DeliveryId(id), attempt).await;
+        settled.unwrap();
+    }
+    for resent in [false, true] {
+        store.reopen().await;
+        let ops = store.acquire(Duty::Lane("ops".into())).await.unwrap();
+        let boss = store.acquire(Duty::Lane("boss".into())).await.unwrap();
+        let of = async |lease, incident| store.receipt(lease, incident).await.unwrap();
+        assert_eq!(of(&ops, "one").await, Some(receipt("c")), "the last one");
+        assert_eq!(of(&ops, "two").await, Some(receipt("b")));
+        assert_eq!(of(&boss, "one").await, None, "another destination's");
+        assert_eq!(of(&ops, "three").await, None);
+        if !resent {
+            // The dead letter gets a new number, and the receipt stays with it.
+            let acted = store.act(Act::Resend, DeliveryId(4)).await.unwrap();
+            assert_eq!(acted, Acted::Done(vec![("ops".into(), DeliveryId(5))]));
+        }
+    }
+    let long = serde_json::json!("x".repeat(Receipt::MAX));
+    assert_eq!(Receipt::new(long), None);
 }
 
 pub(super) async fn a_dead_letter_is_sent_again_or_put_away_once_and_a_message_any_time<

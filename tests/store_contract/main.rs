@@ -105,7 +105,10 @@ impl<B: Bench> World<B> {
     async fn titles(&self, to: &str) -> Vec<String> {
         let all = foghorn::store::DeliveryId(0);
         let queued = self.queued(&to.into(), all, 10_000).await.unwrap();
-        queued.into_iter().map(|one| one.message.title).collect()
+        queued
+            .into_iter()
+            .map(|one| one.message.title.clone())
+            .collect()
     }
 
     async fn fates(&self) -> Vec<(u64, EventFate)> {
@@ -190,6 +193,7 @@ fn attempt(at: Timestamp, next: Next) -> Attempt {
         status: Some(410),
         reply: "gone".to_owned(),
         next,
+        receipt: None,
     }
 }
 
@@ -251,6 +255,7 @@ macro_rules! every_case {
            a_step_makes_its_messages_once
            recovery_gives_the_memory_the_snapshot_had
            settling_and_summarising_move_each_message_once
+           a_receipt_comes_back_for_its_incident_while_its_message_is_kept
            a_dead_letter_is_sent_again_or_put_away_once_and_a_message_any_time
            a_step_from_another_place_is_lost
         }

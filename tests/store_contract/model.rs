@@ -186,7 +186,7 @@ async fn agrees<B: Bench>(moves: Vec<Move>) {
         let queued: Vec<_> = store.queued(&to.into(), DeliveryId(0), 999).await.unwrap();
         let queued: Vec<_> = queued
             .into_iter()
-            .map(|d| (d.id.0, (d.to, d.message.title)))
+            .map(|d| (d.id.0, (d.to, d.message.title.clone())))
             .collect();
         let expected = model
             .queued

@@ -66,7 +66,7 @@ async fn titles(store: &Sqlite, to: &str) -> Vec<String> {
         .unwrap();
     queued
         .into_iter()
-        .map(|delivery| delivery.message.title)
+        .map(|delivery| delivery.message.title.clone())
         .collect()
 }
 

@@ -307,7 +307,7 @@ impl Foghorn {
     /// Posts a signed body; gives the status.
     pub async fn post_raw(&self, path: &str, body: impl Into<String>) -> u16 {
         let body = body.into();
-        let request = foghorn::destination::http::direct()
+        let request = foghorn::wire::direct()
             .unwrap()
             .post(format!("{}{path}", self.address));
         let signature = sign(body.as_bytes());
@@ -328,7 +328,7 @@ impl Foghorn {
     }
 
     pub async fn get(&self, path: &str) -> (u16, String) {
-        let client = foghorn::destination::http::direct().unwrap();
+        let client = foghorn::wire::direct().unwrap();
         let reply = client
             .get(format!("{}{path}", self.address))
             .send()

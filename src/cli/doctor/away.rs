@@ -2,17 +2,16 @@
 
 use std::time::Duration;
 
-use reqwest::{Method, Url};
 use tokio::net::TcpStream;
 
 use super::LIMIT;
 use super::report::Finding;
 use crate::clock::Clock;
-use crate::destination::http::{Http, is_local};
-use crate::destination::{DestinationSettings, Kind, Reply};
+use crate::destination::DestinationSettings;
 use crate::model::Secret;
 use crate::source;
 use crate::web::HEALTHY;
+use crate::wire::{Http, HttpRequest, Method, Reply, Transport as _, Url, is_local};
 
 /// How a destination is called in findings.
 pub(super) fn name(settings: &DestinationSettings) -> String {
@@ -24,14 +23,9 @@ pub(super) fn name(settings: &DestinationSettings) -> String {
 /// and the host, which may be one, not printed.
 pub(super) async fn destination(settings: DestinationSettings) -> (Finding, Option<(String, i64)>) {
     let check = name(&settings);
-    let url = match &settings.kind {
-        Kind::Slack { url } | Kind::Teams { url } | Kind::Webhook { url, .. } => url,
-        Kind::Console => {
-            return (
-                Finding::ok(&check, "prints here; nobody else is told"),
-                None,
-            );
-        }
+    let Some(url) = settings.target.url() else {
+        let found = Finding::ok(&check, "prints here; nobody else is told");
+        return (found, None);
     };
     let Some(origin) = origin(url) else {
         return (
@@ -60,10 +54,8 @@ pub(super) async fn destination(settings: DestinationSettings) -> (Finding, Opti
     if !through_proxy && let Err((what, help)) = connect(&origin, left()).await {
         return (Finding::problem(&check, what, help), None);
     }
-    match Http::new(false)
-        .look(Method::HEAD, origin.clone(), left())
-        .await
-    {
+    let head = HttpRequest::new(Method::HEAD, Secret::new(origin.as_str()));
+    match Http::new(false).send(&head, left()).await {
         Reply::Http { date, .. } => {
             let way = match (through_proxy, origin.scheme()) {
                 (true, _) => "through the proxy of the environment",
@@ -163,7 +155,8 @@ pub(super) async fn public_url(url: &str, runs: bool) -> Finding {
             "write it as in https://foghorn.example.net",
         );
     };
-    match Http::new(true).look(Method::GET, healthz, LIMIT).await {
+    let get = HttpRequest::new(Method::GET, Secret::new(healthz));
+    match Http::new(true).send(&get, LIMIT).await {
         Reply::Http {
             status: 200, body, ..
         } if body.trim() == HEALTHY => Finding::ok(CHECK, format!("{url} leads to a Foghorn")),

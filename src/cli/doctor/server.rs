@@ -9,10 +9,10 @@ use serde_json::Value;
 
 use super::report::{Finding, Mark};
 use crate::app::backend::{self, Reader};
-use crate::destination::http;
 use crate::model::{Name, Secret, Timestamp, human_duration, plural};
 use crate::web::UNSTORED;
 use crate::web::access::{self, Address};
+use crate::wire;
 
 /// A network that sends nothing for longer is unusual.
 const QUIET: Duration = Duration::from_secs(86_400);
@@ -422,7 +422,7 @@ async fn ask(
     path: &str,
     token: Option<&Secret>,
 ) -> Result<(StatusCode, String), String> {
-    let mut request = http::direct()
+    let mut request = wire::direct()
         .map_err(|e| e.to_string())?
         .get(format!("http://{address}/{path}"));
     if let Some(token) = token {

@@ -78,6 +78,10 @@ impl Group<'_> {
                 "UPDATE attempts SET delivery = ?2 WHERE delivery = ?1",
                 (id.0, new),
             )?;
+            self.execute(
+                "UPDATE receipts SET delivery = ?2 WHERE delivery = ?1",
+                (id.0, new),
+            )?;
         }
         self.count(&to, |fates| {
             fates.dead = fates.dead.saturating_sub(1);

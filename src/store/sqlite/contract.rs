@@ -8,9 +8,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::journal::Entry;
 use super::writer::{Group, NewMessage};
-use super::{ENOUGH, ROWS, Sqlite, journal, marks, outbox, past};
+use super::{ENOUGH, ROWS, Sqlite, journal, marks, outbox, past, receipts};
 use crate::clock::JournalClock;
-use crate::model::{Cursor, Journaled, Message, MessageFates, Name, Record, Seq, Timestamp};
+use crate::model::{
+    Cursor, Journaled, Message, MessageFates, Name, Receipt, Record, Seq, Timestamp,
+};
 use crate::store::{
     Act, Acted, Archive, Attempt, DeadLetter, Delivery, DeliveryId, DeliveryState, Desk, Doc, Duty,
     EVENTS_LOOKED_AT, Error, EventId, EventRow, Journal, Lease, Leases, Mark, Next, Noise, Outbox,
@@ -114,6 +116,7 @@ impl Outbox for Sqlite {
                     status: None,
                     reply: format!("damaged: {why}"),
                     next: Next::Dead,
+                    receipt: None,
                 };
                 self.settle_now(id, attempt).await?;
             }
@@ -121,6 +124,15 @@ impl Outbox for Sqlite {
                 return Ok(sound);
             }
         }
+    }
+
+    async fn receipt(&self, lane: &Lease, incident: &str) -> Result<Option<Receipt>> {
+        let Duty::Lane(to) = lane.duty().clone() else {
+            return Ok(None);
+        };
+        let incident = incident.to_owned();
+        self.look(move |connection| receipts::receipt(connection, &to, &incident))
+            .await
     }
 
     async fn settle(&self, _lane: &Lease, id: DeliveryId, attempt: Attempt) -> Result<()> {

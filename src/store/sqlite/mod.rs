@@ -25,6 +25,7 @@ mod marks;
 mod outbox;
 mod past;
 mod reader;
+mod receipts;
 mod repair;
 mod schema;
 mod search;

@@ -1,5 +1,7 @@
 //! Rows of the outbox: how messages and where they stand become columns and back.
 
+use std::sync::Arc;
+
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSqlOutput, ValueRef};
 use rusqlite::{Connection, OptionalExtension, Row, ToSql};
 
@@ -173,7 +175,7 @@ fn checked(row: &Row<'_>, id: DeliveryId) -> rusqlite::Result<Checked> {
     let delivery = Delivery {
         id,
         to: Name::new(row.get_ref(1)?.as_str()?),
-        message,
+        message: Arc::new(message),
         attempts: u32::try_from(row.get::<_, i64>(2)?).unwrap_or(u32::MAX),
         first_try: row.get::<_, Option<i64>>(3)?.map(Timestamp::from_millis),
         due: Timestamp::from_millis(row.get(4)?),

@@ -13,7 +13,7 @@ use rusqlite::{Connection, OptionalExtension};
 use super::connection::{checksum, uint};
 use super::files::{self, Folder, SEARCH, beside};
 use super::journal::{Entry, entry_checksum};
-use super::schema;
+use super::{receipts, schema};
 use crate::clock::Clock;
 use crate::model::{Record, Seq, Timestamp};
 use crate::store::{DeliveryState, Error, Result};
@@ -264,6 +264,17 @@ impl Sieve<'_> {
                     "INSERT OR IGNORE INTO snapshot (seq, body, crc) VALUES (?1, ?2, ?3)",
                     (id, body, crc),
                 )?;
+            }
+            [
+                Null,
+                Text(to),
+                Text(incident),
+                Int(delivery),
+                Blob(body),
+                Int(crc),
+            ] => {
+                let row = (to.as_str(), incident.as_str(), *delivery, &body[..], *crc);
+                receipts::salvage(self.connection, row)?;
             }
             [Null, Int(at), Blob(body), Int(crc)] if *crc == checksum(&[body]) => {
                 self.judged = self.judged.max(id);

@@ -5,11 +5,11 @@ use std::path::Path;
 use rusqlite::{Connection, ErrorCode};
 
 use super::connection::{connect, connect_read_only};
-use super::{acts, journal, marks, past};
+use super::{acts, journal, marks, past, receipts};
 use crate::store::{Error, Result};
 
 /// The schema this release writes.
-pub(super) const VERSION: i64 = 3;
+pub(super) const VERSION: i64 = 4;
 /// Tells our database from any other: "FOGH".
 pub(super) const APPLICATION: i64 = 0x464f_4748;
 
@@ -74,6 +74,7 @@ pub(super) fn open(path: &Path, is_known: bool) -> Result<Connection> {
             transaction.execute_batch(SCHEMA).map_err(fatal)?;
             transaction.execute_batch(past::SCHEMA).map_err(fatal)?;
             transaction.execute_batch(acts::SCHEMA).map_err(fatal)?;
+            transaction.execute_batch(receipts::SCHEMA).map_err(fatal)?;
             transaction
                 .pragma_update(None, "application_id", APPLICATION)
                 .map_err(fatal)?;
@@ -83,13 +84,16 @@ pub(super) fn open(path: &Path, is_known: bool) -> Result<Connection> {
             transaction.commit().map_err(fatal)?;
         }
         (_, APPLICATION, VERSION) => {}
-        (_, APPLICATION, older @ (1 | 2)) => {
+        (_, APPLICATION, older @ 1..VERSION) => {
             let transaction = connection.transaction().map_err(fatal)?;
             if older == 1 {
                 // What became of events was not kept before: their history begins now.
                 transaction.execute_batch(past::SCHEMA).map_err(fatal)?;
             }
-            transaction.execute_batch(acts::SCHEMA).map_err(fatal)?;
+            if older < 3 {
+                transaction.execute_batch(acts::SCHEMA).map_err(fatal)?;
+            }
+            transaction.execute_batch(receipts::SCHEMA).map_err(fatal)?;
             transaction
                 .pragma_update(None, "user_version", VERSION)
                 .map_err(fatal)?;
@@ -123,6 +127,7 @@ const TABLES: &[(&str, &str)] = &[
     ("events", "id, received, fate, why, waits, rules, alerts"),
     ("told", "alert, delivery"),
     ("attempts", "delivery, nth, at, state, why"),
+    ("receipts", "id, dest, incident, delivery, body, crc"),
 ];
 
 /// Refuses a database of this release's schema that lacks a table or a column. One of an older
@@ -172,7 +177,7 @@ pub(super) fn check_readable(connection: &Connection, path: &Path) -> Result<()>
     };
     let (application, version) = (said("application_id")?, said("user_version")?);
     match (application, version) {
-        // Schemas 2 and 3 add what is not read here.
+        // Schemas 2 to 4 add what is not read here.
         (APPLICATION, 1..=VERSION) => Ok(()),
         (APPLICATION, _) => Err(newer(path, version)),
         _ => Err(foreign(path)),

@@ -14,7 +14,7 @@ use super::files::{SEARCH, beside};
 use super::heads::{self, Fates, Heads};
 use super::journal::{self, Entry};
 use super::outbox::SETTLED_BEFORE;
-use super::{marks, past};
+use super::{marks, past, receipts};
 use crate::clock::JournalClock;
 use crate::model::{MessageFates, Name, Seq, Timestamp};
 use crate::store::{
@@ -238,7 +238,11 @@ impl Group<'_> {
                  VALUES (?1, {nth}, ?2, ?3, ?4, ?5)"
             );
             self.execute(&sql, (id.0, at, state, attempt.status, &attempt.reply))?;
-            self.leave(&Name::new(&to), state);
+            let to = Name::new(&to);
+            if let Some(receipt) = &attempt.receipt {
+                receipts::put(self.connection, &to, id, receipt)?;
+            }
+            self.leave(&to, state);
         }
         Ok(())
     }

@@ -7,10 +7,12 @@ import { table } from "./pieces.js";
 import { asText, number, plural } from "./text.js";
 import { time } from "./time.js";
 
-/** As both chats show it, side by side. @param {Api.Message} message */
+/** Drawing of what a kind of destination is posted. @type {Record<string, (body: Api.Message["shown"][number]["body"]) => Child>} */
+const PREVIEWS = { slack, teams };
+
+/** As each chat shows it, side by side. @param {Api.Message} message */
 export function previews(message) {
-    const shown = message.shown ?? {};
-    return el("div", { class: "previews" }, slack(shown.slack), teams(shown.teams));
+    return el("div", { class: "previews" }, (message.shown ?? []).map(({ kind, body }) => PREVIEWS[kind]?.(body)));
 }
 
 /** @typedef {Api.Message["destinations"][number]} Delivery */

@@ -1,24 +1,122 @@
-//! The only client that talks to the outside. No retries here, no redirects, and no URL in any word
-//! that leaves.
+//! The only client that talks to the outside: requests with a size cap on the reply, proxies and
+//! deadlines. No retries here, no redirects, and no URL in any word that leaves.
 
 use std::error::Error;
-use std::io::Write as _;
+use std::future::Future;
 use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
 use reqwest::redirect::Policy;
-use reqwest::{Certificate, Client, ClientBuilder, Method, Response, Url, header};
+use reqwest::{Certificate, Client, ClientBuilder, Response, header};
+pub use reqwest::{Method, Url};
 use serde_json::Value;
 
-use super::{DestinationSettings, Kind, Reply, Request};
+use crate::model::Secret;
 
-/// As much of a reply as anyone reads.
-const MAX_REPLY: usize = 8 * 1024;
-/// What is shorter is no secret, and would be found in every other word.
-const LEAST_SECRET: usize = 6;
+mod redact;
+
+/// Cap on a reply where the request names none: as much as anyone reads.
+const REPLY_CAP: usize = 8 * 1024;
+/// Characters of a reply that are kept.
+const SUMMARY: usize = 120;
+
+/// One HTTP request.
+#[derive(Clone, Debug)]
+pub struct HttpRequest {
+    /// The method.
+    pub method: Method,
+    /// Where to.
+    pub url: Secret,
+    /// Headers beside those of the body; values may be secret.
+    pub headers: Vec<(String, Secret)>,
+    /// The JSON body.
+    pub body: Option<Value>,
+    /// Bytes of the reply's body that are read.
+    pub cap: usize,
+}
+
+impl HttpRequest {
+    /// A request without a body.
+    #[must_use]
+    pub const fn new(method: Method, url: Secret) -> Self {
+        Self {
+            method,
+            url,
+            headers: Vec::new(),
+            body: None,
+            cap: REPLY_CAP,
+        }
+    }
+
+    /// A POST of this JSON.
+    #[must_use]
+    pub fn post(url: Secret, body: Value) -> Self {
+        Self {
+            body: Some(body),
+            ..Self::new(Method::POST, url)
+        }
+    }
+}
+
+/// What came back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reply {
+    /// The other side answered.
+    Http {
+        /// The status.
+        status: u16,
+        /// `Retry-After` as it came.
+        retry_after: Option<String>,
+        /// `Date` as it came: what a `Retry-After` that is a date counts from.
+        date: Option<String>,
+        /// The body's beginning, at most as long as the request's cap.
+        body: String,
+    },
+    /// Nothing usable came back; the text never holds the URL.
+    Failed {
+        /// What went wrong: `connection refused`, `timed out`, …
+        why: String,
+    },
+    /// It was printed.
+    Printed,
+}
+
+impl Reply {
+    /// A reply that is none.
+    #[must_use]
+    pub fn failed(why: impl Into<String>) -> Self {
+        Self::Failed { why: why.into() }
+    }
+
+    /// The HTTP status, where the other side answered.
+    #[must_use]
+    pub const fn status(&self) -> Option<u16> {
+        match self {
+            Self::Http { status, .. } => Some(*status),
+            Self::Failed { .. } | Self::Printed => None,
+        }
+    }
+
+    /// The reply without its status, in one short line.
+    #[must_use]
+    pub fn summary(&self) -> String {
+        match self {
+            Self::Http { body, .. } => {
+                let words: Vec<&str> = body.split_whitespace().collect();
+                words.join(" ").chars().take(SUMMARY).collect()
+            }
+            Self::Failed { why } => why.clone(),
+            Self::Printed => "printed".to_owned(),
+        }
+    }
+}
+
+/// Makes one request. The real one is [`Http`].
+pub trait Transport: Send + Sync + 'static {
+    /// Sends it and gives what came back, within `timeout`.
+    fn send(&self, request: &HttpRequest, timeout: Duration) -> impl Future<Output = Reply> + Send;
+}
 
 /// Sends requests. Proxies are those of the environment; what is on this machine is reached without
 /// one.
@@ -52,24 +150,16 @@ impl Http {
         }
     }
 
-    /// Makes ready what these destinations need, so that what is wrong with this machine shows at
-    /// the start.
+    /// Makes ready what these URLs need, so that what is wrong with this machine shows at the start.
     ///
     /// # Errors
     /// When TLS cannot be set up, neither with the machine's certificates nor with those compiled
     /// in.
-    pub fn prepare(&self, destinations: &[DestinationSettings]) -> Result<(), NoClient> {
-        let away = |kind: &Kind| match kind {
-            Kind::Slack { url } | Kind::Teams { url } | Kind::Webhook { url, .. } => {
-                Url::parse(url.expose()).is_ok_and(|url| !is_local(&url))
+    pub fn prepare<'u>(&self, urls: impl IntoIterator<Item = &'u Secret>) -> Result<(), NoClient> {
+        for url in urls {
+            if Url::parse(url.expose()).is_ok_and(|url| !is_local(&url)) {
+                self.client(false)?;
             }
-            Kind::Console => false,
-        };
-        if destinations
-            .iter()
-            .any(|destination| away(&destination.kind))
-        {
-            self.client(false)?;
         }
         Ok(())
     }
@@ -89,150 +179,45 @@ impl Http {
         }
     }
 
-    /// Asks for what is at a URL, and posts nothing: for looking whether the other side is there.
-    pub(crate) async fn look(&self, method: Method, url: Url, timeout: Duration) -> Reply {
+    /// The client and the URL for a request, where it may be sent.
+    fn open(&self, request: &HttpRequest) -> Result<(&Client, Url), String> {
+        let url = Url::parse(request.url.expose()).map_err(|_| "the URL is not a URL")?;
         let local = is_local(&url);
-        if url.scheme() != "https"
-            && !(url.scheme() == "http" && (local || self.plain_http_anywhere))
-        {
-            return Reply::Failed {
-                why: "the URL must begin with https://".to_owned(),
-            };
+        let plain_http = url.scheme() == "http" && (local || self.plain_http_anywhere);
+        if url.scheme() != "https" && !plain_http {
+            return Err("the URL must begin with https://".to_owned());
         }
-        let client = match self.client(local) {
-            Ok(client) => client,
-            Err(error) => {
-                return Reply::Failed {
-                    why: error.to_string(),
-                };
-            }
-        };
-        match client.request(method, url).timeout(timeout).send().await {
-            Ok(response) => read(response).await,
-            Err(error) => Reply::Failed { why: short(error) },
-        }
+        let client = self.client(local).map_err(|error| error.to_string())?;
+        Ok((client, url))
     }
+}
 
-    /// Sends one request. Never fails: what went wrong is the reply.
-    pub async fn send(&self, request: &Request, timeout: Duration) -> Reply {
-        let failed = |why: &str| Reply::Failed {
-            why: why.to_owned(),
+impl Transport for Http {
+    /// Never fails: what went wrong is the reply.
+    async fn send(&self, request: &HttpRequest, timeout: Duration) -> Reply {
+        let (client, url) = match self.open(request) {
+            Ok(open) => open,
+            Err(why) => return Reply::Failed { why },
         };
-        let (url, headers, body) = match request {
-            Request::Print(text) => {
-                // Where it is a file on a full disk there is room later; who closed the pipe reads
-                // nothing any more.
-                return match writeln!(std::io::stdout(), "{text}") {
-                    Ok(()) => Reply::Printed,
-                    Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Reply::Printed,
-                    Err(error) => failed(&format!("cannot print: {error}")),
-                };
-            }
-            Request::Post { url, headers, body } => (url, headers, body),
-        };
-        let Ok(url) = Url::parse(url.expose()) else {
-            return failed("the URL is not a URL");
-        };
-        let local = is_local(&url);
-        if url.scheme() != "https"
-            && !(url.scheme() == "http" && (local || self.plain_http_anywhere))
-        {
-            return failed("the URL must begin with https://");
+        let mut call = client.request(request.method.clone(), url).timeout(timeout);
+        if let Some(body) = &request.body {
+            call = call.json(body);
         }
-        let client = match self.client(local) {
-            Ok(client) => client,
-            Err(error) => return failed(&error.to_string()),
-        };
-        let mut post = client.post(url).timeout(timeout).json(body);
-        for (name, value) in headers {
+        for (name, value) in &request.headers {
             let Ok(mut value) = header::HeaderValue::from_str(value.expose()) else {
-                return failed("a header's value has characters no header may have");
+                return Reply::failed("a header's value has characters no header may have");
             };
             value.set_sensitive(true);
-            post = post.header(name, value);
+            call = call.header(name, value);
         }
-        match post.send().await {
-            Ok(response) => without_secrets(read(response).await, request),
+        match call.send().await {
+            Ok(response) => redact::reply(read(response, request.cap).await, request),
             Err(error) => Reply::Failed { why: short(error) },
         }
     }
 }
 
-/// A reply that does not repeat what was sent: some services answer with the path, the headers or
-/// the body they were asked by, and what they answer is kept and shown.
-fn without_secrets(mut reply: Reply, request: &Request) -> Reply {
-    let (
-        Reply::Http { body, .. },
-        Request::Post {
-            url,
-            headers,
-            body: sent,
-        },
-    ) = (&mut reply, request)
-    else {
-        return reply;
-    };
-    let mut secrets = parts_of(url.expose());
-    for (_, value) in headers {
-        secrets.push(value.expose().to_owned());
-        secrets.extend(value.expose().split_whitespace().map(str::to_owned));
-    }
-    texts(sent, &mut secrets);
-    secrets.retain(|secret| secret.len() >= LEAST_SECRET);
-    // A part must not leave the rest of its whole.
-    secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
-    secrets.dedup();
-    for secret in secrets {
-        let spelt = serde_json::to_string(&secret).unwrap_or_default();
-        for form in [secret.as_str(), spelt.trim_matches('"')] {
-            if body.contains(form) {
-                *body = body.replace(form, "***");
-            }
-        }
-    }
-    reply
-}
-
-/// What of a URL may be secret, as it is written and as it is meant: all but the host.
-fn parts_of(url: &str) -> Vec<String> {
-    let Ok(parsed) = Url::parse(url) else {
-        return Vec::new();
-    };
-    let mut parts = vec![url.to_owned(), parsed.path().to_owned()];
-    parts.extend(parsed.path().split('/').map(str::to_owned));
-    parts.extend(parsed.query().map(str::to_owned));
-    parts.extend(parsed.fragment().map(str::to_owned));
-    if let Some(query) = parsed.query() {
-        parts.extend(query.split(['&', '=']).map(str::to_owned));
-    }
-    parts.extend(parsed.query_pairs().map(|(_, value)| value.into_owned()));
-    let (user, password) = (parsed.username(), parsed.password().unwrap_or_default());
-    parts.extend([user.to_owned(), password.to_owned()]);
-    parts.push(BASE64.encode(format!("{}:{}", decoded(user), decoded(password))));
-    let meant: Vec<String> = parts.iter().map(|part| decoded(part)).collect();
-    parts.extend(meant);
-    parts
-}
-
-/// A part of a URL without its percents.
-fn decoded(part: &str) -> String {
-    let pair = format!("={}", part.replace('+', "%2B").replace('&', "%26"));
-    form_urlencoded::parse(pair.as_bytes())
-        .map(|(_, value)| value.into_owned())
-        .collect()
-}
-
-/// Every text in a tree.
-fn texts(tree: &Value, found: &mut Vec<String>) {
-    match tree {
-        Value::String(text) => found.push(text.clone()),
-        Value::Array(items) => items.iter().for_each(|item| texts(item, found)),
-        Value::Object(map) => map.values().for_each(|item| texts(item, found)),
-        Value::Null | Value::Bool(_) | Value::Number(_) => {}
-    }
-}
-
-async fn read(mut response: Response) -> Reply {
+async fn read(mut response: Response, cap: usize) -> Reply {
     let header = |name| {
         response
             .headers()
@@ -248,8 +233,8 @@ async fn read(mut response: Response) -> Reply {
     let mut body = Vec::new();
     // the status is what counts: a body that breaks off says less, not something else
     while let Ok(Some(chunk)) = response.chunk().await {
-        body.extend(chunk.iter().take(MAX_REPLY - body.len()));
-        if body.len() >= MAX_REPLY {
+        body.extend(chunk.iter().take(cap - body.len()));
+        if body.len() >= cap {
             break;
         }
     }
@@ -351,13 +336,11 @@ mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     use super::*;
-    use crate::model::Secret;
 
-    fn post(url: String) -> Request {
-        Request::Post {
-            url: Secret::new(url),
+    fn post(url: String) -> HttpRequest {
+        HttpRequest {
             headers: vec![("X-Key".into(), Secret::new("canary"))],
-            body: json!({}),
+            ..HttpRequest::post(Secret::new(url), json!({}))
         }
     }
 
@@ -404,31 +387,6 @@ mod tests {
         );
     }
 
-    #[test]
-    fn a_reply_that_repeats_what_was_sent_holds_no_secret() {
-        let request = Request::Post {
-            url: Secret::new("https://us%2Der:canary-1@x.example/hooks/canary%2D2?sig=canary%2B3"),
-            headers: vec![("Authorization".into(), Secret::new("Bearer canary-4"))],
-            body: json!({"key": "canary \"5\"", "list": [{"deep": "canary-6"}]}),
-        };
-        let basic = BASE64.encode("us-er:canary-1");
-        let told = format!(
-            "no /hooks/canary%2D2?sig=canary%2B3 (/hooks/canary-2, canary+3) for Bearer canary-4 \
-             ({basic}, canary-1) in {{\"key\": \"canary \\\"5\\\"\", \"deep\": \"canary-6\"}}: no_service"
-        );
-        let reply = Reply::Http {
-            status: 404,
-            retry_after: None,
-            date: None,
-            body: told,
-        };
-        let said = without_secrets(reply, &request).summary();
-        assert!(
-            !said.contains("canary") && !said.contains(&basic) && said.ends_with(": no_service"),
-            "{said}"
-        );
-    }
-
     #[tokio::test]
     async fn redirects_are_not_followed_and_replies_are_capped() {
         let http = Http::new(false);
@@ -464,7 +422,7 @@ mod tests {
                 body,
                 ..
             } => {
-                assert_eq!((retry_after.as_deref(), body.len()), (Some("7"), MAX_REPLY));
+                assert_eq!((retry_after.as_deref(), body.len()), (Some("7"), REPLY_CAP));
             }
             other => panic!("{other:?}"),
         }
