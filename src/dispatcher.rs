@@ -34,9 +34,14 @@ use refusal::refusal;
 
 /// Deliveries of one destination kept in memory, and asked of the store at once.
 const WINDOW: usize = 256;
+/// Messages that are summarised at once where many wait.
+const AT_ONCE: usize = 8_192;
 /// Incidents under way at once, where the pace is not that of a chat: what is under way at a kill
-/// comes twice.
-const IN_FLIGHT: usize = 8;
+/// comes twice. The fewest, and the most, where the pace is so fast that waiting for the disk and
+/// the network would slow it.
+const IN_FLIGHT: (usize, usize) = (8, 64);
+/// Time from the beginning of a send until it is settled, as a rule.
+const SETTLED: Duration = Duration::from_millis(20);
 /// At a pace no faster than this, one message is under way at a time.
 const A_CHATS_PACE: Duration = Duration::from_millis(100);
 /// Between probes of a destination that refuses everything.
@@ -265,8 +270,25 @@ struct Lane<S, T> {
     told: bool,
     /// The right to send one message, taken and not yet used.
     may_send: bool,
-    /// Folding so few was found not to make fewer.
+    backlog: Backlog,
+}
+
+/// What is known of a backlog that is summarised.
+#[derive(Default)]
+struct Backlog {
+    /// Notifications that were made part of summaries.
+    parts: usize,
+    /// The newest delivery that was read for that.
+    upto: DeliveryId,
+    /// Summarising was found not to make fewer of so many.
     not_worth: u64,
+}
+
+/// Messages that wait, and the newest delivery that was read for them.
+struct Unsent {
+    ids: Vec<DeliveryId>,
+    messages: Vec<Message>,
+    upto: DeliveryId,
 }
 
 impl<S: Outbox + Leases, T: Transport> Lane<S, T> {
@@ -295,7 +317,7 @@ impl<S: Outbox + Leases, T: Transport> Lane<S, T> {
             disabled: false,
             told: false,
             may_send: false,
-            not_worth: 0,
+            backlog: Backlog::default(),
         }
     }
 
@@ -373,13 +395,22 @@ impl<S: Outbox + Leases, T: Transport> Lane<S, T> {
         }
     }
 
+    /// How many deliveries may be under way now.
+    fn room(&self) -> usize {
+        let period = self.settings.rate_limit.period();
+        let alone = period >= A_CHATS_PACE;
+        // A destination that fails, or is not known to work, is probed by one message at a time.
+        if alone || !self.proven || self.failures > 0 || self.doubt.is_there() {
+            return 1;
+        }
+        let (least, most) = IN_FLIGHT;
+        let at_pace = SETTLED.as_nanos() / period.as_nanos().max(1);
+        usize::try_from(at_pace).unwrap_or(most).clamp(least, most)
+    }
+
     /// Sends what may be sent now. Gives when to look again, where time alone brings that.
     async fn send(&mut self) -> Option<Timestamp> {
-        // A destination that fails, or is not known to work, is probed by one message at a time.
-        let alone = self.settings.rate_limit.period() >= A_CHATS_PACE;
-        let probing =
-            |lane: &Self| alone || !lane.proven || lane.failures > 0 || lane.doubt.is_there();
-        while self.flights.len() < if probing(self) { 1 } else { IN_FLIGHT } {
+        while self.flights.len() < self.room() {
             let now = self.now();
             let id = match self.next(now) {
                 Ok(id) => id,
@@ -391,8 +422,8 @@ impl<S: Outbox + Leases, T: Transport> Lane<S, T> {
                 }
                 self.may_send = true;
             }
-            if self.overflows(now).await {
-                match self.summarise(now).await {
+            if let Some(waiting) = self.overflow(now).await {
+                match self.summarise(waiting, now).await {
                     Ok(true) => continue,
                     Ok(false) => {}
                     Err(e) => {
@@ -721,86 +752,130 @@ impl<S: Outbox + Leases, T: Transport> Lane<S, T> {
         }
     }
 
-    /// Whether what waits would wait too long at the pace. Never while it fails: a probe is one
-    /// message, with its own past.
-    async fn overflows(&mut self, now: Timestamp) -> bool {
-        if self.settings.overflow != Overflow::Summary || self.failures > 0 || self.doubt.is_there()
-        {
-            return false;
+    /// Number of messages that wait, where they would wait too long at the pace. `None` while it
+    /// fails: a probe is one message, with its own past.
+    async fn overflow(&mut self, now: Timestamp) -> Option<usize> {
+        let by_summary = self.settings.overflow == Overflow::Summary;
+        if !by_summary || self.failures > 0 || self.doubt.is_there() {
+            return None;
         }
         // What cannot be read now is looked at again with the next message.
-        let Ok(totals) = self.hub.store.totals_of(&self.settings.name).await else {
-            return false;
-        };
+        let totals = self.hub.store.totals_of(&self.settings.name).await.ok()?;
         let queued = totals.queued.saturating_sub(self.flights.len() as u64);
         // One of them goes now.
         let late = |waiting: u64| {
             self.pace.estimate(waiting.saturating_sub(1)) > self.settings.overflow_after
         };
         if !late(queued) {
-            self.not_worth = 0;
-            return false;
+            self.backlog = Backlog::default();
+            return None;
         }
-        let delayed = self
-            .window
-            .values()
-            .filter(|waiting| waiting.delivery.due > now)
-            .count() as u64;
+        let is_delayed = |waiting: &&QueuedDelivery| waiting.delivery.due > now;
+        let delayed = self.window.values().filter(is_delayed).count() as u64;
         let waiting = queued.saturating_sub(delayed);
-        waiting >= 3 && waiting > self.not_worth && late(waiting)
+        let is_worth = waiting >= 3 && waiting > self.backlog.not_worth && late(waiting);
+        is_worth.then(|| usize::try_from(waiting).unwrap_or(usize::MAX))
     }
 
-    /// Makes a few summaries of all that waits, where that makes fewer. Reads it from the store: far
-    /// more may wait than is in memory.
-    async fn summarise(&mut self, now: Timestamp) -> store::Result<bool> {
-        let to = self.settings.name.clone();
-        let (ids, messages) = self.backlog().await?;
-        let few = ids.len() as u64;
+    /// Makes a few summaries of what waits, where that makes fewer.
+    ///
+    /// While little waits, all of it is summarised anew each time, summaries too, so that they are
+    /// as few as can be. Of more, a message is read and summarised once: in a storm the same
+    /// thousands would be summarised again for each message that is sent.
+    async fn summarise(&mut self, waiting: usize, now: Timestamp) -> store::Result<bool> {
+        let all = (DeliveryId(0), true);
+        let mut from = all;
+        if self.backlog.parts + waiting > AT_ONCE {
+            from = (self.backlog.upto, false);
+        }
+        let mut read = self.waiting(from).await?;
+        if read.ids.len() < 3 && from != all && self.backlog.parts <= 4 * AT_ONCE {
+            read = self.waiting(all).await?;
+        }
+        let Unsent {
+            ids,
+            messages,
+            upto,
+        } = read;
+        let (few, parts) = (ids.len() as u64, messages.iter().map(parts).sum());
         let summarise = Arc::clone(&self.hub.summarise);
         // Thousands of messages take long enough to hold up what else this thread does.
         let made = tokio::task::spawn_blocking(move || summarise(&messages)).await;
         let mut summaries = made.unwrap_or_default();
-        if few < 3 || summaries.is_empty() || summaries.len() as u64 >= few {
-            self.not_worth = few + (few / 4).max(3);
+        let made = summaries.len() as u64;
+        if few < 3 || made == 0 || made >= few {
+            self.backlog.not_worth = waiting as u64 + (waiting as u64 / 4).max(3);
             return Ok(false);
         }
+        let to = self.settings.name.clone();
         for summary in &mut summaries {
             summary.about.to = vec![to.clone()];
         }
-        info!(destination = %to, messages = few, summaries = summaries.len(), "more than its pace allows: summarised");
+        info!(destination = %to, messages = few, summaries = made, "more than its pace allows: summarised");
         self.window.retain(|id, _| ids.binary_search(id).is_err());
         let (store, lease) = (&self.hub.store, &self.lease);
         store.summarise(lease, &to, ids, summaries, now).await?;
         self.hub.statuses.note(&to, |status| status.folds += 1);
+        self.backlog = if from == all {
+            let not_worth = made + (made / 4).max(3);
+            Backlog {
+                parts,
+                upto,
+                not_worth,
+            }
+        } else {
+            let parts = parts + self.backlog.parts;
+            Backlog {
+                parts,
+                upto,
+                not_worth: 0,
+            }
+        };
         (self.more, self.look_again) = (true, None);
         self.refill().await;
         Ok(true)
     }
 
-    /// Everything that waits and may become part of a summary, by id, without what no summary shows.
-    async fn backlog(&self) -> store::Result<(Vec<DeliveryId>, Vec<Message>)> {
+    /// What waits beyond `after` and may become part of a summary, oldest first; with summaries, or
+    /// only a bounded number of other messages.
+    async fn waiting(&self, (after, summaries): (DeliveryId, bool)) -> store::Result<Unsent> {
         let under_way: HashSet<_> = self
             .flights
             .values()
             .map(|f| f.waiting.delivery.id)
             .collect();
-        let (mut after, mut ids, mut messages) = (DeliveryId(0), Vec::new(), Vec::new());
-        loop {
+        let mut found = Unsent {
+            ids: Vec::new(),
+            messages: Vec::new(),
+            upto: after,
+        };
+        while summaries || found.ids.len() < AT_ONCE {
             let to = &self.settings.name;
-            let page = self.hub.store.queued(to, after, WINDOW).await?;
+            let page = self.hub.store.queued(to, found.upto, WINDOW).await?;
             let Some(last) = page.last() else { break };
-            after = last.id;
+            found.upto = last.id;
             for delivery in page {
                 let id = delivery.id;
+                let is_taken = under_way.contains(&id) || self.doubt.knows(id);
                 // A message that was refused would be refused in a summary, with all the others.
-                if !delivery.plain && !under_way.contains(&id) && !self.doubt.knows(id) {
-                    ids.push(id);
-                    messages.push(bare(Arc::unwrap_or_clone(delivery.message)));
+                if is_taken || delivery.plain {
+                    continue;
+                }
+                if summaries || delivery.message.folded.is_empty() {
+                    found.ids.push(id);
+                    found
+                        .messages
+                        .push(bare(Arc::unwrap_or_clone(delivery.message)));
                 }
             }
         }
-        Ok((ids, messages))
+        Ok(found)
     }
+}
+
+/// Number of notifications that a message stands for.
+fn parts(message: &Message) -> usize {
+    message.folded.len().max(1)
 }
 
 /// A message without what no summary shows: thousands of them are in memory at once.
