@@ -332,6 +332,18 @@ pub(crate) fn memory_of(pid: u32, what: &str) -> f64 {
         / 1_024.0
 }
 
+/// Seconds of CPU, user and system, that a process has used.
+pub(crate) fn cpu_of(pid: u32) -> f64 {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let (_, fields) = stat.rsplit_once(')').unwrap();
+    let ticks = fields.split_whitespace().skip(11).take(2);
+    // A tick is a hundredth of a second on every Linux that Rust runs on.
+    ticks
+        .map(|ticks| ticks.parse::<f64>().unwrap())
+        .sum::<f64>()
+        / 100.0
+}
+
 pub(crate) fn mib(bytes: u64) -> f64 {
     bytes as f64 / f64::from(1 << 20)
 }
