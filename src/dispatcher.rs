@@ -46,7 +46,7 @@ const SETTLED: Duration = Duration::from_millis(20);
 const A_CHATS_PACE: Duration = Duration::from_millis(100);
 /// Between probes of a destination that refuses everything.
 const PROBE: Duration = Duration::from_secs(3_600);
-/// What is under way at shutdown may take this long.
+/// Time for what is under way at shutdown.
 const DRAIN: Duration = Duration::from_secs(5);
 
 /// Makes few messages of many: `render::Templates::digest`. Takes summaries too.
@@ -157,8 +157,8 @@ impl<S: Outbox + Leases, T> Hub<S, T> {
         }
     }
 
-    /// What the store cannot do now it may do later; but of a damaged one, or one that another
-    /// process serves, nothing is sent any more.
+    /// Ends sending where the store is damaged or served by another process. Anything else the store
+    /// may do later.
     fn noticed(&self, error: &store::Error) {
         let is_final = matches!(error, store::Error::Fatal(_) | store::Error::Lost(_));
         if is_final && self.fatal.set(error.clone()).is_ok() {
@@ -166,7 +166,7 @@ impl<S: Outbox + Leases, T> Hub<S, T> {
         }
     }
 
-    /// What the destination remembers of an incident; `None` where nothing is sent any more.
+    /// Receipt of an incident; `None` where nothing is sent any more.
     async fn receipt(&self, lane: &Lease, incident: &str) -> Option<Option<Receipt>> {
         loop {
             match self.store.receipt(lane, incident).await {
@@ -183,7 +183,7 @@ impl<S: Outbox + Leases, T> Hub<S, T> {
         }
     }
 
-    /// Until it is durable: a delivery that was sent must not be sent again only because the store
+    /// Settles until it is durable: a delivery that was sent must not be sent again only because the store
     /// was full.
     async fn settle(&self, lane: &Lease, id: DeliveryId, attempt: Attempt) {
         let mut wait = Duration::from_millis(50);
@@ -236,7 +236,7 @@ struct Flight {
     over: Option<Attempt>,
 }
 
-/// How a try went.
+/// Result of a try.
 struct TryResult {
     outcome: SendOutcome,
     status: Option<u16>,
@@ -273,7 +273,7 @@ struct Lane<S, T> {
     backlog: Backlog,
 }
 
-/// What is known of a backlog that is summarised.
+/// Progress in a backlog that is summarised.
 #[derive(Default)]
 struct Backlog {
     /// Notifications that were made part of summaries.
@@ -395,7 +395,7 @@ impl<S: Outbox + Leases, T: Transport> Lane<S, T> {
         }
     }
 
-    /// How many deliveries may be under way now.
+    /// Number of deliveries that may be under way now.
     fn room(&self) -> usize {
         let period = self.settings.rate_limit.period();
         let alone = period >= A_CHATS_PACE;
@@ -578,7 +578,7 @@ impl<S: Outbox + Leases, T: Transport> Lane<S, T> {
         }
     }
 
-    /// What a try leads to.
+    /// Decides what a try leads to.
     async fn tried(&mut self, flight: Flight, result: TryResult) {
         let now = self.now();
         let Delivery {
@@ -695,7 +695,7 @@ impl<S: Outbox + Leases, T: Transport> Lane<S, T> {
         });
     }
 
-    /// It took a message.
+    /// Notes that the destination took a message.
     fn delivered(&mut self, now: Timestamp, id: DeliveryId, number: u64) {
         let clear = self.doubt.take(id, number);
         if (clear && self.disabled) || self.failures > 1 {
@@ -720,7 +720,8 @@ impl<S: Outbox + Leases, T: Transport> Lane<S, T> {
         });
     }
 
-    /// It refuses everything: keep its backlog, and say so once, elsewhere.
+    /// Stops sending: the destination refuses everything. Keeps its backlog, and notifies once,
+    /// elsewhere.
     async fn disable(&mut self, why: &str) {
         self.disabled = true;
         self.hub.statuses.note(&self.settings.name, |status| {
@@ -836,7 +837,7 @@ impl<S: Outbox + Leases, T: Transport> Lane<S, T> {
         Ok(true)
     }
 
-    /// What waits beyond `after` and may become part of a summary, oldest first; with summaries, or
+    /// Messages that wait beyond `after` and may become part of a summary, oldest first; with summaries, or
     /// only a bounded number of other messages.
     async fn waiting(&self, (after, summaries): (DeliveryId, bool)) -> store::Result<Unsent> {
         let under_way: HashSet<_> = self

@@ -1,4 +1,4 @@
-//! How fast one destination may be told: its limit, the pauses it asked for, and waits that grow
+//! Pace of one destination: its limit, the pauses it asked for, and waits that grow
 //! while it fails.
 
 use std::num::NonZeroU32;
@@ -13,11 +13,11 @@ use crate::clock::Clock;
 /// `limit` messages per `per`, and up to `burst` at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RateLimit {
-    /// How many; at least 1.
+    /// Number of messages; at least 1.
     pub limit: u32,
-    /// In how long.
+    /// Time for them.
     pub per: Duration,
-    /// How many at once after a pause; at least 1.
+    /// Number of messages at once after a pause; at least 1.
     pub burst: u32,
 }
 
@@ -27,7 +27,7 @@ impl RateLimit {
         (self.per / self.limit.max(1)).max(Duration::from_nanos(1))
     }
 
-    /// How far back what was sent still counts: as long as a spent burst takes to fill again.
+    /// Time for which a sent message counts: as long as a spent burst takes to fill again.
     #[must_use]
     pub fn memory(&self) -> Duration {
         self.period().saturating_mul(self.burst)
@@ -56,7 +56,7 @@ pub struct Pace {
     /// One message per this.
     period: Duration,
     burst: u32,
-    /// What the limiter had left, and when (`Clock::elapsed`).
+    /// Messages the limiter had left, and when (`Clock::elapsed`).
     left: (u32, Duration),
     not_before: Duration,
 }
@@ -91,7 +91,7 @@ impl Pace {
     /// Takes the right to send one message now.
     ///
     /// # Errors
-    /// How long to wait before asking again.
+    /// Time to wait before asking again.
     pub fn take(&mut self) -> Result<(), Duration> {
         let now = self.clock.elapsed();
         let paused = self.paused();
@@ -118,13 +118,13 @@ impl Pace {
             .max(self.clock.elapsed().saturating_add(wait));
     }
 
-    /// What is left of the pause.
+    /// Rest of the pause.
     #[must_use]
     pub fn paused(&self) -> Duration {
         self.not_before.saturating_sub(self.clock.elapsed())
     }
 
-    /// How long the last of `waiting` messages would wait.
+    /// Time the last of `waiting` messages would wait.
     #[must_use]
     pub fn estimate(&self, waiting: u64) -> Duration {
         let (left, at) = self.left;
@@ -137,7 +137,7 @@ impl Pace {
     }
 }
 
-/// How long to wait after the `failures`th failure in a row: doubles from `first` to `max`, less up
+/// Time to wait after the `failures`th failure in a row: doubles from `first` to `max`, less up
 /// to a quarter so that many do not come back at once. `random` is in `0.0..1.0`.
 #[must_use]
 pub fn backoff(first: Duration, max: Duration, failures: u32, random: f64) -> Duration {

@@ -268,7 +268,7 @@ pub(super) fn destinations(
     (usable, names)
 }
 
-/// What the environment gives, else the console.
+/// Destinations that the environment gives, else the console.
 fn implied_destinations(reader: &mut Reader<'_>) -> Vec<DestinationSettings> {
     let mut found = Vec::new();
     for kind in KINDS {

@@ -1,14 +1,14 @@
-//! What both chats share: the look of a severity, and the order in which a message shrinks until it
+//! Layout that both chats share: the look of a severity, and the order in which a message shrinks until it
 //! fits.
 
 use crate::model::{Message, Notification, Reason, Severity};
 use crate::render::markup::{self, Span, What};
 
-/// How a severity looks. Never by colour only: an icon and a word.
+/// Look of a severity. Never by colour only: an icon and a word.
 pub(super) struct Appearance {
     pub(super) icon: &'static str,
     pub(super) word: &'static str,
-    /// What the word is: a severity, or what became of it.
+    /// Label of the word: a severity, or a state.
     pub(super) label: &'static str,
     /// Slack's bar.
     pub(super) color: &'static str,
@@ -62,7 +62,7 @@ impl Appearance {
     }
 }
 
-/// How a message looks, beside its severity.
+/// Kind of news, which a look shows beside the severity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Mood {
     /// It tells that something is well again.
@@ -73,7 +73,7 @@ pub(super) enum Mood {
     Flapping,
     /// It tells of what was not urgent.
     Report {
-        /// Whether something of it still lasts.
+        /// True while something of it lasts.
         lasting: bool,
     },
 }
@@ -100,7 +100,7 @@ impl Mood {
 /// More paragraphs than this are shown as one: each by itself costs room.
 const MAX_PARAGRAPHS: usize = 40;
 
-/// How far a message was shrunk, in the order things go.
+/// Degree to which a message is shrunk, in the order things go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Shrink {
     Not,
@@ -125,7 +125,7 @@ impl Shrink {
         self < Self::Footer
     }
 
-    /// How long a fact's value may be.
+    /// Maximum length of a fact's value.
     pub(super) fn value_chars(self, usual: usize) -> usize {
         if self < Self::Values { usual } else { 200 }
     }
@@ -262,7 +262,7 @@ fn halves(span: &Span, max: usize, len: fn(&Span) -> usize) -> Option<(Span, Spa
     Some((make(text.get(..soft)?), make(text.get(soft..)?)))
 }
 
-/// What small print says. The short id stays when the rest must go, for people to ask about the
+/// Small print. The short id stays when the rest must go, for people to ask about the
 /// message.
 pub(super) fn footer(message: &Message, shrink: Shrink) -> Vec<(&'static str, String)> {
     let about = &message.about;

@@ -1,4 +1,4 @@
-//! Whom Foghorn notifies: one file a kind, which implements [`Destination`], and one line in [`KINDS`].
+//! Destinations: one file a kind, which implements [`Destination`], and one line in [`KINDS`].
 //!
 //! A destination is pure: it says what to send and what a reply means. No retries, no limits, no
 //! client here: those exist once, in [`crate::dispatcher`] and [`crate::wire`].
@@ -43,13 +43,13 @@ pub struct DestinationKind {
     pub variable: Option<&'static str>,
     /// Pace unless the file says otherwise.
     pub rate_limit: RateLimit,
-    /// What happens to messages the pace would delay, unless the file says otherwise.
+    /// Treatment of messages the pace would delay, unless the file says otherwise.
     pub overflow: Overflow,
     /// Makes a destination of what the file says.
     pub make: fn(&Values) -> Result<Arc<dyn Destination>, Unusable>,
-    /// What is posted for a message, for people to look at: without any address.
+    /// Makes what is posted for a message, for people to look at: without any address.
     pub preview: Option<fn(&Message) -> Value>,
-    /// Whether its destinations give receipts, and want the incident's last one back.
+    /// True if its destinations give receipts, and want the incident's last one back.
     pub remembers: bool,
 }
 
@@ -66,7 +66,7 @@ impl DestinationKind {
     }
 }
 
-/// Where messages go. Pure: the dispatcher sends what it asks for, waits, retries and settles.
+/// A receiver of messages. Pure: the dispatcher sends what it asks for, waits, retries and settles.
 pub trait Destination: SameAs + Any + fmt::Debug + Send + Sync {
     /// Its line in [`KINDS`].
     fn kind(&self) -> &'static DestinationKind;
@@ -104,18 +104,18 @@ impl PartialEq for dyn Destination {
 pub struct Content<'m> {
     /// The message; `about.incident` is the same for all messages of an incident.
     pub message: &'m Message,
-    /// How small.
+    /// Its size.
     pub size: Size,
 }
 
-/// What a destination wants next.
+/// Next step of a try.
 #[derive(Debug)]
 pub enum Action {
     /// Send this, and ask again with the reply.
     Send(HttpRequest),
     /// Print this to standard output, and ask again.
     Print(String),
-    /// It is over; what to remember of the incident from now on, unless that stays as it is.
+    /// End of the try, and the receipt of the incident from now on unless it stays as it is.
     Done(SendOutcome, Option<Receipt>),
 }
 
@@ -134,24 +134,24 @@ fn once(
     Action::Done(outcome, None)
 }
 
-/// How one destination is set up; resolved from rules.yaml.
+/// Settings of one destination; resolved from rules.yaml.
 #[derive(Clone, Debug)]
 pub struct DestinationSettings {
     /// Its name in `notify`.
     pub name: Name,
-    /// Where messages go.
+    /// The destination itself.
     pub target: Arc<dyn Destination>,
     /// Messages below this severity are not for it.
     pub min_severity: Severity,
     /// Its pace.
     pub rate_limit: RateLimit,
-    /// What happens to messages the pace would delay.
+    /// Treatment of messages the pace would delay.
     pub overflow: Overflow,
-    /// How long a message may wait at the destination's pace before `overflow` applies.
+    /// Time a message may wait at the destination's pace before `overflow` applies.
     pub overflow_after: Duration,
     /// Time for all requests of one try.
     pub timeout: Duration,
-    /// When a send failed.
+    /// Waits after a send failed.
     pub retry: Retry,
 }
 
@@ -178,7 +178,7 @@ impl PartialEq for DestinationSettings {
     }
 }
 
-/// What happens to messages that would wait too long.
+/// Treatment of messages that would wait too long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Overflow {
     /// All that wait become a few summaries.
@@ -218,7 +218,7 @@ const fn pace(limit: u32, seconds: u64, burst: u32) -> RateLimit {
     }
 }
 
-/// How one try went: retry or not.
+/// Outcome of one try: retry or not.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SendOutcome {
     /// The other side has it (Slack: shown; Teams: accepted).
@@ -230,7 +230,7 @@ pub enum SendOutcome {
     },
     /// The destination asked everyone to wait.
     RetryAfter {
-        /// How long, clamped to 1 s .. 1 h.
+        /// The wait, clamped to 1 s .. 1 h.
         wait: Duration,
     },
     /// This payload will never be taken: once more in its smallest form, then it is a dead letter.
@@ -245,7 +245,7 @@ pub enum SendOutcome {
     },
 }
 
-/// How small a message must become.
+/// Size a message may have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Size {
     /// The usual layout, shrunk only to fit the limits.
@@ -254,13 +254,14 @@ pub enum Size {
     Plain,
 }
 
-/// What each kind posts for a message, by the kind's key: to be looked at, so without any address.
+/// Returns what each kind posts for a message, by the kind's key: to be looked at, so without any
+/// address.
 pub fn previews(message: &Message) -> impl Iterator<Item = (&'static str, Value)> {
     let shown = |kind: &DestinationKind| Some((kind.word, kind.preview?(message)));
     KINDS.iter().filter_map(shown)
 }
 
-/// What a status means where the destination has no more to say about it.
+/// Outcome by the status, where the destination has no more to say about it.
 fn by_status(who: &str, status: u16, reply: &Reply) -> SendOutcome {
     let why = format!("{who} answered {status}");
     match status {
@@ -279,7 +280,7 @@ fn by_status(who: &str, status: u16, reply: &Reply) -> SendOutcome {
     }
 }
 
-/// How long a 429 asks us to wait: seconds or a date, within 1 s and 1 h; 30 s where it does not
+/// Wait that a 429 asks for: seconds or a date, within 1 s and 1 h; 30 s where it does not
 /// say.
 fn retry_after(reply: &Reply) -> Duration {
     let Reply::Http {

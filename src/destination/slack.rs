@@ -95,7 +95,7 @@ fn encode(message: &Message, size: Size) -> Value {
     .unwrap_or_else(|| plain(message))
 }
 
-/// Whether a URL starts a Workflow Builder workflow, which takes flat variables and no messages.
+/// Returns true if a URL starts a Workflow Builder workflow, which takes flat variables and no messages.
 fn is_workflow_trigger(url: &Url) -> bool {
     ["/triggers/", "/workflows/"]
         .iter()
@@ -284,7 +284,7 @@ fn text(plain: &str) -> String {
     escape(&out)
 }
 
-/// Whether `:name:` begins here, which Slack shows as a picture: the middle of many a MAC is one.
+/// Returns true if `:name:` begins here, which Slack shows as a picture: the middle of many a MAC is one.
 fn begins_emoji(chars: &[char], colon: usize) -> bool {
     let rest = chars.iter().skip(colon + 1);
     let name = rest
@@ -324,7 +324,7 @@ fn chars(body: &Value) -> usize {
     }
 }
 
-/// What Slack's reply means. Keyed on the word in the body: statuses vary.
+/// Outcome by Slack's reply. Keyed on the word in the body: statuses vary.
 fn classify(status: u16, body: &str, reply: &Reply) -> SendOutcome {
     let word = body.trim();
     let error = word

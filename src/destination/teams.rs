@@ -98,7 +98,7 @@ fn encode(message: &Message, size: Size) -> Value {
     .unwrap_or_else(smallest)
 }
 
-/// Whether a URL is an Office 365 connector's: switched off in May 2026.
+/// Returns true if a URL is an Office 365 connector's: switched off in May 2026.
 fn is_connector(url: &Url) -> bool {
     let host = url.host_str().unwrap_or_default().to_ascii_lowercase();
     [
@@ -286,14 +286,14 @@ fn inert(plain: &str) -> String {
     out
 }
 
-/// Whether the line written so far is digits only: `1.` would begin a list.
+/// Returns true if the line written so far is digits only: `1.` would begin a list.
 fn starts_line(out: &str) -> bool {
     out.rsplit('\n')
         .next()
         .is_some_and(|line| line.bytes().all(|b| b.is_ascii_digit()))
 }
 
-/// What the flow's reply means. Its success says "accepted", never "shown".
+/// Outcome by the flow's reply. Its success says "accepted", never "shown".
 fn classify(status: u16, body: &str, reply: &Reply) -> SendOutcome {
     // a connector's habit, kept because it costs nothing: 200 with the failure in the text
     if let Some(code) = body.split("endpoint returned HTTP error ").nth(1) {

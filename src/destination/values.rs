@@ -11,11 +11,11 @@ use crate::wire::is_local;
 /// The value of one setting, by the shape its key declares.
 #[derive(Clone, Debug)]
 pub enum SettingValue {
-    /// Of `Shape::Secret`.
+    /// Value of a `Shape::Secret`.
     Secret(Secret),
-    /// Of `Shape::Headers`.
+    /// Value of a `Shape::Headers`.
     Headers(Vec<(String, Secret)>),
-    /// Of `Shape::Any`: a tree whose texts are templates.
+    /// Value of a `Shape::Any`: a tree whose texts are templates.
     Body(Body),
 }
 
@@ -33,9 +33,9 @@ pub enum Unusable {
     Wrong {
         /// The key.
         key: &'static str,
-        /// What is wrong.
+        /// The problem.
         what: &'static str,
-        /// What to do.
+        /// The remedy.
         help: &'static str,
     },
 }

@@ -91,7 +91,7 @@ fn encode(message: &Message, body: Option<&Body>) -> Value {
     data
 }
 
-/// What the reply means: any 2xx is success.
+/// Outcome by the reply: any 2xx is success.
 fn classify(status: u16, _: &str, reply: &Reply) -> SendOutcome {
     match status {
         200..300 => SendOutcome::Delivered,

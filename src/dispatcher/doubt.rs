@@ -12,7 +12,7 @@ use crate::store::DeliveryId;
 /// So many messages in a row refused are the destination's fault, whatever else waits.
 const ENOUGH: usize = 3;
 
-/// What is known of refusals.
+/// Refusals so far.
 #[derive(Debug, Default)]
 pub(super) struct Doubt {
     /// Messages that were refused, and the number of the try at which they first were.
@@ -23,7 +23,7 @@ pub(super) struct Doubt {
     /// The newest try that was a success, and the newest that was refused.
     taken: u64,
     doubted: u64,
-    /// When one that was refused may be tried again.
+    /// Time at which one that was refused may be tried again.
     probe: Option<Timestamp>,
 }
 
@@ -41,7 +41,7 @@ pub(super) enum Turn {
 }
 
 impl Doubt {
-    /// Whether refusals stand that nothing has contradicted.
+    /// Returns true if refusals stand that nothing has contradicted.
     pub(super) fn is_there(&self) -> bool {
         !self.since.is_empty()
     }
@@ -55,7 +55,7 @@ impl Doubt {
         }
     }
 
-    /// Whether it was refused since anything was taken.
+    /// Returns true if it was refused since anything was taken.
     pub(super) fn of(&self, id: DeliveryId) -> bool {
         self.since.contains(&id)
     }
@@ -64,7 +64,7 @@ impl Doubt {
         self.last == Some(id)
     }
 
-    /// Whether it was ever refused, and not yet taken.
+    /// Returns true if it was ever refused and not yet taken.
     pub(super) fn knows(&self, id: DeliveryId) -> bool {
         self.refused.contains_key(&id)
     }
@@ -78,27 +78,27 @@ impl Doubt {
         self.probe.filter(|_| self.is_there())
     }
 
-    /// Whether it is at fault if it is refused now: it was before, and others were taken since.
+    /// Returns true if it is at fault when it is refused now: it was before, and others were taken since.
     pub(super) fn convicts(&self, id: DeliveryId) -> bool {
         self.refused
             .get(&id)
             .is_some_and(|first| self.taken > *first)
     }
 
-    /// It was refused, at this try.
+    /// Notes that it was refused, at this try.
     pub(super) fn refused(&mut self, id: DeliveryId, number: u64) {
         self.refused.entry(id).or_insert(number);
         self.since.insert(id);
         (self.last, self.doubted) = (Some(id), number.max(self.doubted));
     }
 
-    /// Whether so many were refused that another would not tell more.
+    /// Returns true if so many were refused that another would not tell more.
     pub(super) fn is_certain(&self) -> bool {
         self.since.len() >= ENOUGH
     }
 
-    /// It was taken, at this try. Whether that contradicts what was refused: an earlier try does
-    /// not.
+    /// Notes that it was taken, at this try. Returns true if that contradicts what was refused: an
+    /// earlier try does not.
     pub(super) fn take(&mut self, id: DeliveryId, number: u64) -> bool {
         self.forget(id);
         self.taken = self.taken.max(number);
@@ -110,7 +110,7 @@ impl Doubt {
         clear
     }
 
-    /// It is delivered, or a dead letter.
+    /// Forgets one that is delivered, or a dead letter.
     pub(super) fn forget(&mut self, id: DeliveryId) {
         self.refused.remove(&id);
         self.since.remove(&id);

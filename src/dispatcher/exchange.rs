@@ -9,12 +9,12 @@ use crate::wire::{Reply, Transport};
 /// Maximum number of requests of one try.
 const MOST_REQUESTS: usize = 8;
 
-/// How a try went.
+/// Result of a try, and its last reply.
 #[derive(Debug)]
 pub struct Exchange {
     /// The outcome.
     pub outcome: SendOutcome,
-    /// What the destination remembers of the incident from now on; `None`: as before.
+    /// Receipt of the incident from now on; `None`: as before.
     pub receipt: Option<Receipt>,
     /// The last reply.
     pub reply: Reply,

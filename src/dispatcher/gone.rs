@@ -1,5 +1,5 @@
-//! What waits for a destination that is gone: nobody will ever send it, so it is given up at once,
-//! where people see it.
+//! Messages for a destination that is gone: nobody will ever send it, so they are given up at
+//! once, where people see them.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! What is said elsewhere of a destination that refuses everything.
+//! The message elsewhere about a destination that refuses everything.
 
 use crate::destination::DestinationSettings;
 use crate::model::{Message, Name, Notification, Reason, Severity, Timestamp};

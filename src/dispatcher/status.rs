@@ -1,11 +1,11 @@
-//! How every destination does.
+//! State of every destination.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::model::{Name, Timestamp};
 
-/// How one destination does, for metrics, pages and logs. How many wait is the store's to say.
+/// State of one destination, for metrics, pages and logs. The store knows how many messages wait.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DestinationStatus {
     /// Nothing is sent before this journal time.
@@ -18,11 +18,11 @@ pub struct DestinationStatus {
     pub disabled: Option<String>,
     /// Tries by outcome: `delivered`, `retry`, `retry_after`, `bad_payload`, `broken`.
     pub attempts: BTreeMap<&'static str, u64>,
-    /// Times its backlog was folded into digests.
+    /// Times its backlog was summarised.
     pub folds: u64,
 }
 
-/// How every destination does. Clones share it; it outlives a reload.
+/// State of every destination. Clones share it; it outlives a reload.
 #[derive(Clone, Debug, Default)]
 pub struct Statuses(Arc<Mutex<BTreeMap<Name, DestinationStatus>>>);
 

@@ -13,9 +13,9 @@ use crate::model::{Message, Name, Receipt, Timestamp};
 pub struct Delivery {
     /// Its number; deliveries of one incident are sent in this order.
     pub id: DeliveryId,
-    /// Whom to tell.
+    /// Its destination.
     pub to: Name,
-    /// What to say.
+    /// The message.
     pub message: Arc<Message>,
     /// Tries so far.
     pub attempts: u32,
@@ -38,15 +38,15 @@ pub struct Attempt {
     pub at: Timestamp,
     /// HTTP status of the reply; `None` where there was no reply.
     pub status: Option<u16>,
-    /// What went wrong; of a success the beginning of the reply.
+    /// The problem; of a success the beginning of the reply.
     pub reply: String,
-    /// What becomes of the delivery.
+    /// Next state of the delivery.
     pub next: Next,
-    /// What the destination remembers of the message's incident from now on; `None`: as before.
+    /// Receipt of the message's incident from now on; `None`: as before.
     pub receipt: Option<Receipt>,
 }
 
-/// What becomes of a delivery after an attempt.
+/// Next state of a delivery after an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Next {
     /// The destination has it.
@@ -102,8 +102,7 @@ pub trait Outbox: Totals {
         limit: usize,
     ) -> impl Future<Output = Result<Vec<Delivery>>> + Send;
 
-    /// What the lane's destination remembers of an incident: the receipt of the last attempt that
-    /// had one. Kept as long as that attempt's delivery.
+    /// Receipt of an incident at the lane's destination: that of the last attempt that had one. Kept as long as that attempt's delivery.
     fn receipt(
         &self,
         lane: &Lease,
@@ -133,7 +132,7 @@ pub trait Outbox: Totals {
     /// Queues a message of Foghorn's own, outside any step, once per name in `about.to`.
     fn enqueue(&self, message: Message, at: Timestamp) -> impl Future<Output = Result<()>> + Send;
 
-    /// How many messages a destination took at or after this journal time.
+    /// Number of messages a destination took at or after this journal time.
     fn delivered_since(
         &self,
         to: &Name,

@@ -26,7 +26,7 @@ const SUMMARY: usize = 120;
 pub struct HttpRequest {
     /// The method.
     pub method: Method,
-    /// Where to.
+    /// The URL.
     pub url: Secret,
     /// Headers beside those of the body; values may be secret.
     pub headers: Vec<(String, Secret)>,
@@ -59,7 +59,7 @@ impl HttpRequest {
     }
 }
 
-/// What came back.
+/// Reply to a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reply {
     /// The other side answered.
@@ -75,7 +75,7 @@ pub enum Reply {
     },
     /// Nothing usable came back; the text never holds the URL.
     Failed {
-        /// What went wrong: `connection refused`, `timed out`, …
+        /// The problem: `connection refused`, `timed out`, …
         why: String,
     },
     /// It was printed.
@@ -280,7 +280,7 @@ pub fn direct() -> Result<Client, NoClient> {
     build(ClientBuilder::no_proxy)
 }
 
-/// Whether a URL stays on this machine.
+/// Returns true if a URL stays on this machine.
 pub(crate) fn is_local(url: &Url) -> bool {
     let host = url
         .host_str()
@@ -290,7 +290,7 @@ pub(crate) fn is_local(url: &Url) -> bool {
     host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
-/// What went wrong, in few words and without the URL, which is a secret.
+/// The problem in few words and without the URL, which is a secret.
 fn short(error: reqwest::Error) -> String {
     let error = error.without_url();
     if error.is_timeout() {

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::{HttpRequest, Reply};
 
-/// What is shorter is no secret, and would be found in every other word.
+/// Minimum length of a secret: a shorter text would be found in every other word.
 const LEAST_SECRET: usize = 6;
 
 /// A reply that does not repeat what was sent: some services answer with the path, the headers or

@@ -13,7 +13,7 @@ use crate::source;
 use crate::web::HEALTHY;
 use crate::wire::{Http, HttpRequest, Method, Reply, Transport as _, Url, is_local};
 
-/// How a destination is called in findings.
+/// Name of a destination in findings.
 pub(super) fn name(settings: &DestinationSettings) -> String {
     format!("destination {}", settings.name)
 }
@@ -143,7 +143,7 @@ fn proxied() -> bool {
         .any(|name| crate::config::environment(name).is_some_and(|value| !value.is_empty()))
 }
 
-/// Whether our own public address leads to a Foghorn.
+/// Asks whether our own public address leads to a Foghorn.
 pub(super) async fn public_url(url: &str, runs: bool) -> Finding {
     const CHECK: &str = "public_url";
     const REACH: &str = "look at its DNS name, the proxy before Foghorn, and the firewall. From within a network its own \

@@ -34,14 +34,14 @@ impl FromSql for DeliveryState {
     }
 }
 
-/// How many messages a destination took since.
+/// Number of messages a destination took since.
 const DELIVERED_SINCE: &str = "SELECT count(*) FROM outbox
     WHERE state <> 0 AND state = ?1 AND settled_at >= ?2 AND dest = ?3";
 /// The newest dead letters.
 const DEAD_LETTERS: &str =
     "SELECT id, dest, attempts, first_try, due, plain, body, crc, settled_at, why FROM outbox
     WHERE state <> 0 AND state = ?1 ORDER BY settled_at DESC, id DESC LIMIT ?2";
-/// What was settled before.
+/// Deliveries settled before.
 pub(super) const SETTLED_BEFORE: &str =
     "SELECT id FROM outbox WHERE state <> 0 AND settled_at < ?1 LIMIT ?2";
 
@@ -78,7 +78,7 @@ pub(super) fn queued(
     Ok(found)
 }
 
-/// Whom a delivery tells.
+/// Destination of a delivery.
 pub(super) fn destination(
     connection: &Connection,
     id: DeliveryId,
@@ -89,7 +89,7 @@ pub(super) fn destination(
         .optional()
 }
 
-/// How many messages a destination took at or after a journal time.
+/// Number of messages a destination took at or after a journal time.
 pub(super) fn delivered_since(
     connection: &Connection,
     to: &Name,
