@@ -105,7 +105,7 @@ pub async fn run_by(
     let address = listener
         .local_addr()
         .map_err(|e| Error::Start(e.to_string()))?;
-    let token = web::access::prepare_token(data).map_err(|e| Error::Start(e.to_string()))?;
+    let token = web::run_files::prepare_token(data).map_err(|e| Error::Start(e.to_string()))?;
     let public_url = config.server.public_url.as_deref();
     let links = public_url.map(|url| SilenceLinks::new(url, LinkKey::of(&token)));
 
@@ -136,9 +136,9 @@ pub async fn run_by(
     .map_err(|e| Error::Start(e.to_string()))?;
     let published = judge.published();
     let silencing = web::Silencing::new(&token, published.clone());
-    let door =
-        web::Door::for_this_machine().map_err(|e| Error::Start(format!("no randomness: {e}")))?;
-    let door = door.opened(access(&config), token, public_url);
+    let auth =
+        web::Auth::for_this_machine().map_err(|e| Error::Start(format!("no randomness: {e}")))?;
+    let auth = auth.opened(config.server.access.clone(), token, public_url);
     let feed = Feed::default();
     let manager = Manager::from_environment(config::environment);
     let pulse = manager.pulse();
@@ -180,7 +180,7 @@ pub async fn run_by(
     let dispatching = sender.start(config.destinations.clone());
     let state = web::State::new(store.clone(), metrics.clone(), readiness, current(&config))
         .with_silencing(silencing)
-        .with_door(door)
+        .with_auth(auth)
         .with_rulebook(Arc::new(Book::new(
             &config,
             store.clone(),
@@ -200,7 +200,7 @@ pub async fn run_by(
     ));
     // Removed at the end: a file that stays behind names a server that was killed.
     let _noted =
-        web::access::Address::note(data, address).map_err(|e| Error::Start(e.to_string()))?;
+        web::run_files::Address::note(data, address).map_err(|e| Error::Start(e.to_string()))?;
     let reported =
         tokio::spawn(manager.report(format!("listening on {address}"), pulse, stop.clone()));
     started(
@@ -253,24 +253,6 @@ fn current(config: &Config) -> web::Current {
         sources: config.sources.clone(),
         rules: Arc::clone(&config.rules),
         max_body,
-    }
-}
-
-/// Who may see the page.
-fn access(config: &Config) -> web::Access {
-    let config::Access {
-        password,
-        trusted_proxies,
-        user_header,
-        hosts,
-    } = config.server.access.clone();
-    // Checked when it was read.
-    let user_header = user_header.and_then(|name| name.parse().ok());
-    web::Access {
-        password,
-        trusted_proxies,
-        user_header,
-        hosts,
     }
 }
 
@@ -448,7 +430,7 @@ impl Live {
         }
         *config = fresh;
         config.server = server;
-        self.state.replace_access(access(config));
+        self.state.replace_access(config.server.access.clone());
         self.state.replace(current(config));
         self.loaded.send_replace(Loaded::now(config, &self.store));
         self.metrics.reload(true);

@@ -8,7 +8,7 @@ use clap::Subcommand;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::door::{Door, ServerArgs};
+use super::client::{Client, ServerArgs};
 use super::{Failure, load, out};
 use crate::app::backend::Reader;
 use crate::config::Config;
@@ -70,10 +70,10 @@ pub(super) fn run(config: Option<PathBuf>, args: DeadLettersArgs) -> Result<(), 
     } = which;
     // It may stand before the word or after it.
     server.data = server.data.or(args.data);
-    let door = Door::open(config, &server)?.introduced()?;
+    let client = Client::open(config, &server)?.introduced()?;
     if ids.is_empty() {
         let body = to.map_or_else(|| json!({}), |to| json!({"to": to}));
-        let said = door.ask(
+        let said = client.ask(
             &Method::POST,
             &format!("dead-letters/all/{word}"),
             Some(&body),
@@ -86,7 +86,7 @@ pub(super) fn run(config: Option<PathBuf>, args: DeadLettersArgs) -> Result<(), 
         return Ok(());
     }
     for id in ids {
-        door.ask(&Method::POST, &format!("dead-letters/{id}/{word}"), None)?;
+        client.ask(&Method::POST, &format!("dead-letters/{id}/{word}"), None)?;
         out(&format!("{done}: {id}\n"));
     }
     Ok(())

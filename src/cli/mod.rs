@@ -1,4 +1,4 @@
-//! The doors: one file per command. Exit codes: 0 fine, 1 unexpected, 2 usage, 3 the config has
+//! The commands: one file each. Exit codes: 0 fine, 1 unexpected, 2 usage, 3 the config has
 //! problems, 4 a rule test failed, 5 cannot start (port, store).
 
 use std::path::{Path, PathBuf};
@@ -9,10 +9,10 @@ use clap::{Parser, Subcommand, ValueEnum};
 use crate::config::{Config, Problems};
 
 mod check;
+mod client;
 mod dead_letters;
 mod demo;
 mod doctor;
-mod door;
 mod explain;
 mod export;
 mod hash_password;

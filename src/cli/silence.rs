@@ -9,7 +9,7 @@ use clap::Subcommand;
 use reqwest::Method;
 use serde_json::{Map, Value, json};
 
-use super::door::{Door, ServerArgs, word};
+use super::client::{Client, ServerArgs, word};
 use super::{Failure, Format, out, out_exact};
 use crate::clock::{Clock, local};
 use crate::model::{Timestamp, human_duration};
@@ -77,7 +77,7 @@ pub(super) fn run(config: Option<PathBuf>, command: SilenceCommand) -> Result<()
             let author = form_urlencoded::byte_serialize(author.unwrap_or_else(user).as_bytes())
                 .collect::<String>();
             let id = form_urlencoded::byte_serialize(id.as_bytes()).collect::<String>();
-            let ended = Door::open(config, &server)?.ask(
+            let ended = Client::open(config, &server)?.ask(
                 &Method::DELETE,
                 &format!("silences/{id}?author={author}"),
                 None,
@@ -114,7 +114,7 @@ fn add(config: Option<PathBuf>, args: AddArgs) -> Result<(), Failure> {
         }
     }
     let made =
-        Door::open(config, &args.server)?.ask(&Method::POST, "silences", Some(&asked.into()))?;
+        Client::open(config, &args.server)?.ask(&Method::POST, "silences", Some(&asked.into()))?;
     if made.get("over").is_some() {
         out(&format!(
             "nothing that {} matches is open now, so the silence is over already\n",
@@ -174,7 +174,7 @@ fn read_match(fields: &[String], whole: Option<&str>) -> Result<Map<String, Valu
 }
 
 fn list(config: Option<PathBuf>, format: Format, server: &ServerArgs) -> Result<(), Failure> {
-    let silences = Door::open(config, server)?.ask(&Method::GET, "silences", None)?;
+    let silences = Client::open(config, server)?.ask(&Method::GET, "silences", None)?;
     let silences = silences.as_array().map(Vec::as_slice).unwrap_or_default();
     let mut text = String::new();
     for silence in silences {

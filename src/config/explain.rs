@@ -5,9 +5,10 @@ use std::time::Duration;
 
 mod around;
 
-use super::{Access, Config, Log};
+use super::{Config, Log};
 use crate::destination::{DestinationSettings, Overflow};
 use crate::model::Field;
+use crate::model::PageAccess;
 use crate::rules::{Resolve, Rule};
 use crate::source::{self, Role};
 
@@ -87,7 +88,7 @@ fn write_all(config: &Config, out: &mut String) -> std::fmt::Result {
     Ok(())
 }
 
-fn write_access(access: &Access, out: &mut String) -> std::fmt::Result {
+fn write_access(access: &PageAccess, out: &mut String) -> std::fmt::Result {
     let password = if access.password.is_some() {
         "set: everyone logs in"
     } else {

@@ -11,13 +11,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::destination::DestinationSettings;
-use crate::model::{Name, Network, RulesRecord, Secret};
+use crate::model::{Name, PageAccess, RulesRecord};
 use crate::render::{Portal, Templates};
 use crate::rules::{Allowance, RuleSet};
 use crate::source::SourceSettings;
 use crate::store::Retention;
 
-mod access;
 mod around;
 mod calendar;
 mod cases;
@@ -27,6 +26,7 @@ mod keys;
 mod loops;
 mod masks;
 mod matching;
+mod page_access;
 mod problem;
 mod protected;
 mod raw;
@@ -90,7 +90,7 @@ pub struct Server {
     /// How people reach this server, without a slash at the end.
     pub public_url: Option<String>,
     /// Who may see the page from elsewhere.
-    pub access: Access,
+    pub access: PageAccess,
     /// The folder of the journal.
     pub data: PathBuf,
     /// A folder of templates that override the built-in ones.
@@ -105,19 +105,6 @@ pub struct Server {
     pub log: Log,
     /// Whether the page may change the file.
     pub edit_rules: bool,
-}
-
-/// What of `server:` says who may see the page. It may change while Foghorn runs.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Access {
-    /// The Argon2id hash of the password people log in with.
-    pub password: Option<Secret>,
-    /// Proxies that are believed.
-    pub trusted_proxies: Vec<Network>,
-    /// In which header they say who asks; `None`: they are not asked.
-    pub user_header: Option<String>,
-    /// More names people reach this server by, in lower case.
-    pub hosts: Vec<String>,
 }
 
 /// `server.log`.
@@ -135,7 +122,7 @@ impl Server {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
             public_url: None,
-            access: Access::default(),
+            access: PageAccess::default(),
             data: dir.join("data"),
             templates: None,
             retention: Retention::default(),

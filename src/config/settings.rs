@@ -9,7 +9,7 @@ use super::problem::nearest;
 use super::raw::{At, Node, Tree};
 use super::read::{Reader, Section};
 use super::redact::has_password;
-use super::{Log, Server, access, keys};
+use super::{Log, Server, keys, page_access};
 use crate::destination::{
     CONSOLE, Destination, DestinationKind, DestinationSettings, KINDS, Overflow, RateLimit,
     SettingValue, Unusable, Values,
@@ -69,7 +69,7 @@ pub(super) fn server(reader: &mut Reader<'_>, file: &Section<'_>) -> (Server, At
             );
         }
     }
-    server.access = access::read(reader, &section);
+    server.access = page_access::read(reader, &section);
     let path = |key: &str, reader: &mut Reader<'_>| {
         let text = section.get(key).and_then(|node| reader.text(node, key))?;
         Some(reader.path(text))

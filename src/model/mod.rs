@@ -6,6 +6,7 @@ mod event;
 mod fates;
 mod network;
 mod notification;
+mod page_access;
 mod receipt;
 mod record;
 mod secret;
@@ -22,6 +23,7 @@ pub use network::Network;
 pub use notification::{
     Collected, DigestOf, Happening, Insight, Link, Message, Notification, Reason, Subject,
 };
+pub use page_access::PageAccess;
 pub use receipt::Receipt;
 pub use record::{Cursor, Journaled, Name, Record, RulesRecord, Seq, Silence, SourceKind, Until};
 pub use secret::Secret;

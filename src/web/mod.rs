@@ -1,4 +1,4 @@
-//! The HTTP door: what may come in, and what of us may be seen. Filters say what a request must be,
+//! The HTTP auth: what may come in, and what of us may be seen. Filters say what a request must be,
 //! handlers what we do.
 
 use std::convert::Infallible;
@@ -13,37 +13,31 @@ use warp::reply::Response;
 use warp::{Filter, Rejection};
 
 use crate::metrics::Metrics;
-use crate::model::Timestamp;
+use crate::model::{PageAccess, Timestamp};
 use crate::rules::RuleSet;
 use crate::source::SourceSettings;
 use crate::store::{Archive, Desk, Journal, Store, Totals};
 
-pub mod access;
-mod acts;
 mod api;
-mod door;
-pub mod events;
-mod explaining;
+mod auth;
+mod body;
 mod framing;
 mod ingest;
-mod live;
 mod ops;
 mod page;
-pub mod rules_api;
+mod reply;
+pub mod run_files;
 mod serve;
 mod silence_page;
 mod silences;
-mod state_api;
-mod tune_api;
 
-pub use door::{Access, Door};
+pub use api::{Tuner, events, rules as rules_api};
+pub use auth::Auth;
 #[doc(hidden)]
 pub use framing::has_two_ends;
 pub use ops::{HEALTHY, UNSTORED};
-pub use silences::Silencing;
-pub use tune_api::Tuner;
-
 pub use serve::{Limits, Peer, serve};
+pub use silences::Silencing;
 
 /// The most bytes of bodies held at once, over all connections.
 const BYTES_IN_FLIGHT: usize = 48 * 1024 * 1024;
@@ -73,7 +67,7 @@ pub struct State<S> {
     /// Journal time at which a post could not be stored, unless one could since.
     unstored: Arc<Mutex<Option<Timestamp>>>,
     silencing: Option<Arc<Silencing>>,
-    door: Arc<Door>,
+    auth: Arc<Auth>,
     rulebook: Option<Arc<dyn rules_api::Rulebook>>,
     /// More routes, of what only some stores can answer.
     more: Option<BoxedFilter<(Response,)>>,
@@ -92,7 +86,7 @@ impl<S: Store> State<S> {
             bytes,
             unstored: Arc::default(),
             silencing: None,
-            door: Arc::default(),
+            auth: Arc::default(),
             rulebook: None,
             more: None,
         }
@@ -107,11 +101,11 @@ impl<S: Store> State<S> {
         }
     }
 
-    /// Lets people in by this door; without one they look from this machine and do nothing.
+    /// Lets people in by this auth; without one they look from this machine and do nothing.
     #[must_use]
-    pub fn with_door(self, door: Door) -> Self {
-        let door = Arc::new(door.counting(self.metrics.clone()));
-        Self { door, ..self }
+    pub fn with_auth(self, auth: Auth) -> Self {
+        let auth = Arc::new(auth.counting(self.metrics.clone()));
+        Self { auth, ..self }
     }
 
     /// Shows the rules, and lets people change them; without this there is nothing at those
@@ -154,8 +148,8 @@ impl<S: Store> State<S> {
     }
 
     /// From now on others may see the page; whom that leaves out is let in no more.
-    pub fn replace_access(&self, access: Access) {
-        self.door.replace(access);
+    pub fn replace_access(&self, access: PageAccess) {
+        self.auth.replace(access);
     }
 
     fn current(&self) -> Arc<Current> {
@@ -171,7 +165,7 @@ pub fn routes<S: Journal + Totals>(state: &State<S>) -> BoxedFilter<(Response,)>
         .unify()
         .or(page::routes(state))
         .unify();
-    let routes = routes.or(door::login::routes(state)).unify();
+    let routes = routes.or(auth::login::routes(state)).unify();
     let routes = routes
         .or(silences::routes(state))
         .unify()
@@ -343,8 +337,6 @@ fn is_forwarding(name: &str) -> bool {
 
 #[cfg(test)]
 pub(crate) mod document_tests;
-#[cfg(test)]
-mod looking_tests;
 #[cfg(test)]
 mod silence_tests;
 #[cfg(test)]

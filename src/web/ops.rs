@@ -1,5 +1,5 @@
 //! What operators and machines look at: `/healthz` for anyone; `/readyz` and `/metrics` for this
-//! machine, for whoever has the token, and for whom the door lets in.
+//! machine, for whoever has the token, and for whom the auth lets in.
 
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
@@ -9,8 +9,8 @@ use warp::http::{HeaderMap, HeaderValue, StatusCode, header};
 use warp::reply::Response;
 use warp::{Filter, Rejection};
 
-use super::door::Door;
-use super::silences::Problem;
+use super::auth::Auth;
+use super::reply::ApiError;
 use super::{Peer, Refused, State, plain, reading};
 use crate::store::{Journal, Store, Totals};
 
@@ -88,21 +88,21 @@ fn get(path: &'static str) -> impl Filter<Extract = (), Error = Rejection> + Clo
 
 /// Requests for what is no secret: by a name of ours, so that no page elsewhere can pass for us.
 pub(super) fn named<S: Store>(state: &State<S>) -> BoxedFilter<((),)> {
-    checked(state, Door::check_host)
+    checked(state, Auth::check_host)
 }
 
 fn watcher<S: Store>(state: &State<S>) -> BoxedFilter<((),)> {
-    checked(state, Door::check_watcher)
+    checked(state, Auth::check_watcher)
 }
 
 fn checked<S: Store>(
     state: &State<S>,
-    check: fn(&Door, &HeaderMap, Option<&Peer>) -> Result<(), Problem>,
+    check: fn(&Auth, &HeaderMap, Option<&Peer>) -> Result<(), ApiError>,
 ) -> BoxedFilter<((),)> {
-    let door = Arc::clone(&state.door);
+    let auth = Arc::clone(&state.auth);
     let seen = warp::ext::optional::<Peer>().and(warp::header::headers_cloned());
     seen.and_then(move |peer: Option<Peer>, headers: HeaderMap| {
-        let checked = check(&door, &headers, peer.as_ref());
+        let checked = check(&auth, &headers, peer.as_ref());
         async move {
             checked.map_err(|problem| {
                 let why = match problem.status {

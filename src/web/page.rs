@@ -250,7 +250,7 @@ mod tests {
     #[test]
     fn nothing_makes_markup_of_text_and_nothing_is_inline() {
         for (name, _, body) in FILES {
-            for door in [
+            for auth in [
                 "innerHTML",
                 "outerHTML",
                 "insertAdjacentHTML",
@@ -260,7 +260,7 @@ mod tests {
                 "Function(",
                 "srcdoc",
             ] {
-                assert!(!body.contains(door), "{name} has {door}");
+                assert!(!body.contains(auth), "{name} has {auth}");
             }
             assert!(
                 !body.contains("style=\"") && !body.contains("setAttribute(\"style\""),

@@ -70,7 +70,7 @@ struct Use {
     answering: AtomicBool,
     /// It has been answered once: a real client.
     answered: AtomicBool,
-    /// When it came, or was answered last: milliseconds by the clock of the door.
+    /// When it came, or was answered last: milliseconds by the clock of the acceptor.
     since: AtomicU64,
 }
 
@@ -110,7 +110,7 @@ pub async fn serve(
     limits: Limits,
     shutdown: CancellationToken,
 ) {
-    let door = Door {
+    let acceptor = Acceptor {
         routes,
         limits,
         shutdown: shutdown.clone(),
@@ -126,17 +126,17 @@ pub async fn serve(
         loop {
             match listener.accept().await {
                 Ok((stream, address)) => {
-                    let Some(place) = door.place().await else {
+                    let Some(place) = acceptor.place().await else {
                         return;
                     };
                     number += 1;
-                    tasks.spawn(door.clone().connection(number, stream, address, place));
+                    tasks.spawn(acceptor.clone().connection(number, stream, address, place));
                 }
                 Err(error) if is_of_one_connection(&error) => {}
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept connections");
                     // Idle clients hold descriptors that others need.
-                    door.make_room();
+                    acceptor.make_room();
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             }
@@ -156,7 +156,7 @@ pub async fn serve(
             connections = tasks.len(),
             "closing connections that did not end in time"
         );
-        door.open.close_all();
+        acceptor.open.close_all();
         tasks.wait().await;
     }
 }
@@ -180,7 +180,7 @@ fn is_of_one_connection(error: &io::Error) -> bool {
 }
 
 #[derive(Clone)]
-struct Door {
+struct Acceptor {
     routes: BoxedFilter<(Response,)>,
     limits: Limits,
     shutdown: CancellationToken,
@@ -189,7 +189,7 @@ struct Door {
     places: Arc<Semaphore>,
 }
 
-impl Door {
+impl Acceptor {
     /// A place for one more connection. When all are taken, the one least worth keeping is closed.
     async fn place(&self) -> Option<OwnedSemaphorePermit> {
         if let Ok(place) = Arc::clone(&self.places).try_acquire_owned() {

@@ -17,9 +17,9 @@ use warp::filters::BoxedFilter;
 use warp::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use warp::reply::Response;
 
-use super::silences::{
-    Heeded, Problem, Silencing, check_room, expire, make, morning, read_body, said, until,
-};
+use super::body::read_body;
+use super::reply::ApiError;
+use super::silences::{Heeded, Silencing, check_room, expire, make, morning, said, until};
 use super::{Refused, State};
 use crate::clock::local;
 use crate::engine::SilenceState;
@@ -82,9 +82,9 @@ impl<S: Journal> Visit<'_, S> {
         method: Method,
         query: &str,
         body: impl Stream<Item = Result<impl Buf, warp::Error>> + Send,
-    ) -> Result<Response, Problem> {
-        if !self.state.door.knows_host(self.headers) {
-            return Err(Problem::new(
+    ) -> Result<Response, ApiError> {
+        if !self.state.auth.knows_host(self.headers) {
+            return Err(ApiError::new(
                 StatusCode::FORBIDDEN,
                 "This server does not go by that name.",
                 "",
@@ -95,16 +95,16 @@ impl<S: Journal> Visit<'_, S> {
             Method::GET | Method::HEAD => false,
             Method::POST => true,
             _ => {
-                return Err(Problem::new(
+                return Err(ApiError::new(
                     StatusCode::METHOD_NOT_ALLOWED,
                     "Look at it, or press its button.",
                     "",
                 ));
             }
         };
-        if acts && !self.state.door.is_of_our_page(self.headers) {
+        if acts && !self.state.auth.is_of_our_page(self.headers) {
             tracing::info!("a silence link was used from a page that is not ours");
-            return Err(Problem::new(
+            return Err(ApiError::new(
                 StatusCode::FORBIDDEN,
                 "Another page sent this.",
                 "Open the link itself.",
@@ -196,7 +196,7 @@ impl<S: Journal> Visit<'_, S> {
         offer: &Offer,
         query: &str,
         body: impl Stream<Item = Result<impl Buf, warp::Error>> + Send,
-    ) -> Result<Response, Problem> {
+    ) -> Result<Response, ApiError> {
         let body = match self.headers.contains_key(header::CONTENT_TYPE) {
             true => {
                 read_body(
@@ -219,7 +219,7 @@ impl<S: Journal> Visit<'_, S> {
             Some("1h") => until(Some("1h"), None, self.now)?,
             Some(choice @ ("morning" | "resolved")) => until(None, Some(choice), self.now)?,
             _ => {
-                return Err(Problem::new(
+                return Err(ApiError::new(
                     StatusCode::BAD_REQUEST,
                     "It does not say for how long.",
                     "Go back, choose.",
@@ -269,7 +269,7 @@ impl<S: Journal> Visit<'_, S> {
         Ok(page(StatusCode::OK, "Silenced", &text))
     }
 
-    async fn undo(&self, id: &str) -> Result<Response, Problem> {
+    async fn undo(&self, id: &str) -> Result<Response, ApiError> {
         match expire(self.state, self.silencing, id, SOMEONE.to_owned()).await {
             Ok(state) => {
                 let text = format!(
@@ -296,7 +296,7 @@ fn field<'f>(form: &'f [u8], name: &str) -> Option<Cow<'f, str>> {
         .map(|(_, value)| value)
 }
 
-fn refused(bad: Bad) -> Problem {
+fn refused(bad: Bad) -> ApiError {
     let (status, error, help) = match bad {
         Bad::Expired => (
             StatusCode::GONE,
@@ -311,10 +311,10 @@ fn refused(bad: Bad) -> Problem {
         ),
     };
     tracing::info!(why = ?bad, "a silence link was refused");
-    Problem::new(status, error, help)
+    ApiError::new(status, error, help)
 }
 
-fn refusal(problem: &Problem) -> Response {
+fn refusal(problem: &ApiError) -> Response {
     let help = escape(&problem.help)
         .replacen('`', "<code>", 1)
         .replacen('`', "</code>", 1);

@@ -33,11 +33,11 @@ impl Silenced {
         let token = Secret::new(TOKEN);
         let public = Some("https://foghorn.example.net");
         let silencing = Silencing::new(&token, seen);
-        let door =
-            Door::for_this_machine()
+        let auth =
+            Auth::for_this_machine()
                 .unwrap()
-                .opened(Access::default(), token.clone(), public);
-        world.state = world.state.with_silencing(silencing).with_door(door);
+                .opened(PageAccess::default(), token.clone(), public);
+        world.state = world.state.with_silencing(silencing).with_auth(auth);
         Self {
             world,
             published,
@@ -174,7 +174,7 @@ async fn without_the_token_nothing_is_said_and_nothing_done() {
     );
     assert_eq!(silenced.journal(), []);
     assert_eq!(
-        silenced.world.scrape()["foghorn_silence_requests_total{door=\"api\",answer=\"401\"}"],
+        silenced.world.scrape()["foghorn_silence_requests_total{auth=\"api\",answer=\"401\"}"],
         21
     );
     assert_eq!(
@@ -189,10 +189,10 @@ async fn without_the_token_nothing_is_said_and_nothing_done() {
 #[tokio::test]
 async fn who_is_let_in_silences_without_the_token_and_by_their_name() {
     let silenced = Silenced::new();
-    let access = Access {
+    let access = PageAccess {
         trusted_proxies: vec![crate::model::Network::parse("192.0.2.0/24").unwrap()],
         user_header: Some("x-forwarded-user".parse().unwrap()),
-        ..Access::default()
+        ..PageAccess::default()
     };
     silenced.world.state.replace_access(access);
     let body = json!({"match": {"condition": "ap_offline"}, "for": "1h"}).to_string();
@@ -230,7 +230,7 @@ async fn who_is_let_in_silences_without_the_token_and_by_their_name() {
         );
         silenced.world.store.records.lock().unwrap().clear();
     }
-    silenced.world.state.replace_access(Access::default());
+    silenced.world.state.replace_access(PageAccess::default());
     let headers = [("x-forwarded-user", "anna")];
     assert_eq!(
         request(&silenced.world, "GET", API, afar(), &headers, "")
@@ -740,7 +740,7 @@ async fn a_link_that_is_forged_altered_expired_or_of_another_kind_does_nothing()
     }
     assert_eq!(silenced.journal(), []);
     assert_eq!(
-        silenced.world.scrape()["foghorn_silence_requests_total{door=\"link\",answer=\"410\"}"],
+        silenced.world.scrape()["foghorn_silence_requests_total{auth=\"link\",answer=\"410\"}"],
         2
     );
 }

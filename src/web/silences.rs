@@ -1,23 +1,23 @@
-//! `/api/v1/silences`: what is silenced, for those whom the door lets in. Making and ending one,
+//! `/api/v1/silences`: what is silenced, for those whom the auth lets in. Making and ending one,
 //! for the pages too.
 
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Buf;
 use futures_util::Stream;
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 use warp::Filter;
 use warp::filters::BoxedFilter;
-use warp::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use warp::http::{HeaderMap, Method, StatusCode};
 use warp::reply::Response;
 
-use super::door::Guest;
-use super::{BODY_DEADLINE, Peer, Refused, State, ingest};
+use super::auth::User;
+use super::body::{read_body, read_json};
+use super::reply::{ApiError, refusal, reply};
+use super::{Peer, Refused, State};
 use crate::clock;
 use crate::engine::SilenceState;
 use crate::follower::Published;
@@ -29,8 +29,7 @@ use crate::store::{Journal, Store};
 
 /// The most silences in force at once.
 const MOST: usize = 1_000;
-/// The most bytes of a request, and of its `match`.
-pub(super) const MAX_BODY: usize = 32 * 1024;
+/// Maximum size of a silence's `match`, in bytes.
 const MAX_MATCH: usize = 8 * 1024;
 /// The most characters of a name and of a comment.
 const MAX_AUTHOR: usize = 80;
@@ -67,38 +66,6 @@ impl Silencing {
     }
 }
 
-/// What was wrong with a request.
-#[derive(Clone, Debug)]
-pub(super) struct Problem {
-    pub(super) status: StatusCode,
-    pub(super) error: String,
-    pub(super) help: String,
-}
-
-impl Problem {
-    pub(super) fn new(
-        status: StatusCode,
-        error: impl Into<String>,
-        help: impl Into<String>,
-    ) -> Self {
-        Self {
-            status,
-            error: error.into(),
-            help: help.into(),
-        }
-    }
-
-    fn bad(error: impl Into<String>, help: impl Into<String>) -> Self {
-        Self::new(StatusCode::BAD_REQUEST, error, help)
-    }
-}
-
-impl From<Refused> for Problem {
-    fn from(refused: Refused) -> Self {
-        Self::new(refused.status, refused.why, "")
-    }
-}
-
 /// The routes.
 pub(super) fn routes<S: Journal>(state: &State<S>) -> BoxedFilter<(Response,)> {
     let state = state.clone();
@@ -120,10 +87,10 @@ pub(super) fn routes<S: Journal>(state: &State<S>) -> BoxedFilter<(Response,)> {
                     let Some(silencing) = state.silencing.clone() else {
                         return Err(Refused::NOT_FOUND.into());
                     };
-                    let answer = match state.door.enter(&method, &headers, peer.as_ref()) {
-                        Ok(guest) => {
+                    let answer = match state.auth.enter(&method, &headers, peer.as_ref()) {
+                        Ok(user) => {
                             let asked = (&method, id.as_deref(), query.as_str());
-                            answer(&state, &silencing, &guest, asked, &headers, body).await
+                            answer(&state, &silencing, &user, asked, &headers, body).await
                         }
                         Err(problem) => Err(problem),
                     };
@@ -139,17 +106,17 @@ pub(super) fn routes<S: Journal>(state: &State<S>) -> BoxedFilter<(Response,)> {
 async fn answer<S: Journal>(
     state: &State<S>,
     silencing: &Silencing,
-    guest: &Guest,
+    user: &User,
     (method, id, query): (&Method, Option<&str>, &str),
     headers: &HeaderMap,
     body: impl Stream<Item = Result<impl Buf, warp::Error>> + Send,
-) -> Result<Response, Problem> {
+) -> Result<Response, ApiError> {
     let known = if id.is_some() { "author" } else { "" };
     if let Some((name, _)) =
         form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name != known)
     {
         let error = format!("`{}` is not asked for here", one_line(&name));
-        return Err(Problem::bad(error, "docs/api.md says what is"));
+        return Err(ApiError::bad(error, "docs/api.md says what is"));
     }
     match (method, id) {
         (&Method::GET | &Method::HEAD, None) => {
@@ -163,13 +130,13 @@ async fn answer<S: Journal>(
         (&Method::POST, None) => {
             let body = read_body(state, headers, "application/json", body).await?;
             let asked = read_json(&body).map_err(|e| {
-                Problem::bad(
+                ApiError::bad(
                     format!("the body does not read: {e}"),
                     "docs/api.md shows one",
                 )
             })?;
             let now = state.wall();
-            let silence = silence(asked, guest, now)?;
+            let silence = silence(asked, user, now)?;
             check_room(silencing, &silence.id)?;
             let (made, heeded) = make(state, silencing, silence).await?;
             let mut answer = json_of(&made);
@@ -193,15 +160,15 @@ async fn answer<S: Journal>(
                 "author",
                 MAX_AUTHOR,
             )?;
-            let found = expire(state, silencing, id, or_guest(author, guest)).await?;
+            let found = expire(state, silencing, id, or_user(author, user)).await?;
             Ok(reply(StatusCode::OK, &json_of(&found)))
         }
-        (_, None) => Err(Problem::new(
+        (_, None) => Err(ApiError::new(
             StatusCode::METHOD_NOT_ALLOWED,
             "method not allowed",
             "GET, HEAD, POST",
         )),
-        (_, Some(_)) => Err(Problem::new(
+        (_, Some(_)) => Err(ApiError::new(
             StatusCode::METHOD_NOT_ALLOWED,
             "method not allowed",
             "DELETE",
@@ -210,71 +177,15 @@ async fn answer<S: Journal>(
 }
 
 /// What is silenced is known once everything journaled before the start is judged.
-fn check_ready<S: Store>(state: &State<S>) -> Result<(), Problem> {
+fn check_ready<S: Store>(state: &State<S>) -> Result<(), ApiError> {
     if *state.ready.borrow() {
         return Ok(());
     }
-    Err(Problem::new(
+    Err(ApiError::new(
         StatusCode::SERVICE_UNAVAILABLE,
         "still judging what came before the start",
         "try again soon",
     ))
-}
-
-/// The whole body, when its head promises this media type and none of our bounds is passed.
-pub(super) async fn read_body<S: Store>(
-    state: &State<S>,
-    headers: &HeaderMap,
-    media: &str,
-    body: impl Stream<Item = Result<impl Buf, warp::Error>> + Send,
-) -> Result<bytes::Bytes, Problem> {
-    read_body_of(state, headers, (media, MAX_BODY), body).await
-}
-
-/// As [`read_body`], with a bound of its own.
-pub(super) async fn read_body_of<S: Store>(
-    state: &State<S>,
-    headers: &HeaderMap,
-    (media, most): (&str, usize),
-    body: impl Stream<Item = Result<impl Buf, warp::Error>> + Send,
-) -> Result<bytes::Bytes, Problem> {
-    let mut types = headers.get_all(header::CONTENT_TYPE).iter();
-    let said = types
-        .next()
-        .and_then(|value| value.to_str().ok())
-        .unwrap_or_default();
-    let is_it = said
-        .split(';')
-        .next()
-        .unwrap_or_default()
-        .trim()
-        .eq_ignore_ascii_case(media);
-    if !is_it || types.next().is_some() || headers.contains_key(header::CONTENT_ENCODING) {
-        let error = format!("the body must be {media}, and say so");
-        return Err(Problem::new(
-            StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            error,
-            format!("Content-Type: {media}"),
-        ));
-    }
-    let body = pin!(body);
-    let read = tokio::time::timeout(
-        BODY_DEADLINE,
-        ingest::read(headers, most, &state.bytes, body),
-    );
-    let read = read
-        .await
-        .map_err(|_| Problem::new(StatusCode::REQUEST_TIMEOUT, "body took too long", ""))?;
-    Ok(read?.0)
-}
-
-/// Reads an object. A list would read as the fields in their order, and null as no field.
-pub(super) fn read_json<T: DeserializeOwned>(body: &[u8]) -> serde_json::Result<T> {
-    let fields: serde_json::Map<String, Value> = serde_json::from_slice(body)?;
-    if fields.values().any(Value::is_null) {
-        return Err(serde::de::Error::custom("null is no value here"));
-    }
-    serde_json::from_value(fields.into())
 }
 
 /// What a request to silence says.
@@ -291,11 +202,11 @@ struct Asked {
     comment: Option<String>,
 }
 
-fn silence(asked: Asked, guest: &Guest, now: Timestamp) -> Result<Silence, Problem> {
+fn silence(asked: Asked, user: &User, now: Timestamp) -> Result<Silence, ApiError> {
     let matches = asked.matches.unwrap_or_else(|| json!({}));
     check_match(&matches, asked.all)?;
     let bytes = clock::unguessable().map_err(|_| {
-        Problem::new(
+        ApiError::new(
             StatusCode::SERVICE_UNAVAILABLE,
             "no randomness for an id",
             "",
@@ -305,17 +216,17 @@ fn silence(asked: Asked, guest: &Guest, now: Timestamp) -> Result<Silence, Probl
         id: id_of(&bytes),
         matches,
         until: until(asked.lasts.as_deref(), asked.until.as_deref(), now)?,
-        author: or_guest(text(asked.author.as_deref(), "author", MAX_AUTHOR)?, guest),
+        author: or_user(text(asked.author.as_deref(), "author", MAX_AUTHOR)?, user),
         comment: text(asked.comment.as_deref(), "comment", MAX_COMMENT)?,
         created: now,
     })
 }
 
-/// Who it was: as they say, else as the door knows them.
-fn or_guest(author: String, guest: &Guest) -> String {
+/// Who it was: as they say, else as the auth knows them.
+fn or_user(author: String, user: &User) -> String {
     let known = || {
         text(
-            Some(&guest.name.chars().take(MAX_AUTHOR).collect::<String>()),
+            Some(&user.name.chars().take(MAX_AUTHOR).collect::<String>()),
             "author",
             MAX_AUTHOR,
         )
@@ -332,9 +243,9 @@ fn or_guest(author: String, guest: &Guest) -> String {
     }
 }
 
-fn check_match(matches: &Value, all: bool) -> Result<(), Problem> {
+fn check_match(matches: &Value, all: bool) -> Result<(), ApiError> {
     let Some(map) = matches.as_object() else {
-        return Err(Problem::bad(
+        return Err(ApiError::bad(
             "`match` must be a map of fields",
             "as in {\"condition\": \"ap_offline\"}",
         ));
@@ -342,13 +253,13 @@ fn check_match(matches: &Value, all: bool) -> Result<(), Problem> {
     match (map.is_empty(), all) {
         (true, false) => {
             let help = "name what to silence in `match`; to silence everything say \"all\": true";
-            return Err(Problem::bad(
+            return Err(ApiError::bad(
                 "an empty `match` would silence everything",
                 help,
             ));
         }
         (false, true) => {
-            return Err(Problem::bad(
+            return Err(ApiError::bad(
                 "`all` and `match` contradict each other",
                 "leave one out",
             ));
@@ -356,7 +267,7 @@ fn check_match(matches: &Value, all: bool) -> Result<(), Problem> {
         _ => {}
     }
     if matches.to_string().len() > MAX_MATCH {
-        return Err(Problem::bad(
+        return Err(ApiError::bad(
             "`match` is longer than 8 KiB",
             "make several silences of it",
         ));
@@ -365,7 +276,7 @@ fn check_match(matches: &Value, all: bool) -> Result<(), Problem> {
         let not = map.get("not").and_then(Value::as_object);
         let mut named = map.keys().chain(not.into_iter().flat_map(|not| not.keys()));
         let unknown = named.find(|name| *name != "not" && Field::parse(name).is_none());
-        Problem::bad(error, unknown.map(|name| meant(name)).unwrap_or_default())
+        ApiError::bad(error, unknown.map(|name| meant(name)).unwrap_or_default())
     })
 }
 
@@ -397,41 +308,41 @@ pub(super) fn until(
     lasts: Option<&str>,
     until: Option<&str>,
     now: Timestamp,
-) -> Result<Until, Problem> {
+) -> Result<Until, ApiError> {
     let example =
         "write `for` as in 2h, or `until` as in 2026-01-05T12:00:00Z, morning or resolved";
     let at = match (lasts, until) {
         (Some(lasts), None) => {
             now + parse_duration(lasts).map_err(|why| {
-                Problem::bad(format!("`for`: {why}"), "a silence lasts at most a year")
+                ApiError::bad(format!("`for`: {why}"), "a silence lasts at most a year")
             })?
         }
         (None, Some("resolved")) => return Ok(Until::Resolved),
         (None, Some("morning")) => morning(now),
         (None, Some(time)) => Timestamp::parse_rfc3339(time).ok_or_else(|| {
-            Problem::bad(
+            ApiError::bad(
                 format!("`until`: \"{}\" is not a time", one_line(time)),
                 example,
             )
         })?,
         (None, None) => {
-            return Err(Problem::bad(
+            return Err(ApiError::bad(
                 "it does not say when the silence ends",
                 example,
             ));
         }
         (Some(_), Some(_)) => {
-            return Err(Problem::bad(
+            return Err(ApiError::bad(
                 "`for` and `until` contradict each other",
                 "leave one out",
             ));
         }
     };
     if at <= now {
-        return Err(Problem::bad("the silence would be over at once", example));
+        return Err(ApiError::bad("the silence would be over at once", example));
     }
     if at.since(now) > LONGEST {
-        return Err(Problem::bad(
+        return Err(ApiError::bad(
             "a silence lasts at most a year",
             "what is never to be told belongs in no rule",
         ));
@@ -457,10 +368,10 @@ pub(super) fn morning(now: Timestamp) -> Timestamp {
 }
 
 /// A name or a comment, on one line and not too long.
-pub(super) fn text(said: Option<&str>, what: &str, most: usize) -> Result<String, Problem> {
+pub(super) fn text(said: Option<&str>, what: &str, most: usize) -> Result<String, ApiError> {
     let text = one_line(said.unwrap_or_default());
     if text.chars().count() > most {
-        return Err(Problem::bad(
+        return Err(ApiError::bad(
             format!("`{what}` is longer than {most} characters"),
             "",
         ));
@@ -472,7 +383,7 @@ pub(super) fn text(said: Option<&str>, what: &str, most: usize) -> Result<String
 pub(super) fn said(
     author: Option<&str>,
     comment: Option<&str>,
-) -> Result<(String, String), Problem> {
+) -> Result<(String, String), ApiError> {
     Ok((
         text(author, "author", MAX_AUTHOR)?,
         text(comment, "comment", MAX_COMMENT)?,
@@ -480,7 +391,7 @@ pub(super) fn said(
 }
 
 /// Whether one more silence may be made.
-pub(super) fn check_room(silencing: &Silencing, id: &str) -> Result<(), Problem> {
+pub(super) fn check_room(silencing: &Silencing, id: &str) -> Result<(), ApiError> {
     let published = silencing.published.borrow();
     if published.silences.len() >= MOST
         && !published
@@ -489,7 +400,7 @@ pub(super) fn check_room(silencing: &Silencing, id: &str) -> Result<(), Problem>
             .any(|state| state.silence.id == id)
     {
         let help = "end some first: `foghorn silence list`, `foghorn silence expire ID`";
-        return Err(Problem::new(
+        return Err(ApiError::new(
             StatusCode::CONFLICT,
             format!("{MOST} silences are in force"),
             help,
@@ -514,7 +425,7 @@ pub(super) async fn make<S: Journal>(
     state: &State<S>,
     silencing: &Silencing,
     silence: Silence,
-) -> Result<(SilenceState, Heeded), Problem> {
+) -> Result<(SilenceState, Heeded), ApiError> {
     let folded = append(state, silencing, Record::Silence(silence.clone())).await?;
     tracing::info!(id = %silence.id, author = %silence.author, "a silence begins");
     let unknown = SilenceState {
@@ -534,10 +445,10 @@ pub(super) async fn expire<S: Journal>(
     silencing: &Silencing,
     id: &str,
     author: String,
-) -> Result<SilenceState, Problem> {
+) -> Result<SilenceState, ApiError> {
     let Some(found) = silencing.find(id) else {
         let help = "it is over, or never was: `foghorn silence list` shows those in force";
-        return Err(Problem::new(
+        return Err(ApiError::new(
             StatusCode::NOT_FOUND,
             "no such silence is in force",
             help,
@@ -561,10 +472,10 @@ async fn append<S: Journal>(
     state: &State<S>,
     silencing: &Silencing,
     record: Record,
-) -> Result<bool, Problem> {
+) -> Result<bool, ApiError> {
     let seq = state.store.append(record).await.map_err(|error| {
         tracing::warn!(%error, "a silence could not be stored");
-        Problem::new(
+        ApiError::new(
             StatusCode::SERVICE_UNAVAILABLE,
             "cannot store it now, try again",
             "",
@@ -588,49 +499,4 @@ pub(super) fn json_of(state: &SilenceState) -> Value {
         "id": silence.id, "match": silence.matches, "until": until, "author": silence.author,
         "comment": silence.comment, "created": silence.created.rfc3339(), "matching": matching,
     })
-}
-
-pub(super) fn reply(status: StatusCode, body: &Value) -> Response {
-    reply_text(status, &body.to_string())
-}
-
-/// Text that is JSON.
-pub(super) fn reply_text(status: StatusCode, body: &str) -> Response {
-    let mut response = Response::new(format!("{body}\n").into());
-    *response.status_mut() = status;
-    let headers = response.headers_mut();
-    headers.insert(
-        header::CONTENT_TYPE,
-        HeaderValue::from_static("application/json"),
-    );
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    response
-}
-
-pub(super) fn refusal(problem: &Problem) -> Response {
-    let mut response = reply(
-        problem.status,
-        &json!({"error": problem.error, "help": problem.help}),
-    );
-    let headers = response.headers_mut();
-    match problem.status {
-        StatusCode::METHOD_NOT_ALLOWED => {
-            if let Ok(allow) = HeaderValue::from_str(&problem.help) {
-                headers.insert(header::ALLOW, allow);
-            }
-        }
-        StatusCode::UNAUTHORIZED => {
-            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-        }
-        StatusCode::SERVICE_UNAVAILABLE => {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
-        }
-        StatusCode::PAYLOAD_TOO_LARGE
-        | StatusCode::UNSUPPORTED_MEDIA_TYPE
-        | StatusCode::REQUEST_TIMEOUT => {
-            headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
-        }
-        _ => {}
-    }
-    response
 }

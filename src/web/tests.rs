@@ -1,4 +1,4 @@
-//! The door from outside: answers and their order by `warp::test`, slow and broken clients over
+//! The auth from outside: answers and their order by `warp::test`, slow and broken clients over
 //! real sockets.
 
 use std::collections::BTreeMap;

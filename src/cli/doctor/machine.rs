@@ -11,7 +11,7 @@ use super::report::Finding;
 use crate::app::backend;
 use crate::config::Config;
 use crate::model::{Timestamp, human_duration};
-use crate::web::access::Address;
+use crate::web::run_files::Address;
 
 /// No clock of a machine that this was built for shows less: 1 January 2026, …
 const BUILT: Timestamp = Timestamp::from_millis(1_767_225_600_000);

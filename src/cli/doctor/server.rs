@@ -11,7 +11,7 @@ use super::report::{Finding, Mark};
 use crate::app::backend::{self, Reader};
 use crate::model::{Name, Secret, Timestamp, human_duration, plural};
 use crate::web::UNSTORED;
-use crate::web::access::{self, Address};
+use crate::web::run_files::{self, Address};
 use crate::wire;
 
 /// A network that sends nothing for longer is unusual.
@@ -126,7 +126,7 @@ fn way_out(dir: &Path, what: &str) -> String {
 
 /// A token that `serve` would refuse.
 pub(super) fn token(dir: &Path) -> Option<Finding> {
-    let error = access::read_token(dir)
+    let error = run_files::read_token(dir)
         .err()
         .filter(|error| error.kind() == std::io::ErrorKind::InvalidData)?;
     let help =
@@ -195,7 +195,7 @@ pub(super) async fn running(dir: PathBuf, now: Timestamp) -> Vec<Finding> {
     let Some(address) = address(&dir) else {
         return vec![not_running(&dir, Mark::Warning)];
     };
-    let token = match access::read_token(&dir) {
+    let token = match run_files::read_token(&dir) {
         Ok(token) => token,
         Err(error) => {
             return vec![Finding::warning(

@@ -8,11 +8,12 @@ use serde_json::{Value, json};
 use warp::http::{Method, StatusCode};
 use warp::reply::Response;
 
-use super::api::{Api, Asked, bad};
-use super::silences::{Problem, reply};
+use super::Api;
+use super::request::{Query, bad};
 use crate::clock::Clock;
 use crate::model::{Timestamp, parse_duration};
 use crate::store;
+use crate::web::reply::{ApiError, reply};
 
 /// Finds what helps, in the traffic of the last so long; blocks for as long as that takes.
 pub type Tuner = Arc<dyn Fn(Duration) -> Result<Value, String> + Send + Sync>;
@@ -70,7 +71,7 @@ impl Tuning {
     }
 
     /// Begins, where nothing is being found.
-    fn begin(&self, tuner: &Tuner, span: Duration, clock: Clock) -> Result<(), Problem> {
+    fn begin(&self, tuner: &Tuner, span: Duration, clock: Clock) -> Result<(), ApiError> {
         let mut slot = self.slot();
         if slot.since.is_some() {
             return Ok(());
@@ -86,7 +87,7 @@ impl Tuning {
             .spawn(work);
         if let Err(error) = thread {
             tracing::warn!(%error, "nothing can be found now");
-            return Err(Problem::new(
+            return Err(ApiError::new(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "no thread for it now",
                 "try again",
@@ -117,10 +118,10 @@ fn dressed(mut found: Value, span: Duration, began: Timestamp, now: Timestamp) -
 pub(super) fn answer<S: store::Archive>(
     api: &Api<S>,
     method: &Method,
-    asked: &Asked,
-) -> Result<Response, Problem> {
+    asked: &Query,
+) -> Result<Response, ApiError> {
     let Some(tuner) = &api.looking.tuner else {
-        return Err(Problem::new(
+        return Err(ApiError::new(
             StatusCode::NOT_FOUND,
             "nothing here",
             "docs/api.md lists what there is",
@@ -155,7 +156,7 @@ pub(super) fn answer<S: store::Archive>(
                 // Said once; who asks again has it tried again.
                 Some(Err(why)) => {
                     slot.forget(span);
-                    Err(Problem::new(
+                    Err(ApiError::new(
                         StatusCode::SERVICE_UNAVAILABLE,
                         why,
                         "mend that, then look again",
@@ -171,7 +172,7 @@ pub(super) fn answer<S: store::Archive>(
             api.tuning.slot().forget(span);
             begin()
         }
-        _ => Err(Problem::new(
+        _ => Err(ApiError::new(
             StatusCode::METHOD_NOT_ALLOWED,
             "method not allowed",
             "GET, HEAD, POST",

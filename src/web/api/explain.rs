@@ -9,14 +9,15 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use warp::http::StatusCode;
 
-use super::api::{Api, unreadable};
-use super::silences::Problem;
+use super::Api;
+use super::request::unreadable;
 use crate::engine::Verdict;
 use crate::explain::{Chapter, KnownEvent, Question, Story};
 use crate::fold::Fold;
 use crate::history;
 use crate::model::{Event, Record, Seq, Timestamp};
 use crate::store::{self, EventFate, EventRow, Mark};
+use crate::web::reply::ApiError;
 
 /// How much is folded to come to an event, and how much to see what came of it: what its alerts
 /// lived through beyond that is left out. Each takes about a second.
@@ -40,9 +41,9 @@ pub(super) async fn explained<S: store::Archive>(
     api: &Api<S>,
     row: &EventRow,
     event: &Arc<Event>,
-) -> Result<Option<Vec<Value>>, Problem> {
+) -> Result<Option<Vec<Value>>, ApiError> {
     let busy = || {
-        Problem::new(
+        ApiError::new(
             StatusCode::SERVICE_UNAVAILABLE,
             "another event is being explained",
             "try again",
@@ -64,7 +65,7 @@ async fn alone<S: store::Archive>(
     api: &Api<S>,
     row: &EventRow,
     event: &Arc<Event>,
-) -> Result<Option<Vec<Value>>, Problem> {
+) -> Result<Option<Vec<Value>>, ApiError> {
     let verdict = match &row.fate {
         EventFate::Unmatched => Some(Verdict::Unmatched),
         EventFate::Duplicate => Some(Verdict::Duplicate),
@@ -118,7 +119,7 @@ async fn fold<S: store::Archive>(
     api: &Api<S>,
     row: &EventRow,
     event: &Event,
-) -> Result<Option<Vec<Value>>, Problem> {
+) -> Result<Option<Vec<Value>>, ApiError> {
     let (store, place) = (&api.state.store, row.id.seq());
     let (rules, file) = (
         Arc::clone(&api.state.current().rules),

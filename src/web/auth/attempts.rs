@@ -1,4 +1,4 @@
-//! How often a password may be guessed: few times, from anywhere.
+//! LoginMethod often a password may be guessed: few times, from anywhere.
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv6Addr};
@@ -30,7 +30,7 @@ impl Attempts {
     /// wrong until [`Attempts::forgive`]: who hangs up before the answer has guessed too.
     ///
     /// # Errors
-    /// How long to wait.
+    /// LoginMethod long to wait.
     pub(super) fn begin(&mut self, from: &[IpAddr], now: Duration) -> Result<u64, Duration> {
         while self
             .made

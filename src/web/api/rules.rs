@@ -12,11 +12,12 @@ use serde_json::{Value, json};
 use warp::http::{Method, StatusCode};
 use warp::reply::Response;
 
-use super::State;
-use super::api::{Request, bad};
-use super::silences::{Problem, read_body_of, read_json, refusal, reply};
+use super::request::{Request, bad};
 use crate::model::{Timestamp, parse_duration};
 use crate::store::Store;
+use crate::web::State;
+use crate::web::body::{read_body_of, read_json};
+use crate::web::reply::{ApiError, refusal, reply};
 
 /// The largest text taken, and the largest request: JSON spells a text longer than it is.
 pub const MAX_TEXT: usize = 256 * 1024;
@@ -168,9 +169,9 @@ pub(super) async fn answer<S: Store>(
     state: &State<S>,
     path: &[&str],
     request: Request,
-) -> Result<Response, Problem> {
+) -> Result<Response, ApiError> {
     let nothing = || {
-        Problem::new(
+        ApiError::new(
             StatusCode::NOT_FOUND,
             "nothing here",
             "docs/api.md lists what there is",
@@ -181,7 +182,7 @@ pub(super) async fn answer<S: Store>(
     };
     request.asked.only(&[])?;
     let no_method = |allow| {
-        Err(Problem::new(
+        Err(ApiError::new(
             StatusCode::METHOD_NOT_ALLOWED,
             "method not allowed",
             allow,
@@ -235,11 +236,11 @@ async fn put<S: Store>(
     state: &State<S>,
     rulebook: &Arc<dyn Rulebook>,
     request: Request,
-) -> Result<Result<Value, Declined>, Problem> {
-    let who = if request.guest.name.is_empty() {
+) -> Result<Result<Value, Declined>, ApiError> {
+    let who = if request.user.name.is_empty() {
         "the page".to_owned()
     } else {
-        request.guest.name.clone()
+        request.user.name.clone()
     };
     let Put {
         text,
@@ -264,7 +265,7 @@ async fn put<S: Store>(
 async fn body<S: Store, T: DeserializeOwned>(
     state: &State<S>,
     request: Request,
-) -> Result<T, Problem> {
+) -> Result<T, ApiError> {
     let media = ("application/json", MAX_REQUEST);
     let body = read_body_of(state, &request.headers, media, request.body).await?;
     // What went wrong may repeat a part of the text: its place is enough.
@@ -281,12 +282,12 @@ async fn body<S: Store, T: DeserializeOwned>(
     })
 }
 
-fn bounded(text: Option<&str>) -> Result<(), Problem> {
+fn bounded(text: Option<&str>) -> Result<(), ApiError> {
     if text.is_none_or(|text| text.len() <= MAX_TEXT) {
         return Ok(());
     }
     let help = "change the file itself";
-    Err(Problem::new(
+    Err(ApiError::new(
         StatusCode::PAYLOAD_TOO_LARGE,
         "the text is longer than 256 KiB",
         help,
@@ -322,7 +323,7 @@ fn tests_json(findings: &Findings) -> Vec<Value> {
 }
 
 fn declined_reply(declined: &Declined) -> Response {
-    let plain = |status, error: &str, help: &str| refusal(&Problem::new(status, error, help));
+    let plain = |status, error: &str, help: &str| refusal(&ApiError::new(status, error, help));
     let judged = |error: &str, help: &str, findings: &Findings| {
         let (problems, tests) = (problems_json(findings), tests_json(findings));
         let body = json!({"error": error, "help": help, "problems": problems, "tests": tests});

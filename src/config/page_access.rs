@@ -1,20 +1,20 @@
-//! What of `server:` says who may see the page.
+//! Settings of `server:` for access to the page.
 
 use std::net::SocketAddr;
 
+use super::Server;
 use super::read::{Reader, Section};
-use super::{Access, Server};
-use crate::model::{Network, Secret};
+use crate::model::{Network, PageAccess, Secret};
 use crate::password;
 
 /// Where proxies mostly say who asks.
 const USER_HEADER: &str = "X-Forwarded-User";
 
-pub(super) fn read(reader: &mut Reader<'_>, section: &Section<'_>) -> Access {
+pub(super) fn read(reader: &mut Reader<'_>, section: &Section<'_>) -> PageAccess {
     let password = password(reader, section);
-    let mut access = Access {
+    let mut access = PageAccess {
         password,
-        ..Access::default()
+        ..PageAccess::default()
     };
     if let Some(node) = section.get("trusted_proxies") {
         for (text, at) in reader.texts(node, "trusted_proxies") {
@@ -107,7 +107,7 @@ impl Server {
     /// to do.
     #[must_use]
     pub fn unseen(&self, listen: SocketAddr) -> Option<(&'static str, &'static str)> {
-        let Access {
+        let PageAccess {
             password,
             trusted_proxies,
             ..

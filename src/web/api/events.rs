@@ -10,9 +10,9 @@ use tokio_util::sync::CancellationToken;
 use warp::http::StatusCode;
 use warp::reply::Response;
 
-use super::api::{Api, Asked, bad, unreadable};
-use super::explaining::explained;
-use super::silences::{Problem, reply_text};
+use super::Api;
+use super::explain::explained;
+use super::request::{Query, bad, unreadable};
 use crate::destination;
 use crate::dispatcher::Statuses;
 use crate::fold::Compile;
@@ -21,6 +21,7 @@ use crate::history::{Feed, Question, shown};
 use crate::model::{Message, Name, Timestamp};
 use crate::render::Templates;
 use crate::store::{self, EventFate, EventId, SentMessage, Wanted};
+use crate::web::reply::{ApiError, reply_text};
 
 /// Events on one page at most, and where nobody says how many.
 const MOST: usize = 200;
@@ -67,7 +68,7 @@ impl DestinationKinds {
     }
 }
 
-fn id(text: &str, what: &str) -> Result<EventId, Problem> {
+fn id(text: &str, what: &str) -> Result<EventId, ApiError> {
     let wrong = || bad(format!("`{what}` is not an event's id"), "as in 123.1");
     let digits = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
     let is_one = text
@@ -79,7 +80,7 @@ fn id(text: &str, what: &str) -> Result<EventId, Problem> {
         .ok_or_else(wrong)
 }
 
-fn question(asked: &Asked) -> Result<Question, Problem> {
+fn question(asked: &Query) -> Result<Question, ApiError> {
     asked.only(&[
         "limit", "before", "q", "topic", "type", "site", "device", "rule", "fate", "why",
     ])?;
@@ -129,7 +130,10 @@ fn question(asked: &Asked) -> Result<Question, Problem> {
     })
 }
 
-pub(super) async fn page<S: store::Archive>(api: &Api<S>, asked: &Asked) -> Result<Value, Problem> {
+pub(super) async fn page<S: store::Archive>(
+    api: &Api<S>,
+    asked: &Query,
+) -> Result<Value, ApiError> {
     let question = question(asked)?;
     let found = api.past.page(&question).await.map_err(|e| unreadable(&e))?;
     let total = if question.is_everything() && question.before.is_none() {
@@ -159,13 +163,13 @@ struct One {
 pub(super) async fn one<S: store::Archive>(
     api: &Api<S>,
     text: &str,
-    asked: &Asked,
-) -> Result<Response, Problem> {
+    asked: &Query,
+) -> Result<Response, ApiError> {
     asked.only(&["decisions"])?;
     let id = id(text, text)?;
     let Some((row, event, sent_as)) = api.past.event(id).await.map_err(|e| unreadable(&e))? else {
         let help = "it never was, retention took it, or it came before this release kept what became of events";
-        return Err(Problem::new(
+        return Err(ApiError::new(
             StatusCode::NOT_FOUND,
             "there is no such event",
             help,

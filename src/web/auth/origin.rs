@@ -3,28 +3,15 @@
 
 use std::net::IpAddr;
 
-use warp::http::{HeaderMap, HeaderName, header};
+use warp::http::{HeaderMap, header};
 
-use crate::model::{Network, Secret};
+use crate::model::PageAccess;
 use crate::web::{Peer, from_this_machine};
 
 /// The longest name a proxy may give.
 const MAX_NAME: usize = 128;
 /// So many proxies may stand one behind the other.
 const MOST_HOPS: usize = 8;
-
-/// Who may see the page, as configured.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Access {
-    /// The hash of the password people log in with.
-    pub password: Option<Secret>,
-    /// Proxies that are believed.
-    pub trusted_proxies: Vec<Network>,
-    /// In which header they say who asks.
-    pub user_header: Option<HeaderName>,
-    /// More names this server goes by.
-    pub hosts: Vec<String>,
-}
 
 /// The URL people reach this server by.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,7 +40,7 @@ impl Public {
 
 /// Whom a proxy names.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Said {
+pub(super) enum ProxyUser {
     /// The request comes through no proxy of ours, or it is not asked.
     Nothing,
     /// It is one of ours, and does not say, or not so that it could be believed.
@@ -62,7 +49,7 @@ pub(super) enum Said {
     Name(String),
 }
 
-impl Access {
+impl PageAccess {
     /// Whether a request comes straight from a proxy that is believed.
     pub(super) fn is_proxy(&self, peer: Option<&Peer>) -> bool {
         peer.is_some_and(|peer| self.trusts(peer.ip()))
@@ -75,9 +62,9 @@ impl Access {
     }
 
     /// Who asks, by a proxy that is believed.
-    pub(super) fn proxy_says(&self, headers: &HeaderMap, peer: Option<&Peer>) -> Said {
+    pub(super) fn proxy_says(&self, headers: &HeaderMap, peer: Option<&Peer>) -> ProxyUser {
         let Some(name) = self.user_header.as_ref().filter(|_| self.is_proxy(peer)) else {
-            return Said::Nothing;
+            return ProxyUser::Nothing;
         };
         let mut values = headers.get_all(name).iter();
         let (one, another) = (values.next(), values.next());
@@ -85,8 +72,8 @@ impl Access {
             .and_then(|value| std::str::from_utf8(value.as_bytes()).ok())
             .map(str::trim);
         match said {
-            Some(said) if another.is_none() && is_name(said) => Said::Name(said.to_owned()),
-            _ => Said::Unclear,
+            Some(said) if another.is_none() && is_name(said) => ProxyUser::Name(said.to_owned()),
+            _ => ProxyUser::Unclear,
         }
     }
 
@@ -225,7 +212,7 @@ pub(in crate::web) fn knows_origin(public: Option<&Public>, headers: &HeaderMap)
 }
 
 /// Whether the browser, if it says, says that no page of another site made it send this.
-pub(super) fn is_same_site(headers: &HeaderMap) -> bool {
+pub(in crate::web) fn is_same_site(headers: &HeaderMap) -> bool {
     headers
         .get_all("sec-fetch-site")
         .iter()

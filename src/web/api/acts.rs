@@ -5,11 +5,13 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use warp::http::{HeaderMap, StatusCode, header};
 
-use super::api::{Api, bad, unreadable};
-use super::door::Guest;
-use super::silences::{Problem, read_body};
+use super::Api;
+use super::request::{bad, unreadable};
 use crate::model::Name;
 use crate::store::{self, Act, Acted, DeliveryId};
+use crate::web::auth::User;
+use crate::web::body::read_body;
+use crate::web::reply::ApiError;
 
 type Body = BoxStream<'static, Result<bytes::Bytes, warp::Error>>;
 
@@ -32,14 +34,14 @@ pub(super) fn is_act(path: &[&str]) -> bool {
 pub(super) async fn answer<S: store::Archive + store::Desk>(
     api: &Api<S>,
     path: &[&str],
-    (headers, guest, body): (&HeaderMap, &Guest, Body),
-) -> Result<Value, Problem> {
+    (headers, user, body): (&HeaderMap, &User, Body),
+) -> Result<Value, ApiError> {
     let said = read(api, headers, body).await?;
     match path {
-        ["dead-letters", "all", act] => all(api, act_of(act), said, guest).await,
-        ["dead-letters", id, act] => one(api, id, act_of(act), guest).await,
-        ["messages", id, ..] => again(api, id, said, guest).await,
-        _ => Err(Problem::new(
+        ["dead-letters", "all", act] => all(api, act_of(act), said, user).await,
+        ["dead-letters", id, act] => one(api, id, act_of(act), user).await,
+        ["messages", id, ..] => again(api, id, said, user).await,
+        _ => Err(ApiError::new(
             StatusCode::NOT_FOUND,
             "nothing here",
             "docs/api.md lists what there is",
@@ -60,7 +62,7 @@ async fn read<S: store::Store>(
     api: &Api<S>,
     headers: &HeaderMap,
     body: Body,
-) -> Result<Said, Problem> {
+) -> Result<Said, ApiError> {
     if !headers.contains_key(header::CONTENT_TYPE) {
         return Ok(Said::default());
     }
@@ -88,7 +90,7 @@ fn known<S>(api: &Api<S>) -> Vec<Name> {
     api.looking.kinds.all().into_keys().collect()
 }
 
-fn named(to: &str, among: &[Name]) -> Result<Name, Problem> {
+fn named(to: &str, among: &[Name]) -> Result<Name, ApiError> {
     let to = Name::new(to.trim());
     if among.contains(&to) {
         return Ok(to);
@@ -99,7 +101,7 @@ fn named(to: &str, among: &[Name]) -> Result<Name, Problem> {
         "no destination `{}` is configured",
         crate::render::one_line(to.as_str())
     );
-    Err(Problem::new(StatusCode::CONFLICT, error, help))
+    Err(ApiError::new(StatusCode::CONFLICT, error, help))
 }
 
 fn done(made: Vec<(Name, DeliveryId)>) -> Value {
@@ -112,12 +114,12 @@ async fn one<S: store::Archive + store::Desk>(
     api: &Api<S>,
     id: &str,
     act: Act,
-    by: &Guest,
-) -> Result<Value, Problem> {
+    by: &User,
+) -> Result<Value, ApiError> {
     let missing = || {
         let help =
             "it was sent again, or retention took it: `foghorn dead-letters` lists those there are";
-        Problem::new(StatusCode::NOT_FOUND, "there is no such dead letter", help)
+        ApiError::new(StatusCode::NOT_FOUND, "there is no such dead letter", help)
     };
     let number = id.parse().map(DeliveryId).map_err(|_| missing())?;
     if act == Act::Resend {
@@ -149,7 +151,7 @@ async fn one<S: store::Archive + store::Desk>(
         }
         Acted::Stands(state) => {
             let error = format!("it is no dead letter any more: it is {}", state.word());
-            Err(Problem::new(StatusCode::CONFLICT, error, "look again"))
+            Err(ApiError::new(StatusCode::CONFLICT, error, "look again"))
         }
         Acted::Missing | Acted::Elsewhere => Err(missing()),
     }
@@ -166,8 +168,8 @@ async fn all<S: store::Archive + store::Desk>(
     api: &Api<S>,
     act: Act,
     said: Said,
-    by: &Guest,
-) -> Result<Value, Problem> {
+    by: &User,
+) -> Result<Value, ApiError> {
     let known = known(api);
     let to = match (said.to, act) {
         (Some(to), Act::Resend) => vec![named(&to, &known)?],
@@ -206,8 +208,8 @@ async fn again<S: store::Archive + store::Desk>(
     api: &Api<S>,
     id: &str,
     said: Said,
-    by: &Guest,
-) -> Result<Value, Problem> {
+    by: &User,
+) -> Result<Value, ApiError> {
     let known = known(api);
     let to = match &said.to {
         Some(to) => vec![named(to, &known)?],
@@ -229,14 +231,14 @@ async fn again<S: store::Archive + store::Desk>(
             );
             Ok(done(made))
         }
-        Acted::Stands(_) => Err(Problem::new(
+        Acted::Stands(_) => Err(ApiError::new(
             StatusCode::CONFLICT,
             "it is queued already",
             "it goes out at the destination's pace",
         )),
         Acted::Elsewhere => {
             let error = "it went to none of these destinations";
-            Err(Problem::new(
+            Err(ApiError::new(
                 StatusCode::CONFLICT,
                 error,
                 "its event's page lists where it went",
@@ -244,7 +246,7 @@ async fn again<S: store::Archive + store::Desk>(
         }
         Acted::Missing => {
             let help = "retention took it, or it was never there: its short id is on the message";
-            Err(Problem::new(
+            Err(ApiError::new(
                 StatusCode::NOT_FOUND,
                 "there is no such message",
                 help,
@@ -253,9 +255,9 @@ async fn again<S: store::Archive + store::Desk>(
     }
 }
 
-fn unwritable(error: &store::Error) -> Problem {
+fn unwritable(error: &store::Error) -> ApiError {
     tracing::warn!(%error, "what was asked for could not be stored");
-    Problem::new(
+    ApiError::new(
         StatusCode::SERVICE_UNAVAILABLE,
         "cannot store it now, try again",
         "",

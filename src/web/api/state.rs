@@ -7,14 +7,15 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::api::{Api, Asked, bad, unreadable};
+use super::Api;
 use super::live::counts;
-use super::silences::Problem;
+use super::request::{Query, bad, unreadable};
 use crate::dispatcher::DestinationStatus;
 use crate::engine::{Fullness, IncidentState};
 use crate::history::Question;
 use crate::model::{Name, Timestamp, parse_duration};
 use crate::store::{self, DeadLetter, DeliveryState, Noise};
+use crate::web::reply::ApiError;
 
 /// Dead letters listed.
 const DEAD_LETTERS: usize = 100;
@@ -33,7 +34,7 @@ const TOP: usize = 50;
 pub(super) struct Kept(Mutex<BTreeMap<Duration, (Timestamp, Arc<Value>)>>);
 
 /// What lasts.
-pub(super) async fn incidents<S: store::Archive>(api: &Api<S>) -> Result<Value, Problem> {
+pub(super) async fn incidents<S: store::Archive>(api: &Api<S>) -> Result<Value, ApiError> {
     let (incidents, fullness) = {
         let published = api.looking.published.borrow();
         (
@@ -113,7 +114,7 @@ fn incident_json(
 }
 
 /// Where messages go, and how that goes.
-pub(super) async fn destinations<S: store::Archive>(api: &Api<S>) -> Result<Value, Problem> {
+pub(super) async fn destinations<S: store::Archive>(api: &Api<S>) -> Result<Value, ApiError> {
     let store = &api.state.store;
     let offset = api.state.offset_ms();
     let wall = |at: Timestamp| at.shifted(offset).rfc3339();
@@ -206,8 +207,8 @@ pub(super) fn feed<S: store::Archive>(api: &Api<S>) -> Value {
 /// What was told and what was kept quiet.
 pub(super) async fn noise<S: store::Archive>(
     api: &Api<S>,
-    asked: &Asked,
-) -> Result<Value, Problem> {
+    asked: &Query,
+) -> Result<Value, ApiError> {
     asked.only(&["since"])?;
     let since = asked.text("since").unwrap_or_else(|| "7d".to_owned());
     let span =
@@ -296,7 +297,7 @@ struct Talkers {
 
 /// What an event says of its device is in the journal alone: as many as there is time for are read,
 /// the newest first.
-async fn talkers<S: store::Archive>(api: &Api<S>, from: Timestamp) -> Result<Talkers, Problem> {
+async fn talkers<S: store::Archive>(api: &Api<S>, from: Timestamp) -> Result<Talkers, ApiError> {
     let clock = api.state.store.clock();
     let begun = clock.clock().elapsed();
     let mut since = None;

@@ -43,7 +43,7 @@ pub(super) struct Found {
     pub(super) proof: Secret,
     /// Cancelled when it ends before its time.
     pub(super) over: CancellationToken,
-    /// How long it lasts when it is not used again.
+    /// LoginMethod long it lasts when it is not used again.
     pub(super) left: Duration,
 }
 

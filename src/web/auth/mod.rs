@@ -16,20 +16,19 @@ use tokio_util::sync::CancellationToken;
 use warp::http::{HeaderMap, Method, StatusCode, header};
 
 use super::Peer;
-use super::silences::Problem;
 use crate::clock::{self, Clock};
 use crate::links::same;
 use crate::metrics::Metrics;
-use crate::model::Secret;
+use crate::model::{PageAccess, Secret};
+use crate::web::reply::ApiError;
 
-pub(super) mod access;
 mod attempts;
 pub(super) mod login;
+pub(super) mod origin;
 mod sessions;
 
-pub use access::Access;
-use access::{Public, Said, is_same_site, knows_origin};
 use attempts::Attempts;
+use origin::{ProxyUser, Public, is_same_site, knows_origin};
 use sessions::Sessions;
 
 /// The header in which a page proves that it is ours: no other page can read the word.
@@ -38,8 +37,8 @@ pub(super) const PROOF: &str = "x-csrf-token";
 const QUIET: Duration = Duration::from_secs(1);
 
 /// Lets people in.
-pub struct Door {
-    access: RwLock<Arc<Access>>,
+pub struct Auth {
+    access: RwLock<Arc<PageAccess>>,
     public: Option<Public>,
     /// What programs show instead of logging in.
     token: Option<Secret>,
@@ -47,14 +46,14 @@ pub struct Door {
     key: Option<[u8; 32]>,
     clock: Clock,
     metrics: Metrics,
-    state: Mutex<Inside>,
+    state: Mutex<AuthState>,
     /// One password is checked at a time, and few wait.
     checking: Arc<Semaphore>,
     waiting: Arc<Semaphore>,
 }
 
 #[derive(Debug, Default)]
-struct Inside {
+struct AuthState {
     sessions: Sessions,
     attempts: Attempts,
     /// Ends what goes on for those without a session, when other rules apply.
@@ -63,9 +62,9 @@ struct Inside {
     logged: BTreeMap<&'static str, Duration>,
 }
 
-/// How someone was let in.
+/// LoginMethod someone was let in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum How {
+pub(super) enum LoginMethod {
     /// The request was made on this machine.
     ThisMachine,
     /// They logged in.
@@ -76,7 +75,7 @@ pub(super) enum How {
     Token,
 }
 
-impl How {
+impl LoginMethod {
     fn word(self) -> &'static str {
         match self {
             Self::ThisMachine => "this machine",
@@ -89,18 +88,18 @@ impl How {
 
 /// Someone who was let in.
 #[derive(Clone, Debug)]
-pub(super) struct Guest {
+pub(super) struct User {
     /// What they are called in logs and as authors; empty when nobody said.
     pub(super) name: String,
-    how: How,
+    how: LoginMethod,
     /// What their page must send to act.
     proof: Option<Secret>,
     over: CancellationToken,
-    /// How long they may stay; without it until `over`.
+    /// LoginMethod long they may stay; without it until `over`.
     left: Option<Duration>,
 }
 
-impl Guest {
+impl User {
     /// Waits until they may stay no longer: they logged out, or other rules apply.
     pub(super) fn over(&self) -> impl Future<Output = ()> + Send + 'static {
         let (over, left) = (self.over.clone(), self.left);
@@ -122,13 +121,13 @@ impl Guest {
     }
 
     fn may_act(&self) -> bool {
-        self.how == How::Token || self.proof.is_some()
+        self.how == LoginMethod::Token || self.proof.is_some()
     }
 }
 
 /// Why someone is not let in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Reason {
+enum Denial {
     Host,
     Elsewhere,
     NotByProxy,
@@ -140,7 +139,7 @@ enum Reason {
     Proof,
 }
 
-impl Reason {
+impl Denial {
     /// As metrics and logs have it.
     fn word(self) -> &'static str {
         match self {
@@ -156,7 +155,7 @@ impl Reason {
         }
     }
 
-    fn problem(self) -> Problem {
+    fn problem(self) -> ApiError {
         let (status, error, help) = match self {
             Self::Host => (
                 StatusCode::MISDIRECTED_REQUEST,
@@ -206,11 +205,11 @@ impl Reason {
                 "send the `csrf` of `GET /api/v1/me` as x-csrf-token",
             ),
         };
-        Problem::new(status, error, help)
+        ApiError::new(status, error, help)
     }
 }
 
-impl Default for Door {
+impl Default for Auth {
     fn default() -> Self {
         Self {
             access: RwLock::default(),
@@ -226,8 +225,8 @@ impl Default for Door {
     }
 }
 
-impl Door {
-    /// A door for this machine's users.
+impl Auth {
+    /// A auth for this machine's users.
     ///
     /// # Errors
     /// When the machine has no randomness.
@@ -241,7 +240,7 @@ impl Door {
     /// Lets in whom `access` lets in, too, and programs that have the token. `public_url`: how
     /// people reach this server.
     #[must_use]
-    pub fn opened(self, access: Access, token: Secret, public_url: Option<&str>) -> Self {
+    pub fn opened(self, access: PageAccess, token: Secret, public_url: Option<&str>) -> Self {
         let public = public_url.and_then(Public::of);
         Self {
             access: RwLock::new(Arc::new(access)),
@@ -257,7 +256,7 @@ impl Door {
 
     /// From now on others may see the page. Whoever is logged in stays so, unless the password is
     /// another.
-    pub fn replace(&self, access: Access) {
+    pub fn replace(&self, access: PageAccess) {
         let mut inside = self.inside();
         let mut current = self.access.write().unwrap_or_else(PoisonError::into_inner);
         if **current == access {
@@ -271,11 +270,11 @@ impl Door {
         *current = Arc::new(access);
     }
 
-    fn access(&self) -> Arc<Access> {
+    fn access(&self) -> Arc<PageAccess> {
         Arc::clone(&self.access.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn inside(&self) -> MutexGuard<'_, Inside> {
+    fn inside(&self) -> MutexGuard<'_, AuthState> {
         // Whole after every statement, so whole after a panic.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -286,7 +285,7 @@ impl Door {
         method: &Method,
         headers: &HeaderMap,
         peer: Option<&Peer>,
-    ) -> Result<Guest, Problem> {
+    ) -> Result<User, ApiError> {
         self.judge(method, headers, peer)
             .map_err(|reason| self.refuse(reason, peer))
     }
@@ -296,25 +295,25 @@ impl Door {
         method: &Method,
         headers: &HeaderMap,
         peer: Option<&Peer>,
-    ) -> Result<Guest, Reason> {
+    ) -> Result<User, Denial> {
         let access = self.access();
         if !access.knows_host(self.public.as_ref(), headers) {
-            return Err(Reason::Host);
+            return Err(Denial::Host);
         }
-        let guest = self.who(&access, headers, peer)?;
+        let user = self.who(&access, headers, peer)?;
         if matches!(*method, Method::GET | Method::HEAD) {
-            return Ok(guest);
+            return Ok(user);
         }
         let given = headers.get(PROOF).map(|given| given.as_bytes());
-        let proven = guest
+        let proven = user
             .proof
             .as_ref()
             .zip(given)
             .is_some_and(|(proof, given)| same(proof, given));
-        if proven || guest.how == How::Token {
-            Ok(guest)
+        if proven || user.how == LoginMethod::Token {
+            Ok(user)
         } else {
-            Err(Reason::Proof)
+            Err(Denial::Proof)
         }
     }
 
@@ -333,12 +332,12 @@ impl Door {
         &self,
         headers: &HeaderMap,
         peer: Option<&Peer>,
-    ) -> Result<(), Problem> {
+    ) -> Result<(), ApiError> {
         let known = self.knows_host(headers);
         if known {
             Ok(())
         } else {
-            Err(self.refuse(Reason::Host, peer))
+            Err(self.refuse(Denial::Host, peer))
         }
     }
 
@@ -347,7 +346,7 @@ impl Door {
         &self,
         headers: &HeaderMap,
         peer: Option<&Peer>,
-    ) -> Result<(), Problem> {
+    ) -> Result<(), ApiError> {
         self.check_host(headers, peer)?;
         let access = self.access();
         if access.is_here(headers, peer) {
@@ -359,73 +358,73 @@ impl Door {
     }
 
     /// Nothing comes from another page.
-    fn check_page(&self, headers: &HeaderMap) -> Result<(), Reason> {
+    fn check_page(&self, headers: &HeaderMap) -> Result<(), Denial> {
         if self.is_of_our_page(headers) {
             Ok(())
         } else {
-            Err(Reason::Origin)
+            Err(Denial::Origin)
         }
     }
 
     fn who(
         &self,
-        access: &Access,
+        access: &PageAccess,
         headers: &HeaderMap,
         peer: Option<&Peer>,
-    ) -> Result<Guest, Reason> {
-        let guest = self.whoever(access, headers, peer)?;
+    ) -> Result<User, Denial> {
+        let user = self.whoever(access, headers, peer)?;
         // For reading too: what another page makes a browser ask for it cannot read, but we would
         // work for it.
-        self.check_page(headers).map(|()| guest)
+        self.check_page(headers).map(|()| user)
     }
 
     fn whoever(
         &self,
-        access: &Access,
+        access: &PageAccess,
         headers: &HeaderMap,
         peer: Option<&Peer>,
-    ) -> Result<Guest, Reason> {
+    ) -> Result<User, Denial> {
         let bearer = bearer(headers);
         if let (Some(Bearer::One(given)), Some(token)) = (&bearer, &self.token)
             && same(token, given)
         {
-            return Ok(self.without_session(How::Token, String::new()));
+            return Ok(self.without_session(LoginMethod::Token, String::new()));
         }
         let said = access.proxy_says(headers, peer);
-        if let Said::Name(name) = said {
-            return Ok(self.without_session(How::Proxy, name));
+        if let ProxyUser::Name(name) = said {
+            return Ok(self.without_session(LoginMethod::Proxy, name));
         }
         if bearer.is_some() {
-            return Err(Reason::Token);
+            return Err(Denial::Token);
         }
         if access.password.is_some() {
             let cookie = self.cookie(access, headers, peer);
             let Some(cookie) = cookie else {
-                return Err(Reason::Login);
+                return Err(Denial::Login);
             };
             let found = self
                 .inside()
                 .sessions
                 .find(cookie.expose(), self.clock.elapsed())
-                .ok_or(Reason::Session)?;
-            return Ok(guest_of(found));
+                .ok_or(Denial::Session)?;
+            return Ok(user_of(found));
         }
         // Before this machine: a proxy on it that names nobody is no user of it.
-        if said == Said::Unclear {
-            return Err(Reason::NoUser);
+        if said == ProxyUser::Unclear {
+            return Err(Denial::NoUser);
         }
         if access.is_here(headers, peer) {
-            return Ok(self.without_session(How::ThisMachine, String::new()));
+            return Ok(self.without_session(LoginMethod::ThisMachine, String::new()));
         }
         Err(match said {
-            _ if access.trusted_proxies.is_empty() => Reason::Elsewhere,
-            _ => Reason::NotByProxy,
+            _ if access.trusted_proxies.is_empty() => Denial::Elsewhere,
+            _ => Denial::NotByProxy,
         })
     }
 
-    fn without_session(&self, how: How, name: String) -> Guest {
+    fn without_session(&self, how: LoginMethod, name: String) -> User {
         let proof = self.key.as_ref().map(|key| proof(key, how, &name));
-        Guest {
+        User {
             name,
             how,
             proof,
@@ -435,7 +434,12 @@ impl Door {
     }
 
     /// The cookie of a session. By https only one that only https can set.
-    fn cookie(&self, access: &Access, headers: &HeaderMap, peer: Option<&Peer>) -> Option<Secret> {
+    fn cookie(
+        &self,
+        access: &PageAccess,
+        headers: &HeaderMap,
+        peer: Option<&Peer>,
+    ) -> Option<Secret> {
         let name = login::cookie_name(access.is_https(self.public.as_ref(), headers, peer));
         let values = headers
             .get_all(header::COOKIE)
@@ -450,10 +454,10 @@ impl Door {
     }
 
     /// Counted always; logged at most once a second, without anything the request says.
-    fn refuse(&self, reason: Reason, peer: Option<&Peer>) -> Problem {
+    fn refuse(&self, reason: Denial, peer: Option<&Peer>) -> ApiError {
         let why = reason.word();
         self.metrics.page_refused(why);
-        if reason != Reason::Login && self.speaks(why) {
+        if reason != Denial::Login && self.speaks(why) {
             tracing::info!(why, from = %from(peer), "a request for the page was refused");
         }
         reason.problem()
@@ -471,11 +475,11 @@ impl Door {
     }
 }
 
-fn guest_of(found: sessions::Found) -> Guest {
+fn user_of(found: sessions::Found) -> User {
     let sessions::Found { proof, over, left } = found;
-    Guest {
+    User {
         name: String::new(),
-        how: How::Password,
+        how: LoginMethod::Password,
         proof: Some(proof),
         over,
         left: Some(left),
@@ -512,7 +516,7 @@ fn bearer(headers: &HeaderMap) -> Option<Bearer<'_>> {
 }
 
 /// The proof of someone without a session: another for each of them, and for each start.
-fn proof(key: &[u8; 32], how: How, name: &str) -> Secret {
+fn proof(key: &[u8; 32], how: LoginMethod, name: &str) -> Secret {
     // A key of any length will do.
     let mut mac = <Hmac<Sha256> as KeyInit>::new_from_slice(key)
         .unwrap_or_else(|_| Hmac::new(&Default::default()));

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::{Failure, load};
 use crate::config::Config;
-use crate::web::access;
+use crate::web::run_files;
 use crate::wire;
 
 /// The server answers within 5 s, even when the engine is busy.
@@ -32,7 +32,7 @@ pub(super) struct ServerArgs {
 }
 
 /// A running server, and what it takes to be heard.
-pub(super) struct Door {
+pub(super) struct Client {
     base: Url,
     /// Whether the command line says where it is.
     named: bool,
@@ -42,7 +42,7 @@ pub(super) struct Door {
     proof: Option<String>,
 }
 
-impl Door {
+impl Client {
     pub(super) fn open(config: Option<PathBuf>, server: &ServerArgs) -> Result<Self, Failure> {
         // A config that is being edited must not be in the way of who names the folder.
         let folder = match &server.data {
@@ -54,7 +54,8 @@ impl Door {
             None => {
                 // A server that was killed leaves its address behind, and another may listen there:
                 // no token for it.
-                let address = access::Address::find(&folder).map_err(|error| not_ours(&error))?;
+                let address =
+                    run_files::Address::find(&folder).map_err(|error| not_ours(&error))?;
                 let address = address.filter(|_| crate::app::backend::is_held(&folder));
                 format!("http://{}", address.ok_or_else(|| not_running(&folder))?)
             }
@@ -64,7 +65,7 @@ impl Door {
             .filter(|url| matches!(url.scheme(), "http" | "https"));
         let base = base
             .ok_or_else(|| Failure::usage("--server: write a URL, as in http://127.0.0.1:8080"))?;
-        let token = access::read_token(&folder).map_err(|error| match error.kind() {
+        let token = run_files::read_token(&folder).map_err(|error| match error.kind() {
             ErrorKind::PermissionDenied => not_ours(&error),
             _ => Failure::unexpected(format!(
                 "cannot read the server's token: {error}\n{}",

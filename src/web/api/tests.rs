@@ -11,23 +11,23 @@ use warp::filters::BoxedFilter;
 use warp::http::HeaderMap;
 use warp::reply::Response;
 
-use super::document_tests::{SPEC, conforms, conforms_as};
 use super::events::{DestinationKinds, Looking};
-use super::tests::{afar, current, here, still};
-use super::{Door, Peer, State, routes};
 use crate::clock::Clock;
 use crate::dispatcher::Statuses;
 use crate::follower::Published;
 use crate::history::{Feed, catch_up};
 use crate::judge::Judge;
 use crate::metrics::Metrics;
-use crate::model::{Name, Record, Severity, SourceKind};
+use crate::model::{Name, PageAccess, Record, Severity, SourceKind};
 use crate::render::Templates;
 use crate::rules::{Matcher, Policy, RuleSet};
 use crate::store::sqlite::Sqlite;
 use crate::store::{
     Attempt, DeliveryId, Duty, Journal, Leases, Next, Outbox, Retention, Store, Totals,
 };
+use crate::web::document_tests::{SPEC, conforms, conforms_as};
+use crate::web::tests::{afar, current, here, still};
+use crate::web::{Auth, Peer, State, routes};
 
 struct Looked {
     state: State<Sqlite>,
@@ -137,12 +137,12 @@ impl Looked {
         };
         looking.kinds.replace([(Name::new("ops"), "slack")]);
         let kinds = looking.kinds.clone();
-        let current = super::Current {
+        let current = crate::web::Current {
             rules: rules(),
             ..current(&[])
         };
         let state = State::new(store.clone(), metrics.clone(), readiness, current)
-            .with_door(Door::for_this_machine().unwrap())
+            .with_auth(Auth::for_this_machine().unwrap())
             .with_looking(looking);
         Self {
             routes: routes(&state),
@@ -812,7 +812,7 @@ async fn a_stream_ends_with_the_right_to_look() {
             tokio::task::yield_now().await;
         }
         let hash = crate::password::hash(&crate::model::Secret::new("canary"), &[1; 16]).unwrap();
-        looked.state.replace_access(super::Access {
+        looked.state.replace_access(PageAccess {
             password: Some(hash),
             ..Default::default()
         });

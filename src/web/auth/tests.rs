@@ -1,4 +1,4 @@
-//! The door from outside: who is let in by what is configured, what a page elsewhere cannot do,
+//! The auth from outside: who is let in by what is configured, what a page elsewhere cannot do,
 //! logins and their end.
 
 use std::net::SocketAddr;
@@ -33,8 +33,8 @@ fn hash_of(password: &str) -> Secret {
     )
 }
 
-fn access(password: bool, proxies: &[&str], user_header: Option<&str>) -> Access {
-    Access {
+fn access(password: bool, proxies: &[&str], user_header: Option<&str>) -> PageAccess {
+    PageAccess {
         password: password.then(|| hash_of(PASSWORD)),
         trusted_proxies: proxies
             .iter()
@@ -45,15 +45,15 @@ fn access(password: bool, proxies: &[&str], user_header: Option<&str>) -> Access
     }
 }
 
-fn world(access: Access) -> World {
+fn world(access: PageAccess) -> World {
     let mut world = World::new(Fake::default());
     let (published, seen) = tokio::sync::watch::channel(crate::follower::Published::default());
     std::mem::forget(published);
-    let door = Door::for_this_machine()
+    let auth = Auth::for_this_machine()
         .unwrap()
         .opened(access, Secret::new(TOKEN), Some(PUBLIC));
     let silencing = Silencing::new(&Secret::new(TOKEN), seen);
-    let state: State<Fake> = world.state.with_door(door).with_silencing(silencing);
+    let state: State<Fake> = world.state.with_auth(auth).with_silencing(silencing);
     world.state = state;
     world
 }
@@ -286,7 +286,7 @@ async fn who_is_let_in() {
 
 #[tokio::test]
 async fn elsewhere_is_told_both_ways_in() {
-    let (_, text, _) = request(&world(Access::default()), "GET", ASK, at(AFAR), &[], "").await;
+    let (_, text, _) = request(&world(PageAccess::default()), "GET", ASK, at(AFAR), &[], "").await;
     for word in [
         "server.password",
         "hash-password",
@@ -404,7 +404,7 @@ async fn what_is_said_twice_is_believed_neither_time() {
         }
         let refused = world
             .state
-            .door
+            .auth
             .enter(&method, &headers, Some(&at(ip)))
             .unwrap_err();
         assert_eq!(refused.status.as_u16(), status, "{twice:?}");
@@ -599,12 +599,12 @@ async fn a_login_lets_in_until_it_ends() {
 #[tokio::test]
 async fn logging_out_and_another_password_end_a_session_and_what_goes_on_for_it() {
     let world = world(access(true, &[], None));
-    let door = Arc::clone(&world.state.door);
+    let auth = Arc::clone(&world.state.auth);
     let enter = |pair: &str| {
         let mut headers = HeaderMap::new();
         headers.insert("cookie", pair.parse().unwrap());
-        door.enter(&Method::GET, &headers, Some(&at(AFAR)))
-            .map(|guest| guest.over)
+        auth.enter(&Method::GET, &headers, Some(&at(AFAR)))
+            .map(|user| user.over)
     };
     let fresh = async || {
         let (_, said, cookie) = log_in(&world, AFAR, &[], PASSWORD).await;
@@ -646,20 +646,20 @@ async fn logging_out_and_another_password_end_a_session_and_what_goes_on_for_it(
 
     // Other proxies: the session stays, and what goes on is asked for again.
     let over = enter(&stays).unwrap();
-    world.state.replace_access(Access {
+    world.state.replace_access(PageAccess {
         trusted_proxies: vec![Network::parse(PROXY).unwrap()],
         ..access(true, &[], None)
     });
     assert!(over.is_cancelled() && enter(&stays).is_ok_and(|over| !over.is_cancelled()));
     // The same again changes nothing.
     let over = enter(&stays).unwrap();
-    world.state.replace_access(Access {
+    world.state.replace_access(PageAccess {
         trusted_proxies: vec![Network::parse(PROXY).unwrap()],
         ..access(true, &[], None)
     });
     assert!(!over.is_cancelled());
     // Another password: all are out.
-    world.state.replace_access(Access {
+    world.state.replace_access(PageAccess {
         password: Some(hash_of("another one")),
         ..access(true, &[], None)
     });
@@ -895,9 +895,9 @@ async fn machines_that_watch_need_no_login() {
 #[tokio::test]
 async fn few_wait_while_a_password_is_checked() {
     let world = world(access(true, &[], None));
-    let door = &world.state.door;
-    let turn = Arc::clone(&door.checking).try_acquire_owned().unwrap();
-    let places = Arc::clone(&door.waiting)
+    let auth = &world.state.auth;
+    let turn = Arc::clone(&auth.checking).try_acquire_owned().unwrap();
+    let places = Arc::clone(&auth.waiting)
         .try_acquire_many_owned(login::MOST_WAITING as u32 + 1)
         .unwrap();
     let (status, said, _) = log_in(&world, AFAR, &[], PASSWORD).await;

@@ -14,12 +14,12 @@ use tokio_util::sync::CancellationToken;
 use warp::http::{HeaderMap, HeaderValue, StatusCode, header};
 use warp::reply::{Reply, Response};
 
-use super::api::Api;
-use super::door::Guest;
-use super::silences::{Problem, refusal};
+use super::Api;
 use crate::history::{Feed, Frame};
 use crate::model::{EventFates, MessageFates, Name};
 use crate::store;
+use crate::web::auth::User;
+use crate::web::reply::{ApiError, refusal};
 
 /// How often counts are told.
 const EACH: Duration = Duration::from_secs(1);
@@ -71,11 +71,11 @@ impl Live {
 pub(super) fn answer<S: store::Archive>(
     api: &Arc<Api<S>>,
     headers: &HeaderMap,
-    guest: &Guest,
+    user: &User,
 ) -> Response {
     let Some(place) = api.live.place() else {
         let help = "close some of the pages that are open";
-        return refusal(&Problem::new(
+        return refusal(&ApiError::new(
             StatusCode::SERVICE_UNAVAILABLE,
             format!("{MOST} pages are open"),
             help,
@@ -108,7 +108,7 @@ pub(super) fn answer<S: store::Archive>(
         }
     });
     // Who may look no longer must ask again.
-    let stream = stream.take_until(guest.over());
+    let stream = stream.take_until(user.over());
     // The stream is polled by one connection only; warp asks for more.
     let stream = sync_wrapper(stream);
     let kept = warp::sse::keep_alive()

@@ -10,18 +10,19 @@ use warp::filters::BoxedFilter;
 use warp::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use warp::reply::Response;
 
-use super::access::Access;
 use super::sessions::LONGEST;
-use super::{Door, Guest, How, Reason, guest_of};
+use super::{Auth, Denial, LoginMethod, User, user_of};
+use crate::model::PageAccess;
 use crate::model::Secret;
 use crate::password;
 use crate::store::Store;
-use crate::web::silences::{Problem, read_body, read_json, refusal, reply};
+use crate::web::body::{read_body, read_json};
+use crate::web::reply::{ApiError, refusal, reply};
 use crate::web::{Peer, State};
 
 /// So many may wait while one password is checked.
 pub(super) const MOST_WAITING: usize = 8;
-/// How long those are told to wait who find no place.
+/// LoginMethod long those are told to wait who find no place.
 const BUSY: Duration = Duration::from_secs(2);
 
 /// What a browser knows the session by. `__Host-`: no other host, and nothing without https, can
@@ -50,25 +51,25 @@ pub(in crate::web) fn routes<S: Store>(state: &State<S>) -> BoxedFilter<(Respons
             move |name, method: Method, headers: HeaderMap, peer: Option<Peer>, body| {
                 let state = state.clone();
                 async move {
-                    let (door, peer) = (&state.door, peer.as_ref());
+                    let (auth, peer) = (&state.auth, peer.as_ref());
                     let answer = match (name, &method) {
-                        ("me", &Method::GET | &Method::HEAD) => door.me(&headers, peer),
-                        ("logout", &Method::POST) => door.log_out(&headers, peer),
-                        ("login", &Method::POST) => match door.check_login(&headers, peer) {
+                        ("me", &Method::GET | &Method::HEAD) => auth.me(&headers, peer),
+                        ("logout", &Method::POST) => auth.log_out(&headers, peer),
+                        ("login", &Method::POST) => match auth.check_login(&headers, peer) {
                             Ok(hash) => {
                                 match read_body(&state, &headers, "application/json", body).await {
-                                    Ok(body) => door.log_in(hash, &body, &headers, peer).await,
+                                    Ok(body) => auth.log_in(hash, &body, &headers, peer).await,
                                     Err(problem) => Err(problem),
                                 }
                             }
                             Err(problem) => Err(problem),
                         },
-                        ("me", _) => Err(Problem::new(
+                        ("me", _) => Err(ApiError::new(
                             StatusCode::METHOD_NOT_ALLOWED,
                             "method not allowed",
                             "GET, HEAD",
                         )),
-                        _ => Err(Problem::new(
+                        _ => Err(ApiError::new(
                             StatusCode::METHOD_NOT_ALLOWED,
                             "method not allowed",
                             "POST",
@@ -88,9 +89,9 @@ struct Asked {
     password: String,
 }
 
-impl Door {
+impl Auth {
     /// Who asks, and what they may do.
-    fn me(&self, headers: &HeaderMap, peer: Option<&Peer>) -> Result<Response, Problem> {
+    fn me(&self, headers: &HeaderMap, peer: Option<&Peer>) -> Result<Response, ApiError> {
         self.check_host(headers, peer)?;
         let access = self.access();
         Ok(reply(
@@ -100,13 +101,13 @@ impl Door {
     }
 
     /// Whether a login may be tried at all: the hash to try it by.
-    fn check_login(&self, headers: &HeaderMap, peer: Option<&Peer>) -> Result<Secret, Problem> {
+    fn check_login(&self, headers: &HeaderMap, peer: Option<&Peer>) -> Result<Secret, ApiError> {
         self.check_host(headers, peer)?;
         self.check_page(headers)
             .map_err(|reason| self.refuse(reason, peer))?;
         self.access().password.clone().ok_or_else(|| {
             let help = "`server.password` sets one: docs/api.md, Who may";
-            Problem::new(
+            ApiError::new(
                 StatusCode::CONFLICT,
                 "there is no password to log in with",
                 help,
@@ -120,12 +121,12 @@ impl Door {
         body: &[u8],
         headers: &HeaderMap,
         peer: Option<&Peer>,
-    ) -> Result<Response, Problem> {
+    ) -> Result<Response, ApiError> {
         // What does not read may be a password all the same: it is not repeated.
         let given = read_json::<Asked>(body)
             .map(|asked| Secret::new(asked.password))
             .map_err(|_| {
-                Problem::new(
+                ApiError::new(
                     StatusCode::BAD_REQUEST,
                     "the body does not read",
                     "as in {\"password\": \"…\"}",
@@ -153,7 +154,7 @@ impl Door {
             if self.speaks("wrong password") {
                 tracing::warn!(from = %client, "a wrong password");
             }
-            return Err(Problem::new(
+            return Err(ApiError::new(
                 StatusCode::UNAUTHORIZED,
                 "that is not the password",
                 "",
@@ -164,12 +165,12 @@ impl Door {
             inside.attempts.forgive(attempt);
             // It may have been changed meanwhile; who had the old one is not let in.
             if self.access().password.as_ref() != Some(&hash) {
-                return Err(Reason::Session.problem());
+                return Err(Denial::Session.problem());
             }
             inside.sessions.begin(self.clock.elapsed())
         };
         let Ok((cookie, found)) = begun else {
-            return Err(Problem::new(
+            return Err(ApiError::new(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "no randomness for a session",
                 "",
@@ -177,7 +178,7 @@ impl Door {
         };
         self.metrics.login("ok");
         tracing::info!(from = %client, "logged in");
-        let mut response = reply(StatusCode::OK, &shown(Ok(&guest_of(found))));
+        let mut response = reply(StatusCode::OK, &shown(Ok(&user_of(found))));
         self.set_cookie(
             &mut response,
             &access,
@@ -216,14 +217,14 @@ impl Door {
         }
         let seconds = wait.as_secs() + 1;
         let help = format!("try again in {seconds} s");
-        let mut response = refusal(&Problem::new(StatusCode::TOO_MANY_REQUESTS, error, help));
+        let mut response = refusal(&ApiError::new(StatusCode::TOO_MANY_REQUESTS, error, help));
         response
             .headers_mut()
             .insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         response
     }
 
-    fn log_out(&self, headers: &HeaderMap, peer: Option<&Peer>) -> Result<Response, Problem> {
+    fn log_out(&self, headers: &HeaderMap, peer: Option<&Peer>) -> Result<Response, ApiError> {
         self.enter(&Method::POST, headers, peer)?;
         let access = self.access();
         if let Some(cookie) = self.cookie(&access, headers, peer) {
@@ -240,7 +241,7 @@ impl Door {
     fn set_cookie(
         &self,
         response: &mut Response,
-        access: &Access,
+        access: &PageAccess,
         headers: &HeaderMap,
         peer: Option<&Peer>,
         value: &str,
@@ -259,16 +260,16 @@ impl Door {
 }
 
 /// Who someone is, as the API says it.
-fn shown(who: Result<&Guest, &Reason>) -> Value {
+fn shown(who: Result<&User, &Denial>) -> Value {
     match who {
-        Ok(guest) => json!({
-            "name": guest.name, "how": guest.how.word(),
-            "csrf": guest.proof.as_ref().filter(|_| guest.how != How::Token).map(Secret::expose),
-            "can_see": true, "can_act": guest.may_act(), "login": false, "help": "",
+        Ok(user) => json!({
+            "name": user.name, "how": user.how.word(),
+            "csrf": user.proof.as_ref().filter(|_| user.how != LoginMethod::Token).map(Secret::expose),
+            "can_see": true, "can_act": user.may_act(), "login": false, "help": "",
         }),
         Err(reason) => json!({
             "name": "", "how": null, "csrf": null, "can_see": false, "can_act": false,
-            "login": matches!(reason, Reason::Login | Reason::Session), "help": reason.problem().help,
+            "login": matches!(reason, Denial::Login | Denial::Session), "help": reason.problem().help,
         }),
     }
 }

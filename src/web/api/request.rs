@@ -1,0 +1,77 @@
+//! Requests to the API that passed the login, and their query.
+
+use std::collections::BTreeMap;
+
+use bytes::{Buf, Bytes};
+use futures_util::stream::{BoxStream, TryStreamExt};
+use warp::http::{HeaderMap, Method, StatusCode};
+
+use crate::store;
+use crate::web::auth::User;
+use crate::web::reply::ApiError;
+
+/// A request that was let in.
+pub(super) struct Request {
+    pub(super) method: Method,
+    pub(super) asked: Query,
+    pub(super) headers: HeaderMap,
+    pub(super) user: User,
+    /// Not read yet.
+    pub(super) body: BoxStream<'static, Result<Bytes, warp::Error>>,
+}
+
+pub(super) fn whole_chunks(
+    body: impl futures_util::Stream<Item = Result<impl Buf, warp::Error>> + Send + 'static,
+) -> impl futures_util::Stream<Item = Result<Bytes, warp::Error>> + Send + 'static {
+    body.map_ok(|mut chunk| chunk.copy_to_bytes(chunk.remaining()))
+}
+
+/// What stands after the `?`.
+pub(super) struct Query(BTreeMap<String, String>);
+
+impl Query {
+    pub(super) fn of(query: &str) -> Self {
+        let pairs = form_urlencoded::parse(query.as_bytes());
+        Self(
+            pairs
+                .map(|(key, value)| (key.into_owned(), value.into_owned()))
+                .collect(),
+        )
+    }
+
+    /// A value that is not empty.
+    pub(super) fn text(&self, key: &str) -> Option<String> {
+        self.0
+            .get(key)
+            .filter(|value| !value.trim().is_empty())
+            .cloned()
+    }
+
+    /// Refuses a word that means nothing here: a misspelt filter would show everything.
+    pub(super) fn only(&self, known: &[&str]) -> Result<(), ApiError> {
+        match self.0.keys().find(|key| !known.contains(&key.as_str())) {
+            None => Ok(()),
+            Some(key) => {
+                let help = format!("known: {}", known.join(", "));
+                Err(bad(
+                    format!("`{}` is not asked for here", crate::render::one_line(key)),
+                    help,
+                ))
+            }
+        }
+    }
+}
+
+pub(super) fn bad(error: impl Into<String>, help: impl Into<String>) -> ApiError {
+    ApiError::new(StatusCode::BAD_REQUEST, error, help)
+}
+
+/// The store cannot be read.
+pub(super) fn unreadable(error: &store::Error) -> ApiError {
+    tracing::warn!(%error, "the past cannot be read");
+    ApiError::new(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "the store cannot be read now",
+        "try again; the log says why",
+    )
+}
