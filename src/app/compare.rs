@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::rulebook::off;
 use crate::diff;
 use crate::fold::notifications;
 use crate::model::{Notification, Seq, Timestamp};
@@ -57,7 +56,7 @@ pub(super) async fn compare(
             });
         }
         if is_too_much {
-            return off(
+            return Declined::failed(
                 "one side sends more than 20,000 messages",
                 "compare a shorter time",
             );

@@ -77,11 +77,6 @@ struct Page {
     is_file: bool,
 }
 
-/// Declines for this reason.
-pub(super) fn off<T>(what: &str, help: &'static str) -> Result<T, Declined> {
-    Err(Declined::Failed(what.to_owned(), help))
-}
-
 /// Declines a text for what it is: an error about no line of it.
 fn unfit<T>(what: &str, help: &str) -> Result<T, Declined> {
     let problem = Finding {
@@ -164,7 +159,7 @@ impl Book {
             .and_then(|text| Hidden::of(text, &file));
         let is_file = hidden.is_some();
         let Some(hidden) = hidden.or_else(|| Hidden::of(&loaded.config.text, &file)) else {
-            return off(
+            return Declined::failed(
                 "the rules cannot be shown without their secrets",
                 "look at the file itself",
             );
@@ -255,7 +250,7 @@ impl Book {
             let kept = Arc::clone(loaded);
             let run = move |stop: &AtomicBool| match kept.config.load_templates() {
                 Ok(templates) => Ok(tested(&kept.config, &templates, &file, stop)),
-                Err(_) => off(
+                Err(_) => Declined::failed(
                     "the templates do not load any more",
                     "`foghorn check` says why",
                 ),
@@ -353,7 +348,7 @@ impl Book {
         });
         match tokio::time::timeout(COMPARED_WITHIN, done).await {
             Ok(Ok(Some(found))) => found,
-            Ok(_) => off("the comparison ended unexpectedly", "the log says why"),
+            Ok(_) => Declined::failed("the comparison ended unexpectedly", "the log says why"),
             Err(_) => Err(Declined::Slow(
                 "compare a shorter time, or run `foghorn replay --stored --diff`",
             )),
@@ -461,7 +456,7 @@ impl Book {
                     help,
                 ))
             }
-            Err(_) => off("writing ended unexpectedly", "the log says why"),
+            Err(_) => Declined::failed("writing ended unexpectedly", "the log says why"),
         }
     }
 
@@ -513,9 +508,9 @@ impl Rulebook for Book {
         // A browser that goes away must not leave a file written and not loaded.
         let applying = tokio::spawn(async move { book.applied(change).await });
         async move {
-            applying
-                .await
-                .unwrap_or_else(|_| off("applying ended unexpectedly", "the log says why"))
+            applying.await.unwrap_or_else(|_| {
+                Declined::failed("applying ended unexpectedly", "the log says why")
+            })
         }
         .boxed()
     }
@@ -536,7 +531,7 @@ async fn blocking<T: Send + 'static>(
     let _when_nobody_waits = Stop(Arc::clone(&stop));
     match tokio::time::timeout(within, tokio::task::spawn_blocking(move || work(&stop))).await {
         Ok(Ok(done)) => done,
-        Ok(Err(_)) => off("the check ended unexpectedly", "the log says why"),
+        Ok(Err(_)) => Declined::failed("the check ended unexpectedly", "the log says why"),
         Err(_) => Err(Declined::Slow(
             "make its tests shorter, or run `foghorn check` and `foghorn test`",
         )),

@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::matching::{certain, matcher, unquoted_mac};
-use super::problem::did_you_mean;
-use super::raw::{At, Node, Tree};
 use super::read::{Reader, Section};
 use super::rules::{self, Known};
+use super::spelling::did_you_mean;
+use super::tree::{At, Node, Tree};
 use super::{calendar, keys, loops};
 use crate::model::{Name, Severity};
 use crate::rules::{
@@ -188,7 +188,7 @@ fn topology(reader: &mut Reader<'_>, file: &Section<'_>) -> Topology {
             };
             if item
                 .scalar()
-                .is_some_and(|s| s.kind == super::raw::Plain::Number)
+                .is_some_and(|s| s.kind == super::tree::Plain::Number)
                 && child.len() >= 10
             {
                 unquoted_mac(reader, item.at, child);

@@ -8,9 +8,9 @@ use jiff::tz::TimeZone;
 
 use super::keys;
 use super::matching::matcher;
-use super::problem::{did_you_mean, nearest};
-use super::raw::{Node, Tree};
 use super::read::{Reader, Section};
+use super::spelling::{did_you_mean, nearest};
+use super::tree::{Node, Tree};
 use crate::model::{Name, Timestamp};
 use crate::rules::{MIDNIGHT, Maintenance, Minute, Part, Period, TimeInterval, moment};
 

@@ -8,7 +8,8 @@
 use serde_json::{Map, Value};
 
 use super::problem::Collector;
-use super::raw::{self, At, Node, Tree};
+use super::raw;
+use super::tree::{At, Node, Tree};
 
 /// A changed text.
 #[derive(Clone, Debug, PartialEq, Eq)]

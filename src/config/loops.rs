@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::matching::certain;
-use super::raw::At;
 use super::read::Reader;
+use super::tree::At;
 use crate::model::Field;
 use crate::rules::{InhibitRule, Matcher, Test};
 

@@ -7,8 +7,9 @@ use std::ops::Range;
 
 use super::problem::{Collector, Problem};
 use super::protected;
-use super::raw::{self, At, Node};
+use super::raw;
 use super::redact::{self, Leaf, Path, comments, leaves};
+use super::tree::{At, Node};
 
 mod swaps;
 

@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 
 use super::keys;
-use super::problem::{did_you_mean, nearest};
-use super::raw::{At, Node, Plain, Tree};
 use super::read::Reader;
+use super::spelling::{did_you_mean, nearest};
+use super::tree::{At, Node, Plain, Tree};
 use crate::model::{Field, Severity};
 use crate::rules::{Matcher, Pattern, Test};
 use crate::source::{self, EventType, Role};

@@ -35,6 +35,8 @@ mod redact;
 mod rules;
 mod schema;
 mod settings;
+mod spelling;
+mod tree;
 
 pub use cases::{Expectation, TestCase, TestEvent, TestInput, TestSilence};
 pub use edit::{Edited, flow, joined, set, value};
@@ -44,9 +46,10 @@ pub use problem::{Level, Problem, Problems};
 pub use schema::schema;
 pub use settings::listen_address;
 
-use problem::{Collector, did_you_mean};
-use raw::At;
+use problem::Collector;
 use read::Reader;
+use spelling::did_you_mean;
+use tree::At;
 
 /// The rules that apply where there is no file.
 pub const BUILT_IN: &str = include_str!("../../rules.yaml");

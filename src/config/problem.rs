@@ -3,8 +3,8 @@
 use std::fmt;
 use std::ops::Range;
 
-use super::raw::At;
-use super::redact;
+use super::redact::{self, sounds_secret};
+use super::tree::At;
 use crate::render::TemplateProblem;
 
 /// How bad a problem is.
@@ -329,20 +329,6 @@ fn mask_urls(text: &str) -> String {
     out
 }
 
-/// Whether values under this key may be secret.
-pub(super) fn sounds_secret(key: &str) -> bool {
-    let key = key.to_ascii_lowercase();
-    const WORDS: [&str; 6] = [
-        "secret",
-        "url",
-        "header",
-        "token",
-        "password",
-        "authorization",
-    ];
-    key != "public_url" && WORDS.iter().any(|word| key.contains(word))
-}
-
 /// Whether the last of these lines may hold a secret: it is in a section in which any value may be
 /// one, or it, or the line it continues, has a key that sounds like one.
 fn in_secret_place(lines: &[&str]) -> bool {
@@ -391,38 +377,5 @@ fn mask_values(line: &mut [char]) {
             line.iter_mut().skip(from).take(len).for_each(mask_char);
         }
         from += len;
-    }
-}
-
-/// The nearest of `known`, when it is near enough to be meant.
-pub(super) fn nearest<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
-    // No word is so long; comparing takes memory by its length.
-    if word.len() > 200 {
-        return None;
-    }
-    let folded = word.to_lowercase();
-    let best = known
-        .into_iter()
-        .map(|k| (strsim::damerau_levenshtein(&folded, &k.to_lowercase()), k))
-        .min()?;
-    (best.0 <= 1 + word.chars().count() / 5).then_some(best.1)
-}
-
-/// `did you mean …?` and what there is.
-pub(super) fn did_you_mean(word: &str, known: &[&str], list: &str) -> String {
-    let all = || {
-        if known.is_empty() {
-            String::new()
-        } else {
-            format!("{list}: {}", known.join(", "))
-        }
-    };
-    match nearest(word, known.iter().copied()) {
-        Some(near) if list.is_empty() => format!("did you mean \"{near}\"?"),
-        // A long list would bury the one word that is meant.
-        Some(near) if known.len() > 6 => format!("did you mean \"{near}\"?"),
-        Some(near) => format!("did you mean \"{near}\"? {}", all()),
-        None if list.is_empty() => String::new(),
-        None => all(),
     }
 }

@@ -5,13 +5,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::keys::LATER;
-use super::problem::{Collector, did_you_mean};
-use super::raw::{At, Node, Tree};
+use super::problem::Collector;
+use super::redact::PUBLIC_HEADERS;
+use super::spelling::did_you_mean;
+use super::tree::{At, Node, Tree};
 use crate::model::{Field, Secret, Setting, parse_duration};
 use crate::rules::Allowance;
-
-/// Headers whose values nobody keeps secret.
-pub(super) const PUBLIC_HEADERS: &[&str] = &["accept", "content-type", "user-agent"];
 
 /// What reading needs: where problems go, the environment, and the folder relative paths start
 /// from.

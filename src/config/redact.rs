@@ -8,12 +8,14 @@
 use std::ops::Range;
 
 use super::keys;
-use super::problem::{nearest, sounds_secret};
-use super::raw::{Node, Tree};
-use super::read::PUBLIC_HEADERS;
+use super::spelling::nearest;
+use super::tree::{Node, Tree};
 use crate::model::{Setting, Shape};
 
 mod comments;
+
+/// Headers whose values nobody keeps secret.
+pub(super) const PUBLIC_HEADERS: &[&str] = &["accept", "content-type", "user-agent"];
 
 pub(super) use comments::{comments, secret as in_comments};
 
@@ -242,4 +244,18 @@ fn gather<'n>(node: &'n Node, path: &mut Path, found: &mut Vec<Leaf<'n>>) {
             }
         }
     }
+}
+
+/// Whether values under this key may be secret.
+pub(super) fn sounds_secret(key: &str) -> bool {
+    let key = key.to_ascii_lowercase();
+    const WORDS: [&str; 6] = [
+        "secret",
+        "url",
+        "header",
+        "token",
+        "password",
+        "authorization",
+    ];
+    key != "public_url" && WORDS.iter().any(|word| key.contains(word))
 }

@@ -7,9 +7,9 @@ use std::time::Duration;
 use super::calendar::named_interval;
 use super::keys;
 use super::matching::{endless, impossible, improbable, matcher};
-use super::problem::did_you_mean;
-use super::raw::{At, Node, Tree};
 use super::read::{Reader, Section};
+use super::spelling::did_you_mean;
+use super::tree::{At, Node, Tree};
 use crate::model::{Field, Name, Severity};
 use crate::rules::{
     DuringMute, Flapping, Matcher, Policy, Resolve, Rule, Threshold, TimeInterval, When,

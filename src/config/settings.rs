@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::around::is_digest;
-use super::problem::nearest;
-use super::raw::{At, Node, Tree};
 use super::read::{Reader, Section};
 use super::redact::has_password;
+use super::spelling::nearest;
+use super::tree::{At, Node, Tree};
 use super::{Log, Server, keys, page_access};
 use crate::destination::{
     CONSOLE, Destination, DestinationKind, DestinationSettings, KINDS, Overflow, RateLimit,

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::config::raw::At;
+use crate::config::tree::At;
 
 /// What was replaced, in order: its bytes before and after.
 #[derive(Clone, Debug, Default)]

@@ -3,9 +3,9 @@
 
 use std::ops::Range;
 
-use crate::config::problem::sounds_secret;
-use crate::config::raw::{Node, Tree};
+use crate::config::redact::sounds_secret;
 use crate::config::redact::{OPEN, is_reference, leaves};
+use crate::config::tree::{Node, Tree};
 
 /// What URLs that are secrets have in them.
 const TELLING: [&str; 12] = [

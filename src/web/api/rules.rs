@@ -142,6 +142,13 @@ pub enum Declined {
     Failed(String, &'static str),
 }
 
+impl Declined {
+    /// Returns the error for a failure that no person can correct in the text.
+    pub fn failed<T>(what: &str, help: &'static str) -> Result<T, Self> {
+        Err(Self::Failed(what.to_owned(), help))
+    }
+}
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Checked {
