@@ -25,14 +25,10 @@ use crate::web;
 use crate::wire::Http;
 
 pub mod backend;
-mod compare;
-mod rewrite;
-mod rulebook;
 pub(crate) mod tuning;
-mod unified;
 
+use crate::rulebook::{Book, Loaded, Reload};
 use backend::Backend;
-use rulebook::{Book, Loaded, Reload};
 
 /// Everything has this long to finish after a signal.
 const DRAIN: Duration = Duration::from_secs(8);
@@ -143,8 +139,8 @@ pub async fn run_by(
     let manager = Manager::from_environment(config::environment);
     let pulse = manager.pulse();
     let judge = judge.with_feed(feed.clone()).with_pulse(pulse.clone());
-    let judging = on_own_thread("judge", judge.run(stop.clone()));
-    let indexed = on_own_thread(
+    let judging = crate::worker::on_own_thread("judge", judge.run(stop.clone()));
+    let indexed = crate::worker::on_own_thread(
         "indexer",
         history::keep_indexed(store.clone(), stop.clone()),
     );
@@ -449,37 +445,6 @@ impl Live {
         }
     }
 }
-
-/// Judging is plain computation: on a thread of its own it never holds up the web.
-fn on_own_thread<T: Send + 'static>(
-    name: &'static str,
-    work: impl Future<Output = T> + Send + 'static,
-) -> tokio::sync::oneshot::Receiver<T> {
-    let (sender, receiver) = tokio::sync::oneshot::channel();
-    let runtime = tokio::runtime::Handle::current();
-    let thread = std::thread::Builder::new().name(name.to_owned());
-    if let Err(e) = thread.spawn(move || {
-        lower_priority();
-        let _ = sender.send(runtime.block_on(work));
-    }) {
-        error!("the thread {name} cannot start: {e}");
-    }
-    receiver
-}
-
-/// Judging may lag for a while, taking may not: where both want the processor, this thread gets
-/// about a tenth. What posts bring in a burst is judged right after it.
-#[cfg(target_os = "linux")]
-fn lower_priority() {
-    // Linux counts niceness by thread: this is not the process's.
-    if let Err(e) = rustix::process::setpriority_process(None, 10) {
-        tracing::debug!("the processor keeps its priority: {e}");
-    }
-}
-
-/// Elsewhere niceness is the whole process's, or not there at all.
-#[cfg(not(target_os = "linux"))]
-fn lower_priority() {}
 
 /// Says where it listens, and what to do next.
 fn announce(config: &Config, address: std::net::SocketAddr) {

@@ -11,12 +11,13 @@
 //! The floors; a module uses only floors below its own (`tests/architecture.rs` holds them):
 //! * 0: [`model`], the words
 //! * 1: [`clock`], [`rules`], [`render`], [`pacing`], [`metrics`], [`links`], [`password`],
-//!   [`notify`], [`wire`]: small parts
+//!   [`notify`], [`wire`], [`worker`]: small parts
 //! * 2: [`engine`], [`source`], [`destination`], [`store`], [`simulate`]: the core, and one file
 //!   per outside thing
 //! * 3: [`config`], [`fold`], [`history`], [`follower`], [`judge`], [`dispatcher`], [`replay`], [`diff`],
 //!   [`tune`], [`explain`], [`trial`], [`web`]: settings, and what runs
-//! * 4, 5: [`app`], [`cli`]: the doors
+//! * 4: [`rulebook`]: the rules file as the page shows and changes it
+//! * 5, 6: [`app`], [`cli`]: what starts it all
 
 pub mod app;
 pub mod cli;
@@ -39,6 +40,7 @@ pub mod pacing;
 pub mod password;
 pub mod render;
 pub mod replay;
+pub mod rulebook;
 pub mod rules;
 pub mod simulate;
 pub mod source;
@@ -47,3 +49,4 @@ pub mod trial;
 pub mod tune;
 pub mod web;
 pub mod wire;
+pub mod worker;

@@ -16,6 +16,7 @@ const FLOORS: &[(u8, &[&str])] = &[
         1,
         &[
             "clock", "rules", "render", "pacing", "metrics", "links", "password", "notify", "wire",
+            "worker",
         ],
     ),
     (2, &["engine", "source", "destination", "store", "simulate"]),
@@ -36,8 +37,9 @@ const FLOORS: &[(u8, &[&str])] = &[
             "web",
         ],
     ),
-    (4, &["app"]),
-    (5, &["cli"]),
+    (4, &["rulebook"]),
+    (5, &["app"]),
+    (6, &["cli"]),
 ];
 
 /// Neighbours on one floor that may look at each other, and why.
@@ -68,7 +70,7 @@ const NEIGHBOURS: &[(&str, &str)] = &[
 
 /// The only modules that may know the settings file. The rest take what was resolved from it as
 /// plain values.
-const KNOW_CONFIG: &[&str] = &["config", "trial", "app", "cli"];
+const KNOW_CONFIG: &[&str] = &["config", "trial", "rulebook", "app", "cli"];
 
 /// One file's look at a module.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -474,7 +476,9 @@ fn planted_faults_are_found() {
     // the settings, and a module nobody placed
     assert_eq!(
         objections("dispatcher.rs", "use crate::config::Config;"),
-        ["src/dispatcher.rs: `dispatcher` uses `config`; only config, trial, app, cli may"]
+        [
+            "src/dispatcher.rs: `dispatcher` uses `config`; only config, trial, rulebook, app, cli may"
+        ]
     );
     assert_eq!(objections("engine/mod.rs", "use crate::utils::x;").len(), 1);
     assert_eq!(objections("utils.rs", "use crate::model::Name;").len(), 1);

@@ -3,8 +3,9 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use foghorn::config::{self, Config, Hidden, Level, Problem};
+use foghorn::config::{self, Config, Level, Problem};
 use foghorn::render::Templates;
+use foghorn::rulebook::Hidden;
 
 pub fn run(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else {

@@ -534,7 +534,7 @@ async fn what_a_change_would_have_told_is_compared() {
 async fn the_built_in_rules_are_shown() {
     let loaded = Config::load(None, &|_| None).unwrap();
     assert!(
-        crate::config::Hidden::of(&loaded.text, "")
+        crate::rulebook::Hidden::of(&loaded.text, "")
             .is_some_and(|hidden| hidden.text() == loaded.text)
     );
 }

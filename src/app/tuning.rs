@@ -8,12 +8,13 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::backend::Reader;
-use super::unified::unified;
 use crate::clock::Clock;
-use crate::config::{self, Config, Edited, Hidden, TestCase};
+use crate::config::{self, Config, TestCase};
 use crate::diff;
 use crate::model::{Record, Seq, Timestamp, human_duration};
 use crate::replay::Stored;
+use crate::rulebook::Hidden;
+use crate::rulebook::edit::{self, Edited};
 use crate::trial;
 use crate::tune::{self, Change, Noise, Suggestion, Traffic, Tuning};
 use crate::web::Tuner;
@@ -46,6 +47,14 @@ pub(crate) fn patch(config: &Config, before: &str, after: &str) -> Option<String
         .path
         .as_deref()
         .map(|path| unified(&shown(path), before, after))
+}
+
+/// Returns the change as `patch -p0` and `git apply -p0` take it; empty where the texts are equal.
+fn unified(file: &str, old: &str, new: &str) -> String {
+    similar::TextDiff::from_lines(old, new)
+        .unified_diff()
+        .header(file, file)
+        .to_string()
 }
 
 /// Looks for changes to this config that help. What cannot be made in the text is left to the
@@ -114,7 +123,7 @@ fn parse(config: &Config, text: &str) -> Option<Config> {
 }
 
 fn edit(text: &str, rule: &str, change: &Change) -> Option<Edited> {
-    config::set(text, rule, change.key(), &value(text, rule, change))
+    edit::set(text, rule, change.key(), &value(text, rule, change))
 }
 
 /// What is to be written: where a list stands already, the list with one more.
@@ -122,7 +131,7 @@ fn value(text: &str, rule: &str, change: &Change) -> Value {
     if !change.adds() {
         return change.value();
     }
-    let mut list = match config::value(text, rule, change.key()) {
+    let mut list = match edit::value(text, rule, change.key()) {
         Some(Value::Array(list)) => list,
         Some(one) => vec![one],
         None => Vec::new(),
@@ -136,7 +145,7 @@ pub(crate) fn written(config: &Config, suggestion: &Suggestion) -> (String, Stri
     let Suggestion { rule, change, .. } = suggestion;
     (
         change.key().join("."),
-        config::flow(&value(&config.text, rule, change)),
+        edit::flow(&value(&config.text, rule, change)),
     )
 }
 
@@ -210,7 +219,7 @@ fn delays(later: &[Duration]) -> String {
 /// long, and gives way.
 pub(super) fn tuner(path: Option<PathBuf>, data: PathBuf, clock: Clock) -> Tuner {
     Arc::new(move |since: Duration| {
-        super::lower_priority();
+        crate::worker::lower_priority();
         let config = Config::load_offline(path.as_deref(), &config::environment).map_err(|_| {
             "the rules as they stand in the file have problems: `foghorn check` lists them"
                 .to_owned()
@@ -311,4 +320,18 @@ fn shown_as_json(config: &Config, posts: &Traffic, advice: &Advice, cut: bool) -
         "helpless": found.helpless.iter().map(helpless).collect::<Vec<_>>(),
         "patch": patch,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::unified;
+
+    #[test]
+    fn a_patch_has_three_lines_around_a_change() {
+        let old = "1\n2\n3\n4\n5\n6\n7\n8\n9\n";
+        let new = "1\n2\n3\n4\nfive\n6\n7\n8\n9\n10";
+        let patch = "--- f\n+++ f\n@@ -2,8 +2,9 @@\n 2\n 3\n 4\n-5\n+five\n 6\n 7\n 8\n 9\n+10\n\\ No newline at end of file\n";
+        assert_eq!(unified("f", old, new), patch);
+        assert_eq!(unified("f", old, old), "");
+    }
 }

@@ -141,7 +141,7 @@ impl std::error::Error for Problems {}
 
 /// Gathers problems while a file is read. Knows the text, so that it can show lines, and which
 /// parts of it are secret.
-pub(super) struct Collector<'a> {
+pub(crate) struct Collector<'a> {
     file: String,
     text: &'a str,
     secret: Vec<Range<usize>>,
@@ -150,7 +150,7 @@ pub(super) struct Collector<'a> {
 }
 
 impl<'a> Collector<'a> {
-    pub(super) fn new(file: &str, text: &'a str) -> Self {
+    pub(crate) fn new(file: &str, text: &'a str) -> Self {
         Self {
             file: file.to_owned(),
             text,
@@ -160,21 +160,21 @@ impl<'a> Collector<'a> {
         }
     }
 
-    pub(super) fn error(&mut self, at: At, what: impl Into<String>, help: impl Into<String>) {
+    pub(crate) fn error(&mut self, at: At, what: impl Into<String>, help: impl Into<String>) {
         self.push(at, Level::Error, what.into(), help.into());
     }
 
-    pub(super) fn warn(&mut self, at: At, what: impl Into<String>, help: impl Into<String>) {
+    pub(crate) fn warn(&mut self, at: At, what: impl Into<String>, help: impl Into<String>) {
         self.push(at, Level::Warning, what.into(), help.into());
     }
 
     /// How many problems were found.
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.found.len()
     }
 
     /// Of what was found after so many, keeps the errors that were not found before.
-    pub(super) fn keep_new_errors(&mut self, after: usize) {
+    pub(crate) fn keep_new_errors(&mut self, after: usize) {
         let later = self.found.split_off(after.min(self.found.len()));
         let is_new = |new: &Problem| {
             let same = |old: &Problem| {
@@ -201,22 +201,22 @@ impl<'a> Collector<'a> {
     }
 
     /// These parts of the text are secret: they are masked wherever they are shown.
-    pub(super) fn hide(&mut self, secret: Vec<Range<usize>>) {
+    pub(crate) fn hide(&mut self, secret: Vec<Range<usize>>) {
         self.secret = secret;
     }
 
     /// The YAML is broken, so the tree cannot say what is a secret: mask what looks like one.
-    pub(super) fn hide_by_guessing(&mut self) {
+    pub(crate) fn hide_by_guessing(&mut self) {
         self.guess = true;
     }
 
     /// Whether anything found so far keeps Foghorn from starting.
-    pub(super) fn failed(&self) -> bool {
+    pub(crate) fn failed(&self) -> bool {
         self.found.iter().any(|p| p.level == Level::Error)
     }
 
     /// The file's problems, by line, each with its line.
-    pub(super) fn finish(mut self) -> Vec<Problem> {
+    pub(crate) fn finish(mut self) -> Vec<Problem> {
         let mut found = std::mem::take(&mut self.found);
         found.sort_by_key(|p| (p.line, p.column, p.level));
         found.dedup();

@@ -14,7 +14,7 @@ use super::tree::{At, Node, Plain, Scalar, Tree};
 
 /// Reads the YAML. What it cannot read is a problem; `None` then, unless the rest can still be
 /// judged.
-pub(super) fn parse(text: &str, problems: &mut Collector<'_>) -> Option<Node> {
+pub(crate) fn parse(text: &str, problems: &mut Collector<'_>) -> Option<Node> {
     let root = match attempt(text, DuplicateKeyPolicy::Error) {
         Ok(node) => Some(node),
         Err(error) => {

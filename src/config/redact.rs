@@ -12,15 +12,15 @@ use super::spelling::nearest;
 use super::tree::{Node, Tree};
 use crate::model::{Setting, Shape};
 
-mod comments;
+pub(crate) mod comments;
 
 /// Headers whose values nobody keeps secret.
-pub(super) const PUBLIC_HEADERS: &[&str] = &["accept", "content-type", "user-agent"];
+pub(crate) const PUBLIC_HEADERS: &[&str] = &["accept", "content-type", "user-agent"];
 
-pub(super) use comments::{comments, secret as in_comments};
+pub(crate) use comments::{comments, secret as in_comments};
 
 /// Sections that hold neither a URL, nor a secret, nor a listener. All others are protected.
-pub(super) const OPEN: [&str; 7] = [
+pub(crate) const OPEN: [&str; 7] = [
     "defaults",
     "rules",
     "time_intervals",
@@ -31,22 +31,22 @@ pub(super) const OPEN: [&str; 7] = [
 ];
 
 /// Keys by name, any item of a list alike.
-pub(super) type Path = Vec<String>;
+pub(crate) type Path = Vec<String>;
 
 /// What stands at the place of a list's items in a path.
 const ITEM: &str = "[]";
 
 /// A value of the tree and the way to it. Keys are among them.
-pub(super) struct Leaf<'n> {
-    pub(super) path: Path,
-    pub(super) node: &'n Node,
-    pub(super) text: &'n str,
-    pub(super) is_key: bool,
+pub(crate) struct Leaf<'n> {
+    pub(crate) path: Path,
+    pub(crate) node: &'n Node,
+    pub(crate) text: &'n str,
+    pub(crate) is_key: bool,
 }
 
 /// The secret parts of a text, in order, without their quotes: values, keys that hold a secret by
 /// mistake, and what looks like a secret in a comment.
-pub(super) fn secrets(text: &str, root: &Node) -> Vec<Range<usize>> {
+pub(crate) fn secrets(text: &str, root: &Node) -> Vec<Range<usize>> {
     let leaves = leaves(root);
     let hidden = leaves
         .iter()
@@ -60,7 +60,7 @@ pub(super) fn secrets(text: &str, root: &Node) -> Vec<Range<usize>> {
 }
 
 /// The text as the journal keeps it: no secret, no comment, and each line in its place.
-pub(super) fn for_the_journal(text: &str, root: &Node) -> String {
+pub(crate) fn for_the_journal(text: &str, root: &Node) -> String {
     let masked = mask(text, 'x', &secrets(text, root));
     let comments = comments(text, root);
     let mut is_comment = within(&comments);
@@ -73,7 +73,7 @@ pub(super) fn for_the_journal(text: &str, root: &Node) -> String {
 
 /// The text with every visible character of these parts replaced; each other one keeps its line
 /// and column. What replaces them for YAML is no `*`, which would begin an alias.
-pub(super) fn mask(text: &str, with: char, secrets: &[Range<usize>]) -> String {
+pub(crate) fn mask(text: &str, with: char, secrets: &[Range<usize>]) -> String {
     let mut is_secret = within(secrets);
     let one = |(at, c): (usize, char)| {
         if is_secret(at) && !c.is_whitespace() {
@@ -107,7 +107,7 @@ fn unquoted(text: &str, span: Range<usize>) -> Range<usize> {
 
 impl Leaf<'_> {
     /// Whether nobody may see it.
-    pub(super) fn is_secret(&self) -> bool {
+    pub(crate) fn is_secret(&self) -> bool {
         let Some(section) = self.path.first().filter(|_| !self.is_key) else {
             return false;
         };
@@ -135,7 +135,7 @@ impl Leaf<'_> {
     }
 
     /// Whether it is a key that may be a secret.
-    pub(super) fn is_misplaced(&self) -> bool {
+    pub(crate) fn is_misplaced(&self) -> bool {
         let Some((_, above)) = self.path.split_last().filter(|_| self.is_key) else {
             return false;
         };
@@ -150,12 +150,12 @@ impl Leaf<'_> {
         !is_open && (of_secrets || self.text.contains("://"))
     }
 
-    pub(super) fn holds(&self, range: &Range<usize>) -> bool {
+    pub(crate) fn holds(&self, range: &Range<usize>) -> bool {
         self.node.span.start < range.end && range.start < self.node.span.end
     }
 
     /// Where it stands in this text, quotes and all.
-    pub(super) fn written(&self, text: &str) -> Option<Range<usize>> {
+    pub(crate) fn written(&self, text: &str) -> Option<Range<usize>> {
         let start = self.node.span.start;
         Some(start..start + text.get(self.node.span.clone())?.trim_end().len())
     }
@@ -192,19 +192,19 @@ fn is_public_header(key: &str) -> bool {
 }
 
 /// Whether a URL in this text names a user or a password.
-pub(super) fn has_password(text: &str) -> bool {
+pub(crate) fn has_password(text: &str) -> bool {
     text.split_once("://").is_some_and(|(_, rest)| {
         let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
         rest.get(..end).is_some_and(|host| host.contains('@'))
     })
 }
 
-pub(super) fn is_reference(text: &str) -> bool {
+pub(crate) fn is_reference(text: &str) -> bool {
     text.starts_with("env:") || text.starts_with("file:")
 }
 
 /// Every key and value, in the order of the text.
-pub(super) fn leaves(root: &Node) -> Vec<Leaf<'_>> {
+pub(crate) fn leaves(root: &Node) -> Vec<Leaf<'_>> {
     let mut found = Vec::new();
     gather(root, &mut Vec::new(), &mut found);
     found
@@ -247,7 +247,7 @@ fn gather<'n>(node: &'n Node, path: &mut Path, found: &mut Vec<Leaf<'n>>) {
 }
 
 /// Whether values under this key may be secret.
-pub(super) fn sounds_secret(key: &str) -> bool {
+pub(crate) fn sounds_secret(key: &str) -> bool {
     let key = key.to_ascii_lowercase();
     const WORDS: [&str; 6] = [
         "secret",

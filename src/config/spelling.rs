@@ -1,7 +1,7 @@
 //! Words that were mistyped, and what they may have meant.
 
 /// The nearest of `known`, when it is near enough to be meant.
-pub(super) fn nearest<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
+pub(crate) fn nearest<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
     // No word is so long; comparing takes memory by its length.
     if word.len() > 200 {
         return None;
@@ -15,7 +15,7 @@ pub(super) fn nearest<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) 
 }
 
 /// `did you mean …?` and what there is.
-pub(super) fn did_you_mean(word: &str, known: &[&str], list: &str) -> String {
+pub(crate) fn did_you_mean(word: &str, known: &[&str], list: &str) -> String {
     let all = || {
         if known.is_empty() {
             String::new()

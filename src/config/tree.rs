@@ -2,15 +2,15 @@
 
 /// Where something stands, in characters; line and column from 1, 0 for nowhere.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct At {
-    pub(super) line: u64,
-    pub(super) column: u64,
-    pub(super) width: usize,
+pub(crate) struct At {
+    pub(crate) line: u64,
+    pub(crate) column: u64,
+    pub(crate) width: usize,
 }
 
 impl At {
     /// The beginning of the file.
-    pub(super) const START: Self = Self {
+    pub(crate) const START: Self = Self {
         line: 1,
         column: 1,
         width: 1,
@@ -18,15 +18,15 @@ impl At {
 }
 
 #[derive(Clone, Debug)]
-pub(super) struct Node {
-    pub(super) at: At,
+pub(crate) struct Node {
+    pub(crate) at: At,
     /// Its bytes in the text; empty where they are not known.
-    pub(super) span: std::ops::Range<usize>,
-    pub(super) tree: Tree,
+    pub(crate) span: std::ops::Range<usize>,
+    pub(crate) tree: Tree,
 }
 
 #[derive(Clone, Debug)]
-pub(super) enum Tree {
+pub(crate) enum Tree {
     Null,
     Scalar(Scalar),
     List(Vec<Node>),
@@ -36,14 +36,14 @@ pub(super) enum Tree {
 /// A value as its author wrote it: `no` is the text "no", `007` is "007", whatever YAML makes of
 /// them.
 #[derive(Clone, Debug)]
-pub(super) struct Scalar {
-    pub(super) text: String,
-    pub(super) kind: Plain,
+pub(crate) struct Scalar {
+    pub(crate) text: String,
+    pub(crate) kind: Plain,
 }
 
 /// What YAML makes of an unquoted scalar.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Plain {
+pub(crate) enum Plain {
     Text,
     Number,
     Bool,
@@ -51,7 +51,7 @@ pub(super) enum Plain {
 
 impl Node {
     /// Its text, where it is a scalar.
-    pub(super) fn scalar(&self) -> Option<&Scalar> {
+    pub(crate) fn scalar(&self) -> Option<&Scalar> {
         match &self.tree {
             Tree::Scalar(scalar) => Some(scalar),
             Tree::Null | Tree::List(_) | Tree::Map(_) => None,
@@ -59,7 +59,7 @@ impl Node {
     }
 
     /// As JSON: numbers, `true` and `false` are such, everything else is text.
-    pub(super) fn json(&self) -> serde_json::Value {
+    pub(crate) fn json(&self) -> serde_json::Value {
         use serde_json::Value;
         match &self.tree {
             Tree::Null => Value::Null,
@@ -81,7 +81,7 @@ impl Node {
     }
 
     /// What it is, for people.
-    pub(super) fn describe(&self) -> &'static str {
+    pub(crate) fn describe(&self) -> &'static str {
         match &self.tree {
             Tree::Null => "nothing",
             Tree::Scalar(_) => "a single value",

@@ -24,7 +24,7 @@ const TELLING: [&str; 12] = [
 ];
 
 /// Every comment, from its `#` to the end of its line.
-pub(in crate::config) fn comments(text: &str, root: &Node) -> Vec<Range<usize>> {
+pub(crate) fn comments(text: &str, root: &Node) -> Vec<Range<usize>> {
     let mut spans: Vec<Range<usize>> = leaves(root)
         .iter()
         .map(|leaf| leaf.node.span.clone())
@@ -55,7 +55,7 @@ pub(in crate::config) fn comments(text: &str, root: &Node) -> Vec<Range<usize>> 
 }
 
 /// What in the comments looks like a secret.
-pub(in crate::config) fn secret(text: &str, root: &Node) -> Vec<Range<usize>> {
+pub(crate) fn secret(text: &str, root: &Node) -> Vec<Range<usize>> {
     let (mut found, mut listed) = (Vec::new(), false);
     for range in comments(text, root) {
         let Some(comment) = text.get(range.clone()) else {

@@ -12,18 +12,26 @@ use sha2::{Digest as _, Sha256};
 use tokio::sync::{Mutex, OnceCell, Semaphore, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::backend::Backend;
-use super::compare::compare;
-use super::rewrite::{NotWritten, rewrite};
+use self::compare::compare;
+use self::rewrite::{NotWritten, rewrite};
 use crate::clock::{self, Clock};
-use crate::config::{self, BUILT_IN, Config, Hidden, Level, Problem, environment};
+use crate::config::{self, BUILT_IN, Config, Level, Problem, environment};
 use crate::model::Timestamp;
 use crate::render::Templates;
-use crate::store::Store as _;
+use crate::store::{Journal, Store};
 use crate::trial;
 use crate::web::rules_api::{
     Applied, Change, Declined, Finding, Findings, MAX_TEXT, Rulebook, Sheet, Tested,
 };
+use crate::worker;
+
+mod compare;
+pub mod edit;
+mod hidden;
+mod protected;
+mod rewrite;
+
+pub use hidden::{Hidden, Restored};
 
 /// How long a text may be checked, and traffic compared.
 const CHECKED_WITHIN: Duration = Duration::from_secs(10);
@@ -32,17 +40,18 @@ const COMPARED_WITHIN: Duration = Duration::from_secs(60);
 const RELOADED_WITHIN: Duration = Duration::from_secs(30);
 
 /// Somebody waits to hear how a reload went.
-pub(super) type Reload = oneshot::Sender<Result<(), String>>;
+pub type Reload = oneshot::Sender<Result<(), String>>;
 
 /// What is in force.
-pub(super) struct Loaded {
+pub struct Loaded {
     config: Config,
     at: Timestamp,
     tests: OnceCell<Arc<(Vec<Tested>, u64)>>,
 }
 
 impl Loaded {
-    pub(super) fn now(config: &Config, store: &Backend) -> Arc<Self> {
+    /// Returns the rules as they are in force from this moment.
+    pub fn now<S: Store>(config: &Config, store: &S) -> Arc<Self> {
         Arc::new(Self {
             config: config.clone(),
             at: store.clock().clock().wall(),
@@ -52,16 +61,15 @@ impl Loaded {
 }
 
 /// The file and what is in force. Cheap to clone.
-#[derive(Clone)]
-pub(super) struct Book(Arc<Inner>);
+pub struct Book<S>(Arc<Inner<S>>);
 
-struct Inner {
+struct Inner<S> {
     /// None: the built-in rules.
     path: Option<PathBuf>,
     may_edit: bool,
     loaded: watch::Receiver<Arc<Loaded>>,
     reload: mpsc::Sender<Reload>,
-    store: Backend,
+    store: S,
     checking: Arc<Semaphore>,
     comparing: Arc<Semaphore>,
     applying: Mutex<()>,
@@ -92,10 +100,17 @@ fn unfit<T>(what: &str, help: &str) -> Result<T, Declined> {
     }))
 }
 
-impl Book {
-    pub(super) fn new(
+impl<S> Clone for Book<S> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<S: Journal> Book<S> {
+    /// Puts it together; `reload` asks for a reload, `loaded` follows what is in force.
+    pub fn new(
         config: &Config,
-        store: Backend,
+        store: S,
         loaded: watch::Receiver<Arc<Loaded>>,
         reload: mpsc::Sender<Reload>,
     ) -> Self {
@@ -308,7 +323,7 @@ impl Book {
             };
             let help =
                 "send `rules:` with one rule, and `tests:` with one test that ends in `expect:`";
-            let joined = config::joined(&loaded.config.text, &text);
+            let joined = edit::joined(&loaded.config.text, &text);
             let Some(joined) = joined else {
                 return unfit("the text is not a rule and a test", help);
             };
@@ -342,7 +357,7 @@ impl Book {
         let work = compare(self.0.store.clone(), rules, from, crate::diff::last(since));
         let stop = CancellationToken::new();
         let _when_nobody_waits = stop.clone().drop_guard();
-        let done = super::on_own_thread("compare", async move {
+        let done = worker::on_own_thread("compare", async move {
             let _turn = turn;
             stop.run_until_cancelled(work).await
         });
@@ -478,7 +493,7 @@ impl Book {
     }
 }
 
-impl Rulebook for Book {
+impl<S: Journal> Rulebook for Book<S> {
     fn sheet(&self) -> BoxFuture<'_, Result<Sheet, Declined>> {
         self.look().boxed()
     }
@@ -621,7 +636,7 @@ fn expecting(text: &str, said: &[(Duration, String, &'static str)]) -> Option<St
         if said.is_empty() { " []" } else { "" }
     ));
     for (at, rule, reason) in said {
-        let rule = printable(&config::flow(&Value::String(rule.clone())));
+        let rule = printable(&edit::flow(&Value::String(rule.clone())));
         made.push(format!(
             "{indent}  - {{at: {}, rule: {rule}, reason: {reason}}}",
             exact(*at)

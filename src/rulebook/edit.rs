@@ -7,9 +7,9 @@
 
 use serde_json::{Map, Value};
 
-use super::problem::Collector;
-use super::raw;
-use super::tree::{At, Node, Tree};
+use crate::config::problem::Collector;
+use crate::config::raw;
+use crate::config::tree::{At, Node, Tree};
 
 /// A changed text.
 #[derive(Clone, Debug, PartialEq, Eq)]

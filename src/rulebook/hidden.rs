@@ -5,11 +5,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
-use super::problem::{Collector, Problem};
 use super::protected;
-use super::raw;
-use super::redact::{self, Leaf, Path, comments, leaves};
-use super::tree::{At, Node};
+use crate::config::problem::{Collector, Problem};
+use crate::config::raw;
+use crate::config::redact::{self, Leaf, Path, comments, leaves};
+use crate::config::tree::{At, Node};
 
 mod swaps;
 

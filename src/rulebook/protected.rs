@@ -4,8 +4,8 @@
 
 use std::collections::BTreeSet;
 
-use super::redact::OPEN;
-use super::tree::{At, Node, Tree};
+use crate::config::redact::OPEN;
+use crate::config::tree::{At, Node, Tree};
 
 /// Every change of a protected section between these two files, and where it stands in the second.
 pub(super) fn changes(before: &Node, after: &Node) -> Vec<(At, String)> {
