@@ -174,7 +174,7 @@ async fn without_the_token_nothing_is_said_and_nothing_done() {
     );
     assert_eq!(silenced.journal(), []);
     assert_eq!(
-        silenced.world.scrape()["foghorn_silence_requests_total{auth=\"api\",answer=\"401\"}"],
+        silenced.world.scrape()["foghorn_silence_requests_total{door=\"api\",answer=\"401\"}"],
         21
     );
     assert_eq!(
@@ -740,7 +740,7 @@ async fn a_link_that_is_forged_altered_expired_or_of_another_kind_does_nothing()
     }
     assert_eq!(silenced.journal(), []);
     assert_eq!(
-        silenced.world.scrape()["foghorn_silence_requests_total{auth=\"link\",answer=\"410\"}"],
+        silenced.world.scrape()["foghorn_silence_requests_total{door=\"link\",answer=\"410\"}"],
         2
     );
 }
