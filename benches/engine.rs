@@ -290,10 +290,10 @@ fn parse_and_fold(bencher: Bencher, events: usize) {
 fn notification() -> Notification {
     let mut history = History::of_alerts(1);
     let event = events("AP_DISCONNECTED", 1).remove(0);
-    let decisions = history
+    let reaction = history
         .engine
         .handle(history.at, &Input::Event(Arc::new(event)));
-    let mut told = fold::notifications(decisions);
+    let mut told = fold::notifications(reaction.decisions);
     told.next().unwrap()
 }
 

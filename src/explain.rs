@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::engine::{Decision, PLANNED, Verdict};
-use crate::model::{Event, Field, Timestamp, human_duration};
+use crate::model::{Event, EventId, Field, Timestamp, human_duration};
 use crate::rules::{Policy, Rule, RuleSet};
 
 mod nearest;
@@ -25,7 +25,7 @@ pub struct Line {
     /// Journal time.
     pub at: Timestamp,
     /// The event it is about; `None` for timers.
-    pub event: Option<String>,
+    pub event: Option<EventId>,
     /// The rule it is about.
     pub rule: Option<Arc<str>>,
     /// Where the rule stands in its file.
@@ -102,7 +102,7 @@ impl Teller {
         let text = with_times(&said, when);
         Line {
             at: decision.at,
-            event: decision.event.clone(),
+            event: decision.event,
             rule: decision.rule.clone(),
             line: rule.map(|rule| rule.line),
             alerts: decision.alerts.clone(),
@@ -345,7 +345,7 @@ pub fn describe(event: &Event) -> String {
 pub fn print(
     lines: &[Line],
     file: &str,
-    describe: &dyn Fn(&str) -> String,
+    describe: &dyn Fn(EventId) -> String,
     when: &dyn Fn(Timestamp) -> String,
 ) -> Vec<String> {
     let times: Vec<String> = lines.iter().map(|line| when(line.at)).collect();
@@ -358,9 +358,9 @@ pub fn print(
             (Some(rule), None) => format!("{rule}: "),
             (None, _) => String::new(),
         };
-        match &line.event {
+        match line.event {
             Some(event) => {
-                if last.is_none_or(|last| last.event.as_ref() != Some(event)) {
+                if last.is_none_or(|last| last.event != Some(event)) {
                     printed.push(format!("{time:<width$}  {}", describe(event)));
                 }
                 printed.push(format!("{:<width$}    {rule}{}", "", line.text));

@@ -10,20 +10,18 @@ use lz4_flex::frame::{FrameDecoder, FrameEncoder};
 use serde::{Deserialize, Serialize};
 
 use crate::engine::{
-    Decision, Engine, Fullness, IncidentState, Input, Limits, Opening, SilenceState, Verdict,
+    Decision, Engine, Fullness, IncidentState, Input, Judgement, Limits, Opening, Reaction,
+    SilenceState, Verdict,
 };
-use crate::history::History;
 use crate::model::{
-    Event, EventFates, Journaled, Message, Name, Notification, Record, RulesRecord, Seq, Timestamp,
+    Event, EventFates, Journaled, Message, Name, Notification, OutcomeChange, Record, RulesRecord,
+    Seq, Timestamp,
 };
 use crate::rules::RuleSet;
 use crate::source::{self, Arrival, Parsed, Role};
 
 /// Makes rules of a journaled text; `None` when this release cannot read it.
 pub type Compile = fn(&RulesRecord) -> Option<RuleSet>;
-
-/// How the engine takes an input.
-type Handle<'a> = &'a mut dyn FnMut(&mut Engine, Timestamp, &Input) -> Vec<Decision>;
 
 /// The engine, and what stands between it and the journal.
 pub struct Fold {
@@ -41,11 +39,28 @@ struct Header {
 
 /// What one entry led to.
 #[derive(Debug, Default)]
-pub struct Applied {
+pub struct Conclusions {
     /// The engine's decisions, in order.
     pub decisions: Vec<Decision>,
+    /// What became of the entry's events, in order.
+    pub judgements: Vec<Judgement>,
+    /// What became of events that waited, in order.
+    pub changes: Vec<OutcomeChange>,
     /// What of the entry is worth a log line: what was not understood.
     pub remarks: Vec<Remark>,
+}
+
+impl Conclusions {
+    fn add(&mut self, reaction: Reaction) {
+        // Mostly there is one: then nothing is moved.
+        if self.decisions.is_empty() {
+            self.decisions = reaction.decisions;
+        } else {
+            self.decisions.extend(reaction.decisions);
+        }
+        self.judgements.extend(reaction.judgement);
+        self.changes.extend(reaction.changes);
+    }
 }
 
 /// Something an operator wants to see of an entry.
@@ -182,26 +197,9 @@ impl Fold {
     }
 
     /// Folds one entry.
-    pub fn apply(&mut self, entry: &Journaled) -> Applied {
-        self.apply_by(entry, &mut |engine, at, input| engine.handle(at, input))
-    }
-
-    /// As [`Fold::apply`], and notes what became of each event.
-    pub fn apply_noted(&mut self, entry: &Journaled, history: &mut History) -> Applied {
-        self.apply_by(entry, &mut |engine, at, input| {
-            history.handle(engine, at, input)
-        })
-    }
-
-    /// A history that goes on from here: everything up to `folded` is folded.
-    #[must_use]
-    pub fn history(&self, folded: Seq) -> History {
-        History::of(&self.engine, folded)
-    }
-
-    fn apply_by(&mut self, entry: &Journaled, handle: Handle<'_>) -> Applied {
-        let mut applied = Applied::default();
-        match &entry.record {
+    pub fn apply(&mut self, entry: &Journaled) -> Conclusions {
+        let mut conclusions = Conclusions::default();
+        let input = match &entry.record {
             Record::Received {
                 source, kind, body, ..
             } => {
@@ -212,66 +210,42 @@ impl Fold {
                     received: entry.at.shifted(self.header.offset_ms),
                     body,
                 };
-                self.apply_body(entry.at, &arrival, &mut applied, handle);
+                self.apply_body(entry.at, &arrival, &mut conclusions);
+                return conclusions;
             }
-            Record::Tick => applied.decisions = handle(&mut self.engine, entry.at, &Input::Due),
+            Record::Tick => Input::Due,
             Record::Rules(record) => match (self.compile)(record) {
                 Some(rules) => {
-                    applied.decisions =
-                        handle(&mut self.engine, entry.at, &Input::Rules(Arc::new(rules)));
-                    if record.start {
-                        applied.decisions.extend(handle(
-                            &mut self.engine,
-                            entry.at,
-                            &Input::Started,
-                        ));
-                    }
                     self.header.rules = Some(record.clone());
+                    Input::Rules(Arc::new(rules))
                 }
                 None => {
-                    applied.decisions = handle(&mut self.engine, entry.at, &Input::Tick);
-                    applied.remarks.push(Remark::RulesUnreadable);
+                    conclusions.remarks.push(Remark::RulesUnreadable);
+                    Input::Tick
                 }
             },
             Record::Clock { offset_ms } => {
-                applied.decisions = handle(
-                    &mut self.engine,
-                    entry.at,
-                    &Input::Clock {
-                        offset_ms: *offset_ms,
-                    },
-                );
                 self.header.offset_ms = *offset_ms;
+                Input::Clock {
+                    offset_ms: *offset_ms,
+                }
             }
-            Record::Silence(silence) => {
-                applied.decisions =
-                    handle(&mut self.engine, entry.at, &Input::Silence(silence.clone()));
-            }
-            Record::Expire { id, .. } => {
-                applied.decisions = handle(
-                    &mut self.engine,
-                    entry.at,
-                    &Input::Expire { id: id.clone() },
-                );
-            }
+            Record::Silence(silence) => Input::Silence(silence.clone()),
+            Record::Expire { id, .. } => Input::Expire { id: id.clone() },
+        };
+        conclusions.add(self.engine.handle(entry.at, &input));
+        let starts = matches!(&entry.record, Record::Rules(record) if record.start);
+        if starts && matches!(input, Input::Rules(_)) {
+            conclusions.add(self.engine.handle(entry.at, &Input::Started));
         }
-        applied
+        conclusions
     }
 
-    fn apply_body(
-        &mut self,
-        at: Timestamp,
-        arrival: &Arrival<'_>,
-        applied: &mut Applied,
-        handle: Handle<'_>,
-    ) {
+    fn apply_body(&mut self, at: Timestamp, arrival: &Arrival<'_>, conclusions: &mut Conclusions) {
         let mut malformed: Vec<(&'static str, u64)> = Vec::new();
         source::each(arrival, &mut |parsed| match parsed {
             Parsed::Event(event) => {
-                let input = Input::Event(event);
-                applied
-                    .decisions
-                    .extend(handle(&mut self.engine, at, &input));
+                conclusions.add(self.engine.handle(at, &Input::Event(event)));
             }
             Parsed::Malformed { why, count } => {
                 match malformed.iter_mut().find(|(known, _)| *known == why) {
@@ -284,41 +258,41 @@ impl Fold {
             return;
         }
         // Time moves, though nothing else does.
-        applied
-            .decisions
-            .extend(handle(&mut self.engine, at, &Input::Tick));
+        conclusions.add(self.engine.handle(at, &Input::Tick));
         let remark = |(why, count)| Remark::Malformed {
             source: arrival.source.clone(),
             seq: arrival.seq,
             why,
             count,
         };
-        applied.remarks.extend(malformed.into_iter().map(remark));
+        conclusions
+            .remarks
+            .extend(malformed.into_iter().map(remark));
     }
 
     /// Folds one event that is not from the journal.
     pub fn handle_event(&mut self, at: Timestamp, event: Arc<Event>) -> Vec<Decision> {
-        self.engine.handle(at, &Input::Event(event))
+        self.engine.handle(at, &Input::Event(event)).decisions
     }
 
     /// Puts rules into force that are not from the journal.
     pub fn reload(&mut self, at: Timestamp, rules: Arc<RuleSet>) -> Vec<Decision> {
-        self.engine.handle(at, &Input::Rules(rules))
+        self.engine.handle(at, &Input::Rules(rules)).decisions
     }
 
     /// Lets time pass.
     pub fn tick(&mut self, at: Timestamp) -> Vec<Decision> {
-        self.engine.handle(at, &Input::Tick)
+        self.engine.handle(at, &Input::Tick).decisions
     }
 
     /// Lets time run on until nothing is pending or waiting.
     pub fn wind_down(&mut self) -> Vec<Decision> {
-        self.engine.wind_down()
+        self.engine.wind_down().decisions
     }
 
     /// Tells what waits for a digest, each at its time.
     pub fn tell_digests(&mut self) -> Vec<Decision> {
-        self.engine.tell_digests()
+        self.engine.tell_digests().decisions
     }
 
     /// Journal time at which something will happen by itself, if anything will.
@@ -361,7 +335,7 @@ impl Fold {
     /// Whether an alert is still there: when it is not, nothing is decided about it any more.
     #[must_use]
     pub fn has(&self, alert: u64) -> bool {
-        self.engine.waiting(alert).is_some()
+        self.engine.has(alert)
     }
 
     /// The rules in force.

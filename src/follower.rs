@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use crate::engine::{Fullness, IncidentState, SilenceState};
-use crate::fold::{Applied, Fold};
+use crate::fold::{Conclusions, Fold};
 use crate::history::History;
 use crate::model::{Journaled, Record, Seq, Timestamp};
 use crate::store::{Journal, Result};
@@ -62,7 +62,7 @@ impl<S: Journal> Follower<S> {
         });
         Self {
             looked: (store.clock().now(), false),
-            history: fold.history(folded),
+            history: History::after(folded),
             store,
             fold,
             folded,
@@ -107,9 +107,11 @@ impl<S: Journal> Follower<S> {
     }
 
     /// Folds the next entry.
-    pub fn apply(&mut self, entry: &Journaled) -> Applied {
+    pub fn apply(&mut self, entry: &Journaled) -> Conclusions {
         self.folded = entry.seq;
-        self.fold.apply_noted(entry, &mut self.history)
+        let mut conclusions = self.fold.apply(entry);
+        self.history.add(&mut conclusions);
+        conclusions
     }
 
     /// Publishes how far it is, after these entries. What lasts is looked at when they change what

@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::engine::{DUPLICATE_MEMORY, Verdict};
-use crate::fold::{Applied, Compile, Fold, Remark};
+use crate::fold::{Compile, Conclusions, Fold, Remark};
 use crate::follower::{Follower, LOOK_AFTER, Published};
 use crate::history::{Added, Feed};
 use crate::metrics::Metrics;
@@ -165,9 +165,9 @@ impl<S: Journal + Steps + Leases> Judge<S> {
             let room = self.feed.room(self.store.clock().now());
             self.follower.history().show(room);
             for entry in &entries {
-                let applied = self.follower.apply(entry);
+                let conclusions = self.follower.apply(entry);
                 if entry.seq > self.committed {
-                    made.extend(self.render(applied));
+                    made.extend(self.render(conclusions));
                 }
                 let judged = self.follower.history().judged();
                 if judged >= ROWS || made.len() >= MESSAGES {
@@ -186,8 +186,8 @@ impl<S: Journal + Steps + Leases> Judge<S> {
         self.commit(Vec::new(), false, true).await
     }
 
-    fn render(&self, applied: Applied) -> Vec<Outgoing> {
-        for remark in applied.remarks {
+    fn render(&self, conclusions: Conclusions) -> Vec<Outgoing> {
+        for remark in conclusions.remarks {
             match remark {
                 Remark::Malformed {
                     source,
@@ -205,7 +205,7 @@ impl<S: Journal + Steps + Leases> Judge<S> {
         }
         let templates = self.templates.borrow();
         let mut outgoing = Vec::new();
-        for decision in applied.decisions {
+        for decision in conclusions.decisions {
             if let Verdict::Notify(notification) = decision.verdict {
                 outgoing.push(Outgoing {
                     message: templates.render(*notification),
@@ -248,7 +248,7 @@ impl<S: Journal + Steps + Leases> Judge<S> {
             seq: folded,
             outgoing: Arc::new(made),
             events: Arc::new(rows),
-            fates: changes,
+            outcomes: changes,
             seen: fold.take_seen(),
             seen_until: Some(at - DUPLICATE_MEMORY),
             snapshot: due.then(|| fold.snapshot()),
@@ -273,7 +273,7 @@ impl<S: Journal + Steps + Leases> Judge<S> {
         self.metrics
             .judged_by(self.store.clock().clock().wall(), judged);
         self.feed.tell(&shown);
-        self.feed.follow(&step.events, &step.fates);
+        self.feed.follow(&step.events, &step.outcomes);
         Ok(())
     }
 

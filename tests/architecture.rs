@@ -50,7 +50,7 @@ const NEIGHBOURS: &[(&str, &str)] = &[
     ("follower", "fold"),    // the fold, fed by the live journal
     ("judge", "fold"),       // the fold it restores
     ("judge", "follower"),   // what it commits
-    ("fold", "history"),     // what became of the events it folds
+    ("history", "fold"),     // what the fold concluded
     ("follower", "history"), // what became of the events it folds
     ("judge", "history"),    // the same, by steps
     ("web", "judge"),        // in its tests: who fills the archive that is asked

@@ -12,7 +12,7 @@ use crate::app::backend::Reader;
 use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::explain::{self, Chapter, Question, Story, moment};
-use crate::model::{Message, Seq, Timestamp, plural};
+use crate::model::{EventId, Message, Seq, Timestamp, plural};
 use crate::render::{markup, one_line};
 use crate::store::{DeliveryState, Sent};
 
@@ -102,9 +102,8 @@ fn question(args: &ExplainArgs) -> Result<Question, Failure> {
         ));
     }
     let what = args.what.clone().unwrap_or_default();
-    let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
-    match what.split_once('.') {
-        Some((position, place)) if digits(position) && digits(place) => Ok(Question::Event(what)),
+    match EventId::parse(&what) {
+        Some(id) => Ok(Question::Event(id)),
         None if !what.is_empty() && what.bytes().all(|b| b.is_ascii_alphanumeric()) => {
             Ok(Question::Message(what))
         }
@@ -247,7 +246,7 @@ fn as_json(story: &Story<'_>, chapters: &[&Chapter], sent: &[Sent], file: &str) 
         let mut value = json!({
             "at": line.at.rfc3339(),
             "event": line.event,
-            "about": line.event.as_ref().map(|event| story.describe(event)),
+            "about": line.event.map(|event| story.describe(event)),
             "rule": line.rule,
             "file": line.line.map(|_| file),
             "line": line.line,

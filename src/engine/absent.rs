@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::alert::{Alert, AlertId, Member, State};
 use super::decision::Verdict;
-use super::fates::Effects;
+use super::outcomes::Effects;
 use super::{Engine, Timer};
 use crate::model::{Event, Name, Timestamp};
 use crate::rules::Rule;

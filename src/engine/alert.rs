@@ -82,7 +82,7 @@ pub(super) enum By {
 }
 
 impl By {
-    /// The fate of events that it kept quiet to the end, as a metric label.
+    /// The outcome of events that it kept quiet to the end, as a metric label.
     pub(super) const fn suppression(&self) -> &'static str {
         match self {
             Self::Hold => "ended_untold",
@@ -172,9 +172,9 @@ pub(super) struct Alert {
     pub(super) more: u64,
     /// Events that came silently since the last message.
     pub(super) more_since: u64,
-    /// Events whose fate this alert alone decides.
+    /// Events whose outcome this alert alone decides.
     pub(super) waiting: u64,
-    /// Events whose fate it shares with other alerts.
+    /// Events whose outcome it shares with other alerts.
     pub(super) tickets: Vec<u64>,
     /// What its rule groups by: field, identity, label.
     pub(super) group: Vec<(String, String, String)>,
@@ -338,7 +338,7 @@ impl Alert {
         self.evidence.as_deref().and_then(removed_from).is_some()
     }
 
-    /// Of how many events it decides the fate.
+    /// Returns how many events it decides the outcome of.
     pub(super) fn waits_with(&self) -> u64 {
         self.waiting + self.tickets.len() as u64
     }

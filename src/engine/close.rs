@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 use super::Engine;
 use super::alert::{AlertId, Member, State};
 use super::decision::Verdict;
-use super::fates::Effects;
 use super::open::subject_key;
+use super::outcomes::Effects;
 use crate::model::{Condition, Event, Timestamp};
 use crate::rules::{Resolve, Rule};
 
@@ -188,15 +188,12 @@ impl Engine {
     /// An event about an alert that was told counts as told with it, unless all who know of it are
     /// gone.
     pub(super) fn heard_again(&self, id: AlertId, effects: &mut Effects) {
-        if self
-            .state
-            .alerts
-            .get(&id)
-            .is_some_and(|alert| self.is_heard(alert))
-        {
-            effects.told = true;
-        } else {
-            effects.suppressed = effects.suppressed.or(Verdict::NobodyToTell.suppression());
+        let alert = self.state.alerts.get(&id);
+        match alert.filter(|alert| self.is_heard(alert)) {
+            Some(alert) => effects.notified_by(&alert.rule),
+            None => {
+                effects.suppressed = effects.suppressed.or(Verdict::NobodyToTell.suppression());
+            }
         }
     }
 

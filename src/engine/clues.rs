@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 use super::Engine;
 use super::alert::{Alert, AlertId, Member, State};
 use super::decision::Verdict;
-use super::fates::Effects;
 use super::open::subject_key;
+use super::outcomes::Effects;
 use crate::model::{Condition, Event, Field, Timestamp};
 
 /// How long a device may be away on purpose before it is told.

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::model::{Name, Notification, Timestamp, human_duration};
+use crate::model::{EventId, Name, Notification, Timestamp, human_duration};
 
 /// What the engine concluded about one event or timer.
 #[derive(Clone, Debug, PartialEq)]
@@ -12,7 +12,7 @@ pub struct Decision {
     /// Journal time: when the input came, or when the timer was due.
     pub at: Timestamp,
     /// The event it is about; `None` for timers.
-    pub event: Option<String>,
+    pub event: Option<EventId>,
     /// The alerts it is about, by number: what follows from an event later is found by them.
     pub alerts: Vec<u64>,
     /// The rule it is about; `None` where it concerns the event alone.

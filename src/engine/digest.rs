@@ -146,7 +146,7 @@ impl Engine {
     }
 
     fn collector(&self, due: Timestamp, to: BTreeSet<Name>) -> Collector {
-        let fates = self.state.ledger.fates();
+        let fates = self.state.counters.fates();
         Collector {
             to,
             since: self.wall(),
@@ -304,7 +304,7 @@ impl Engine {
             });
         }
         let Some(first) = items.first() else { return };
-        let fates = self.state.ledger.fates();
+        let fates = self.state.counters.fates();
         let events = fates.total.saturating_sub(collector.total);
         let told = fates.told.saturating_sub(collector.told);
         let incident = super::tell::short(

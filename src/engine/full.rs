@@ -8,9 +8,9 @@ use serde::{Deserialize, Serialize};
 
 use super::alert::Alert;
 use super::decision::Verdict;
-use super::fates::Effects;
 use super::gate::Gate;
 use super::incident::Sample;
+use super::outcomes::Effects;
 use super::tell::short;
 use super::{Engine, Timer};
 use crate::model::{Event, Field, Name, Notification, Reason, Severity, Subject, Timestamp};
@@ -139,7 +139,7 @@ impl Engine {
             effects.suppressed = effects.suppressed.or(Some(kept));
             return;
         }
-        effects.told = true;
+        effects.notified_by(&rule.name);
         let now = self.state.now;
         let Some(full) = &mut self.state.full else {
             return;

@@ -1,4 +1,4 @@
-//! From an event to what the rules make of it, and to its one fate.
+//! From an event to what the rules make of it, and to its one outcome.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -6,15 +6,15 @@ use std::sync::Arc;
 use super::Engine;
 use super::alert::AlertId;
 use super::decision::Verdict;
-use super::fates::Effects;
+use super::outcomes::Effects;
 use crate::model::{Event, Field, Phase};
 use crate::rules::{Resolve, Rule};
 
 impl Engine {
-    /// Every rule judges the event; its fate is the greatest any of them gives it.
+    /// Every rule judges the event; its outcome is the greatest any of them gives it.
     pub(super) fn judge(&mut self, event: &Arc<Event>) {
         if self.seen.is_duplicate(event, self.state.now) {
-            self.state.ledger.duplicate();
+            self.state.counters.duplicate(event);
             self.decide(&[], Some(event), None, Verdict::Duplicate);
             return;
         }
@@ -128,22 +128,23 @@ impl Engine {
         }
     }
 
-    /// Books the event's one fate.
-    fn settle(&mut self, event: &Event, effects: Effects) {
+    /// Counts the event's one outcome.
+    fn settle(&mut self, event: &Arc<Event>, effects: Effects) {
         let waits: BTreeSet<AlertId> = effects
             .waits_with
             .iter()
             .copied()
             .filter(|id| self.state.alerts.get(id).is_some())
             .collect();
-        if effects.told {
-            self.state.ledger.told();
+        let counters = &mut self.state.counters;
+        if !effects.notified.is_empty() {
+            counters.notified(event, effects.notified);
         } else if !waits.is_empty() {
-            self.state.ledger.pending(&mut self.state.alerts, &waits);
+            counters.pending(event, &mut self.state.alerts, &waits);
         } else if let Some(reason) = effects.suppressed {
-            self.state.ledger.suppressed(reason);
+            counters.suppressed(event, reason);
         } else {
-            self.state.ledger.unmatched();
+            counters.unmatched(event);
             self.decide(&[], Some(event), None, Verdict::Unmatched);
         }
     }

@@ -19,7 +19,6 @@ mod close;
 mod clues;
 mod decision;
 mod digest;
-mod fates;
 mod flap;
 mod full;
 mod gate;
@@ -27,6 +26,7 @@ mod incident;
 mod inhibit;
 mod judge;
 mod open;
+mod outcomes;
 mod past;
 mod reload;
 mod say;
@@ -41,13 +41,14 @@ mod window;
 pub use clues::PLANNED;
 pub use decision::{Decision, Verdict};
 pub use full::Fullness;
+pub use outcomes::{Judgement, Reaction};
 pub use seen::MEMORY as DUPLICATE_MEMORY;
 pub use silence::SilenceState;
-pub use view::{Deed, IncidentState, Look, Standing, Waiting};
+pub use view::{IncidentState, Standing};
 
 use alert::{Alert, AlertId};
-use fates::Ledger;
 use incident::Incident;
+use outcomes::Counters;
 use seen::Seen;
 use table::Table;
 use timer::Timer;
@@ -149,7 +150,8 @@ struct State {
     incidents: Table<Incident>,
     closes: close::Closes,
     windows: Windows,
-    ledger: Ledger,
+    #[serde(rename = "ledger")]
+    counters: Counters,
     /// When changes of state were, of what may flap.
     #[serde(default)]
     changes: flap::Changes,
@@ -280,14 +282,14 @@ impl Engine {
     }
 
     /// Fires every timer due at or before `at`, each at its own due time, then applies the input.
-    pub fn handle(&mut self, at: Timestamp, input: &Input) -> Vec<Decision> {
+    pub fn handle(&mut self, at: Timestamp, input: &Input) -> Reaction {
         let at = at.max(self.state.now);
         if !std::mem::replace(&mut self.state.begun, true) {
             self.state.now = at;
             self.listen();
         }
         if matches!(input, Input::Due) && !self.fire_some(at, DUE_AT_ONCE) {
-            return std::mem::take(&mut self.decisions);
+            return self.react();
         }
         self.fire_timers(at);
         self.state.now = at;
@@ -304,13 +306,42 @@ impl Engine {
             }
         }
         self.fire_timers(at);
-        std::mem::take(&mut self.decisions)
+        self.react()
+    }
+
+    /// Takes what was concluded since the last call.
+    fn react(&mut self) -> Reaction {
+        let (judgement, changes) = self.state.counters.take();
+        Reaction {
+            decisions: std::mem::take(&mut self.decisions),
+            judgement,
+            changes,
+        }
     }
 
     /// Where every event ended so far.
     #[must_use]
     pub fn fates(&self) -> &EventFates {
-        self.state.ledger.fates()
+        self.state.counters.fates()
+    }
+
+    /// Returns false once an alert is gone: nothing is decided about it any more.
+    #[must_use]
+    pub fn has(&self, alert: u64) -> bool {
+        self.state.alerts.get(&alert).is_some()
+    }
+
+    /// Returns the newest number that was given to an alert or an incident: whatever begins later
+    /// has a greater one.
+    #[must_use]
+    pub fn newest(&self) -> u64 {
+        self.state.next_id
+    }
+
+    /// Returns the rules in force.
+    #[must_use]
+    pub fn rules(&self) -> &Arc<RuleSet> {
+        &self.rules
     }
 
     /// How many alerts and incidents are open.
@@ -333,7 +364,7 @@ impl Engine {
     ) {
         self.decisions.push(Decision {
             at: self.state.now,
-            event: event.map(|e| e.id.clone()),
+            event: event.map(|e| e.id),
             alerts: alerts.to_vec(),
             rule: rule.cloned(),
             verdict,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::alert::{Alert, AlertId, By, Member, State};
 use super::decision::Verdict;
-use super::fates::Effects;
+use super::outcomes::Effects;
 use super::table::Names;
 use super::{Engine, Timer};
 use crate::model::{Condition, Event, Field, Phase, Severity, Subject};
@@ -515,9 +515,8 @@ impl Engine {
     /// Forgets an alert that was never told.
     pub(super) fn drop_alert(&mut self, id: AlertId, verdict: &Verdict) {
         if let Some(mut alert) = self.remove_alert(id) {
-            self.state
-                .ledger
-                .alert_dropped(&mut alert, verdict.suppression().unwrap_or("dropped"));
+            let reason = verdict.suppression().unwrap_or("dropped");
+            self.state.counters.alert_dropped(id, &mut alert, reason);
             self.keep_count(&alert);
             let rule = Arc::clone(&alert.rule);
             self.decide(&[id], None, Some(&rule), verdict.clone());

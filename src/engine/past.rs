@@ -11,8 +11,8 @@ use serde_json::Value;
 
 use super::Engine;
 use super::alert::{Alert, AlertId};
-use super::fates::Effects;
 use super::open::subject_key;
+use super::outcomes::Effects;
 use super::reload::event_of;
 use crate::model::{Event, Field, Phase};
 use crate::rules::{Matcher, Policy, Resolve, Rule, Threshold, When};

@@ -403,21 +403,21 @@ impl Engine {
     }
 
     /// All of an alert is part of others now: so is what becomes of its events.
-    fn hand_over(&mut self, id: AlertId, alert: Alert, rule: &Arc<Rule>) {
+    fn hand_over(&mut self, id: AlertId, mut alert: Alert, rule: &Arc<Rule>) {
         let heir = alert.members.iter().find_map(|member| {
             let event = event_of(&alert.event, member, alert.members.len() == 1);
             let place = (Arc::clone(&rule.name), self.fingerprint(rule, &event));
             self.index.by_fingerprint.get(&place).copied()
         });
         let pending = |heir: &Alert| !heir.settled && heir.state != State::Collecting;
-        if let Some(heir) = heir
-            .and_then(|heir| self.state.alerts.get_mut(&heir))
-            .filter(|a| pending(a))
+        let heir = heir.filter(|heir| self.state.alerts.get(heir).is_some_and(pending));
+        if let Some(heir_id) = heir
+            && let Some(heir) = self.state.alerts.get_mut(&heir_id)
         {
-            heir.waiting += alert.waiting;
-            heir.tickets.extend(alert.tickets);
-            if let Some(alert) = self.state.alerts.get_mut(&id) {
-                (alert.waiting, alert.tickets) = (0, Vec::new());
+            let (from, to) = ((id, &mut alert), (heir_id, heir));
+            self.state.counters.hand_over(from, to);
+            if let Some(gone) = self.state.alerts.get_mut(&id) {
+                (gone.waiting, gone.tickets) = (0, Vec::new());
             }
         }
         self.drop_alert(id, &Verdict::RuleRemoved);
@@ -463,9 +463,8 @@ impl Engine {
                 .map(|t| t.window)
                 .unwrap_or_default(),
         };
-        self.state
-            .ledger
-            .alert_dropped(alert, verdict.suppression().unwrap_or("dropped"));
+        let reason = verdict.suppression().unwrap_or("dropped");
+        self.state.counters.alert_dropped(id, alert, reason);
         if !alert.lasting {
             self.drop_alert(id, &verdict);
         }

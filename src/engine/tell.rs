@@ -117,7 +117,7 @@ impl Engine {
         };
         if let Some(quiet) = &alert.quiet {
             let reason = quiet.by.suppression();
-            self.state.ledger.alert_dropped(&mut alert, reason);
+            self.state.counters.alert_dropped(id, &mut alert, reason);
         }
         let collectors = &mut self.state.collectors;
         let collected = incident.is_some_and(|incident| {
@@ -325,7 +325,7 @@ impl Engine {
                 } else {
                     quiet.unwrap_or("ended_untold")
                 };
-                self.state.ledger.alert_dropped(&mut alert, reason);
+                self.state.counters.alert_dropped(id, &mut alert, reason);
             }
         } else {
             self.let_go(id);
@@ -747,10 +747,11 @@ impl Engine {
             if spoken.contains(&alert_id) {
                 alert.more_since = 0;
             }
+            let counters = &mut self.state.counters;
             if heard {
-                self.state.ledger.alert_told(alert);
+                counters.alert_notified(alert_id, alert);
             } else {
-                self.state.ledger.alert_dropped(alert, "nobody_to_tell");
+                counters.alert_dropped(alert_id, alert, "nobody_to_tell");
             }
             alert.settled = true;
             if alert.is_spare() {

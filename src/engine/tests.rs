@@ -10,8 +10,8 @@ use serde_json::json;
 
 use super::{Decision, Engine, Input, Limits, Opening, Verdict};
 use crate::model::{
-    Cause, Clues, Condition, Device, Event, Field, Name, Notification, Phase, Reason, Severity,
-    Silence, Site, Timestamp, Until,
+    Cause, Clues, Condition, Device, Event, EventId, Field, Name, Notification, Phase, Reason, Seq,
+    Severity, Silence, Site, Timestamp, Until,
 };
 use crate::rules::{
     Daily, DigestSchedule, DuringMute, Flapping, InhibitRule, Maintenance, Matcher, Part, Pattern,
@@ -417,7 +417,7 @@ fn event(n: usize, at: Timestamp, offset_ms: i64, happening: &Happening) -> Even
     };
     let received = at.shifted(offset_ms);
     Event {
-        id: format!("{n}.0"),
+        id: EventId::new(Seq(n as u64), 0),
         source: Name::new("mist"),
         topic: "device-events".into(),
         kind: kind.to_owned(),
@@ -504,8 +504,14 @@ fn history(happenings: &[Happening]) -> Vec<(Timestamp, Input)> {
 
 /// After a history: what waits for what never comes is no longer asked for, and time runs on.
 fn end(engine: &mut Engine) -> Vec<Decision> {
-    let mut decisions = engine.handle(START + secs(9_000), &Input::Rules(other_rules()));
-    decisions.extend(engine.handle(START + secs(2 * 86_400), &Input::Tick));
+    let mut decisions = engine
+        .handle(START + secs(9_000), &Input::Rules(other_rules()))
+        .decisions;
+    decisions.extend(
+        engine
+            .handle(START + secs(2 * 86_400), &Input::Tick)
+            .decisions,
+    );
     decisions
 }
 
@@ -533,7 +539,7 @@ fn told(decisions: &[Decision]) -> Vec<(Timestamp, Notification)> {
 fn fold(engine: &mut Engine, history: &[(Timestamp, Input)]) -> Vec<Decision> {
     history
         .iter()
-        .flat_map(|(at, input)| engine.handle(*at, input))
+        .flat_map(|(at, input)| engine.handle(*at, input).decisions)
         .collect()
 }
 
@@ -560,9 +566,9 @@ proptest! {
         let mut last = START;
         for ((at, input), extra) in history.iter().zip(ticks) {
             let between = (last + Duration::from_millis(extra)).min(*at);
-            decisions.extend(ticking.handle(between, if extra.is_multiple_of(2) { &Input::Tick } else { &Input::Due }));
-            decisions.extend(ticking.handle(*at, input));
-            decisions.extend(ticking.handle(*at, &Input::Tick));
+            decisions.extend(ticking.handle(between, if extra.is_multiple_of(2) { &Input::Tick } else { &Input::Due }).decisions);
+            decisions.extend(ticking.handle(*at, input).decisions);
+            decisions.extend(ticking.handle(*at, &Input::Tick).decisions);
             last = *at;
         }
         prop_assert_eq!(plain, decisions);
@@ -667,7 +673,7 @@ fn a_reload_tells_nothing_twice_and_forgets_no_end() {
     let two = Arc::new(RuleSet::new(two, vec![(Name::new("all"), Severity::Info)]));
     let mut engine = Engine::new(Arc::clone(&two), openings, Limits::default());
     engine.handle(START, &Input::Event(Arc::new(event(0, START, 0, &down))));
-    let first = engine.handle(START + secs(70), &Input::Tick);
+    let first = engine.handle(START + secs(70), &Input::Tick).decisions;
     assert_eq!(
         told(&first)
             .iter()
@@ -675,15 +681,21 @@ fn a_reload_tells_nothing_twice_and_forgets_no_end() {
             .collect::<Vec<_>>(),
         ["plain", "patient"]
     );
-    let again = engine.handle(START + secs(80), &Input::Rules(two));
+    let again = engine
+        .handle(START + secs(80), &Input::Rules(two))
+        .decisions;
     assert!(told(&again).is_empty());
-    let none = engine.handle(
-        START + secs(90),
-        &Input::Rules(Arc::new(RuleSet::default())),
-    );
+    let none = engine
+        .handle(
+            START + secs(90),
+            &Input::Rules(Arc::new(RuleSet::default())),
+        )
+        .decisions;
     assert!(told(&none).is_empty());
     let at = START + secs(200);
-    let ended = engine.handle(at, &Input::Event(Arc::new(event(1, at, 0, &up))));
+    let ended = engine
+        .handle(at, &Input::Event(Arc::new(event(1, at, 0, &up))))
+        .decisions;
     let mut rules: Vec<String> = told(&ended)
         .into_iter()
         .map(|(_, n)| format!("{} {}", n.rule, n.reason))
@@ -717,13 +729,13 @@ fn a_mass_outage_is_told_in_parts_and_all_of_it_before_the_next_event() {
         engine
     };
     let (whole, at) = (
-        begun().handle(START + secs(600), &Input::Tick),
+        begun().handle(START + secs(600), &Input::Tick).decisions,
         START + secs(600),
     );
     let mut engine = begun();
     let (mut parts, mut told_before) = (Vec::new(), 0);
     while engine.next_wakeup().is_some_and(|due| due <= at) {
-        let part = engine.handle(at, &Input::Due);
+        let part = engine.handle(at, &Input::Due).decisions;
         told_before += told(&part).len();
         assert!(
             told(&part).len() <= super::DUE_AT_ONCE,
@@ -739,8 +751,8 @@ fn a_mass_outage_is_told_in_parts_and_all_of_it_before_the_next_event() {
     );
     assert_eq!(whole, parts.concat());
     let mut engine = begun();
-    let first = engine.handle(at, &Input::Due);
-    let rest = engine.handle(at, &Input::Tick);
+    let first = engine.handle(at, &Input::Due).decisions;
+    let rest = engine.handle(at, &Input::Tick).decisions;
     assert_eq!(whole, [first, rest].concat());
 }
 
@@ -766,11 +778,11 @@ fn what_is_quiet_by_the_oldest_of_too_many_silences_is_sent_when_that_gives_way(
     };
     engine.handle(START, &silence("first".to_owned(), "020000000000"));
     engine.handle(START, &Input::Event(Arc::new(event(0, START, 0, &down))));
-    assert!(told(&engine.handle(START + secs(100), &Input::Tick)).is_empty());
+    assert!(told(&engine.handle(START + secs(100), &Input::Tick).decisions).is_empty());
     for n in 0..1_000 {
         engine.handle(START + secs(100), &silence(format!("{n}"), "02000000ffff"));
     }
-    assert!(!told(&engine.handle(START + secs(115), &Input::Tick)).is_empty());
+    assert!(!told(&engine.handle(START + secs(115), &Input::Tick).decisions).is_empty());
 }
 
 /// What is told of these, as `rule reason devices`.
@@ -823,8 +835,10 @@ fn what_is_new_beyond_the_bound_is_told_though_it_is_not_followed() {
             late_s: 0,
         };
         let at = START + secs(after);
-        let mut decisions = engine.handle(at, &Input::Event(Arc::new(event(n, at, 0, &happening))));
-        decisions.extend(engine.handle(at + secs(20), &Input::Tick));
+        let mut decisions = engine
+            .handle(at, &Input::Event(Arc::new(event(n, at, 0, &happening))))
+            .decisions;
+        decisions.extend(engine.handle(at + secs(20), &Input::Tick).decisions);
         assert_fates_add_up(engine);
         assert!(engine.open().0 <= 3);
         decisions
@@ -903,8 +917,8 @@ fn what_has_no_end_gives_way_to_what_is_new() {
         };
         let at = START + secs(n as u64 * 60);
         let input = Input::Event(Arc::new(event(n, at, 0, &happening)));
-        decisions.extend(engine.handle(at, &input));
-        decisions.extend(engine.handle(at + secs(20), &Input::Tick));
+        decisions.extend(engine.handle(at, &input).decisions);
+        decisions.extend(engine.handle(at + secs(20), &Input::Tick).decisions);
     }
     assert_eq!(
         said(&decisions),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::alert::{Alert, AlertId, By, State};
-use super::{Decision, Engine};
+use super::{Engine, Reaction};
 use crate::model::Timestamp;
 
 /// Whose timer it is, in the order in which those due at the same time fire: alerts before
@@ -42,7 +42,7 @@ impl Engine {
         false
     }
 
-    pub(super) fn timer_due(&mut self, timer: Timer) {
+    fn timer_due(&mut self, timer: Timer) {
         self.index.single.remove(&timer);
         match timer {
             Timer::Silences => self.silences_due(),
@@ -101,18 +101,18 @@ impl Engine {
 
     /// Lets time run on until nothing is pending or waiting, and no further: what `replay` does
     /// after the last line.
-    pub fn wind_down(&mut self) -> Vec<Decision> {
+    pub fn wind_down(&mut self) -> Reaction {
         while let Some((due, timer)) = self.first_pending() {
             self.index.timers.remove(&(due, timer));
             self.state.now = self.state.now.max(due);
             self.timer_due(timer);
         }
-        std::mem::take(&mut self.decisions)
+        self.react()
     }
 
     /// What waits for a digest is told, each at its time: what comparing rules does after the last
     /// line, where one side would else not have told yet what the other has.
-    pub fn tell_digests(&mut self) -> Vec<Decision> {
+    pub fn tell_digests(&mut self) -> Reaction {
         while let Some(&(due, timer)) = self
             .index
             .timers
@@ -123,7 +123,7 @@ impl Engine {
             self.state.now = self.state.now.max(due);
             self.timer_due(timer);
         }
-        std::mem::take(&mut self.decisions)
+        self.react()
     }
 
     pub(super) fn arm_all(&mut self) {

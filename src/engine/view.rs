@@ -1,36 +1,11 @@
-//! The engine seen from outside: what each thing it did moved, and what is open now. Nothing here
-//! changes what it decides.
+//! The engine seen from outside: what is open now. Nothing here changes what it decides.
 
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
+use super::Engine;
 use super::alert::{Alert, AlertId, By, State as AlertState};
-use super::{Decision, Engine, Input, Timer};
 use crate::model::{Name, Severity, Subject, Timestamp};
-
-/// One thing the engine did: fired a timer, judged an event, or took another input.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Deed {
-    /// A timer was due.
-    Timer,
-    /// The input itself.
-    Input,
-}
-
-/// The events whose fate an alert still decides.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Waiting {
-    /// How many it decides alone.
-    pub alone: u64,
-    /// Those it shares with other alerts, each by its number, ascending.
-    pub shared: Vec<u64>,
-    /// Whether somebody knows of the alert.
-    pub told: bool,
-    /// Why they would be suppressed, were the alert over now.
-    pub reason: &'static str,
-    /// Its rule.
-    pub rule: Arc<str>,
-}
 
 /// How far an incident has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -89,129 +64,12 @@ pub struct IncidentState {
     pub why: Option<String>,
 }
 
-/// Who looks at the engine after each thing it did: with the alerts that may have moved, and the
-/// decisions made.
-pub type Look<'l> = &'l mut dyn FnMut(&Engine, Deed, &[u64], Vec<Decision>);
-
 /// Alerts named of one incident: so many of the oldest and of the newest.
 const MAX_ALERTS: usize = 16;
 /// Subjects shown of one incident.
 const MAX_SUBJECTS: usize = 50;
 
 impl Engine {
-    /// As [`Engine::handle`], one thing at a time: `look` sees the engine after each timer and
-    /// after the input, with the decisions that led to and the alerts they may have moved.
-    pub fn handle_watched(&mut self, at: Timestamp, input: &Input, look: Look<'_>) {
-        let at = at.max(self.state.now);
-        if let (Input::Event(event), true) = (input, self.state.begun) {
-            self.fire_watched(at, usize::MAX, look);
-            self.state.now = at;
-            self.judge(event);
-            let made = std::mem::take(&mut self.decisions);
-            look(self, Deed::Input, &[], made);
-            self.fire_watched(at, usize::MAX, look);
-            return;
-        }
-        let most = if matches!(input, Input::Due) {
-            super::DUE_AT_ONCE
-        } else {
-            usize::MAX
-        };
-        if self.state.begun && !self.fire_watched(at, most, look) {
-            return;
-        }
-        let made = self.handle(at, input);
-        look(self, Deed::Input, &[], made);
-    }
-
-    /// As [`Engine::fire_some`].
-    fn fire_watched(&mut self, at: Timestamp, most: usize, look: Look<'_>) -> bool {
-        for _ in 0..most {
-            let Some(&(due, timer)) = self.index.timers.first().filter(|(due, _)| *due <= at)
-            else {
-                return true;
-            };
-            let touched = self.touched_by(timer);
-            self.index.timers.pop_first();
-            self.state.now = self.state.now.max(due);
-            self.timer_due(timer);
-            let made = std::mem::take(&mut self.decisions);
-            look(self, Deed::Timer, &touched, made);
-        }
-        false
-    }
-
-    /// The alerts a timer may tell or drop.
-    fn touched_by(&self, timer: Timer) -> Vec<AlertId> {
-        let of = |incident: u64| {
-            self.state
-                .incidents
-                .get(&incident)
-                .into_iter()
-                .flat_map(|i| i.alerts.iter().copied())
-        };
-        match timer {
-            Timer::Alert(id) => {
-                let incident = self.state.alerts.get(&id).and_then(|alert| alert.incident);
-                std::iter::once(id)
-                    .chain(incident.into_iter().flat_map(of))
-                    .collect()
-            }
-            Timer::Incident(id) => of(id).collect(),
-            Timer::Silences
-            | Timer::Absences
-            | Timer::Maintenance
-            | Timer::Digests
-            | Timer::PassedOn => Vec::new(),
-        }
-    }
-
-    /// The events whose fate an alert still decides; `None` when the alert is gone.
-    #[must_use]
-    pub fn waiting(&self, alert: u64) -> Option<Waiting> {
-        self.state.alerts.get(&alert).map(waiting)
-    }
-
-    /// The newest number that was given to an alert or an incident: whatever begins later has a
-    /// greater one.
-    #[must_use]
-    pub fn newest(&self) -> u64 {
-        self.state.next_id
-    }
-
-    /// The rules in force.
-    #[must_use]
-    pub fn rules(&self) -> &Arc<crate::rules::RuleSet> {
-        &self.rules
-    }
-
-    /// Every alert that still decides the fate of events, and the number that was given last to
-    /// what several share.
-    #[must_use]
-    pub fn all_waiting(&self) -> (Vec<(u64, Waiting)>, u64) {
-        // An alert may still list what another one decided.
-        let ledger = serde_json::to_value(&self.state.ledger).unwrap_or_default();
-        let undecided = |ticket: &u64| ledger.pointer(&format!("/tickets/{ticket}")).is_some();
-        let all = self
-            .state
-            .alerts
-            .iter()
-            .map(|(id, alert)| (*id, waiting(alert)));
-        let live = all.map(|(id, mut waiting)| {
-            waiting.shared.retain(undecided);
-            (id, waiting)
-        });
-        let newest = ledger
-            .get("next_ticket")
-            .and_then(serde_json::Value::as_u64)
-            .unwrap_or_default();
-        (
-            live.filter(|(_, waiting)| waiting.alone > 0 || !waiting.shared.is_empty())
-                .collect(),
-            newest,
-        )
-    }
-
     /// What lasts, the youngest first: at most `limit`, and how many there are.
     #[must_use]
     pub fn incidents(&self, limit: usize) -> (Vec<IncidentState>, usize) {
@@ -398,22 +256,5 @@ fn concerned(all: impl Iterator<Item = Subject>) -> Concerned {
         subjects,
         more,
         devices: devices.len(),
-    }
-}
-
-fn waiting(alert: &Alert) -> Waiting {
-    let quiet = alert.quiet.as_ref().map(|quiet| quiet.by.suppression());
-    let reason = if alert.sources.is_empty() {
-        quiet.unwrap_or("ended_untold")
-    } else {
-        "inhibited"
-    };
-    let (told, rule) = (!alert.told_to.is_empty(), Arc::clone(&alert.rule));
-    Waiting {
-        alone: alert.waiting,
-        shared: alert.tickets.clone(),
-        told,
-        reason,
-        rule,
     }
 }

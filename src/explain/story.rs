@@ -7,7 +7,7 @@ use super::{Line, Teller, describe, nearest_text};
 use crate::engine::{Decision, Verdict};
 use crate::fold::{Compile, Fold};
 use crate::model::{
-    Device, Event, Journaled, Message, Name, Phase, Reason, Record, Severity, Timestamp,
+    Device, Event, EventId, Journaled, Message, Name, Phase, Reason, Record, Severity, Timestamp,
 };
 use crate::render::Templates;
 use crate::rules::{RuleSet, fold as folded};
@@ -17,7 +17,7 @@ use crate::source::{self, Arrival, Parsed};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Question {
     /// An event, by its id.
-    Event(String),
+    Event(EventId),
     /// A message, by its id.
     Message(String),
     /// Everything about a device, by name or MAC, since a wall time.
@@ -43,11 +43,11 @@ pub struct Story<'t> {
     teller: Teller,
     chapters: Vec<Chapter>,
     /// The events asked for.
-    asked: HashSet<String>,
+    asked: HashSet<EventId>,
     /// What every event that a rule concerned itself with is, in words.
-    events: HashMap<String, String>,
+    events: HashMap<EventId, String>,
     /// The first event with a content.
-    contents: HashMap<u64, String>,
+    contents: HashMap<u64, EventId>,
     positions: Option<(u64, u64)>,
     /// Of one event that was judged: what is known of it, so that nothing else need be kept.
     known: Option<Known>,
@@ -63,9 +63,9 @@ pub struct Known {
     pub alerts: BTreeSet<u64>,
     /// The events that had come before: what came before the snapshot is not remembered. `None`
     /// where the story begins with the journal.
-    pub repeats: Option<HashSet<String>>,
+    pub repeats: Option<HashSet<EventId>>,
     /// Of an event that had come before: which one that was.
-    pub first: Option<String>,
+    pub first: Option<EventId>,
 }
 
 impl<'t> Story<'t> {
@@ -110,7 +110,7 @@ impl<'t> Story<'t> {
     }
 
     /// Adds to the events known to have come before.
-    pub fn repeats(&mut self, more: impl IntoIterator<Item = String>) {
+    pub fn repeats(&mut self, more: impl IntoIterator<Item = EventId>) {
         if let Some(repeats) = self.known.as_mut().and_then(|known| known.repeats.as_mut()) {
             repeats.extend(more);
         }
@@ -175,7 +175,7 @@ impl<'t> Story<'t> {
             Question::Message(_) => false,
         };
         if asked {
-            self.asked.insert(event.id.clone());
+            self.asked.insert(event.id);
         }
         self.folded += 1;
         let decisions = self.judged(at, event);
@@ -196,12 +196,9 @@ impl<'t> Story<'t> {
                 describe(event),
                 event.topic
             );
-            self.events.insert(event.id.clone(), said);
+            self.events.insert(event.id, said);
         }
-        let silent = asked
-            && !decisions
-                .iter()
-                .any(|d| d.event.as_ref() == Some(&event.id));
+        let silent = asked && !decisions.iter().any(|d| d.event == Some(event.id));
         self.keep(decisions, Some(event));
         if silent {
             self.keep_silence(at, event);
@@ -209,20 +206,20 @@ impl<'t> Story<'t> {
         if self.known.is_none() {
             self.contents
                 .entry(event.digest)
-                .or_insert_with(|| event.id.clone());
+                .or_insert_with(|| event.id);
         }
     }
 
     /// An event of which is known that no alert has to do with it: what became of it says what was
     /// decided, whatever was open.
     pub fn alone(&mut self, at: Timestamp, event: &Arc<Event>, verdict: Option<Verdict>) {
-        self.asked.insert(event.id.clone());
+        self.asked.insert(event.id);
         let Some(verdict) = verdict else {
             return self.keep_silence(at, event);
         };
         let decision = Decision {
             at,
-            event: Some(event.id.clone()),
+            event: Some(event.id),
             alerts: Vec::new(),
             rule: None,
             verdict,
@@ -238,7 +235,7 @@ impl<'t> Story<'t> {
             return self.fold.handle_event(at, Arc::clone(event));
         }
         let mut decisions = self.fold.tick(at);
-        let (event, verdict) = (Some(event.id.clone()), Verdict::Duplicate);
+        let (event, verdict) = (Some(event.id), Verdict::Duplicate);
         decisions.push(Decision {
             at,
             event,
@@ -260,7 +257,7 @@ impl<'t> Story<'t> {
         };
         let line = Line {
             at: at.shifted(self.fold.offset_ms()),
-            event: Some(event.id.clone()),
+            event: Some(event.id),
             rule: None,
             line: None,
             alerts: Vec::new(),
@@ -276,7 +273,7 @@ impl<'t> Story<'t> {
     fn keep(&mut self, mut decisions: Vec<Decision>, event: Option<&Event>) {
         let offset = self.fold.offset_ms();
         if let Some(event) = event {
-            event_first(&mut decisions, &event.id);
+            event_first(&mut decisions, event.id);
         }
         for mut decision in decisions {
             // People read wall time.
@@ -286,10 +283,7 @@ impl<'t> Story<'t> {
             // Its rule has nothing to say about it: kept only where it is asked for.
             let alone =
                 decision.rule.is_none() && decision.alerts.is_empty() && decision.event.is_some();
-            let asked = decision
-                .event
-                .as_ref()
-                .is_some_and(|id| self.asked.contains(id));
+            let asked = decision.event.is_some_and(|id| self.asked.contains(&id));
             if alone && !asked {
                 continue;
             }
@@ -309,9 +303,7 @@ impl<'t> Story<'t> {
                 .teller
                 .say(&decision, &self.rules, &|at| moment_beside(at, beside));
             line.at = line.at.shifted(offset);
-            if let Some(event) =
-                event.filter(|event| asked && decision.event.as_ref() == Some(&event.id))
-            {
+            if let Some(event) = event.filter(|event| asked && decision.event == Some(event.id)) {
                 self.add_to(&mut line, &decision.verdict, event);
             }
             let message = match decision.verdict {
@@ -328,8 +320,8 @@ impl<'t> Story<'t> {
     fn add_to(&self, line: &mut Line, verdict: &Verdict, event: &Event) {
         match verdict {
             Verdict::Duplicate => {
-                let known = self.known.as_ref().and_then(|known| known.first.as_ref());
-                if let Some(first) = known.or_else(|| self.contents.get(&event.digest)) {
+                let known = self.known.as_ref().and_then(|known| known.first);
+                if let Some(first) = known.or_else(|| self.contents.get(&event.digest).copied()) {
                     line.text = format!("{}, as {first}", line.text);
                 }
             }
@@ -399,9 +391,9 @@ impl<'t> Story<'t> {
 
     /// What an event is, in words.
     #[must_use]
-    pub fn describe(&self, event: &str) -> String {
+    pub fn describe(&self, event: EventId) -> String {
         self.events
-            .get(event)
+            .get(&event)
             .cloned()
             .unwrap_or_else(|| format!("event {event}"))
     }
@@ -430,11 +422,7 @@ impl<'t> Story<'t> {
             }
             _ => false,
         };
-        let asked = |line: &Line| {
-            line.event
-                .as_ref()
-                .is_some_and(|id| self.asked.contains(id))
-        };
+        let asked = |line: &Line| line.event.is_some_and(|id| self.asked.contains(&id));
         let from_message = self
             .chapters
             .iter()
@@ -470,8 +458,8 @@ impl<'t> Story<'t> {
 
 /// What an event leads to stands below it: an alert is linked to what explains it before it is said
 /// to be there.
-fn event_first(decisions: &mut [Decision], event: &str) {
-    let is_its = |decision: &Decision| decision.event.as_deref() == Some(event);
+fn event_first(decisions: &mut [Decision], event: EventId) {
+    let is_its = |decision: &Decision| decision.event == Some(event);
     for index in 0..decisions.len() {
         let Some(first) = decisions.get(index).filter(|first| !is_its(first)) else {
             continue;

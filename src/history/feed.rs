@@ -8,8 +8,8 @@ use std::time::Duration;
 use serde_json::json;
 use tokio::sync::broadcast;
 
-use crate::model::{Event, Timestamp};
-use crate::store::{EventFate, EventId, EventRow, FateChange, WaitsWith};
+use crate::model::{Event, EventId, EventOutcome, OutcomeChange, Timestamp, WaitsWith};
+use crate::store::EventRow;
 
 /// Events told a second at most: more than anyone reads.
 const A_SECOND: usize = 20;
@@ -42,7 +42,7 @@ pub struct Feed {
 #[derive(Debug, Default)]
 struct Followed {
     waiting: VecDeque<(EventId, WaitsWith)>,
-    due: VecDeque<(EventId, EventFate)>,
+    due: VecDeque<(EventId, EventOutcome)>,
     /// Fates told in this second.
     told: usize,
 }
@@ -101,7 +101,7 @@ impl Feed {
 
     /// Follows what was judged, and tells what became of what waited. What there is no room for now
     /// is told by [`Feed::catch_up`].
-    pub fn follow(&self, judged: &[EventRow], changes: &[FateChange]) {
+    pub fn follow(&self, judged: &[EventRow], changes: &[OutcomeChange]) {
         let mut followed = self.followed.lock().unwrap_or_else(PoisonError::into_inner);
         let Followed { waiting, due, .. } = &mut *followed;
         let new = judged
@@ -115,7 +115,7 @@ impl Feed {
             waiting.retain(|(id, waits)| {
                 let changed = *waits == change.waits && *id <= change.upto;
                 if changed {
-                    due.push_back((*id, change.fate.clone()));
+                    due.push_back((*id, change.outcome.clone()));
                 }
                 !changed
             });
@@ -163,8 +163,7 @@ impl Feed {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Name, Seq};
-    use crate::store::{EventFate, EventId};
+    use crate::model::{EventId, EventOutcome, Name, Seq};
 
     #[test]
     fn twenty_a_second_are_told_and_none_to_nobody() {
@@ -176,7 +175,7 @@ mod tests {
         let row = EventRow {
             id: EventId::new(Seq(1), 0),
             received: at(0),
-            fate: EventFate::Told,
+            outcome: EventOutcome::Notified,
             waits: None,
             rules: vec![],
             alerts: vec![],
@@ -193,17 +192,17 @@ mod tests {
         let row = |seq: u64, waits| EventRow {
             id: EventId::new(Seq(seq), 1),
             received: Timestamp::EPOCH,
-            fate: EventFate::Pending,
+            outcome: EventOutcome::Pending,
             waits,
             rules: vec![],
             alerts: vec![],
             told: vec![],
         };
         let alert = |n| Some(WaitsWith::Alert(n));
-        let change = |n, upto: u64, fate| FateChange {
+        let change = |n, upto: u64, outcome| OutcomeChange {
             waits: WaitsWith::Alert(n),
             upto: EventId::new(Seq(upto), 9),
-            fate,
+            outcome,
             by: None,
         };
         let told = |frames: &mut broadcast::Receiver<Arc<Frame>>| {
@@ -211,7 +210,7 @@ mod tests {
                 .map(|frame| frame.data.clone())
                 .collect::<Vec<_>>()
         };
-        feed.follow(&[row(1, alert(7))], &[change(7, 1, EventFate::Told)]);
+        feed.follow(&[row(1, alert(7))], &[change(7, 1, EventOutcome::Notified)]);
         let mut frames = feed.watch();
         feed.catch_up();
         assert_eq!(
@@ -229,13 +228,13 @@ mod tests {
             ],
             &[],
         );
-        let suppressed = EventFate::Suppressed("ended_untold".into());
+        let suppressed = EventOutcome::Suppressed("ended_untold".into());
         feed.follow(
             &[],
             &[
-                change(7, 4, EventFate::Told),
+                change(7, 4, EventOutcome::Notified),
                 change(8, 9, suppressed),
-                change(8, 9, EventFate::Told),
+                change(8, 9, EventOutcome::Notified),
             ],
         );
         assert_eq!(
@@ -247,7 +246,7 @@ mod tests {
         );
 
         let flood: Vec<EventRow> = (10..1_000).map(|seq| row(seq, alert(9))).collect();
-        feed.follow(&flood, &[change(9, 2_000, EventFate::Told)]);
+        feed.follow(&flood, &[change(9, 2_000, EventOutcome::Notified)]);
         assert_eq!(told(&mut frames).len(), 18);
         let mut all = 18;
         for _ in 0..20 {

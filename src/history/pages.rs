@@ -10,9 +10,9 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use super::words::{self, Key};
-use crate::model::{Event, Journaled, Record, Seq, Timestamp};
+use crate::model::{Event, EventId, Journaled, Record, Seq, Timestamp};
 use crate::source::{self, Arrival, Parsed};
-use crate::store::{self, Doc, EventId, EventRow, RowQuery, Term, Wanted};
+use crate::store::{self, Doc, EventRow, RowQuery, Term, Wanted};
 
 /// Events not indexed yet that one question looks at.
 const TAIL: usize = 2_000;
@@ -186,7 +186,7 @@ impl<S: store::Archive> Past<S> {
                 &arrival,
                 id.place()..=id.place(),
                 &mut |parsed, text| match parsed {
-                    Parsed::Event(event) if EventId::parse(&event.id) == Some(id) => {
+                    Parsed::Event(event) if event.id == id => {
                         let sent =
                             text.and_then(|text| RawValue::from_string(text.to_owned()).ok());
                         found = Some((event, sent));
@@ -275,10 +275,8 @@ fn parsed(entry: &Journaled, rows: &[EventRow]) -> HashMap<EventId, Arc<Event>> 
         return found;
     };
     source::each_at(&arrival, from..=to, &mut |parsed, _| {
-        if let Parsed::Event(event) = parsed
-            && let Some(id) = EventId::parse(&event.id)
-        {
-            found.insert(id, event);
+        if let Parsed::Event(event) = parsed {
+            found.insert(event.id, event);
         }
     });
     found
@@ -356,8 +354,8 @@ pub fn shown(row: &EventRow, event: &Event) -> Value {
         "site_id": maybe(event.site.id.as_ref()),
         "device": maybe(device.and_then(|d| d.name.as_ref())),
         "device_mac": maybe(device.and_then(|d| d.mac.as_ref())),
-        "fate": row.fate.word(),
-        "why": row.fate.why(),
+        "fate": row.outcome.word(),
+        "why": row.outcome.why(),
         "rules": row.rules,
         "text": text.map(|text| text.chars().take(TEXT).collect::<String>()),
     })

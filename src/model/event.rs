@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Name, Timestamp};
+use super::{EventId, Name, Timestamp};
 
 /// How much it matters. Ordered: `Info < Warning < Critical`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -174,8 +174,8 @@ pub struct Cause {
 /// One event, normalised, with the raw JSON kept for matching and templates.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Event {
-    /// Foghorn's own id: `<journal position>.<place in the POST>`.
-    pub id: String,
+    /// Foghorn's own number of it.
+    pub id: EventId,
     /// The source it came from.
     pub source: Name,
     /// Mist's topic, hyphens throughout: `device-events`.
@@ -317,7 +317,7 @@ impl Event {
     #[must_use]
     pub fn nothing(source: Name, at: Timestamp) -> Self {
         Self {
-            id: String::new(),
+            id: EventId::default(),
             source,
             topic: Arc::from(""),
             kind: String::new(),
@@ -372,7 +372,7 @@ impl Event {
         }
         let device = self.device.as_ref();
         match field {
-            Field::Id => vec![text(&self.id)],
+            Field::Id => vec![text(&self.id.to_string())],
             Field::Topic => vec![text(&self.topic)],
             Field::Type if self.kind.is_empty() => Vec::new(),
             Field::Type => vec![text(&self.kind)],

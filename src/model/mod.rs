@@ -3,9 +3,11 @@
 //! Knows nothing of HTTP, SQLite, YAML or chats.
 
 mod event;
+mod event_id;
 mod fates;
 mod network;
 mod notification;
+mod outcome;
 mod page_access;
 mod receipt;
 mod record;
@@ -18,11 +20,13 @@ pub use event::{
     Cause, Clues, Condition, Device, Event, Field, Identity, Path, Phase, Severity, Site, exactly,
     removed_from,
 };
+pub use event_id::EventId;
 pub use fates::{EventFates, MessageFates};
 pub use network::Network;
 pub use notification::{
     Collected, DigestOf, Happening, Insight, Link, Message, Notification, Reason, Subject,
 };
+pub use outcome::{EventOutcome, OutcomeChange, WaitsWith};
 pub use page_access::PageAccess;
 pub use receipt::Receipt;
 pub use record::{Cursor, Journaled, Name, Record, RulesRecord, Seq, Silence, SourceKind, Until};

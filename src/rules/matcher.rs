@@ -240,11 +240,13 @@ pub(super) mod tests {
 
     use super::super::Index;
     use super::*;
-    use crate::model::{Clues, Condition, Device, Name, Phase, Severity, Site, Timestamp};
+    use crate::model::{
+        Clues, Condition, Device, EventId, Name, Phase, Seq, Severity, Site, Timestamp,
+    };
 
     pub(in crate::rules) fn event() -> Event {
         Event {
-            id: "1.0".to_owned(),
+            id: EventId::new(Seq(1), 0),
             source: Name::new("mist"),
             topic: "device-events".into(),
             kind: "AP_DISCONNECTED".to_owned(),

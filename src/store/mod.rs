@@ -22,8 +22,8 @@ pub mod sqlite;
 mod steps;
 
 pub use archive::{
-    Archive, AttemptRow, DeadLetter, Doc, EventFate, EventId, EventRow, FateChange, Mark, Noise,
-    RowQuery, Rows, Sent, SentMessage, Term, WaitsWith, Wanted,
+    Archive, AttemptRow, DeadLetter, Doc, EventRow, Mark, Noise, RowQuery, Rows, Sent, SentMessage,
+    Term, Wanted,
 };
 pub use desk::{Act, Acted, Desk};
 pub use journal::Journal;

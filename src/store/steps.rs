@@ -3,8 +3,8 @@
 use std::future::Future;
 use std::sync::Arc;
 
-use super::{EventRow, FateChange, Lease, Result, Store};
-use crate::model::{Message, Seq, Timestamp};
+use super::{EventRow, Lease, Result, Store};
+use crate::model::{Message, OutcomeChange, Seq, Timestamp};
 
 /// What the judge concluded from the entries up to `seq`.
 #[derive(Clone, Debug, Default)]
@@ -17,7 +17,7 @@ pub struct Step {
     /// adds nothing. They may be there before the step is.
     pub events: Arc<Vec<EventRow>>,
     /// What became of earlier events, in order.
-    pub fates: Vec<FateChange>,
+    pub outcomes: Vec<OutcomeChange>,
     /// The memory of duplicates this step adds: opaque, given back by `recover`.
     pub seen: Vec<u8>,
     /// Blocks `seen` of steps at or before this journal time may be forgotten. Applied by steps

@@ -6,7 +6,7 @@ use super::{Course, differences, offset};
 use crate::config::Expectation;
 use crate::engine::{Decision, Verdict};
 use crate::explain::{self, Teller};
-use crate::model::{Message, Timestamp};
+use crate::model::{EventId, Message, Timestamp};
 use crate::rules::RuleSet;
 
 /// So many lines of decisions are shown of a case that failed.
@@ -81,13 +81,13 @@ pub(super) fn how_it_came(
 ) -> String {
     let when = |at: Timestamp| offset(at.since(course.start));
     let wrong = Wrong::of(expected, said, course);
-    let find = |id: &str| course.events.iter().find(|event| event.id == id);
+    let find = |id: EventId| course.events.iter().find(|event| event.id == id);
     let mut teller = Teller::default();
     let mut lines = Vec::new();
     for decision in &course.decisions {
         let mut line = teller.say(decision, rules, &when);
         if let (Verdict::Unmatched, Some(event)) =
-            (&decision.verdict, decision.event.as_deref().and_then(find))
+            (&decision.verdict, decision.event.and_then(find))
         {
             line.text
                 .push_str(&explain::nearest_text(rules, event, file));
@@ -97,7 +97,7 @@ pub(super) fn how_it_came(
         }
     }
     let describe =
-        |id: &str| find(id).map_or_else(|| id.to_owned(), |event| explain::describe(event));
+        |id: EventId| find(id).map_or_else(|| id.to_string(), |event| explain::describe(event));
     let mut printed = explain::print(&lines, file, &describe, &when);
     // A rule that should have spoken and had nothing to do with any event.
     for rule in rules

@@ -8,15 +8,16 @@ use std::sync::{Arc, OnceLock};
 use foghorn::config::{Config, rules_from_record};
 use foghorn::explain::{Line, Question, Story};
 use foghorn::fold::{Fold, notifications};
+use foghorn::history::History;
 use foghorn::model::{
-    Journaled, Name, Notification, Record, RulesRecord, Seq, Severity, Silence, SourceKind,
-    Timestamp, Until,
+    EventOutcome, Journaled, Name, Notification, OutcomeChange, Record, RulesRecord, Seq, Severity,
+    Silence, SourceKind, Timestamp, Until,
 };
 use foghorn::render::Templates;
 use foghorn::replay::{Refold, Stored};
 use foghorn::rules::RuleSet;
 use foghorn::simulate::Chance;
-use foghorn::store::{EventFate, EventRow, FateChange};
+use foghorn::store::EventRow;
 
 use crate::generate::{Case, DEVICES, File, H, Inhibit, M, Rule, START, Step, What};
 use crate::oracle::Oracle;
@@ -445,22 +446,22 @@ fn explained(case: &Case, serve: &Serve, all: &[Notification]) -> Result<Option<
 fn reasons(case: &Case, serve: &Serve) -> Result<Option<String>, String> {
     let rules = compile(&serve.rules).ok_or("the rules cannot be read")?;
     let mut fold = Fold::new(Arc::new(rules), compile);
-    let mut history = fold.history(Seq::default());
+    let mut history = History::default();
     for entry in &serve.journal {
-        fold.apply_noted(entry, &mut history);
+        history.add(&mut fold.apply(entry));
     }
     let added = history.take();
     let told = |row: &&EventRow| {
-        let by_change = |change: &FateChange| {
+        let by_change = |change: &OutcomeChange| {
             row.waits == Some(change.waits)
                 && row.id <= change.upto
-                && change.fate == EventFate::Told
+                && change.outcome == EventOutcome::Notified
         };
-        row.fate == EventFate::Told || added.changes.iter().any(by_change)
+        row.outcome == EventOutcome::Notified || added.changes.iter().any(by_change)
     };
     let step = added.rows.len() / 8 + 1;
     for row in added.rows.iter().step_by(step) {
-        let question = Question::Event(row.id.to_string());
+        let question = Question::Event(row.id);
         let rules = compile(&serve.rules).ok_or("the rules cannot be read")?;
         let file = "rules.yaml".to_owned();
         let mut story = Story::new(question, Arc::new(rules), compile, templates(), file);

@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use foghorn::clock::Clock;
 use foghorn::model::{
-    Cursor, Name, Receipt, Record, RulesRecord, Seq, Severity, Silence, SourceKind, Timestamp,
-    Until,
+    Cursor, EventId, EventOutcome, Name, OutcomeChange, Receipt, Record, RulesRecord, Seq,
+    Severity, Silence, SourceKind, Timestamp, Until, WaitsWith,
 };
 use foghorn::store::{
     Act, Acted, Archive, Attempt, AttemptRow, DeliveryId, DeliveryState, Desk, Doc, Duty, Error,
-    EventFate, EventId, EventRow, FateChange, Journal, Leases, MessageFates, Next, Noise, Outbox,
-    Step, Steps, Term, Totals, WaitsWith, Wanted,
+    EventRow, Journal, Leases, MessageFates, Next, Noise, Outbox, Step, Steps, Term, Totals,
+    Wanted,
 };
 
 use super::{Bench, World, attempt, message, outgoing, post, query, row, step};
@@ -112,10 +112,10 @@ pub(super) async fn a_cursor_is_stored_with_its_bodies_and_outlives_them<B: Benc
 
 pub(super) async fn rows_come_with_their_step_and_a_refold_changes_none<B: Bench>() {
     let mut store = World::<B>::new().await;
-    let change = |alert, upto, fate| FateChange {
+    let change = |alert, upto, outcome| OutcomeChange {
         waits: WaitsWith::Alert(alert),
         upto: EventId::new(Seq(upto), 1),
-        fate,
+        outcome,
         by: None,
     };
     let first = Step {
@@ -124,9 +124,9 @@ pub(super) async fn rows_come_with_their_step_and_a_refold_changes_none<B: Bench
     };
     let second = Step {
         events: vec![row(4, Some(5))].into(),
-        fates: vec![
-            change(5, 3, EventFate::Told),
-            change(6, 3, EventFate::Suppressed("inhibited".into())),
+        outcomes: vec![
+            change(5, 3, EventOutcome::Notified),
+            change(6, 3, EventOutcome::Suppressed("inhibited".into())),
         ],
         outgoing: outgoing([(message("a", &["ops", "boss"]), vec![5])]),
         ..step(4, vec![])
@@ -139,25 +139,25 @@ pub(super) async fn rows_come_with_their_step_and_a_refold_changes_none<B: Bench
     store.commit(second.clone()).await.unwrap();
     store.reopen().await;
     let kept = [
-        (1, EventFate::Told),
-        (2, EventFate::Unmatched),
-        (3, EventFate::Suppressed("inhibited".into())),
-        (4, EventFate::Pending),
+        (1, EventOutcome::Notified),
+        (2, EventOutcome::Unmatched),
+        (3, EventOutcome::Suppressed("inhibited".into())),
+        (4, EventOutcome::Pending),
     ];
-    assert_eq!(store.fates().await, kept);
+    assert_eq!(store.outcomes().await, kept);
     for again in [first, second] {
         store.commit(again).await.unwrap();
     }
-    assert_eq!(store.fates().await, kept, "a refold changes nothing");
+    assert_eq!(store.outcomes().await, kept, "a refold changes nothing");
     let wanted = |fate| query(Some(fate), vec![]);
     for (fate, found) in [
         (Wanted::Suppressed, 1),
         (
-            Wanted::Exactly(EventFate::Suppressed("inhibited".into())),
+            Wanted::Exactly(EventOutcome::Suppressed("inhibited".into())),
             1,
         ),
-        (Wanted::Exactly(EventFate::Suppressed("muted".into())), 0),
-        (Wanted::Exactly(EventFate::Told), 1),
+        (Wanted::Exactly(EventOutcome::Suppressed("muted".into())), 0),
+        (Wanted::Exactly(EventOutcome::Notified), 1),
     ] {
         assert_eq!(store.rows(wanted(fate)).await.unwrap().rows.len(), found);
     }
@@ -178,14 +178,14 @@ pub(super) async fn a_rule_is_credited_with_what_it_told_alone<B: Bench>() {
     let mut store = World::<B>::new().await;
     let one: Arc<str> = "a rule, odd\"'".into();
     let told = EventRow {
-        fate: EventFate::Told,
+        outcome: EventOutcome::Notified,
         told: vec![one.clone()],
         ..row(1, None)
     };
-    let change = FateChange {
+    let change = OutcomeChange {
         waits: WaitsWith::Alert(5),
         upto: row(2, None).id,
-        fate: EventFate::Told,
+        outcome: EventOutcome::Notified,
         by: Some("another".into()),
     };
     store
@@ -204,14 +204,14 @@ pub(super) async fn a_rule_is_credited_with_what_it_told_alone<B: Bench>() {
     store
         .commit(Step {
             events: vec![row(3, None)].into(),
-            fates: vec![change],
+            outcomes: vec![change],
             ..step(3, vec![])
         })
         .await
         .unwrap();
     // As an older release left it: who told is not known.
     let old = EventRow {
-        fate: EventFate::Told,
+        outcome: EventOutcome::Notified,
         ..row(4, None)
     };
     store
@@ -276,7 +276,7 @@ pub(super) async fn a_floods_rows_are_all_there<B: Bench>() {
         .await
         .unwrap();
     assert_eq!(
-        (store.count().await.unwrap(), store.fates().await.len()),
+        (store.count().await.unwrap(), store.outcomes().await.len()),
         (3_500, 3_500)
     );
 }
@@ -652,7 +652,7 @@ pub(super) async fn a_step_from_another_place_is_lost<B: Bench>() {
     for from in [0, 2, 4] {
         let second = Step {
             snapshot: Some([1].into()),
-            fates: vec![],
+            outcomes: vec![],
             ..step(5, vec![message("b", &["ops"])])
         };
         let lost = Steps::commit(&*store, &store.judge, Seq(from), second).await;

@@ -13,11 +13,12 @@ use std::sync::Arc;
 
 use foghorn::clock::Clock;
 use foghorn::model::{
-    Message, Name, Notification, Reason, Record, Seq, Severity, SourceKind, Timestamp,
+    EventId, EventOutcome, Message, Name, Notification, Reason, Record, Seq, Severity, SourceKind,
+    Timestamp, WaitsWith,
 };
 use foghorn::store::{
-    Archive, Attempt, Desk, Duty, EventFate, EventId, EventRow, Journal, Lease, Leases, Next,
-    Outbox, Outgoing, Result, RowQuery, Step, Steps, Term, WaitsWith, Wanted,
+    Archive, Attempt, Desk, Duty, EventRow, Journal, Lease, Leases, Next, Outbox, Outgoing, Result,
+    RowQuery, Step, Steps, Term, Wanted,
 };
 
 mod cases;
@@ -111,9 +112,9 @@ impl<B: Bench> World<B> {
             .collect()
     }
 
-    async fn fates(&self) -> Vec<(u64, EventFate)> {
+    async fn outcomes(&self) -> Vec<(u64, EventOutcome)> {
         let rows = self.rows(query(None, vec![])).await.unwrap().rows;
-        let one = |row: EventRow| (row.id.seq().0, row.fate);
+        let one = |row: EventRow| (row.id.seq().0, row.outcome);
         rows.into_iter().rev().map(one).collect()
     }
 }
@@ -202,10 +203,10 @@ fn row(seq: u64, waits: Option<u64>) -> EventRow {
     EventRow {
         id: EventId::new(Seq(seq), 1),
         received: Timestamp::from_millis(1_000),
-        fate: if waits.is_some() {
-            EventFate::Pending
+        outcome: if waits.is_some() {
+            EventOutcome::Pending
         } else {
-            EventFate::Unmatched
+            EventOutcome::Unmatched
         },
         waits: waits.map(WaitsWith::Alert),
         rules: vec!["a rule, odd\"'".into(), "another".into()],

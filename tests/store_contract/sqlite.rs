@@ -4,12 +4,13 @@ use std::path::Path;
 use std::time::Duration;
 
 use foghorn::clock::Clock;
-use foghorn::model::{Name, Record, Seq, Timestamp};
+use foghorn::model::{
+    EventId, EventOutcome, Name, OutcomeChange, Record, Seq, Timestamp, WaitsWith,
+};
 use foghorn::store::sqlite::{Reader, Sqlite};
 use foghorn::store::{
-    Acted, Archive, Attempt, DeliveryId, DeliveryState, Desk, Doc, Duty, Error, EventFate, EventId,
-    FateChange, Journal, Leases, MessageFates, Next, Outbox, Reached, Recovered, Retention, Step,
-    Steps, Totals, WaitsWith,
+    Acted, Archive, Attempt, DeliveryId, DeliveryState, Desk, Doc, Duty, Error, Journal, Leases,
+    MessageFates, Next, Outbox, Reached, Recovered, Retention, Step, Steps, Totals,
 };
 
 use super::{Bench, World, attempt, every_case, message, post, row, step, suite};
@@ -103,10 +104,10 @@ async fn a_fault_within_a_step_leaves_nothing_of_it() {
             .unwrap();
         let bad = Step {
             snapshot: Some([1].into()),
-            fates: vec![FateChange {
+            outcomes: vec![OutcomeChange {
                 waits: WaitsWith::Alert(5),
                 upto: EventId::LAST,
-                fate: EventFate::Told,
+                outcome: EventOutcome::Notified,
                 by: None,
             }],
             ..step(4, vec![message("c", &["ops"]), message("d", &["bad"])])
@@ -117,7 +118,7 @@ async fn a_fault_within_a_step_leaves_nothing_of_it() {
         let next = Seq(before.0 + 1);
         assert_eq!(kept.unwrap(), next, "another caller is not made to fail");
         assert_eq!(store.titles("ops").await, ["a"]);
-        assert_eq!(store.fates().await, [(1, EventFate::Pending)]);
+        assert_eq!(store.outcomes().await, [(1, EventOutcome::Pending)]);
         let recovered = store.recover().await;
         assert_eq!((recovered.cursor, recovered.snapshot), (Seq(3), None));
         let totals = MessageFates {

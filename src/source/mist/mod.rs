@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use warp::http::HeaderMap;
 
 use super::{Arrival, Dialect, EventType, Parsed, Rejected, Signature, SourceSettings};
-use crate::model::{Link, Secret, Seq, Subject, Timestamp};
+use crate::model::{EventId, Link, Secret, Seq, Subject, Timestamp};
 
 mod catalogue;
 pub mod envelope;
@@ -271,7 +271,7 @@ impl Reader<'_> {
             return;
         }
         for mut event in self.origin.events(item) {
-            event.id = format!("{}.{}", self.seq, self.given + 1);
+            event.id = EventId::new(self.seq, self.given as u64 + 1);
             self.give(Parsed::Event(Arc::new(event)));
         }
     }

@@ -7,7 +7,9 @@ use serde_json::Value;
 use super::catalogue::{self, Entry};
 use super::fields::{self, Item, count, first, id, list, mac};
 use super::{alarm, clues, digest, is_chatty, note, parts};
-use crate::model::{Clues, Condition, Device, Event, Name, Phase, Severity, Site, Timestamp};
+use crate::model::{
+    Clues, Condition, Device, Event, EventId, Name, Phase, Severity, Site, Timestamp,
+};
 use crate::source::Role;
 
 /// What all items of one body have in common.
@@ -39,7 +41,7 @@ impl Origin<'_> {
             reasons
         };
         let mut event = Event {
-            id: String::new(),
+            id: EventId::default(),
             source: self.source.clone(),
             topic: Arc::clone(&self.topic),
             condition: None,

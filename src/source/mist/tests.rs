@@ -34,7 +34,7 @@ fn shown(parsed: &Parsed) -> Value {
     };
     let device = event.device.clone().unwrap_or_default();
     json!({
-        "id": event.id, "topic": &*event.topic, "type": event.kind,
+        "id": event.id.to_string(), "topic": &*event.topic, "type": event.kind,
         "condition": event.condition.as_ref().map(|c| c.name.to_string()),
         "sub_id": event.condition.as_ref().and_then(|c| c.sub_id.clone()),
         "of_site": event.condition.as_ref().map(|c| c.of_site),
@@ -88,10 +88,7 @@ fn some_of_a_body_are_what_they_are_among_all() {
             let (mut some, mut sent) = (Vec::new(), Vec::new());
             let source = Name::new("mist");
             let arrival = Arrival::new(&source, Seq(7), Timestamp::EPOCH, body.as_bytes());
-            let is_wanted = |event: &Event| {
-                let place = event.id.strip_prefix("7.").unwrap().parse().unwrap();
-                places.contains(&place)
-            };
+            let is_wanted = |event: &Event| places.contains(&event.id.place());
             crate::source::each_at(&arrival, places.clone(), &mut |one, text| {
                 if let Parsed::Event(event) = one
                     && is_wanted(&event)
@@ -539,7 +536,7 @@ proptest! {
         let mut ids = HashSet::new();
         for parsed in &parsed {
             if let Parsed::Event(event) = parsed {
-                prop_assert!(ids.insert(event.id.clone()));
+                prop_assert!(ids.insert(event.id));
                 prop_assert!(event.time <= received);
                 prop_assert!(event.count >= 1);
                 prop_assert!(event.condition.is_some() == (event.phase != Phase::Event));

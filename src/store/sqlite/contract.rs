@@ -11,12 +11,12 @@ use super::writer::{Group, NewMessage};
 use super::{ENOUGH, ROWS, Sqlite, journal, marks, outbox, past, receipts};
 use crate::clock::JournalClock;
 use crate::model::{
-    Cursor, Journaled, Message, MessageFates, Name, Receipt, Record, Seq, Timestamp,
+    Cursor, EventId, Journaled, Message, MessageFates, Name, Receipt, Record, Seq, Timestamp,
 };
 use crate::store::{
     Act, Acted, Archive, Attempt, DeadLetter, Delivery, DeliveryId, DeliveryState, Desk, Doc, Duty,
-    EVENTS_LOOKED_AT, Error, EventId, EventRow, Journal, Lease, Leases, Mark, Next, Noise, Outbox,
-    Outgoing, Recovered, Result, RowQuery, Rows, SentMessage, Step, Steps, Store, Totals,
+    EVENTS_LOOKED_AT, Error, EventRow, Journal, Lease, Leases, Mark, Next, Noise, Outbox, Outgoing,
+    Recovered, Result, RowQuery, Rows, SentMessage, Step, Steps, Store, Totals,
 };
 
 fn new_message(message: &Message, to: Vec<Name>, alerts: &[u64]) -> Result<NewMessage> {

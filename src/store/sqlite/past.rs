@@ -5,10 +5,12 @@ use std::sync::Arc;
 use rusqlite::{Connection, OptionalExtension, Row};
 
 use super::connection::{checksum, int, uint};
-use crate::model::{Message, Name, Seq, Timestamp};
+use crate::model::{
+    EventId, EventOutcome, Message, Name, OutcomeChange, Seq, Timestamp, WaitsWith,
+};
 use crate::store::{
-    AttemptRow, DeliveryId, DeliveryState, EVENTS_LOOKED_AT, EventFate, EventId, EventRow,
-    FateChange, RowQuery, Rows, SentMessage, WaitsWith, Wanted,
+    AttemptRow, DeliveryId, DeliveryState, EVENTS_LOOKED_AT, EventRow, RowQuery, Rows, SentMessage,
+    Wanted,
 };
 
 /// What schema 2 adds.
@@ -96,13 +98,13 @@ const COLUMNS: &str = "id, received, fate, why, waits, rules, alerts, told";
 /// Stands between the names of rules.
 pub(super) const BETWEEN: &str = "\u{1f}";
 
-fn code(fate: &EventFate) -> (i64, Option<&str>) {
-    match fate {
-        EventFate::Pending => (PENDING, None),
-        EventFate::Told => (TOLD, None),
-        EventFate::Unmatched => (UNMATCHED, None),
-        EventFate::Duplicate => (DUPLICATE, None),
-        EventFate::Suppressed(why) => (SUPPRESSED, Some(why)),
+fn code(outcome: &EventOutcome) -> (i64, Option<&str>) {
+    match outcome {
+        EventOutcome::Pending => (PENDING, None),
+        EventOutcome::Notified => (TOLD, None),
+        EventOutcome::Unmatched => (UNMATCHED, None),
+        EventOutcome::Duplicate => (DUPLICATE, None),
+        EventOutcome::Suppressed(why) => (SUPPRESSED, Some(why)),
     }
 }
 
@@ -119,7 +121,7 @@ pub(super) fn insert(connection: &Connection, added: &[EventRow]) -> rusqlite::R
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, nullif(?8, ''))";
     let mut statement = connection.prepare_cached(sql)?;
     for row in added {
-        let (fate, why) = code(&row.fate);
+        let (fate, why) = code(&row.outcome);
         let alerts = row
             .alerts
             .iter()
@@ -143,17 +145,17 @@ pub(super) fn insert(connection: &Connection, added: &[EventRow]) -> rusqlite::R
 }
 
 /// Notes what became of rows.
-pub(super) fn change(connection: &Connection, changes: &[FateChange]) -> rusqlite::Result<()> {
+pub(super) fn change(connection: &Connection, changes: &[OutcomeChange]) -> rusqlite::Result<()> {
     let sql = "UPDATE events SET fate = ?3, why = ?4, told = ?5, waits = NULL WHERE waits = ?1 AND id <= ?2";
     let mut statement = connection.prepare_cached(sql)?;
-    for FateChange {
+    for OutcomeChange {
         waits,
         upto,
-        fate,
+        outcome,
         by,
     } in changes
     {
-        let (fate, why) = code(fate);
+        let (fate, why) = code(outcome);
         statement.execute((number(*waits), upto.0, fate, why, by.as_deref()))?;
     }
     Ok(())
@@ -179,12 +181,12 @@ fn row(row: &Row<'_>) -> rusqlite::Result<EventRow> {
     Ok(EventRow {
         id: EventId(row.get(0)?),
         received: Timestamp::from_millis(row.get(1)?),
-        fate: match row.get::<_, i64>(2)? {
-            PENDING => EventFate::Pending,
-            TOLD => EventFate::Told,
-            UNMATCHED => EventFate::Unmatched,
-            DUPLICATE => EventFate::Duplicate,
-            _ => EventFate::Suppressed(why()?),
+        outcome: match row.get::<_, i64>(2)? {
+            PENDING => EventOutcome::Pending,
+            TOLD => EventOutcome::Notified,
+            UNMATCHED => EventOutcome::Unmatched,
+            DUPLICATE => EventOutcome::Duplicate,
+            _ => EventOutcome::Suppressed(why()?),
         },
         waits: row.get::<_, Option<i64>>(4)?.map(waits),
         rules: listed(5, BETWEEN)?.into_iter().map(Arc::from).collect(),

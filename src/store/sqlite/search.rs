@@ -15,7 +15,8 @@ use rusqlite::{Connection, OptionalExtension};
 
 use super::connection::give_back;
 use super::files::beside;
-use crate::store::{Doc, EventId, Term};
+use crate::model::EventId;
+use crate::store::{Doc, Term};
 
 /// The form of the file this release writes; any other is made again.
 const VERSION: i64 = 2;

@@ -16,10 +16,9 @@ use super::journal::{self, Entry};
 use super::outbox::SETTLED_BEFORE;
 use super::{marks, past, receipts};
 use crate::clock::JournalClock;
-use crate::model::{MessageFates, Name, Seq, Timestamp};
+use crate::model::{EventId, MessageFates, Name, Seq, Timestamp};
 use crate::store::{
-    Attempt, DeliveryId, DeliveryState, Error, EventId, EventRow, Next, Recovered, Result,
-    Retention, Step,
+    Attempt, DeliveryId, DeliveryState, Error, EventRow, Next, Recovered, Result, Retention, Step,
 };
 
 /// At most this many jobs and bytes share a transaction.
@@ -139,7 +138,7 @@ impl Group<'_> {
             self.heads.cursor = step.seq;
         }
         self.note(step.events.get(written..).unwrap_or_default())?;
-        past::change(self.connection, &step.fates)?;
+        past::change(self.connection, &step.outcomes)?;
         if !step.seen.is_empty() {
             self.execute(
                 "INSERT OR REPLACE INTO seen (seq, at, body, crc) VALUES (?1, ?2, ?3, ?4)",

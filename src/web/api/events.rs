@@ -18,9 +18,9 @@ use crate::dispatcher::Statuses;
 use crate::fold::Compile;
 use crate::follower::Published;
 use crate::history::{Feed, Question, shown};
-use crate::model::{Message, Name, Timestamp};
+use crate::model::{EventId, EventOutcome, Message, Name, Timestamp};
 use crate::render::Templates;
-use crate::store::{self, EventFate, EventId, SentMessage, Wanted};
+use crate::store::{self, SentMessage, Wanted};
 use crate::web::reply::{ApiError, reply_text};
 
 /// Events on one page at most, and where nobody says how many.
@@ -93,16 +93,16 @@ fn question(asked: &Query) -> Result<Question, ApiError> {
     let fate = match (asked.text("fate").as_deref(), asked.text("why")) {
         (None, None) => None,
         (None | Some("suppressed"), Some(why)) => {
-            Some(Wanted::Exactly(EventFate::Suppressed(why.into())))
+            Some(Wanted::Exactly(EventOutcome::Suppressed(why.into())))
         }
         (Some("suppressed"), None) => Some(Wanted::Suppressed),
-        (Some("pending"), None) => Some(Wanted::Exactly(EventFate::Pending)),
+        (Some("pending"), None) => Some(Wanted::Exactly(EventOutcome::Pending)),
         (Some("told"), None) => Some(
             rule.clone()
-                .map_or(Wanted::Exactly(EventFate::Told), Wanted::ToldBy),
+                .map_or(Wanted::Exactly(EventOutcome::Notified), Wanted::ToldBy),
         ),
-        (Some("unmatched"), None) => Some(Wanted::Exactly(EventFate::Unmatched)),
-        (Some("duplicate"), None) => Some(Wanted::Exactly(EventFate::Duplicate)),
+        (Some("unmatched"), None) => Some(Wanted::Exactly(EventOutcome::Unmatched)),
+        (Some("duplicate"), None) => Some(Wanted::Exactly(EventOutcome::Duplicate)),
         (Some(_), Some(_)) => {
             return Err(bad(
                 "only what is suppressed has a `why`",
@@ -110,7 +110,7 @@ fn question(asked: &Query) -> Result<Question, ApiError> {
             ));
         }
         (Some(_), None) => {
-            let help = format!("known: {}", EventFate::WORDS.join(", "));
+            let help = format!("known: {}", EventOutcome::WORDS.join(", "));
             return Err(bad("there is no such `fate`", help));
         }
     };

@@ -15,8 +15,8 @@ use crate::engine::Verdict;
 use crate::explain::{Chapter, KnownEvent, Question, Story};
 use crate::fold::Fold;
 use crate::history;
-use crate::model::{Event, Record, Seq, Timestamp};
-use crate::store::{self, EventFate, EventRow, Mark};
+use crate::model::{Event, EventId, EventOutcome, Record, Seq, Timestamp};
+use crate::store::{self, EventRow, Mark};
 use crate::web::reply::ApiError;
 
 /// How much is folded to come to an event, and how much to see what came of it: what its alerts
@@ -66,10 +66,10 @@ async fn alone<S: store::Archive>(
     row: &EventRow,
     event: &Arc<Event>,
 ) -> Result<Option<Vec<Value>>, ApiError> {
-    let verdict = match &row.fate {
-        EventFate::Unmatched => Some(Verdict::Unmatched),
-        EventFate::Duplicate => Some(Verdict::Duplicate),
-        EventFate::Suppressed(why) if Some(&**why) == Verdict::NothingOpen.suppression() => None,
+    let verdict = match &row.outcome {
+        EventOutcome::Unmatched => Some(Verdict::Unmatched),
+        EventOutcome::Duplicate => Some(Verdict::Duplicate),
+        EventOutcome::Suppressed(why) if Some(&**why) == Verdict::NothingOpen.suppression() => None,
         _ => return Ok(None),
     };
     if !row.rules.is_empty() || !row.alerts.is_empty() {
@@ -100,7 +100,7 @@ async fn alone<S: store::Archive>(
         first: first_like(api, row, event).await,
         ..KnownEvent::default()
     };
-    let asked = Question::Event(row.id.to_string());
+    let asked = Question::Event(row.id);
     let mut story = Story::new(asked, rules, api.looking.compile, &templates, file.clone())
         .of_known(setting, known);
     settings.iter().for_each(|entry| story.entry(entry));
@@ -136,7 +136,7 @@ async fn fold<S: store::Archive>(
         mark.and_then(|mark| Fold::restore(&mark.snapshot, [], &rules, api.looking.compile).ok());
     let (begun, from_mark) = (after, restored.is_some());
     let mut story = Story::new(
-        Question::Event(row.id.to_string()),
+        Question::Event(row.id),
         rules,
         api.looking.compile,
         &templates,
@@ -183,7 +183,7 @@ async fn fold<S: store::Archive>(
                 .duplicates(after, last.seq)
                 .await
                 .map_err(|e| unreadable(&e))?;
-            story.repeats(repeats.into_iter().map(|id| id.to_string()));
+            story.repeats(repeats);
         }
         after = last.seq;
         for entry in &entries {
@@ -243,8 +243,8 @@ async fn first_like<S: store::Archive>(
     api: &Api<S>,
     row: &EventRow,
     event: &Event,
-) -> Option<String> {
-    if row.fate != EventFate::Duplicate {
+) -> Option<EventId> {
+    if row.outcome != EventOutcome::Duplicate {
         return None;
     }
     let device = event
@@ -264,10 +264,10 @@ async fn first_like<S: store::Archive>(
     for _ in 0..PAGES {
         let found = api.past.page(&asked).await.ok()?;
         let same = |(row, other): &&(EventRow, Arc<Event>)| {
-            other.digest == event.digest && row.fate != EventFate::Duplicate
+            other.digest == event.digest && row.outcome != EventOutcome::Duplicate
         };
         if let Some((row, _)) = found.events.iter().find(same) {
-            return Some(row.id.to_string());
+            return Some(row.id);
         }
         asked.before = Some(found.next?);
     }

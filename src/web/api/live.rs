@@ -16,7 +16,7 @@ use warp::reply::{Reply, Response};
 
 use super::Api;
 use crate::history::{Feed, Frame};
-use crate::model::{EventFates, MessageFates, Name};
+use crate::model::{EventFates, EventId, MessageFates, Name};
 use crate::store;
 use crate::web::auth::User;
 use crate::web::reply::{ApiError, refusal};
@@ -86,7 +86,7 @@ pub(super) fn answer<S: store::Archive>(
     let since = headers
         .get("last-event-id")
         .and_then(|id| id.to_str().ok())
-        .and_then(store::EventId::parse);
+        .and_then(EventId::parse);
     let start = Watcher {
         frames,
         place,
@@ -130,7 +130,7 @@ struct Watcher {
     stop: CancellationToken,
     /// What it missed, the newest first.
     again: Vec<Frame>,
-    missed: Option<store::EventId>,
+    missed: Option<EventId>,
 }
 
 impl Watcher {
@@ -161,7 +161,7 @@ fn event(frame: &Frame) -> warp::sse::Event {
 }
 
 /// The newest events after one, newest first.
-async fn missed<S: store::Archive>(api: &Api<S>, since: store::EventId) -> Vec<Frame> {
+async fn missed<S: store::Archive>(api: &Api<S>, since: EventId) -> Vec<Frame> {
     let question = crate::history::Question {
         limit: AGAIN,
         ..Default::default()

@@ -13,7 +13,7 @@ use super::request::{Query, bad, unreadable};
 use crate::dispatcher::DestinationStatus;
 use crate::engine::{Fullness, IncidentState};
 use crate::history::Question;
-use crate::model::{Name, Timestamp, parse_duration};
+use crate::model::{EventOutcome, Name, Timestamp, parse_duration};
 use crate::store::{self, DeadLetter, DeliveryState, Noise};
 use crate::web::reply::ApiError;
 
@@ -325,7 +325,7 @@ async fn talkers<S: store::Archive>(api: &Api<S>, from: Timestamp) -> Result<Tal
             let sum = sums.entry(name.chars().take(100).collect()).or_default();
             *sum = (
                 sum.0 + 1,
-                sum.1 + u64::from(row.fate == store::EventFate::Told),
+                sum.1 + u64::from(row.outcome == EventOutcome::Notified),
             );
         }
         before = found.next;

@@ -18,7 +18,7 @@ use crate::follower::Published;
 use crate::history::{Feed, catch_up};
 use crate::judge::Judge;
 use crate::metrics::Metrics;
-use crate::model::{Name, PageAccess, Record, Severity, SourceKind};
+use crate::model::{EventId, Name, PageAccess, Record, Severity, SourceKind};
 use crate::render::Templates;
 use crate::rules::{Matcher, Policy, RuleSet};
 use crate::store::sqlite::Sqlite;
@@ -463,7 +463,7 @@ async fn what_was_decided_is_told_from_the_nearest_snapshot_as_from_the_beginnin
     let templates = Templates::builtin();
     let entries = looked.store.read(crate::model::Seq(0), 100).await.unwrap();
     for id in looked.ids("limit=200").await {
-        let asked = crate::explain::Question::Event(id.clone());
+        let asked = crate::explain::Question::Event(EventId::parse(&id).unwrap());
         let mut story = crate::explain::Story::new(
             asked,
             rules(),
