@@ -270,6 +270,9 @@ impl Engine {
 
     /// Something that has no end: told once, then quiet for its cooldown.
     pub(super) fn happen(&mut self, rule: &Arc<Rule>, event: &Arc<Event>, effects: &mut Effects) {
+        if let Some((id, key, part)) = self.notified_before(rule, event) {
+            return self.open_again(id, rule, event, key, part, effects);
+        }
         let now = self.state.now;
         let fingerprint = self.fingerprint(rule, event);
         let known = self

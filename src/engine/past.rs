@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::Engine;
-use super::alert::{Alert, AlertId};
+use super::alert::{Alert, AlertId, State};
 use super::open::subject_key;
 use super::outcomes::Effects;
 use super::reload::event_of;
@@ -212,6 +212,41 @@ impl Engine {
             alert.is_some_and(|alert| rule.is_none_or(|rule| alert.rule == *rule))
         };
         known.filter(of_rule).collect()
+    }
+
+    /// Finds the alert that was notified by a rule as it was, before its events had no end, and
+    /// that this event opens again: with the key and the part of its member.
+    pub(super) fn notified_before(
+        &self,
+        rule: &Rule,
+        event: &Event,
+    ) -> Option<(AlertId, String, Option<String>)> {
+        let pasts = self.state.pasts.values();
+        let of_name = pasts.filter(|past| past.rule.name == rule.name);
+        for past in of_name {
+            let (key, part) = match (&event.condition, &past.rule.resolve) {
+                (Some(condition), Resolve::Implied) if event.phase == Phase::Open => {
+                    (subject_key(event, condition), condition.sub_id.clone())
+                }
+                (_, Resolve::When(_)) if past.rule.matcher.matches(event) => {
+                    (self.own_key(&past.rule, event), None)
+                }
+                _ => continue,
+            };
+            for id in self.index.by_key.get(&key).into_iter().flatten() {
+                let same = self.state.alerts.get(id).is_some_and(|alert| {
+                    alert.lasting
+                        && alert.past.is_some()
+                        && alert.rule == rule.name
+                        && alert.state != State::Ended
+                        && alert.member(&key, part.as_ref()).is_some()
+                });
+                if same {
+                    return Some((*id, key, part));
+                }
+            }
+        }
+        None
     }
 
     /// Ends what an event tells of in an alert that is known to it by another key: all of it, or of
