@@ -158,7 +158,10 @@ impl Engine {
         }
         let digests = !self.rules.surroundings().digests.is_empty();
         match policy.during_mute {
-            DuringMute::Digest if digests => Some(Gate::Digests),
+            // Whoever was notified before the mute hears the rest when it is over.
+            DuringMute::Digest if digests && (alert.told_to.is_empty() || alert.for_digests) => {
+                Some(Gate::Digests)
+            }
             DuringMute::Hold | DuringMute::Digest => shut(
                 By::Mute,
                 self.mute_ends(policy, wall).map(|end| self.journal(end)),
@@ -210,6 +213,7 @@ impl Engine {
         let Some(known) = self.state.incidents.get(&incident) else {
             return;
         };
+        let for_digests = known.is_for_digests();
         let speaks = |a: &&Alert| a.is_alive() && known.is_owed(a);
         let alerts: Vec<AlertId> = known
             .alerts
@@ -218,16 +222,25 @@ impl Engine {
             .filter(|id| self.state.alerts.get(id).as_ref().is_some_and(speaks))
             .collect();
         for id in alerts {
-            let (Gate::Shut(quiet), Some(alert)) = (self.gate(id), self.state.alerts.get_mut(&id))
-            else {
+            let gate = self.gate(id);
+            let Some(alert) = self.state.alerts.get_mut(&id) else {
                 continue;
             };
-            if alert.told_to.is_empty() && !alert.settled {
-                alert.incident = None;
-                self.leave(id, Some(incident));
-                self.keep_quiet(id, quiet);
-            } else if quiet.by != By::Drop {
-                self.keep_quiet(id, quiet);
+            let untold = alert.told_to.is_empty() && !alert.settled;
+            match gate {
+                // Its rule became mute after it joined.
+                Gate::Digests if untold && !for_digests => {
+                    alert.incident = None;
+                    self.leave(id, Some(incident));
+                    self.release(id);
+                }
+                Gate::Shut(quiet) if untold => {
+                    alert.incident = None;
+                    self.leave(id, Some(incident));
+                    self.keep_quiet(id, quiet);
+                }
+                Gate::Shut(quiet) if quiet.by != By::Drop => self.keep_quiet(id, quiet),
+                Gate::Shut(_) | Gate::Digests | Gate::Open => {}
             }
         }
     }
