@@ -30,11 +30,34 @@ pub(crate) const DEVICES: [(&str, &str, usize); 11] = [
 ];
 /// The names of the sites.
 pub(crate) const SITES: [&str; 2] = ["Home", "Lab"];
+/// Types without a condition: one that begins something where a rule says so, one that ends it, and
+/// one that is waited for. The catalogue knows them: reading a file with unknown ones is slow.
+const LOST: &str = "AP_RADIUS_ACCOUNTING_SERVER_CHANGE";
+const FOUND: &str = "AP_RADSEC_SERVER_CHANGE";
+const BEAT: &str = "AP_GET_SUPPORT_FILES";
 /// Ports of `sw-p`.
 const PORTS: [&str; 2] = ["ge-0/0/1", "ge-0/0/2"];
+/// Patterns for names of devices.
+pub(crate) const DEVICE_PATTERNS: [(&str, fn(&str) -> bool); 3] = [
+    ("*-1", |name| name.ends_with("-1")),
+    ("ap-*", |name| name.starts_with("ap-")),
+    ("/-[124]$/", |name| name.ends_with(['1', '2', '4'])),
+];
+/// Expressions for `when`.
+pub(crate) const WHENS: [(&str, fn(&Item) -> bool); 3] = [
+    ("device != 'ap-1'", |item| item.device != Some(2)),
+    ("topic != 'alarms'", |item| item.topic != "alarms"),
+    (
+        "site == 'Home' and event.no_such_thing is not defined",
+        |item| item.site == 0,
+    ),
+];
 /// Every calendar: name, and its minutes of the day.
 pub(crate) const CALENDARS: [(&str, i64, i64); 3] =
     [("early", 60, 150), ("noon", 300, 360), ("late", 480, 500)];
+
+/// The name of the digest.
+pub(crate) const DIGEST: &str = "morning";
 
 /// The id of a site.
 pub(crate) fn site_id(site: usize) -> String {
@@ -54,8 +77,13 @@ pub(crate) struct Rule {
     pub(crate) conditions: Vec<&'static str>,
     pub(crate) types: Vec<&'static str>,
     pub(crate) site: Option<usize>,
-    pub(crate) device: Option<&'static str>,
+    /// How the name of the site is spelled: itself, a glob, a regular expression.
+    pub(crate) spelling: usize,
+    /// One of `DEVICE_PATTERNS`.
+    pub(crate) device: Option<usize>,
     pub(crate) not_device: Option<&'static str>,
+    /// One of `WHENS`.
+    pub(crate) when: Option<usize>,
     pub(crate) severity: Option<&'static str>,
     /// Empty: the default.
     pub(crate) by: Vec<&'static str>,
@@ -74,8 +102,17 @@ pub(crate) struct Rule {
     pub(crate) repeat: Option<i64>,
     /// `None`: all.
     pub(crate) notify: Option<Vec<String>>,
-    /// A calendar, and what is done in it.
-    pub(crate) mute: Option<(&'static str, &'static str)>,
+    pub(crate) mute: Option<Mute>,
+}
+
+/// When a rule notifies of nothing.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Mute {
+    pub(crate) calendar: &'static str,
+    /// `during_mute`.
+    pub(crate) during: &'static str,
+    /// It is mute outside of the calendar.
+    pub(crate) outside: bool,
 }
 
 /// What ends a rule's alerts.
@@ -101,8 +138,11 @@ pub(crate) struct Inhibit {
 pub(crate) struct Maintenance {
     pub(crate) name: String,
     pub(crate) matches: Pick,
+    /// Of the first day, where it is daily.
     pub(crate) from: i64,
     pub(crate) until: i64,
+    /// `every`, instead of `from` and `until`.
+    pub(crate) daily: bool,
 }
 
 /// What a silence or a maintenance is about.
@@ -131,6 +171,8 @@ pub(crate) struct File {
     pub(crate) destinations: Vec<(String, Option<&'static str>)>,
     pub(crate) inhibit: Vec<Inhibit>,
     pub(crate) maintenance: Vec<Maintenance>,
+    /// There is a digest, which `a` and `b` get in the end.
+    pub(crate) digest: bool,
 }
 
 /// One item of a POST.
@@ -149,7 +191,8 @@ pub(crate) struct Item {
 /// What happens to Foghorn.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum What {
-    Post(Item),
+    /// Events of one topic, in this order.
+    Post(Vec<Item>),
     /// The file is replaced.
     Reload(File),
     /// It is stopped, and started with the same file.
@@ -163,6 +206,8 @@ pub(crate) enum What {
         until: Option<i64>,
     },
     Expire(u64),
+    /// The wall clock was set: how far it is from the journal's time since.
+    Clock(i64),
 }
 
 /// When what happens.
@@ -198,16 +243,25 @@ impl Rule {
             matches.insert("condition".to_owned(), json!(self.conditions));
         }
         if let Some(site) = self.site {
-            matches.insert("site".to_owned(), json!(SITES[site]));
+            let name = SITES[site];
+            let spelled = [
+                name.to_owned(),
+                format!("{}*", &name[..2]),
+                format!("/^{name}$/"),
+            ];
+            matches.insert("site".to_owned(), json!(spelled[self.spelling]));
         }
-        if let Some(device) = self.device {
-            matches.insert("device".to_owned(), json!(device));
+        if let Some(pattern) = self.device {
+            matches.insert("device".to_owned(), json!(DEVICE_PATTERNS[pattern].0));
         }
         if let Some(device) = self.not_device {
             matches.insert("not".to_owned(), json!({"device": device}));
         }
         put("name", json!(self.name));
         put("match", Value::Object(matches));
+        if let Some(when) = self.when {
+            put("when", json!(WHENS[when].0));
+        }
         if let Some(severity) = self.severity {
             put("severity", json!(severity));
         }
@@ -226,8 +280,10 @@ impl Rule {
             put("keep_firing_for", json!(duration(self.keep)));
         }
         if let Some((count, window)) = self.threshold {
-            let threshold =
-                json!({"count": count, "window": duration(window), "distinct": "device_mac"});
+            let mut threshold = json!({"count": count, "window": duration(window)});
+            if self.counts() {
+                threshold["distinct"] = json!("device_mac");
+            }
             put("threshold", threshold);
         }
         if self.endless() {
@@ -255,9 +311,14 @@ impl Rule {
         if let Some(names) = &self.notify {
             put("notify", json!(names));
         }
-        if let Some((calendar, during)) = self.mute {
-            put("mute_time_intervals", json!([calendar]));
-            put("during_mute", json!(during));
+        if let Some(mute) = self.mute {
+            let key = if mute.outside {
+                "active_time_intervals"
+            } else {
+                "mute_time_intervals"
+            };
+            put(key, json!([mute.calendar]));
+            put("during_mute", json!(mute.during));
         }
         Value::Object(all)
     }
@@ -270,12 +331,17 @@ impl Rule {
             && self.resolve == Resolve::Implied;
         self.absent.is_none() && (never || events)
     }
+
+    /// Whether it counts devices that are down, for one alert about all of them.
+    pub(crate) fn counts(&self) -> bool {
+        self.threshold.is_some() && !self.endless()
+    }
 }
 
 impl File {
     /// The text of the file: JSON is YAML.
     pub(crate) fn text(&self) -> String {
-        let destinations: Map<String, Value> = self
+        let mut destinations: Map<String, Value> = self
             .destinations
             .iter()
             .map(|(name, least)| {
@@ -286,6 +352,11 @@ impl File {
                 (name.clone(), settings)
             })
             .collect();
+        if self.digest {
+            let into = [&self.destinations[0].0];
+            let digest = json!({"digest": {"at": "05:00", "zone": "UTC", "into": into}});
+            destinations.insert(DIGEST.to_owned(), digest);
+        }
         let inhibit: Vec<Value> = self
             .inhibit
             .iter()
@@ -307,21 +378,26 @@ impl File {
                 all
             })
             .collect();
+        let clock = |minute: i64| format!("{:02}:{:02}", minute / 60 % 24, minute % 60);
         let time = |millis: i64| foghorn::model::Timestamp::from_millis(START + millis).rfc3339();
         let maintenance: Vec<Value> = self
             .maintenance
             .iter()
             .map(|work| {
-                json!({
-                    "name": work.name, "match": work.matches.json(),
-                    "from": time(work.from), "until": time(work.until),
-                })
+                let mut all = json!({"name": work.name, "match": work.matches.json()});
+                if work.daily {
+                    let times = format!("{}-{}", clock(work.from / M), clock(work.until / M));
+                    all["every"] = json!({"times": times, "zone": "UTC"});
+                } else {
+                    all["from"] = json!(time(work.from));
+                    all["until"] = json!(time(work.until));
+                }
+                all
             })
             .collect();
         let calendars: Map<String, Value> = CALENDARS
             .iter()
             .map(|(name, from, until)| {
-                let clock = |minute: i64| format!("{:02}:{:02}", minute / 60, minute % 60);
                 let times = format!("{}-{}", clock(*from), clock(*until));
                 ((*name).to_owned(), json!({"times": times, "zone": "UTC"}))
             })
@@ -353,10 +429,11 @@ pub(crate) fn hangs_on(device: &str, source: &str) -> bool {
 /// What a type does to which condition, as the catalogue has it: `true` opens.
 pub(crate) fn effect(kind: &str) -> Option<(&'static str, bool)> {
     Some(match kind {
-        "AP_DISCONNECTED" | "device_down" => ("ap_offline", true),
-        "AP_CONNECTED" | "device_reconnected" | "AP_UNCLAIMED" | "AP_UNASSIGNED" => {
-            ("ap_offline", false)
+        "AP_DISCONNECTED" | "device_down" | "marvis open" | "marvis reoccured" => {
+            ("ap_offline", true)
         }
+        "AP_CONNECTED" | "device_reconnected" | "marvis resolved" | "marvis validated"
+        | "AP_UNCLAIMED" | "AP_UNASSIGNED" => ("ap_offline", false),
         "SW_DISCONNECTED" | "switch_down" => ("switch_offline", true),
         "SW_CONNECTED" | "switch_reconnected" | "SW_UNCLAIMED" | "SW_UNASSIGNED" => {
             ("switch_offline", false)
@@ -374,8 +451,8 @@ pub(crate) fn effect(kind: &str) -> Option<(&'static str, bool)> {
 }
 
 impl Item {
-    /// The body of the POST.
-    pub(crate) fn body(&self) -> Value {
+    /// The event, as Mist sends it.
+    fn event(&self) -> Value {
         let mut event = json!({
             "type": self.kind,
             "site_id": site_id(self.site), "site_name": SITES[self.site],
@@ -393,7 +470,15 @@ impl Item {
             event["group"] = json!("infrastructure");
             event["severity"] = json!(self.severity.unwrap_or("warn"));
             event["count"] = json!(1);
-            if let Some(device) = self.device {
+            if let (Some(status), Some(device)) = (self.kind.strip_prefix("marvis "), self.device) {
+                event["type"] = json!("AP_OFFLINE");
+                event["group"] = json!("marvis");
+                event["details"] = json!({"status": status, "symptom": "ap_disconnect"});
+                event["impacted_entities"] = json!([{
+                    "entity_type": "ap", "entity_mac": mac(device),
+                    "entity_name": DEVICES[device].0, "port_id": "ge-1",
+                }]);
+            } else if let Some(device) = self.device {
                 let key = match DEVICES[device].1 {
                     "gateway" => "gateways",
                     "switch" => "switches",
@@ -413,7 +498,13 @@ impl Item {
                 event["port_id"] = json!(port);
             }
         }
-        json!({"topic": self.topic, "events": [event]})
+        event
+    }
+
+    /// The body of the POST that brings these.
+    pub(crate) fn body(all: &[Self]) -> Value {
+        let events: Vec<Value> = all.iter().map(Self::event).collect();
+        json!({"topic": all[0].topic, "events": events})
     }
 
     /// What makes two of them the same one, told twice.
@@ -442,19 +533,36 @@ fn random_policy(chance: &mut Chance, rule: &mut Rule) {
         rule.repeat = Some(chosen(chance, &[20, 60]) * M);
     }
     if chance.percent(30) {
-        let names: &[&[&str]] = &[&["a"], &["b"], &["a", "b"], &["c"], &["a", "c"]];
+        let names: &[&[&str]] = &[
+            &["a"],
+            &["b"],
+            &["a", "b"],
+            &["c"],
+            &["a", "c"],
+            &["a", DIGEST],
+        ];
         let names = chosen(chance, names);
         rule.notify = Some(names.iter().map(|name| (*name).to_owned()).collect());
     }
     if chance.percent(15) {
-        let calendar = chosen(chance, &CALENDARS).0;
-        rule.mute = Some((calendar, chosen(chance, &["hold", "hold", "drop"])));
+        rule.mute = Some(Mute {
+            calendar: chosen(chance, &CALENDARS).0,
+            during: chosen(chance, &["hold", "hold", "drop", "digest"]),
+            outside: chance.percent(20),
+        });
     }
     if chance.percent(15) {
         rule.severity = Some(chosen(chance, &["critical", "warning", "info"]));
     }
     if chance.percent(15) {
         rule.site = Some(usize::from(chance.percent(40)));
+        rule.spelling = chance.between(0, 2) as usize;
+    }
+    if chance.percent(6) {
+        rule.device = Some(chance.between(0, 2) as usize);
+    }
+    if chance.percent(10) {
+        rule.when = Some(chance.between(0, 2) as usize);
     }
     if chance.percent(8) {
         rule.not_device = Some(chosen(chance, &["ap-2", "sw-a", "ap-8"]));
@@ -522,8 +630,10 @@ fn rule(chance: &mut Chance, name: &str) -> Rule {
         conditions: Vec::new(),
         types: Vec::new(),
         site: None,
+        spelling: 0,
         device: None,
         not_device: None,
+        when: None,
         severity: None,
         by: Vec::new(),
         wait: 0,
@@ -547,30 +657,28 @@ fn rule(chance: &mut Chance, name: &str) -> Rule {
         7 => {
             rule.types = chosen(
                 chance,
-                &[
-                    &["AP_RADAR_DETECTED"] as &[_],
-                    &["AP_RADAR_DETECTED", "LINK_LOST"],
-                ],
+                &[&["AP_RADAR_DETECTED"] as &[_], &["AP_RADAR_DETECTED", LOST]],
             )
             .to_vec();
             rule.cooldown = chosen(chance, &[5, 20, 60]) * M;
             if chance.percent(25) {
                 rule.by = vec!["site"];
+            } else if chance.percent(25) {
+                rule.threshold = Some((2, chosen(chance, &[10, 30]) * M));
             }
         }
         8 => {
-            rule.types = vec!["LINK_LOST"];
-            rule.resolve = Resolve::Type("LINK_FOUND");
+            rule.types = vec![LOST];
+            rule.resolve = Resolve::Type(FOUND);
             rule.by = vec!["device_mac"];
             rule.wait = chosen(chance, &[0, 0, 60]) * S;
             rule.keep = chosen(chance, &[0, 0, 60]) * S;
         }
         _ => {
-            rule.types = vec!["HEARTBEAT"];
+            rule.types = vec![BEAT];
             rule.absent = Some(chosen(chance, &[20, 45]) * M);
             rule.group_by = None;
-            rule.site = None;
-            rule.not_device = None;
+            (rule.site, rule.device, rule.not_device, rule.when) = (None, None, None, None);
         }
     }
     rule
@@ -605,13 +713,24 @@ fn pick(chance: &mut Chance) -> Pick {
 }
 
 fn maintenance(chance: &mut Chance, name: &str, after: i64) -> Maintenance {
-    // Of whole seconds.
-    let from = after + chance.between(0, 3 * 3_600) as i64 * S;
+    let daily = chance.percent(30);
+    // Of whole minutes, or seconds.
+    let from = if daily {
+        chance.between(0, 5 * 60) as i64 * M
+    } else {
+        after + chance.between(0, 3 * 3_600) as i64 * S
+    };
+    let lasts = if daily {
+        chance.between(10, 90) as i64 * M
+    } else {
+        chance.between(60, 5_400) as i64 * S
+    };
     Maintenance {
         name: name.to_owned(),
         matches: pick(chance),
         from,
-        until: from + chance.between(60, 5_400) as i64 * S,
+        until: from + lasts,
+        daily,
     }
 }
 
@@ -634,11 +753,31 @@ fn file(chance: &mut Chance) -> File {
         0
     };
     let works = u64::from(chance.percent(25));
-    File {
+    let mut file = File {
         rules,
         destinations,
         inhibit: (0..sources).map(|_| inhibit(chance)).collect(),
         maintenance: (0..works).map(|_| maintenance(chance, "work", 0)).collect(),
+        digest: chance.percent(30),
+    };
+    keep_names(&mut file);
+    file
+}
+
+/// A rule that another file brought may name destinations that are not there, or want a digest.
+fn keep_names(file: &mut File) {
+    let names: Vec<&String> = file.destinations.iter().map(|(name, _)| name).collect();
+    for rule in &mut file.rules {
+        if let Some(mute) = rule
+            .mute
+            .as_mut()
+            .filter(|mute| mute.during == "digest" && !file.digest)
+        {
+            mute.during = "hold";
+        }
+        if let Some(to) = &mut rule.notify {
+            to.retain(|name| names.contains(&name) || (file.digest && name == DIGEST));
+        }
     }
 }
 
@@ -648,7 +787,7 @@ fn changed(chance: &mut Chance, file: &File, now: i64) -> File {
     for _ in 0..chance.between(1, 3) {
         let other = rule(chance, &format!("rule {}", chance.clone().between(0, 99)));
         let at = chance.between(0, file.rules.len().max(1) as u64 - 1) as usize;
-        match chance.between(0, 19) {
+        match chance.between(0, 20) {
             0 if file.rules.len() > 1 => drop(file.rules.remove(at)),
             1 if file.rules.iter().all(|known| known.name != other.name) => file.rules.push(other),
             2 => file.rules[at].name.push('x'),
@@ -702,26 +841,22 @@ fn changed(chance: &mut Chance, file: &File, now: i64) -> File {
                 file.rules[at].notify = Some(vec![chance.pick(&names).unwrap().clone()]);
             }
             13 => file.rules[at].severity = Some(chosen(chance, &["critical", "warning"])),
+            14 => file.digest = !file.digest,
             _ => change_word(chance, &mut file.rules[at], &other),
         }
     }
-    // What another rule brought may name what is gone.
-    let names: Vec<String> = file
-        .destinations
-        .iter()
-        .map(|(name, _)| name.clone())
-        .collect();
-    for rule in &mut file.rules {
-        if let Some(to) = &mut rule.notify {
-            to.retain(|name| names.contains(name));
-        }
-    }
+    keep_names(&mut file);
     file
 }
 
 fn change_word(chance: &mut Chance, rule: &mut Rule, other: &Rule) {
-    let follows = rule.absent.is_none() && !rule.endless() && rule.threshold.is_none();
-    match chance.between(0, 11) {
+    let follows = rule.absent.is_none() && !rule.endless() && !rule.counts();
+    // What has no end any more is a change of its own kind.
+    let word = match chance.between(0, 13) {
+        12.. => 2,
+        word => word,
+    };
+    match word {
         0 if follows => rule.wait = chosen(chance, &[0, 30, 120]) * S,
         1 if follows => rule.keep = chosen(chance, &[0, 30, 120]) * S,
         2 if follows && !rule.conditions.is_empty() => {
@@ -729,9 +864,9 @@ fn change_word(chance: &mut Chance, rule: &mut Rule, other: &Rule) {
             (rule.wait, rule.keep, rule.flapping) = (0, 0, None);
         }
         2 if rule.resolve == Resolve::Never => rule.resolve = Resolve::Implied,
-        2 if rule.types == ["LINK_LOST"] => {
+        2 if rule.types == [LOST] => {
             rule.resolve = if rule.resolve == Resolve::Implied {
-                Resolve::Type("LINK_FOUND")
+                Resolve::Type(FOUND)
             } else {
                 (rule.wait, rule.keep) = (0, 0);
                 Resolve::Implied
@@ -744,14 +879,14 @@ fn change_word(chance: &mut Chance, rule: &mut Rule, other: &Rule) {
             )
             .to_vec();
         }
-        4 if rule.threshold.is_some() => rule.threshold = None,
+        4 if rule.counts() => rule.threshold = None,
         5 if follows => rule.flapping = chosen(chance, &[None, Some((4, 20 * M, 5 * M))]),
         6 => rule.cooldown = chosen(chance, &[5, 20, 60]) * M,
-        7 if rule.threshold.is_none() => rule.group_by.clone_from(&other.group_by),
+        7 if !rule.counts() => rule.group_by.clone_from(&other.group_by),
         8 => (rule.group_wait, rule.group_interval) = (other.group_wait, other.group_interval),
         9 => rule.mute = other.mute,
         10 if rule.absent.is_some() => rule.absent = Some(30 * M),
-        10 => rule.site = other.site,
+        10 => (rule.site, rule.when, rule.device) = (other.site, other.when, other.device),
         _ => rule.repeat = other.repeat,
     }
 }
@@ -770,7 +905,7 @@ fn bring(chance: &mut Chance, steps: &mut Vec<Step>, item: &Item, lost: u64) {
         };
         steps.push(Step {
             at: item.time + late as i64,
-            what: What::Post(item.clone()),
+            what: What::Post(vec![item.clone()]),
         });
     }
 }
@@ -806,6 +941,15 @@ fn flip(chance: &mut Chance, steps: &mut Vec<Step>, device: usize, down: bool, t
     if topics >= 5 {
         bring(chance, steps, &item("alarms", alarm, second + 250), lost);
     }
+    if DEVICES[device].1 == "ap" && chance.percent(15) {
+        let statuses: [&'static str; 2] = if down {
+            ["marvis open", "marvis reoccured"]
+        } else {
+            ["marvis resolved", "marvis validated"]
+        };
+        let action = item("alarms", chosen(chance, &statuses), second);
+        bring(chance, steps, &action, lost);
+    }
     // It is back at a fraction of a second, and down again within that second.
     if !down && topics >= 8 && chance.percent(40) {
         let down = flip_types(device);
@@ -813,7 +957,7 @@ fn flip(chance: &mut Chance, steps: &mut Vec<Step>, device: usize, down: bool, t
         let last = steps.last().map_or(time, |step| step.at.max(time));
         steps.push(Step {
             at: last + 500,
-            what: What::Post(again),
+            what: What::Post(vec![again]),
         });
     }
 }
@@ -919,7 +1063,7 @@ fn other_stories(chance: &mut Chance, steps: &mut Vec<Step>, end: i64) {
         }
     }
     for device in [8, 9] {
-        for kind in ["AP_RADAR_DETECTED", "LINK_LOST", "LINK_FOUND", "HEARTBEAT"] {
+        for kind in ["AP_RADAR_DETECTED", LOST, FOUND, BEAT] {
             let mut time = at(chance);
             for _ in 0..chance.between(0, 5) {
                 let item = Item {
@@ -976,16 +1120,37 @@ fn deeds(chance: &mut Chance, steps: &mut Vec<Step>, file: &File, end: i64) {
         }
     }
     for _ in 0..chance.between(0, 3) {
-        let what = if chance.percent(70) {
-            What::Kill
-        } else {
-            What::Restart
+        let what = match chance.between(0, 9) {
+            0..=5 => What::Kill,
+            6 | 7 => What::Restart,
+            _ => What::Clock(chosen(chance, &[0, 20, -20, 1_200, -1_200]) * S),
         };
         steps.push(Step {
             at: at(chance),
             what,
         });
     }
+}
+
+/// Some POSTs bring what others of their topic would have brought within two seconds.
+fn together(chance: &mut Chance, steps: Vec<Step>) -> Vec<Step> {
+    let mut all: Vec<Step> = Vec::new();
+    for step in steps {
+        if let (What::Post(new), Some(last)) = (&step.what, all.last_mut())
+            && let What::Post(items) = &mut last.what
+            && step.at - last.at <= 2 * S
+            && items[0].topic == new[0].topic
+            && items.iter().all(|item| item.device != new[0].device)
+            && new[0].device.is_some()
+            && chance.percent(40)
+        {
+            items.extend(new.iter().cloned());
+            last.at = step.at;
+            continue;
+        }
+        all.push(step);
+    }
+    all
 }
 
 /// The case that a seed names.
@@ -1008,16 +1173,23 @@ pub(crate) fn case(seed: u64) -> Case {
     }
     deeds(chance, &mut steps, &file, end);
     steps.sort_by_key(|step| step.at);
+    let steps = together(chance, steps);
     Case { file, steps }
 }
 
 /// Ways to make a file simpler, for the rule of that number.
-pub(crate) const SIMPLER: [fn(&mut File, usize); 11] = [
+pub(crate) const SIMPLER: [fn(&mut File, usize); 14] = [
     |file, n| each(file, n, |rule| rule.mute = None),
     |file, n| each(file, n, |rule| rule.repeat = None),
     |file, n| each(file, n, |rule| rule.notify = None),
     |file, n| each(file, n, |rule| rule.severity = None),
     |file, n| each(file, n, |rule| rule.site = None),
+    |file, n| each(file, n, |rule| rule.when = None),
+    |file, n| each(file, n, |rule| rule.device = None),
+    |file, _| {
+        file.digest = false;
+        keep_names(file);
+    },
     |file, n| each(file, n, |rule| rule.not_device = None),
     |file, n| each(file, n, |rule| rule.group_by = None),
     |file, n| each(file, n, |rule| rule.keep = 0),

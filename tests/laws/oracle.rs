@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use foghorn::model::{Notification, Reason, Severity, Subject};
 
 use crate::generate::{
-    CALENDARS, Case, DEVICES, File, H, Inhibit, Item, M, Maintenance, Pick, Resolve, Rule, S,
-    START, Step, What, effect, hangs_on,
+    CALENDARS, Case, DEVICE_PATTERNS, DEVICES, DIGEST, File, H, Inhibit, Item, M, Maintenance,
+    Mute, Pick, Resolve, Rule, S, START, Step, WHENS, What, effect, hangs_on,
 };
 
 /// What a condition is about.
@@ -34,6 +34,8 @@ struct Truth {
     began: i64,
     /// When it was found to change, by ours.
     changes: Vec<i64>,
+    /// When it was told of last that it is down, by ours.
+    opened: i64,
 }
 
 /// One rule on one subject.
@@ -87,6 +89,9 @@ pub(crate) struct Oracle {
     file: File,
     reloaded: i64,
     now: i64,
+    /// How far the wall clock is from the journal's, and every distance there was.
+    offset: i64,
+    offsets: Vec<i64>,
     started: i64,
     seen: BTreeSet<String>,
     truths: BTreeMap<(&'static str, Place), Truth>,
@@ -106,6 +111,8 @@ pub(crate) struct Oracle {
     own: BTreeMap<(String, Option<usize>), Truth>,
     /// When a destination got the beginning of something in an incident last.
     begun: BTreeMap<(String, String), i64>,
+    /// What has no end and is counted: when it happened.
+    happened: BTreeMap<Key, Vec<i64>>,
     pub(crate) wrong: Vec<String>,
 }
 
@@ -121,8 +128,20 @@ fn matches(rule: &Rule, item: &Item) -> bool {
     };
     let device = item.device.map(|device| DEVICES[device].0);
     kind && rule.site.is_none_or(|site| site == item.site)
-        && rule.device.is_none_or(|name| device == Some(name))
+        && rule
+            .device
+            .is_none_or(|n| device.is_some_and(DEVICE_PATTERNS[n].1))
+        && rule.when.is_none_or(|n| WHENS[n].1(item))
         && rule.not_device.is_none_or(|name| device != Some(name))
+}
+
+/// Whether the last of these is one too many.
+fn enough(rule: &Rule, happened: &[i64]) -> bool {
+    let Some((count, window)) = rule.threshold else {
+        return true;
+    };
+    let lately = happened.len().checked_sub(count).map(|n| happened[n]);
+    lately.is_some_and(|first| happened[happened.len() - 1] - first <= window)
 }
 
 fn key(rule: &Rule, item: &Item) -> Key {
@@ -131,7 +150,7 @@ fn key(rule: &Rule, item: &Item) -> Key {
         Some((condition, _)) => condition,
         None => item.kind,
     };
-    let place = if rule.by == ["site"] || rule.threshold.is_some() {
+    let place = if rule.by == ["site"] || rule.counts() {
         (item.site, None, None)
     } else {
         (item.site, item.device, item.port.map(str::to_owned))
@@ -151,16 +170,34 @@ fn picks(pick: &Pick, item: &Item) -> bool {
     }
 }
 
-/// Whether a calendar covers some of this time.
-fn covers(calendar: &str, from: i64, until: i64) -> bool {
-    let (_, begin, end) = CALENDARS
-        .iter()
-        .find(|(name, ..)| *name == calendar)
-        .unwrap();
-    (0..=until / (24 * H)).any(|day| {
-        let (begin, end) = (day * 24 * H + begin * M, day * 24 * H + end * M);
-        begin < until && end > from
-    })
+/// Whether something that is there each day, from and until then, is there in some of this time.
+fn daily(begin: i64, end: i64, from: i64, until: i64) -> bool {
+    (-1..=until.div_euclid(24 * H))
+        .map(|day| day * 24 * H)
+        .any(|day| day + begin < until && day + end > from)
+}
+
+/// Whether a rule is mute in some of this time, by the wall clock.
+fn mutes(mute: &Mute, from: i64, until: i64) -> bool {
+    let mut calendars = CALENDARS.iter();
+    let (_, begin, end) = calendars.find(|(name, ..)| *name == mute.calendar).unwrap();
+    let (begin, end) = (begin * M, end * M);
+    if mute.outside {
+        // From one end to the next beginning.
+        daily(end, begin + 24 * H, from, until)
+    } else {
+        daily(begin, end, from, until)
+    }
+}
+
+/// Whether a maintenance hides in some of this time, by the wall clock.
+fn hides(work: &Maintenance, item: &Item, from: i64, until: i64) -> bool {
+    let then = if work.daily {
+        daily(work.from, work.until, from, until)
+    } else {
+        work.from < until && work.until > from
+    };
+    then && picks(&work.matches, item)
 }
 
 impl Oracle {
@@ -169,6 +206,8 @@ impl Oracle {
             file: case.file.clone(),
             reloaded: 0,
             now: 0,
+            offset: 0,
+            offsets: vec![0],
             started: 0,
             seen: BTreeSet::new(),
             truths: BTreeMap::new(),
@@ -182,6 +221,7 @@ impl Oracle {
             there: BTreeMap::new(),
             own: BTreeMap::new(),
             begun: BTreeMap::new(),
+            happened: BTreeMap::new(),
             wrong: Vec::new(),
         };
         oracle.note_rules();
@@ -197,8 +237,9 @@ impl Oracle {
         for rule in &self.file.rules {
             let forms = self.forms.entry(rule.name.clone()).or_default();
             if forms.last() != Some(rule) {
+                let news = forms.last().is_none_or(|last| last.absent.is_none());
                 forms.push(rule.clone());
-                if rule.absent.is_some() {
+                if rule.absent.is_some() && news {
                     self.absent_since.insert(rule.name.clone(), self.now);
                 }
             }
@@ -235,7 +276,15 @@ impl Oracle {
     pub(crate) fn step(&mut self, step: &Step) {
         self.now = step.at;
         match &step.what {
-            What::Post(item) => self.post(item),
+            What::Post(items) => {
+                for item in items {
+                    self.post(item);
+                }
+            }
+            What::Clock(offset) => {
+                self.offset = *offset;
+                self.offsets.push(*offset);
+            }
             What::Reload(file) => self.reload(file),
             What::Restart => self.started = self.now,
             What::Kill => {}
@@ -271,7 +320,7 @@ impl Oracle {
                 continue;
             }
             // What was not notified is judged by the rules in force.
-            let plain = |rule: &&Rule| !rule.endless() && rule.threshold.is_none();
+            let plain = |rule: &&Rule| rule.threshold.is_none();
             let now = rule.filter(|rule| plain(rule) && rule.absent.is_none());
             let fits = now.filter(|rule| matches(rule, &alert.item) && rule.by == alert.rule.by);
             match fits {
@@ -298,6 +347,11 @@ impl Oracle {
         if !self.seen.insert(item.content()) {
             return;
         }
+        // What happens later than it comes happened when it came.
+        let item = &Item {
+            time: item.time.min(self.now + self.offset),
+            ..item.clone()
+        };
         let rules = self.file.rules.clone();
         for rule in rules.iter().filter(|rule| rule.absent.is_some()) {
             if matches(rule, item) {
@@ -328,18 +382,25 @@ impl Oracle {
         (item.site, item.device, item.port.map(str::to_owned))
     }
 
+    /// Whether it says that it happened before the second in which it came: else it happened in
+    /// the order in which it came.
+    fn is_late(&self, item: &Item) -> bool {
+        item.time.div_euclid(S) < (self.now + self.offset).div_euclid(S)
+    }
+
     fn open(&mut self, condition: &'static str, item: &Item, rules: &[Rule]) {
-        let now = self.now;
+        let (now, late) = (self.now, self.is_late(item));
         let truth = self
             .truths
             .entry((condition, Self::place(item)))
             .or_default();
         let second = item.time.div_euclid(S);
         // Overtaken by its own end.
-        if truth.last_close.is_some_and(|close| second < close) {
+        if late && truth.last_close.is_some_and(|close| second < close) {
             return;
         }
         truth.newest_open = truth.newest_open.max(Some(second));
+        truth.opened = now;
         if !truth.down {
             truth.down = true;
             truth.began = item.time;
@@ -362,6 +423,8 @@ impl Oracle {
         let of_key = self.beliefs.iter().filter(|((_, known), _)| *known == key);
         let told = of_key.filter_map(|(_, belief)| belief.all_told.last());
         let told = told.copied().max().unwrap_or(0);
+        let longest = self.forms[&rule.name].iter().map(|rule| rule.keep).max();
+        let longest = longest.unwrap_or(0);
         let same = |alert: &&mut Alert| {
             alert.key == key
                 && alert.rule.by == rule.by
@@ -369,6 +432,13 @@ impl Oracle {
                 && (!by_kind || alert.kind == item.kind)
                 && !by_id
         };
+        let stale = |alert: &Alert| now - alert.last >= rule.stale.unwrap_or(7 * 24 * H);
+        for alert in self.alerts.iter_mut().filter(same) {
+            // It is not followed any more.
+            if alert.closed.is_none() && !alert.rule.endless() && stale(alert) {
+                alert.closed = Some(now);
+            }
+        }
         let lasts = |alert: &&mut Alert| match alert.closed {
             None if alert.rule.endless() => {
                 // Cooled down from its message, or from the last event since.
@@ -376,8 +446,17 @@ impl Oracle {
                 now - last.max(told) <= alert.rule.cooldown
             }
             None => true,
-            Some(closed) => !alert.changed && now - closed < rule.keep,
+            Some(closed) => now - closed < if alert.changed { longest } else { rule.keep },
         };
+        let known = self.alerts.iter_mut().filter(same).find(lasts);
+        if known.is_none() && rule.endless() && rule.threshold.is_some() {
+            let happened = self.happened.entry(key.clone()).or_default();
+            happened.push(now);
+            if !enough(rule, happened) {
+                return;
+            }
+            happened.clear();
+        }
         if let Some(alert) = self.alerts.iter_mut().filter(same).find(lasts) {
             if alert.closed.take().is_some() {
                 alert.changes.push(now);
@@ -410,12 +489,12 @@ impl Oracle {
     }
 
     fn close(&mut self, condition: &'static str, item: &Item, rules: &[Rule]) {
-        let now = self.now;
+        let (now, is_late) = (self.now, self.is_late(item));
         let place = Self::place(item);
         let truth = self.truths.entry((condition, place.clone())).or_default();
         let second = item.time.div_euclid(S);
         truth.last_close = truth.last_close.max(Some(second));
-        let late = truth.newest_open.is_some_and(|open| second < open);
+        let late = is_late && truth.newest_open.is_some_and(|open| second < open);
         if truth.down && !late {
             truth.down = false;
             truth.changes.push(now);
@@ -428,10 +507,11 @@ impl Oracle {
             let of = effect(alert.item.kind).map(|(condition, _)| condition);
             let here = of == Some(condition) && Self::place(&alert.item) == place;
             let rule = rules.iter().find(|rule| rule.name == alert.key.rule);
-            let ends = |rule: &Rule| rule.resolve == Resolve::Implied && rule.threshold.is_none();
+            let ends = |rule: &Rule| rule.resolve == Resolve::Implied && !rule.counts();
             // Older than what it seems to end.
-            let late = second < alert.newest_open;
-            if here && !late && (ends(&alert.rule) || rule.is_some_and(ends)) {
+            let late = is_late && second < alert.newest_open;
+            let now_ends = rule.is_some_and(|rule| ends(rule) && matches(rule, &alert.item));
+            if here && !late && (ends(&alert.rule) || now_ends) {
                 alert.closed = Some(now);
                 alert.changes.push(now);
             }
@@ -452,7 +532,8 @@ impl Oracle {
                     && alert.item.device == item.device
                     && !late.contains(&rule.name)
             };
-            if ends(&alert.rule) || rule.is_some_and(ends) {
+            let now_ends = rule.is_some_and(|rule| ends(rule) && matches(rule, &alert.item));
+            if ends(&alert.rule) || now_ends {
                 alert.closed = Some(now);
                 alert.changes.push(now);
             }
@@ -466,7 +547,7 @@ impl Oracle {
 
     /// The rules with an end of their own to which this was overtaken.
     fn own_order(&mut self, item: &Item, rules: &[Rule]) -> BTreeSet<String> {
-        let second = item.time.div_euclid(S);
+        let (second, is_late) = (item.time.div_euclid(S), self.is_late(item));
         let mut late = BTreeSet::new();
         let last = self.forms.values().filter_map(|forms| forms.last());
         for rule in rules.iter().chain(last) {
@@ -476,13 +557,13 @@ impl Oracle {
             let at = (rule.name.clone(), item.device);
             let truth = self.own.entry(at).or_default();
             if item.kind == end {
-                if truth.newest_open.is_some_and(|open| second < open) {
+                if is_late && truth.newest_open.is_some_and(|open| second < open) {
                     late.insert(rule.name.clone());
                 } else {
                     truth.last_close = truth.last_close.max(Some(second));
                 }
             } else if matches(rule, item) {
-                if truth.last_close.is_some_and(|close| second < close) {
+                if is_late && truth.last_close.is_some_and(|close| second < close) {
                     late.insert(rule.name.clone());
                 } else {
                     truth.newest_open = truth.newest_open.max(Some(second));
@@ -496,7 +577,7 @@ impl Oracle {
 
     fn key_of(&self, about: &Notification, subject: &Subject) -> Key {
         let by_site = |rule: &Rule| rule.by == ["site"];
-        let counted = |rule: &Rule| rule.threshold.is_some();
+        let counted = |rule: &Rule| rule.counts();
         let forms = self
             .forms
             .get(&about.rule)
@@ -535,8 +616,8 @@ impl Oracle {
 
     /// Takes a message, as it was decided.
     pub(crate) fn heard(&mut self, about: &Notification) {
-        self.now = about.at.millis() - START;
-        for to in &about.to {
+        self.now = about.at.millis() - START - self.offset;
+        for to in about.to.iter().filter(|to| to.as_str() != DIGEST) {
             self.heard_by(to.as_str(), about);
         }
     }
@@ -561,7 +642,7 @@ impl Oracle {
         if forms.iter().any(|rule| rule.absent.is_some()) {
             return self.heard_absent(to, about, &forms);
         }
-        let counts = forms.iter().any(|rule| rule.threshold.is_some());
+        let counts = forms.iter().any(Rule::counts);
         let mut heard = BTreeSet::new();
         for subject in &about.subjects {
             let key = self.key_of(about, subject);
@@ -569,7 +650,11 @@ impl Oracle {
             if counts && !heard.insert(key.clone()) {
                 continue;
             }
-            self.heard_of(to, about, subject.ends_at.is_some(), &key, &forms);
+            // It is over when all of them are back.
+            let mut others = about.subjects.iter().filter(|_| counts);
+            let open = others.any(|one| one.ends_at.is_none() && self.key_of(about, one) == key);
+            let ended = subject.ends_at.is_some() && !open;
+            self.heard_of(to, about, ended, &key, &forms);
         }
     }
 
@@ -622,13 +707,16 @@ impl Oracle {
     }
 
     /// When the devices of a site went down that are down, and that a counting rule may count.
-    fn counted(&self, key: &Key, rule: &Rule) -> Vec<i64> {
+    /// Of one that was told of again nobody knows whether it was back in between: `newest` counts
+    /// the last time.
+    fn counted(&self, key: &Key, rule: &Rule, newest: bool) -> Vec<i64> {
         let mut since = Vec::new();
         for ((condition, place), truth) in &self.truths {
             let name = place.1.map_or("", |device| DEVICES[device].0);
             let here = *condition == key.what && place.0 == key.place.0;
             if here && truth.down && rule.not_device != Some(name) {
-                since.extend(truth.changes.last());
+                let first = truth.changes.last().copied().unwrap_or(0);
+                since.push(if newest { truth.opened } else { first });
             }
         }
         since.sort_unstable();
@@ -704,16 +792,35 @@ impl Oracle {
         let mut new = belief.clone();
         new.told_at = now;
         new.all_told.push(now);
-        if forms.iter().any(|rule| rule.threshold.is_some()) {
-            let since = self.counted(key, &forms[0]);
+        if forms.iter().any(Rule::counts) {
+            let (first, last) = (
+                self.counted(key, &forms[0], false),
+                self.counted(key, &forms[0], true),
+            );
             let mut counts = forms.iter().filter_map(|rule| rule.threshold);
-            let enough = counts.any(|(count, window)| Self::together(&since, count, window + M));
+            let enough = counts.any(|(count, window)| {
+                Self::together(&first, count, window + M)
+                    || Self::together(&last, count, window + M)
+            });
             self.law(enough, "below the threshold", say);
             self.law(belief.down == 0, "told twice", say);
             new.down = 1;
             return new;
         }
         if forms.iter().any(Rule::endless) {
+            // Notified by the rule as it was, before its events had no end, and still down.
+            let lasts = self.alerts.iter().any(|alert| {
+                let told = belief.down > 0 && belief.told_at >= alert.opened;
+                alert.key == *key
+                    && told
+                    && alert.changed
+                    && !alert.rule.endless()
+                    && alert.closed.is_none()
+            });
+            let plain = forms
+                .iter()
+                .all(|rule| rule.by.is_empty() && !rule.counts());
+            self.law(!lasts || !plain, "told twice", say);
             self.once_a_cooldown(to, key, belief, forms);
             new.down = 1;
             return new;
@@ -743,6 +850,17 @@ impl Oracle {
     /// Of what has no end there is one message until its cooldown has passed without one.
     fn once_a_cooldown(&mut self, to: &str, key: &Key, belief: &Belief, forms: &[Rule]) {
         let cooldown = forms.iter().map(|rule| rule.cooldown).min().unwrap_or(0);
+        if forms
+            .iter()
+            .any(|rule| rule.by.len() > 1 || rule.by == ["id"])
+        {
+            return; // several alerts of one key
+        }
+        let counted = forms.iter().all(|rule| rule.threshold.is_some());
+        let reached = self.alerts.iter().any(|alert| alert.key == *key);
+        self.law(reached || !counted, "below the threshold", || {
+            format!("{to}: {key:?}")
+        });
         let Some(told) = belief.all_told.last().copied() else {
             return;
         };
@@ -784,7 +902,7 @@ impl Oracle {
 
     /// Nothing begins where somebody asked for quiet.
     fn quiet_kept(&mut self, to: &str, about: &Notification, key: &Key) {
-        let now = self.now;
+        let (now, wall) = (self.now, self.now + self.offset);
         let Some(alert) = self.alerts.iter().rev().find(|alert| alert.key == *key) else {
             return;
         };
@@ -795,15 +913,19 @@ impl Oracle {
                 && picks(&silence.matches, &item)
                 && silence.from < now
                 && silence.ended.is_none()
-                && silence.until.is_some_and(|until| now < until)
+                && silence.until.is_some_and(|until| wall < until)
         });
-        let hidden = self.file.maintenance.iter().any(|work| {
-            !whole && picks(&work.matches, &item) && work.from < now && now < work.until
-        });
+        // At the very time at which it ends it does not hide any more, and at that at which it
+        // begins what was due before it did may be told.
+        let still = |then: &dyn Fn(i64, i64) -> bool| then(wall - 1, wall) && then(wall, wall + 1);
+        let hidden = self
+            .file
+            .maintenance
+            .iter()
+            .any(|work| !whole && still(&|from, until| hides(work, &item, from, until)));
         let rule = self.file.rules.iter().find(|rule| rule.name == key.rule);
         let mute = rule.and_then(|rule| rule.mute);
-        let muted = mute.is_some_and(|(calendar, _)| covers(calendar, now - 1, now + 1))
-            && mute.is_some_and(|(calendar, _)| covers(calendar, now, now + 1));
+        let muted = mute.is_some_and(|mute| still(&|from, until| mutes(&mute, from, until)));
         let say = || format!("{to}: {} {key:?}", about.reason);
         self.law(!silenced, "told though it is silenced", say);
         self.law(!hidden, "told in a maintenance", say);
@@ -880,10 +1002,16 @@ impl Oracle {
         let say = || format!("{to}: {} {key:?}", about.reason);
         let known = belief.down > 0 || belief.flapping;
         self.law(known, "told up, and was not told down", say);
-        if forms.iter().any(|rule| rule.threshold.is_some()) {
-            let since = self.counted(key, &forms[0]);
+        if forms.iter().any(Rule::counts) {
+            let (first, last) = (
+                self.counted(key, &forms[0], false),
+                self.counted(key, &forms[0], true),
+            );
             let mut counts = forms.iter().filter_map(|rule| rule.threshold);
-            let few = counts.any(|(count, window)| !Self::together(&since, count, window - M));
+            let few = counts.any(|(count, window)| {
+                !Self::together(&first, count, window - M)
+                    || !Self::together(&last, count, window - M)
+            });
             self.law(few, "told up, and enough are down", say);
             return Belief {
                 down: 0,
@@ -945,24 +1073,36 @@ impl Oracle {
     fn clear(&self, alert: &Alert, rule: &Rule, from: i64) -> bool {
         let now = self.now;
         let item = &alert.item;
+        let any = |then: &dyn Fn(i64) -> bool| self.offsets.iter().any(|offset| then(*offset));
         let silenced = self.silences.iter().any(|silence| {
-            let until = silence.ended.unwrap_or(i64::MAX);
-            let until = until.min(silence.until.unwrap_or(i64::MAX));
-            picks(&silence.matches, item) && silence.from < now && until > from
+            let lasts = |offset: i64| {
+                let until = silence.until.map_or(i64::MAX, |until| until - offset);
+                until.min(silence.ended.unwrap_or(i64::MAX)) > from
+            };
+            picks(&silence.matches, item) && silence.from < now && any(&lasts)
         });
-        let hides =
-            |work: &Maintenance| picks(&work.matches, item) && work.from < now && work.until > from;
-        let worked = self.file.maintenance.iter().any(hides);
+        let worked = |work: &Maintenance| any(&|o| hides(work, item, from + o, now + o));
         let worked_before = self
             .past_works
             .iter()
-            .any(|(work, gone)| hides(work) && *gone > from);
+            .any(|(work, gone)| *gone > from && worked(work));
+        let worked = self.file.maintenance.iter().any(worked);
         let muted = rule
             .mute
-            .is_some_and(|(calendar, _)| covers(calendar, from, now));
-        let dropped = rule.mute.is_some_and(|(calendar, during)| {
-            during == "drop" && covers(calendar, alert.opened - 1, now)
-        });
+            .is_some_and(|mute| any(&|o| mutes(&mute, from + o, now + o)));
+        // What was dropped, or put into a digest then, is not told when it lasts.
+        let since_it_opened = |mute: &Mute| any(&|o| mutes(mute, alert.opened - 1 + o, now + o));
+        let digested = |rule: &Rule| {
+            let mute = rule.mute.filter(|mute| mute.during == "digest");
+            mute.is_some_and(|mute| since_it_opened(&mute))
+        };
+        let forms = self
+            .forms
+            .get(&rule.name)
+            .map_or(&[] as &[_], Vec::as_slice);
+        let dropped = rule.mute.filter(|mute| mute.during == "drop");
+        let dropped =
+            dropped.is_some_and(|mute| since_it_opened(&mute)) || forms.iter().any(digested);
         !(silenced || worked || worked_before || muted || dropped || self.explained(alert, from))
     }
 
@@ -1026,7 +1166,7 @@ impl Oracle {
         let mut missing = Vec::new();
         for alert in self.alerts.iter().filter(|alert| alert.closed.is_none()) {
             let rule = self.file.rules.iter().find(|rule| **rule == alert.rule);
-            let Some(rule) = rule.filter(|rule| rule.threshold.is_none() && !alert.changed) else {
+            let Some(rule) = rule.filter(|rule| !rule.counts() && !alert.changed) else {
                 continue;
             };
             if self.murky(&rule.name) {
@@ -1047,6 +1187,11 @@ impl Oracle {
                 continue;
             }
             let same = |other: &&Alert| other.key == alert.key && other.closed.is_none();
+            // Another alert of the same outage was notified by the rule as it was.
+            let of_old = |other: &Alert| other.changed && !rule.by.is_empty();
+            if self.alerts.iter().filter(same).any(of_old) {
+                continue;
+            }
             let need = self.alerts.iter().filter(same).count();
             let need = if rule.by.is_empty() {
                 need.min(1)
@@ -1106,7 +1251,7 @@ impl Oracle {
             if gone || self.murky(&key.rule) || (belief.down == 0 && !belief.flapping) {
                 continue;
             }
-            if key.what == "absent" || forms.iter().any(|rule| rule.threshold.is_some()) {
+            if key.what == "absent" || forms.iter().any(Rule::counts) {
                 continue;
             }
             let of_key = || self.alerts.iter().filter(|alert| alert.key == *key);
@@ -1119,6 +1264,15 @@ impl Oracle {
                 .max()
                 .unwrap_or(0);
             let endless = open > 0 && forms.iter().any(Rule::endless);
+            // What had no end when it was notified is over when it has cooled down.
+            let cooled = |alert: &Alert| {
+                let heard = alert.last.max(belief.told_at);
+                let over = |closed: i64| closed - heard >= alert.rule.cooldown;
+                alert.rule.endless() && alert.closed.is_some_and(over)
+            };
+            if of_key().any(cooled) {
+                continue;
+            }
             let too_many = belief.down > open || (belief.flapping && open == 0);
             // An outage that was told and went stale, or ended with its cooldown, is not followed.
             if too_many && !endless && self.now - last >= bound {
@@ -1136,7 +1290,7 @@ impl Oracle {
     fn counts_are_known(&mut self) {
         let mut missing = Vec::new();
         for rule in &self.file.rules {
-            let Some((count, _)) = rule.threshold else {
+            let Some((count, _)) = rule.threshold.filter(|_| rule.counts()) else {
                 continue;
             };
             if self.murky(&rule.name) {
@@ -1156,7 +1310,7 @@ impl Oracle {
                     .filter_map(|(_, truth)| truth.changes.last())
                     .max();
                 let last = changes.copied().unwrap_or(0).max(belief.told_at);
-                let few = self.counted(key, rule).len() < count;
+                let few = self.counted(key, rule, false).len() < count;
                 if few && self.now - last >= Self::company(rule) {
                     let now = self.now as f64 / 1e3;
                     missing.push(format!(
@@ -1193,8 +1347,11 @@ impl Oracle {
             let added = self.absent_since.get(&rule.name).copied().unwrap_or(0);
             let since = since.max(added).max(self.started).max(self.reloaded);
             let from = since + window;
-            let muted = rule.mute.is_some_and(|(calendar, during)| {
-                covers(calendar, if during == "drop" { 0 } else { from }, self.now)
+            let muted = rule.mute.is_some_and(|mute| {
+                let from = if mute.during == "hold" { from } else { 0 };
+                self.offsets
+                    .iter()
+                    .any(|offset| mutes(&mute, from + offset, self.now + offset))
             });
             let quiet = self.silences.iter().any(|silence| silence.from < self.now)
                 || !self.file.maintenance.is_empty()
@@ -1202,16 +1359,23 @@ impl Oracle {
             if self.now - from < Self::company(rule) || muted || quiet || self.murky(&rule.name) {
                 continue;
             }
+            let key = Key {
+                rule: rule.name.clone(),
+                what: "absent".to_owned(),
+                place: (0, None, None),
+            };
+            // Others heard of it before a reload named this one, too.
+            let known = self.beliefs.iter().any(|((_, of), belief)| {
+                *of == key && belief.down > 0 && belief.told_at < self.reloaded
+            });
             for to in self.addressees(rule, severity(rule.severity)) {
-                if self.there[&to] > added {
-                    continue; // it did not exist when the others heard of it
+                if self.there[&to] > added || known {
+                    continue;
                 }
-                let key = Key {
-                    rule: rule.name.clone(),
-                    what: "absent".to_owned(),
-                    place: (0, None, None),
-                };
-                let down = self.beliefs.get(&(to.clone(), key)).map_or(0, |b| b.down);
+                let down = self
+                    .beliefs
+                    .get(&(to.clone(), key.clone()))
+                    .map_or(0, |b| b.down);
                 if down == 0 {
                     let now = self.now as f64 / 1e3;
                     missing.push(format!(

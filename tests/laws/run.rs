@@ -10,8 +10,8 @@ use foghorn::explain::{Line, Question, Story};
 use foghorn::fold::{Fold, notifications};
 use foghorn::history::History;
 use foghorn::model::{
-    EventOutcome, Journaled, Name, Notification, OutcomeChange, Record, RulesRecord, Seq, Severity,
-    Silence, SourceKind, Timestamp, Until,
+    EventOutcome, Journaled, Name, Notification, OutcomeChange, Reason, Record, RulesRecord, Seq,
+    Severity, Silence, SourceKind, Timestamp, Until,
 };
 use foghorn::render::Templates;
 use foghorn::replay::{Refold, Stored};
@@ -19,7 +19,7 @@ use foghorn::rules::RuleSet;
 use foghorn::simulate::Chance;
 use foghorn::store::EventRow;
 
-use crate::generate::{Case, DEVICES, File, H, Inhibit, M, Rule, START, Step, What};
+use crate::generate::{Case, DEVICES, File, H, Inhibit, Item, M, Rule, START, Step, What};
 use crate::oracle::Oracle;
 
 /// What one run of a case gave.
@@ -53,11 +53,10 @@ fn templates() -> &'static Templates {
 fn record(file: &File, start: bool) -> RulesRecord {
     let least = |word: &Option<&str>| word.and_then(Severity::parse).unwrap_or(Severity::Info);
     let destinations = file.destinations.iter();
+    let destinations = destinations.map(|(name, word)| (Name::new(name), least(word)));
     RulesRecord {
         text: file.text(),
-        destinations: destinations
-            .map(|(name, word)| (Name::new(name), least(word)))
-            .collect(),
+        destinations: destinations.collect(),
         start,
     }
 }
@@ -87,12 +86,13 @@ fn files_are_fine(case: &Case) -> Option<String> {
 
 fn entry_of(step: &Step, file: &File) -> Option<Record> {
     Some(match &step.what {
-        What::Post(item) => Record::Received {
+        What::Post(items) => Record::Received {
             source: Name::new("mist"),
             kind: SourceKind::default(),
             cursor: None,
-            body: item.body().to_string().into(),
+            body: Item::body(items).to_string().into(),
         },
+        What::Clock(offset) => Record::Clock { offset_ms: *offset },
         What::Reload(file) => Record::Rules(record(file, false)),
         What::Restart => Record::Rules(record(file, true)),
         What::Kill => return None,
@@ -353,7 +353,8 @@ fn replayed(
     end: i64,
     all: &[Notification],
 ) -> Result<Option<String>, String> {
-    let other = |step: &Step| matches!(step.what, What::Reload(_) | What::Restart);
+    // Replay runs by the wall clock: where that was set, times are others.
+    let other = |step: &Step| matches!(step.what, What::Reload(_) | What::Restart | What::Clock(_));
     if case.steps.iter().any(other) || case.file.rules.iter().any(|rule| rule.absent.is_some()) {
         return Ok(None);
     }
@@ -367,7 +368,8 @@ fn replayed(
     // Without a time to run to, reminders and what goes stale come no more: else the same is said.
     let winds_down = |rule: &Rule| rule.repeat.is_none() && rule.stale.is_none();
     let until = Timestamp::from_millis(START + end);
-    let until = (!case.file.rules.iter().all(winds_down)).then_some(until);
+    let ends = case.file.rules.iter().all(winds_down) && !case.file.digest;
+    let until = (!ends).then_some(until);
     said.extend(replay.finish(until));
     let said: Vec<Notification> = notifications(said).map(without_place).collect();
     let all: Vec<Notification> = all.iter().cloned().map(without_place).collect();
@@ -409,7 +411,7 @@ fn explained(case: &Case, serve: &Serve, all: &[Notification]) -> Result<Option<
         rules.any(|rule| rule.name == about.rule && rule.absent.is_some())
     };
     let of_device = |about: &&Notification| {
-        if absent(about) {
+        if absent(about) || about.reason == Reason::Digest {
             return false;
         }
         let mac = crate::generate::mac(chosen);
