@@ -103,6 +103,13 @@ fn report(repaired: &Repaired) -> String {
             "not there any more: {vanished} that retention removed, or that are lost too"
         );
     }
+    if repaired.log_pages > 0 {
+        let pages = plural(repaired.log_pages, "page");
+        let _ = writeln!(
+            text,
+            "lost: what {pages} of SQLite's log held, which come after a damaged one"
+        );
+    }
     if repaired.cursor_guessed {
         text.push_str("how far it was judged could not be read: some messages may be told again\n");
     }

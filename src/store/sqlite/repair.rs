@@ -1,26 +1,27 @@
 //! What is whole in a damaged database, in a new one. The old one is never written to.
 //!
-//! Rows are taken from wherever they stand, without the damaged file's own order. Journal entries,
-//! the snapshot and messages prove themselves by their checksums. What else there is can be made
-//! again: the judge folds the journal anew.
+//! Rows are read by SQLite, in the order of their numbers, around what it cannot read. Journal
+//! entries, the snapshot and messages prove themselves by their checksums. What else there is can
+//! be made again: the judge folds the journal anew.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use rusqlite::{Connection, OptionalExtension};
+use rusqlite::{Connection, OpenFlags, OptionalExtension, Row};
 
 use super::connection::{checksum, uint};
 use super::files::{self, Folder, SEARCH, beside};
 use super::journal::{Entry, entry_checksum};
+use super::log::{self, End};
 use super::{receipts, schema};
 use crate::clock::Clock;
 use crate::model::{Record, Seq, Timestamp};
 use crate::store::{DeliveryState, Error, Result};
 
-mod pages;
+mod rows;
 
-use pages::{Found, Pages, Value};
+use rows::Table;
 
 /// Entries may lack for so long: what is older than a longer gap was taken by retention and is no
 /// part of the journal.
@@ -53,6 +54,8 @@ pub struct Repaired {
     pub vanished_messages: u64,
     /// Where the engine goes on from: the snapshot's position. `None`: from the oldest entry kept.
     pub snapshot: Option<Seq>,
+    /// Whole pages of SQLite's log that come after a damaged one: what they hold is lost.
+    pub log_pages: u64,
     /// How far the journal was judged was not to be read: it was taken from what had been judged
     /// at least.
     pub cursor_guessed: bool,
@@ -75,11 +78,17 @@ pub fn repair(from: &Path, to: Option<&Path>) -> Result<Repaired> {
     if !damaged.exists() && !beside(&damaged, "-wal").exists() {
         return Err(named(&"it has no database"));
     }
-    let pages = Pages::open(&damaged, &beside(&damaged, "-wal"))?;
+    let alone = beside(&damaged, ".log");
+    remove(&alone);
     // Its rows would be read as this release's, and what they hold beyond that be lost.
-    if let Some(version) = pages.schema().filter(|version| *version > schema::VERSION) {
-        return Err(schema::newer(&damaged, version));
-    }
+    let is_ours = open(&damaged, &alone).and_then(|old| schema::check_not_newer(&old, &damaged));
+    remove(&alone);
+    is_ours?;
+    // Asked before SQLite drops what is behind the damage.
+    let behind = match log::end(&damaged) {
+        Ok(End::Broken(pages)) => pages,
+        _ => 0,
+    };
     let is_new = to.is_some_and(|to| !to.exists());
     let claimed = to.map(Folder::claim).transpose()?;
     let target = files::database(to.unwrap_or(from));
@@ -91,7 +100,8 @@ pub fn repair(from: &Path, to: Option<&Path>) -> Result<Repaired> {
     }
     let new = beside(&target, ".repairing");
     remove(&new);
-    let made = salvage(&pages, &new);
+    let made = open(&damaged, &alone).and_then(|old| salvage(&old, &new));
+    remove(&alone);
     if made.as_ref().map_or(true, |repaired| {
         repaired.entries == 0 && repaired.messages.iter().sum::<u64>() == 0
     }) {
@@ -101,6 +111,7 @@ pub fn repair(from: &Path, to: Option<&Path>) -> Result<Repaired> {
         return Err(named(&format!("{nothing} {}", files::begin_anew(from))));
     }
     let mut repaired = made?;
+    repaired.log_pages = behind;
     let placed = || -> std::io::Result<Option<PathBuf>> {
         fs::File::open(&new)?.sync_all()?;
         if let Some(to) = to.filter(|_| is_new) {
@@ -162,11 +173,31 @@ fn set_aside(database: &Path) -> std::io::Result<PathBuf> {
     Ok(aside)
 }
 
-/// Writes what is whole in `pages` to `new`.
-fn salvage(pages: &Pages, new: &Path) -> Result<Repaired> {
+/// Opens the damaged database. Where there is only its log, SQLite reads that as the log of an empty
+/// one, `alone`.
+fn open(damaged: &Path, alone: &Path) -> Result<Connection> {
+    let failed =
+        |e: &dyn std::fmt::Display| Error::Fatal(format!("cannot read {}: {e}", damaged.display()));
+    let mut path = damaged;
+    // SQLite deletes the log of an empty file.
+    if fs::metadata(damaged).map_or(0, |meta| meta.len()) == 0 && beside(damaged, "-wal").exists() {
+        path = alone;
+        fs::write(alone, [0; 8_192]).map_err(|e| failed(&e))?;
+        fs::copy(beside(damaged, "-wal"), beside(alone, "-wal")).map_err(|e| failed(&e))?;
+    }
+    let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY);
+    let connection = connection.map_err(|e| failed(&e))?;
+    // Before anything is read: SQLite then takes a file that was cut short, too.
+    let _ = connection.execute_batch("PRAGMA writable_schema = ON");
+    Ok(connection)
+}
+
+/// Writes what is whole in `old` to `new`.
+fn salvage(old: &Connection, new: &Path) -> Result<Repaired> {
     let connection = schema::open(new, false)?;
     let failed = |e: rusqlite::Error| Error::Fatal(format!("cannot write {}: {e}", new.display()));
     let mut sieve = Sieve {
+        old,
         connection: &connection,
         waiting: 0,
         heads: None,
@@ -174,7 +205,7 @@ fn salvage(pages: &Pages, new: &Path) -> Result<Repaired> {
         damaged: BTreeMap::new(),
     };
     connection.execute_batch("BEGIN").map_err(failed)?;
-    pages.rows(|found| sieve.take(found).map_err(failed))?;
+    sieve.take_all().map_err(failed)?;
     let (heads, judged, damaged) = (sieve.heads, sieve.judged, sieve.damaged);
     connection.execute_batch("COMMIT; BEGIN").map_err(failed)?;
     let mut repaired = Repaired::default();
@@ -194,153 +225,179 @@ fn salvage(pages: &Pages, new: &Path) -> Result<Repaired> {
     Ok(repaired)
 }
 
+/// A row of the outbox but for the short name, in the order of the columns.
+type MessageRow = (
+    i64,
+    String,
+    i64,
+    i64,
+    Option<i64>,
+    i64,
+    i64,
+    Option<String>,
+    Option<i64>,
+    Vec<u8>,
+    i64,
+);
+
 /// Where everything stood: position, time, wall time, cursor, last delivery.
 type Stood = (i64, i64, i64, i64, i64);
 
-/// Tells rows of ours from everything else, and keeps the best of each.
+/// Copies each row of `old` that proves itself.
 struct Sieve<'c> {
+    old: &'c Connection,
     connection: &'c Connection,
     waiting: usize,
     heads: Option<Stood>,
     /// So far was judged at least.
     judged: i64,
-    /// Messages of which a damaged copy was found, and what can be read of those that waited.
+    /// Messages that are not whole, and what can be read of those that waited.
     damaged: BTreeMap<i64, String>,
 }
 
 impl Sieve<'_> {
-    fn take(
-        &mut self,
-        Found {
-            id,
+    fn take_all(&mut self) -> rusqlite::Result<()> {
+        let of = |name, columns| Table {
+            connection: self.old,
+            name,
             columns,
-            is_cut,
-        }: Found,
-    ) -> rusqlite::Result<()> {
-        use Value::{Blob, Int, Null, Text};
-        match columns.as_slice() {
-            [
-                Null,
-                Text(to),
-                Int(state @ 0..=4),
-                Int(_),
-                _,
-                Int(_),
-                Int(0 | 1),
-                _,
-                _,
-                Blob(body),
-                ..,
-            ] if is_cut && id > 0 && matches!(columns.len(), 11 | 12) => {
-                self.spoiled(id, to, *state, body);
-            }
-            _ if is_cut => {}
-            [Null, Int(at), Int(kind), Text(source), Blob(body), Int(crc)] => {
-                self.entry((id, *at, *kind, source, body, *crc))?;
-            }
-            [
-                Null,
-                Text(to),
-                Int(state @ 0..=4),
-                Int(_),
-                _,
-                Int(_),
-                Int(0 | 1),
-                _,
-                _,
-                Blob(body),
-                Int(crc),
-                ..,
-            ] if id > 0 && matches!(columns.len(), 11 | 12) => {
-                if *crc == checksum(&[body]) {
-                    self.message(id, &columns)?;
-                } else {
-                    self.spoiled(id, to, *state, body);
-                }
-            }
-            [Null, Blob(body), Int(crc)] if *crc == checksum(&[body]) => {
-                self.judged = self.judged.max(id);
-                self.put(
-                    "INSERT OR IGNORE INTO snapshot (seq, body, crc) VALUES (?1, ?2, ?3)",
-                    (id, body, crc),
-                )?;
-            }
-            [
-                Null,
-                Text(to),
-                Text(incident),
-                Int(delivery),
-                Blob(body),
-                Int(crc),
-            ] => {
-                let row = (to.as_str(), incident.as_str(), *delivery, &body[..], *crc);
-                receipts::salvage(self.connection, row)?;
-            }
-            [Null, Int(at), Blob(body), Int(crc)] if *crc == checksum(&[body]) => {
-                self.judged = self.judged.max(id);
-                let sql = "INSERT OR IGNORE INTO seen (seq, at, body, crc) VALUES (?1, ?2, ?3, ?4)";
-                self.put(sql, (id, at, body, crc))?;
-            }
-            [Null, Int(seq), Int(at), Int(wall), Int(cursor), Int(last)]
-                if id == 1 && cursor <= seq && *seq > 0 =>
-            {
-                let heads = (*seq, *at, *wall, *cursor, *last);
-                // It only ever moves on.
-                let is_newer = |old: &Stood| (heads.0, heads.3, heads.4) >= (old.0, old.3, old.4);
-                if self.heads.as_ref().is_none_or(is_newer) {
-                    self.heads = Some(heads);
-                }
-            }
-            _ => {}
-        }
-        Ok(())
-    }
-
-    /// A message whose text is not whole.
-    fn spoiled(&mut self, id: i64, to: &str, state: i64, body: &[u8]) {
-        let said = if state == 0 {
-            format!("for {to}: {}", title(body))
-        } else {
-            String::new()
         };
-        self.damaged.insert(id, said);
+        let journal = of("journal", "at, kind, source, body, crc");
+        let cursors = of("cursors", "source, cursor, crc");
+        let snapshot = of("snapshot", "body, crc");
+        let seen = of("seen", "at, body, crc");
+        let heads = of("heads", "seq, at, wall, cursor, id");
+        let kept = of("receipts", "dest, incident, delivery, body, crc");
+        let columns = "dest, state, attempts, first_try, due, plain, why, settled_at, body, crc";
+        let outbox = of("outbox", columns);
+        journal.each(&mut |seq, row| self.entry(seq, row))?;
+        cursors.each(&mut |_, row| self.cursor(row))?;
+        outbox.each(&mut |id, row| match id {
+            1.. => self.message(&outbox, id, row),
+            _ => Ok(()),
+        })?;
+        kept.each(&mut |_, row| self.receipt(row))?;
+        snapshot.each(&mut |seq, row| self.snapshot(seq, row))?;
+        seen.each(&mut |seq, row| self.seen(seq, row))?;
+        heads.each(&mut |_, row| {
+            let read = row.map(<(i64, i64, i64, i64, i64, i64)>::try_from);
+            if let Some(Ok((1, seq, at, wall, cursor, last))) = read
+                && cursor <= seq
+                && seq > 0
+            {
+                self.heads = Some((seq, at, wall, cursor, last));
+            }
+            Ok(())
+        })
     }
 
-    fn entry(
-        &mut self,
-        (seq, at, kind, source, body, crc): (i64, i64, i64, &str, &[u8], i64),
-    ) -> rusqlite::Result<()> {
-        if seq < 1
-            || crc
-                != entry_checksum(
-                    Seq(uint(seq)),
-                    Timestamp::from_millis(at),
-                    kind,
-                    source,
-                    body,
-                )
-        {
+    fn entry(&mut self, seq: i64, row: Option<&Row<'_>>) -> rusqlite::Result<()> {
+        let read = row.map(<(i64, i64, i64, String, Vec<u8>, i64)>::try_from);
+        let Some(Ok((_, at, kind, source, body, crc))) = read else {
+            return Ok(());
+        };
+        let (place, time) = (Seq(uint(seq)), Timestamp::from_millis(at));
+        if seq < 1 || crc != entry_checksum(place, time, kind, &source, &body) {
             return Ok(());
         }
         let sql = "INSERT OR IGNORE INTO journal (seq, at, kind, source, body, crc) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
         self.put(sql, (seq, at, kind, source, body, crc))
     }
 
-    /// Of two states of one message the later counts: what was settled stays settled, so that
-    /// nothing is sent again.
-    fn message(&mut self, id: i64, columns: &[Value]) -> rusqlite::Result<()> {
-        let columns: Vec<_> = (1..12)
-            .map(|n| columns.get(n).cloned().unwrap_or(Value::Null))
-            .collect();
-        let sql = format!(
-            "INSERT INTO outbox (id, dest, state, attempts, first_try, due, plain, why, settled_at, body, crc, message)
-                 VALUES ({id}, ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)
-             ON CONFLICT (id) DO UPDATE SET dest = excluded.dest, state = excluded.state, attempts = excluded.attempts,
-                 first_try = excluded.first_try, due = excluded.due, plain = excluded.plain, why = excluded.why,
-                 settled_at = excluded.settled_at, body = excluded.body, crc = excluded.crc, message = excluded.message
-             WHERE (excluded.state > 0, excluded.attempts) > (state > 0, attempts)"
+    /// Whoever reads a cursor looks at its checksum.
+    fn cursor(&mut self, row: Option<&Row<'_>>) -> rusqlite::Result<()> {
+        let read = row.map(<(i64, String, String, i64)>::try_from);
+        let Some(Ok((_, source, cursor, crc))) = read else {
+            return Ok(());
+        };
+        let sql = "INSERT OR IGNORE INTO cursors (source, cursor, crc) VALUES (?1, ?2, ?3)";
+        self.put(sql, (source, cursor, crc))
+    }
+
+    fn receipt(&mut self, row: Option<&Row<'_>>) -> rusqlite::Result<()> {
+        let read = row.map(<(i64, String, String, i64, Vec<u8>, i64)>::try_from);
+        let Some(Ok((_, to, incident, delivery, body, crc))) = read else {
+            return Ok(());
+        };
+        let row = (to.as_str(), incident.as_str(), delivery, &body[..], crc);
+        receipts::salvage(self.connection, row)
+    }
+
+    fn snapshot(&mut self, seq: i64, row: Option<&Row<'_>>) -> rusqlite::Result<()> {
+        let read = row.map(<(i64, Vec<u8>, i64)>::try_from);
+        let Some(Ok((_, body, crc))) = read else {
+            return Ok(());
+        };
+        if crc != checksum(&[&body]) {
+            return Ok(());
+        }
+        self.judged = self.judged.max(seq);
+        let sql = "INSERT OR IGNORE INTO snapshot (seq, body, crc) VALUES (?1, ?2, ?3)";
+        self.put(sql, (seq, body, crc))
+    }
+
+    fn seen(&mut self, seq: i64, row: Option<&Row<'_>>) -> rusqlite::Result<()> {
+        let read = row.map(<(i64, i64, Vec<u8>, i64)>::try_from);
+        let Some(Ok((_, at, body, crc))) = read else {
+            return Ok(());
+        };
+        if crc != checksum(&[&body]) {
+            return Ok(());
+        }
+        self.judged = self.judged.max(seq);
+        let sql = "INSERT OR IGNORE INTO seen (seq, at, body, crc) VALUES (?1, ?2, ?3, ?4)";
+        self.put(sql, (seq, at, body, crc))
+    }
+
+    fn message(
+        &mut self,
+        outbox: &Table<'_>,
+        id: i64,
+        row: Option<&Row<'_>>,
+    ) -> rusqlite::Result<()> {
+        let read = row.map(MessageRow::try_from);
+        // Its checksum covers the body only.
+        let Some(Ok((
+            _,
+            to,
+            state @ 0..=4,
+            attempts,
+            first,
+            due,
+            plain @ 0..=1,
+            why,
+            settled,
+            body,
+            crc,
+        ))) = read
+        else {
+            return self.spoiled(outbox, id);
+        };
+        if crc != checksum(&[&body]) {
+            return self.spoiled(outbox, id);
+        }
+        // The short name is kept by releases from schema 3 on.
+        let sql = "SELECT message FROM outbox NOT INDEXED WHERE id = ?1";
+        let name = self.old.query_row(sql, [id], |row| row.get(0));
+        let name: Option<String> = name.unwrap_or_default();
+        let sql = "INSERT OR IGNORE INTO outbox (id, dest, state, attempts, first_try, due, plain, why, settled_at, body, crc, message)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)";
+        let columns = (
+            id, to, state, attempts, first, due, plain, why, settled, body, crc, name,
         );
-        self.put(&sql, rusqlite::params_from_iter(columns))
+        self.put(sql, columns)
+    }
+
+    /// A message whose text is not whole.
+    fn spoiled(&mut self, outbox: &Table<'_>, id: i64) -> rusqlite::Result<()> {
+        let sql = "SELECT dest, state FROM outbox NOT INDEXED WHERE id = ?1";
+        let read = |row: &Row<'_>| Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)?));
+        let said = match self.old.query_row(sql, [id], read) {
+            Ok((to, 0)) => format!("for {to}: {}", title(&outbox.beginning(id))),
+            _ => String::new(),
+        };
+        self.damaged.insert(id, said);
+        Ok(())
     }
 
     fn put(&mut self, sql: &str, params: impl rusqlite::Params) -> rusqlite::Result<()> {
@@ -351,17 +408,6 @@ impl Sieve<'_> {
             self.connection.execute_batch("COMMIT; BEGIN")?;
         }
         Ok(())
-    }
-}
-
-impl rusqlite::ToSql for Value {
-    fn to_sql(&self) -> rusqlite::Result<rusqlite::types::ToSqlOutput<'_>> {
-        match self {
-            Self::Null | Self::Other => rusqlite::types::Null.to_sql(),
-            Self::Int(n) => n.to_sql(),
-            Self::Text(text) => text.to_sql(),
-            Self::Blob(bytes) => bytes.to_sql(),
-        }
     }
 }
 

@@ -168,6 +168,15 @@ fn refuse_others(path: &Path) -> Result<()> {
     }
 }
 
+/// Refuses what a newer release wrote, as far as its head can be read.
+pub(super) fn check_not_newer(connection: &Connection, path: &Path) -> Result<()> {
+    let said = |pragma| connection.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0));
+    match (said("application_id"), said("user_version")) {
+        (Ok(APPLICATION), Ok(version)) if version > VERSION => Err(newer(path, version)),
+        _ => Ok(()),
+    }
+}
+
 /// Refuses a schema this release cannot read.
 pub(super) fn check_readable(connection: &Connection, path: &Path) -> Result<()> {
     let said = |pragma| {
