@@ -3,71 +3,43 @@
 use std::fmt;
 use std::net::IpAddr;
 
+use ipnet::IpNet;
+
 /// An address, or all that begin like it: `192.0.2.7`, `10.0.0.0/8`, `fd00::/8`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Network {
-    address: IpAddr,
-    prefix: u8,
-}
+pub struct Network(IpNet);
 
 impl Network {
     /// Reads one; `None` when it is none, or when bits beyond its prefix are set.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        let (address, prefix) = match text.split_once('/') {
-            None => (text.parse::<IpAddr>().ok()?.to_canonical(), None),
-            Some((address, prefix)) => {
-                let plain = !prefix.is_empty() && prefix.bytes().all(|b| b.is_ascii_digit());
-                (
-                    address.parse().ok()?,
-                    Some(prefix.parse::<u8>().ok().filter(|_| plain)?),
-                )
-            }
+        let network = if text.contains('/') {
+            text.parse::<IpNet>().ok()?
+        } else {
+            IpNet::from(text.parse::<IpAddr>().ok()?.to_canonical())
         };
-        let all = if address.is_ipv4() { 32 } else { 128 };
-        let prefix = prefix.unwrap_or(all);
-        let fits = prefix <= all && bits(address) & !mask(prefix, all) == 0;
-        fits.then_some(Self { address, prefix })
+        (network.addr() == network.network()).then_some(Self(network))
     }
 
     /// Whether it is one address and no more.
     #[must_use]
     pub fn is_single(&self) -> bool {
-        self.prefix == if self.address.is_ipv4() { 32 } else { 128 }
+        self.0.prefix_len() == self.0.max_prefix_len()
     }
 
-    /// Whether this address is one of them. An IPv4 address in the clothes of IPv6 is itself.
+    /// Whether this address is one of them. An IPv4-mapped IPv6 address is the IPv4 address.
     #[must_use]
     pub fn contains(&self, address: IpAddr) -> bool {
-        let address = address.to_canonical();
-        let all = if address.is_ipv4() { 32 } else { 128 };
-        address.is_ipv4() == self.address.is_ipv4()
-            && (bits(address) ^ bits(self.address)) & mask(self.prefix, all) == 0
-    }
-}
-
-/// The first `prefix` of `all` bits.
-fn mask(prefix: u8, all: u8) -> u128 {
-    let ones = if all == 32 {
-        u128::from(u32::MAX)
-    } else {
-        u128::MAX
-    };
-    ones & !ones.checked_shr(u32::from(prefix)).unwrap_or_default()
-}
-
-fn bits(address: IpAddr) -> u128 {
-    match address {
-        IpAddr::V4(v4) => u128::from(v4.to_bits()),
-        IpAddr::V6(v6) => v6.to_bits(),
+        self.0.contains(&address.to_canonical())
     }
 }
 
 impl fmt::Display for Network {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (self.address, self.prefix) {
-            (IpAddr::V4(_), 32) | (IpAddr::V6(_), 128) => write!(f, "{}", self.address),
-            (address, prefix) => write!(f, "{address}/{prefix}"),
+        if self.is_single() {
+            write!(f, "{}", self.0.addr())
+        } else {
+            write!(f, "{}", self.0)
         }
     }
 }
