@@ -346,6 +346,52 @@ rules:
     assert_eq!(row.told, ["mass".into()]);
 }
 
+/// Alerts that a reload makes one: the events of both are decided with it.
+#[test]
+fn events_of_an_alert_that_was_taken_over_are_decided() {
+    let text = r#"
+server: {listen: 127.0.0.1:0}
+destinations: {all: {webhook: {url: "http://127.0.0.1:9/"}}}
+rules:
+  - {name: aps, match: {condition: ap_offline}, for: 10m}
+"#;
+    let (rules, record) = compiled(text);
+    let merged = RulesRecord {
+        text: text.replace("name: aps,", "name: aps, by: [site],"),
+        start: false,
+        ..record.clone()
+    };
+    let mut fold = Fold::new(Arc::clone(&rules), rules_from_record);
+    let (mut history, mut rows) = (History::default(), Rows::default());
+    let down = |ap: u8| {
+        let body = json!({"topic": "device-events", "events": [{"type": "AP_DISCONNECTED",
+            "device_type": "ap", "device_name": format!("ap-{ap}"), "site_name": "Home",
+            "mac": format!("5c5b3500000{ap}"), "timestamp": START.seconds() + i64::from(ap)}]});
+        Record::Received {
+            source: "mist".into(),
+            kind: SourceKind::default(),
+            cursor: None,
+            body: body.to_string().into(),
+        }
+    };
+    let came = [
+        (0, Record::Rules(record)),
+        (1, down(1)),
+        (2, down(2)),
+        (60, Record::Rules(merged)),
+        (900, Record::Tick),
+    ];
+    for (n, (second, record)) in came.into_iter().enumerate() {
+        let entry = entry(n, START.shifted(second * 1_000), record);
+        history.add(&mut fold.apply(&entry));
+        rows.add(history.take());
+    }
+    assert_eq!(&rows.sums(), fold.fates());
+    for row in &rows.rows {
+        assert_eq!(row.outcome, EventOutcome::Notified, "{row:?}");
+    }
+}
+
 #[test]
 fn the_rows_of_a_simulated_week_add_up() {
     let config = Config::load_offline(None, &|_| None).unwrap();
