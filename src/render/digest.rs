@@ -57,10 +57,12 @@ pub(super) fn fold(waiting: &[Message]) -> Vec<Message> {
         .max()
         .unwrap_or(Severity::Info);
     let id = digest_id(&told);
+    let parts = parts(&told, &pages);
     pages
         .into_iter()
+        .zip(parts)
         .enumerate()
-        .map(|(i, page)| {
+        .map(|(i, (page, folded))| {
             let part = if count > 1 {
                 format!(" ({} of {count})", i + 1)
             } else {
@@ -73,7 +75,7 @@ pub(super) fn fold(waiting: &[Message]) -> Vec<Message> {
             );
             Message {
                 title: markup::escape(&title),
-                text: page.text.clone(),
+                text: page.text,
                 facts: vec![
                     (
                         "Rules".to_owned(),
@@ -83,40 +85,71 @@ pub(super) fn fold(waiting: &[Message]) -> Vec<Message> {
                     ("To".to_owned(), time(told.iter().map(|t| t.at).max())),
                 ],
                 links: Vec::new(),
-                about: about(first, &told, severity, (&id, i), &page),
-                folded: page_of(&told, &page),
+                about: about(first, &told, severity, (&id, i), &folded),
+                folded,
             }
         })
         .collect()
 }
 
-/// What a page stands for: of each notification the subjects this page names, so that pages can be
+/// Notifications of each page, with only the subjects that the page names, so that pages can be
 /// folded apart.
-fn page_of(told: &[DigestOf], page: &Page) -> Vec<DigestOf> {
-    let named = |one: &DigestOf, key: String| {
-        page.named
-            .contains(&(one.rule.clone(), one.incident.clone(), key))
+fn parts(told: &[DigestOf], pages: &[Page]) -> Vec<Vec<DigestOf>> {
+    let mut places: HashMap<(&str, &str, &str), Vec<usize>> = HashMap::new();
+    for (n, page) in pages.iter().enumerate() {
+        for (rule, incident, key) in &page.named {
+            places.entry((rule, incident, key)).or_default().push(n);
+        }
+    }
+    let mut parts = vec![Vec::new(); pages.len()];
+    for one in told {
+        for (page, part) in split(one, &places) {
+            if let Some(parts) = parts.get_mut(page) {
+                parts.push(part);
+            }
+        }
+    }
+    parts
+}
+
+/// Parts of one notification, by the page that names them.
+fn split(
+    one: &DigestOf,
+    places: &HashMap<(&str, &str, &str), Vec<usize>>,
+) -> BTreeMap<usize, DigestOf> {
+    let pages = |key: &str| {
+        let found = places.get(&(one.rule.as_str(), one.incident.as_str(), key));
+        found.cloned().unwrap_or_default()
     };
-    let part = |one: &DigestOf| {
-        let subjects: Vec<Subject> = one
-            .subjects
-            .iter()
-            .filter(|s| named(one, entry_key(s)))
-            .cloned()
-            .collect();
-        let whole = one.subjects.is_empty() && named(one, String::new());
-        let more = if named(one, MORE.to_owned()) {
-            one.more
-        } else {
-            0
-        };
-        (whole || more > 0 || !subjects.is_empty()).then(|| DigestOf {
-            subjects,
-            more,
-            ..one.clone()
-        })
+    let without_subjects = || DigestOf {
+        at: one.at,
+        rule: one.rule.clone(),
+        reason: one.reason,
+        incident: one.incident.clone(),
+        severity: one.severity,
+        condition: one.condition.clone(),
+        more: 0,
+        more_since: one.more_since,
+        title: one.title.clone(),
+        subjects: Vec::new(),
     };
-    told.iter().filter_map(part).collect()
+    let mut parts: BTreeMap<usize, DigestOf> = BTreeMap::new();
+    for subject in &one.subjects {
+        for page in pages(&entry_key(subject)) {
+            let part = parts.entry(page).or_insert_with(without_subjects);
+            part.subjects.push(subject.clone());
+        }
+    }
+    if one.more > 0 {
+        for page in pages(MORE) {
+            parts.entry(page).or_insert_with(without_subjects).more = one.more;
+        }
+    } else if one.subjects.is_empty() {
+        for page in pages("") {
+            parts.entry(page).or_insert_with(without_subjects);
+        }
+    }
+    parts
 }
 
 /// The key of what a notification counted beyond its subjects.
@@ -572,7 +605,7 @@ fn about(
     told: &[DigestOf],
     severity: Severity,
     (id, n): (&str, usize),
-    page: &Page,
+    folded: &[DigestOf],
 ) -> Notification {
     let at = told.iter().map(|t| t.at).max().unwrap_or(first.about.at);
     Notification {
@@ -590,10 +623,7 @@ fn about(
         kind: String::new(),
         condition: None,
         group: Vec::new(),
-        subjects: page_of(told, page)
-            .into_iter()
-            .flat_map(|t| t.subjects)
-            .collect(),
+        subjects: folded.iter().flat_map(|t| t.subjects.clone()).collect(),
         firing: 0,
         more: 0,
         more_since: 0,
