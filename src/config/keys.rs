@@ -168,13 +168,13 @@ pub(super) const SOURCE: &[Setting] = &[
 /// Keys of every destination: what it is, one key a kind, and the settings all kinds share.
 pub(super) const DESTINATION: &[Setting] = &destination();
 
+#[expect(
+    clippy::indexing_slicing,
+    reason = "done by the compiler, which checks it"
+)]
 const fn destination() -> [Setting; KINDS.len() + SHARED.len()] {
     let mut all = [SHARED[0]; KINDS.len() + SHARED.len()];
     let mut i = 0;
-    #[expect(
-        clippy::indexing_slicing,
-        reason = "done by the compiler, which checks it"
-    )]
     while i < all.len() {
         all[i] = if i < KINDS.len() {
             KINDS[i].setting()
