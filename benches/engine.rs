@@ -319,7 +319,7 @@ fn digest_of_1000(bencher: Bencher) {
             templates.render(about)
         })
         .collect();
-    bencher.bench_local(|| templates.digest(black_box(&messages)));
+    bencher.bench_local(|| templates.digest(black_box(&messages), None));
 }
 
 #[divan::bench]

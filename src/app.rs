@@ -166,7 +166,7 @@ pub async fn run_by(
     looking.kinds.replace(kinds(&config));
     let (statuses, destination_kinds) = (looking.statuses.clone(), looking.kinds.clone());
     let summarise: Summarise =
-        Arc::new(move |waiting: &[Message]| template_updates.borrow().digest(waiting));
+        Arc::new(move |waiting: &[Message], gap| template_updates.borrow().digest(waiting, gap));
     let sender = Sender {
         store: store.clone(),
         http,

@@ -15,7 +15,7 @@ use tracing::{error, info, warn};
 
 use crate::destination::{Content, DestinationSettings, Overflow, SendOutcome, Size};
 use crate::metrics::Metrics;
-use crate::model::{Message, Notification, Receipt, Timestamp};
+use crate::model::{Gap, Insight, Message, Notification, Receipt, Timestamp};
 use crate::pacing::{Pace, backoff};
 use crate::store::{self, Attempt, Delivery, DeliveryId, Duty, Lease, Leases, Next, Outbox};
 use crate::wire::Transport;
@@ -46,11 +46,13 @@ const SETTLED: Duration = Duration::from_millis(20);
 const A_CHATS_PACE: Duration = Duration::from_millis(100);
 /// Between probes of a destination that refuses everything.
 const PROBE: Duration = Duration::from_secs(3_600);
+/// A destination that took nothing for less than this merely stumbled.
+const NOTICED: Duration = Duration::from_secs(30);
 /// Time for what is under way at shutdown.
 const DRAIN: Duration = Duration::from_secs(5);
 
 /// Makes few messages of many: `render::Templates::digest`. Takes summaries too.
-pub type Summarise = Arc<dyn Fn(&[Message]) -> Vec<Message> + Send + Sync>;
+pub type Summarise = Arc<dyn Fn(&[Message], Option<&Gap>) -> Vec<Message> + Send + Sync>;
 
 /// Sends what is in the outbox.
 pub struct Dispatcher<S, T> {
@@ -262,6 +264,9 @@ struct Lane<S, T> {
     /// Transport failures in a row; tries that began before the last one are not counted again.
     failures: u32,
     epoch: u64,
+    /// The first try that failed since the last success; then until when nothing was taken.
+    failing_since: Option<Timestamp>,
+    gap: Option<(Timestamp, Timestamp)>,
     /// Tries so far; whether one of them was a success.
     tries: u64,
     proven: bool,
@@ -311,6 +316,8 @@ impl<S: Outbox + Leases, T: Transport> Lane<S, T> {
             look_again: None,
             failures: 0,
             epoch: 0,
+            failing_since: None,
+            gap: None,
             tries: 0,
             proven: false,
             doubt: Doubt::default(),
@@ -664,6 +671,9 @@ impl<S: Outbox + Leases, T: Transport> Lane<S, T> {
                 ("broken", why, again(now, plain))
             }
         };
+        if word != "bad_payload" {
+            self.failing_since.get_or_insert(flight.at);
+        }
         if next == Next::Dead {
             error!(destination = %self.settings.name, delivery = id.0, %why, "a message was given up: a dead letter");
             self.doubt.forget(id);
@@ -706,6 +716,11 @@ impl<S: Outbox + Leases, T: Transport> Lane<S, T> {
                 .for_each(|waiting| waiting.delivery.due = waiting.delivery.due.min(now));
         }
         (self.failures, self.proven) = (0, true);
+        if let Some(since) = self.failing_since.take()
+            && now.since(since) >= NOTICED
+        {
+            self.gap = Some((since, now));
+        }
         if clear {
             (self.disabled, self.told) = (false, false);
         }
@@ -768,7 +783,7 @@ impl<S: Outbox + Leases, T: Transport> Lane<S, T> {
             self.pace.estimate(waiting.saturating_sub(1)) > self.settings.overflow_after
         };
         if !late(queued) {
-            self.backlog = Backlog::default();
+            (self.backlog, self.gap) = (Backlog::default(), None);
             return None;
         }
         let is_delayed = |waiting: &&QueuedDelivery| waiting.delivery.due > now;
@@ -800,8 +815,9 @@ impl<S: Outbox + Leases, T: Transport> Lane<S, T> {
         } = read;
         let (few, parts) = (ids.len() as u64, messages.iter().map(parts).sum());
         let summarise = Arc::clone(&self.hub.summarise);
+        let gap = self.gap();
         // Thousands of messages take long enough to hold up what else this thread does.
-        let made = tokio::task::spawn_blocking(move || summarise(&messages)).await;
+        let made = tokio::task::spawn_blocking(move || summarise(&messages, gap.as_ref())).await;
         let mut summaries = made.unwrap_or_default();
         let made = summaries.len() as u64;
         if few < 3 || made == 0 || made >= few {
@@ -835,6 +851,17 @@ impl<S: Outbox + Leases, T: Transport> Lane<S, T> {
         (self.more, self.look_again) = (true, None);
         self.refill().await;
         Ok(true)
+    }
+
+    /// Time in which the destination took nothing, if that is why messages wait.
+    fn gap(&self) -> Option<Gap> {
+        let (from, to) = self.gap?;
+        let (now, wall) = (self.now(), self.hub.store.clock().clock().wall());
+        Some(Gap {
+            chat: self.settings.target.kind().label.to_owned(),
+            from: wall - now.since(from),
+            to: wall - now.since(to),
+        })
     }
 
     /// Messages that wait beyond `after` and may become part of a summary, oldest first; with summaries, or
@@ -883,7 +910,10 @@ fn parts(message: &Message) -> usize {
 fn bare(message: Message) -> Message {
     let about = Notification {
         event: serde_json::Value::Null,
-        insight: Default::default(),
+        insight: Insight {
+            behind: message.about.insight.behind,
+            ..Insight::default()
+        },
         ..message.about
     };
     Message {

@@ -185,7 +185,7 @@ fn check(said: &[Message], templates: &Templates) {
         *incidents.entry(&message.about.incident).or_default() += 1;
     }
     if said.len() > 1 {
-        let digests = templates.digest(said);
+        let digests = templates.digest(said, None);
         assert!(!digests.is_empty() && digests.len() <= said.len());
         digests.iter().for_each(payload::check);
         let folded: usize = digests

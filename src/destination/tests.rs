@@ -83,7 +83,7 @@ fn samples() -> Vec<(&'static str, Vec<Message>)> {
             })
             .map(|about| templates.render(about))
             .collect();
-        templates.digest(&all)
+        templates.digest(&all, None)
     };
     let switch = |reason, n: u64, up: usize| {
         let of = Subject {

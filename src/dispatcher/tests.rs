@@ -203,8 +203,8 @@ fn classify(reply: &Reply) -> SendOutcome {
     }
 }
 
-/// One digest of everything, that names every title once.
-fn digest(messages: &[Message]) -> Vec<Message> {
+/// One digest of everything, that names every title once, and why it is one.
+fn digest(messages: &[Message], gap: Option<&Gap>) -> Vec<Message> {
     let mut digest = message("digest", "digest");
     digest.folded = messages
         .iter()
@@ -222,6 +222,10 @@ fn digest(messages: &[Message]) -> Vec<Message> {
         .map(|of| of.title.as_str())
         .collect::<Vec<_>>()
         .join("+");
+    if let Some(Gap { chat, from, to }) = gap {
+        let seconds = to.since(*from).as_secs();
+        digest.title = format!("{chat} took nothing for {seconds} s+{}", digest.title);
+    }
     vec![digest]
 }
 
@@ -234,6 +238,7 @@ fn digest_of(m: &Message) -> DigestOf {
         severity: m.about.severity,
         title: m.title.clone(),
         subjects: vec![],
+        behind: vec![],
         condition: None,
         more: 0,
         more_since: 0,
@@ -742,6 +747,39 @@ async fn a_storm_is_folded_and_everything_named_within_90_seconds() {
     let fates = world.totals().await;
     assert_eq!(fates.total, fates.delivered + fates.digested);
     assert!(world.statuses.all()[&"ops".into()].folds >= 1);
+    world.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_summary_knows_how_long_its_destination_took_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut ops = settings("ops");
+    (ops.overflow, ops.rate_limit) = (
+        Overflow::Summary,
+        RateLimit {
+            limit: 1,
+            per: Duration::from_secs(12),
+            burst: 5,
+        },
+    );
+    let up = Arc::new(AtomicBool::new(false));
+    let is_up = Arc::clone(&up);
+    let script = move |_: &str, _| if is_up.load(Relaxed) { 200 } else { 503 };
+    let world = World::new(dir.path(), vec![ops], script);
+    world.tell(1, pairs(&[("first", "i")])).await;
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    world
+        .tell(2, (0..20).map(|n| (format!("m{n}"), format!("i{n}"))))
+        .await;
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    up.store(true, Relaxed);
+    world.until(HOUR, |fates| fates.queued == 0).await;
+    let arrived = world.arrived();
+    let why = arrived.iter().find(|text| text.contains("took nothing"));
+    let why = why.and_then(|text| text.split('+').next()).unwrap();
+    let seconds = why.trim_start_matches("Console took nothing for ");
+    let seconds: u64 = seconds.trim_end_matches(" s").parse().unwrap();
+    assert!((90..200).contains(&seconds), "{why}");
     world.end().await;
 }
 

@@ -24,7 +24,7 @@ pub use event_id::EventId;
 pub use fates::{EventFates, MessageFates};
 pub use network::Network;
 pub use notification::{
-    Collected, DigestOf, Happening, Insight, Link, Message, Notification, Reason, Subject,
+    Collected, DigestOf, Gap, Happening, Insight, Link, Message, Notification, Reason, Subject,
 };
 pub use outcome::{EventOutcome, OutcomeChange, WaitsWith};
 pub use page_access::PageAccess;

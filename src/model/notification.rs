@@ -300,4 +300,18 @@ pub struct DigestOf {
     pub title: String,
     /// Whom it concerned.
     pub subjects: Vec<Subject>,
+    /// Devices behind these, which no message of their own tells of.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub behind: Vec<Subject>,
+}
+
+/// Time in which a destination took no message. All times are wall time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Gap {
+    /// The chat, as people call it: `Slack`.
+    pub chat: String,
+    /// The first try that failed.
+    pub from: Timestamp,
+    /// The first message taken afterwards.
+    pub to: Timestamp,
 }

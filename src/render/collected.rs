@@ -96,7 +96,7 @@ fn groups(told: &[DigestOf]) -> Vec<(Severity, String, Group)> {
         .into_iter()
         .map(|((Reverse(severity), rule), group)| (severity, rule, group))
         .collect();
-    groups.sort_by_key(|(severity, _, group)| (Reverse(*severity), group.lasting.is_empty()));
+    groups.sort_by_key(|(severity, _, group)| (Reverse(*severity), group.ongoing() == 0));
     groups
 }
 
@@ -118,17 +118,7 @@ fn heading(
     } else {
         format!("{word} {name}")
     };
-    let sum = |list: fn(&Group) -> usize| {
-        groups
-            .iter()
-            .map(|(_, _, group)| list(group))
-            .sum::<usize>()
-    };
-    let counts = digest::counts(
-        sum(|g| g.lasting.len()),
-        sum(|g| g.seen.len()),
-        sum(|g| g.over.len()),
-    );
+    let counts = digest::counts(groups.iter().map(|(_, _, group)| group));
     let counts = match (counts.is_empty(), collected.more) {
         (true, 0) => "nothing to tell".to_owned(),
         (true, more) => digest::counted(more, "message"),
@@ -173,10 +163,7 @@ fn text(
             .find(|block| left.is_empty() && text.fits(block))
         {
             Some(block) => text.push(&block),
-            None => left.push((
-                rule,
-                group.lasting.len() + group.seen.len() + group.over.len(),
-            )),
+            None => left.push((rule, group.lists().iter().map(|(_, list)| list.len()).sum())),
         }
     }
     text.push(&rest(&left, collected.more));
@@ -191,13 +178,8 @@ fn block(
     max: usize,
     dated_before: Timestamp,
 ) -> String {
-    let all = || {
-        [&group.lasting, &group.seen, &group.over]
-            .into_iter()
-            .flatten()
-            .map(|(_, entry)| entry)
-    };
-    let sites: BTreeSet<&str> = all().map(|entry| entry.site.as_str()).collect();
+    let all = group.lists().into_iter().flat_map(|(_, list)| list);
+    let sites: BTreeSet<&str> = all.map(|(_, entry)| entry.site.as_str()).collect();
     let (one, site) = match sites.first() {
         Some(site) if sites.len() == 1 && !site.is_empty() => {
             (true, format!(" at {}", markup::embed(site)))
@@ -214,11 +196,7 @@ fn block(
         "\n\n**{}**{site} ({severity})",
         markup::escape(&markup::cut(rule, 80))
     );
-    for (label, list) in [
-        ("Ongoing", &group.lasting),
-        ("Seen", &group.seen),
-        ("Over", &group.over),
-    ] {
+    for (label, list) in group.lists() {
         if !list.is_empty() {
             out.push_str(&format!("\n{label}: {}", entries(list, max, how)));
         }

@@ -276,7 +276,7 @@ pub(super) fn of(whole: &Notification) -> Value {
 
 /// The devices that cannot be reached because of it; and in words what else is not told on its own
 /// and still lasts.
-fn behind(about: &Notification) -> (Vec<Subject>, Option<String>) {
+pub(super) fn behind(about: &Notification) -> (Vec<Subject>, Option<String>) {
     let own: HashSet<&str> = about
         .subjects
         .iter()

@@ -1,12 +1,14 @@
-//! Many messages as few: by rule and site, what is critical first, every device named.
+//! Many messages as few: by rule and site, what is critical and ongoing first, every device named.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::time::Duration;
 
 use serde_json::Value;
 
 use super::{context, kinds, markup, subject_key};
-use crate::model::{DigestOf, Message, Notification, Reason, Severity, Subject, Timestamp};
+use crate::model::{DigestOf, Gap, Message, Notification, Reason, Severity, Subject, Timestamp};
 
 /// What a digest's text may cost: Slack counts characters, both chats count bytes; what each adds
 /// is estimated.
@@ -15,42 +17,22 @@ const MAX_BYTES: usize = 10_500;
 /// From how many on, a list is names only.
 const LONG: usize = 12;
 
-pub(super) fn fold(waiting: &[Message]) -> Vec<Message> {
+pub(super) fn fold(waiting: &[Message], gap: Option<&Gap>) -> Vec<Message> {
     let Some(first) = waiting.first() else {
         return Vec::new();
     };
     let told: Vec<DigestOf> = waiting.iter().flat_map(unfold).collect();
     let incidents = incidents(&told);
-    let mut groups: BTreeMap<(std::cmp::Reverse<Severity>, String, String), Group> =
-        BTreeMap::new();
-    for incident in incidents {
-        let severity = std::cmp::Reverse(incident.severity);
-        for subject in incident.subjects {
-            let key = (severity, incident.rule.clone(), subject.site.clone());
-            groups.entry(key).or_default().add(subject, &incident.id);
-        }
-    }
+    let groups = by_weight(incidents);
     let pages = pages(&groups);
     let count = pages.len();
-    let rules: Vec<&str> = {
-        let mut rules: Vec<&str> = groups.keys().map(|(_, rule, _)| rule.as_str()).collect();
-        rules.dedup();
-        rules
-    };
-    let top = groups.keys().next().map(|(_, rule, site)| {
-        let at = if site.is_empty() {
-            String::new()
-        } else {
-            format!(" at {site}")
-        };
-        let others = groups.len() - 1;
-        let others = if others > 0 {
-            format!(" and {others} more")
-        } else {
-            String::new()
-        };
-        format!("{}{at}{others}", markup::cut(rule, 60))
-    });
+    let mut rules: Vec<&str> = Vec::new();
+    for ((_, rule, _), _) in &groups {
+        if !rules.contains(&rule.as_str()) {
+            rules.push(rule);
+        }
+    }
+    let heading = heading(&groups, gap, told.len());
     let severity = told
         .iter()
         .map(|t| t.severity)
@@ -68,13 +50,8 @@ pub(super) fn fold(waiting: &[Message]) -> Vec<Message> {
             } else {
                 String::new()
             };
-            let title = format!(
-                "{} in one{part}: {}",
-                counted(told.len() as u64, "message"),
-                top.as_deref().unwrap_or_default()
-            );
             Message {
-                title: markup::escape(&title),
+                title: format!("{heading}{part}"),
                 text: page.text,
                 facts: vec![
                     (
@@ -90,6 +67,58 @@ pub(super) fn fold(waiting: &[Message]) -> Vec<Message> {
             }
         })
         .collect()
+}
+
+/// Severity, rule and site of a group.
+type GroupKey = (Reverse<Severity>, String, String);
+
+/// All of one severity, rule and site, the most urgent first; what is ongoing before what is over.
+fn by_weight(incidents: Vec<Incident>) -> Vec<(GroupKey, Group)> {
+    let mut groups: BTreeMap<GroupKey, Group> = BTreeMap::new();
+    for incident in incidents {
+        for subject in incident.subjects {
+            let severity = Reverse(incident.severity);
+            let key = (severity, incident.rule.clone(), subject.site.clone());
+            groups.entry(key).or_default().add(subject, &incident.id);
+        }
+    }
+    let mut groups: Vec<(GroupKey, Group)> = groups.into_iter().collect();
+    groups.sort_by_key(|((severity, ..), group)| (*severity, group.ongoing() == 0));
+    groups
+}
+
+/// `Slack took nothing from 13:15 to 13:16; 9 ongoing, 3 over: Switch unreachable at Home and 2
+/// more`.
+fn heading(groups: &[(GroupKey, Group)], gap: Option<&Gap>, messages: usize) -> String {
+    let why = match gap {
+        Some(Gap { chat, from, to }) => {
+            let token = if to.since(*from) < Duration::from_hours(24) {
+                "clock"
+            } else {
+                "time"
+            };
+            let chat = markup::escape(chat);
+            format!(
+                "{chat} took nothing from <{token}:{}> to <{token}:{}>",
+                from.seconds(),
+                to.seconds()
+            )
+        }
+        None => format!("{} at once", counted(messages as u64, "message")),
+    };
+    let counts = counts(groups.iter().map(|(_, group)| group));
+    let mut first = String::new();
+    if let Some(((_, rule, site), _)) = groups.first() {
+        first = format!(": {}", markup::escape(&markup::cut(rule, 60)));
+        if !site.is_empty() {
+            first += &format!(" at {}", markup::embed(site));
+        }
+    }
+    let more = match groups.len() {
+        0 | 1 => String::new(),
+        n => format!(" and {} more", n - 1),
+    };
+    format!("{why}; {counts}{first}{more}")
 }
 
 /// Notifications of each page, with only the subjects that the page names, so that pages can be
@@ -132,12 +161,19 @@ fn split(
         more_since: one.more_since,
         title: one.title.clone(),
         subjects: Vec::new(),
+        behind: Vec::new(),
     };
     let mut parts: BTreeMap<usize, DigestOf> = BTreeMap::new();
     for subject in &one.subjects {
         for page in pages(&entry_key(subject)) {
             let part = parts.entry(page).or_insert_with(without_subjects);
             part.subjects.push(subject.clone());
+        }
+    }
+    for subject in &one.behind {
+        for page in pages(&entry_key(subject)) {
+            let part = parts.entry(page).or_insert_with(without_subjects);
+            part.behind.push(subject.clone());
         }
     }
     if one.more > 0 {
@@ -175,6 +211,7 @@ pub(super) fn of(about: &Notification, title: String) -> DigestOf {
         more_since: about.more_since,
         title,
         subjects: about.subjects.clone(),
+        behind: context::behind(about).0,
     }
 }
 
@@ -196,6 +233,8 @@ pub(super) struct Entry {
     /// Whether its beginning is told here too.
     pub(super) began_here: bool,
     ended: Option<Timestamp>,
+    /// Whether another device here explains why it cannot be reached.
+    behind: bool,
     /// `down` for what can be down.
     down: bool,
     /// Whether it can end at all.
@@ -259,13 +298,13 @@ pub(super) fn incidents(told: &[DigestOf]) -> Vec<Incident> {
                 }
             }
         }
-        for (n, subject) in one.subjects.iter().enumerate() {
+        let own = one.subjects.iter().map(|subject| (subject, false));
+        let behind = one.behind.iter().map(|subject| (subject, true));
+        for (n, (subject, behind)) in own.chain(behind).enumerate() {
             // counted for all of them together
             let more_since = if n == 0 { one.more_since } else { 0 };
-            let entry = Entry {
-                more_since,
-                ..entry(one, subject)
-            };
+            let mut entry = entry(one, subject);
+            (entry.more_since, entry.behind) = (more_since, behind);
             let key = entry.key.clone();
             match keys.get(&key).and_then(|i| incident.subjects.get_mut(*i)) {
                 Some(known) => known.follow(entry),
@@ -300,6 +339,7 @@ fn entry(told: &DigestOf, subject: &Subject) -> Entry {
         began: subject.starts_at,
         began_here: subject.ends_at.is_none(),
         ended: subject.ends_at,
+        behind: false,
         down: condition.ends_with("_offline")
             || condition.ends_with("_port")
             || told.title.contains("offline"),
@@ -342,6 +382,7 @@ fn titled(told: &DigestOf) -> Entry {
         began: Some(told.at),
         began_here: true,
         ended: None,
+        behind: false,
         down: false,
         lasts: told.reason == Reason::Absent,
         changes: 0,
@@ -383,7 +424,8 @@ impl Entry {
         };
         let time = |at: Timestamp| format!("<{}:{}>", token(at), at.seconds());
         let text = match (self.began, self.ended) {
-            _ if how.short => name,
+            // its own times are those of what it is behind
+            _ if how.short || self.behind => name,
             (Some(from), Some(to)) if self.began_here => {
                 format!("{name} {was} {} to {}", time(from), time(to))
             }
@@ -411,12 +453,27 @@ pub(super) struct Group {
     pub(super) lasting: Vec<(String, Entry)>,
     pub(super) seen: Vec<(String, Entry)>,
     pub(super) over: Vec<(String, Entry)>,
+    /// Devices behind those that are down; and behind those that are up again.
+    behind: [Vec<(String, Entry)>; 2],
 }
 
 impl Group {
-    /// `12 ongoing, 3 over`.
-    fn counts(&self) -> String {
-        counts(self.lasting.len(), self.seen.len(), self.over.len())
+    /// How many are ongoing, with those behind them.
+    pub(super) fn ongoing(&self) -> usize {
+        let [down, _] = &self.behind;
+        self.lasting.len() + down.len()
+    }
+
+    /// What it holds, in the order in which people read it.
+    pub(super) fn lists(&self) -> [(&'static str, &[(String, Entry)]); 5] {
+        let [down, up] = &self.behind;
+        [
+            ("Ongoing", &self.lasting),
+            ("Behind them", down),
+            ("Seen", &self.seen),
+            ("Over", &self.over),
+            ("Back, behind them", up),
+        ]
     }
 
     /// Whether not the same happened to all of them.
@@ -430,7 +487,10 @@ impl Group {
     }
 
     pub(super) fn add(&mut self, entry: Entry, incident: &str) {
+        let [down, up] = &mut self.behind;
         let list = match (entry.ended.is_some(), entry.lasts) {
+            (true, _) if entry.behind => up,
+            (false, _) if entry.behind => down,
             (true, _) => &mut self.over,
             (false, true) => &mut self.lasting,
             (false, false) => &mut self.seen,
@@ -440,13 +500,18 @@ impl Group {
 }
 
 /// `12 ongoing, 3 over`.
-pub(super) fn counts(lasting: usize, seen: usize, over: usize) -> String {
-    let counts = [(lasting, "ongoing"), (seen, "seen"), (over, "over")];
-    let counts = counts
-        .iter()
-        .filter(|(n, _)| *n > 0)
-        .map(|(n, word)| format!("{} {word}", number(*n as u64)));
-    counts.collect::<Vec<_>>().join(", ")
+pub(super) fn counts<'a>(groups: impl IntoIterator<Item = &'a Group>) -> String {
+    let mut counts = [("ongoing", 0), ("seen", 0), ("over", 0)];
+    for group in groups {
+        let [ongoing, seen, over] = &mut counts;
+        let [_, up] = &group.behind;
+        ongoing.1 += group.ongoing();
+        seen.1 += group.seen.len();
+        over.1 += group.over.len() + up.len();
+    }
+    let counts = counts.iter().filter(|(_, n)| *n > 0);
+    let words = counts.map(|(word, n)| format!("{} {word}", number(*n as u64)));
+    words.collect::<Vec<_>>().join(", ")
 }
 
 #[derive(Default)]
@@ -484,7 +549,7 @@ pub(super) fn cost(text: &str) -> (usize, usize) {
         })
 }
 
-fn pages(groups: &BTreeMap<(std::cmp::Reverse<Severity>, String, String), Group>) -> Vec<Page> {
+fn pages(groups: &[(GroupKey, Group)]) -> Vec<Page> {
     let mut pages = vec![Page::default()];
     for ((severity, told_rule, site), group) in groups {
         let at = if site.is_empty() {
@@ -493,14 +558,11 @@ fn pages(groups: &BTreeMap<(std::cmp::Reverse<Severity>, String, String), Group>
             format!(" at {}", markup::embed(site))
         };
         let rule = markup::embed(&markup::cut(told_rule, 80));
-        let head = format!("**{rule}**{at} ({}): {}", severity.0, group.counts());
+        let counts = counts([group]);
+        let head = format!("**{rule}**{at} ({}): {counts}", severity.0);
         let kinds = group.is_mixed();
         let mut opened = false;
-        for (label, list) in [
-            ("Ongoing", &group.lasting),
-            ("Seen", &group.seen),
-            ("Over", &group.over),
-        ] {
+        for (label, list) in group.lists() {
             let short = list.len() > LONG;
             let mut line_open = false;
             for (incident, entry) in list {

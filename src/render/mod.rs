@@ -12,7 +12,7 @@ use std::{fmt, io};
 use handlebars::{Context, Handlebars, Template};
 
 use crate::links::SilenceLinks;
-use crate::model::{Link, Message, Name, Notification, Reason, Subject};
+use crate::model::{Gap, Link, Message, Name, Notification, Reason, Subject};
 
 mod body;
 mod choice;
@@ -221,11 +221,11 @@ impl Templates {
     }
 
     /// Folds queued messages, which may be digests themselves, into as few as their sizes permit.
-    /// Every device is named, what is critical comes first, and an incident that began and
-    /// ended inside says from when to when.
+    /// Every device is named, what is critical and ongoing comes first, and an incident that began
+    /// and ended inside says from when to when. The title says why it is a summary.
     #[must_use]
-    pub fn digest(&self, waiting: &[Message]) -> Vec<Message> {
-        digest::fold(waiting)
+    pub fn digest(&self, waiting: &[Message], gap: Option<&Gap>) -> Vec<Message> {
+        digest::fold(waiting, gap)
     }
 
     /// Title, text and facts; the title on one line, and never empty.

@@ -586,20 +586,28 @@ fn each_kind_is_named_and_each_thing_once() {
     ]
     .map(say);
     insta::assert_snapshot!(all.join("\n"));
-    let apart = Templates::builtin().digest(&[
-        Templates::builtin().render(about(
-            "infra_dns_failure",
-            Some("infra_dns"),
-            Reason::First,
-            vec![dhcp(), dns()],
-        )),
-        Templates::builtin().render(Notification {
-            more_since: 12,
-            ..fan(Reason::First, vec![alarm("PSU", sw(1))])
-        }),
-    ]);
+    let apart = Templates::builtin().digest(
+        &[
+            Templates::builtin().render(about(
+                "infra_dns_failure",
+                Some("infra_dns"),
+                Reason::First,
+                vec![dhcp(), dns()],
+            )),
+            Templates::builtin().render(Notification {
+                more_since: 12,
+                ..fan(Reason::First, vec![alarm("PSU", sw(1))])
+            }),
+        ],
+        None,
+    );
     insta::assert_snapshot!(markup::plain(&apart[0].text));
-    let id = |messages: &[Message]| Templates::builtin().digest(messages)[0].about.id.clone();
+    let id = |messages: &[Message]| {
+        Templates::builtin().digest(messages, None)[0]
+            .about
+            .id
+            .clone()
+    };
     assert_eq!(apart[0].about.id.len(), 6);
     assert_eq!(
         id(&apart),
@@ -670,7 +678,7 @@ fn a_scheduled_digest_tells_what_matters_first_and_counts_the_rest() {
     assert_eq!(data["collected"]["more"], 325);
     assert_eq!(data["collected"]["items"][3]["title"], "ap_0003 is offline");
     // folded again because it was late, it still names all and counts what has no name
-    let late = templates.digest(&[message]);
+    let late = templates.digest(&[message], None);
     let text: String = late.iter().map(|m| markup::plain(&m.text)).collect();
     assert!(
         (0..400).all(|i| text.contains(&format!("ap_{i:04}"))) && text.contains("25 more"),
@@ -685,7 +693,7 @@ fn what_the_stream_knows_is_never_markup() {
     let behind = vec![
         ap(hostile, 3),
         Subject {
-            ends_at: Some(Timestamp::EPOCH),
+            ends_at: Some(Timestamp::from_millis(T0)),
             ..ap(hostile, 4)
         },
     ];
@@ -879,8 +887,8 @@ fn digests_name_everyone_and_fold_again() {
             vec![ap("ap_0003", 3)],
         )
     }));
-    let once = templates.digest(&waiting);
-    let again = templates.digest(&once);
+    let once = templates.digest(&waiting, None);
+    let again = templates.digest(&once, None);
     for digests in [&once, &again] {
         let text: String = digests.iter().map(|m| markup::plain(&m.text)).collect();
         assert!(
@@ -895,7 +903,7 @@ fn digests_name_everyone_and_fold_again() {
         // each page alone still names all its own
         let apart: String = digests
             .iter()
-            .flat_map(|m| templates.digest(std::slice::from_ref(m)))
+            .flat_map(|m| templates.digest(std::slice::from_ref(m), None))
             .map(|m| markup::plain(&m.text))
             .collect();
         assert!((0..2_000).all(|i| apart.contains(&format!("ap_{i:04}"))));
@@ -906,7 +914,58 @@ fn digests_name_everyone_and_fold_again() {
                     && m.about.incident.starts_with("digest-"))
         );
     }
-    assert!(templates.digest(&[]).is_empty());
+    assert!(templates.digest(&[], None).is_empty());
+}
+
+#[test]
+fn a_summary_says_why_it_is_one_and_names_who_is_behind() {
+    let templates = Templates::builtin();
+    let switch = Subject {
+        device_type: Some("switch".into()),
+        ..ap("sw-garage", 99)
+    };
+    let down = || Notification {
+        rule: "Switch unreachable".into(),
+        insight: Insight {
+            behind: aps(14),
+            ..Insight::default()
+        },
+        ..about(
+            "SW_DISCONNECTED",
+            Some("switch_offline"),
+            Reason::First,
+            vec![switch.clone()],
+        )
+    };
+    let rogue = Notification {
+        rule: "Rogue AP".into(),
+        incident: "r".into(),
+        ..about("rogue_ap", None, Reason::First, vec![ap("lobby", 50)])
+    };
+    let back = Notification {
+        incident: "b".into(),
+        ..about(
+            "AP_CONNECTED",
+            Some("ap_offline"),
+            Reason::Resolved,
+            vec![ap("attic", 60)],
+        )
+    };
+    let gap = crate::model::Gap {
+        chat: "Slack".into(),
+        from: Timestamp::from_millis(T0),
+        to: Timestamp::from_millis(T0 + 60_000),
+    };
+    let waiting = [rogue, back, down()].map(|about| templates.render(about));
+    let once = templates.digest(&waiting, Some(&gap));
+    let again = templates.digest(&once, None);
+    insta::assert_snapshot!(format!(
+        "{}\n{}\n\n{}",
+        markup::plain(&once[0].title),
+        markup::plain(&once[0].text),
+        markup::plain(&again[0].title)
+    ));
+    assert_eq!(once[0].text, again[0].text);
 }
 
 #[test]
@@ -922,10 +981,10 @@ fn one_incident_over_several_pages_is_not_lost_when_a_page_is_folded_again() {
             subjects,
         )
     };
-    let pages = templates.digest(&[templates.render(down)]);
+    let pages = templates.digest(&[templates.render(down)], None);
     let apart: String = pages
         .iter()
-        .flat_map(|m| templates.digest(std::slice::from_ref(m)))
+        .flat_map(|m| templates.digest(std::slice::from_ref(m), None))
         .map(|m| m.text)
         .collect();
     assert!(pages.len() > 1 && apart.contains("5 more"));

@@ -132,7 +132,7 @@ impl Running {
         .await;
         let judge = restored.unwrap().with_snapshot_every(20);
         let summarise: Summarise =
-            Arc::new(|waiting: &[Message]| Templates::builtin().digest(waiting));
+            Arc::new(|waiting: &[Message], gap| Templates::builtin().digest(waiting, gap));
         let views = (Statuses::default(), Metrics::default());
         let dispatcher = Dispatcher::new(
             store.clone(),
