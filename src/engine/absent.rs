@@ -1,4 +1,4 @@
-//! `absent`: what should keep coming, and does not.
+//! The `absent` rules: events that should keep arriving, and do not.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -13,29 +13,29 @@ use super::{Engine, Timer};
 use crate::model::{Event, Name, Timestamp};
 use crate::rules::Rule;
 
-/// What each `absent` rule waits for: by rule, then by what tells two alerts apart.
+/// The waits of each `absent` rule: by rule, then by fingerprint.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Absences {
     known: BTreeMap<Arc<str>, BTreeMap<String, Absence>>,
-    /// Those that are not told yet, by when they will be; made anew from `known` after a restart.
+    /// Due times of waits without an alert; rebuilt from `known` after a restart.
     #[serde(skip)]
     due: BTreeSet<(Timestamp, Arc<str>, String)>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Absence {
-    /// Journal time of the last event, or of our start.
+    /// Journal time of the last event, or of the start.
     last: Timestamp,
-    /// The last event; `None`: none came yet.
+    /// The last event; `None` if none has arrived yet.
     event: Option<Arc<Event>>,
-    /// The alert, while it lasts.
+    /// The alert, while it is open.
     alert: Option<AlertId>,
-    /// `last` and the rule's window.
+    /// `last` plus the window of the rule.
     due: Timestamp,
 }
 
 impl Absences {
-    /// Waits for this from `last` on.
+    /// Starts the wait anew from `last`.
     fn wait(&mut self, rule: &Arc<str>, fingerprint: &str, window: Duration, last: Timestamp) {
         let known = self.known.entry(Arc::clone(rule)).or_default();
         let fresh = Absence {
@@ -58,7 +58,7 @@ impl Absences {
         self.known.get_mut(rule)?.get_mut(fingerprint)
     }
 
-    /// The rules that wait for something.
+    /// Returns the rules that wait for something.
     pub(super) fn names(&self) -> impl Iterator<Item = &Arc<str>> {
         self.known.keys()
     }
@@ -76,18 +76,20 @@ impl Absences {
 }
 
 impl Engine {
-    /// Whether an alert tells of something that did not come.
+    /// Returns whether an alert reports a missing event.
     pub(super) fn is_absence(&self, alert: &Alert) -> bool {
         self.rule_of(alert)
             .is_some_and(|rule| rule.absent.is_some())
     }
 
-    /// We start, or start again: what came while nobody listened cannot be missed.
+    /// Restarts all waits at a start of the process: events sent while it was down could not be
+    /// received.
     pub(super) fn listen(&mut self) {
         self.watch_absences(true);
     }
 
-    /// Rules changed: new ones begin to wait now, and all do where we start.
+    /// Updates the waits after a change of rules. New rules start to wait now; with `start` all of
+    /// them do.
     pub(super) fn watch_absences(&mut self, start: bool) {
         let (now, rules) = (self.state.now, Arc::clone(&self.rules));
         let windows: BTreeMap<Arc<str>, (Duration, bool)> = rules
@@ -98,8 +100,8 @@ impl Engine {
         let absences = &mut self.state.absences;
         absences.known.retain(|name, _| windows.contains_key(name));
         for (name, (window, single)) in &windows {
-            // Whoever is told apart is waited for once it was heard; without `by` it is one, from
-            // the start.
+            // With `by`, a device is waited for once it has sent something; without `by` there is a
+            // single wait from the start.
             let known = absences.known.entry(Arc::clone(name)).or_default();
             let waits: Vec<(String, Timestamp)> = known
                 .iter()
@@ -116,7 +118,7 @@ impl Engine {
         self.arm_absences();
     }
 
-    /// What a rule waits for came.
+    /// Handles the arrival of an event that a rule waits for.
     pub(super) fn present(
         &mut self,
         rule: &Arc<Rule>,
@@ -142,6 +144,7 @@ impl Engine {
             .and_then(|absence| absence.alert.take());
         absences.wait(&rule.name, &fingerprint, window, now);
         if let Some(absence) = absences.get_mut(&rule.name, &fingerprint) {
+            // The event is kept without its payload: a message about its absence needs names only.
             absence.event = Some(Arc::new(event.slim()));
         }
         match alert {
@@ -154,7 +157,7 @@ impl Engine {
         self.arm_absences();
     }
 
-    /// What tells apart what a rule waits for.
+    /// Returns the fingerprint of a wait.
     pub(super) fn absence_of(&self, rule: &Rule, event: &Event) -> String {
         if rule.by.is_some() {
             self.fingerprint(rule, event)
@@ -163,7 +166,8 @@ impl Engine {
         }
     }
 
-    /// What was missing came: however long it was under way, that it came is what counts.
+    /// Closes the alert of a missing event. The event may be older than the alert; its arrival is
+    /// what counts.
     pub(super) fn came(&mut self, alert: AlertId, event: &Arc<Event>, effects: &mut Effects) {
         let began = self
             .state
@@ -177,8 +181,8 @@ impl Engine {
         self.close_members(alert, &came, effects, |_| true);
     }
 
-    /// Rules changed: what they wait for is told apart as they say now. An alert that lasts stays
-    /// with what it missed, so that it is not told twice.
+    /// Sorts waits by the fingerprints of changed rules. An open alert stays with its wait, so that
+    /// it is not sent twice.
     pub(super) fn sort_absences(&mut self, changed: &dyn Fn(&Arc<str>) -> bool) {
         let names: Vec<Arc<str>> = self.state.absences.known.keys().cloned().collect();
         for name in names.into_iter().filter(|name| changed(name)) {
@@ -197,6 +201,8 @@ impl Engine {
                 };
                 let kept = sorted.entry(fingerprint).or_insert_with(|| absence.clone());
                 let alert = kept.alert.or(absence.alert);
+                // Several old waits may share a new fingerprint: the latest event decides, and an
+                // alert is never lost.
                 if absence.last > kept.last {
                     *kept = absence;
                 }
@@ -206,7 +212,7 @@ impl Engine {
         }
     }
 
-    /// What did not come for too long is told.
+    /// Fires the waits that are due.
     pub(super) fn absences_due(&mut self) {
         let now = self.state.now;
         while let Some((due, name, fingerprint)) = self.state.absences.due.pop_first() {
@@ -228,6 +234,8 @@ impl Engine {
             return;
         };
         let last = absence.last;
+        // A rule without `by` may have waited since the start without any event: then there is none
+        // to name.
         let event = absence
             .event
             .clone()
@@ -256,6 +264,7 @@ impl Engine {
                 self.relate(id);
                 self.release(id);
             }
+            // There was no room, or the wait is gone: the next window decides anew.
             _ => self
                 .state
                 .absences
@@ -263,7 +272,7 @@ impl Engine {
         }
     }
 
-    /// Its alert is gone for another reason than that the event came: counting begins anew.
+    /// Starts a wait anew if its alert ended for another reason than the arrival of the event.
     pub(super) fn forget_absence(&mut self, id: AlertId) {
         let now = self.state.now;
         let Some(alert) = self.state.alerts.get(&id) else {
@@ -277,7 +286,7 @@ impl Engine {
         let known = self.state.absences.known.get(&rule);
         let is_its = |absence: &Absence| absence.alert == Some(id);
         let own = known.is_some_and(|known| known.get(&fingerprint).is_some_and(is_its));
-        // After a reload it may be told apart otherwise.
+        // After a reload the wait may have another fingerprint than the alert.
         let other = || {
             let mut all = known.filter(|_| past.is_some()).into_iter().flatten();
             all.find(|(_, absence)| is_its(absence))

@@ -1,4 +1,4 @@
-//! One rule on one subject.
+//! Alerts: one rule applied to one subject.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -11,44 +11,44 @@ use crate::rules::Policy;
 
 use super::table::Names;
 
-/// The number of an alert; higher is younger.
+/// The number of an alert; newer alerts have higher numbers.
 pub(super) type AlertId = u64;
 
-/// How many subjects one alert names at most.
+/// Maximum number of subjects named by one alert.
 const MAX_SUBJECTS: usize = 50;
 
-/// Where an alert stands.
+/// The state of an alert.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum State {
     /// Members below the rule's threshold.
     Collecting,
     /// Open since `since` (journal time), for less than the rule's `for`.
     Pending { since: Timestamp },
-    /// Open, and past its `for`. Without an incident something keeps it quiet.
+    /// Open for longer than its `for`. An alert without an incident is suppressed.
     Firing,
-    /// Goes up and down too often to be told each time.
+    /// Goes up and down too often to send each change.
     Flapping,
     /// Ended, but a reopening before `until` (journal time) is the same alert.
     Closing { until: Timestamp },
-    /// Ended and told "down": the end is still to be told.
+    /// Ended after somebody was notified: the recovery is still to be sent.
     Ended,
 }
 
-/// How an alert flaps.
+/// The record of an alert's flapping.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Flap {
-    /// How often it changed.
+    /// Number of changes.
     pub(super) changes: u64,
     /// Journal time of the first and the last change counted.
     pub(super) since: Timestamp,
     pub(super) last: Timestamp,
-    /// Destinations that know that it flaps.
+    /// Destinations notified that it flaps.
     pub(super) told: BTreeSet<Name>,
 }
 
 impl Flap {
-    /// When it will have been calm for long enough; at once where its rule does not look for it any
-    /// more.
+    /// Returns the time from which it counts as stable: at once if its rule no longer has
+    /// `flapping`.
     pub(super) fn calm_at(&self, policy: &Policy) -> Timestamp {
         self.last
             + policy
@@ -57,32 +57,32 @@ impl Flap {
     }
 }
 
-/// What keeps an alert from being told, and until when (journal time) if time ends it.
+/// The reason an alert is suppressed, and the end of that (journal time) if it is known.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Quiet {
     pub(super) by: By,
     pub(super) until: Option<Timestamp>,
 }
 
-/// What keeps an alert from being told.
+/// The cause of a suppression.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum By {
-    /// It waits for an alert that may explain it.
+    /// The alert waits for another that may inhibit it.
     Hold,
-    /// This alert explains it.
+    /// This alert inhibits it.
     Source(AlertId),
     /// A silence.
     Silence(String),
-    /// Its rule's intervals.
+    /// The intervals of its rule.
     Mute,
-    /// Its rule's intervals, for good.
+    /// The intervals of its rule, with `drop`.
     Drop,
     /// A maintenance.
     Maintenance(Name),
 }
 
 impl By {
-    /// The outcome of events that it kept quiet to the end, as a metric label.
+    /// Returns the outcome of events that it suppressed to the end, as a metric label.
     pub(super) const fn suppression(&self) -> &'static str {
         match self {
             Self::Hold => "ended_untold",
@@ -94,123 +94,125 @@ impl By {
     }
 }
 
-/// Something that cannot be reached because of an alert.
+/// A subject that is unreachable because of an alert.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Dark {
     pub(super) alert: AlertId,
     pub(super) subject: Subject,
 }
 
-/// What stands for the event in snapshots that did not keep it.
+/// A placeholder for the event of an alert in snapshots that did not keep it.
 fn nothing() -> Arc<Event> {
     Arc::new(Event::nothing(Name::new(""), Timestamp::EPOCH))
 }
 
-/// One rule on one subject, from its first event to the message that tells its end.
+/// An alert, from its first event to the message about its end.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Alert {
     pub(super) rule: Arc<str>,
     pub(super) fingerprint: String,
-    /// Whether it can end; what has no end is quiet for its `cooldown` instead.
+    /// True if it can end. An alert without an end stays quiet for its `cooldown` instead.
     pub(super) lasting: bool,
     pub(super) state: State,
     pub(super) members: Vec<Member>,
     pub(super) severity: Severity,
     /// Journal time of the last event.
     pub(super) last_event: Timestamp,
-    /// The incident, once it fires.
+    /// The incident, from when it fires.
     pub(super) incident: Option<u64>,
-    /// Destinations that know of it.
+    /// Destinations notified of it.
     pub(super) told_to: Names,
-    /// Destinations that its rule named only after it was told: they hear of what begins later.
+    /// Destinations that the rule named only after the first message. They receive only later alerts.
     #[serde(default, skip_serializing_if = "Names::is_empty")]
     pub(super) late: Names,
-    /// The rule as it was when it told of it, where that ends it otherwise than the one in force.
+    /// The number of the earlier rule that notified of it, if that recognises the end differently
+    /// than the rule in force.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) past: Option<u64>,
-    /// Its first message was made, or nobody was there to tell.
+    /// True once its first message was made, or nobody could be notified.
     pub(super) settled: bool,
-    /// Journal time of the last message that notified someone of its beginning.
+    /// Journal time of the last message about its beginning.
     #[serde(default)]
     pub(super) sent: Option<Timestamp>,
-    /// How many of a threshold's members lasted on when it ended.
+    /// Number of a threshold's members that were still open when it ended.
     #[serde(default)]
     pub(super) left: u64,
-    /// Ended because nothing was heard of it.
+    /// Ended because no event arrived for the rule's `stale_after`.
     pub(super) stale: bool,
-    /// How it flaps, while it does and until it was told that it does not any more.
+    /// Its flapping, until people are notified that it is stable.
     #[serde(default)]
     pub(super) flap: Option<Flap>,
-    /// It does not flap any more, which is to be told.
+    /// It has become stable, which is still to be sent.
     #[serde(default)]
     pub(super) stable: bool,
-    /// What keeps it from being told.
+    /// The reason it is suppressed, if it is.
     #[serde(default)]
     pub(super) quiet: Option<Quiet>,
-    /// It is for the digests only.
+    /// Only digests receive it.
     #[serde(default)]
     pub(super) for_digests: bool,
-    /// Whether it takes part in what explains what: from when it is open to when it is over.
+    /// True while it takes part in inhibition: from its opening to its end.
     #[serde(default)]
     pub(super) related: bool,
-    /// Whether another alert explained it at any time.
+    /// True if another alert has inhibited it at any time.
     #[serde(default)]
     pub(super) explained: bool,
-    /// Alerts that explain it.
+    /// Alerts that inhibit it.
     #[serde(default)]
     pub(super) sources: BTreeSet<AlertId>,
-    /// What it explains, or explained.
+    /// Subjects that it inhibits, or inhibited.
     #[serde(default)]
     pub(super) behind: Vec<Dark>,
-    /// When something that it should explain was heard, by the sender's clock.
+    /// Time, by the sender's clock, of an event from a device that should be unreachable because of
+    /// this alert.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) refuted: Option<Timestamp>,
-    /// The type of the event that shows that it is over though none said so.
+    /// Type of the event that proves the end, if no event announced it.
     #[serde(default)]
     pub(super) evidence: Option<String>,
-    /// Things the sender counted beyond those it listed.
+    /// Number of things the sender counted beyond those it listed.
     pub(super) more: u64,
-    /// Events that came silently since the last message.
+    /// Events suppressed since the last message.
     pub(super) more_since: u64,
-    /// Events whose outcome this alert alone decides.
+    /// Number of events whose outcome depends on this alert alone.
     pub(super) waiting: u64,
-    /// Events whose outcome it shares with other alerts.
+    /// Events whose outcome depends on several alerts.
     pub(super) tickets: Vec<u64>,
-    /// What its rule groups by: field, identity, label.
+    /// Values of the fields its rule groups by: field, identity, label.
     pub(super) group: Vec<(String, String, String)>,
-    /// The event that opened it, for what is matched and told later.
+    /// The event that opened it, for later matching and messages.
     #[serde(default = "nothing")]
     pub(super) event: Arc<Event>,
-    /// When its timer is due, if it has one.
+    /// Due time of its timer, if it has one.
     #[serde(skip)]
     pub(super) timer: Option<Timestamp>,
 }
 
-/// One thing that is open (or was) within an alert: usually the only one.
+/// One open (or ended) condition within an alert; most alerts have only one.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Member {
-    /// Condition and device (or site): what a close finds it by.
+    /// Condition and device (or site), by which a close finds it.
     pub(super) key: String,
-    /// What tells it apart on that device.
+    /// The part of the device, such as a port.
     pub(super) part: Option<String>,
-    /// What `threshold.distinct` counts.
+    /// The value counted by `threshold.distinct`.
     pub(super) value: Option<String>,
-    /// Journal time it opened.
+    /// Journal time of the opening.
     pub(super) opened: Timestamp,
-    /// When it began, by the sender's clock: the start people see.
+    /// Start by the sender's clock, which people see.
     pub(super) starts_at: Timestamp,
-    /// The newest opening, by the sender's clock: an end that is older was overtaken by it. Later
-    /// than `starts_at` where the outage was told of again, or was reopened before its end was
-    /// told. `None` in snapshots of older releases: `starts_at`.
+    /// Newest opening by the sender's clock; a close that is older is ignored. It is later than
+    /// `starts_at` if the outage was reported again, or reopened before its end was sent. `None` in
+    /// snapshots of older releases: `starts_at`.
     #[serde(default)]
     pub(super) newest: Option<Timestamp>,
-    /// When it ended, by the sender's clock.
+    /// End by the sender's clock.
     pub(super) ends_at: Option<Timestamp>,
-    /// Whom it concerns.
+    /// The devices or sites it concerns.
     pub(super) subjects: Vec<Subject>,
-    /// How many events told of it.
+    /// Number of events about it.
     pub(super) events: u64,
-    /// How often the sender counted it.
+    /// Number of occurrences, as counted by the sender.
     #[serde(default)]
     pub(super) times: u64,
 }
@@ -241,23 +243,26 @@ impl Member {
         self.ends_at.is_none()
     }
 
-    /// Another event about the same thing.
+    /// Adds another opening event of the same condition.
     pub(super) fn again(&mut self, event: &Event) {
         self.newest = Some(self.newest.unwrap_or(self.starts_at).max(event.latest()));
         self.starts_at = self.starts_at.min(event.time);
         self.heard(event, true);
     }
 
-    /// The second of its newest opening: what ends it is not older.
+    /// Returns the second of its newest opening. A valid close is not older.
     pub(super) fn last_opened(&self) -> Timestamp {
         self.newest.unwrap_or(self.starts_at).whole()
     }
 
-    /// An event about it, whatever it says: it may bring names, and devices not listed before.
+    /// Adds an event about it, an opening or a close. The event may bring names, and devices not
+    /// listed before.
     pub(super) fn heard(&mut self, event: &Event, add: bool) {
         self.events += 1;
         let room = add && self.subjects.len() < MAX_SUBJECTS;
         for subject in subjects(event) {
+            // Names change and may be missing; a MAC identifies the device wherever both sides have
+            // one.
             let same = |known: &Subject| match (&known.device_mac, &subject.device_mac) {
                 (Some(known), Some(new)) => known == new,
                 _ => known.device == subject.device,
@@ -268,6 +273,8 @@ impl Member {
                     known.site = subject.site.or_else(|| known.site.take());
                     known.model = subject.model.or_else(|| known.model.take());
                     known.is_port |= subject.is_port;
+                    // The note of a close is about the recovery and would replace the one about the
+                    // outage.
                     if add {
                         known.note = subject.note.or_else(|| known.note.take());
                     }
@@ -279,8 +286,8 @@ impl Member {
         }
     }
 
-    /// Whether one side lacking its part, or a piece of it, or both having the same, makes them the
-    /// same thing.
+    /// Returns whether the parts are compatible: one side has none, or one list contains all of the
+    /// other.
     pub(super) fn is_part(&self, part: Option<&String>) -> bool {
         let within = |part: &str, other: &str| {
             part.split(", ").all(|piece| {
@@ -295,7 +302,7 @@ impl Member {
         }
     }
 
-    /// Whether it is that very part.
+    /// Returns whether the part is the same.
     fn is_exactly(&self, part: Option<&String>) -> bool {
         match (&self.part, part) {
             (Some(own), Some(other)) => own.eq_ignore_ascii_case(other),
@@ -305,8 +312,8 @@ impl Member {
 }
 
 impl Alert {
-    /// Where the member is that an opening tells of again, and whether it is that very one: others
-    /// stand for it only where there is none.
+    /// Returns the position of the member that an opening repeats, and whether the part is the
+    /// same. A member with a compatible part is used only if none has the same part.
     pub(super) fn member(&self, key: &str, part: Option<&String>) -> Option<(usize, bool)> {
         let place = |fits: &dyn Fn(&Member) -> bool| {
             self.members.iter().position(|m| m.key == key && fits(m))
@@ -315,7 +322,7 @@ impl Alert {
         exact.or_else(|| place(&|m| m.is_part(part)).map(|place| (place, false)))
     }
 
-    /// Whether it is open and past its `for`.
+    /// Returns whether it is open and past its `for`.
     pub(super) fn is_alive(&self) -> bool {
         matches!(
             self.state,
@@ -323,33 +330,35 @@ impl Alert {
         )
     }
 
-    /// Whether it is on its way to be told, or was: then it may explain others.
+    /// Returns whether it may inhibit others: it is pending or has fired, and can end.
     pub(super) fn is_active(&self) -> bool {
         self.lasting && (self.is_alive() || matches!(self.state, State::Pending { .. }))
     }
 
-    /// Whether nobody waits for its end: it has none and was told, or nobody was there to tell.
+    /// Returns whether nobody waits for its end: it has none and was sent, or nobody could be
+    /// notified.
     pub(super) fn is_spare(&self) -> bool {
         self.settled && (!self.lasting || self.told_to.is_empty())
     }
 
-    /// Whether it is over since its device was removed.
+    /// Returns whether it ended because its device was removed.
     pub(super) fn is_removed(&self) -> bool {
         self.evidence.as_deref().and_then(removed_from).is_some()
     }
 
-    /// Returns how many events it decides the outcome of.
+    /// Returns the number of events whose outcome it decides.
     pub(super) fn waits_with(&self) -> u64 {
         self.waiting + self.tickets.len() as u64
     }
 
-    /// Whether it should be told, but something keeps it quiet.
+    /// Returns whether it is suppressed.
     pub(super) fn is_held(&self) -> bool {
         self.quiet.is_some()
     }
 
-    /// When it began, by the sender's clock.
+    /// Returns its start by the sender's clock.
     pub(super) fn began(&self) -> Timestamp {
+        // Closed members count only if none is open: people ask how long the present outage lasts.
         let open = self
             .members
             .iter()
@@ -360,19 +369,19 @@ impl Alert {
             .unwrap_or(self.event.time)
     }
 
-    /// When the cooldown of what has no end is over: counted from its last event, or from its
-    /// message where that waited for more than company.
+    /// Returns the end of the cooldown. It counts from the last event, or from the message if that
+    /// was delayed by more than `group_wait`.
     pub(super) fn cooled_at(&self, policy: &Policy) -> Timestamp {
         let sent = self.sent.map(|sent| sent - policy.group_wait);
         self.last_event.max(sent.unwrap_or(self.last_event)) + policy.cooldown
     }
 
-    /// When it ended, by the sender's clock: all of it, as far as it did.
+    /// Returns the end of its newest closed member, by the sender's clock.
     pub(super) fn ends_at(&self) -> Option<Timestamp> {
         self.members.iter().filter_map(|m| m.ends_at).max()
     }
 
-    /// When it was last said that it lasts, by the sender's clock.
+    /// Returns the time of the newest event that said it is open, by the sender's clock.
     pub(super) fn last_said(&self) -> Timestamp {
         let open = self.members.iter().filter(|m| m.is_open());
         open.map(Member::last_opened)
@@ -380,13 +389,13 @@ impl Alert {
             .unwrap_or_else(|| self.began())
     }
 
-    /// Whether it is about a device that cannot be reached.
+    /// Returns whether it is about an unreachable device.
     pub(super) fn is_offline(&self) -> bool {
         let condition = self.event.condition.as_ref();
         self.event.device.is_some() && condition.is_some_and(|c| c.name.ends_with("_offline"))
     }
 
-    /// Journal time at which it opened.
+    /// Returns the journal time of its opening.
     pub(super) fn opened(&self) -> Timestamp {
         self.members
             .iter()
@@ -395,7 +404,7 @@ impl Alert {
             .unwrap_or(self.last_event)
     }
 
-    /// What people call what it is about.
+    /// Returns a name for its subject: device, site, or else the rule.
     pub(super) fn label(&self) -> String {
         let subject = self.members.iter().flat_map(|m| &m.subjects).next();
         subject
@@ -409,21 +418,25 @@ impl Alert {
             .unwrap_or_else(|| self.rule.to_string())
     }
 
-    /// How many members count towards a threshold: distinct values where the rule asks for them.
+    /// Returns the number of members that count towards a threshold: distinct values if the rule
+    /// asks for them.
     pub(super) fn open_count(&self) -> usize {
         let open = || self.members.iter().filter(|m| m.is_open());
         let values: BTreeSet<&String> = open().filter_map(|m| m.value.as_ref()).collect();
         values.len() + open().filter(|m| m.value.is_none()).count()
     }
 
-    /// The subjects as they stand, opening order.
+    /// Returns the subjects with their current state, in the order of opening.
     pub(super) fn subjects(&self) -> impl Iterator<Item = Subject> + '_ {
+        // Alerts of an incident share one message: each subject carries its own condition and
+        // times.
         let of = happening(&self.event);
         self.members.iter().flat_map(move |member| {
             let of = of.clone();
             member.subjects.iter().map(move |subject| Subject {
                 of: of.clone(),
                 starts_at: Some(member.starts_at),
+                // The close of a condition without an end is no recovery.
                 ends_at: if self.lasting { member.ends_at } else { None },
                 events: member.events,
                 changes: self.flap.as_ref().map_or(0, |flap| flap.changes),
@@ -437,10 +450,10 @@ impl Alert {
     }
 }
 
-/// What an event says happened; nothing where a snapshot did not keep it.
+/// Returns a summary of the event; `None` if a snapshot did not keep the event.
 fn happening(event: &Event) -> Option<Box<Happening>> {
     let known = !event.kind.is_empty() || event.condition.is_some();
-    // the end of something may be told for its own sake
+    // A rule may match the end of a condition: then the condition is not what happened.
     let condition = event
         .condition
         .as_ref()
@@ -455,7 +468,7 @@ fn happening(event: &Event) -> Option<Box<Happening>> {
     })
 }
 
-/// Whether what tells a device's trouble apart is a port that does not say so itself.
+/// Returns whether the part is a port whose name does not say so.
 fn on_port(event: &Event, device: &crate::model::Device) -> bool {
     match (&event.condition, &device.port) {
         (Some(condition), _) if condition.sub_id.is_some() => condition.on_port,
@@ -464,7 +477,7 @@ fn on_port(event: &Event, device: &crate::model::Device) -> bool {
     }
 }
 
-/// Whom an event concerns: its device; the devices it lists; else its site.
+/// Returns the subjects of an event: its device, the devices it lists, or its site.
 fn subjects(event: &Event) -> Vec<Subject> {
     let base = Subject {
         site_id: event.site.id.clone(),

@@ -1,4 +1,4 @@
-//! What ends a condition, and what came too late to begin one.
+//! Closes of conditions, and openings that arrive after their close.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -13,12 +13,12 @@ use super::outcomes::Effects;
 use crate::model::{Condition, Event, Timestamp};
 use crate::rules::{Resolve, Rule};
 
-/// The last close of each condition, to know an opening that was overtaken. Bounded: the oldest go
-/// first.
+/// The last close of each condition, to recognise an opening that arrives late. The number is
+/// bounded; the oldest are dropped first.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Closes {
     latest: BTreeMap<Arc<str>, Timestamp>,
-    /// The same by time; made anew from `latest` after a restart.
+    /// The same by time; rebuilt from `latest` after a restart.
     #[serde(skip)]
     order: BTreeSet<(Timestamp, Arc<str>)>,
 }
@@ -47,7 +47,7 @@ impl Closes {
         }
     }
 
-    /// Finds the order again after a restart.
+    /// Rebuilds the order after a restart.
     pub(super) fn reindex(&mut self) {
         self.order = self
             .latest
@@ -56,7 +56,7 @@ impl Closes {
             .collect();
     }
 
-    /// When it closed last.
+    /// Returns the time of the last close.
     pub(super) fn last(&self, key: &str) -> Option<Timestamp> {
         self.latest.get(key).copied()
     }
@@ -69,7 +69,7 @@ impl Closes {
 }
 
 impl Engine {
-    /// The condition ended since, by the sender's own clock.
+    /// Returns whether the condition has ended since this event, by the sender's clock.
     pub(super) fn overtaken(&self, event: &Event, condition: &Condition) -> bool {
         let key = subject_key(event, condition);
         let part = || {
@@ -81,19 +81,21 @@ impl Engine {
         self.closed_after(&key, event) || part().is_some_and(|key| self.closed_after(&key, event))
     }
 
-    /// Whether what this opens was closed later than it.
+    /// Returns whether the key was closed after the time of a late event.
     pub(super) fn closed_after(&self, key: &str, event: &Event) -> bool {
         is_late(event) && self.state.closes.after(key, event.time)
     }
 
-    /// A condition ends: closes what it opened, in every rule, whether or not the closing event
-    /// matches the rule.
+    /// Closes what a condition opened, in every rule, even if the closing event does not match the
+    /// rule.
     pub(super) fn close(
         &mut self,
         event: &Arc<Event>,
         condition: &Condition,
         effects: &mut Effects,
     ) {
+        // Members are found by device; a part such as a port narrows them, and its close is
+        // remembered apart.
         let key = subject_key(event, condition);
         let closed = match &condition.sub_id {
             Some(part) => format!("{key}|{}", part.to_lowercase()),
@@ -115,12 +117,14 @@ impl Engine {
         for id in self.known_as(&key, None) {
             found |= self.close_alias(id, event, effects, condition.sub_id.as_ref());
         }
+        // An end without an alert counts as suppressed only if a rule could have opened one; else
+        // it is unmatched.
         if !found && self.watched(&condition.name) {
             effects.suppressed = effects.suppressed.or(Verdict::NothingOpen.suppression());
         }
     }
 
-    /// Whether any rule looks for openings of a condition.
+    /// Returns whether any rule matches openings of a condition.
     fn watched(&mut self, condition: &Arc<str>) -> bool {
         if let Some(&known) = self.watched.get(condition) {
             return known;
@@ -134,7 +138,7 @@ impl Engine {
         watched
     }
 
-    /// An event that a rule's own `resolve` looks for: closes the alert with equal `by` fields.
+    /// Closes the alert with equal `by` fields if the event matches the rule's own `resolve`.
     pub(super) fn resolve_by_match(
         &mut self,
         position: usize,
@@ -153,8 +157,8 @@ impl Engine {
         self.resolve_in(&Arc::clone(&rule.name), &rule, event, effects);
     }
 
-    /// An event that a rule's own `resolve` looks for closes what it opened; `place` is where that
-    /// is found.
+    /// Closes the alert that an event resolves by the rule's own `resolve`; `place` is the index
+    /// entry under which the alert is found.
     pub(super) fn resolve_in(
         &mut self,
         place: &Arc<str>,
@@ -165,10 +169,11 @@ impl Engine {
         let fingerprint = self.fingerprint(rule, event);
         let key = self.own_key(rule, event);
         self.state.closes.note(&key, event.time, self.limits.closes);
-        // Of several that are counted together, only the event's own device is well again.
+        // Within a threshold of several devices, the event resolves only its own device.
         let one = rule.threshold.is_some() && event.device.is_some();
         let known = (Arc::clone(place), fingerprint);
         let known = self.index.by_fingerprint.get(&known).copied();
+        // Only the rule in force has aliases. An earlier version finds its alerts by its own name.
         let aliases = if *place == rule.name {
             self.known_as(&key, Some(&rule.name))
         } else {
@@ -185,8 +190,8 @@ impl Engine {
         }
     }
 
-    /// An event about an alert that was told counts as told with it, unless all who know of it are
-    /// gone.
+    /// Counts an event about an alert as notified, unless all destinations that know of the alert
+    /// were removed.
     pub(super) fn heard_again(&self, id: AlertId, effects: &mut Effects) {
         let alert = self.state.alerts.get(&id);
         match alert.filter(|alert| self.is_heard(alert)) {
@@ -197,7 +202,7 @@ impl Engine {
         }
     }
 
-    /// Closes those open members of an alert that the event ends; then the alert, if that ends it.
+    /// Closes the open members that an event ends, and then the alert if nothing of it is left.
     pub(super) fn close_members(
         &mut self,
         id: AlertId,
@@ -211,6 +216,7 @@ impl Engine {
         let rule = Arc::clone(&alert.rule);
         let told = !alert.told_to.is_empty();
         let (mut closed, mut overtaken) = (0, false);
+        // Clocks of senders differ: an end never lies before its beginning.
         for member in alert.members.iter_mut().filter(|m| m.is_open() && ends(m)) {
             if is_late(event) && event.time.whole() < member.last_opened() {
                 overtaken = true;
@@ -220,6 +226,7 @@ impl Engine {
                 closed += 1;
             }
         }
+        // Nothing closed: the only news may be that the event is older than the opening.
         if closed == 0 {
             if overtaken {
                 effects.suppressed = effects.suppressed.or(Verdict::Overtaken.suppression());
@@ -229,6 +236,8 @@ impl Engine {
         }
         alert.last_event = self.state.now;
         let incident = alert.incident;
+        // Whoever was notified of the outage hears of its end. Otherwise the reason for the silence
+        // so far is the outcome of this event, too.
         if told {
             self.heard_again(id, effects);
         } else {
@@ -239,7 +248,7 @@ impl Engine {
                 .or_else(|| alert.settled.then_some("nobody_to_tell"))
                 .or(Verdict::EndedUntold.suppression());
         }
-        // What shows that it is over by the way says nothing of what it is.
+        // Indirect evidence of the end says nothing about the condition, so it makes no sample.
         let says_so = self
             .state
             .alerts
@@ -256,17 +265,19 @@ impl Engine {
         let Some(alert) = self.state.alerts.get(&id) else {
             return true;
         };
+        // A threshold that was never reached ends only when nothing is left of it.
         let over = alert.open_count() < need
             && (alert.state != State::Collecting || alert.open_count() == 0);
         let was_open = alert.open_count() + closed >= need;
         let state = alert.state;
+        // The change may make it flap. Then `changed` has taken care of it.
         if over && was_open && state != State::Collecting && self.changed(id, Some(event), 1) {
             if !told {
                 effects.waits_with.push(id);
             }
         } else if over && state == State::Flapping && !was_open {
-            // A threshold's member ends while too few are open anyway: it is told how it stands
-            // when it is calm.
+            // A member of a threshold ends while too few are open anyway: the message follows when
+            // it is stable.
             if !told {
                 effects.waits_with.push(id);
             }
@@ -280,9 +291,8 @@ impl Engine {
     }
 }
 
-/// Whether its sender says that it happened before the second in which it came. Else it happened
-/// now, in the order in which it came: our clock may have been set back meanwhile, so that times
-/// are no order.
+/// Returns whether the sender dates an event before the second of its arrival. Only then do times
+/// decide the order; otherwise arrival does, because our clock may have been set back.
 fn is_late(event: &Event) -> bool {
     event.time.whole() < event.received.whole()
 }

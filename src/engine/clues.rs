@@ -1,5 +1,5 @@
-//! What the stream of events knows beside the event that tells: what happened just before, who did
-//! it, and that a device said to be gone goes on sending.
+//! Signals from other events: earlier events that may be the cause, the administrator who made a
+//! change, and evidence that a device reported down still sends.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -14,37 +14,37 @@ use super::open::subject_key;
 use super::outcomes::Effects;
 use crate::model::{Condition, Event, Field, Timestamp};
 
-/// How long a device may be away on purpose before it is told.
+/// Extra time an alert waits if its device is being upgraded or restarted on purpose.
 pub const PLANNED: Duration = Duration::from_secs(20 * 60);
-/// How long after it was announced something planned may begin.
+/// Maximum time between the announcement of an upgrade and the outage it causes.
 const ANNOUNCED: Duration = Duration::from_secs(2 * 3_600);
-/// "Just before": clocks and topics differ by seconds.
+/// Maximum time between a cause and the outage. Clocks and topics differ by seconds.
 const BEFORE: Duration = Duration::from_secs(120);
-/// … and as long after, since the cause may be told after its effect.
+/// The same if the cause is reported after its effect.
 pub(super) const AFTER: Duration = Duration::from_secs(60);
-/// Notes kept of each device.
+/// Notes kept per device.
 const PER_DEVICE: usize = 4;
-/// Notes kept of what may have cut off other devices.
+/// Notes kept of events that may have cut off other devices.
 const ELSEWHERE: usize = 256;
-/// Names of people kept.
+/// Names of administrators kept.
 const ADMINS: usize = 2_000;
 
-/// Something that may be why a device goes down.
+/// A possible cause of an outage.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Note {
     time: Timestamp,
     text: String,
     planned: bool,
     audit_id: Option<String>,
-    /// It is told by the device itself, once it is back.
+    /// The device itself reports it after its recovery.
     #[serde(default)]
     told_after: bool,
-    /// With it what was planned before is over.
+    /// True if it ends whatever was planned before.
     #[serde(default)]
     back: bool,
 }
 
-/// The same of what hangs on another device.
+/// A possible cause on another device.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Elsewhere {
     note: Note,
@@ -54,7 +54,7 @@ struct Elsewhere {
     mentions: String,
 }
 
-/// What was noted lately. Bounded: the oldest go first.
+/// Recent notes. The number is bounded; the oldest are dropped first.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Notes {
     of: BTreeMap<String, Vec<Note>>,
@@ -69,6 +69,8 @@ pub(super) struct Notes {
 impl Notes {
     fn add(&mut self, device: String, note: Note, limit: usize) {
         let notes = self.of.entry(device.clone()).or_default();
+        // `order` lists each device under its newest note, so it leaves before the note list
+        // changes.
         if let Some(last) = notes.last() {
             self.order.remove(&(last.time, device.clone()));
         }
@@ -77,9 +79,11 @@ impl Notes {
             .is_some_and(|last| last.text == note.text && last.time == note.time)
         {
             self.order.insert((note.time, device));
-            return; // told on another topic
+            // The same event has arrived on another topic.
+            return;
         }
         notes.push(note);
+        // Topics differ in delay: a late note must not push out a newer one.
         notes.sort_by_key(|note| note.time);
         let excess = notes.len().saturating_sub(PER_DEVICE);
         notes.drain(..excess);
@@ -103,10 +107,12 @@ impl Notes {
 }
 
 impl Engine {
-    /// Keeps what an event says beside what it is about.
+    /// Stores what an event says about possible causes and planned work.
     pub(super) fn take_clues(&mut self, event: &Event) {
         let clues = &event.clues;
         let notes = &mut self.state.notes;
+        // Audit events have no device of their own, so the name is kept before the device is
+        // checked.
         if let (Some(id), Some(admin)) = (&clues.audit_id, &clues.admin) {
             if notes.admins.insert(id.clone(), admin.clone()).is_none() {
                 notes.admins_order.push_back(id.clone());
@@ -124,7 +130,7 @@ impl Engine {
         if clues.ends_plan
             && let Some(known) = notes.of.get_mut(&device)
         {
-            // One that comes late ends no plan that was announced since.
+            // A late event does not end a plan that was announced after it.
             let ended = known
                 .iter_mut()
                 .filter(|n| n.time.whole() <= event.time.whole());
@@ -164,7 +170,8 @@ impl Engine {
         });
     }
 
-    /// Whether a device is away on purpose may be another matter now: so is when it is told.
+    /// Reconsiders alerts of a device after a change of plan: the delay of their messages depends
+    /// on it.
     fn plan_changed(&mut self, device: &str) {
         for condition in [
             "ap_offline",
@@ -185,7 +192,7 @@ impl Engine {
         }
     }
 
-    /// An alert that is about to be told waits longer: its device turns out to be away on purpose.
+    /// Delays an alert that is about to be sent if its device turns out to be upgraded on purpose.
     fn postpone(&mut self, id: AlertId) {
         let planned = |a: &&Alert| {
             a.state == State::Firing && a.told_to.is_empty() && !a.settled && self.is_planned(a)
@@ -204,8 +211,7 @@ impl Engine {
         self.decide(&[id], None, Some(&rule), Verdict::Planned { until });
     }
 
-    /// Only a connected device sends this: what says that it is gone is over, whether or not an
-    /// event said so.
+    /// Closes the alerts that an event disproves: only a connected device sends it.
     pub(super) fn disprove(&mut self, event: &Arc<Event>, name: &Arc<str>, effects: &mut Effects) {
         let condition = Condition {
             name: Arc::clone(name),
@@ -214,12 +220,13 @@ impl Engine {
             on_port: false,
         };
         let key = subject_key(event, &condition);
+        // A later event about the outage may be older than this one, and must not open it again.
         self.state.closes.note(&key, event.time, self.limits.closes);
         for id in self.index.by_key.get(&key).cloned().unwrap_or_default() {
             let Some(alert) = self.state.alerts.get_mut(&id).filter(|a| a.lasting) else {
                 continue;
             };
-            // Of the same second nobody knows which came first, and this is only evidence.
+            // Within the same second the order is unknown, and this is only evidence.
             let gone = |m: &Member| m.key == key && m.last_opened() < event.time.whole();
             if !alert.members.iter().any(|m| m.is_open() && gone(m)) {
                 continue;
@@ -237,12 +244,12 @@ impl Engine {
         }
     }
 
-    /// Whether an alert's device is away on purpose.
+    /// Returns whether an alert's device is down on purpose.
     pub(super) fn is_planned(&self, alert: &Alert) -> bool {
         self.is_away(&alert.event, alert.began())
     }
 
-    /// Whether an event says of a device that it is gone which is away on purpose since then.
+    /// Returns whether an event reports a device as down that is down on purpose since `began`.
     pub(super) fn is_away(&self, event: &Event, began: Timestamp) -> bool {
         let began = began.whole();
         let offline = event.device.is_some()
@@ -259,6 +266,8 @@ impl Engine {
         else {
             return false;
         };
+        // A recovery between the announcement and this outage ends the plan: the outage is another
+        // one.
         let over = |n: &Note| {
             notes
                 .iter()
@@ -278,8 +287,8 @@ impl Engine {
             .get(&alert.event.identity(&Field::Device))
     }
 
-    /// What happened just before an alert began and may explain it, in half a sentence. `over`: it
-    /// ended, so that what its device says of it once it is back counts too.
+    /// Returns a short text about the probable cause of an alert. With `over` the alert has ended,
+    /// so the device's own report after its recovery counts too.
     pub(super) fn cause_of(&self, alert: &Alert, over: bool) -> Option<String> {
         let restart = alert
             .event
@@ -294,9 +303,12 @@ impl Engine {
         if !restart && !offline {
             return None;
         }
+        // Senders have different resolutions: all times are compared by whole seconds.
         let began = alert.began().whole();
         let fits = |note: &Note| {
             let before = if note.planned { ANNOUNCED } else { BEFORE };
+            // A device reports the reason for its restart only after it is up, however long that
+            // took.
             let after = if over && note.told_after {
                 Duration::MAX
             } else {
@@ -311,6 +323,8 @@ impl Engine {
             .into_iter()
             .flatten()
             .filter(|note| fits(note));
+        // While it lasts, a plan explains most. Afterwards the device's own report, which is
+        // newest, does.
         let planned = own.clone().find(|note| note.planned);
         let best = if over {
             own.clone().next_back().or(planned)
@@ -321,6 +335,7 @@ impl Engine {
             return Some(self.by_whom(note, &note.text));
         }
         self.cause_elsewhere(alert, &fits).or_else(|| {
+            // Without a note, the administrator behind the audit id is still worth naming.
             let admin = alert
                 .event
                 .clues
@@ -331,13 +346,14 @@ impl Engine {
         })
     }
 
-    /// What happened to the port that a device hangs on, or to one of its own.
+    /// Returns an event about the port a device is connected to, or about one of its own ports.
     fn cause_elsewhere(&self, alert: &Alert, fits: &impl Fn(&Note) -> bool) -> Option<String> {
         let site = alert.event.identity(&Field::Site);
         let topology = self.rules.surroundings().topology.above(&alert.event);
         let device = alert.event.device.as_ref()?;
         let names = || device.name.iter().chain(&device.mac);
         let hangs_on = |e: &&Elsewhere| {
+            // One or two characters appear in too many texts to be a name.
             let named = names().any(|n| n.len() > 2 && mentions(&e.mentions, &n.to_lowercase()));
             let drawn = || {
                 e.names
@@ -354,7 +370,7 @@ impl Engine {
         ))
     }
 
-    /// With the name of who did it, where the record of that came.
+    /// Adds the name of the administrator, if it is known.
     fn by_whom(&self, note: &Note, text: &str) -> String {
         match note
             .audit_id
@@ -367,11 +383,11 @@ impl Engine {
     }
 }
 
-/// Whether a text has a name in it, the whole of it: `ap-1` is in neither `ap-10` nor `wap-1` nor
-/// `ap-1.lab`.
+/// Returns whether a text contains a name as a whole word: `ap-1` is in neither `ap-10` nor `wap-1`
+/// nor `ap-1.lab`.
 fn mentions(text: &str, name: &str) -> bool {
     let within = |c: char| c.is_alphanumeric() || matches!(c, '-' | '_');
-    // A full stop belongs to a name only where the name goes on.
+    // A full stop belongs to a name only if the name continues after it.
     let goes_on = |rest: &mut dyn Iterator<Item = char>| match rest.next() {
         Some('.') => rest.next().is_some_and(within),
         next => next.is_some_and(within),

@@ -1,4 +1,4 @@
-//! What the engine concluded, and why; each prints as an English sentence.
+//! Conclusions of the engine with their reasons; each prints as an English sentence.
 
 use std::fmt;
 use std::sync::Arc;
@@ -6,190 +6,190 @@ use std::time::Duration;
 
 use crate::model::{EventId, Name, Notification, Timestamp, human_duration};
 
-/// What the engine concluded about one event or timer.
+/// One conclusion of the engine about an event or a timer.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Decision {
-    /// Journal time: when the input came, or when the timer was due.
+    /// Journal time of the input, or of the timer's due time.
     pub at: Timestamp,
-    /// The event it is about; `None` for timers.
+    /// The event concerned; `None` for timers.
     pub event: Option<EventId>,
-    /// The alerts it is about, by number: what follows from an event later is found by them.
+    /// Numbers of the alerts concerned. Later consequences of an event are found by them.
     pub alerts: Vec<u64>,
-    /// The rule it is about; `None` where it concerns the event alone.
+    /// The rule concerned; `None` if the decision is about the event alone.
     pub rule: Option<Arc<str>>,
-    /// What was concluded.
+    /// The conclusion.
     pub verdict: Verdict,
 }
 
 /// The conclusion, with its reason.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Verdict {
-    /// The same event had come before.
+    /// The same event arrived before.
     Duplicate,
-    /// No rule looks for it.
+    /// No rule matches it.
     Unmatched,
-    /// It is older than what is known: its condition had ended since, or the end is older than the
-    /// beginning.
+    /// It is outdated: its condition has ended since, or the end is older than the beginning.
     Overtaken,
     /// It is older than `max_event_age`.
     TooOld {
-        /// How old.
+        /// Its age.
         age: Duration,
     },
-    /// The rule waits for more of them.
+    /// The rule's threshold is not reached.
     BelowThreshold {
-        /// How many so far.
+        /// Number of events so far.
         seen: usize,
-        /// How many it takes.
+        /// Number required.
         need: u32,
-        /// Within how long.
+        /// Window of the threshold.
         within: Duration,
     },
-    /// The condition must last until then before anything is said.
+    /// It fires if the condition lasts until then.
     Pending {
-        /// Until when, journal time.
+        /// Due time, journal time.
         until: Timestamp,
     },
-    /// It fires; the message waits for its company.
+    /// It fires; the message waits for `group_wait`.
     Firing,
-    /// It belongs to an alert that fires already.
+    /// It belongs to an alert that is already open.
     Again,
-    /// One of its kind was told less than `cooldown` ago: counted, for the next message.
+    /// An alert of the same kind was sent less than `cooldown` ago; the next message reports the
+    /// count.
     Cooldown {
-        /// How many came since that message.
+        /// Number of events since that message.
         since: u64,
     },
-    /// It ended before anything was said.
+    /// It ended before anybody was notified.
     EndedUntold,
-    /// It ended; the end is told when the message goes.
+    /// It ended; the next message of the incident says so.
     Ended,
-    /// It ended, but one reopening before then would be the same alert.
+    /// It ended, but a reopening before `until` continues the same alert.
     Closing {
-        /// Until when, journal time.
+        /// End of that time, journal time.
         until: Timestamp,
     },
-    /// It ended, and nothing was open.
+    /// It ends a condition that was not open.
     NothingOpen,
-    /// As many alerts are open as are followed: this one is sent with others, and not followed.
+    /// The limit of open alerts is reached: it is sent with others, without a later recovery.
     OverLimit {
-        /// Why it is not even sent, as a metric label.
+        /// Reason it was not sent, as a metric label; `None` if it was.
         kept: Option<&'static str>,
     },
-    /// As many things are waited for as can be: this one is not.
+    /// The limit of windows or absences is reached; this one is not tracked.
     TooMany,
-    /// The rule was removed before it was told.
+    /// Its rule was removed before anybody was notified.
     RuleRemoved,
-    /// Nobody takes messages of this severity from this rule.
+    /// No destination of the rule accepts this severity.
     NobodyToTell,
-    /// It waits a little for an alert that may explain it.
+    /// It waits for an alert that may inhibit it.
     Holding {
-        /// Until when, wall time.
+        /// End of the wait, wall time.
         until: Timestamp,
     },
-    /// Another alert explains it.
+    /// Another alert inhibits it.
     Inhibited {
-        /// What that alert is about.
+        /// Label of that alert's subject.
         by: String,
-        /// Its rule.
+        /// Rule of that alert.
         rule: Arc<str>,
-        /// The line of the one of `inhibit_rules` by which it does, where the rules still say so.
+        /// Line of the inhibit rule, if the rules in force still have it.
         line: Option<u64>,
     },
     /// A person silenced it.
     Silenced {
-        /// The silence.
+        /// Id of the silence.
         id: String,
-        /// Who made it.
+        /// Author of the silence.
         author: String,
-        /// Until when, wall time; `None`: until it is resolved.
+        /// End, wall time; `None`: until it is resolved.
         until: Option<Timestamp>,
     },
-    /// It is outside of its rule's hours.
+    /// The time is outside its rule's intervals.
     Muted {
-        /// Until when, wall time; `None`: for good.
+        /// End, wall time; `None`: for good.
         until: Option<Timestamp>,
     },
-    /// A maintenance hides it.
+    /// A maintenance suppresses it.
     Maintenance {
-        /// Which.
+        /// Name of the maintenance.
         name: Name,
-        /// Until when, wall time.
+        /// End, wall time.
         until: Option<Timestamp>,
     },
-    /// Its device is away on purpose (an upgrade): it has longer, and does not count among several.
+    /// Its device is being upgraded: the alert waits longer and does not count towards a threshold.
     Planned {
-        /// Until when, wall time.
+        /// End of the wait, wall time.
         until: Timestamp,
     },
-    /// It changed too often to be told each time.
+    /// It changes too often to send each change.
     Flapping {
-        /// How often …
+        /// Number of changes.
         changes: u64,
-        /// … within how long.
+        /// Time in which they happened.
         within: Duration,
     },
-    /// It goes on changing.
+    /// It is still flapping.
     StillFlapping {
-        /// How often so far.
+        /// Number of changes so far.
         changes: u64,
     },
-    /// Nothing changed for a while.
+    /// It has not changed for the rule's `stable` time.
     Stable {
-        /// Whether it is well.
+        /// True if it is up.
         up: bool,
     },
-    /// Only a connected device sends this: it is not gone.
+    /// Only a connected device sends this event, so the device is up.
     HeardFrom {
-        /// The event's type.
+        /// Type of the event.
         kind: String,
     },
-    /// Its device was removed: it is not down any more.
+    /// Its device was removed from the inventory.
     Removed {
-        /// The event's type.
+        /// Type of the event.
         kind: String,
     },
-    /// What should come came.
+    /// An event that an `absent` rule expects arrived.
     Expected,
-    /// What should come did not.
+    /// An event that an `absent` rule expects did not arrive.
     Missing {
-        /// Since when, wall time.
+        /// Time of the last one, wall time.
         since: Timestamp,
     },
-    /// Its `when` could not be evaluated: no match.
+    /// Its `when` could not be evaluated, which counts as no match.
     WhenFailed {
-        /// Why.
+        /// The error.
         why: String,
     },
-    /// It is kept for a digest.
+    /// It waits for a digest.
     Collected {
-        /// Which.
+        /// Name of the digest.
         into: Name,
-        /// When that is told, wall time.
+        /// Time of the digest, wall time.
         until: Timestamp,
     },
     /// A silence begins.
     SilenceBegins {
-        /// Which.
+        /// Id of the silence.
         id: String,
-        /// It was over before it began: its time had passed, or nothing it matches was open.
+        /// True if it ended at once: its time had passed, or nothing it matches was open.
         over: bool,
     },
     /// A silence ends.
     SilenceEnds {
-        /// Which.
+        /// Id of the silence.
         id: String,
     },
     /// A silence whose `match` this release cannot read.
     SilenceUnreadable {
-        /// Which.
+        /// Id of the silence.
         id: String,
     },
-    /// Something to say, and to whom.
+    /// A notification to send.
     Notify(Box<Notification>),
 }
 
 impl Verdict {
-    /// The fate of an event this verdict keeps quiet, as a metric label.
+    /// Returns the outcome of an event that this verdict suppresses, as a metric label.
     #[must_use]
     pub const fn suppression(&self) -> Option<&'static str> {
         Some(match self {

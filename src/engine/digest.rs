@@ -1,5 +1,5 @@
-//! What is told later, together: by digests, at their time of day; and by maintenances, when they
-//! are over.
+//! Reports for later: digests, sent at their time of day, and maintenances, reported when they are
+//! over.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -13,27 +13,27 @@ use super::table::Names;
 use super::{Engine, Timer};
 use crate::model::{Collected, Insight, Name, Notification, Reason, Severity, Subject, Timestamp};
 
-/// How many items one digest keeps; what is beyond is counted.
+/// Maximum number of items in one digest; the others are counted.
 const MAX_ITEMS: usize = 500;
 
-/// What waits to be told together.
+/// The items of one future report.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Collector {
-    /// Whom to tell.
+    /// The destinations of the report.
     to: BTreeSet<Name>,
-    /// Wall time of the first of them.
+    /// Wall time at which the first item was added.
     since: Timestamp,
-    /// Wall time at which it is told.
+    /// Wall time of the report.
     due: Timestamp,
-    /// How many events had come and had been told by then.
+    /// Counters of events and of notified events at the beginning.
     total: u64,
     told: u64,
     more: u64,
-    /// By incident, or by alert where a maintenance hid it.
+    /// The items by incident, or by alert for a maintenance.
     items: Vec<(String, Notification)>,
 }
 
-/// The digests' and the maintenances' collectors.
+/// The items collected for digests and for maintenances.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Collectors {
     digests: BTreeMap<Name, Collector>,
@@ -45,8 +45,8 @@ impl Collectors {
         !self.maintenance.is_empty()
     }
 
-    /// What came silently and belongs to an incident that digests are to tell of; whether nobody
-    /// else is to hear of it.
+    /// Adds suppressed events to the incident's item in each digest. Returns whether the digests
+    /// were the only destinations.
     pub(super) fn add_more(&mut self, incident: &str, more: u64, told: &Names) -> bool {
         let mut heard = Vec::new();
         for (name, collector) in &mut self.digests {
@@ -60,8 +60,9 @@ impl Collectors {
 }
 
 impl Collector {
-    /// Adds an item, or brings what is known of it up to date.
+    /// Adds an item or updates the existing one.
     fn add(&mut self, key: String, about: Notification) {
+        // Reports never show the raw event, which may be large.
         let about = Notification {
             event: Value::Null,
             ..about
@@ -69,6 +70,8 @@ impl Collector {
         let room = self.items.len() < MAX_ITEMS;
         match self.items.iter_mut().find(|(known, _)| *known == key) {
             Some((_, known)) => {
+                // The update may name fewer subjects than before: those that have recovered stay in
+                // the report.
                 let mut subjects = std::mem::take(&mut known.subjects);
                 for subject in &about.subjects {
                     match subjects.iter_mut().find(|s| is_same(s, subject)) {
@@ -99,7 +102,8 @@ fn is_same(a: &Subject, b: &Subject) -> bool {
 }
 
 impl Engine {
-    /// Takes from a notification of so many events those destinations that collect, and lets them.
+    /// Moves a notification about `events` events into the digests among its destinations, and
+    /// returns it for the others.
     pub(super) fn collect(
         &mut self,
         alerts: &[AlertId],
@@ -122,6 +126,8 @@ impl Engine {
                 continue;
             };
             let mut fresh = self.collector(due, schedule.into.iter().cloned().collect());
+            // The events of this item belong to the report, though they were counted before its
+            // collector existed.
             fresh.total = fresh.total.saturating_sub(events);
             fresh.told = fresh.told.saturating_sub(events);
             let collector = self
@@ -141,6 +147,7 @@ impl Engine {
                 },
             );
         }
+        // A new collector may be due before the others.
         self.arm_calendar();
         (!about.to.is_empty()).then_some(about)
     }
@@ -158,13 +165,14 @@ impl Engine {
         }
     }
 
-    /// A maintenance hides an alert: its report names it.
+    /// Adds an alert suppressed by a maintenance to the report of that maintenance.
     pub(super) fn hide(&mut self, name: &Name, id: AlertId) {
         let Some(alert) = self.state.alerts.get(&id) else {
             return;
         };
         let policy = self.policy(&alert.rule);
         let about = self.describe(alert);
+        // The report goes to the destinations that the alert would have notified.
         let to = self
             .targets(&policy)
             .into_iter()
@@ -182,6 +190,7 @@ impl Engine {
             return;
         };
         let mut fresh = self.collector(due, BTreeSet::new());
+        // The events of the first alert were counted before the collector existed.
         fresh.total = fresh.total.saturating_sub(
             self.state
                 .alerts
@@ -200,7 +209,7 @@ impl Engine {
         self.arm_calendar();
     }
 
-    /// An alert that a maintenance hid is over: its report says so.
+    /// Updates the report of a maintenance after an alert that it suppressed has ended.
     pub(super) fn hidden_ended(&mut self, id: AlertId) {
         if !self.state.collectors.hides() {
             return;
@@ -216,7 +225,7 @@ impl Engine {
         }
     }
 
-    /// Whatever is due by the calendar is told, each at its own time.
+    /// Sends the reports that are due, each at its own time.
     pub(super) fn calendar_due(&mut self, maintenance: bool) {
         let wall = self.wall();
         let collectors = &mut self.state.collectors;
@@ -225,6 +234,7 @@ impl Engine {
         } else {
             &mut collectors.digests
         };
+        // Reports change the collectors, so the names are taken first.
         let due: Vec<Name> = all
             .iter()
             .filter(|(_, c)| c.due <= wall)
@@ -252,8 +262,8 @@ impl Engine {
         self.arm(Timer::Maintenance, maintenance);
     }
 
-    /// How much came silently since an incident was told that lasts: a digest says so, and whoever
-    /// hears of it otherwise.
+    /// Returns how many events were suppressed since the last message of an open incident. The
+    /// counts restart if the digest is the only destination.
     fn silent_since(&mut self, incident: &str, digest: &Name) -> u64 {
         let Some(incident) = self
             .state
@@ -285,13 +295,13 @@ impl Engine {
         let schedule = digests
             .iter()
             .find(|digest| !maintenance && digest.name == *name);
-        // Where the rules in force say; of a digest that is gone, where it went until then.
+        // The rules in force decide. A removed digest keeps its former destinations.
         let to: Vec<Name> = match schedule {
             Some(schedule) => schedule.into.clone(),
             None => collector.to.into_iter().collect(),
         };
         let there: Vec<Name> = to.iter().filter(|to| self.is_there(to)).cloned().collect();
-        // What nobody can be told any more becomes dead letters: it does not vanish.
+        // Messages to removed destinations become dead letters, so that nothing is lost silently.
         let to = if there.is_empty() { to } else { there };
         let mut items: Vec<Notification> = Vec::new();
         for (key, about) in collector.items {
@@ -303,10 +313,12 @@ impl Engine {
                 ..about
             });
         }
+        // A collector without items has nothing to report.
         let Some(first) = items.first() else { return };
         let fates = self.state.counters.fates();
         let events = fates.total.saturating_sub(collector.total);
         let told = fates.told.saturating_sub(collector.told);
+        // The name is derived from data in the journal, so that a refold makes the same message.
         let incident = super::tell::short(
             &[
                 name.as_str().as_bytes(),

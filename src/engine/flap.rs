@@ -1,4 +1,4 @@
-//! What goes up and down too often: told once, then when it does no more.
+//! Flapping: an alert that changes too often is reported once, and again when it is stable.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -12,22 +12,22 @@ use super::tell::Cause;
 use crate::model::{Event, Timestamp};
 use crate::rules::Flapping;
 
-/// Changes remembered per alert at most: more than any rule asks for are not needed to know that it
-/// flaps.
+/// Maximum number of changes remembered per alert. No rule needs more to detect flapping.
 const MOST: usize = 1_000;
 
-/// The latest changes of state, by rule and fingerprint; they outlive the alerts. Bounded: the
-/// oldest go first.
+/// Recent changes of state, by rule and fingerprint; they outlive the alerts. The number is
+/// bounded, and the oldest are dropped first.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Changes {
     latest: BTreeMap<String, Vec<Timestamp>>,
-    /// The keys by their last change; made anew from `latest` after a restart.
+    /// The keys by their last change; rebuilt from `latest` after a restart.
     #[serde(skip)]
     order: BTreeSet<(Timestamp, String)>,
 }
 
 impl Changes {
-    /// Notes `n` changes now. Returns how many there were within the window, and the first of them.
+    /// Notes `n` changes now. Returns the number of changes within the window, and the first of
+    /// them.
     fn note(
         &mut self,
         key: String,
@@ -41,6 +41,7 @@ impl Changes {
             self.order.remove(&(last, key.clone()));
         }
         times.retain(|time| now.since(*time) <= flapping.window);
+        // The sender's own count may be huge; what it exceeds MOST by is still part of the result.
         let kept = usize::try_from(n).unwrap_or(MOST).min(MOST);
         times.extend(std::iter::repeat_n(now, kept));
         let excess = times
@@ -69,7 +70,7 @@ impl Changes {
         }
     }
 
-    /// Takes back what was noted since.
+    /// Removes changes at or after `since`.
     fn take_back(&mut self, key: &str, since: Timestamp) {
         let Some(times) = self.latest.get_mut(key) else {
             return;
@@ -96,10 +97,11 @@ impl Changes {
 }
 
 impl Engine {
-    /// An alert went from well to not, or back, `n` times. Returns whether it flaps: then nothing
-    /// else is to be done.
+    /// Handles `n` changes of an alert between up and down. Returns whether it flaps, in which case
+    /// the caller has nothing else to do.
     pub(super) fn changed(&mut self, id: AlertId, event: Option<&Event>, n: u64) -> bool {
         let now = self.state.now;
+        // Becoming stale is no change of the device.
         let Some(alert) = self.state.alerts.get(&id).filter(|a| a.lasting && !a.stale) else {
             return false;
         };
@@ -116,11 +118,13 @@ impl Engine {
             return false;
         };
         if alert.state != State::Flapping && (alert.explained || self.is_planned(alert)) {
-            return false; // another's doing, or on purpose
+            // The cause was another device or an upgrade.
+            return false;
         }
         let Some(alert) = self.state.alerts.get_mut(&id) else {
             return false;
         };
+        // It flaps already: each change only delays the time from which it counts as stable.
         if let (State::Flapping, Some(flap)) = (alert.state, &mut alert.flap) {
             flap.changes += n;
             flap.last = now;
@@ -131,7 +135,7 @@ impl Engine {
                 Some(&rule),
                 Verdict::StillFlapping { changes },
             );
-            // Down once more, it explains what fell just before, too.
+            // It may inhibit alerts that began just before this outage.
             self.relate(id);
             self.arm_alert(id);
             return true;
@@ -166,8 +170,11 @@ impl Engine {
                 within: now.since(since),
             },
         );
+        // A flapping alert may inhibit others, like one that is down.
         self.relate(id);
         match incident.and_then(|incident| self.state.incidents.get_mut(&incident)) {
+            // Its incident was sent before: the news waits for `group_wait` there. Otherwise it
+            // joins an incident first.
             Some(known) => {
                 known.change(now);
                 self.arm_alert(id);
@@ -180,7 +187,7 @@ impl Engine {
         true
     }
 
-    /// Another alert explains this one: that it opened is no change of its own.
+    /// Notes that another alert inhibits this one: its opening then does not count as a change.
     pub(super) fn explain(&mut self, id: AlertId) {
         let Some(alert) = self
             .state
@@ -190,6 +197,7 @@ impl Engine {
         else {
             return;
         };
+        // The cause was the other device, so a later outage must not be taken for flapping.
         alert.explained = true;
         let (key, opened) = (
             format!("{}\u{1f}{}", alert.rule, alert.fingerprint),
@@ -198,7 +206,7 @@ impl Engine {
         self.state.changes.take_back(&key, opened);
     }
 
-    /// Nothing changed for the rule's `stable`: it is told as it is.
+    /// Ends the flapping of an alert that has not changed for the rule's `stable` time.
     pub(super) fn calm(&mut self, id: AlertId) {
         let Some(alert) = self.state.alerts.get(&id) else {
             return;
@@ -208,6 +216,7 @@ impl Engine {
             self.threshold(&alert.rule).map_or(1, |t| t.count as usize),
         );
         let up = alert.open_count() < need;
+        // The count starts again, or the next change would make it flap at once.
         self.state
             .changes
             .forget(&format!("{rule}\u{1f}{}", alert.fingerprint));
@@ -216,7 +225,7 @@ impl Engine {
             return;
         };
         alert.state = State::Firing;
-        // Nobody heard that it flaps: its end is told like any other, and nothing else is.
+        // Nobody was notified that it flaps, so its end is sent like any other.
         if alert.flap.as_ref().is_none_or(|flap| flap.told.is_empty()) {
             alert.flap = None;
             if up {

@@ -1,5 +1,5 @@
-//! What happens where more alerts are open than are followed: people hear of it once, and what is
-//! new is sent all the same, together and without its end. Nothing vanishes silently.
+//! The limit of open alerts. At the limit people are notified once, and new events are still sent,
+//! grouped and without a later recovery. Nothing is lost silently.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,32 +16,32 @@ use super::{Engine, Timer};
 use crate::model::{Event, Field, Name, Notification, Reason, Severity, Subject, Timestamp};
 use crate::rules::Rule;
 
-/// The type that tells of it.
+/// Type of the message about it.
 const KIND: &str = "too_many_alerts";
-/// So many of what is not followed are named in one message; what is beyond is counted.
+/// Maximum number of untracked subjects named in one message; the others are counted.
 const NAMED: usize = 500;
-/// So many rules are named that hold most.
+/// Number of rules named in that message, largest first.
 const HOLDERS: usize = 3;
 
-/// More alerts are open than are followed.
+/// The state while more alerts are open than the engine tracks.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Full {
-    /// Wall time since when.
+    /// Wall time of its beginning.
     since: Timestamp,
-    /// Who was told.
+    /// Destinations notified of it.
     to: Vec<Name>,
-    /// Events that were sent without being followed.
+    /// Events sent without being tracked.
     passed_on: u64,
-    /// What waits to be sent, by rule.
+    /// Subjects that wait to be sent, by rule.
     waiting: BTreeMap<Arc<str>, Waiting>,
 }
 
-/// What is new of one rule and not followed.
+/// Untracked subjects of one rule.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Waiting {
-    /// Journal time at which it is sent; `None`: nothing waits.
+    /// Journal time of the next message; `None` if nothing waits.
     due: Option<Timestamp>,
-    /// Journal time at which some was sent last.
+    /// Journal time of the last message.
     sent: Option<Timestamp>,
     subjects: Vec<Subject>,
     more: u64,
@@ -50,23 +50,23 @@ struct Waiting {
     sample: Sample,
 }
 
-/// How full the engine is.
+/// Use of the limit of open alerts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Fullness {
-    /// Alerts that are open.
+    /// Number of open alerts.
     pub open: usize,
-    /// As many as are followed at once.
+    /// Maximum number of open alerts.
     pub limit: usize,
-    /// The rules that hold most of them, with how many, most first.
+    /// Rules with most open alerts and their number, largest first.
     pub rules: Vec<(Arc<str>, usize)>,
-    /// Since when, wall time, more are open than are followed; `None`: they are not.
+    /// Wall time since when the limit is exceeded; `None` if it is not.
     pub since: Option<Timestamp>,
-    /// Events that were sent since then without being followed.
+    /// Events sent since then without being tracked.
     pub passed_on: u64,
 }
 
 impl Engine {
-    /// How full it is.
+    /// Returns the use of the limit of open alerts.
     #[must_use]
     pub fn fullness(&self) -> Fullness {
         let mut held: BTreeMap<&Arc<str>, usize> = BTreeMap::new();
@@ -89,8 +89,8 @@ impl Engine {
         }
     }
 
-    /// Whether one more alert can be followed. What nobody waits for any more gives way: what has
-    /// no end and was told, and what nobody was there to be told of.
+    /// Makes room for one more alert, and returns whether there is some. Alerts whose end nobody
+    /// waits for are dropped: they have no end and were sent, or nobody could be notified.
     pub(super) fn has_room(&mut self) -> bool {
         if self.state.alerts.len() < self.limits.alerts {
             return true;
@@ -104,8 +104,8 @@ impl Engine {
         self.state.alerts.len() < self.limits.alerts
     }
 
-    /// An alert that there is no room for: what it is about is sent with others of its rule, unless
-    /// something keeps it quiet.
+    /// Sends an alert that cannot be tracked together with others of its rule, unless it is
+    /// suppressed.
     pub(super) fn pass_on(
         &mut self,
         rule: &Arc<Rule>,
@@ -114,6 +114,8 @@ impl Engine {
         effects: &mut Effects,
     ) {
         self.say_full();
+        // An untracked alert cannot wait for a suppression to end, so what suppresses it now
+        // decides for good. A hold alone suppresses nothing.
         let kept = if self.is_behind_any(alert) {
             Some("inhibited")
         } else {
@@ -157,6 +159,8 @@ impl Engine {
                 started: event.time,
                 sample: Sample::of(event),
             });
+        // The first subject after a message starts a new one, which keeps the distance that
+        // `group_interval` asks for.
         if waiting.due.is_none() {
             let soon = now + rule.policy.group_wait;
             let apart = waiting.sent.map(|sent| sent + rule.policy.group_interval);
@@ -166,6 +170,7 @@ impl Engine {
             waiting.severity = alert.severity;
         }
         waiting.severity = waiting.severity.max(alert.severity);
+        // A rule may name one device many times: the message lists it once.
         waiting.started = waiting.started.min(event.time);
         for subject in alert.subjects() {
             let room = waiting.subjects.len() < NAMED;
@@ -184,7 +189,7 @@ impl Engine {
         self.arm_passed_on();
     }
 
-    /// What is not followed is sent where it is due.
+    /// Sends the untracked subjects that are due, or all of them.
     pub(super) fn passed_on_due(&mut self, all: bool) {
         let now = self.state.now;
         let Some(full) = &mut self.state.full else {
@@ -193,6 +198,7 @@ impl Engine {
         let mut due: Vec<(Arc<str>, Waiting)> = Vec::new();
         for (rule, waiting) in &mut full.waiting {
             if waiting.due.is_some_and(|at| all || at <= now) {
+                // `sent` stays, so that the next message keeps its distance.
                 let left = Waiting {
                     due: None,
                     sent: Some(now),
@@ -249,7 +255,7 @@ impl Engine {
         self.arm(Timer::PassedOn, due);
     }
 
-    /// Says once that no more alerts can be followed, which rules hold how many, and what to do.
+    /// Notifies once that the limit is reached: which rules have most alerts, and what to do.
     fn say_full(&mut self) {
         if self.state.full.is_some() {
             return;
@@ -268,6 +274,7 @@ impl Engine {
             .iter()
             .map(|(rule, n)| format!("{rule} holds {n}"))
             .collect();
+        // A rule by `id` makes an alert of each event, the usual reason for a full engine.
         let apart = |name: &Arc<str>| {
             let by = self
                 .rule(name)
@@ -289,8 +296,10 @@ impl Engine {
         self.tell_full(to, Reason::First, detail);
     }
 
-    /// An alert is gone: where there is room again, people hear of that.
+    /// Notifies people once there is room again after an alert was dropped.
     pub(super) fn check_room(&mut self) {
+        // A tenth must be free, so that one alert more or less does not make the messages
+        // alternate.
         let limit = self.limits.alerts;
         if self.state.full.is_none()
             || self.state.alerts.len() >= limit.saturating_sub((limit / 10).max(1))

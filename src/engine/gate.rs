@@ -1,5 +1,5 @@
-//! What keeps an alert from being told: an alert that explains it, a silence, its rule's hours, a
-//! maintenance. In this order; what ends it lets the alert go through again, from the top.
+//! Suppression of alerts, checked in this order: inhibition, silences, the intervals of the rule,
+//! maintenances. When one ends, the alert is checked again from the top.
 
 use std::sync::Arc;
 
@@ -9,16 +9,16 @@ use super::decision::Verdict;
 use crate::model::{Name, Timestamp};
 use crate::rules::{DuringMute, Policy};
 
-/// Whether an alert may be told now.
+/// The result of the check.
 pub(super) enum Gate {
     Open,
-    /// To the digests only.
+    /// Only digests receive it.
     Digests,
     Shut(Quiet),
 }
 
 impl Engine {
-    /// An alert is to be told: it joins its incident, or waits for what keeps it quiet to end.
+    /// Lets a firing alert join its incident, or suppresses it.
     pub(super) fn release(&mut self, id: AlertId) {
         match self.gate(id) {
             Gate::Shut(quiet) => self.keep_quiet(id, quiet),
@@ -28,6 +28,7 @@ impl Engine {
                     return;
                 };
                 alert.quiet = None;
+                // An alert that was suppressed after its incident was sent keeps its place there.
                 if let Some(incident) = alert.incident {
                     return self.say_later(id, incident);
                 }
@@ -37,7 +38,7 @@ impl Engine {
         }
     }
 
-    /// What an alert of an incident has left to say waits for company again.
+    /// Schedules another message of the incident for this alert.
     fn say_later(&mut self, id: AlertId, incident: u64) {
         let now = self.state.now;
         if let Some(known) = self.state.incidents.get_mut(&incident) {
@@ -53,7 +54,7 @@ impl Engine {
         };
         let lasting = alert.lasting;
         if quiet.by == By::Drop && !lasting {
-            // Nothing of it lasts beyond the mute, not even its cooldown.
+            // Such an alert leaves nothing behind, not even its cooldown.
             return self.drop_alert(id, &Verdict::Muted { until: None });
         }
         let news = alert.quiet.as_ref() != Some(&quiet);
@@ -61,6 +62,7 @@ impl Engine {
         let rule = Arc::clone(&alert.rule);
         self.index.held.insert(id);
         self.arm_alert(id);
+        // The decision is repeated only if the reason changed: alerts are checked often.
         if !news {
             return;
         }
@@ -74,6 +76,7 @@ impl Engine {
             By::Mute | By::Drop => Verdict::Muted { until },
             By::Maintenance(name) => Verdict::Maintenance {
                 name: name.clone(),
+                // An alert without an end stays suppressed for good, whenever the maintenance ends.
                 until: until.filter(|_| lasting),
             },
         };
@@ -83,7 +86,7 @@ impl Engine {
         }
     }
 
-    /// Lets all alerts that are kept quiet try again.
+    /// Checks suppressed alerts again.
     pub(super) fn recheck_held(&mut self, which: impl Fn(&By) -> bool) {
         let held: Vec<AlertId> = self.index.held.iter().copied().collect();
         for id in held {
@@ -106,20 +109,23 @@ impl Engine {
             .map_or(Gate::Open, |alert| self.gate_of(alert))
     }
 
-    /// Whether an alert, also one that is not followed, may be told now.
+    /// Checks an alert, which may be an untracked one.
     pub(super) fn gate_of(&self, alert: &Alert) -> Gate {
         let shut = |by, until| Gate::Shut(Quiet { by, until });
+        // A topology says most about the cause, so inhibition comes first.
         if let Some((source, until)) = self.explained_by(alert) {
             return shut(By::Source(source), until);
         }
         let policy = self.policy(&alert.rule);
-        // What flaps opens again and again: what may explain it had since its first change to come.
+        // A flapping alert opens again and again. The hold counts from its first change, or it
+        // would never end.
         let began = alert
             .flap
             .as_ref()
             .filter(|_| alert.state == State::Flapping)
             .map_or(alert.opened(), |flap| flap.since);
         let held_until = began + self.hold(&alert.event);
+        // After the first message a hold is pointless: people already know.
         if held_until > self.state.now && alert.told_to.is_empty() {
             return shut(By::Hold, Some(held_until));
         }
@@ -142,10 +148,11 @@ impl Engine {
         })
     }
 
-    /// What the rule's calendar makes of it.
+    /// Checks the intervals of the rule.
     fn muted(&self, alert: &Alert, policy: &Policy) -> Option<Gate> {
         let wall = self.wall();
         let shut = |by, until| Some(Gate::Shut(Quiet { by, until }));
+        // `drop` is final, even after the interval has ended.
         if alert
             .quiet
             .as_ref()
@@ -158,7 +165,7 @@ impl Engine {
         }
         let digests = !self.rules.surroundings().digests.is_empty();
         match policy.during_mute {
-            // Whoever was notified before the mute hears the rest when it is over.
+            // Destinations notified before the interval receive the rest afterwards.
             DuringMute::Digest if digests && (alert.told_to.is_empty() || alert.for_digests) => {
                 Some(Gate::Digests)
             }
@@ -182,11 +189,13 @@ impl Engine {
                 && !policy.active_time_intervals.iter().any(inside)
     }
 
-    /// The first wall time after this one at which the rule is not mute; not further off than some
-    /// dozen changes.
+    /// Returns the next wall time at which the rule is not muted. The search stops after 64
+    /// changes.
     fn mute_ends(&self, policy: &Policy, wall: Timestamp) -> Option<Timestamp> {
         let intervals = &self.rules.surroundings().time_intervals;
         let mut at = wall;
+        // Intervals may overlap for ever; 64 changes bound the work, and the alert is checked again
+        // then.
         for _ in 0..64 {
             let names = policy
                 .mute_time_intervals
@@ -202,13 +211,13 @@ impl Engine {
         Some(at)
     }
 
-    /// A wall time as journal time.
+    /// Converts wall time to journal time.
     pub(super) fn journal(&self, wall: Timestamp) -> Timestamp {
         wall.shifted(self.state.offset_ms.saturating_neg())
     }
 
-    /// Before an incident speaks: what something keeps quiet by now waits for the end of that. What
-    /// was not told yet leaves the incident until then.
+    /// Checks the alerts of an incident before a message: those suppressed meanwhile wait, and
+    /// those not sent yet leave the incident.
     pub(super) fn withdraw(&mut self, incident: u64) {
         let Some(known) = self.state.incidents.get(&incident) else {
             return;
@@ -228,7 +237,7 @@ impl Engine {
             };
             let untold = alert.told_to.is_empty() && !alert.settled;
             match gate {
-                // Its rule became mute after it joined.
+                // The interval of its rule began after it had joined.
                 Gate::Digests if untold && !for_digests => {
                     alert.incident = None;
                     self.leave(id, Some(incident));
@@ -245,19 +254,19 @@ impl Engine {
         }
     }
 
-    /// Whether an alert that was told must not be spoken of now, unless it is over.
+    /// Returns whether an alert is suppressed now.
     pub(super) fn is_hushed(&self, id: AlertId) -> bool {
         matches!(self.gate(id), Gate::Shut(_))
     }
 
-    /// Notes that timers which depend on the wall clock have moved.
+    /// Adjusts everything that depends on wall time.
     pub(super) fn clock_set(&mut self) {
         self.recheck_held(|by| matches!(by, By::Mute | By::Maintenance(_)));
         self.arm_silences();
         self.arm_calendar();
     }
 
-    /// When a pending alert is past its `for`; later while its device is away on purpose.
+    /// Returns the end of a pending alert's `for`, later if its device is down on purpose.
     pub(super) fn pending_until(
         &self,
         alert: &Alert,
@@ -272,7 +281,7 @@ impl Engine {
         }
     }
 
-    /// An alert that was not told yet waits again, as if it had opened then.
+    /// Makes an unsent alert pending again, as if it had opened at `since`.
     pub(super) fn pend(&mut self, id: AlertId, since: Timestamp) {
         let Some(alert) = self.state.alerts.get_mut(&id) else {
             return;
@@ -284,7 +293,7 @@ impl Engine {
         self.leave(id, incident);
     }
 
-    /// A pending alert lasted long enough.
+    /// Fires a pending alert, unless its device turns out to be down on purpose.
     pub(super) fn mature(&mut self, id: AlertId, since: Timestamp) {
         let Some(alert) = self.state.alerts.get(&id) else {
             return;

@@ -1,4 +1,4 @@
-//! The alerts of one rule with equal `group_by` values, told as one conversation.
+//! Incidents: alerts of one rule with equal `group_by` values, which share messages.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -11,46 +11,45 @@ use super::table::Names;
 use crate::model::{Event, Name, Severity, Timestamp};
 use crate::rules::Policy;
 
-/// The longest raw event an incident keeps for its templates.
+/// Maximum size of the raw event kept for templates.
 const MAX_SAMPLE_BYTES: usize = 16 * 1024;
 
 /// The alerts of one rule with equal `group_by` values, from the first that fires to the last that
 /// ends.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Incident {
-    /// What people and destinations call it.
+    /// The name used by people and destinations.
     pub(super) key: String,
     pub(super) rule: Arc<str>,
-    /// What identifies the group.
+    /// The values of the group's fields.
     pub(super) identity: String,
-    /// What the rule groups by, as people read it.
+    /// The values of the group's fields for people.
     pub(super) group: Vec<(String, String)>,
     pub(super) alerts: BTreeSet<AlertId>,
-    /// Destinations that got its first message.
+    /// Destinations that received its first message.
     pub(super) told: Names,
-    /// Whom the rules in force tell of what begins, each with the least severity it takes.
+    /// Destinations of new alerts by the rules in force, each with the lowest severity it accepts.
     pub(super) notify: Vec<(Name, Severity)>,
-    /// The highest of its alerts, and of its messages.
+    /// The highest severity of its alerts and messages.
     pub(super) severity: Severity,
-    /// The severity of its last message; `None` before the first, and in snapshots of older
-    /// releases.
+    /// Severity of its last message. `None` before the first, and in snapshots of older releases.
     #[serde(default)]
     pub(super) sent_severity: Option<Severity>,
     pub(super) last_message: Option<Timestamp>,
-    /// When a reminder was due last of which nothing might be said.
+    /// Time of the last reminder that was suppressed.
     #[serde(default)]
     pub(super) passed: Option<Timestamp>,
-    /// When the first change not told yet came about.
+    /// Time of the first change that has not been sent.
     pub(super) changed: Option<Timestamp>,
     pub(super) sample: Sample,
-    /// The alert whose event that was; `None` in snapshots of older releases.
+    /// The alert of that event. `None` in snapshots of older releases.
     #[serde(default)]
     pub(super) sample_of: Option<AlertId>,
     #[serde(skip)]
     pub(super) timer: Option<Timestamp>,
 }
 
-/// What the telling event brought, for templates.
+/// The data of the latest event for templates.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Sample {
     pub(super) source: Name,
@@ -64,6 +63,7 @@ pub(super) struct Sample {
 
 impl Sample {
     pub(super) fn of(event: &Event) -> Self {
+        // Thousands of incidents may be open, each with a sample.
         let small = is_short(&event.raw);
         Self {
             source: event.source.clone(),
@@ -81,16 +81,16 @@ impl Sample {
     }
 }
 
-/// What the identity of an incident ends in that is for the digests only.
+/// The suffix of `identity` for incidents that only digests receive.
 pub(super) const DIGESTS: &str = "\u{1f}\u{1f}digests";
 
 impl Incident {
-    /// Whether it is for the digests only.
+    /// Returns whether only digests receive it.
     pub(super) fn is_for_digests(&self) -> bool {
         self.identity.ends_with(DIGESTS)
     }
 
-    /// When something is to be said next, by this policy.
+    /// Returns the time of its next message by this policy.
     pub(super) fn deadline(&self, policy: &Policy, reminds: bool) -> Option<Timestamp> {
         let flush = self.changed.map(|changed| {
             let waited = changed + policy.group_wait;
@@ -106,7 +106,7 @@ impl Incident {
         [flush, repeat].into_iter().flatten().min()
     }
 
-    /// Whether a destination takes this incident that knows nothing of the alert.
+    /// Returns whether any destination of this incident has not been notified of the alert.
     pub(super) fn is_news_to_some(&self, alert: &Alert) -> bool {
         let mut takes = self
             .notify
@@ -115,34 +115,38 @@ impl Incident {
         takes.any(|(name, _)| !alert.told_to.contains(name) && !alert.late.contains(name))
     }
 
-    /// Whether an alert has something left to say: that it began, became worse, flaps or ended.
+    /// Returns whether an alert still has something to send: it began, became worse, flaps or
+    /// ended.
     pub(super) fn is_owed(&self, alert: &Alert) -> bool {
         let mut takes = self
             .notify
             .iter()
             .filter(|(_, least)| self.severity >= *least);
         match (alert.state, &alert.flap) {
+            // No message was made yet.
             _ if !alert.settled => true,
             (State::Ended, _) => true,
             (State::Flapping, Some(flap)) => {
                 takes.any(|(name, _)| !flap.told.contains(name) && !alert.late.contains(name))
             }
+            // The end is always owed; the rest depends on the destinations that accept the
+            // incident.
             _ => alert.lasting && alert.is_alive() && self.is_news_to_some(alert),
         }
     }
 
-    /// Notes a change that is to be told.
+    /// Notes a change that is to be sent.
     pub(super) fn change(&mut self, at: Timestamp) {
         self.changed = Some(self.changed.map_or(at, |first| first.min(at)));
     }
 }
 
-/// Whether a raw event is short enough to be kept.
+/// Returns whether a raw event is small enough to be kept.
 pub(super) fn is_short(raw: &Value) -> bool {
     approximate_size(raw) <= MAX_SAMPLE_BYTES
 }
 
-/// The size of a JSON value's text, without making it.
+/// Estimates the length of a JSON text without serialising the value.
 fn approximate_size(value: &Value) -> usize {
     match value {
         Value::String(text) => text.len() + 2,

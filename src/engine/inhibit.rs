@@ -1,5 +1,5 @@
-//! One outage, one conversation: what explains what. A link between two alerts lasts as long as
-//! both do.
+//! Inhibition: an alert whose cause is another alert is not sent. A link between two alerts lasts
+//! as long as both.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -11,13 +11,13 @@ use super::decision::Verdict;
 use crate::model::{Condition, Event, Field, Phase, Subject, Timestamp};
 use crate::rules::InhibitRule;
 
-/// How many subjects an alert lists as dark behind it.
+/// Maximum number of subjects listed behind an alert.
 const MAX_BEHIND: usize = 1_000;
 
-/// What comes back after an outage comes back within this of one another.
+/// Maximum time in which devices recover after the recovery of the device they depend on.
 const SETTLE: Duration = Duration::from_secs(300);
 
-/// What a device that cannot be reached is told of by.
+/// Conditions of unreachable devices.
 const OFFLINE: [&str; 4] = [
     "ap_offline",
     "switch_offline",
@@ -26,7 +26,7 @@ const OFFLINE: [&str; 4] = [
 ];
 
 impl Engine {
-    /// Finds what an alert explains, and what explains it.
+    /// Links an alert with those that it inhibits and those that inhibit it.
     pub(super) fn relate(&mut self, id: AlertId) {
         let rules = Arc::clone(&self.rules);
         let inhibit = &rules.surroundings().inhibit_rules;
@@ -39,6 +39,8 @@ impl Engine {
         }) else {
             return;
         };
+        // An alert may be source by one rule and target by another, such as a switch behind a
+        // gateway.
         for (position, rule) in inhibit.iter().enumerate() {
             if rule.source.matches(&event)
                 && let Some(key) = self.source_key(rule, &event)
@@ -48,6 +50,7 @@ impl Engine {
                     .entry((position, key.clone()))
                     .or_default()
                     .insert(id);
+                // The source may open after its targets: both directions are looked up.
                 let targets = self
                     .index
                     .targets
@@ -79,7 +82,7 @@ impl Engine {
         }
     }
 
-    /// Finds the keys of all alerts again after a restart, without judging anew.
+    /// Rebuilds the index after a restart. Links are part of the snapshot and are not judged again.
     pub(super) fn index_relations(&mut self) {
         let rules = Arc::clone(&self.rules);
         for (position, rule) in rules.surroundings().inhibit_rules.iter().enumerate() {
@@ -115,12 +118,14 @@ impl Engine {
         ) else {
             return;
         };
+        // Two alerts that could inhibit each other would both stay silent.
         let mutual = rule.source.matches(&below.event) && rule.target.matches(&above.event);
         let fits = source != target
             && !mutual
             && !self.explains(target, source)
             && above.is_active()
             && (below.is_active() || !below.lasting && !below.settled)
+            // After the first message it is too late to suppress the alert.
             && below.told_to.is_empty()
             && self.fits(rule, above, below);
         if !fits {
@@ -142,11 +147,14 @@ impl Engine {
             .or_default()
             .insert(target);
         self.explain(target);
+        // The message about the source lists what is behind it.
         if let Some(above) = self.state.alerts.get_mut(&source) {
             subjects
                 .into_iter()
                 .for_each(|subject| darken(above, target, subject));
         }
+        // A suppressed alert gets its reason from the check; one that is pending has no message yet
+        // to suppress.
         if held {
             self.release(target);
         } else {
@@ -155,12 +163,13 @@ impl Engine {
         }
     }
 
-    /// Whether a rule says that one alert explains another, whatever became of them.
+    /// Returns whether a rule makes one alert inhibit the other, whatever their states.
     pub(super) fn fits(&self, rule: &InhibitRule, above: &Alert, below: &Alert) -> bool {
         let (above_began, below_began) = (above.began().whole(), below.began().whole());
         let apart = above_began
             .since(below_began)
             .max(below_began.since(above_began));
+        // Senders have different resolutions: beginnings are compared by whole seconds.
         let key = self.source_key(rule, &above.event);
         rule.source.matches(&above.event)
             && rule.target.matches(&below.event)
@@ -176,29 +185,32 @@ impl Engine {
             && !self.is_refuted(rule, above, below)
     }
 
-    /// Whether something shows that what an alert explains, by this rule, was there after all: it
-    /// was heard of after the other was said to be gone, or others that it would explain were.
+    /// Returns whether events contradict the inhibition: the target, or others behind the same
+    /// source, sent something after the source was reported down.
     fn is_refuted(&self, rule: &InhibitRule, above: &Alert, below: &Alert) -> bool {
         if !above.is_offline() || is_same_device(&above.event, &below.event) {
             return false;
         }
+        // Events on their way when the source went down arrive a little later.
         let late = above.last_said() + super::clues::AFTER;
         let device = below.event.identity(&Field::Device);
         let heard = |name: &str| self.state.closes.last(&format!("{name}|{device}"));
         let between = |at: Timestamp| at > late && at < below.began();
         let target =
             || below.event.device.is_some() && OFFLINE.into_iter().filter_map(heard).any(between);
+        // With `within` the rule is about coincidence; only the target itself can contradict it.
         rule.within.is_none() && above.refuted.is_some_and(|at| at > late) || target()
     }
 
-    /// A device is heard: what is said to be gone and would have taken it along, by rules that set
-    /// no time, is there after all, and explains nothing any more.
+    /// Handles an event from a device that should be unreachable: alerts that claimed so, by rules
+    /// without `within`, no longer inhibit anything.
     pub(super) fn hear(&mut self, event: &Event) {
         let ended = event
             .condition
             .as_ref()
             .filter(|c| event.phase == Phase::Close && c.name.ends_with("_offline"));
         let name = event.clues.disproves.as_ref().or(ended.map(|c| &c.name));
+        // A removed device sends nothing: the event is about the inventory.
         let Some(name) = name.filter(|_| event.device.is_some() && !event.clues.removed) else {
             return;
         };
@@ -219,7 +231,8 @@ impl Engine {
             phase: Phase::Open,
             ..event.clone()
         };
-        // As its own outage would be told.
+        // The device's own outage, as its events would report it, tells which rules would apply to
+        // it.
         let mut outages: Vec<Event> = (self.openings)(name)
             .iter()
             .map(|o| gone(o.kind, o.topic))
@@ -246,6 +259,7 @@ impl Engine {
                 let above = self.state.alerts.get(source).filter(|a| a.is_offline());
                 above.is_some_and(|above| {
                     let late = above.last_said() + super::clues::AFTER;
+                    // With several parents the device may be up through another one.
                     let only = !rule.via_topology || around.topology.needs(&above.event, target);
                     event.time > late && only && !is_same_device(&above.event, target)
                 })
@@ -256,13 +270,13 @@ impl Engine {
         }
     }
 
-    /// Something that an alert should explain was heard: what it keeps quiet is told soon, unless
-    /// the alert ends first.
+    /// Notes that an alert's claim was contradicted. What it suppresses is sent soon, unless the
+    /// alert ends first.
     fn refute(&mut self, source: AlertId, at: Timestamp) {
         let Some(above) = self.state.alerts.get_mut(&source) else {
             return;
         };
-        // The first time counts: what is heard again and again puts nothing off.
+        // Only the first time counts, or repeated events would delay the others for ever.
         if above.refuted.is_none_or(|known| known <= above.last_said()) {
             above.refuted = Some(at);
         }
@@ -273,6 +287,7 @@ impl Engine {
             .cloned()
             .unwrap_or_default()
         {
+            // The check now sets a limit to the suppression.
             let alert = self.state.alerts.get(&target);
             let held = alert.and_then(|alert| alert.quiet.as_ref());
             if held.is_some_and(|quiet| matches!(quiet.by, By::Source(_))) {
@@ -281,14 +296,15 @@ impl Engine {
         }
     }
 
-    /// What explains an alert, and until when (journal time) where that was refuted: whoever is
-    /// behind it has some time to come back with it.
+    /// Returns the alert that inhibits this one. If its claim was contradicted, there is an end
+    /// (journal time): devices behind it get some time to recover with it.
     pub(super) fn explained_by(&self, alert: &Alert) -> Option<(AlertId, Option<Timestamp>)> {
         let first = *alert.sources.first()?;
         let mut until = None;
         for source in &alert.sources {
             let above = self.state.alerts.get(source);
             let refuted = above.and_then(|a| a.refuted.filter(|at| *at > a.last_said()));
+            // A single source without contradiction is enough.
             let Some(refuted) = refuted else {
                 return Some((*source, None));
             };
@@ -300,7 +316,7 @@ impl Engine {
             .map(|until| (first, Some(until)))
     }
 
-    /// Whether any open alert explains one that is not followed itself.
+    /// Returns whether any open alert inhibits one that is not tracked.
     pub(super) fn is_behind_any(&self, below: &Alert) -> bool {
         let rules = self.rules.surroundings().inhibit_rules.iter().enumerate();
         rules.into_iter().any(|(position, rule)| {
@@ -314,7 +330,7 @@ impl Engine {
         })
     }
 
-    /// Takes back that one alert explains another.
+    /// Removes the link between two alerts.
     pub(super) fn cut(&mut self, source: AlertId, target: AlertId) {
         if let Some(targets) = self.index.targets_of.get_mut(&source) {
             targets.remove(&target);
@@ -327,8 +343,8 @@ impl Engine {
         }
     }
 
-    /// Whether an alert explains another, itself or by way of others: two may not explain each
-    /// other, or neither is told.
+    /// Returns whether an alert inhibits another, directly or through others. A circle would
+    /// suppress all of its alerts.
     fn explains(&self, source: AlertId, target: AlertId) -> bool {
         let (mut known, mut next) = (BTreeSet::from([target]), vec![target]);
         while let Some(below) = next.pop() {
@@ -343,8 +359,8 @@ impl Engine {
         known.contains(&source)
     }
 
-    /// An alert is over: what it alone explained is told after its own `for`, and what explained it
-    /// knows that it is back.
+    /// Removes the links of an alert that has ended. Alerts that only it suppressed wait for their
+    /// own `for`; alerts that suppressed it note the recovery.
     pub(super) fn unlink(&mut self, id: AlertId) {
         let now = self.state.now;
         let ended = self
@@ -368,6 +384,7 @@ impl Engine {
                 back.for_each(|dark| dark.subject.ends_at = Some(ended.unwrap_or(now)));
             }
         }
+        // The index must not offer it as a source any more.
         self.forget_keys(id);
         if let Some(alert) = self.state.alerts.get_mut(&id) {
             alert.related = false;
@@ -377,6 +394,7 @@ impl Engine {
                 continue;
             };
             below.sources.remove(&id);
+            // Another source still suppresses it.
             if !below.sources.is_empty() {
                 continue;
             }
@@ -385,17 +403,19 @@ impl Engine {
                 .as_ref()
                 .is_some_and(|quiet| matches!(quiet.by, By::Source(_)));
             if !below.told_to.is_empty() {
-                continue; // told though it was behind: what explained it was refuted
+                // It was sent, since the claim of its source had been contradicted.
+                continue;
             }
             if below.lasting {
                 self.restart(target);
             } else if explained {
-                self.forget(target); // what has no end happened while it was explained: the next is another
+                // The next event without an end is another alert.
+                self.forget(target);
             }
         }
     }
 
-    /// What explained it is over, and it is not.
+    /// Makes an alert pending again after the end of the alert that inhibited it.
     fn restart(&mut self, id: AlertId) {
         let now = self.state.now;
         let Some(alert) = self.state.alerts.get(&id) else {
@@ -410,8 +430,7 @@ impl Engine {
                 self.arm_alert(id);
             }
             State::Flapping => {
-                // It may have come to rest with what explained it: only what goes on changing is
-                // told.
+                // The flapping may have had the same cause: it is sent only if it continues.
                 let stable = self.policy(&rule).flapping.unwrap_or_default().stable;
                 self.keep_quiet(
                     id,
@@ -425,7 +444,7 @@ impl Engine {
         }
     }
 
-    /// Takes an alert out of what may explain and be explained.
+    /// Removes an alert from the index of sources and targets.
     fn forget_keys(&mut self, id: AlertId) {
         let rules = Arc::clone(&self.rules);
         let Some(event) = self.state.alerts.get(&id).map(|a| Arc::clone(&a.event)) else {
@@ -447,7 +466,7 @@ impl Engine {
         }
     }
 
-    /// How long after its beginning a target waits for a source told later.
+    /// Returns the time that a target waits after its beginning for a source reported later.
     pub(super) fn hold(&self, event: &Event) -> Duration {
         let rules = &self.rules.surroundings().inhibit_rules;
         let may = |rule: &&InhibitRule| {
@@ -500,14 +519,14 @@ fn is_same_device(a: &Event, b: &Event) -> bool {
     a.device.is_some() && a.identity(&Field::Device) == b.identity(&Field::Device)
 }
 
-/// The fields that must be equal; `None` where one is not there.
+/// Returns the values of the fields that must be equal; `None` if one is missing.
 fn equal(rule: &InhibitRule, event: &Event) -> Option<String> {
     let one = |field: &Field| Some(event.identity(field)).filter(|identity| !identity.is_empty());
     let all: Option<Vec<String>> = rule.equal.iter().map(one).collect();
     all.map(|all| all.join("\u{1f}"))
 }
 
-/// Lists a subject as dark behind an alert, once.
+/// Lists a subject behind an alert, once.
 fn darken(above: &mut Alert, alert: AlertId, subject: Subject) {
     let same = |dark: &&mut Dark| {
         dark.subject.device_mac == subject.device_mac

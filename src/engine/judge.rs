@@ -1,4 +1,4 @@
-//! From an event to what the rules make of it, and to its one outcome.
+//! Judging an event: the rules that match it, and its outcome.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -11,7 +11,8 @@ use crate::model::{Event, Field, Phase};
 use crate::rules::{Resolve, Rule};
 
 impl Engine {
-    /// Every rule judges the event; its outcome is the greatest any of them gives it.
+    /// Applies every rule to the event and counts its outcome: the greatest of those the rules
+    /// give.
     pub(super) fn judge(&mut self, event: &Arc<Event>) {
         if self.seen.is_duplicate(event, self.state.now) {
             self.state.counters.duplicate(event);
@@ -19,6 +20,8 @@ impl Engine {
             return;
         }
         let mut effects = Effects::default();
+        // Evidence comes before the rules: it may delay or close alerts that they are about to look
+        // at.
         self.take_clues(event);
         if let Some(condition) = &event.clues.disproves {
             self.disprove(event, condition, &mut effects);
@@ -26,6 +29,7 @@ impl Engine {
         let closes = event.phase == Phase::Close;
         let condition = event.condition.as_ref().map(|c| Arc::clone(&c.name));
         let (topic, kind, condition_name) = (&event.topic, &event.kind, condition.as_deref());
+        // Ends come before beginnings, since an event may end one alert and open another.
         if let (true, Some(condition)) = (closes, &event.condition) {
             self.close(event, condition, &mut effects);
         }
@@ -48,6 +52,7 @@ impl Engine {
                 .rules
                 .max_event_age(&event.source)
                 .is_some_and(|max| age > max);
+        // The index offers a superset: the matcher decides.
         for position in self.rules.candidates(topic, kind, condition_name) {
             let Some(rule) = self.rules.rules().get(position).cloned() else {
                 continue;
@@ -60,15 +65,20 @@ impl Engine {
                 continue;
             }
             if matches!(&rule.resolve, Resolve::When(ends) if ends.matches(event)) {
-                continue; // what closes an alert does not open one, though the rule's `match` fits it too
+                // An event that closes an alert does not open one, even if it matches the rule.
+                continue;
             }
+            // A close opens an alert only if the rule cannot match any opening: then the end itself
+            // is what it looks for.
             let own = closes
                 && !condition
                     .as_ref()
                     .is_some_and(|c| self.watches(position, &rule, c));
             if closes && !own {
-                continue; // it found what it closes above, by condition and subject
+                // The close was handled above, by condition and subject.
+                continue;
             }
+            // A rule with its own `resolve` remembers closes under its own key.
             let standing = match (&standing, &rule.resolve) {
                 (Some(event), Resolve::When(_)) => {
                     let key = self.own_key(&rule, event);
@@ -76,6 +86,7 @@ impl Engine {
                 }
                 (standing, _) => standing.clone(),
             };
+            // An event that comes too late is counted, but opens nothing.
             let Some(event) = standing.as_ref().filter(|_| !too_old) else {
                 let verdict = if standing.is_none() {
                     Verdict::Overtaken
@@ -100,8 +111,8 @@ impl Engine {
         self.settle(event, effects);
     }
 
-    /// An opening that is not over yet: as it came, or of the last time the sender counted where
-    /// what it told of first is over.
+    /// Returns an opening that has not ended yet. If the first occurrence has ended, the sender's
+    /// last count may still be open.
     fn standing(&self, event: &Arc<Event>, over: impl Fn(&Event) -> bool) -> Option<Arc<Event>> {
         if !over(event) {
             return Some(Arc::clone(event));
@@ -114,7 +125,7 @@ impl Engine {
         (!over(&again)).then(|| Arc::new(again))
     }
 
-    /// What `match` cannot say. An expression that fails is no match.
+    /// Evaluates `when`. An expression that fails counts as no match.
     fn holds(&mut self, rule: &Rule, event: &Event, effects: &mut Effects) -> bool {
         match rule.when.as_ref().map(|when| when.holds(event)) {
             None => true,
@@ -128,8 +139,9 @@ impl Engine {
         }
     }
 
-    /// Counts the event's one outcome.
+    /// Counts the outcome of the event.
     fn settle(&mut self, event: &Arc<Event>, effects: Effects) {
+        // An alert that this event opened may have been dropped again at once.
         let waits: BTreeSet<AlertId> = effects
             .waits_with
             .iter()
@@ -149,8 +161,7 @@ impl Engine {
         }
     }
 
-    /// Whether a rule looks for openings of a condition: then a closing type only closes what it
-    /// opened.
+    /// Returns whether a rule matches openings of a condition. A closing event then only closes.
     fn watches(&mut self, position: usize, rule: &Rule, condition: &Arc<str>) -> bool {
         let key = (position, Arc::clone(condition));
         if let Some(&known) = self.watches.get(&key) {
@@ -163,8 +174,7 @@ impl Engine {
 
     pub(super) fn looks_for(&self, rule: &Rule, condition: &Arc<str>) -> bool {
         let openings = (self.openings)(condition);
-        // Of a condition the catalogue does not know, an event that closes it is taken for nothing
-        // else.
+        // A closing event of a condition unknown to the catalogue is nothing but a close.
         openings.is_empty()
             || openings.iter().any(|opening| {
                 ["open", "new", "reoccured"].iter().any(|status| {

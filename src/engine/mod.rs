@@ -1,9 +1,9 @@
 //! The rule engine: a deterministic state machine from time-stamped inputs to decisions.
 //!
-//! It reads no clock, does no IO and knows nothing of Slack or SQLite; `follower` feeds it. That
-//! is what lets `test` and `replay` be the same code as `serve`. [`Engine::handle`] fires every
-//! timer due, each at its own due time, then applies the input; time is journal time, and only
-//! inputs move it.
+//! The engine reads no clock, does no IO and knows nothing of Slack or SQLite; `follower` feeds it.
+//! For that reason `test` and `replay` run the same code as `serve`. [`Engine::handle`] fires every
+//! timer that is due, each at its own due time, then applies the input. Time is journal time, and
+//! only inputs move it.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -54,28 +54,29 @@ use table::Table;
 use timer::Timer;
 use window::Windows;
 
-/// What the engine reacts to.
+/// An input of the engine.
 #[derive(Clone, Debug)]
 pub enum Input {
-    /// Something happened.
+    /// An event arrived.
     Event(Arc<Event>),
     /// Time passed.
     Tick,
-    /// Time passed, and something is due: at most [`DUE_AT_ONCE`] timers fire, the others with the
-    /// next input. What a mass outage says is made in parts, none of which takes much memory.
+    /// Time passed, and something is due. At most [`DUE_AT_ONCE`] timers fire; the others fire with
+    /// the next input. The messages of a mass outage are thus made in batches, each of which takes
+    /// little memory.
     Due,
-    /// We start: what came before, while nobody listened, was not heard.
+    /// The process starts. Events sent while it was down were not received.
     Started,
     /// These rules apply from here on.
     Rules(Arc<RuleSet>),
-    /// A person wants to hear nothing of these for a while.
+    /// A person silenced some alerts.
     Silence(Silence),
     /// A person ended a silence before its time.
     Expire {
         /// The silence's id.
         id: String,
     },
-    /// Wall time is journal time plus this from here on.
+    /// The offset between wall time and journal time changes.
     Clock {
         /// Signed milliseconds.
         offset_ms: i64,
@@ -85,13 +86,13 @@ pub enum Input {
 /// Timers that fire with one [`Input::Due`].
 pub const DUE_AT_ONCE: usize = 500;
 
-/// Bounds on what is remembered. Beyond them new alerts are told but not followed; one that somebody
-/// was told of and that has an end never goes.
+/// Limits on the engine's memory. Beyond them new alerts are sent but not tracked. An alert that
+/// has notified somebody and can still end is never dropped.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// Alerts open at once.
     pub alerts: usize,
-    /// Last closes remembered, to know an opening that was overtaken.
+    /// Last closes remembered, to recognise an opening that arrives after its close.
     pub closes: usize,
     /// Thresholds being counted at once.
     pub windows: usize,
@@ -112,15 +113,15 @@ impl Default for Limits {
 /// One type that opens a condition, as the catalogue of a source knows it.
 #[derive(Clone, Copy, Debug)]
 pub struct Opening {
-    /// The topic it comes on.
+    /// The topic on which it arrives.
     pub topic: &'static str,
     /// The type.
     pub kind: &'static str,
-    /// The alarm's group; empty where unknown.
+    /// The alarm's group; empty if unknown.
     pub group: &'static str,
 }
 
-/// The types that open a condition: the catalogue, as far as the engine needs it.
+/// Looks up the types that open a condition in the catalogue of a source.
 pub type Openings = fn(&str) -> Vec<Opening>;
 
 /// The state machine.
@@ -129,9 +130,9 @@ pub struct Engine {
     rules: Arc<RuleSet>,
     by_name: HashMap<Arc<str>, usize>,
     openings: Openings,
-    /// Whether a rule looks for openings of a condition at all, by rule position and condition.
+    /// Caches by rule position and condition: does the rule match any opening of the condition?
     watches: HashMap<(usize, Arc<str>), bool>,
-    /// Whether any rule does, by condition.
+    /// Caches by condition: does any rule match an opening of it?
     watched: HashMap<Arc<str>, bool>,
     limits: Limits,
     state: State,
@@ -152,7 +153,7 @@ struct State {
     windows: Windows,
     #[serde(rename = "ledger")]
     counters: Counters,
-    /// When changes of state were, of what may flap.
+    /// Times of recent state changes, for the detection of flapping.
     #[serde(default)]
     changes: flap::Changes,
     #[serde(default)]
@@ -163,42 +164,43 @@ struct State {
     collectors: digest::Collectors,
     #[serde(default)]
     absences: absent::Absences,
-    /// Whether anything came yet.
+    /// True once the first input has arrived.
     #[serde(default)]
     begun: bool,
-    /// Events that came silently within a cooldown that is over, by rule and fingerprint: told
-    /// with the next alert.
+    /// Events suppressed by a cooldown that has ended, by rule and fingerprint. The next alert
+    /// reports their number.
     unsaid: BTreeMap<String, u64>,
-    /// Policies of rules that are gone while alerts they told are not.
+    /// Policies of removed rules that still have open alerts.
     orphans: BTreeMap<Arc<str>, Arc<Policy>>,
-    /// More alerts are open than are followed.
+    /// Set while more alerts are open than the engine can track.
     #[serde(default)]
     full: Option<full::Full>,
-    /// Rules as they were when they told alerts that last, by number.
+    /// Earlier versions of rules, by number: those that notified about alerts which are still open.
     #[serde(default)]
     pasts: BTreeMap<u64, past::Past>,
 }
 
-/// What finds things quickly; rebuilt from the state.
+/// Indexes for fast lookups; rebuilt from the state.
 #[derive(Clone, Debug, Default)]
 struct Indexes {
     by_fingerprint: HashMap<(Arc<str>, String), AlertId>,
     by_key: HashMap<String, Vec<AlertId>>,
     by_group: HashMap<(Arc<str>, String), u64>,
-    /// Alerts of rules as they were, by what the rules in force know them by.
+    /// Alerts of earlier versions of rules, by the keys that the rules in force give them.
     aliases: BTreeMap<String, Vec<AlertId>>,
     timers: BTreeSet<(Timestamp, Timer)>,
-    /// Alerts that give way when there are too many, oldest first: nobody waits for their end.
+    /// Alerts that are dropped first when there are too many, oldest first: nobody waits for their
+    /// end.
     spare: BTreeSet<AlertId>,
-    /// Alerts that something keeps quiet.
+    /// Alerts suppressed at the moment.
     held: BTreeSet<AlertId>,
-    /// Alerts that may explain others, by inhibit rule and what must be equal.
+    /// Alerts that may inhibit others, by inhibit rule and the value of its `equal` fields.
     sources: HashMap<(usize, String), BTreeSet<AlertId>>,
-    /// Alerts that others may explain.
+    /// Alerts that may be inhibited, by the same keys.
     targets: HashMap<(usize, String), BTreeSet<AlertId>>,
-    /// What each alert explains.
+    /// The alerts inhibited by each alert.
     targets_of: HashMap<AlertId, BTreeSet<AlertId>>,
-    /// Timers of which there is one, by when they are due.
+    /// The due times of timers that exist only once.
     single: BTreeMap<Timer, Timestamp>,
 }
 
@@ -211,7 +213,7 @@ impl Indexes {
         }
     }
 
-    /// Members that went, unless others with their key stay.
+    /// Removes members from the index, except keys that a remaining member still has.
     fn forget(&mut self, id: AlertId, gone: &[alert::Member], stay: &[alert::Member]) {
         for member in gone.iter().filter(|m| !stay.iter().any(|s| s.key == m.key)) {
             if let Some(ids) = self.by_key.get_mut(&member.key) {
@@ -224,13 +226,13 @@ impl Indexes {
     }
 }
 
-/// Why a snapshot cannot be used.
+/// The reason a snapshot cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[error("the snapshot cannot be read: {0}")]
 pub struct BadSnapshot(#[from] serde_json::Error);
 
 impl Engine {
-    /// A new engine with nothing remembered.
+    /// Creates an engine with an empty state.
     #[must_use]
     pub fn new(rules: Arc<RuleSet>, openings: Openings, limits: Limits) -> Self {
         let mut engine = Self {
@@ -249,10 +251,11 @@ impl Engine {
         engine
     }
 
-    /// Continues from a snapshot; `seen` is the memory of duplicates up to it, oldest first.
+    /// Continues from a snapshot. `seen` holds the memory of duplicates up to that point, oldest
+    /// first.
     ///
     /// # Errors
-    /// When the bytes are no snapshot this release can read.
+    /// Fails if this release cannot read the bytes.
     pub fn restore<'a>(
         rules: Arc<RuleSet>,
         openings: Openings,
@@ -270,20 +273,22 @@ impl Engine {
     /// Writes the state, without the memory of duplicates (see [`Engine::take_seen`]).
     ///
     /// # Errors
-    /// As the writer fails.
+    /// Fails if the writer fails.
     pub fn snapshot(&self, to: impl std::io::Write) -> std::io::Result<()> {
         Ok(serde_json::to_writer(to, &self.state)?)
     }
 
-    /// What the memory of duplicates gained since the last call: to be kept with the step, and
-    /// given to `restore`.
+    /// Returns the content hashes added to the memory of duplicates since the last call. The caller
+    /// stores them with the step and passes them to `restore`.
     pub fn take_seen(&mut self) -> Vec<u8> {
         self.seen.take_fresh()
     }
 
     /// Fires every timer due at or before `at`, each at its own due time, then applies the input.
     pub fn handle(&mut self, at: Timestamp, input: &Input) -> Reaction {
+        // Journal time never runs backwards: a late input takes the time of the one before it.
         let at = at.max(self.state.now);
+        // The first input of all starts the `absent` rules, as a restart does.
         if !std::mem::replace(&mut self.state.begun, true) {
             self.state.now = at;
             self.listen();
@@ -305,11 +310,12 @@ impl Engine {
                 self.clock_set();
             }
         }
+        // The input itself may have armed timers that are due at once.
         self.fire_timers(at);
         self.react()
     }
 
-    /// Takes what was concluded since the last call.
+    /// Takes the conclusions since the last call.
     fn react(&mut self) -> Reaction {
         let (judgement, changes) = self.state.counters.take();
         Reaction {
@@ -319,20 +325,19 @@ impl Engine {
         }
     }
 
-    /// Where every event ended so far.
+    /// Returns how many events ended in each outcome so far.
     #[must_use]
     pub fn fates(&self) -> &EventFates {
         self.state.counters.fates()
     }
 
-    /// Returns false once an alert is gone: nothing is decided about it any more.
+    /// Returns whether an alert still exists; later decisions cannot concern one that does not.
     #[must_use]
     pub fn has(&self, alert: u64) -> bool {
         self.state.alerts.get(&alert).is_some()
     }
 
-    /// Returns the newest number that was given to an alert or an incident: whatever begins later
-    /// has a greater one.
+    /// Returns the newest number given to an alert or an incident. Later ones get greater numbers.
     #[must_use]
     pub fn newest(&self) -> u64 {
         self.state.next_id
@@ -344,7 +349,7 @@ impl Engine {
         &self.rules
     }
 
-    /// How many alerts and incidents are open.
+    /// Returns the numbers of open alerts and incidents.
     #[must_use]
     pub fn open(&self) -> (usize, usize) {
         (self.state.alerts.len(), self.state.incidents.len())
@@ -375,7 +380,7 @@ impl Engine {
         self.rules.rules().get(*self.by_name.get(name)?)
     }
 
-    /// The policy of a rule, or of one that is gone.
+    /// Returns the policy of a rule, including a removed rule that still has alerts.
     fn policy(&self, rule: &Arc<str>) -> Arc<Policy> {
         let current = self
             .by_name
@@ -388,7 +393,7 @@ impl Engine {
             .unwrap_or_default()
     }
 
-    /// The next number for an alert or an incident.
+    /// Returns the next number for an alert or an incident.
     fn next_id(&mut self) -> u64 {
         self.state.next_id += 1;
         self.state.next_id
@@ -403,6 +408,8 @@ impl Engine {
     }
 
     fn reindex(&mut self) {
+        // Indexes are not part of the snapshot: a stale index could contradict the state it came
+        // with.
         self.index = Indexes::default();
         self.state.closes.reindex();
         self.state.changes.reindex();
@@ -436,6 +443,7 @@ impl Engine {
                 .by_group
                 .insert((Arc::clone(&incident.rule), incident.identity.clone()), id);
         }
+        // These need the indexes above.
         self.index_aliases();
         self.index_relations();
         self.arm_all();
@@ -445,28 +453,29 @@ impl Engine {
         self.arm_passed_on();
     }
 
-    /// Whether there is a destination of this name.
+    /// Returns whether a destination of this name exists.
     fn is_there(&self, name: &Name) -> bool {
         let known = self.rules.destinations().iter().map(|(known, _)| known);
         let digests = self.rules.surroundings().digests.iter().map(|d| &d.name);
         known.chain(digests).any(|known| known == name)
     }
 
-    /// Whether somebody was told of an alert who can be told more.
+    /// Returns whether any destination notified of an alert still exists.
     fn is_heard(&self, alert: &alert::Alert) -> bool {
         alert.told_to.iter().any(|name| self.is_there(name))
     }
 
-    /// The digests, each with the least severity it takes.
+    /// Returns the digests, each with the lowest severity it accepts.
     fn digests(&self) -> Vec<(Name, crate::model::Severity)> {
         let digests = self.rules.surroundings().digests.iter();
         digests.map(|d| (d.name.clone(), d.min_severity)).collect()
     }
 
-    /// Whom a rule tells: each destination with the least severity it takes.
+    /// Returns the destinations of a rule, each with the lowest severity it accepts.
     fn targets(&self, policy: &Policy) -> Vec<(Name, crate::model::Severity)> {
         let all = self.rules.destinations();
         match &policy.notify {
+            // Digests take part only if a rule names them.
             None => all.to_vec(),
             Some(names) => {
                 let digests = self

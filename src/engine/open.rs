@@ -1,4 +1,4 @@
-//! What begins an alert, or tells of one again: conditions, thresholds, and what has no end.
+//! Openings: new alerts and repeated events, for conditions, thresholds and events without an end.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use crate::model::{Condition, Event, Field, Phase, Severity, Subject};
 use crate::rules::{Resolve, Rule, Threshold};
 
 impl Engine {
-    /// A condition begins, or is told of again.
+    /// Handles the opening of a condition, which may be a repetition.
     pub(super) fn begins(&mut self, rule: &Arc<Rule>, event: &Arc<Event>, effects: &mut Effects) {
         let (key, part) = match (&event.condition, &rule.resolve) {
             (Some(condition), Resolve::Implied) => {
@@ -20,6 +20,7 @@ impl Engine {
             }
             _ => (self.own_key(rule, event), None),
         };
+        // Devices upgraded together are no mass outage: they do not count towards a threshold.
         if rule.threshold.is_some() && self.is_away(event, event.time) {
             let verdict = Verdict::Planned {
                 until: self.wall() + super::clues::PLANNED,
@@ -27,6 +28,7 @@ impl Engine {
             effects.suppressed = effects.suppressed.or(verdict.suppression());
             return self.decide(&[], Some(event), Some(&rule.name), verdict);
         }
+        // The member with the same part comes first: one alert may hold several ports.
         let known =
             self.index
                 .by_key
@@ -51,12 +53,14 @@ impl Engine {
                 .copied()
                 .filter(|id| self.state.alerts.get(id).is_some_and(|alert| alert.lasting))
         };
-        // Told by the rule as it was: of its one member, since the event knows it by another key.
+        // An alert of an earlier version of the rule has another key: the event belongs to its
+        // first member.
         let alias = || {
             let id = self.known_as(&key, Some(&rule.name)).pop()?;
             let member = self.state.alerts.get(&id)?.members.first()?;
             Some((id, member.key.clone(), member.part.clone()))
         };
+        // The key is exact; a fingerprint may combine several devices.
         let found = known
             .or_else(by_fingerprint)
             .map(|id| (id, key.clone(), part.clone()));
@@ -112,23 +116,24 @@ impl Engine {
         let escalates = worse > alert.severity;
         alert.severity = alert.severity.max(worse);
         let was_open = alert.open_count() >= need;
-        // Counted again without a word that it was over in between: it was, each time.
+        // A higher count without a close in between means that it was down and up again each time.
         let mut changes = 0;
         let known = alert.member(&key, part.as_ref()).map(|(place, _)| place);
         match known.and_then(|place| alert.members.get_mut(place)) {
             Some(member) if member.is_open() => {
                 changes = 2 * event.clues.times.saturating_sub(member.times.max(1));
                 member.times = member.times.max(event.clues.times);
-                // The one that says more of what it is about.
+                // Of two descriptions of the part the longer one says more.
                 if part.as_ref().map(String::len) > member.part.as_ref().map(String::len) {
                     member.part = part;
                 }
                 member.again(event);
             }
             Some(member) => {
+                // It is open again, so the evidence of its end no longer counts.
                 alert.evidence = None;
                 let value = member.value.take().or_else(|| distinct(rule, event));
-                // Down, up and down again is one outage where the alert never ended in between.
+                // Down, up and down again is one outage if the alert did not end in between.
                 let same = matches!(alert.state, State::Closing { .. } | State::Ended);
                 let began = if same {
                     member.starts_at.min(event.time)
@@ -150,6 +155,7 @@ impl Engine {
         }
         match alert.state {
             State::Collecting => {
+                // Below the threshold every event counts anew.
                 if let Some(threshold) = &rule.threshold {
                     self.recount(id, rule, threshold, event, effects);
                 }
@@ -160,7 +166,10 @@ impl Engine {
             State::Closing { .. } => alert.state = State::Firing,
             State::Pending { .. } | State::Firing | State::Flapping => {}
         }
+        // Both are changes: repetitions known from the count, and this opening.
         changes += u64::from(!was_open && alert.open_count() >= need);
+        // Before the first message the outcome is open. Afterwards it depends on whether anybody
+        // was notified.
         if alert.told_to.is_empty() && !alert.settled {
             effects.waits_with.push(id);
         } else if alert.told_to.is_empty() {
@@ -174,13 +183,14 @@ impl Engine {
         if changes > 0 {
             self.changed(id, Some(event), changes);
         }
+        // It may have reached the severity of another destination.
         if let (true, Some(incident)) = (escalates, incident) {
             self.escalate(id, incident, worse);
         }
     }
 
-    /// It was told "down", ended, and is down again before its end was told: nothing new to say, it
-    /// fires on.
+    /// Continues an alert that was sent and ended, and is down again before its end was sent: there
+    /// is nothing new to send.
     fn reopen(&mut self, id: AlertId, rule: &Arc<Rule>, event: &Arc<Event>, effects: &mut Effects) {
         let Some(alert) = self.state.alerts.get_mut(&id) else {
             return;
@@ -190,6 +200,7 @@ impl Engine {
         alert.stable = false;
         self.heard_again(id, effects);
         self.decide(&[id], Some(event), Some(&rule.name), Verdict::Again);
+        // Its end had removed it from inhibition and silences.
         self.relate(id);
         self.awaited(id);
         if !self.changed(id, Some(event), 1) {
@@ -197,8 +208,7 @@ impl Engine {
         }
     }
 
-    /// Counts the members of a threshold on a condition: those that went down within the window and
-    /// are still down.
+    /// Counts the members of a threshold on a condition: opened within the window, and still open.
     fn recount(
         &mut self,
         id: AlertId,
@@ -216,6 +226,7 @@ impl Engine {
             .into_iter()
             .partition(counts);
         alert.members = kept;
+        // Members outside the window leave the index: a later close must not count them.
         self.index.forget(id, &gone, &alert.members);
         let seen = alert.open_count();
         if seen < threshold.count as usize {
@@ -233,12 +244,12 @@ impl Engine {
         self.begin(id, rule, event, effects);
     }
 
-    /// A new alert: pending for the rule's `for`, or firing at once.
+    /// Starts a new alert: pending for the rule's `for`, or firing at once.
     fn begin(&mut self, id: AlertId, rule: &Arc<Rule>, event: &Arc<Event>, effects: &mut Effects) {
         effects.waits_with.push(id);
         self.relate(id);
         self.awaited(id);
-        // Of what is over already the changes were counted.
+        // The changes of an earlier occurrence were counted before.
         let first = event.clues.last != Some(event.time);
         let changes = if first {
             1 + 2 * event.clues.times.saturating_sub(1)
@@ -248,6 +259,7 @@ impl Engine {
         if self.changed(id, Some(event), changes) {
             return;
         }
+        // Without `for` there is no pending state to wait in.
         if rule.policy.r#for.is_zero() {
             self.decide(&[id], Some(event), Some(&rule.name), Verdict::Firing);
             self.fire(id);
@@ -268,8 +280,9 @@ impl Engine {
         self.arm_alert(id);
     }
 
-    /// Something that has no end: told once, then quiet for its cooldown.
+    /// Handles an event without an end: sent once, then quiet for the cooldown.
     pub(super) fn happen(&mut self, rule: &Arc<Rule>, event: &Arc<Event>, effects: &mut Effects) {
+        // An earlier version of the rule may have taken it for the opening of a condition.
         if let Some((id, key, part)) = self.notified_before(rule, event) {
             return self.open_again(id, rule, event, key, part, effects);
         }
@@ -322,6 +335,7 @@ impl Engine {
             }
         };
         let members = merge(members);
+        // Events suppressed by an earlier cooldown are reported with this alert.
         let unsaid = self
             .state
             .unsaid
@@ -345,13 +359,14 @@ impl Engine {
         self.decide(&[id], Some(event), Some(&rule.name), Verdict::Firing);
         self.relate(id);
         self.fire(id);
+        // The rule's intervals may have dropped it at once.
         if self.state.alerts.get(&id).is_none() {
             effects.suppressed = effects.suppressed.or(Some(By::Drop.suppression()));
         }
     }
 
-    /// Another event of what has no end: it waits with the first for its message, or comes within
-    /// the cooldown of that.
+    /// Handles another event without an end: it shares the first message, or falls within its
+    /// cooldown.
     fn happen_again(
         &mut self,
         id: AlertId,
@@ -369,6 +384,7 @@ impl Engine {
         if let Some(member) = alert.members.first_mut() {
             member.again(event);
         }
+        // A destination that accepts only the higher severity has not heard of it.
         if let (true, Some(incident)) = (escalates, alert.incident) {
             self.escalate(id, incident, worse);
         }
@@ -391,8 +407,7 @@ impl Engine {
         self.arm_alert(id);
     }
 
-    /// An alert is over, for whatever reason: what it explained, what explained it and who waits
-    /// for it go on without it.
+    /// Ends the part of an alert in inhibition, silences, absences and reports.
     pub(super) fn let_go(&mut self, id: AlertId) {
         self.unlink(id);
         self.awaited_no_more(id);
@@ -445,6 +460,7 @@ impl Engine {
             event: self.keepable(event),
             timer: None,
         };
+        // The check comes after the alert is built: an alert without room is still sent, untracked.
         if !self.has_room() {
             self.pass_on(rule, event, &alert, effects);
             return None;
@@ -460,8 +476,8 @@ impl Engine {
         Some(id)
     }
 
-    /// What a rule with a `resolve` of its own knows an open thing by: the alert, and the device
-    /// where several are counted together.
+    /// Returns the key of an alert whose rule has its own `resolve`: the alert, and the device if
+    /// several are counted together.
     pub(super) fn own_key(&self, rule: &Rule, event: &Event) -> String {
         let fingerprint = self.fingerprint(rule, event);
         match (&rule.threshold, &event.device) {
@@ -474,7 +490,8 @@ impl Engine {
         }
     }
 
-    /// What makes this event's alert different from others of the rule.
+    /// Returns the fingerprint of an event's alert, which distinguishes it from other alerts of the
+    /// rule.
     pub(super) fn fingerprint(&self, rule: &Rule, event: &Event) -> String {
         let joined = |fields: &[Field]| {
             fields
@@ -486,6 +503,7 @@ impl Engine {
         if let Some(by) = &rule.by {
             return joined(by);
         }
+        // Counting across devices needs one alert for all of them.
         let counts_together = |t: &Threshold| {
             t.distinct.is_some()
                 || match rule.resolve {
@@ -502,6 +520,8 @@ impl Engine {
             None => event.identity(&Field::Site),
         };
         match (&event.condition, &rule.resolve) {
+            // An own `resolve` may end the alert with an event of another type, so the type is no
+            // part of it.
             (_, Resolve::When(_)) => subject,
             (Some(condition), Resolve::Implied | Resolve::Never) if event.phase == Phase::Open => {
                 let part = condition.sub_id.as_deref().unwrap_or_default();
@@ -515,7 +535,7 @@ impl Engine {
         }
     }
 
-    /// Forgets an alert that was never told.
+    /// Removes an alert that was never sent.
     pub(super) fn drop_alert(&mut self, id: AlertId, verdict: &Verdict) {
         if let Some(mut alert) = self.remove_alert(id) {
             let reason = verdict.suppression().unwrap_or("dropped");
@@ -526,7 +546,7 @@ impl Engine {
         }
     }
 
-    /// An event as an alert keeps it: whole, while there are few and it is not too long.
+    /// Returns the event as an alert keeps it: complete if it is small and few alerts are open.
     fn keepable(&self, event: &Arc<Event>) -> Arc<Event> {
         let whole = self.state.alerts.len() <= SAMPLED && super::incident::is_short(&event.raw);
         if whole {
@@ -536,14 +556,16 @@ impl Engine {
         }
     }
 
-    /// Takes an alert out of the state and every index, and out of its incident.
+    /// Removes an alert from the state, from every index and from its incident.
     pub(super) fn remove_alert(&mut self, id: AlertId) -> Option<Alert> {
+        // The links need the alert, so they go first.
         self.let_go(id);
         let alert = self.state.alerts.remove(&id)?;
         let fingerprint = (
             Self::place(&alert.rule, alert.past),
             alert.fingerprint.clone(),
         );
+        // Another alert may have taken over the fingerprint.
         if self.index.by_fingerprint.get(&fingerprint) == Some(&id) {
             self.index.by_fingerprint.remove(&fingerprint);
         }
@@ -559,16 +581,16 @@ impl Engine {
     }
 }
 
-/// What a rule groups an event by: field, identity, label.
+/// Returns the group of an event: field, identity, label.
 pub(super) fn group(rule: &Rule, event: &Event) -> Vec<(String, String, String)> {
     let of = |f: &Field| (f.to_string(), event.identity(f), event.label(f));
     rule.policy.group_by.iter().map(of).collect()
 }
 
-/// Beyond this many, alerts no longer keep the raw event for their templates.
+/// Number of alerts above which new ones no longer keep the raw event for templates.
 const SAMPLED: usize = 2_000;
 
-/// Condition and device (or site): what a close on any topic finds its opening by.
+/// Returns condition and device (or site), by which a close on any topic finds its opening.
 pub(super) fn subject_key(event: &Event, condition: &Condition) -> String {
     let subject = match &event.device {
         Some(_) if !condition.of_site => event.identity(&Field::Device),
@@ -592,7 +614,7 @@ pub(super) fn distinct(rule: &Rule, event: &Event) -> Option<String> {
         .map(|field| event.identity(field))
 }
 
-/// Samples about the same device are one subject.
+/// Merges members with the same subjects, so that each device is one subject.
 fn merge(samples: Vec<Member>) -> Vec<Member> {
     let mut bare: Vec<Vec<Subject>> = Vec::new();
     let mut merged: Vec<Member> = Vec::new();
@@ -613,7 +635,8 @@ fn merge(samples: Vec<Member>) -> Vec<Member> {
             }
             None => {
                 bare.push(subjects);
-                merged.reserve_exact(1); // mostly the only one
+                // Most alerts have one member, and a growing vector would take room for four.
+                merged.reserve_exact(1);
                 merged.push(sample);
             }
         }

@@ -1,5 +1,5 @@
-//! Counters of events: each has one outcome, whatever the rules make of it. What changes an outcome
-//! counts it and says of which events, so that nobody has to find that out afterwards.
+//! Counters of events: each event has one outcome. Code that changes an outcome counts it and
+//! reports the events concerned, so that no other module has to work that out.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -16,9 +16,10 @@ use crate::model::{Event, EventFates, EventId, EventOutcome, OutcomeChange, Wait
 pub struct Reaction {
     /// Decisions, in order.
     pub decisions: Vec<Decision>,
-    /// What became of the event, where the input was one.
+    /// Outcome of the event, if the input was one.
     pub judgement: Option<Judgement>,
-    /// What became of earlier events, in order; of this one too, where it waited for no time.
+    /// Outcomes of earlier events, in order. It includes this event if it was pending only within
+    /// this input.
     pub changes: Vec<OutcomeChange>,
 }
 
@@ -29,23 +30,23 @@ pub struct Judgement {
     pub event: Arc<Event>,
     /// Its outcome so far.
     pub outcome: EventOutcome,
-    /// What it waits with, while it is pending.
+    /// The alert or ticket it waits with, while it is pending.
     pub waits: Option<WaitsWith>,
-    /// The rules that notified of what it belongs to; none unless it counts as notified.
+    /// The rules that notified of it; empty unless its outcome is notified.
     pub by: Vec<Arc<str>>,
 }
 
-/// Counts events by outcome. An event that several alerts wait with is a *ticket*: notified as soon
-/// as one of them is, suppressed when the last of them was dropped.
+/// Counts events by outcome. An event that waits with several alerts is a *ticket*: notified as
+/// soon as one of them is, suppressed when the last of them is dropped.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Counters {
     fates: EventFates,
     tickets: BTreeMap<u64, u32>,
     next_ticket: u64,
-    /// Alerts that are gone, by the one that decides the outcome of their events.
+    /// Merged alerts, by the alert that now decides the outcome of their events.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     inherited: BTreeMap<AlertId, Vec<AlertId>>,
-    /// The event judged last.
+    /// The last event judged.
     #[serde(skip)]
     last: EventId,
     #[serde(skip)]
@@ -54,10 +55,10 @@ pub(super) struct Counters {
     changes: Vec<OutcomeChange>,
 }
 
-/// What the rules make of an event; the greatest is its outcome.
+/// The results of all rules for an event; the greatest is its outcome.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Effects {
-    /// Rules that notified of what it belongs to, or will without waiting for an alert.
+    /// Rules that notified of its alert, or will do so without an alert.
     pub(super) notified: Vec<Arc<str>>,
     pub(super) waits_with: Vec<AlertId>,
     pub(super) suppressed: Option<&'static str>,
@@ -76,7 +77,7 @@ impl Counters {
         &self.fates
     }
 
-    /// Takes what changed since the last call.
+    /// Returns the changes since the last call.
     pub(super) fn take(&mut self) -> (Option<Judgement>, Vec<OutcomeChange>) {
         (self.judgement.take(), std::mem::take(&mut self.changes))
     }
@@ -102,7 +103,7 @@ impl Counters {
         self.judged(event, outcome, None, Vec::new());
     }
 
-    /// One event waits with these alerts.
+    /// Counts an event that waits with these alerts.
     pub(super) fn pending(
         &mut self,
         event: &Arc<Event>,
@@ -110,6 +111,7 @@ impl Counters {
         ids: &BTreeSet<AlertId>,
     ) {
         self.fates.pending += 1;
+        // Most events wait with a single alert, which needs no ticket.
         let only = ids.first().filter(|_| ids.len() == 1);
         let waits = match only.and_then(|id| Some((*id, alerts.get_mut(id)?))) {
             Some((id, alert)) => {
@@ -121,7 +123,7 @@ impl Counters {
         self.judged(event, EventOutcome::Pending, Some(waits), Vec::new());
     }
 
-    /// Makes a ticket that these alerts share.
+    /// Creates a ticket for these alerts.
     fn share(&mut self, alerts: &mut Table<Alert>, ids: &BTreeSet<AlertId>) -> WaitsWith {
         self.next_ticket += 1;
         let alerts_left = u32::try_from(ids.len()).unwrap_or(u32::MAX);
@@ -151,11 +153,12 @@ impl Counters {
         });
     }
 
-    /// The alert's message was made: so what waited with it was notified.
+    /// Counts the events that wait with an alert as notified.
     pub(super) fn alert_notified(&mut self, id: AlertId, alert: &mut Alert) {
         let by = Some(Arc::clone(&alert.rule));
         let mut events = self.decide_alone(id, alert, &EventOutcome::Notified, by.as_ref());
         for ticket in alert.tickets.drain(..) {
+            // Another alert may have been notified before, which decided the ticket.
             if self.tickets.remove(&ticket).is_some() {
                 events += 1;
                 let waits = WaitsWith::Ticket(ticket);
@@ -166,7 +169,7 @@ impl Counters {
         self.fates.told += events;
     }
 
-    /// The alert will never be notified: nor will what waited with it alone.
+    /// Counts the events that wait with this alert alone as suppressed.
     pub(super) fn alert_dropped(&mut self, id: AlertId, alert: &mut Alert, reason: &str) {
         if alert.waits_with() == 0 {
             return;
@@ -175,7 +178,8 @@ impl Counters {
         let mut events = self.decide_alone(id, alert, &outcome, None);
         for ticket in alert.tickets.drain(..) {
             let Some(left) = self.tickets.get_mut(&ticket) else {
-                continue; // another of its alerts was notified
+                // Another alert of the ticket was notified.
+                continue;
             };
             *left -= 1;
             if *left == 0 {
@@ -188,7 +192,7 @@ impl Counters {
         self.suppress(reason, events);
     }
 
-    /// Decides the events that wait with this alert alone, and says how many they are.
+    /// Decides the events that wait with this alert alone, and returns their number.
     fn decide_alone(
         &mut self,
         id: AlertId,
@@ -206,9 +210,10 @@ impl Counters {
         events
     }
 
-    /// One alert takes over what waits with another, which goes.
+    /// Moves the events that wait with one alert to another.
     pub(super) fn hand_over(&mut self, from: (AlertId, &mut Alert), to: (AlertId, &mut Alert)) {
         let ((from_id, from), (to_id, to)) = (from, to);
+        // `history` knows the events by the old alert, whose number must not be lost.
         if from.waiting > 0 {
             let mut more = self.inherited.remove(&from_id).unwrap_or_default();
             more.push(from_id);

@@ -1,6 +1,6 @@
-//! Rules as they were when they notified. A reload may change, rename or remove a rule while an
-//! alert of it lasts: whoever was notified still hears of the end, which only the rule as it was
-//! can recognise.
+//! Earlier versions of rules. A reload may change, rename or remove a rule with open alerts.
+//! Destinations notified of them still hear of the end, which only the earlier version can
+//! recognise.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,14 +17,14 @@ use super::reload::event_of;
 use crate::model::{Event, Field, Phase};
 use crate::rules::{Matcher, Policy, Resolve, Rule, Threshold, When};
 
-/// A rule as it was.
+/// An earlier version of a rule.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(from = "Written", into = "Written")]
 pub(super) struct Past {
     pub(super) rule: Arc<Rule>,
 }
 
-/// What of a rule says which things are different and what ends them, as data.
+/// The part of a rule that distinguishes its alerts and recognises their end, as data.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Written {
     name: Arc<str>,
@@ -38,7 +38,7 @@ pub(super) struct Written {
     group_by: Vec<Field>,
 }
 
-/// `resolve`, as data.
+/// `resolve` as data.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum Ends {
@@ -66,23 +66,24 @@ impl Written {
         }
     }
 
-    /// Whether both look for the same events.
+    /// Returns whether both match the same events.
     pub(super) fn looks_alike(&self, other: &Self) -> bool {
         self.matcher == other.matcher && self.when == other.when
     }
 
-    /// Whether the alerts of both are told apart and end alike.
+    /// Returns whether alerts of both have the same fingerprints and ends.
     pub(super) fn ends_alike(&self, other: &Self) -> bool {
         let counts = |one: &Self| one.threshold.as_ref().map(|t| t.distinct.clone());
         self.by == other.by
             && self.resolve == other.resolve
             && counts(self) == counts(other)
+            // Without `by`, a threshold counts per group.
             && (self.threshold.is_none() || self.by.is_some() || self.group_by == other.group_by)
             && self.absent.is_some() == other.absent.is_some()
             && (self.absent.is_none() || self.looks_alike(other))
     }
 
-    /// Whether both count alike.
+    /// Returns whether both have the same threshold.
     pub(super) fn counts_alike(&self, other: &Self) -> bool {
         self.threshold == other.threshold
     }
@@ -95,7 +96,8 @@ impl From<Past> for Written {
 }
 
 impl From<Written> for Past {
-    /// What this release cannot read ends nothing: the alert goes stale.
+    /// Restores a rule. A part that this release cannot read ends nothing, and the alert becomes
+    /// stale.
     fn from(written: Written) -> Self {
         let matcher = Matcher::from_json(&written.matcher);
         let resolve = match &written.resolve {
@@ -128,8 +130,8 @@ impl From<Written> for Past {
 }
 
 impl Engine {
-    /// The rule an alert belongs to: as it was when it notified, where that is another than the
-    /// one in force.
+    /// Returns the rule of an alert: the earlier version that notified, if the one in force
+    /// differs.
     pub(super) fn rule_of(&self, alert: &Alert) -> Option<&Arc<Rule>> {
         match alert.past {
             Some(past) => self.state.pasts.get(&past).map(|past| &past.rule),
@@ -137,7 +139,8 @@ impl Engine {
         }
     }
 
-    /// Under which name an alert is found by its fingerprint: those of rules as they were are apart.
+    /// Returns the name under which an alert is indexed by its fingerprint. Earlier versions of a
+    /// rule have their own.
     pub(super) fn place(rule: &Arc<str>, past: Option<u64>) -> Arc<str> {
         match past {
             Some(past) => format!("{rule}\u{1f}{past}").into(),
@@ -145,17 +148,18 @@ impl Engine {
         }
     }
 
-    /// Whether the end of its condition ends an alert.
+    /// Returns whether the end of its condition ends an alert.
     pub(super) fn ends_with_condition(&self, alert: &Alert) -> bool {
         self.rule_of(alert)
             .is_none_or(|rule| matches!(rule.resolve, Resolve::Implied) && rule.absent.is_none())
     }
 
-    /// What ends alerts by the rules as they were when they notified.
+    /// Closes alerts by earlier versions of rules.
     pub(super) fn resolve_by_pasts(&mut self, event: &Arc<Event>, effects: &mut Effects) {
         if self.state.pasts.is_empty() {
             return;
         }
+        // Closing alerts changes the state, so the rules are copied first.
         let pasts: Vec<(u64, Arc<Rule>)> = self
             .state
             .pasts
@@ -164,6 +168,7 @@ impl Engine {
             .collect();
         for (id, rule) in pasts {
             let place = Self::place(&rule.name, Some(id));
+            // An absence ends with the event it waited for, which has no `resolve`.
             if rule.absent.is_some() {
                 let looked_for = rule.matcher.matches(event)
                     && rule
@@ -187,13 +192,14 @@ impl Engine {
         }
     }
 
-    /// What the rules in force would know an alert by that keeps the end of its rule as it was.
+    /// Returns the key that the rules in force would give to an alert of an earlier version.
     fn alias(&self, alert: &Alert) -> Option<String> {
         let rule = self
             .rule(&alert.rule)
             .filter(|rule| rule.absent.is_none())?;
         if matches!(rule.resolve, Resolve::Implied) && self.ends_with_condition(alert) {
-            return None; // both know it by its condition
+            // Both versions find it by its condition.
+            return None;
         }
         match (&alert.event.condition, &rule.resolve) {
             (_, Resolve::When(_)) => Some(self.own_key(rule, &alert.event)),
@@ -204,7 +210,7 @@ impl Engine {
         }
     }
 
-    /// Alerts of this rule, as it was, that the rules in force know by this key.
+    /// Returns alerts of earlier versions of this rule that the rules in force know by this key.
     pub(super) fn known_as(&self, key: &str, rule: Option<&Arc<str>>) -> Vec<AlertId> {
         let known = self.index.aliases.get(key).into_iter().flatten().copied();
         let of_rule = |id: &AlertId| {
@@ -214,8 +220,8 @@ impl Engine {
         known.filter(of_rule).collect()
     }
 
-    /// Finds the alert that was notified by a rule as it was, before its events had no end, and
-    /// that this event opens again: with the key and the part of its member.
+    /// Returns the alert of an earlier version that this event opens again, with the key and the
+    /// part of its member. The version in force treats such events as having no end.
     pub(super) fn notified_before(
         &self,
         rule: &Rule,
@@ -249,8 +255,8 @@ impl Engine {
         None
     }
 
-    /// Ends what an event tells of in an alert that is known to it by another key: all of it, or of
-    /// several devices the event's own.
+    /// Closes an alert known by another key: all of it, or only the event's own device if it has
+    /// several members.
     pub(super) fn close_alias(
         &mut self,
         id: AlertId,
@@ -269,7 +275,7 @@ impl Engine {
         })
     }
 
-    /// Finds alerts of rules as they were by what the rules in force know them by.
+    /// Indexes the alerts of earlier versions by the keys of the rules in force.
     pub(super) fn index_aliases(&mut self) {
         let mut aliases: BTreeMap<String, Vec<AlertId>> = BTreeMap::new();
         for (&id, alert) in self.state.alerts.iter().filter(|(_, a)| a.past.is_some()) {
@@ -280,8 +286,8 @@ impl Engine {
         self.index.aliases = aliases;
     }
 
-    /// Keeps what the rules were of which alerts last that somebody was notified of. `changed`: by
-    /// name, those whose alerts are told apart or end otherwise from now on.
+    /// Keeps the present version of rules whose alerts are open and were sent. `changed` selects
+    /// the rules that from now on have other fingerprints or ends.
     pub(super) fn remember(&mut self, changed: &dyn Fn(&Arc<str>) -> bool) {
         let told: Vec<(AlertId, Arc<str>)> = self
             .state
@@ -291,6 +297,7 @@ impl Engine {
             .filter(|(_, a)| changed(&a.rule))
             .map(|(id, a)| (*id, Arc::clone(&a.rule)))
             .collect();
+        // Alerts of the same rule share one entry.
         let mut pasts: BTreeMap<Arc<str>, u64> = BTreeMap::new();
         for (id, name) in told {
             let Some(rule) = self.rule(&name).cloned() else {
@@ -309,8 +316,7 @@ impl Engine {
         }
     }
 
-    /// Forgets what no alert needs any more: rules as they were that are in force again, and those
-    /// whose alerts are over.
+    /// Removes earlier versions that equal the one in force, or have no alerts any more.
     pub(super) fn forget_pasts(&mut self) {
         let tagged: Vec<(AlertId, u64)> = self
             .state
@@ -327,6 +333,7 @@ impl Engine {
                 self.set_past(*id, None);
             }
         }
+        // Many alerts may share an entry: it goes with the last one.
         let used = |past: &u64| self.state.alerts.values().any(|a| a.past == Some(*past));
         let unused: Vec<u64> = self
             .state

@@ -1,6 +1,6 @@
-//! New rules: alerts keep their state by rule name. What was told stays until its end is told, as
-//! its rule was then; what was not told yet is judged by the rules in force; of a rule that is
-//! gone it is dropped.
+//! Reloads: alerts keep their state by rule name. Alerts that were sent stay until their end is
+//! sent, by the earlier version of their rule. Unsent alerts are judged by the rules in force, and
+//! dropped if their rule was removed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -14,18 +14,18 @@ use super::table::Names;
 use crate::model::{Condition, Device, Event, Name, Phase, Severity, Site, Timestamp};
 use crate::rules::{InhibitRule, Policy, Resolve, Rule, RuleSet, Surroundings};
 
-/// What a reload makes of a rule that has alerts.
+/// The effect of a reload on a rule that has alerts.
 #[derive(Clone, Copy, Debug, Default)]
 struct Change {
-    /// There is none of this name any more.
+    /// The rule was removed.
     gone: bool,
-    /// Alerts are told apart or end otherwise.
+    /// Its alerts have other fingerprints or ends.
     ends: bool,
-    /// It counts otherwise.
+    /// It has another threshold.
     counts: bool,
-    /// It looks for other events.
+    /// It matches other events.
     looks: bool,
-    /// It waits longer or shorter, groups otherwise or is mute at other times.
+    /// Its `for`, groups or intervals changed.
     waits: bool,
 }
 
@@ -37,6 +37,7 @@ impl Change {
             ends: !was.ends_alike(&is),
             counts: !was.counts_alike(&is),
             looks: !was.looks_alike(&is),
+            // An interval may change without the rule that names it.
             waits: !waits_alike(&before.policy, &now.policy)
                 || intervals && (is_timed(&before.policy) || is_timed(&now.policy)),
         }
@@ -57,12 +58,13 @@ fn is_timed(policy: &Policy) -> bool {
 }
 
 impl Engine {
-    /// These rules apply from here on.
+    /// Applies new rules.
     pub(super) fn set_rules(&mut self, rules: Arc<RuleSet>) {
-        // By the rules that took it.
+        // Untracked alerts are sent by the rules that matched them.
         self.passed_on_due(true);
         let changes = self.changes(&rules);
         let changed = |name: &Arc<str>| changes.get(name).copied().unwrap_or_default();
+        // Removed rules come first: their policy is still known here.
         self.drop_gone(&changes);
         self.remember(&|name| changed(name).gone || changed(name).ends);
         let before = std::mem::replace(&mut self.rules, rules);
@@ -73,6 +75,7 @@ impl Engine {
             .enumerate()
             .map(|(position, rule)| (Arc::clone(&rule.name), position))
             .collect();
+        // A rule that has returned has a policy of its own again.
         let by_name = &self.by_name;
         self.state
             .orphans
@@ -80,25 +83,30 @@ impl Engine {
         let all = self.rules.rules();
         let counts = |rule: &Arc<str>| all.iter().any(|r| r.name == *rule && r.threshold.is_some());
         self.state.windows.retain(counts);
+        // The caches hold answers of the previous rules.
         self.watches.clear();
         self.watched.clear();
         self.forget_pasts();
         self.index_aliases();
         self.sort_absences(&|name| changed(name).ends);
         self.name_destinations();
+        // The keys depend on the positions of the inhibit rules, so the index is rebuilt.
         self.index.sources.clear();
         self.index.targets.clear();
+        // Unsent alerts are judged before anything is linked, or links to dropped alerts would
+        // appear.
         self.rejudge_all(&changes);
         self.cut_links(before.surroundings());
         self.arm_all();
         self.relate_all();
         self.recheck_held(|_| true);
+        // Before the first input there is no time from which to wait.
         if self.state.begun {
             self.watch_absences(false);
         }
     }
 
-    /// What the reload makes of each rule that has alerts or waits for something.
+    /// Returns the effect of the reload on each rule that has alerts or absences.
     fn changes(&self, rules: &RuleSet) -> BTreeMap<Arc<str>, Change> {
         let of_alerts = self.state.alerts.values().map(|alert| &alert.rule);
         let names: BTreeSet<&Arc<str>> = of_alerts.chain(self.state.absences.names()).collect();
@@ -123,8 +131,7 @@ impl Engine {
             .collect()
     }
 
-    /// Of rules that are gone what was not told is dropped, and the policy of what was told is
-    /// kept.
+    /// Drops the unsent alerts of removed rules, and keeps the policy for those that were sent.
     fn drop_gone(&mut self, changes: &BTreeMap<Arc<str>, Change>) {
         let is_gone = |alert: &Alert| changes.get(&alert.rule).is_some_and(|change| change.gone);
         let gone: Vec<(AlertId, Arc<str>, bool)> = self
@@ -144,8 +151,9 @@ impl Engine {
         }
     }
 
-    /// New alerts go where the rules in force say, also those that join an incident; who was told
-    /// before hears only of ends. What nobody was there to be told of is told where somebody is.
+    /// Updates the destinations of incidents. New alerts go to the destinations in force, even in
+    /// an existing incident; former destinations only receive ends. An alert that nobody accepted
+    /// is sent if there is now a destination.
     fn name_destinations(&mut self) {
         let now = self.state.now;
         let incidents: Vec<u64> = self.state.incidents.keys().copied().collect();
@@ -176,6 +184,7 @@ impl Engine {
                 .filter(takes)
                 .map(|(name, _)| name.clone())
                 .collect();
+            // A new destination hears of later alerts only: it never saw the beginning of these.
             let fresh: Vec<&Name> = takers
                 .iter()
                 .filter(|name| !before.contains(name))
@@ -187,6 +196,7 @@ impl Engine {
                 };
                 if !alert.told_to.is_empty() {
                     alert.late.add(fresh.iter().copied());
+                // Nobody accepted it before, so it is not settled any more.
                 } else if alert.lasting && alert.is_alive() && !takers.is_empty() {
                     (alert.settled, unheard) = (false, true);
                     self.index.spare.remove(&id);
@@ -201,7 +211,7 @@ impl Engine {
         }
     }
 
-    /// What was not told yet of rules that changed is judged by them as they are now.
+    /// Judges unsent alerts by the changed rules.
     fn rejudge_all(&mut self, changes: &BTreeMap<Arc<str>, Change>) {
         let untold: Vec<(AlertId, Change)> = self
             .state
@@ -211,6 +221,7 @@ impl Engine {
             .filter_map(|(id, a)| Some((*id, *changes.get(&a.rule)?)))
             .filter(|(_, c)| c.ends || c.counts || c.looks || c.waits)
             .collect();
+        // Judging one alert may remove or merge others.
         for (id, change) in untold {
             let known = self
                 .state
@@ -220,6 +231,7 @@ impl Engine {
             let Some(rule) = known.and_then(|name| self.rule(&name).cloned()) else {
                 continue;
             };
+            // Without a type there is no event to match: the alert is about its absence.
             let absence = rule.absent.is_some()
                 || self
                     .state
@@ -227,7 +239,8 @@ impl Engine {
                     .get(&id)
                     .is_some_and(|alert| alert.event.kind.is_empty());
             if absence && change.ends {
-                self.drop_alert(id, &Verdict::RuleRemoved); // it is waited for anew
+                // The changed rule starts a new wait.
+                self.drop_alert(id, &Verdict::RuleRemoved);
                 continue;
             }
             if change.looks && !absence && !self.still_looked_for(id, &rule) {
@@ -242,12 +255,12 @@ impl Engine {
         }
     }
 
-    /// Takes out of an alert what its rule does not look for any more; whether anything is left.
+    /// Removes the members that the rule no longer matches, and returns whether any is left.
     fn still_looked_for(&mut self, id: AlertId, rule: &Rule) -> bool {
         let Some(alert) = self.state.alerts.get_mut(&id) else {
             return false;
         };
-        // Of what was not kept whole not everything can be known.
+        // An event kept without its payload cannot be judged completely: it stays.
         let fits = |event: &Event| {
             event.raw.is_null()
                 || rule.matcher.matches(event)
@@ -266,7 +279,7 @@ impl Engine {
         !alert.members.is_empty()
     }
 
-    /// An alert that was not told waits as its rule says now, from when it began.
+    /// Lets an unsent alert wait by the present rule, from its beginning.
     fn wait_anew(&mut self, id: AlertId, rule: &Rule) {
         let Some(alert) = self.state.alerts.get_mut(&id) else {
             return;
@@ -291,14 +304,15 @@ impl Engine {
         }
     }
 
-    /// An alert that was not told is taken apart, and what it holds is told apart, counted and
-    /// awaited as its rule says now.
+    /// Splits an unsent alert, and sorts its members by the fingerprints, threshold and waits of
+    /// the present rule.
     fn place_anew(&mut self, id: AlertId, rule: &Arc<Rule>) {
         let Some(alert) = self.state.alerts.get(&id).cloned() else {
             return;
         };
         self.unplace(id, &alert);
         let one = alert.members.len() == 1;
+        // The first new alert keeps the number, and with it the events that wait for an outcome.
         let mut own = Some(id);
         for member in alert.members.iter().filter(|member| member.is_open()) {
             let event = event_of(&alert.event, member, one);
@@ -326,6 +340,7 @@ impl Engine {
             let fingerprint = self.fingerprint(rule, &event);
             let known = (Arc::clone(&rule.name), fingerprint.clone());
             let joined = self.index.by_fingerprint.get(&known).copied();
+            // Members may join only an alert that was not sent and has the same kind of end.
             let joined = joined.filter(|other| {
                 let other = self.state.alerts.get(other);
                 other.is_some_and(|a| a.told_to.is_empty() && !a.settled && a.lasting == lasting)
@@ -380,12 +395,13 @@ impl Engine {
             };
             self.count_anew(place, rule);
         }
+        // No new alert has taken the number, so others inherit its events.
         if own.is_some() {
             self.hand_over(id, alert, rule);
         }
     }
 
-    /// Takes an alert out of what finds it, and out of its incident; it stays in the state.
+    /// Removes an alert from the indexes and its incident, but not from the state.
     fn unplace(&mut self, id: AlertId, alert: &Alert) {
         let place = (
             Self::place(&alert.rule, alert.past),
@@ -402,7 +418,7 @@ impl Engine {
         self.leave(id, alert.incident);
     }
 
-    /// All of an alert is part of others now: so is what becomes of its events.
+    /// Moves the events of a split alert to the alert that took its members.
     fn hand_over(&mut self, id: AlertId, mut alert: Alert, rule: &Arc<Rule>) {
         let heir = alert.members.iter().find_map(|member| {
             let event = event_of(&alert.event, member, alert.members.len() == 1);
@@ -423,7 +439,7 @@ impl Engine {
         self.drop_alert(id, &Verdict::RuleRemoved);
     }
 
-    /// Whether an alert that was placed anew is enough for its rule, and since when.
+    /// Decides whether a sorted alert reaches the threshold of its rule, and since when.
     fn count_anew(&mut self, id: AlertId, rule: &Rule) {
         let now = self.state.now;
         let Some(alert) = self.state.alerts.get_mut(&id) else {
@@ -439,6 +455,7 @@ impl Engine {
                 .is_none_or(|t| now.since(m.opened) <= t.window)
         };
         let since = alert.members.iter().filter(lately).map(|m| m.opened);
+        // A threshold is reached with the newest member, any other alert with its oldest.
         let since = if rule.threshold.is_some() {
             since.max()
         } else {
@@ -470,10 +487,11 @@ impl Engine {
         }
     }
 
-    /// What kept an alert quiet by rules that say so no more lets it go: it is told after its own
-    /// `for`, from when it began.
+    /// Removes links that the inhibit rules in force no longer justify. Such alerts are sent after
+    /// their own `for`, from their beginning.
     fn cut_links(&mut self, before: &Surroundings) {
         let now = self.rules.surroundings();
+        // Comparing the texts is cheap and cannot miss a field.
         let written = |s: &Surroundings| format!("{:?}{:?}", s.inhibit_rules, s.topology);
         if written(before) == written(now) {
             return;
@@ -490,8 +508,8 @@ impl Engine {
         }
     }
 
-    /// Takes back what explains an alert by no rule any more; where nothing does, it waits for its
-    /// own `for` from `since`.
+    /// Removes unjustified links of an alert. An alert without any link left waits for its own
+    /// `for` from `since`.
     pub(super) fn cut_if_unexplained(&mut self, id: AlertId, since: impl Fn(&Alert) -> Timestamp) {
         let Some(below) = self.state.alerts.get(&id) else {
             return;
@@ -520,7 +538,7 @@ impl Engine {
         }
     }
 
-    /// Whether the rules in force say that one alert explains another.
+    /// Returns whether the inhibit rules in force make one alert inhibit the other.
     fn is_explained(&self, source: AlertId, below: &Alert) -> bool {
         let rules = &self.rules.surroundings().inhibit_rules;
         let above = self.state.alerts.get(&source);
@@ -528,7 +546,7 @@ impl Engine {
         rules.iter().any(fits)
     }
 
-    /// What explains what may be another now; links that are there stay while both sides last.
+    /// Links alerts by the rules in force. Existing links stay while both sides last.
     fn relate_all(&mut self) {
         let (told, open): (Vec<_>, Vec<_>) = self
             .state
@@ -542,7 +560,7 @@ impl Engine {
     }
 }
 
-/// The event that a member stands for: of an alert with several only the first one's is kept.
+/// Returns the event of a member. An alert with several members keeps only the first event.
 pub(super) fn event_of(event: &Event, member: &Member, one: bool) -> Event {
     let Some(subject) = member
         .subjects

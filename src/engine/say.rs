@@ -1,4 +1,4 @@
-//! From what an incident is to say to the notification that says it.
+//! Notifications: the data of an incident's messages.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -11,21 +11,23 @@ use super::incident::{Incident, Sample};
 use super::tell::{Part, short};
 use crate::model::{Insight, Name, Notification, Reason, Severity, Subject, Timestamp};
 
-/// Of so many alerts the cause is looked for.
+/// Maximum number of alerts searched for a cause.
 const EXPLAINED: usize = 50;
-/// So many of what else lasts are named.
+/// Maximum number of other open subjects named.
 const REMAINING: u64 = 5;
-/// So many subjects a message holds; what is beyond is counted.
+/// Maximum number of subjects in a message; the others are counted.
 const NAMED: usize = 2_000;
 
 impl Engine {
-    /// What a part of an incident is to say.
+    /// Returns the notification for a part of an incident.
     pub(super) fn notification(&self, id: u64, part: &Part, to: Vec<Name>) -> Option<Notification> {
         let incident = self.state.incidents.get(&id)?;
         let reason = part.reason;
         let alerts = || part.alerts().filter_map(|id| self.state.alerts.get(&id));
         let subjects: Vec<Subject> = alerts().flat_map(Alert::subjects).take(NAMED).collect();
         let beyond = alerts().flat_map(Alert::subjects).skip(NAMED).count() as u64;
+        // Counts cover the whole incident, not only the part: the message says how much is still
+        // down.
         let lasting = self
             .members(id)
             .filter(|a| lasts_on(a, reason))
@@ -39,6 +41,8 @@ impl Engine {
             .min()
             .unwrap_or(self.state.now);
         let ended = alerts().filter_map(Alert::ends_at).max();
+        // Only some reasons have a duration: the outage that ended, or the time it has lasted so
+        // far.
         let duration_ms = match reason {
             Reason::Resolved | Reason::Recovered => {
                 let first = alerts()
@@ -58,7 +62,8 @@ impl Engine {
             reason.word().as_bytes(),
             &at.millis().to_le_bytes(),
         ];
-        // Beside the message of those that are back.
+        // Removed devices have a message of their own besides the recovered ones, so its id must
+        // differ.
         let removed: &[&[u8]] = if alerts().all(Alert::is_removed) {
             &[b"removed"]
         } else {
@@ -87,8 +92,8 @@ impl Engine {
         })
     }
 
-    /// What the incident's latest event brought; of what the part speaks of, where that event is of
-    /// an alert it does not speak of, or of another condition.
+    /// Returns the sample of the incident's latest event. The part's own event is used if the
+    /// latest is about an alert or condition outside of the part.
     fn sample(&self, incident: &Incident, part: &Part) -> Sample {
         let alerts = || part.alerts().filter_map(|id| self.state.alerts.get(&id));
         let condition = |alert: &Alert| alert.event.condition.as_ref().map(|c| Arc::clone(&c.name));
@@ -108,7 +113,7 @@ impl Engine {
         }
     }
 
-    /// An alert on its own, as a report lists it.
+    /// Returns a notification about a single alert, for a report.
     pub(super) fn describe(&self, alert: &Alert) -> Notification {
         Notification {
             severity: alert.severity,
@@ -146,7 +151,7 @@ impl Engine {
             severity: Severity::Info,
             topic: sample.topic.to_string(),
             kind: sample.kind.clone(),
-            // What tells of an absence is not what the last event told of.
+            // The last event before an absence says nothing about the absence.
             condition: if absence {
                 Some("absent".to_owned())
             } else {
@@ -171,7 +176,7 @@ impl Engine {
         }
     }
 
-    /// What else is known of what a part speaks of.
+    /// Returns further facts about the alerts of a part.
     fn insight(&self, incident: u64, part: &Part) -> Insight {
         let over = matches!(
             part.reason,
@@ -182,6 +187,7 @@ impl Engine {
             .take(EXPLAINED)
             .filter_map(|a| Some((a, self.cause_of(a, over)?)))
             .collect();
+        // One cause for all can stand alone; otherwise it needs the device's name.
         let texts: BTreeSet<&String> = causes.iter().map(|(_, text)| text).collect();
         let many = part.alerts().nth(1).is_some();
         let cause = match (causes.first(), texts.len()) {
@@ -192,6 +198,7 @@ impl Engine {
             (Some((alert, text)), _) => Some(format!("{}: {text}", alert.label())),
         };
         let evidence = alerts().filter(|_| over).find_map(|a| a.evidence.clone());
+        // A subject is listed once: as part of the message, as still down, or as behind something.
         let shown: BTreeSet<AlertId> = part.alerts().collect();
         let (remaining, remaining_total) = self.remaining(incident, part, &shown);
         let mut behind: Vec<Subject> = Vec::new();
@@ -221,7 +228,7 @@ impl Engine {
         }
     }
 
-    /// What else of the incident lasts: by name where it is little, and how much it is.
+    /// Returns the other open subjects of the incident, by name if they are few, and their number.
     fn remaining(
         &self,
         incident: u64,
@@ -246,6 +253,7 @@ impl Engine {
             alerts.filter(|a| lasts_on(a, part.reason))
         };
         let total = left + others().map(|a| a.open_count() as u64).sum::<u64>();
+        // A partial list would look complete.
         if left > 0 || total > REMAINING {
             return (Vec::new(), total);
         }
@@ -263,7 +271,7 @@ impl Engine {
         )
     }
 
-    /// Of what has no end and was counted: within how long.
+    /// Returns the window of a threshold on events without an end.
     fn within_ms(&self, part: &Part) -> u64 {
         let of = part
             .news
@@ -277,8 +285,8 @@ impl Engine {
     }
 }
 
-/// Whether a message of this reason counts an alert as lasting. What is told after an end is not
-/// "still" down.
+/// Returns whether a message with this reason counts an alert as open. After an end, an unsent
+/// alert is not "still" down.
 fn lasts_on(alert: &Alert, reason: Reason) -> bool {
     alert.lasting && alert.is_alive() && (reason.begins() || alert.settled)
 }

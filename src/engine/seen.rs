@@ -1,19 +1,19 @@
-//! The memory of events that came before.
+//! The memory of earlier events.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
 use crate::model::{Event, Timestamp};
 
-/// How long a duplicate is recognised.
+/// Time for which duplicates are recognised.
 pub const MEMORY: Duration = Duration::from_secs(24 * 3_600);
-/// How long one without a time of its own is.
+/// The same for events without a time of their own.
 const UNTIMED: Duration = Duration::from_secs(60);
-/// How many events are remembered at most.
+/// Maximum number of events remembered.
 const CAPACITY: usize = 1_000_000;
 
-/// Fingerprints of the events of the last 24 hours, at most a million. What a step added can be
-/// taken out as bytes and given back after a restart.
+/// Content hashes of the events of the last 24 hours, at most a million. The additions of a step
+/// can be taken as bytes and loaded after a restart.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Seen {
     order: VecDeque<(Timestamp, u64)>,
@@ -22,9 +22,10 @@ pub(super) struct Seen {
 }
 
 impl Seen {
-    /// Whether the event had come before; remembers it if not.
+    /// Returns whether the event is a duplicate; remembers it if not.
     pub(super) fn is_duplicate(&mut self, event: &Event, now: Timestamp) -> bool {
         self.forget(now);
+        // Without its own time, a later event of the same content is probably another one.
         let within = if event.own_time { MEMORY } else { UNTIMED };
         if self
             .latest
@@ -65,12 +66,12 @@ impl Seen {
         }
     }
 
-    /// What was added since the last call, as bytes for [`Seen::load`].
+    /// Returns the additions since the last call, as bytes for [`Seen::load`].
     pub(super) fn take_fresh(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.fresh)
     }
 
-    /// Gives back what [`Seen::take_fresh`] took out, oldest first.
+    /// Loads bytes returned by [`Seen::take_fresh`], oldest first.
     pub(super) fn load(&mut self, bytes: &[u8]) {
         for entry in bytes.chunks_exact(16) {
             let (digest, at) = entry.split_at(8);

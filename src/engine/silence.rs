@@ -1,5 +1,5 @@
-//! Silences: what people want to hear nothing of for a while. Inputs like events, so that a replay
-//! agrees.
+//! Silences: alerts that people have muted for a time. They are inputs like events, so that a
+//! replay agrees.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -12,14 +12,14 @@ use super::{Engine, Timer};
 use crate::model::{Silence, Until};
 use crate::rules::Matcher;
 
-/// How many silences stand at once at most; the oldest give way.
+/// Maximum number of silences; the oldest are ended first.
 const MOST: usize = 1_000;
 
-/// A silence that stands.
+/// A silence in force.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Standing {
     silence: Silence,
-    /// Of `until: resolved`: what it waits for.
+    /// With `until: resolved`, the alerts whose end it waits for.
     waits_for: BTreeSet<AlertId>,
     #[serde(skip)]
     matcher: Option<Arc<Matcher>>,
@@ -33,17 +33,17 @@ impl Standing {
     }
 }
 
-/// A silence that stands, as people see it.
+/// A silence in force with its effect.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SilenceState {
     /// The silence.
     pub silence: Silence,
-    /// How many open alerts it matches now.
+    /// Number of open alerts it matches.
     pub matching: usize,
 }
 
 impl Engine {
-    /// The silences that stand, oldest first.
+    /// Returns the silences in force, oldest first.
     #[must_use]
     pub fn silences(&self) -> Vec<SilenceState> {
         let matching = |standing: &Standing| {
@@ -60,7 +60,7 @@ impl Engine {
         self.state.silences.iter().map(state).collect()
     }
 
-    /// A person made a silence, or changed one.
+    /// Adds or replaces a silence.
     pub(super) fn silence(&mut self, silence: &Silence) {
         let Ok(matcher) = Matcher::from_json(&silence.matches) else {
             self.decide(
@@ -73,6 +73,7 @@ impl Engine {
             );
             return;
         };
+        // A changed silence keeps its id and replaces the earlier version.
         self.state
             .silences
             .retain(|known| known.silence.id != silence.id);
@@ -93,6 +94,7 @@ impl Engine {
                 .filter(|(_, alert)| alert.is_active() && standing.matches(alert));
             standing.waits_for = open.map(|(id, _)| *id).collect();
         }
+        // A silence that would end at once is reported, but never in force.
         let over = match silence.until {
             Until::Resolved => standing.waits_for.is_empty(),
             Until::At(end) => end <= self.wall(),
@@ -110,16 +112,16 @@ impl Engine {
             self.state.silences.push(standing);
         }
         self.arm_silences();
-        // It may have replaced one that kept more quiet.
+        // The previous version may have suppressed more.
         self.recheck_held(|by| matches!(by, By::Silence(id) if *id == silence.id));
     }
 
-    /// A person ended a silence.
+    /// Ends a silence before its time.
     pub(super) fn expire(&mut self, id: &str) {
         self.end_silences(|standing| standing.silence.id == id);
     }
 
-    /// Silences whose time has come.
+    /// Ends the silences whose time is over.
     pub(super) fn silences_due(&mut self) {
         let wall = self.wall();
         self.end_silences(
@@ -131,6 +133,7 @@ impl Engine {
         let (over, stand) = std::mem::take(&mut self.state.silences)
             .into_iter()
             .partition(ends);
+        // The silences must be gone before alerts are checked again.
         self.state.silences = stand;
         self.arm_silences();
         let over: Vec<Standing> = over;
@@ -160,7 +163,7 @@ impl Engine {
         self.arm(Timer::Silences, due);
     }
 
-    /// The silence that keeps an alert quiet, if one does.
+    /// Returns the silence that suppresses an alert.
     pub(super) fn silence_of(&self, alert: &Alert) -> Option<String> {
         self.state
             .silences
@@ -186,7 +189,7 @@ impl Engine {
         }
     }
 
-    /// An alert opened: silences until it is resolved wait for it too.
+    /// Adds a new alert to the silences that wait until everything is resolved.
     pub(super) fn awaited(&mut self, id: AlertId) {
         let Some(alert) = self.state.alerts.get(&id).filter(|alert| alert.lasting) else {
             return;
@@ -203,7 +206,7 @@ impl Engine {
         }
     }
 
-    /// An alert is over: silences that waited for nothing else end.
+    /// Removes an ended alert from silences, and ends those that wait for nothing else.
     pub(super) fn awaited_no_more(&mut self, id: AlertId) {
         let mut over = false;
         for standing in self
@@ -219,7 +222,7 @@ impl Engine {
         }
     }
 
-    /// Compiles what a snapshot keeps as data.
+    /// Compiles the matchers after a restart.
     pub(super) fn recompile_silences(&mut self) {
         for standing in &mut self.state.silences {
             standing.matcher = Matcher::from_json(&standing.silence.matches)

@@ -1,4 +1,4 @@
-//! What the state keeps thousands of, in little room.
+//! Compact collections for the thousands of entries of the state.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::Name;
 
-/// A few names, each once: most alerts have one, for which a tree takes twelve times the room.
+/// A small set of names. Most alerts have one name, for which a tree takes twelve times the memory.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub(super) struct Names(Vec<Name>);
@@ -34,8 +34,8 @@ impl Names {
     }
 }
 
-/// Things by their number, oldest first. Each in a box of its own: what grows at one end leaves the
-/// nodes of a tree half empty.
+/// Entries by number, oldest first. Each has its own box: the nodes of a tree that grows at one end
+/// stay half empty.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(transparent)]
 pub(super) struct Table<T>(BTreeMap<u64, Box<T>>);

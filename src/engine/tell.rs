@@ -1,4 +1,4 @@
-//! From alerts to messages: firing, ending, grouping, and what to say to whom.
+//! From alerts to messages: firing, ending, grouping, and the content for each destination.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -12,27 +12,27 @@ use super::table::Names;
 use super::{Engine, Timer};
 use crate::model::{Event, Name, Notification, Phase, Reason, Severity};
 
-/// Why an incident speaks.
+/// The reason an incident sends a message.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Cause {
     /// Something changed.
     Change,
-    /// It still lasts.
+    /// It is still open.
     Reminder,
-    /// Some of it is no longer followed: said on its own, since that is neither a beginning nor an
-    /// end.
+    /// Some of its alerts became stale. This has a message of its own, since it is neither a
+    /// beginning nor an end.
     Stale,
-    /// Some of it does not flap any more.
+    /// Some of its alerts no longer flap.
     Stable,
 }
 
 impl Cause {
-    /// Whether it speaks of a few alerts only, and of nothing else that changed.
+    /// Returns whether the message is about a few alerts only, and not about other changes.
     const fn is_aside(self) -> bool {
         matches!(self, Self::Stale | Self::Stable)
     }
 
-    /// Whether it speaks of this alert.
+    /// Returns whether the message is about this alert.
     const fn concerns(self, alert: &Alert) -> bool {
         match self {
             Self::Change | Self::Reminder => true,
@@ -43,7 +43,7 @@ impl Cause {
 }
 
 impl Engine {
-    /// An alert's timer is due.
+    /// Handles an alert's timer.
     pub(super) fn alert_due(&mut self, id: AlertId) {
         let Some(alert) = self.state.alerts.get_mut(&id) else {
             return;
@@ -55,11 +55,12 @@ impl Engine {
         let Some(alert) = self.state.alerts.get(&id) else {
             return;
         };
+        // Several reasons may be due at once; the order of the arms below decides.
         let stale = policy
             .stale_after
             .is_some_and(|after| alert.last_event + after <= now);
         let lasted = match alert.state {
-            // Away on purpose it may be longer than anything was heard of it.
+            // A device that is down on purpose may stay silent for longer than `stale_after`.
             State::Pending { since } if stale => self.pending_until(alert, since, &policy) <= now,
             State::Pending { since } => since + policy.r#for <= now,
             _ => false,
@@ -92,7 +93,7 @@ impl Engine {
                 },
             ),
             State::Flapping if calm => self.calm(id),
-            // What has no end is over when the maintenance that hid it is.
+            // An alert without an end is over with the maintenance that suppressed it.
             State::Firing if quiet_ends && hidden && !alert.lasting => self.forget(id),
             State::Firing | State::Flapping if quiet_ends => self.release(id),
             State::Firing if !alert.lasting => self.forget(id),
@@ -104,7 +105,7 @@ impl Engine {
         }
     }
 
-    /// What has no end was quiet for its cooldown: over, without a word.
+    /// Removes an alert without an end after its cooldown, without a message.
     pub(super) fn forget(&mut self, id: AlertId) {
         let incident = self
             .state
@@ -123,12 +124,13 @@ impl Engine {
         let collected = incident.is_some_and(|incident| {
             collectors.add_more(&incident, alert.more_since, &alert.told_to)
         });
+        // Only one place keeps the count, or it would be reported twice.
         if !collected {
             self.keep_count(&alert);
         }
     }
 
-    /// What came silently and was never said is said with the next alert of the same.
+    /// Keeps the number of suppressed events for the next alert with the same fingerprint.
     pub(super) fn keep_count(&mut self, alert: &Alert) {
         if alert.more_since > 0 && self.state.unsaid.len() < self.limits.windows {
             let key = format!("{}\u{1f}{}", alert.rule, alert.fingerprint);
@@ -136,7 +138,7 @@ impl Engine {
         }
     }
 
-    /// An incident's timer is due.
+    /// Handles an incident's timer.
     pub(super) fn incident_due(&mut self, id: u64) {
         let Some(incident) = self.state.incidents.get_mut(&id) else {
             return;
@@ -152,7 +154,8 @@ impl Engine {
             .deadline(&policy, self.reminds(id))
             .is_some_and(|due| due <= self.state.now);
         if !changes && !reminder {
-            return self.arm_incident(id); // what was to be said was withdrawn
+            // The alerts that wanted the message are suppressed now.
+            return self.arm_incident(id);
         }
         self.flush(
             id,
@@ -164,7 +167,7 @@ impl Engine {
         );
     }
 
-    /// An alert passed its `for`: it is told, unless something keeps it quiet.
+    /// Fires an alert that has passed its `for`.
     pub(super) fn fire(&mut self, id: AlertId) {
         if let Some(alert) = self.state.alerts.get_mut(&id) {
             alert.state = State::Firing;
@@ -172,7 +175,7 @@ impl Engine {
         self.release(id);
     }
 
-    /// An alert joins its incident, and its message waits for company.
+    /// Lets an alert join its incident, whose message waits for `group_wait`.
     pub(super) fn join(&mut self, id: AlertId) {
         let now = self.state.now;
         let Some(alert) = self.state.alerts.get(&id) else {
@@ -182,8 +185,10 @@ impl Engine {
             (Arc::clone(&alert.rule), alert.group.clone(), alert.severity);
         let mut sample = Sample::of(&alert.event);
         if alert.event.phase == Phase::Close {
-            sample.condition = None; // told for its own sake, not as the end of something
+            // The rule matches the end itself, so the message is not about the condition.
+            sample.condition = None;
         }
+        // Alerts for digests form incidents of their own, or the others would be sent early.
         let for_digests = alert.for_digests;
         let mut identity = group
             .iter()
@@ -230,6 +235,7 @@ impl Engine {
     ) -> u64 {
         let id = self.next_id();
         let policy = self.policy(rule);
+        // Rule, group and time name the incident, so that a refold gives it the same name.
         let now = self.state.now.millis().to_le_bytes();
         let key = short(&[rule.as_bytes(), identity.as_bytes(), &now], 10);
         let incident = Incident {
@@ -261,7 +267,8 @@ impl Engine {
         id
     }
 
-    /// An alert of an incident became worse: destinations that take only this much hear of it now.
+    /// Raises the severity of an alert's incident: destinations that accept only this severity are
+    /// notified now.
     pub(super) fn escalate(&mut self, alert: AlertId, id: u64, severity: Severity) {
         let now = self.state.now;
         let (Some(alert), Some(incident)) = (
@@ -271,7 +278,7 @@ impl Engine {
             return;
         };
         incident.severity = incident.severity.max(severity);
-        // Whoever knows nothing of what has no end is in no cooldown of it.
+        // A destination that was not notified of an alert without an end is in no cooldown.
         if !alert.lasting && incident.is_news_to_some(alert) {
             alert.settled = false;
         }
@@ -281,7 +288,7 @@ impl Engine {
         }
     }
 
-    /// An alert's condition ended: at once, or after the rule's `keep_firing_for`.
+    /// Ends an alert, at once or after the rule's `keep_firing_for`.
     pub(super) fn end_alert(&mut self, id: AlertId, event: Option<&Event>) {
         let Some(alert) = self.state.alerts.get_mut(&id) else {
             return;
@@ -290,6 +297,7 @@ impl Engine {
         let told = !alert.told_to.is_empty();
         let policy = self.policy(&rule);
         let keep = policy.keep_firing_for;
+        // The policy needed the whole engine, so the alert is looked up again.
         let Some(alert) = self.state.alerts.get_mut(&id) else {
             return;
         };
@@ -309,8 +317,9 @@ impl Engine {
         self.finish(id);
     }
 
-    /// An alert is over: what was told is told back, what was not is forgotten.
+    /// Finishes an alert: its end is sent if it was sent; otherwise it is removed.
     pub(super) fn finish(&mut self, id: AlertId) {
+        // Members that are still open leave first and count towards the next alert.
         self.gather(id);
         let Some(alert) = self.state.alerts.get_mut(&id) else {
             return;
@@ -339,6 +348,7 @@ impl Engine {
         }
         let Some(incident) = incident else { return };
         let now = self.state.now;
+        // The last end is sent at once; earlier ends wait for `group_wait`.
         let over = self.is_over(incident);
         let told = self
             .state
@@ -362,7 +372,7 @@ impl Engine {
         }
     }
 
-    /// Whether nothing of an incident lasts any more.
+    /// Returns whether nothing of an incident is open any more.
     fn is_over(&self, incident: u64) -> bool {
         let Some(known) = self.state.incidents.get(&incident) else {
             return false;
@@ -374,7 +384,7 @@ impl Engine {
                 .filter(|a| a.lasting)
                 .map(|alert| alert.state != State::Ended)
         };
-        // What came first mostly ends first: with thousands, the last one says it soonest.
+        // Older alerts mostly end first. With thousands of alerts, the newest one decides soonest.
         if known.alerts.last().and_then(lasts) == Some(true) {
             return false;
         }
@@ -385,8 +395,8 @@ impl Engine {
         }) && ended
     }
 
-    /// A threshold's alert ends while some of what it counted still lasts: these count towards the
-    /// next one.
+    /// Moves the open members of an ending threshold alert to a new alert, where they count towards
+    /// the next threshold.
     fn gather(&mut self, id: AlertId) {
         let now = self.state.now;
         let Some(rule) = self.state.alerts.get(&id).map(|a| Arc::clone(&a.rule)) else {
@@ -416,6 +426,7 @@ impl Engine {
             .into_iter()
             .filter(|m| now.since(m.opened) <= threshold.window)
             .collect();
+        // Only members within the window can count again.
         if members.is_empty() {
             return;
         }
@@ -445,6 +456,7 @@ impl Engine {
             timer: None,
             ..alert.clone()
         };
+        // There is no room: the members are lost, and later events count anew.
         if self.state.alerts.len() >= self.limits.alerts {
             return;
         }
@@ -459,7 +471,7 @@ impl Engine {
         self.arm_alert(id);
     }
 
-    /// An alert that is gone leaves its incident; an empty incident goes too.
+    /// Removes an alert from its incident, and the incident if it is empty.
     pub(super) fn leave(&mut self, alert: AlertId, incident: Option<u64>) {
         let Some(id) = incident else { return };
         let Some(known) = self.state.incidents.get_mut(&id) else {
@@ -480,12 +492,13 @@ impl Engine {
         let Some(known) = self.state.incidents.get(&id) else {
             return;
         };
-        // The newest first: what waits is seldom old, and there may be thousands.
+        // The newest alerts come first: old ones seldom wait, and there may be thousands.
         let mut newest = known
             .alerts
             .iter()
             .rev()
             .filter_map(|id| self.state.alerts.get(id));
+        // A change that only the removed alert had needs no message any more.
         let owed = known.changed.is_none() || newest.any(|a| known.is_owed(a) && !a.is_held());
         if let (false, Some(known)) = (owed, self.state.incidents.get_mut(&id)) {
             known.changed = None;
@@ -493,8 +506,7 @@ impl Engine {
         self.arm_incident(id);
     }
 
-    /// What one alert was is not left behind on the others: an incident is as severe as its
-    /// messages were and as what lasts of it is.
+    /// Lowers the severity of an incident to that of its messages and open alerts.
     fn weigh(&mut self, id: u64) {
         let Some(known) = self.state.incidents.get(&id) else {
             return;
@@ -505,6 +517,7 @@ impl Engine {
             .rev()
             .filter_map(|id| self.state.alerts.get(id));
         let lasts = |a: &Alert| a.state != State::Ended;
+        // The usual case needs no pass over all alerts.
         if known.sent_severity >= Some(known.severity)
             || newest.any(|a| lasts(a) && a.severity >= known.severity)
         {
@@ -519,7 +532,7 @@ impl Engine {
         }
     }
 
-    /// Whether an incident has something to remind of: told, and still lasting.
+    /// Returns whether an incident has something to remind of: it was sent and is still open.
     pub(super) fn reminds(&self, id: u64) -> bool {
         let Some(incident) = self.state.incidents.get(&id) else {
             return false;
@@ -540,18 +553,19 @@ impl Engine {
             .filter_map(|id| self.state.alerts.get(id))
     }
 
-    /// Says what there is to say about an incident now, to each destination what it does not know
-    /// yet.
+    /// Sends an incident's news, to each destination what it has not received yet.
     pub(super) fn flush(&mut self, id: u64, cause: Cause) {
         self.weigh(id);
         let Some(incident) = self.state.incidents.get(&id) else {
             return;
         };
         let rule = Arc::clone(&incident.rule);
+        // Destinations that were notified but are no longer named still receive the end.
         let mut destinations: Vec<(Name, Severity)> = incident.notify.clone();
         for name in self.members(id).flat_map(|a| a.told_to.iter()) {
             if !destinations.iter().any(|(known, _)| known == name) {
-                destinations.push((name.clone(), Severity::Critical)); // only what it knows of is told back
+                // It receives only the ends of alerts it was notified of.
+                destinations.push((name.clone(), Severity::Critical));
             }
         }
         let hushed: BTreeSet<AlertId> = incident
@@ -560,7 +574,7 @@ impl Engine {
             .copied()
             .filter(|id| self.is_hushed(*id))
             .collect();
-        // Destinations that are told the same share one message.
+        // Destinations with the same content share one message.
         let mut parts: BTreeMap<Part, Vec<Name>> = BTreeMap::new();
         for (name, least) in destinations {
             for part in self.parts(id, &name, least, cause, &hushed) {
@@ -573,6 +587,8 @@ impl Engine {
                 .map(Alert::waits_with)
                 .sum::<u64>()
         };
+        // The notifications are made before the alerts are marked as sent, which changes their
+        // content.
         let mut notifications: Vec<(Vec<AlertId>, u64, Notification)> = parts
             .iter()
             .filter_map(|(part, to)| {
@@ -597,7 +613,8 @@ impl Engine {
         }
         let spoken: BTreeSet<AlertId> = parts.keys().flat_map(Part::alerts).collect();
         self.settle_incident(id, cause, &spoken, parts.into_values().flatten());
-        // Of one instant the ends come first: the last word on a device is how it is.
+        // At one instant ends come first, so that the last message about a device is its present
+        // state.
         notifications.sort_by(|(_, _, a), (_, _, b)| {
             (a.reason.begins(), &a.to, a.reason).cmp(&(b.reason.begins(), &b.to, b.reason))
         });
@@ -613,7 +630,7 @@ impl Engine {
         }
     }
 
-    /// What one destination is to be told: what changed, what flaps, what does not any more.
+    /// Returns the parts of a message for one destination: news, ends, flapping, stable.
     fn parts(
         &self,
         id: u64,
@@ -626,6 +643,7 @@ impl Engine {
             return Vec::new();
         };
         let known = |a: &Alert| a.told_to.contains(name);
+        // Suppressed alerts are left out, except from parts about their end.
         let pick = |wanted: &dyn Fn(&Alert) -> bool, heard: bool| -> Vec<AlertId> {
             let fits = |id: &AlertId| {
                 (heard || !hushed.contains(id))
@@ -637,7 +655,7 @@ impl Engine {
             };
             incident.alerts.iter().copied().filter(fits).collect()
         };
-        // Who is not named any more hears only how what they know of ends.
+        // A destination that is no longer named receives only the ends of alerts it knows.
         let named = incident.notify.iter().any(|(target, _)| target == name);
         let wanted = !cause.is_aside() && incident.severity >= least && named;
         let flaps = |a: &Alert| a.state == State::Flapping;
@@ -656,7 +674,7 @@ impl Engine {
             false,
         );
         let ends = pick(&|a| a.state == State::Ended && known(a) && !a.stable, true);
-        // What was removed is not back: it has a message of its own.
+        // A removed device has not recovered, so it has a message of its own.
         let (removed, ends): (Vec<_>, Vec<_>) = ends
             .into_iter()
             .partition(|id| self.state.alerts.get(id).is_some_and(Alert::is_removed));
@@ -672,6 +690,7 @@ impl Engine {
             ),
             Cause::Change | Cause::Stale | Cause::Stable => Vec::new(),
         };
+        // Only when nothing is left may a message say that the incident is resolved.
         let over = !self.members(id).any(|a| a.lasting && a.is_alive());
         let begins = match incident.told.contains(name) {
             _ if self
@@ -695,8 +714,7 @@ impl Engine {
             still,
         };
         let none = Vec::new;
-        // What begins and what ends are two messages of one time: whoever looks for ends by their
-        // reason finds each.
+        // Beginnings and ends are separate messages, so that a filter on the reason finds each.
         let mut parts = vec![
             part(begins, news, none(), none()),
             part(ended, none(), ends, none()),
@@ -709,7 +727,7 @@ impl Engine {
         parts
     }
 
-    /// Books what a flush told, and forgets what is over.
+    /// Records that a message was sent, and removes alerts that have ended.
     fn settle_incident(
         &mut self,
         id: u64,
@@ -728,6 +746,7 @@ impl Engine {
             incident.last_message = Some(now);
             incident.sent_severity = Some(incident.severity);
             incident.told.add(&to.collect::<Vec<_>>());
+        // A suppressed reminder counts, or the timer would fire again at once.
         } else if cause == Cause::Reminder {
             incident.passed = Some(now);
         }
@@ -747,6 +766,7 @@ impl Engine {
             if spoken.contains(&alert_id) {
                 alert.more_since = 0;
             }
+            // The first message decides the outcome of the events that wait with the alert.
             let counters = &mut self.state.counters;
             if heard {
                 counters.alert_notified(alert_id, alert);
@@ -770,7 +790,7 @@ impl Engine {
     }
 }
 
-/// What one destination is to be told: what is new to it, what ended, what still lasts.
+/// The content for one destination: news, ends and open alerts.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Part {
     pub(super) reason: Reason,
@@ -789,11 +809,12 @@ impl Part {
     }
 }
 
-/// A short name made of these: the same whenever they are.
+/// Returns a short name derived from the parts; equal parts give equal names.
 pub(super) fn short(parts: &[&[u8]], letters: usize) -> String {
     const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
     let mut hash = Sha256::new();
     for part in parts {
+        // The lengths keep "ab", "c" apart from "a", "bc".
         hash.update((part.len() as u64).to_le_bytes());
         hash.update(part);
     }

@@ -1,4 +1,4 @@
-//! What happens by itself: whose timer is due, and when the next one is.
+//! Timers: what is due, and when.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,8 +7,8 @@ use super::alert::{Alert, AlertId, By, State};
 use super::{Engine, Reaction};
 use crate::model::Timestamp;
 
-/// Whose timer it is, in the order in which those due at the same time fire: alerts before
-/// incidents, so that a message holds all that fired.
+/// The owner of a timer. Timers due at the same time fire in this order: alerts before incidents,
+/// so that a message includes all alerts that fired.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Timer {
     Silences,
@@ -21,16 +21,18 @@ pub(super) enum Timer {
 }
 
 impl Engine {
-    /// What the input made due at once fires with it, so that an extra tick at the same time
-    /// changes nothing.
+    /// Fires all timers due at `at`. Timers that an input makes due at once fire with it, so an
+    /// extra tick at the same time changes nothing.
     pub(super) fn fire_timers(&mut self, at: Timestamp) {
         self.fire_some(at, usize::MAX);
     }
 
-    /// At most so many of those due; whether that was all of them.
+    /// Fires at most `most` timers that are due, and returns whether none is left.
     pub(super) fn fire_some(&mut self, at: Timestamp, most: usize) -> bool {
         for _ in 0..most {
             match self.index.timers.first() {
+                // Firing one timer may arm another that is due earlier than the rest: the set is
+                // read anew each time.
                 Some(&(due, timer)) if due <= at => {
                     self.index.timers.pop_first();
                     self.state.now = self.state.now.max(due);
@@ -55,14 +57,14 @@ impl Engine {
         }
     }
 
-    /// Journal time at which something will happen by itself, if anything will.
+    /// Returns the journal time of the next timer, if there is one.
     #[must_use]
     pub fn next_wakeup(&self) -> Option<Timestamp> {
         self.index.timers.first().map(|&(due, _)| due)
     }
 
-    /// The first timer of what is pending or waiting: neither reminders nor the end of what nothing
-    /// was heard of.
+    /// Returns the first timer of something pending or suppressed. Reminders and staleness do not
+    /// count.
     pub(super) fn first_pending(&self) -> Option<(Timestamp, Timer)> {
         let waits = |a: &Alert| match a.state {
             State::Pending { .. } | State::Closing { .. } | State::Flapping => true,
@@ -94,13 +96,12 @@ impl Engine {
         };
         let timers = || self.index.timers.iter();
         let first = timers().find(|(_, timer)| counts(timer))?;
-        // A silence ends on the way there, though nothing waits for it yet.
+        // The end of a silence on the way there still takes place, though nothing waits for it yet.
         let silences = timers().find(|(_, timer)| *timer == Timer::Silences);
         silences.into_iter().chain([first]).min().copied()
     }
 
-    /// Lets time run on until nothing is pending or waiting, and no further: what `replay` does
-    /// after the last line.
+    /// Advances time until nothing is pending or suppressed: `replay` does so after the last line.
     pub fn wind_down(&mut self) -> Reaction {
         while let Some((due, timer)) = self.first_pending() {
             self.index.timers.remove(&(due, timer));
@@ -110,8 +111,8 @@ impl Engine {
         self.react()
     }
 
-    /// What waits for a digest is told, each at its time: what comparing rules does after the last
-    /// line, where one side would else not have told yet what the other has.
+    /// Advances time until every digest is sent. A comparison of rules does so after the last line;
+    /// otherwise one side would miss items that the other has sent.
     pub fn tell_digests(&mut self) -> Reaction {
         while let Some(&(due, timer)) = self
             .index
@@ -133,7 +134,7 @@ impl Engine {
         incidents.into_iter().for_each(|id| self.arm_incident(id));
     }
 
-    /// Sets an alert's timer to what its state asks for.
+    /// Sets an alert's timer by its state.
     pub(super) fn arm_alert(&mut self, id: AlertId) {
         let Some(rule) = self.state.alerts.get(&id).map(|a| Arc::clone(&a.rule)) else {
             return;
@@ -146,18 +147,21 @@ impl Engine {
         let stale = policy.stale_after.map(|after| alert.last_event + after);
         let quiet = alert.quiet.as_ref().map(|quiet| quiet.until);
         let due = match alert.state {
+            // One millisecond later even the newest member is outside the window.
             State::Collecting => {
                 let newest = alert.members.iter().map(|m| m.opened).max();
                 newest
                     .zip(window)
                     .map(|(opened, window)| opened + window + Duration::from_millis(1))
             }
+            // Both ends are possible: it fires, or it becomes stale before.
             State::Pending { since } => Some(self.pending_until(alert, since, &policy))
                 .into_iter()
                 .chain(stale)
                 .min(),
             State::Firing if !alert.lasting => match quiet {
                 Some(Some(until)) => Some(until),
+                // Suppressed without a known end, it lasts as long as its cooldown.
                 Some(None) => Some(alert.last_event + policy.cooldown),
                 None => alert.settled.then(|| alert.cooled_at(&policy)),
             },
@@ -172,6 +176,7 @@ impl Engine {
         let Some(alert) = self.state.alerts.get_mut(&id) else {
             return;
         };
+        // Arming an unchanged timer is frequent and must be cheap.
         if alert.timer != due {
             if let Some(old) = alert.timer {
                 self.index.timers.remove(&(old, Timer::Alert(id)));
@@ -183,12 +188,13 @@ impl Engine {
         }
     }
 
-    /// Sets an incident's timer to what it has to say next.
+    /// Sets an incident's timer to its next message.
     pub(super) fn arm_incident(&mut self, id: u64) {
         let Some(rule) = self.state.incidents.get(&id).map(|i| Arc::clone(&i.rule)) else {
             return;
         };
         let policy = self.policy(&rule);
+        // Looking for something to remind of takes time, so the policy is asked first.
         let reminds = policy.repeat_interval.is_some() && self.reminds(id);
         let Some(incident) = self.state.incidents.get_mut(&id) else {
             return;
@@ -205,7 +211,7 @@ impl Engine {
         }
     }
 
-    /// Sets a timer of which there is one.
+    /// Sets a timer that exists only once.
     pub(super) fn arm(&mut self, timer: Timer, due: Option<Timestamp>) {
         let known = self.index.single.get(&timer).copied();
         if known == due {

@@ -1,4 +1,4 @@
-//! The engine seen from outside: what is open now. Nothing here changes what it decides.
+//! The view from outside: open incidents and alerts. Nothing here changes a decision.
 
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
@@ -7,21 +7,21 @@ use super::Engine;
 use super::alert::{Alert, AlertId, By, State as AlertState};
 use crate::model::{Name, Severity, Subject, Timestamp};
 
-/// How far an incident has come.
+/// The progress of an incident.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Standing {
-    /// It was told.
+    /// Destinations were notified.
     Told,
-    /// It goes up and down too often to be told each time.
+    /// It goes up and down too often to send each change.
     Flapping,
-    /// It waits: for its rule's `for`, or for company.
+    /// It waits for its rule's `for`, or for `group_wait`.
     Pending,
-    /// Something keeps it quiet.
+    /// It is suppressed.
     Held,
 }
 
 impl Standing {
-    /// The word in the API.
+    /// Returns the word in the API.
     #[must_use]
     pub const fn word(self) -> &'static str {
         match self {
@@ -33,44 +33,44 @@ impl Standing {
     }
 }
 
-/// An incident that lasts, or an alert on its way to be one.
+/// An open incident, or an alert that may become one.
 #[derive(Clone, Debug, PartialEq)]
 pub struct IncidentState {
-    /// What destinations call it; `alert-` and a number for what is in no incident yet.
+    /// Name for destinations; `alert-` and a number for an alert without an incident.
     pub id: String,
     /// The rule.
     pub rule: Arc<str>,
-    /// What it is about: the condition of its latest event.
+    /// Condition of its latest event.
     pub condition: Option<String>,
     /// Mist's type of that event.
     pub kind: String,
-    /// The greatest of its alerts.
+    /// Highest severity of its alerts.
     pub severity: Severity,
-    /// When it began, by the sender's clock.
+    /// Beginning, by the sender's clock.
     pub started: Timestamp,
-    /// Whom it was told to, whether or not they have the message yet.
+    /// Destinations notified, whether or not their message has arrived.
     pub told: BTreeSet<Name>,
-    /// Its alerts, by number; some when there are very many.
+    /// Numbers of its alerts; a sample if there are very many.
     pub alerts: Vec<u64>,
-    /// Whom it concerns; a sample when there are very many.
+    /// Its subjects; a sample if there are very many.
     pub subjects: Vec<Subject>,
-    /// How many of them are not in the sample.
+    /// Number of subjects that are not in the sample.
     pub more: usize,
-    /// How many different devices they are; of what names no device, sites.
+    /// Number of different devices, or of sites if no device is named.
     pub devices: usize,
-    /// How far it has come.
+    /// Its progress.
     pub standing: Standing,
-    /// What keeps it quiet, or what it waits for, as a sentence.
+    /// Reason it is suppressed or waits, as a sentence.
     pub why: Option<String>,
 }
 
-/// Alerts named of one incident: so many of the oldest and of the newest.
+/// Maximum number of alerts named per incident, from each end of the list.
 const MAX_ALERTS: usize = 16;
-/// Subjects shown of one incident.
+/// Maximum number of subjects shown per incident.
 const MAX_SUBJECTS: usize = 50;
 
 impl Engine {
-    /// What lasts, the youngest first: at most `limit`, and how many there are.
+    /// Returns open incidents and alerts, newest first: at most `limit`, and their total number.
     #[must_use]
     pub fn incidents(&self, limit: usize) -> (Vec<IncidentState>, usize) {
         let open = |a: &&Alert| a.is_active() && a.incident.is_none();
@@ -81,6 +81,7 @@ impl Engine {
                 .rev()
                 .filter(|(_, alert)| open(alert))
         };
+        // An incident of events without an end is never open.
         let lasts = |id: u64| {
             self.members(id)
                 .any(|a| a.lasting && a.state != AlertState::Ended)
@@ -99,6 +100,7 @@ impl Engine {
             .into_iter()
             .filter_map(|id| self.incident_state(id))
             .collect();
+        // Incidents come first: they were sent, while single alerts still wait.
         found.extend(
             alone()
                 .take(limit.saturating_sub(found.len()))
@@ -112,6 +114,7 @@ impl Engine {
         let alerts: Vec<&Alert> = self.members(id).collect();
         let flaps = alerts.iter().any(|a| a.state == AlertState::Flapping);
         let told = !incident.told.is_empty();
+        // Flapping is the more useful state: it explains why no further message comes.
         let (standing, why) = match (flaps, told) {
             (true, _) => (
                 Standing::Flapping,
@@ -202,7 +205,7 @@ impl Engine {
     }
 }
 
-/// What alerts are about; an absence is not what the last event told of.
+/// Returns the condition of an alert; the last event before an absence is not its subject.
 fn about(absence: bool, condition: Option<&Arc<str>>) -> Option<String> {
     if absence {
         Some("absent".to_owned())
@@ -211,7 +214,7 @@ fn about(absence: bool, condition: Option<&Arc<str>>) -> Option<String> {
     }
 }
 
-/// The first and the last of these.
+/// Returns the first and the last alerts.
 fn ends(alerts: &BTreeSet<AlertId>) -> Vec<u64> {
     if alerts.len() <= 2 * MAX_ALERTS {
         return alerts.iter().copied().collect();
@@ -224,7 +227,7 @@ fn ends(alerts: &BTreeSet<AlertId>) -> Vec<u64> {
         .collect()
 }
 
-/// Whom something concerns: a sample, how many are not in it, and how many devices they are.
+/// The subjects of an incident: a sample, the number of others, and the number of devices.
 struct Concerned {
     subjects: Vec<Subject>,
     more: usize,

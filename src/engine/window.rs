@@ -1,4 +1,4 @@
-//! Sliding windows: how many events without an end a rule saw lately.
+//! Sliding windows: the recent events without an end that a rule counts.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use super::alert::Member;
 use crate::model::Timestamp;
 use crate::rules::Threshold;
 
-/// What each rule counts, by fingerprint.
+/// The samples of each rule, by fingerprint.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Windows(BTreeMap<Arc<str>, BTreeMap<String, Window>>);
 
@@ -21,8 +21,8 @@ struct Window {
 }
 
 impl Windows {
-    /// Adds a sample. `Ok`: the threshold is reached, here are its samples, and counting starts
-    /// anew; `Err`: how many there are so far.
+    /// Adds a sample. `Ok` holds the samples once the threshold is reached, and the count starts
+    /// anew; `Err` holds the number so far.
     pub(super) fn add(
         &mut self,
         rule: &Arc<str>,
@@ -36,6 +36,7 @@ impl Windows {
         let windows = self.0.entry(Arc::clone(rule)).or_default();
         let window = windows.entry(fingerprint.to_owned()).or_default();
         window.keep = threshold.window;
+        // With `distinct` a repeated value replaces the earlier one.
         window.samples.retain(|s| {
             now.since(s.opened) <= threshold.window
                 && (sample.value.is_none() || s.value != sample.value)
@@ -53,8 +54,8 @@ impl Windows {
         self.0.retain(|rule, _| keep(rule));
     }
 
-    /// Beyond the bound, windows with nothing recent go; then, if it must be, all of the fullest
-    /// rule.
+    /// Removes windows without recent samples if there are too many, and then all windows of the
+    /// largest rule.
     fn bound(&mut self, limit: usize, now: Timestamp) {
         let size = |windows: &Self| windows.0.values().map(BTreeMap::len).sum::<usize>();
         if size(self) < limit {
