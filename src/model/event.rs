@@ -1,4 +1,4 @@
-//! One item of what a source sent, normalised once.
+//! Events: the items of a source, in a normalised form.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::{EventId, Name, Timestamp};
 
-/// How much it matters. Ordered: `Info < Warning < Critical`.
+/// The severity of an event or alert. Ordered: `Info < Warning < Critical`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
@@ -22,7 +22,7 @@ pub enum Severity {
 }
 
 impl Severity {
-    /// The word in rules.yaml and in messages.
+    /// Returns the word in rules.yaml and in messages.
     #[must_use]
     pub const fn word(self) -> &'static str {
         match self {
@@ -32,7 +32,7 @@ impl Severity {
         }
     }
 
-    /// Reads our words and Mist's (`warn`), without regard to case. `None` for any other.
+    /// Reads our words and Mist's (`warn`), ignoring case. Returns `None` for any other.
     #[must_use]
     pub fn parse(word: &str) -> Option<Self> {
         match word.to_ascii_lowercase().as_str() {
@@ -50,9 +50,11 @@ impl fmt::Display for Severity {
     }
 }
 
-/// What a type says that its device was removed from; `None` for any other type.
+/// Returns the thing from which a device was removed by an event of this type; `None` for other
+/// types.
 #[must_use]
 pub fn removed_from(kind: &str) -> Option<&'static str> {
+    // Topics spell the same type with hyphens or underscores.
     let kind = kind.to_ascii_uppercase().replace('-', "_");
     match kind.rsplit('_').next() {
         Some("UNCLAIMED") => Some("the inventory"),
@@ -61,20 +63,20 @@ pub fn removed_from(kind: &str) -> Option<&'static str> {
     }
 }
 
-/// What an event does to its condition.
+/// The effect of an event on its condition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Phase {
-    /// It begins.
+    /// The condition begins.
     Open,
-    /// It ends.
+    /// The condition ends.
     Close,
-    /// Something that has no end.
+    /// The event has no end.
     Event,
 }
 
 impl Phase {
-    /// The word in rules.yaml.
+    /// Returns the word in rules.yaml.
     #[must_use]
     pub const fn word(self) -> &'static str {
         match self {
@@ -85,17 +87,17 @@ impl Phase {
     }
 }
 
-/// What an event opens or closes, from the catalogue.
+/// The condition that an event opens or closes, from the catalogue.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Condition {
-    /// Lower case, as in the catalogue: `ap_offline`.
+    /// Name in the catalogue, in lower case: `ap_offline`.
     pub name: Arc<str>,
-    /// What tells two conditions of one device apart (a port, a peer), where the event says so. A
-    /// side without it stands for the whole device.
+    /// The part of the device (a port, a peer) if the event names one. Without it the condition is
+    /// about the whole device.
     pub sub_id: Option<String>,
-    /// Whether the condition is about the site even though devices are listed.
+    /// True if the condition is about the site even though devices are listed.
     pub of_site: bool,
-    /// Whether `sub_id` names a port, and does not say so itself.
+    /// True if `sub_id` is a port whose name does not say so.
     #[serde(default)]
     pub on_port: bool,
 }
@@ -103,17 +105,17 @@ pub struct Condition {
 /// The site an event is about.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Site {
-    /// Mist's id; absent for what belongs to the organisation.
+    /// Mist's id; `None` for events of the organisation.
     pub id: Option<String>,
-    /// Its name, where the event carries one.
+    /// Its name, if the event carries one.
     pub name: Option<String>,
 }
 
 /// A device an event is about or lists.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Device {
-    /// 12 lower-case hex digits where the event has a well-formed MAC, else the text as it came,
-    /// lower-cased.
+    /// 12 lower-case hex digits if the event has a well-formed MAC; otherwise the text as received,
+    /// in lower case.
     pub mac: Option<String>,
     /// Its name.
     pub name: Option<String>,
@@ -121,72 +123,70 @@ pub struct Device {
     pub kind: Option<String>,
     /// Its model.
     pub model: Option<String>,
-    /// Its port, where the event says which.
+    /// Its port, if the event names one.
     pub port: Option<String>,
-    /// What the event says of it beside what happened, in a few words: "VLAN 77", "port ge-0/0/1
-    /// of sw-1".
+    /// Further details from the event in a few words: "VLAN 77", "port ge-0/0/1 of sw-1".
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
 }
 
-/// What an event tells about other events of its device: what only its source can know.
+/// Signals about other events of the device. Only the source can recognise them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Clues {
-    /// A condition of its device that cannot last, since this came: only a connected device sends
-    /// it.
+    /// A condition of the device that this event disproves: only a connected device sends it.
     pub disproves: Option<Arc<str>>,
-    /// That is since its device was removed: nothing will be heard of it any more.
+    /// True if the device was removed, so that no more events will follow.
     pub removed: bool,
-    /// What it may be the cause of.
+    /// A possible cause of other events.
     pub cause: Option<Cause>,
-    /// It ends what was planned: an upgrade is over, or failed.
+    /// True if it ends planned work: an upgrade is over, or failed.
     pub ends_plan: bool,
-    /// What people do is recorded under this id.
+    /// Id under which the action of an administrator is recorded.
     pub audit_id: Option<String>,
-    /// It is that record: who did it.
+    /// Name of the administrator, if the event is that record.
     pub admin: Option<String>,
-    /// How often the sender counted the one thing it is about; 0 and 1 alike where it did not.
+    /// Number of occurrences counted by the sender; 0 or 1 if there was no count.
     pub times: u64,
-    /// When the last of those times was, where that is later than the event's own time.
+    /// Time of the last occurrence, if it is later than the event's own time.
     pub last: Option<Timestamp>,
 }
 
-/// Something that may be why its device goes down, or came back.
+/// A possible cause of an outage or a recovery.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cause {
-    /// Half a sentence, past tense, without a full stop: "an upgrade began".
+    /// Part of a sentence in the past tense, without a full stop: "an upgrade began".
     pub text: String,
-    /// It takes the device away for a while, on purpose.
+    /// True if it takes the device down for a while on purpose.
     pub planned: bool,
-    /// Not of its own device but of what hangs on it.
+    /// True if it affects devices connected to this one, not the device itself.
     pub elsewhere: bool,
-    /// The device says so of itself once it is back: then it counts though it comes after.
+    /// True if the device reports it after its recovery. It then counts although it arrives later.
     #[serde(default)]
     pub told_after: bool,
-    /// Its device is back from what was planned.
+    /// True if the device has recovered from planned work.
     #[serde(default)]
     pub back: bool,
-    /// Text that may name what hangs on it (the description of a port).
+    /// Text that may name the affected device (the description of a port).
     pub mentions: Option<String>,
 }
 
-/// One event, normalised, with the raw JSON kept for matching and templates.
+/// An event in normalised form, with the raw JSON for matching and templates.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Event {
-    /// Foghorn's own number of it.
+    /// Foghorn's number of the event.
     pub id: EventId,
-    /// The source it came from.
+    /// The source that sent it.
     pub source: Name,
-    /// Mist's topic, hyphens throughout: `device-events`.
+    /// Mist's topic, always with hyphens: `device-events`.
     pub topic: Arc<str>,
-    /// Mist's type as it came; empty where it sent none.
+    /// Mist's type as received; empty if there was none.
     pub kind: String,
-    /// What it opens or closes. `None` for phase `Event`.
+    /// The condition it opens or closes; `None` for phase `Event`.
     pub condition: Option<Condition>,
-    /// What it does to that condition.
+    /// The effect on that condition.
     pub phase: Phase,
-    /// As Mist says, where it says.
+    /// Mist's severity, if there was one.
     pub severity: Option<Severity>,
     /// An alarm's group: `infrastructure`, `marvis`, `security`, …
     pub group: Option<String>,
@@ -196,31 +196,31 @@ pub struct Event {
     pub site: Site,
     /// The organisation's id.
     pub org_id: Option<String>,
-    /// The one device it is about; `None` for what is about a site.
+    /// The device it is about; `None` for an event about a site.
     pub device: Option<Device>,
-    /// The devices an event about a site lists (perhaps a sample, see `more`).
+    /// The devices listed by an event about a site (perhaps a sample, see `more`).
     pub listed: Vec<Device>,
-    /// Why: `reason`, then `reasons[]`.
+    /// Reasons: `reason`, then `reasons[]`.
     pub reasons: Vec<String>,
-    /// Free text: `text`, `message`, or what the alarm suggests.
+    /// Free text: `text`, `message`, or the alarm's suggestion.
     pub text: Option<String>,
-    /// How many the sender counted in this one (an alarm's `count`), at least 1.
+    /// The sender's count (an alarm's `count`), at least 1.
     pub count: u64,
-    /// How many things more it tells of than it names: the sender only counted them.
+    /// Number of affected things beyond those it names.
     #[serde(default)]
     pub more: u64,
-    /// When it happened, by the sender's clock, never later than `received`.
+    /// Time of the event by the sender's clock, never later than `received`.
     pub time: Timestamp,
-    /// Whether the sender gave that time (false: `time` is `received`).
+    /// True if the sender gave that time; otherwise `time` is `received`.
     pub own_time: bool,
-    /// When we got it, by the wall clock.
+    /// Time of arrival, by the wall clock.
     pub received: Timestamp,
-    /// What it tells about other events of its device.
+    /// Signals about other events of its device.
     #[serde(default)]
     pub clues: Clues,
-    /// Its content's fingerprint, for recognising it when it comes again.
+    /// Content hash, to recognise duplicates.
     pub digest: u64,
-    /// What the sender sent.
+    /// The raw JSON from the sender.
     pub raw: Arc<Value>,
 }
 
@@ -252,7 +252,7 @@ pub enum Field {
     Port,
     Reason,
     Text,
-    /// Anything else the sender sent: `event.<path>`.
+    /// Anything else in the raw JSON: `event.<path>`.
     Raw(Path),
 }
 
@@ -279,8 +279,8 @@ impl Field {
         ("text", Self::Text),
     ];
 
-    /// Reads a field's word, or `event.<path>` with dots between the path's keys. `None` for any
-    /// other.
+    /// Reads a field's word, or `event.<path>` with dots between the keys. Returns `None` for any
+    /// other word.
     #[must_use]
     pub fn parse(word: &str) -> Option<Self> {
         if let Some(path) = word.strip_prefix("event.") {
@@ -308,12 +308,12 @@ impl fmt::Display for Field {
     }
 }
 
-/// What tells one thing from another: by id and MAC, by name only where there is none. Two
-/// identities are equal exactly when their texts are.
+/// The text that identifies something: by id and MAC, by name only if there is neither. Two
+/// identities are equal if and only if their texts are.
 pub type Identity = String;
 
 impl Event {
-    /// An event nobody sent: what stands where there was none.
+    /// Returns an empty event, as a placeholder where none was received.
     #[must_use]
     pub fn nothing(source: Name, at: Timestamp) -> Self {
         Self {
@@ -343,7 +343,7 @@ impl Event {
         }
     }
 
-    /// The same without what the sender sent: enough to know it by, small enough to keep many.
+    /// Returns the event without its payload: enough to identify it, and small enough to keep many.
     #[must_use]
     pub fn slim(&self) -> Self {
         Self {
@@ -354,15 +354,14 @@ impl Event {
         }
     }
 
-    /// When it happened, the last time where it did several times.
+    /// Returns the time of its last occurrence.
     #[must_use]
     pub fn latest(&self) -> Timestamp {
         self.clues.last.unwrap_or(self.time)
     }
 
-    /// Every value the event has for a field: none when it lacks it, several for lists
-    /// (`reasons[]`, arrays) and for `site` and `device`, which answer to name, id and MAC
-    /// alike.
+    /// Returns all values of a field: none if it is missing, several for lists (`reasons[]`,
+    /// arrays). `site` and `device` have name, id and MAC as values.
     pub fn values(&self, field: &Field) -> Vec<Cow<'_, Value>> {
         fn text(value: &str) -> Cow<'static, Value> {
             Cow::Owned(Value::String(value.to_owned()))
@@ -400,6 +399,7 @@ impl Event {
             Field::Model => maybe(device.and_then(|d| d.model.as_ref())),
             Field::Port => maybe(device.and_then(|d| d.port.as_ref())),
             Field::Reason => self.reasons.iter().map(|s| text(s)).collect(),
+            // A rule on `text` should find the reason, too: Mist puts it in either place.
             Field::Text => self
                 .text
                 .iter()
@@ -410,8 +410,9 @@ impl Event {
         }
     }
 
-    /// What this event is for a field when alerts are told apart or grouped: site id before site
-    /// name, MAC before device name; the empty text where it lacks the field.
+    /// Returns the identity of the event for a field, by which alerts are distinguished and
+    /// grouped: site id before site name, MAC before device name. The text is empty if the field is
+    /// missing.
     #[must_use]
     pub fn identity(&self, field: &Field) -> Identity {
         let device = self.device.as_ref();
@@ -427,7 +428,7 @@ impl Event {
                 .unwrap_or_default(),
             _ => {
                 let mut values: Vec<String> = self.values(field).iter().map(|v| plain(v)).collect();
-                // A list of them is the same in any order.
+                // The order within a list says nothing.
                 if matches!(field, Field::Raw(_)) {
                     values.sort_unstable();
                 }
@@ -436,7 +437,7 @@ impl Event {
         }
     }
 
-    /// As [`Event::identity`], for people: the site's name rather than its id.
+    /// Returns [`Event::identity`] for people, with the site's name instead of its id.
     #[must_use]
     pub fn label(&self, field: &Field) -> String {
         let device = self.device.as_ref();
@@ -472,6 +473,7 @@ fn raw_values<'a>(value: &'a Value, path: &[String]) -> Vec<Cow<'a, Value>> {
             .get(key)
             .map(|v| raw_values(v, rest))
             .unwrap_or_default(),
+        // A path goes through lists, as in `event.ports.name`.
         Value::Array(items) => items
             .iter()
             .flat_map(|item| raw_values(item, path))
@@ -480,8 +482,8 @@ fn raw_values<'a>(value: &'a Value, path: &[String]) -> Vec<Cow<'a, Value>> {
     }
 }
 
-/// The value of `match` that fits this text alone: with a `*`, or a `/` at its beginning, it would
-/// be read as a pattern.
+/// Returns a value of `match` that matches only this text. A `*`, or a `/` at the beginning, would
+/// make it a pattern.
 #[must_use]
 pub fn exactly(text: &str) -> String {
     if text.contains('*') || text.starts_with('/') {
@@ -491,7 +493,7 @@ pub fn exactly(text: &str) -> String {
     }
 }
 
-/// A JSON scalar as text, strings without their quotes.
+/// Returns a JSON scalar as text, strings without their quotes.
 pub(crate) fn plain(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),

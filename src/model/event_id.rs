@@ -7,16 +7,16 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::Seq;
 
-/// Places in one POST that a number has room for.
+/// Maximum number of events in one POST.
 const PLACES: u64 = 1 << 20;
 
-/// Number of an event: its journal entry and its place in it. Greater is later. People and
-/// snapshots see `<position>.<place>`.
+/// Number of an event: its journal entry and its place within that. Later events have greater
+/// numbers. People and snapshots see `<position>.<place>`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct EventId(pub i64);
 
 impl EventId {
-    /// Greater than that of every event.
+    /// Greater than the number of every event.
     pub const LAST: Self = Self(i64::MAX);
 
     /// Returns the number of the event at this place.
@@ -66,7 +66,7 @@ impl Serialize for EventId {
 
 impl<'de> Deserialize<'de> for EventId {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        // Events that nobody sent have an empty id in older snapshots.
+        // Placeholders for missing events have an empty id in older snapshots.
         let text = Cow::<str>::deserialize(from)?;
         Ok(Self::parse(&text).unwrap_or_default())
     }

@@ -1,4 +1,4 @@
-//! The words every other module speaks: plain data, no behaviour beyond what the words mean.
+//! Plain data shared by all other modules, without behaviour of its own.
 //!
 //! Knows nothing of HTTP, SQLite, YAML or chats.
 

@@ -1,16 +1,17 @@
-//! Addresses that belong together.
+//! Network addresses.
 
 use std::fmt;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-/// An address, or all that begin like it: `192.0.2.7`, `10.0.0.0/8`, `fd00::/8`.
+/// An address or a network: `192.0.2.7`, `10.0.0.0/8`, `fd00::/8`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Network(IpNet);
 
 impl Network {
-    /// Reads one; `None` when it is none, or when bits beyond its prefix are set.
+    /// Reads an address or network. Returns `None` if it is neither, or if bits beyond the prefix
+    /// are set.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let network = if text.contains('/') {
@@ -21,13 +22,14 @@ impl Network {
         (network.addr() == network.network()).then_some(Self(network))
     }
 
-    /// Whether it is one address and no more.
+    /// Returns whether it is a single address.
     #[must_use]
     pub fn is_single(&self) -> bool {
         self.0.prefix_len() == self.0.max_prefix_len()
     }
 
-    /// Whether this address is one of them. An IPv4-mapped IPv6 address is the IPv4 address.
+    /// Returns whether it contains the address. An IPv4-mapped IPv6 address counts as the IPv4
+    /// address.
     #[must_use]
     pub fn contains(&self, address: IpAddr) -> bool {
         self.0.contains(&address.to_canonical())

@@ -1,4 +1,4 @@
-//! What to say (data), and how it reads (rendered).
+//! Notifications (the data of a message) and messages (rendered text).
 
 use std::fmt;
 
@@ -7,27 +7,27 @@ use serde_json::Value;
 
 use super::{Name, Severity, Timestamp};
 
-/// Why a message is sent.
+/// The reason a message is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Reason {
     /// The first message of an incident.
     First,
-    /// More joined an incident already told.
+    /// More alerts joined an incident that was already sent.
     NewEvents,
-    /// Some are back while others are not.
+    /// Some subjects have recovered while others have not.
     Recovered,
-    /// A reminder that it still lasts.
+    /// A reminder that it is still open.
     Repeat,
-    /// The whole incident is over.
+    /// The whole incident has ended.
     Resolved,
-    /// Nothing was heard of it for `stale_after`; it is no longer followed.
+    /// No event arrived for `stale_after`; it is no longer tracked.
     Stale,
-    /// It goes up and down too often to be told each time.
+    /// It goes up and down too often to send each change.
     Flapping,
-    /// Nothing changed any more for a while: the state as it is.
+    /// It has not changed for a while: the present state.
     Stable,
-    /// What should keep coming does not come.
+    /// An event that should keep arriving is missing.
     Absent,
     /// Several messages in one: at a digest's time, after a maintenance, or because the
     /// destination's pace would have delayed them.
@@ -35,7 +35,7 @@ pub enum Reason {
 }
 
 impl Reason {
-    /// Whether it speaks of something that lasts now, rather than of an end.
+    /// Returns whether it is about something open, not about an end.
     #[must_use]
     pub const fn begins(self) -> bool {
         matches!(
@@ -44,7 +44,7 @@ impl Reason {
         )
     }
 
-    /// The word in tests, templates and JSON.
+    /// Returns the word in tests, templates and JSON.
     #[must_use]
     pub const fn word(self) -> &'static str {
         match self {
@@ -68,7 +68,7 @@ impl fmt::Display for Reason {
     }
 }
 
-/// One thing a message is about: a device, a port of it, or a site. All times are wall time.
+/// A subject of a message: a device, a part of it, or a site. All times are wall time.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Subject {
@@ -86,51 +86,51 @@ pub struct Subject {
     /// Its model.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
-    /// What tells it apart on the device: a port, a peer.
+    /// The part of the device: a port, a peer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub part: Option<String>,
-    /// Whether `part` names a port, and does not say so itself.
+    /// True if `part` is a port whose name does not say so.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub is_port: bool,
-    /// What its latest event says of it beside, in a few words: a channel, a VLAN, where it hangs.
+    /// Further details from its latest event, in a few words: a channel, a VLAN, an uplink.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
     /// The organisation's id, for links.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub org_id: Option<String>,
-    /// When it began, by the sender's clock.
+    /// Beginning, by the sender's clock.
     pub starts_at: Option<Timestamp>,
-    /// When it ended; `None` while it lasts and for what has no end.
+    /// End; `None` while it is open, and if it has no end.
     pub ends_at: Option<Timestamp>,
-    /// How many events told of it.
+    /// Number of events about it.
     pub events: u64,
-    /// How often it changed between well and not while it flapped; 0 where it did not.
+    /// Number of changes between up and down while it flapped; 0 if it did not.
     #[serde(skip_serializing_if = "is_zero")]
     pub changes: u64,
-    /// Within how long these changes came, in milliseconds.
+    /// Time in which these changes happened, in milliseconds.
     #[serde(skip_serializing_if = "is_zero")]
     pub changing_ms: u64,
-    /// What happened to it, where that is known: one message may speak of several kinds.
+    /// The event that affected it, if known: one message may cover several kinds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub of: Option<Box<Happening>>,
 }
 
 impl Subject {
-    /// What its device is known by: the MAC, or the name where there is none. `None` of what is
-    /// about no device.
+    /// Returns the key of its device: the MAC, or else the name. `None` if it is not about a
+    /// device.
     #[must_use]
     pub fn device_key(&self) -> Option<&str> {
         self.device_mac.as_deref().or(self.device.as_deref())
     }
 }
 
-/// What happened to a [`Subject`]: that of the event that opened its alert.
+/// The kind of event that opened the alert of a [`Subject`].
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Happening {
     /// Mist's type.
     pub kind: String,
-    /// The condition, where there is one.
+    /// The condition, if there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub condition: Option<String>,
     /// Mist's group.
@@ -146,159 +146,160 @@ const fn is_zero(number: &u64) -> bool {
     *number == 0
 }
 
-/// What the stream of events knows beside the event that tells.
+/// Facts from other events.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Insight {
-    /// What happened just before and explains it, as half a sentence: "an upgrade restarted it".
+    /// The probable cause, as part of a sentence: "an upgrade restarted it".
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cause: Option<String>,
-    /// The type of the event that shows that it is over, where no event said so: its own was lost.
+    /// Type of the event that proves the end, if the event that announces it was lost.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub evidence: Option<String>,
-    /// What cannot be reached because of it, and is not told on its own; with `ends_at` what is
-    /// back.
+    /// Subjects that are unreachable because of it, and have no message of their own. Those with
+    /// `ends_at` have recovered.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub behind: Vec<Subject>,
-    /// What else of the incident still lasts, where it is little enough to be named.
+    /// Other open subjects of the incident, if they are few.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub remaining: Vec<Subject>,
-    /// How much that is.
+    /// Number of other open subjects.
     #[serde(skip_serializing_if = "is_zero")]
     pub remaining_total: u64,
-    /// Too many alerts are open to follow these: no message will say when they are over.
+    /// True if the alerts are not tracked because too many are open: no recovery will follow.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub unfollowed: bool,
-    /// Within how many milliseconds its rule counted so many events without an end.
+    /// Time in milliseconds in which the rule counted these events without an end.
     #[serde(skip_serializing_if = "is_zero")]
     pub within_ms: u64,
 }
 
-/// What a digest, or a report about a maintenance, stands for.
+/// The content of a digest, or of a report about a maintenance.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Collected {
-    /// Whether a maintenance hid these; else they were kept for a digest.
+    /// True for a maintenance, false for a digest.
     pub maintenance: bool,
-    /// Wall time since when they were collected.
+    /// Wall time of the first item.
     pub since: Timestamp,
-    /// How many events came in that time.
+    /// Number of events in that time.
     pub events: u64,
-    /// How many of them no message told of.
+    /// Number of those events that no message covered.
     pub quiet: u64,
-    /// What is not among `items`, because there are too many.
+    /// Number of items beyond `items`.
     pub more: u64,
-    /// What was not told at its time, in its order, as it stands now. Without raw events.
+    /// The items in the order of their time, with their present state and without raw events.
     pub items: Vec<Notification>,
 }
 
-/// What to tell, as data: the documented context of templates and of a webhook's body.
+/// The data of a message: the documented context of templates and of a webhook's body.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Notification {
-    /// A short name for this very message, for people to ask about it: 6 letters and digits.
+    /// Short name of this message, by which people can refer to it: 6 letters and digits.
     #[serde(default)]
     pub id: String,
-    /// Wall time at which it was decided.
+    /// Wall time of the decision.
     pub at: Timestamp,
-    /// Whom to tell.
+    /// The destinations.
     pub to: Vec<Name>,
-    /// The source of the telling event, for links into the right portal.
+    /// The source of the latest event, for links into the right portal.
     pub source: Name,
     /// The rule's name.
     pub rule: String,
-    /// The template the rule names; `None`: chosen by condition, type and topic.
+    /// The template named by the rule; `None`: chosen by condition, type and topic.
     pub template: Option<String>,
-    /// Why now.
+    /// The reason it is sent now.
     pub reason: Reason,
-    /// Which conversation it belongs to. Messages of one incident arrive in order.
+    /// The incident it belongs to. Messages of one incident arrive in order.
     pub incident: String,
-    /// The incident's highest.
+    /// Highest severity of the incident.
     pub severity: Severity,
-    /// Mist's topic of the telling event.
+    /// Mist's topic of the latest event.
     pub topic: String,
-    /// Mist's type of the telling event.
+    /// Mist's type of the latest event.
     pub kind: String,
-    /// The condition, where there is one.
+    /// The condition, if there is one.
     pub condition: Option<String>,
-    /// What the rule groups by, as people read it: `[("site", "Home")]`.
+    /// Values of the rule's `group_by` for people: `[("site", "Home")]`.
     pub group: Vec<(String, String)>,
-    /// Whom it concerns: what is new, or what ended (those with `ends_at`). Opening order.
+    /// The subjects: those that are new, or have ended (with `ends_at`), in the order of their
+    /// opening.
     pub subjects: Vec<Subject>,
-    /// How many subjects of the incident still last after this message.
+    /// Number of subjects of the incident that are still open after this message.
     pub firing: u64,
-    /// Things the sender counted beyond the subjects it listed: "and N more".
+    /// Number of things the sender counted beyond the subjects it listed: "and N more".
     pub more: u64,
-    /// Events that came silently since the last message ("12 more since").
+    /// Number of events suppressed since the last message ("12 more since").
     pub more_since: u64,
-    /// When the incident began (the earliest start of its subjects), by the sender's clock.
+    /// Beginning of the incident (the earliest of its subjects), by the sender's clock.
     pub started: Timestamp,
-    /// How long it lasted, once resolved; how long it has lasted, in a repeat.
+    /// Duration of the outage once it is resolved, or so far in a reminder.
     pub duration_ms: Option<u64>,
-    /// The telling event's reason, where it has one.
+    /// Reason in the latest event, if there is one.
     pub why: Option<String>,
-    /// The telling event's text, where it has one.
+    /// Text of the latest event, if there is one.
     pub detail: Option<String>,
-    /// The telling event's raw JSON; `Null` where it is no longer at hand.
+    /// Raw JSON of the latest event; `Null` if it was not kept.
     pub event: Value,
-    /// What else is known.
+    /// Facts from other events.
     #[serde(default)]
     pub insight: Insight,
-    /// Of a digest: what it stands for.
+    /// The content of a digest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub collected: Option<Box<Collected>>,
 }
 
-/// Where to look further.
+/// A link for further details.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Link {
-    /// What people click.
+    /// The text people click.
     pub label: String,
     /// An absolute URL.
     pub url: String,
 }
 
-/// How a notification reads: rendered, in the neutral markup of [`crate::render::markup`].
+/// A rendered notification, in the neutral markup of [`crate::render::markup`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Message {
-    /// One line.
+    /// Title, one line.
     pub title: String,
-    /// One to a few sentences.
+    /// Text, one to a few sentences.
     pub text: String,
-    /// Name and value.
+    /// Names and values.
     pub facts: Vec<(String, String)>,
-    /// Where to look further.
+    /// Links for further details.
     pub links: Vec<Link>,
-    /// What it says, as data.
+    /// The data of the message.
     pub about: Notification,
-    /// Of a digest: the notifications it stands for, so that it can be folded again.
+    /// The notifications included in a digest, so that it can be included in another one.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub folded: Vec<DigestOf>,
 }
 
-/// One notification inside a digest, without the raw event.
+/// A notification inside a digest, without the raw event.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct DigestOf {
-    /// When it was decided, wall time.
+    /// Wall time of the decision.
     pub at: Timestamp,
     /// The rule's name.
     pub rule: String,
-    /// Why.
+    /// The reason.
     pub reason: Reason,
     /// The incident.
     pub incident: String,
     /// Its severity.
     pub severity: Severity,
-    /// The condition, where there is one: an AP that was offline "was down".
+    /// The condition, if there is one: an AP that was offline "was down".
     #[serde(default)]
     pub condition: Option<String>,
-    /// Things counted beyond its subjects.
+    /// Number of things counted beyond its subjects.
     #[serde(default)]
     pub more: u64,
-    /// Events that came silently since the message before.
+    /// Number of events suppressed since the message before.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub more_since: u64,
     /// Its title, in the neutral markup.
     pub title: String,
-    /// Whom it concerned.
+    /// Its subjects.
     pub subjects: Vec<Subject>,
     /// Devices behind these, which no message of their own tells of.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

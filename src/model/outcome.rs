@@ -1,4 +1,4 @@
-//! What became of events, one by one; `fates` counts them.
+//! Outcomes of single events; `fates` counts them.
 
 use std::sync::Arc;
 
@@ -7,20 +7,20 @@ use super::EventId;
 /// Outcome of one event.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum EventOutcome {
-    /// An alert it is part of may still be notified.
+    /// Part of an alert that may still be sent.
     Pending,
-    /// It is part of a message.
+    /// Part of a message.
     Notified,
-    /// No rule looks for it.
+    /// No rule matches it.
     Unmatched,
-    /// The same had come before.
+    /// The same event arrived before.
     Duplicate,
-    /// Known to a rule, and nothing was sent: why, as on `/metrics`.
+    /// Matched by a rule, but nothing was sent: the reason, as on `/metrics`.
     Suppressed(Arc<str>),
 }
 
 impl EventOutcome {
-    /// Every word there is.
+    /// All words.
     pub const WORDS: [&'static str; 5] =
         ["pending", "told", "unmatched", "duplicate", "suppressed"];
 
@@ -36,7 +36,7 @@ impl EventOutcome {
         }
     }
 
-    /// Returns the reason why nothing was sent.
+    /// Returns the reason nothing was sent.
     #[must_use]
     pub fn why(&self) -> Option<&Arc<str>> {
         match self {
@@ -46,24 +46,24 @@ impl EventOutcome {
     }
 }
 
-/// What an event waits with, while it is pending.
+/// The alert or ticket a pending event waits with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum WaitsWith {
-    /// One alert, which alone decides its outcome.
+    /// A single alert, which decides its outcome.
     Alert(u64),
-    /// Several alerts that share it, by the number of what they share.
+    /// Several alerts, by the number of their ticket.
     Ticket(u64),
 }
 
-/// Outcome, known only now, of the earlier events that waited so.
+/// The outcome of earlier events that waited with an alert or ticket.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OutcomeChange {
-    /// What they waited with.
+    /// The alert or ticket.
     pub waits: WaitsWith,
-    /// None after this one.
+    /// The last event concerned.
     pub upto: EventId,
-    /// What became of them.
+    /// The outcome.
     pub outcome: EventOutcome,
-    /// The rule that notified, where one did.
+    /// The rule that notified, if one did.
     pub by: Option<Arc<str>>,
 }

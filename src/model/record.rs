@@ -1,4 +1,4 @@
-//! What the journal holds.
+//! Records of the journal.
 
 use std::fmt;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ impl fmt::Display for Seq {
     }
 }
 
-/// The name of a source or a destination, as the operator wrote it in rules.yaml.
+/// The name of a source or a destination in rules.yaml.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Name(Arc<str>);
@@ -32,7 +32,7 @@ impl Name {
         Self(text.into())
     }
 
-    /// The text.
+    /// Returns the text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -51,13 +51,13 @@ impl From<&str> for Name {
     }
 }
 
-/// The number of a kind of source, in the table of kinds. The default is the kind of every body
-/// that was journaled before kinds were.
+/// The number of a kind of source in the table of kinds. The default is the kind of bodies
+/// journaled before kinds existed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct SourceKind(pub u16);
 
-/// How far a pulled source has been read. Only that source understands the text.
+/// The position up to which a pulled source has been read. Only that source understands the text.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Cursor(Arc<str>);
@@ -69,96 +69,97 @@ impl Cursor {
         Self(text.into())
     }
 
-    /// The text.
+    /// Returns the text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-/// One thing that happened to Foghorn. Everything decided is a fold over these.
+/// An input of Foghorn. Every decision is a fold over these.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Record {
-    /// A body as it came, posted or fetched: journaled verbatim so that a better parser can read
-    /// it again.
+    /// A body as received, posted or fetched. It is journaled verbatim, so that a better parser can
+    /// read it again.
     Received {
         /// The source that verified it.
         source: Name,
         /// The kind of that source, whose dialect reads the body.
         kind: SourceKind,
-        /// Where a pulled source goes on from, once this is stored.
+        /// The position from which a pulled source continues, once this is stored.
         cursor: Option<Cursor>,
         /// The raw bytes.
         body: bytes::Bytes,
     },
     /// Time passed: a timer of the engine is due.
     Tick,
-    /// These rules apply from here on.
+    /// These rules apply from now on.
     Rules(RulesRecord),
-    /// The wall clock was found to differ from journal time: wall = `at` + `offset_ms` from here
-    /// on.
+    /// The difference between wall clock and journal time changed: from now on wall time is `at` +
+    /// `offset_ms`.
     Clock {
         /// Signed milliseconds.
         offset_ms: i64,
     },
-    /// A person wants to hear nothing of these for a while.
+    /// A person silenced some alerts.
     Silence(Silence),
     /// A person ended a silence before its time.
     Expire {
         /// The silence's id.
         id: String,
-        /// Who.
+        /// The author.
         author: String,
     },
 }
 
-/// Say nothing about what matches, until then. What was told before is still told to be over.
+/// A silence: no messages about matching alerts until its end. The recovery of an outage that was
+/// sent before is still sent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Silence {
     /// Its name: 8 letters and digits. A second record with the same id replaces the first.
     pub id: String,
-    /// As `match` in rules.yaml, as JSON.
+    /// The same as `match` in rules.yaml, as JSON.
     pub matches: serde_json::Value,
-    /// Until when.
+    /// Its end.
     pub until: Until,
-    /// Who made it.
+    /// Its author.
     pub author: String,
-    /// Why.
+    /// The reason given.
     pub comment: String,
-    /// Wall time at which it was made.
+    /// Wall time of its creation.
     pub created: Timestamp,
 }
 
-/// When a silence ends.
+/// The end of a silence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Until {
-    /// At this wall time.
+    /// This wall time.
     At(Timestamp),
-    /// When nothing it matches lasts any more.
+    /// The time when no alert that it matches is open.
     Resolved,
 }
 
-/// The rules as they were read, with the destinations that stood then (some come from the
+/// The rules as they were read, with the destinations of that time (some come from the
 /// environment).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RulesRecord {
     /// The text of rules.yaml.
     pub text: String,
-    /// Every destination and the least severity it takes.
+    /// All destinations, each with the lowest severity it accepts.
     pub destinations: Vec<(Name, Severity)>,
-    /// Foghorn started with them: what came before, while it did not run, was not heard.
+    /// True at a start of Foghorn: events sent while it was down were not received.
     #[serde(default)]
     pub start: bool,
 }
 
-/// A record with its place in the journal.
+/// A record with its position in the journal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Journaled {
     /// Its position.
     pub seq: Seq,
-    /// Journal time: never goes back, whatever the wall clock does.
+    /// Journal time. It never goes back, whatever the wall clock does.
     pub at: Timestamp,
-    /// What happened.
+    /// The record.
     pub record: Record,
 }

@@ -1,9 +1,9 @@
-//! Text that must never be shown.
+//! Secrets: text that must never be shown.
 
 use std::fmt;
 
-/// A webhook URL, a shared secret: printed as `***`, so that no log line, error or debug output can
-/// leak it.
+/// A webhook URL or a shared secret. It prints as `***`, so that no log line, error or debug output
+/// can reveal it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 
@@ -14,7 +14,7 @@ impl Secret {
         Self(text.into())
     }
 
-    /// The text itself. For the HTTP client and the HMAC only.
+    /// Returns the text, for the HTTP client and the HMAC only.
     #[must_use]
     pub fn expose(&self) -> &str {
         &self.0

@@ -1,5 +1,5 @@
-//! Keys of rules.yaml: what one is called, the shape of its value, and what it means. Whoever owns a
-//! key declares it so: the reader, the JSON Schema and the docs are made from that.
+//! Keys of rules.yaml: name, shape of the value, and meaning. The module that uses a key declares
+//! it; the reader, the JSON Schema and the docs are generated from the declarations.
 
 /// One key of a map in rules.yaml.
 #[derive(Clone, Copy)]
@@ -17,7 +17,7 @@ pub struct Setting {
 pub enum Shape {
     /// One text.
     Text,
-    /// A text that nobody may see.
+    /// A text that must not be shown.
     Secret,
     /// True or false.
     Flag,
@@ -37,9 +37,9 @@ pub enum Shape {
     Fields,
     /// One or many texts.
     Texts,
-    /// One or many texts that nobody may see.
+    /// One or many texts that must not be shown.
     Secrets,
-    /// Field to test.
+    /// A map of fields and tests.
     Match,
     /// A match, or `never`.
     Resolve,
@@ -64,7 +64,7 @@ pub enum Shape {
 }
 
 impl Setting {
-    /// A key with its value's shape and its meaning.
+    /// Creates a key from its name, the shape of its value and its meaning.
     #[must_use]
     pub const fn new(name: &'static str, shape: Shape, doc: &'static str) -> Self {
         Self { name, shape, doc }
@@ -72,7 +72,7 @@ impl Setting {
 }
 
 impl Shape {
-    /// Returns true for a value of a known kind that anybody may see.
+    /// Returns whether it is a value of a known kind that may be shown.
     #[must_use]
     pub const fn is_plain(self) -> bool {
         matches!(

@@ -1,4 +1,4 @@
-//! Points in time and lengths of time, in milliseconds.
+//! Times and durations, in milliseconds.
 
 use std::fmt;
 use std::ops::{Add, Sub};
@@ -8,9 +8,8 @@ use serde::{Deserialize, Serialize};
 
 /// A point in time: milliseconds since the Unix epoch, UTC.
 ///
-/// Whether it is *journal* time (monotonic, what timers run on) or *wall* time (what people read)
-/// is said where it is used; arithmetic saturates, so no event, however absurd its own time, can
-/// overflow it.
+/// Each use says whether it is *journal* time (monotonic, for timers) or *wall* time (for people).
+/// Arithmetic saturates, so that no absurd time from an event can overflow it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Timestamp(i64);
@@ -18,47 +17,48 @@ pub struct Timestamp(i64);
 impl Timestamp {
     /// The Unix epoch.
     pub const EPOCH: Self = Self(0);
-    /// Later than everything.
+    /// A time later than any other.
     pub const MAX: Self = Self(i64::MAX);
 
-    /// From milliseconds since the Unix epoch.
+    /// Creates a time from milliseconds since the Unix epoch.
     #[must_use]
     pub const fn from_millis(millis: i64) -> Self {
         Self(millis)
     }
 
-    /// Milliseconds since the Unix epoch.
+    /// Returns milliseconds since the Unix epoch.
     #[must_use]
     pub const fn millis(self) -> i64 {
         self.0
     }
 
-    /// Whole seconds since the Unix epoch, rounded down.
+    /// Returns whole seconds since the Unix epoch, rounded down.
     #[must_use]
     pub const fn seconds(self) -> i64 {
         self.0.div_euclid(1000)
     }
 
-    /// The beginning of its second. Senders give whole seconds on one topic and fractions on
-    /// another, so times of one second have no order: they are compared without their fractions.
+    /// Returns the beginning of its second. Senders give whole seconds on one topic and fractions
+    /// on another. Times within one second therefore have no order, and are compared without
+    /// fractions.
     #[must_use]
     pub const fn whole(self) -> Self {
         Self(self.seconds().saturating_mul(1000))
     }
 
-    /// How long after `earlier` this is; zero when it is not after it.
+    /// Returns the time that has passed since `earlier`; zero if `earlier` is later.
     #[must_use]
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
     }
 
-    /// This point moved by a signed number of milliseconds.
+    /// Returns this time moved by a signed number of milliseconds.
     #[must_use]
     pub const fn shifted(self, millis: i64) -> Self {
         Self(self.0.saturating_add(millis))
     }
 
-    /// Reads an RFC 3339 time. `None` when the text is not one.
+    /// Reads an RFC 3339 time. Returns `None` if the text is not one.
     #[must_use]
     pub fn parse_rfc3339(text: &str) -> Option<Self> {
         text.parse::<jiff::Timestamp>()
@@ -66,8 +66,8 @@ impl Timestamp {
             .map(|t| Self(t.as_millisecond()))
     }
 
-    /// As RFC 3339 in UTC with milliseconds only where there are any; times outside years
-    /// -9999..9999 print as their number.
+    /// Returns the time as RFC 3339 in UTC, with milliseconds only if there are any. Times outside
+    /// the years -9999..9999 print as a number.
     #[must_use]
     pub fn rfc3339(self) -> String {
         match jiff::Timestamp::from_millisecond(self.0) {
@@ -109,11 +109,11 @@ impl fmt::Debug for Timestamp {
     }
 }
 
-/// Reads a duration as rules.yaml spells it: whole numbers with a unit (`ms`, `s`, `m`, `h`, `d`),
-/// several in a row allowed (`1h30m`).
+/// Reads a duration as written in rules.yaml: whole numbers with a unit (`ms`, `s`, `m`, `h`, `d`),
+/// also several in a row (`1h30m`).
 ///
 /// # Errors
-/// One line that says what is wrong with the text.
+/// Fails with one line that says what is wrong with the text.
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
     let text = text.trim();
     let wrong = || {
@@ -143,6 +143,7 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
             "d" => 86_400_000,
             _ => return Err(wrong()),
         };
+        // Ten years bound every sum of durations and times far below an overflow.
         total = number
             .checked_mul(unit)
             .and_then(|ms| total.checked_add(ms))
@@ -153,7 +154,7 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
     Ok(Duration::from_millis(total))
 }
 
-/// A duration as people say it, with at most two units: `45 s`, `10 min`, `1 h 5 min`, `2 d 3 h`.
+/// Returns a duration for people, with at most two units: `45 s`, `10 min`, `1 h 5 min`, `2 d 3 h`.
 #[must_use]
 pub fn human_duration(duration: Duration) -> String {
     let s = duration.as_secs();
@@ -173,7 +174,7 @@ pub fn human_duration(duration: Duration) -> String {
     }
 }
 
-/// `1 rule`, `2 rules`.
+/// Returns a number with its noun: `1 rule`, `2 rules`.
 #[must_use]
 pub fn plural(number: u64, word: &str) -> String {
     format!("{number} {word}{}", if number == 1 { "" } else { "s" })

@@ -1,6 +1,7 @@
-//! Calendars: when the clock on the wall says so.
+//! Calendars: time intervals and times of day by the clock on the wall.
 //!
-//! Zones come with the rules: this machine's own is looked up where the file is read, never here.
+//! Time zones are part of the rules. The zone of this machine is looked up where the file is read,
+//! never here.
 
 use std::ops::RangeInclusive;
 
@@ -9,7 +10,7 @@ use jiff::tz::{AmbiguousOffset, TimeZone};
 
 use crate::model::Timestamp;
 
-/// How far ahead [`TimeInterval::next_change`] looks: a little more than five years.
+/// Range of the search in [`TimeInterval::next_change`]: a little more than five years.
 const HORIZON_DAYS: i64 = 5 * 366;
 
 /// A minute of the day, 0 to 1440.
@@ -18,7 +19,8 @@ pub type Minute = u16;
 /// The minute that ends a day.
 pub const MIDNIGHT: Minute = 24 * 60;
 
-/// A named time interval: a union of periods, each in its zone, and of spans of time. Empty: never.
+/// A named time interval: the union of periods, each in its zone, and of spans of time. An empty
+/// one contains no time.
 #[derive(Clone, Debug, Default)]
 pub struct TimeInterval {
     parts: Vec<Part>,
@@ -27,20 +29,20 @@ pub struct TimeInterval {
 /// A part of a time interval.
 #[derive(Clone, Debug)]
 pub enum Part {
-    /// Comes again.
+    /// A recurring period.
     Period(Period),
-    /// From here on, until before there.
+    /// From the first time up to, but not including, the second.
     Span(Timestamp, Timestamp),
 }
 
-/// What comes again: every restriction holds, an empty one always does.
+/// A recurring period. All restrictions must hold; an empty one always does.
 #[derive(Clone, Debug)]
 pub struct Period {
-    /// Whose clocks and calendars.
+    /// The zone of its clock and calendar.
     pub zone: TimeZone,
-    /// From here on, until before there, by the clock on the wall: a clock put forward over a time
-    /// shows it at once, one put back shows it twice. An end that is not after its start is on
-    /// the next day, and belongs to the day it began on.
+    /// Times of day, each from a minute up to another. A change to summer time skips a boundary,
+    /// which then counts from the change; a change back shows it twice. An end that is not after
+    /// its start is on the next day, and belongs to the day it began on.
     pub times: Vec<(Minute, Minute)>,
     /// Days of the week.
     pub weekdays: Vec<Weekday>,
@@ -53,7 +55,7 @@ pub struct Period {
 }
 
 impl Period {
-    /// Always, by this zone.
+    /// Returns a period without restrictions in this zone.
     #[must_use]
     pub const fn always(zone: TimeZone) -> Self {
         Self {
@@ -66,9 +68,10 @@ impl Period {
         }
     }
 
-    /// Whether it begins on this day.
+    /// Returns whether it begins on this day.
     fn has_day(&self, date: Date) -> bool {
         let of_month = |(from, until): &(i8, i8)| {
+            // `-1` is the last day of a month of any length.
             let last = date.days_in_month();
             let day = |n: i8| if n < 0 { last + 1 + n } else { n };
             (day(*from).max(1)..=day(*until).min(last)).contains(&date.day())
@@ -106,6 +109,7 @@ impl Period {
                 .yesterday()
                 .is_ok_and(|date| self.has_day(date))
         };
+        // After midnight the part that began yesterday may still last.
         self.times.iter().any(|(from, until)| {
             if from < until {
                 today && (*from..*until).contains(&minute)
@@ -115,16 +119,19 @@ impl Period {
         })
     }
 
-    /// A moment after this one, and not after a change of `contains`, at which it may change.
+    /// Returns a time after this one at which `contains` may change. No change is before it.
     fn candidate(&self, wall: Timestamp, horizon: Timestamp) -> Option<Timestamp> {
         if self.times.is_empty() && self.has_every_day() {
             return None;
         }
         let shift = shift_after(&self.zone, wall);
+        // A time that began yesterday may end today.
         let mut date = local(&self.zone, wall)?.date().yesterday().ok()?;
         for _ in 0..=HORIZON_DAYS + 2 {
             let next = self.boundaries(date).filter(|at| *at > wall).min();
             if next.is_some() {
+                // A change to summer time may move the boundary, so the period is checked there,
+                // too.
                 return next
                     .into_iter()
                     .chain(shift)
@@ -136,8 +143,8 @@ impl Period {
         shift.filter(|at| *at <= horizon)
     }
 
-    /// Every moment of this day at which `contains` may change, and where a time that crosses
-    /// midnight ends.
+    /// Returns every time of this day at which `contains` may change, including the end of a time
+    /// that crosses midnight.
     fn boundaries(&self, date: Date) -> impl Iterator<Item = Timestamp> + '_ {
         let day = self.has_day(date);
         let tomorrow = date.tomorrow().ok();
@@ -164,8 +171,8 @@ impl Period {
             .flat_map(move |(date, minute)| self.shown(date, minute))
     }
 
-    /// When the clock shows it: not where it is put forward over it, twice where it is put back to
-    /// before it.
+    /// Returns the times at which the clock shows this: none if it is skipped, two if the clock is
+    /// put back over it.
     fn shown(&self, date: Option<Date>, minute: Minute) -> impl Iterator<Item = Timestamp> + use<> {
         let at = date.and_then(|date| civil(date, minute));
         let found = at.and_then(|at| {
@@ -186,19 +193,19 @@ impl Period {
 }
 
 impl TimeInterval {
-    /// The union of these.
+    /// Creates the union of these.
     #[must_use]
     pub const fn new(parts: Vec<Part>) -> Self {
         Self { parts }
     }
 
-    /// What it is the union of.
+    /// Returns the parts of the union.
     #[must_use]
     pub fn parts(&self) -> &[Part] {
         &self.parts
     }
 
-    /// Whether this wall time is in it.
+    /// Returns whether it contains this wall time.
     #[must_use]
     pub fn contains(&self, wall: Timestamp) -> bool {
         self.parts.iter().any(|part| match part {
@@ -207,8 +214,8 @@ impl TimeInterval {
         })
     }
 
-    /// The first wall time after this one at which `contains` changes. `None`: never again, or not
-    /// for five years.
+    /// Returns the first wall time after this one at which `contains` changes. `None`: never again,
+    /// or not within five years.
     #[must_use]
     pub fn next_change(&self, wall: Timestamp) -> Option<Timestamp> {
         let horizon = wall.shifted(HORIZON_DAYS * 86_400_000);
@@ -221,7 +228,7 @@ impl TimeInterval {
                     [*from, *until].into_iter().filter(|edge| *edge > at).min()
                 }
             };
-            // Each is later than the one before, so this ends.
+            // Each time is later than the one before, so the loop ends.
             at = self.parts.iter().filter_map(next).min()?;
             if self.contains(at) != now {
                 return Some(at);
@@ -230,8 +237,8 @@ impl TimeInterval {
     }
 }
 
-/// Times of day in a zone, each once a day: a time the clock is put forward over is when it is put
-/// forward, one it shows twice is the first.
+/// Times of day in a zone, each once a day. A time that the clock skips counts when it is put
+/// forward; a time shown twice counts once.
 #[derive(Clone, Debug)]
 pub struct Daily {
     times: Vec<Minute>,
@@ -239,7 +246,7 @@ pub struct Daily {
 }
 
 impl Daily {
-    /// At these minutes of the day.
+    /// Creates a schedule of these minutes of the day.
     #[must_use]
     pub fn new(mut times: Vec<Minute>, zone: TimeZone) -> Self {
         times.sort_unstable();
@@ -247,22 +254,24 @@ impl Daily {
         Self { times, zone }
     }
 
-    /// The minutes of the day.
+    /// Returns the minutes of the day.
     #[must_use]
     pub fn times(&self) -> &[Minute] {
         &self.times
     }
 
-    /// Whose clock.
+    /// Returns the zone.
     #[must_use]
     pub const fn zone(&self) -> &TimeZone {
         &self.zone
     }
 
-    /// The first wall time after this one at which the clock shows it. `None`: never again.
+    /// Returns the first wall time after this one at which the clock shows one of them. `None`:
+    /// never again.
     #[must_use]
     pub fn next(&self, wall: Timestamp) -> Option<Timestamp> {
         let mut date = local(&self.zone, wall)?.date().yesterday().ok()?;
+        // Zones have skipped a whole day, so the search covers some more than two.
         for _ in 0..5 {
             let times = self
                 .times
@@ -282,18 +291,18 @@ impl Daily {
     }
 }
 
-/// When the clock shows this first; where it is put forward over it, when it is put forward.
-/// `None`: thousands of years away.
+/// Returns the first time at which the clock shows this, or the time at which it is put forward
+/// over it. `None`: thousands of years away.
 #[must_use]
 pub fn moment(zone: &TimeZone, local: DateTime) -> Option<Timestamp> {
     let ambiguous = zone.to_ambiguous_timestamp(local);
     let gap = matches!(ambiguous.offset(), AmbiguousOffset::Gap { .. });
     let at = Timestamp::from_millis(ambiguous.earlier().ok()?.as_millisecond());
-    // Of a time that is skipped, the earlier reading is before the clock is put forward.
+    // For a skipped time, the earlier reading is before the clock is put forward.
     if gap { shift_after(zone, at) } else { Some(at) }
 }
 
-/// What calendar and clock show. `None`: thousands of years away.
+/// Returns the local date and time. `None`: thousands of years away.
 fn local(zone: &TimeZone, wall: Timestamp) -> Option<DateTime> {
     jiff::Timestamp::from_millisecond(wall.millis())
         .ok()
@@ -318,7 +327,7 @@ fn civil(date: Date, minute: Minute) -> Option<DateTime> {
     ))
 }
 
-/// When the clock is next put forward or back.
+/// Returns the next time at which the clock is put forward or back.
 fn shift_after(zone: &TimeZone, wall: Timestamp) -> Option<Timestamp> {
     let at = jiff::Timestamp::from_millisecond(wall.millis()).ok()?;
     let shift = zone.following(at).next()?.timestamp();

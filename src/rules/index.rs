@@ -1,4 +1,5 @@
-//! Finds the few rules an event can match, so that ten thousand rules cost about what ten do.
+//! The index of rules: finds the few that an event can match, so that ten thousand rules cost about
+//! as much as ten.
 
 use std::collections::HashMap;
 
@@ -6,8 +7,8 @@ use super::matcher::Matcher;
 use super::pattern::fold;
 use crate::model::Field;
 
-/// Rules by the most telling literal of their matcher: type, else condition, else topic; the rest
-/// meet every event.
+/// Rules by the most selective literal of their matcher: type, else condition, else topic. The
+/// others are tried for every event.
 #[derive(Clone, Debug, Default)]
 pub struct Index {
     by_type: HashMap<String, Vec<usize>>,
@@ -17,7 +18,7 @@ pub struct Index {
 }
 
 impl Index {
-    /// Indexes matchers by position; `None` is never a candidate.
+    /// Indexes matchers by their position; `None` is never a candidate.
     pub fn new<'a>(matchers: impl Iterator<Item = Option<&'a Matcher>>) -> Self {
         let mut index = Self::default();
         for (position, matcher) in matchers.enumerate() {
@@ -31,6 +32,7 @@ impl Index {
     fn add(&mut self, position: usize, matcher: &Matcher) {
         let keys = |wanted: &Field| -> Option<Vec<String>> {
             let (_, test) = matcher.tests.iter().find(|(field, _)| field == wanted)?;
+            // A list may name the same value twice: each rule must appear once.
             let mut keys: Vec<String> = test.literals()?.map(str::to_owned).collect();
             keys.sort_unstable();
             keys.dedup();
@@ -51,7 +53,7 @@ impl Index {
         }
     }
 
-    /// Positions that could match, ascending.
+    /// Returns the positions of matchers that could match, ascending.
     pub fn candidates(&self, topic: &str, kind: &str, condition: Option<&str>) -> Vec<usize> {
         let mut found = self.always.clone();
         let mut add = |map: &HashMap<String, Vec<usize>>, key: &str| {

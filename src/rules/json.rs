@@ -1,5 +1,5 @@
-//! A matcher as JSON: `match` of a silence, which is data and stands in no file. It says what
-//! `match` in rules.yaml says.
+//! Matchers as JSON: the `match` of a silence, which is not in a file. Its meaning is that of
+//! `match` in rules.yaml.
 
 use serde_json::{Map, Value, json};
 
@@ -10,7 +10,7 @@ impl Matcher {
     /// Reads a map of fields to a value, a list of values, `{exists: …}` or bounds; and `not`.
     ///
     /// # Errors
-    /// One line that says what is wrong.
+    /// Fails with one line that says what is wrong.
     pub fn from_json(value: &Value) -> Result<Self, String> {
         let map = value.as_object().ok_or("`match` must be a map of fields")?;
         let mut matcher = Self::default();
@@ -26,7 +26,7 @@ impl Matcher {
         Ok(matcher)
     }
 
-    /// The JSON that [`Self::from_json`] reads: a matcher that outlives its rule.
+    /// Returns the JSON that [`Self::from_json`] reads, for matchers that outlive their rule.
     #[must_use]
     pub fn json(&self) -> Value {
         let written = |tests: &[(Field, Test)]| -> Map<String, Value> {
@@ -52,6 +52,7 @@ fn written_test(test: &Test) -> Value {
             Value::Object(bounds.into_iter().filter_map(given).collect())
         }
         Test::AnyOf(tests) => {
+            // A list holds values and maps side by side, so nested lists become one.
             let each = tests.iter().map(written_test).flat_map(|test| match test {
                 Value::Array(values) => values,
                 one => vec![one],
@@ -101,7 +102,7 @@ fn pattern(field: &Field, key: &str, value: &Value) -> Result<Pattern, String> {
     if text.is_empty() {
         return Err(format!("`{key}` is empty"));
     }
-    // Mist's word for it is as good as ours.
+    // Mist's word for a severity counts as ours.
     if *field == Field::Severity
         && let Some(severity) = crate::model::Severity::parse(&text)
     {
@@ -132,6 +133,7 @@ fn number_or_presence(key: &str, map: &Map<String, Value>) -> Result<Test, Strin
                 ));
             }
         };
+        // Mist sends some numbers as text.
         let number = value
             .as_f64()
             .or_else(|| value.as_str().and_then(|text| text.parse().ok()));

@@ -1,4 +1,4 @@
-//! `match`: a map of fields and tests, all of which an event must pass.
+//! `match`: a map of fields and tests. An event must pass all of them.
 
 use std::fmt;
 
@@ -7,19 +7,19 @@ use serde_json::Value;
 use super::pattern::{Pattern, fold};
 use crate::model::{Event, Field, plain};
 
-/// A map of tests; keys are AND. The empty matcher matches everything.
+/// A map of tests, all of which must hold. The empty matcher matches everything.
 #[derive(Clone, Debug, Default)]
 pub struct Matcher {
-    /// What must hold.
+    /// Tests that must hold.
     pub tests: Vec<(Field, Test)>,
-    /// None of whose tests may hold.
+    /// Tests none of which may hold.
     pub not: Vec<(Field, Test)>,
 }
 
-/// What one field must be.
+/// A test on one field.
 #[derive(Clone, Debug)]
 pub enum Test {
-    /// Any of these.
+    /// One of these patterns.
     OneOf(Vec<Pattern>),
     /// A number within these bounds.
     Number {
@@ -32,22 +32,22 @@ pub enum Test {
         /// At most.
         lte: Option<f64>,
     },
-    /// There (`true`), or not there (`false`).
+    /// Present (`true`) or missing (`false`).
     Exists(bool),
-    /// Any of these tests: a list that holds more than values.
+    /// One of these tests: a list with more than values.
     AnyOf(Vec<Test>),
 }
 
-/// The test an event failed, for explanations.
+/// The test that an event failed, for explanations.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mismatch {
     /// The field.
     pub field: Field,
-    /// Whether it stands under `not`.
+    /// True if the test is under `not`.
     pub negated: bool,
-    /// What the event has there.
+    /// The event's value.
     pub found: String,
-    /// What it should be; empty where that is long or no value.
+    /// The expected value; empty if that is long, or no value.
     pub wanted: String,
 }
 
@@ -73,7 +73,7 @@ impl fmt::Display for Mismatch {
 }
 
 impl Matcher {
-    /// Whether the event passes every test, and none under `not`.
+    /// Returns whether the event passes every test, and none under `not`.
     #[must_use]
     pub fn matches(&self, event: &Event) -> bool {
         self.tests
@@ -85,7 +85,7 @@ impl Matcher {
                 .any(|(field, test)| test.holds(event, field))
     }
 
-    /// The first test the event fails; `None` when it matches.
+    /// Returns the first test that the event fails; `None` if it matches.
     #[must_use]
     pub fn mismatch(&self, event: &Event) -> Option<Mismatch> {
         let failed = self
@@ -114,7 +114,7 @@ impl Matcher {
         })
     }
 
-    /// Whether `match.topic` names this topic literally.
+    /// Returns whether `match.topic` names this topic literally.
     #[must_use]
     pub fn names_topic(&self, topic: &str) -> bool {
         let folded = fold(topic);
@@ -126,9 +126,9 @@ impl Matcher {
         })
     }
 
-    /// Whether the tests on these fields hold for values that are not an event's: used to ask the
-    /// catalogue whether any opening of a condition could match. Tests on other fields are
-    /// taken to hold.
+    /// Returns whether the tests on these fields hold for the given values. The catalogue is
+    /// searched this way for openings of a condition that could match. Tests on other fields are
+    /// assumed to hold.
     #[must_use]
     pub fn could_match(&self, known: &[(Field, &str)]) -> bool {
         let lookup = |field: &Field| {
@@ -140,6 +140,7 @@ impl Matcher {
         let holds = |field: &Field, test: &Test| lookup(field).map(|value| test.holds_for(value));
         self.tests
             .iter()
+            // An unknown field must not exclude an opening, in either direction.
             .all(|(field, test)| holds(field, test).unwrap_or(true))
             && !self
                 .not
@@ -149,7 +150,7 @@ impl Matcher {
 }
 
 impl Test {
-    /// What a list means: any of its values, or of the tests in it.
+    /// Creates the test of a list: one of its values, or of the tests in it.
     #[must_use]
     pub fn any_of(values: Vec<Pattern>, mut tests: Vec<Self>) -> Self {
         if tests.is_empty() {
@@ -175,7 +176,7 @@ impl Test {
         }
     }
 
-    /// The values it asks for, where they are few.
+    /// Returns the expected values if they are few.
     fn wanted(&self) -> String {
         match self {
             Self::OneOf(patterns) if patterns.len() <= 3 => patterns
@@ -189,7 +190,7 @@ impl Test {
         }
     }
 
-    /// Whether it holds for this value of a field that has one.
+    /// Returns whether it holds for this value of a field.
     #[must_use]
     pub fn holds_for(&self, value: &str) -> bool {
         match self {
@@ -212,7 +213,7 @@ impl Test {
         }
     }
 
-    /// The folded literals, when the test is nothing but literals: what an index can use.
+    /// Returns the folded literals if the test has nothing but literals, for the index.
     pub fn literals(&self) -> Option<impl Iterator<Item = &str>> {
         match self {
             Self::OneOf(patterns) if patterns.iter().all(|p| p.literal().is_some()) => {

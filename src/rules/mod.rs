@@ -1,7 +1,7 @@
-//! What the operator meant: rules, resolved, that cannot be wrong any more.
+//! Rules in their resolved form, which cannot contain mistakes any more.
 //!
-//! `config` reads rules.yaml into these; `engine` judges by them. Neither YAML nor time is known
-//! here.
+//! `config` reads rules.yaml into these types, and `engine` judges by them. This module knows
+//! neither YAML nor time.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -27,7 +27,7 @@ pub(crate) use pattern::{Allowance, fold, mac};
 pub use topology::{Cycle, Topology};
 pub use when::{When, WhenProblem};
 
-/// Every rule, in the file's order, with the index that finds the few an event can match.
+/// All rules in the order of the file, with the index that finds the few an event can match.
 #[derive(Clone, Debug, Default)]
 pub struct RuleSet {
     rules: Vec<Arc<Rule>>,
@@ -38,7 +38,7 @@ pub struct RuleSet {
     surroundings: Surroundings,
 }
 
-/// What stands beside the rules.
+/// The settings beside the rules.
 #[derive(Clone, Debug, Default)]
 pub struct Surroundings {
     /// `time_intervals`.
@@ -53,104 +53,105 @@ pub struct Surroundings {
     pub digests: Vec<DigestSchedule>,
 }
 
-/// One of `inhibit_rules`: while a source lasts (pending counts), its targets are not told.
+/// An entry of `inhibit_rules`: while a source is open (pending counts), its targets are not sent.
 #[derive(Clone, Debug)]
 pub struct InhibitRule {
-    /// The line of rules.yaml it begins on.
+    /// The line of rules.yaml on which it begins.
     pub line: u64,
-    /// What explains.
+    /// Matches the alerts that inhibit.
     pub source: Matcher,
-    /// What is explained.
+    /// Matches the alerts that are inhibited.
     pub target: Matcher,
-    /// Fields that must be equal, and there.
+    /// Fields that must be present and equal.
     pub equal: Vec<Field>,
-    /// Only what began within this of the source, by the sender's clock.
+    /// Maximum time between the beginnings of target and source, by the sender's clock.
     pub within: Option<Duration>,
-    /// Only what hangs below the source by `topology`.
+    /// True if targets must be below the source in `topology`.
     pub via_topology: bool,
-    /// How long after its beginning a target waits for a source told later.
+    /// Time that a target waits after its beginning for a source reported later.
     pub hold: Duration,
 }
 
-/// One of `maintenance`: what matches is not told while it lasts, and reported when it is over.
+/// An entry of `maintenance`: matching alerts are not sent while it lasts, and reported afterwards.
 #[derive(Clone, Debug)]
 pub struct Maintenance {
-    /// Its name, which is its identity across reloads.
+    /// Its name, which identifies it across reloads.
     pub name: Name,
-    /// The line of rules.yaml it begins on.
+    /// The line of rules.yaml on which it begins.
     pub line: u64,
-    /// What it is about; empty: everything.
+    /// Matches the alerts; empty: all.
     pub matcher: Matcher,
-    /// When.
+    /// Its times.
     pub during: TimeInterval,
 }
 
-/// A destination that collects, and tells others once a day.
+/// A destination that collects messages, and sends them to others at set times.
 #[derive(Clone, Debug)]
 pub struct DigestSchedule {
     /// The destination's name.
     pub name: Name,
-    /// The least severity it takes.
+    /// The lowest severity it accepts.
     pub min_severity: Severity,
-    /// When.
+    /// Its times.
     pub at: Daily,
-    /// Whom it tells.
+    /// The destinations of the digest.
     pub into: Vec<Name>,
 }
 
-/// One rule: what to look for, and what to do then.
+/// A rule: the events to look for, and what to do about them.
 #[derive(Clone, Debug)]
 pub struct Rule {
-    /// Its name, which is its identity across reloads.
+    /// Its name, which identifies it across reloads.
     pub name: Arc<str>,
-    /// The line of rules.yaml it begins on (1 is the first).
+    /// The line of rules.yaml on which it begins (1 is the first).
     pub line: u64,
-    /// What it looks for.
+    /// Matches its events.
     pub matcher: Matcher,
-    /// What makes two alerts different; `None`: the default (see rules-language, `by`).
+    /// The fields that distinguish its alerts; `None`: the default (see rules-language, `by`).
     pub by: Option<Vec<Field>>,
-    /// What closes its alerts.
+    /// The way its alerts are closed.
     pub resolve: Resolve,
-    /// How many it takes.
+    /// The number of events it takes.
     pub threshold: Option<Threshold>,
-    /// What `match` cannot say.
+    /// A further condition that `match` cannot express.
     pub when: Option<When>,
-    /// Tell when nothing it matches came for this long, instead of when something does.
+    /// If set, the rule fires when no matching event has arrived for this long.
     pub absent: Option<Duration>,
-    /// What to do, and when.
+    /// Its actions and delays.
     pub policy: Arc<Policy>,
 }
 
-/// What closes a rule's alerts.
+/// The way a rule's alerts are closed.
 #[derive(Clone, Debug)]
 pub enum Resolve {
-    /// The closing types of the condition, where there is one.
+    /// By the closing types of the condition, if there is one.
     Implied,
-    /// Nothing.
+    /// Never.
     Never,
-    /// An event that matches, with equal `by` fields.
+    /// By an event that matches, with equal `by` fields.
     When(Matcher),
 }
 
 /// `threshold: {count, window, distinct}`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Threshold {
-    /// How many; at least 1.
+    /// Number of events; at least 1.
     pub count: u32,
-    /// Within how long.
+    /// Time in which they must arrive.
     pub window: Duration,
-    /// Count different values of this field instead of events.
+    /// Field whose different values are counted instead of events.
     pub distinct: Option<Field>,
 }
 
-/// `flapping: {changes, window, stable}`.
+/// `flapping: {changes, window, stable}`: an alert that changes between up and down this often is
+/// sent once, and again when it is stable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Flapping {
-    /// So many changes between well and not …
+    /// Number of changes between up and down.
     pub changes: u32,
-    /// … within so long are told once; then silence …
+    /// Time in which they must happen.
     pub window: Duration,
-    /// … until nothing changed for so long.
+    /// Time without a change after which it is stable.
     pub stable: Duration,
 }
 
@@ -169,48 +170,48 @@ impl Default for Flapping {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum DuringMute {
-    /// Told at the end if it still lasts.
+    /// Sent at the end of the interval if it is still open.
     #[default]
     Hold,
-    /// Kept for the digests.
+    /// Sent to digests.
     Digest,
-    /// Never told.
+    /// Never sent.
     Drop,
 }
 
-/// What a rule does with its alerts. Serialisable: alerts already told keep it when their rule is
-/// gone.
+/// The settings of a rule for its alerts. They are serialised, since alerts that were sent keep
+/// them if their rule is removed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Policy {
-    /// The rule's own; `None`: the event's, else warning.
+    /// The rule's own severity; `None`: the event's, else warning.
     pub severity: Option<Severity>,
-    /// The condition must last this long.
+    /// Time for which the condition must last.
     pub r#for: Duration,
-    /// After a close, wait this long for a reopening.
+    /// Time to wait for a reopening after a close.
     pub keep_firing_for: Duration,
-    /// Of events with no end: quiet until this long without one.
+    /// For events without an end: time without an event that ends the quiet after a message.
     pub cooldown: Duration,
-    /// An alert with no event for this long ends. `None`: never.
+    /// Time without any event after which an alert ends. `None`: never.
     pub stale_after: Option<Duration>,
-    /// What changes too often is told once. `None`: off.
+    /// The detection of flapping. `None`: off.
     pub flapping: Option<Flapping>,
-    /// `time_intervals` in which it is mute.
+    /// Names of `time_intervals` in which it is muted.
     pub mute_time_intervals: Vec<Name>,
-    /// `time_intervals` outside of which it is mute; none: it never is for lack of one.
+    /// Names of `time_intervals` outside of which it is muted; if there are none, it is not.
     pub active_time_intervals: Vec<Name>,
-    /// What becomes of what fires meanwhile.
+    /// The handling of alerts that fire while it is muted.
     pub during_mute: DuringMute,
-    /// Alerts with equal values are one incident.
+    /// Fields whose equal values make alerts one incident.
     pub group_by: Vec<Field>,
-    /// The first message waits this long for its company.
+    /// Time the first message waits for further alerts.
     pub group_wait: Duration,
-    /// The least time between additions.
+    /// Minimum time between further messages.
     pub group_interval: Duration,
-    /// Remind while firing. `None`: never.
+    /// Time between reminders. `None`: none.
     pub repeat_interval: Option<Duration>,
-    /// Whom to tell: names, each with the least severity it takes. `None`: every destination.
+    /// The destinations. `None`: all.
     pub notify: Option<Vec<Name>>,
-    /// Which message; `None`: chosen by condition, type and topic.
+    /// The template; `None`: chosen by condition, type and topic.
     pub template: Option<String>,
 }
 
@@ -238,7 +239,8 @@ impl Default for Policy {
 }
 
 impl RuleSet {
-    /// Indexes the rules. `destinations`: every destination and the least severity it takes.
+    /// Indexes the rules. `destinations` are all destinations, each with the lowest severity it
+    /// accepts.
     #[must_use]
     pub fn new(rules: Vec<Rule>, destinations: Vec<(Name, Severity)>) -> Self {
         let rules: Vec<Arc<Rule>> = rules.into_iter().map(Arc::new).collect();
@@ -257,7 +259,7 @@ impl RuleSet {
         }
     }
 
-    /// The same with one rule changed: what `tune` tries.
+    /// Returns a copy with one rule changed, as `tune` tries it.
     #[must_use]
     pub fn changed(&self, name: &str, change: impl Fn(&mut Rule)) -> Self {
         let mut rules: Vec<Rule> = self.rules.iter().map(|rule| Rule::clone(rule)).collect();
@@ -279,27 +281,27 @@ impl RuleSet {
         }
     }
 
-    /// With each source's `max_event_age`; a source not named here has 24 h.
+    /// Sets each source's `max_event_age`; a source not named here has 24 h.
     #[must_use]
     pub fn with_max_event_age(mut self, ages: BTreeMap<Name, Option<Duration>>) -> Self {
         self.max_event_age = ages;
         self
     }
 
-    /// With what stands beside the rules.
+    /// Sets the settings beside the rules.
     #[must_use]
     pub fn with_surroundings(mut self, surroundings: Surroundings) -> Self {
         self.surroundings = surroundings;
         self
     }
 
-    /// What stands beside the rules.
+    /// Returns the settings beside the rules.
     #[must_use]
     pub fn surroundings(&self) -> &Surroundings {
         &self.surroundings
     }
 
-    /// How old an opening from this source may be to be told. `None`: any age.
+    /// Returns the maximum age of an opening from this source. `None`: any age.
     #[must_use]
     pub fn max_event_age(&self, source: &Name) -> Option<Duration> {
         self.max_event_age
@@ -308,30 +310,31 @@ impl RuleSet {
             .unwrap_or(Some(Duration::from_secs(24 * 3_600)))
     }
 
-    /// The rules, in the file's order.
+    /// Returns the rules in the order of the file.
     #[must_use]
     pub fn rules(&self) -> &[Arc<Rule>] {
         &self.rules
     }
 
-    /// Every destination and the least severity it takes.
+    /// Returns all destinations, each with the lowest severity it accepts.
     #[must_use]
     pub fn destinations(&self) -> &[(Name, Severity)] {
         &self.destinations
     }
 
-    /// Those rules that could match an event of this topic, type and condition, by position,
+    /// Returns the positions of rules that could match an event of this topic, type and condition,
     /// ascending.
     pub fn candidates(&self, topic: &str, kind: &str, condition: Option<&str>) -> Vec<usize> {
         self.opening.candidates(topic, kind, condition)
     }
 
-    /// Those rules whose `resolve` could match such an event, by position, ascending.
+    /// Returns the positions of rules whose `resolve` could match such an event, ascending.
     pub fn resolvers(&self, topic: &str, kind: &str, condition: Option<&str>) -> Vec<usize> {
         self.resolving.candidates(topic, kind, condition)
     }
 
-    /// Whether some rule names this topic in `match.topic`: then even a chatty topic is stored.
+    /// Returns whether a rule names this topic in `match.topic`. If so, even a noisy topic is
+    /// stored.
     #[must_use]
     pub fn names_topic(&self, topic: &str) -> bool {
         self.rules

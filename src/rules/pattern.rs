@@ -1,4 +1,4 @@
-//! One value of `match`: a literal, a glob or a regular expression, and how each compares.
+//! Patterns: one value of `match`, which is a literal, a glob or a regular expression.
 
 use std::fmt;
 
@@ -7,26 +7,26 @@ use serde_json::Value;
 
 use crate::model::plain;
 
-/// One value to compare with.
+/// A value to compare with.
 #[derive(Clone, Debug)]
 pub enum Pattern {
-    /// Equal, without regard to case and with `-` = `_`; MACs without separators.
+    /// Equal, ignoring case, with `-` equal to `_`; MACs without separators.
     Literal(Literal),
-    /// `*` stands for anything; the whole value must fit.
+    /// `*` stands for any text; the whole value must match.
     Glob(Glob),
-    /// Found anywhere in the value, without regard to case and with `-` = `_`.
+    /// Found anywhere in the value, ignoring case, with `-` equal to `_`.
     Regex(Expression),
 }
 
-/// What stands between the `*` of a glob, folded; and the same without separators, where it may be
-/// a part of a MAC.
+/// The texts between the `*` of a glob, folded; and the same without separators if it may be a part
+/// of a MAC.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Glob {
     parts: Vec<String>,
     mac: Option<Vec<String>>,
 }
 
-/// With fewer digits, `ab-*` would be a part of a MAC and not of a name.
+/// Minimum number of digits in a part of a MAC. With fewer, `ab-*` would be one, and not a name.
 const MAC_DIGITS: usize = 4;
 
 impl Glob {
@@ -46,7 +46,8 @@ impl Glob {
         Self::follow(&self.parts, &fold(text)) || as_mac().unwrap_or(false)
     }
 
-    /// The first part begins the text, the last ends it, and the others follow one another between.
+    /// Returns whether the first part begins the text, the last ends it, and the others follow one
+    /// another between.
     fn follow(parts: &[String], folded: &str) -> bool {
         let Some((first, rest)) = parts.split_first() else {
             return false;
@@ -54,6 +55,7 @@ impl Glob {
         let Some((last, between)) = rest.split_last() else {
             return first == folded;
         };
+        // Both ends are removed first: the parts between may not overlap them.
         let Some(mut left) = folded
             .strip_prefix(first.as_str())
             .and_then(|left| left.strip_suffix(last.as_str()))
@@ -84,7 +86,7 @@ impl Expression {
         pattern: &str,
         mut compile: impl FnMut(&str) -> Result<Regex, String>,
     ) -> Result<Self, String> {
-        // What is wrong is said of what was written.
+        // Errors refer to the text as the operator wrote it.
         let written = compile(pattern)?;
         let either = either_hyphen(pattern);
         let regex = if either == pattern {
@@ -99,8 +101,8 @@ impl Expression {
     }
 }
 
-/// The regular expression with `[-_]` for every `-` and `_` that stands for itself. Classes stay as
-/// they are: `[a-z_]` says exactly what it means.
+/// Returns the regular expression with `[-_]` for every literal `-` and `_`. Classes stay
+/// unchanged: `[a-z_]` says exactly what it means.
 fn either_hyphen(pattern: &str) -> String {
     let mut out = String::with_capacity(pattern.len());
     let mut rest = pattern.chars().peekable();
@@ -113,7 +115,7 @@ fn either_hyphen(pattern: &str) -> String {
                     Some('-' | '_') if depth == 0 => out.push_str("[-_]"),
                     escaped => out.extend(std::iter::once(c).chain(escaped)),
                 }
-                // `\p{Old_Italic}`, `\b{start-half}`
+                // Braces after a class hold a name, not text: `\p{Old_Italic}`, `\b{start-half}`
                 if escaped.is_some_and(char::is_alphabetic) && rest.peek() == Some(&'{') {
                     copy_until(&mut rest, &mut out, &['}']);
                 }
@@ -121,6 +123,7 @@ fn either_hyphen(pattern: &str) -> String {
             '[' => {
                 depth += 1;
                 out.push(c);
+                // A `]` right after the opening is a member of the class.
                 out.extend(rest.next_if_eq(&'^'));
                 out.extend(rest.next_if_eq(&']'));
             }
@@ -128,7 +131,7 @@ fn either_hyphen(pattern: &str) -> String {
                 depth -= 1;
                 out.push(c);
             }
-            // Flags and the names of groups: `(?-u)`, `(?P<the_name>`
+            // Flags and the names of groups are not text, either: `(?-u)`, `(?P<the_name>`
             '(' if depth == 0 && rest.peek() == Some(&'?') => {
                 out.push(c);
                 copy_until(&mut rest, &mut out, &[':', '>', ')']);
@@ -149,7 +152,7 @@ fn copy_until(from: &mut impl Iterator<Item = char>, to: &mut String, ends: &[ch
     }
 }
 
-/// A literal, folded once so that comparing costs nothing.
+/// A literal, folded once so that comparing is cheap.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Literal {
     folded: String,
@@ -157,7 +160,7 @@ pub struct Literal {
 }
 
 impl fmt::Display for Pattern {
-    /// As in `match`, but for case and hyphens.
+    /// Prints the pattern as in `match`, except for case and hyphens.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Literal(literal) => {
@@ -170,26 +173,25 @@ impl fmt::Display for Pattern {
 }
 
 impl Pattern {
-    /// A value that [`Self::parse`] reads as this pattern.
+    /// Returns a value that [`Self::parse`] reads as this pattern.
     pub(super) fn written(&self) -> String {
         match self {
-            // Folding took the hyphens, which a MAC's part is known by.
+            // Folding has removed the hyphens that distinguish a part of a MAC.
             Self::Glob(glob) if glob.mac.is_some() => glob.parts.join("*").replace('_', "-"),
             other => other.to_string(),
         }
     }
 
-    /// Reads a value of `match`: `/…/` is a regular expression, a `*` makes it a glob, else it is
-    /// literal.
+    /// Reads a value of `match`: `/…/` is a regular expression, a text with `*` is a glob, anything
+    /// else is a literal.
     ///
-    /// # Errors
-    /// One line that says what is wrong with the regular expression.
+    /// Fails with one line that says what is wrong with the regular expression.
     pub fn parse(text: &str) -> Result<Self, String> {
         Self::read(text, compile)
     }
 
-    /// As [`Self::parse`], while the file's regular expressions are within this allowance. `None`:
-    /// it is used up, and that was said before.
+    /// Reads a value like [`Self::parse`], within the allowance for the file's regular expressions.
+    /// `None`: the allowance is used up, which was reported before.
     pub(crate) fn parse_within(
         allowance: &mut Allowance,
         text: &str,
@@ -221,7 +223,7 @@ impl Pattern {
         }))
     }
 
-    /// The folded text, where it is literal.
+    /// Returns the folded text of a literal.
     #[must_use]
     pub fn literal(&self) -> Option<&str> {
         match self {
@@ -233,7 +235,7 @@ impl Pattern {
     pub(super) fn fits(&self, value: &Value) -> bool {
         match value {
             Value::String(text) => self.fits_text(text),
-            // 24 and 24.0 are one number.
+            // 24 and 24.0 are the same number.
             Value::Number(n) if n.is_f64() => {
                 self.fits_text(&n.to_string())
                     || matches!(self, Self::Literal(literal) if literal.folded.parse().ok() == n.as_f64())
@@ -257,7 +259,7 @@ impl Pattern {
     }
 }
 
-/// Text as it is compared: lower case, `_` for `-`.
+/// Returns the text as it is compared: in lower case, with `_` for `-`.
 pub(crate) fn fold(text: &str) -> String {
     text.chars()
         .flat_map(char::to_lowercase)
@@ -266,6 +268,7 @@ pub(crate) fn fold(text: &str) -> String {
 }
 
 fn equal_folded(text: &str, folded: &str) -> bool {
+    // Nearly every value is ASCII, for which no copy is needed.
     if text.is_ascii() {
         return text.len() == folded.len()
             && text.bytes().zip(folded.bytes()).all(|(a, b)| {
@@ -279,28 +282,28 @@ fn equal_folded(text: &str, folded: &str) -> bool {
     fold(text) == folded
 }
 
-/// What may stand between the digits of a MAC.
+/// Returns whether the character may separate the digits of a MAC.
 const fn is_separator(c: char) -> bool {
     matches!(c, ':' | '-' | '.')
 }
 
-/// 12 hex digits, lower case, where the text is a MAC in any of its spellings.
+/// Returns 12 hex digits in lower case if the text is a MAC in any spelling.
 pub(crate) fn mac(text: &str) -> Option<String> {
     let hex: String = text.chars().filter(|c| !is_separator(*c)).collect();
     (hex.len() == 12 && hex.bytes().all(|b| b.is_ascii_hexdigit()))
         .then(|| hex.to_ascii_lowercase())
 }
 
-/// Bytes that a compiled regular expression may take, and what hardly any of them does.
+/// Maximum size of a compiled regular expression in bytes, and the size that nearly all stay below.
 const LARGEST: usize = 1 << 20;
 const USUAL: usize = 1 << 16;
-/// So many of them may be in one file, and so many may be larger than usual: all are in memory at
-/// once.
+/// Maximum number of regular expressions in a file, and of those larger than usual. All are in
+/// memory at the same time.
 const MOST: u32 = 500;
 const MOST_LARGE: u32 = 16;
 
-/// What the regular expressions of one file may take together: compiling costs time and memory
-/// before anything can match.
+/// The allowance for the regular expressions of a file: compiling takes time and memory before
+/// anything can match.
 #[derive(Debug, Default)]
 pub(crate) struct Allowance {
     taken: u32,
@@ -317,6 +320,8 @@ impl Allowance {
                 "more than {MOST} regular expressions in one file: this one and what follows was not read"
             ));
         }
+        // The small limit is tried first, since it fails fast on the large ones that must be
+        // counted.
         match build(pattern, USUAL) {
             Err(regex::Error::CompiledTooBig(_)) => {}
             usual => return usual.map_err(|e| wrong(pattern, e)),

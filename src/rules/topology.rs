@@ -1,4 +1,4 @@
-//! What hangs on what, as the operator drew it.
+//! Topology: the connections between devices, as the operator described them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,26 +6,25 @@ use super::pattern::{fold, mac};
 use crate::model::Event;
 
 /// `topology.links`: which devices are reached through which. A device is named by its name or its
-/// MAC, in any spelling; one device should be named in one way, since only its events know that
-/// both are one.
+/// MAC, in any spelling. Each device should always be named the same way: only its events show that
+/// name and MAC belong together.
 #[derive(Clone, Debug, Default)]
 pub struct Topology {
-    /// As written first, by what it is compared by.
+    /// The first spelling of each name, by the key used for comparison.
     names: BTreeMap<String, String>,
-    /// Through which others a device is reached directly.
+    /// The direct parents of each device.
     parents: BTreeMap<String, BTreeSet<String>>,
 }
 
-/// A device is reached through itself: these are the devices on the way, the first again at the
-/// end.
+/// A circle of devices that would be reached through themselves; the first is repeated at the end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cycle(pub Vec<String>);
 
 impl Topology {
-    /// From links of a device to those reached through it.
+    /// Creates a topology from links of a parent to a child.
     ///
     /// # Errors
-    /// Devices that would be reached through themselves.
+    /// Fails if a device would be reached through itself.
     pub fn new<'a>(links: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<Self, Cycle> {
         let mut topology = Self::default();
         for (parent, child) in links {
@@ -47,13 +46,13 @@ impl Topology {
         }
     }
 
-    /// Whether nothing is drawn.
+    /// Returns whether it has no links.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.names.is_empty()
     }
 
-    /// Every link, parent first, as the operator named them.
+    /// Returns every link, parent first, with the operator's names.
     pub fn links(&self) -> impl Iterator<Item = (&str, &str)> {
         self.parents.iter().flat_map(move |(child, parents)| {
             parents
@@ -62,13 +61,13 @@ impl Topology {
         })
     }
 
-    /// The event's device as the topology calls it. `None`: it is not in it.
+    /// Returns the topology's name of the event's device. `None`: the topology does not contain it.
     #[must_use]
     pub fn node(&self, event: &Event) -> Option<&str> {
         keys(event).into_iter().find_map(|key| self.name(&key))
     }
 
-    /// Every device through which the event's device is reached, directly or not.
+    /// Returns every device through which the event's device is reached, directly or not.
     #[must_use]
     pub fn above(&self, event: &Event) -> Vec<&str> {
         self.ancestors(keys(event))
@@ -77,16 +76,16 @@ impl Topology {
             .collect()
     }
 
-    /// Whether the target's device is reached through the source's, directly or not: also where one
-    /// link names the source's device by its name and another by its MAC.
+    /// Returns whether the target's device is reached through the source's, directly or not. Links
+    /// may name the source's device by its name or by its MAC.
     #[must_use]
     pub fn explains(&self, source: &Event, target: &Event) -> bool {
         let above = self.ancestors(keys(target));
         keys(source).iter().any(|key| above.contains(key))
     }
 
-    /// Whether the target's device cannot be reached without the source's: every way leads through
-    /// it.
+    /// Returns whether the target's device cannot be reached without the source's: every path leads
+    /// through it.
     #[must_use]
     pub fn needs(&self, source: &Event, target: &Event) -> bool {
         let without = keys(source);
@@ -94,6 +93,7 @@ impl Topology {
         let mut left = keys(target);
         let mut any = false;
         while let Some(key) = left.pop() {
+            // A path that meets the source ends there, and the others must meet it as well.
             if without.contains(&key) || !met.insert(key.clone()) {
                 continue;
             }
@@ -102,7 +102,7 @@ impl Topology {
                     any = true;
                     left.extend(parents.iter().cloned());
                 }
-                // A device may be named by one of its names only.
+                // The topology may know the device by only one of its names.
                 None if keys(target).contains(&key) => {}
                 None => return false,
             }
@@ -127,7 +127,7 @@ impl Topology {
         found
     }
 
-    /// Some way from a device back to itself.
+    /// Returns a path from a device back to itself.
     fn cycle(&self) -> Option<Cycle> {
         let none = BTreeSet::new();
         let parents = |key: &String| self.parents.get(key).unwrap_or(&none);
@@ -137,8 +137,7 @@ impl Topology {
                 .iter()
                 .for_each(|parent| children.entry(parent).or_default().push(child));
         }
-        // Take away what has nothing above it, again and again: what is left is in a circle or
-        // below one.
+        // Devices without a parent are removed repeatedly. The rest is in a circle or below one.
         let mut waits: BTreeMap<&String, usize> = self
             .names
             .keys()
@@ -160,6 +159,7 @@ impl Topology {
                 }
             }
         }
+        // Going up from any of the rest must meet a device twice.
         let mut at = *waits.keys().next()?;
         let mut way: Vec<&String> = Vec::new();
         let mut met = BTreeSet::new();
@@ -173,12 +173,13 @@ impl Topology {
             .filter_map(|key| self.name(key))
             .map(str::to_owned)
             .collect();
+        // The path was followed upwards, but links are written parent first.
         circle.reverse();
         Some(Cycle(circle))
     }
 }
 
-/// What a device is compared by.
+/// Returns the key by which a device is compared.
 fn key(name: &str) -> String {
     mac(name).unwrap_or_else(|| fold(name))
 }

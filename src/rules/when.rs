@@ -1,7 +1,8 @@
-//! `when`: an expression, for what a map cannot say.
+//! `when`: an expression for conditions that a map cannot express.
 //!
-//! The language is Jinja's, as in Ansible's `when`. What could run for long or grow large is not in
-//! it: no functions, no methods, few filters, and fuel for the rest.
+//! The language is Jinja's, as in Ansible's `when`. Everything that could run for long or grow
+//! large is left out: there are no functions and no methods, only a few filters, and fuel limits
+//! the rest.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -18,14 +19,14 @@ use serde_json::Value as Json;
 use super::pattern::compile;
 use crate::model::{Event, Field};
 
-/// What an expression may cost: about a fuel an instruction, and one for 64 bytes of text looked
-/// through. Enough to look through the largest event a few times.
+/// Maximum cost of an expression: about one fuel per instruction, and one per 64 bytes of text
+/// searched. That is enough to search the largest event a few times.
 const FUEL: u64 = 60_000;
 
-/// The longest expression.
+/// Maximum length of an expression.
 const MAX_LENGTH: usize = 4_000;
 
-/// The longest text a pattern is looked for in.
+/// Maximum length of a text that is searched for a pattern.
 const MAX_SEARCHED: usize = 16 << 10;
 
 const FILTERS: &[&str] = &[
@@ -60,14 +61,14 @@ pub struct When {
     names: Vec<(&'static str, Option<Field>)>,
 }
 
-/// Why an expression cannot be used.
+/// The reason an expression cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WhenProblem {
-    /// One line.
+    /// The message, one line.
     pub message: String,
-    /// What of the text it is about, in bytes.
+    /// The part of the text it is about, in bytes.
     pub range: Option<Range<usize>>,
-    /// The word that nobody knows, and what there is instead.
+    /// The unknown word, and the known ones.
     pub unknown: Option<(String, Vec<&'static str>)>,
 }
 
@@ -78,10 +79,10 @@ impl fmt::Debug for When {
 }
 
 impl When {
-    /// Reads an expression.
+    /// Compiles an expression.
     ///
     /// # Errors
-    /// What is wrong with it, and where.
+    /// Fails with what is wrong, and where.
     pub fn compile(text: &str) -> Result<Self, WhenProblem> {
         let wrong = |message: &str, range| WhenProblem {
             message: message.to_owned(),
@@ -94,6 +95,7 @@ impl When {
                 None,
             ));
         }
+        // Ansible users know the braces from templates, so this gets an error of its own.
         let braces = ["{{", "}}", "{%"].iter().find_map(|mark| text.find(mark));
         if let Some(at) = braces {
             return Err(wrong(
@@ -102,6 +104,7 @@ impl When {
             ));
         }
         let tokens = tokens(text);
+        // The text as written is compiled first: errors must point into it.
         let expression = environment()
             .compile_expression_owned(text.to_owned())
             .map_err(|error| {
@@ -116,6 +119,7 @@ impl When {
             })?;
         lint(text, &tokens)?;
         let guarded = guard(text, &tokens);
+        // Only fields that are named are computed for each event.
         let mut used: Vec<String> = expression.undeclared_variables(false).into_iter().collect();
         used.sort_unstable();
         let mut names = Vec::new();
@@ -139,6 +143,8 @@ impl When {
                 });
             }
         }
+        // The guards are an addition of ours: if they break the syntax, the plain expression still
+        // works.
         let expression = environment()
             .compile_expression_owned(guarded)
             .unwrap_or(expression);
@@ -149,16 +155,16 @@ impl When {
         })
     }
 
-    /// As written.
+    /// Returns the text as written.
     #[must_use]
     pub fn text(&self) -> &str {
         &self.text
     }
 
-    /// Whether it holds.
+    /// Returns whether it holds for the event.
     ///
     /// # Errors
-    /// One line, when it cannot be evaluated for this event: that is no match.
+    /// Fails with one line if it cannot be evaluated for this event, which counts as no match.
     pub fn holds(&self, event: &Event) -> Result<bool, String> {
         let context: BTreeMap<&str, Value> = self
             .names
@@ -180,7 +186,7 @@ impl When {
     }
 }
 
-/// What a word stands for; `None`: the event lacks it.
+/// Returns the value of a word; `None` if the event lacks it.
 fn value(event: &Event, field: &Field) -> Option<String> {
     let text = match field {
         Field::Text => event.text.clone().unwrap_or_default(),
@@ -190,11 +196,12 @@ fn value(event: &Event, field: &Field) -> Option<String> {
     (!text.is_empty()).then_some(text)
 }
 
-/// The filter that refuses what is missing.
+/// The filter that rejects missing values.
 const GIVEN: &str = "_given";
 
-/// Jinja orders what is missing before everything, so that `event.uptime < 60` would hold for every
-/// event without one: fields on either side of `<` and `>` go through a filter that refuses that.
+/// Adds a filter to fields on either side of `<` and `>` that rejects missing values. Jinja orders
+/// a missing value before everything, so that `event.uptime < 60` would hold for every event
+/// without it.
 fn guard(text: &str, tokens: &[Token<'_>]) -> String {
     let at = |index: usize| tokens.get(index).map_or("", |token| token.text);
     let is_word = |index: usize| tokens.get(index).is_some_and(Token::is_word);
@@ -204,7 +211,7 @@ fn guard(text: &str, tokens: &[Token<'_>]) -> String {
             .checked_sub(1)
             .filter(|left| is_word(*left) || ["]", ")"].contains(&at(*left)));
         let first = index + if at(index + 1) == "=" { 2 } else { 1 };
-        // Past every part of `event.a["b"]`, or of what is in brackets.
+        // All parts of `event.a["b"]`, or of a bracket, belong to the operand.
         let mut next = first;
         while is_word(next) || (at(next) == "." && next > first) || ["(", "["].contains(&at(next)) {
             next = if ["(", "["].contains(&at(next)) {
@@ -212,6 +219,7 @@ fn guard(text: &str, tokens: &[Token<'_>]) -> String {
             } else {
                 next + 1
             };
+            // Two words in a row end the operand, as in `x and y`.
             if is_word(next) && at(next - 1) != "." {
                 break;
             }
@@ -229,13 +237,14 @@ fn guard(text: &str, tokens: &[Token<'_>]) -> String {
     let mut guarded = text.to_owned();
     ends.sort_unstable();
     ends.dedup();
+    // Insertions from the end keep the earlier positions valid.
     for end in ends.into_iter().rev() {
         guarded.insert_str(end, &format!("|{GIVEN}"));
     }
     guarded
 }
 
-/// As Jinja's, without a walk to get there.
+/// Returns the last item like Jinja's filter, but without a walk over all of them.
 fn last(value: &Value) -> Value {
     if let Some(text) = value.as_str() {
         return text
@@ -249,7 +258,7 @@ fn last(value: &Value) -> Value {
         .unwrap_or(Value::UNDEFINED)
 }
 
-/// The token after the bracket that closes this one.
+/// Returns the token after the bracket that closes this one.
 fn after_brackets(tokens: &[Token<'_>], open: usize) -> usize {
     let mut depth = 0_usize;
     for (index, token) in tokens.iter().enumerate().skip(open) {
@@ -276,10 +285,11 @@ fn given(value: Value) -> Result<Value, Error> {
 }
 
 fn environment() -> &'static Environment<'static> {
+    // Building it takes longer than most expressions, and it never changes.
     static ENVIRONMENT: OnceLock<Environment<'static>> = OnceLock::new();
     ENVIRONMENT.get_or_init(|| {
         let mut env = Environment::empty();
-        // As in Ansible, what is below something missing is missing.
+        // As in Ansible, everything below a missing value is missing.
         env.set_undefined_behavior(UndefinedBehavior::Chainable);
         env.set_fuel(Some(FUEL));
         env.add_filter(GIVEN, given);
@@ -313,7 +323,7 @@ fn environment() -> &'static Environment<'static> {
     })
 }
 
-/// `x is matching("…")`: the regular expression is found anywhere, as `/…/` in `match`.
+/// `x is matching("…")`: the regular expression is found anywhere, like `/…/` in `match`.
 fn is_matching(state: &State<'_, '_>, value: &Value, pattern: &str) -> Result<bool, Error> {
     let Some(text) = value.as_str() else {
         return Ok(false);
@@ -324,19 +334,21 @@ fn is_matching(state: &State<'_, '_>, value: &Value, pattern: &str) -> Result<bo
             "the text is too long to look for a pattern in it",
         ));
     }
-    // A pattern may look at each character many times.
+    // A pattern may visit each character many times.
     state.consume_fuel(text.len() as u64 + 8)?;
     let regex = cached(pattern).map_err(|wrong| Error::new(ErrorKind::InvalidOperation, wrong))?;
     Ok(regex.is_match(text))
 }
 
-/// Patterns are nearly always literals of the file, so there are few.
+/// Returns a compiled pattern from the cache. Patterns are nearly always literals in the file, so
+/// there are few.
 fn cached(pattern: &str) -> Result<Regex, String> {
     const MOST: usize = 256;
     static CACHE: OnceLock<Mutex<HashMap<String, Regex>>> = OnceLock::new();
     if pattern.len() > MAX_LENGTH {
         return Err("the regular expression is too long".to_owned());
     }
+    // A panic elsewhere cannot leave the map half changed.
     let mut cache = CACHE
         .get_or_init(Mutex::default)
         .lock()
@@ -345,6 +357,8 @@ fn cached(pattern: &str) -> Result<Regex, String> {
         return Ok(regex.clone());
     }
     let regex = compile(pattern)?;
+    // Only patterns built from events can fill the cache; starting over is cheaper than tracking
+    // their age.
     if cache.len() >= MOST {
         cache.clear();
     }
@@ -352,7 +366,7 @@ fn cached(pattern: &str) -> Result<Regex, String> {
     Ok(regex)
 }
 
-/// A part of an event's JSON, made into a value only where an expression looks.
+/// A part of an event's JSON, converted to a value only when an expression uses it.
 #[derive(Debug)]
 struct View {
     root: Arc<Json>,
@@ -365,10 +379,10 @@ enum Step {
     Item(usize),
 }
 
-/// `here`, which is at `path` below `root`, as a value.
+/// Returns `here`, which is at `path` below `root`, as a value.
 fn view(root: &Arc<Json>, here: &Json, path: Vec<Step>) -> Value {
     match here {
-        // Mist's null is a field it did not fill.
+        // Mist sends null for a field without a value.
         Json::Null => Value::UNDEFINED,
         Json::Bool(flag) => Value::from(*flag),
         Json::Number(number) => match (number.as_i64(), number.as_u64(), number.as_f64()) {
@@ -440,7 +454,7 @@ impl Object for View {
     }
 }
 
-/// A word, a text or a sign of an expression.
+/// A word, a string or a sign of an expression.
 struct Token<'t> {
     text: &'t str,
     at: Range<usize>,
@@ -485,8 +499,8 @@ fn tokens(text: &str) -> Vec<Token<'_>> {
     found
 }
 
-/// What would fail only when an event comes: filters, tests and methods that do not exist, patterns
-/// that are none.
+/// Checks for mistakes that would otherwise appear only with an event: unknown filters, tests and
+/// methods, and invalid patterns.
 fn lint(text: &str, tokens: &[Token<'_>]) -> Result<(), WhenProblem> {
     let at = |index: usize| tokens.get(index).map_or("", |token| token.text);
     let unknown = |what: &str, token: &Token<'_>, known: &[&'static str]| WhenProblem {
@@ -496,6 +510,7 @@ fn lint(text: &str, tokens: &[Token<'_>]) -> Result<(), WhenProblem> {
     };
     for (index, token) in tokens.iter().enumerate() {
         let before = index.checked_sub(1).map_or("", at);
+        // `is not defined` is a test, too.
         let test = (before == "is" || (before == "not" && index >= 2 && at(index - 2) == "is"))
             && token.text != "not";
         if before == "|" && token.is_word() && !FILTERS.contains(&token.text) {
@@ -526,12 +541,12 @@ fn lint(text: &str, tokens: &[Token<'_>]) -> Result<(), WhenProblem> {
     Ok(())
 }
 
-/// A pattern written as it is must be one.
+/// Checks a pattern that is written as a literal.
 fn pattern(text: &str, token: Option<&Token<'_>>) -> Result<(), WhenProblem> {
     let Some(token) = token.filter(|token| token.text.starts_with(['"', '\''])) else {
         return Ok(());
     };
-    // What it is after its escapes is the engine's to say.
+    // Only the engine knows the text after its escapes.
     let literal = text.get(token.at.clone()).unwrap_or_default();
     let value = environment()
         .compile_expression(literal)
