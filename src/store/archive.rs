@@ -1,4 +1,4 @@
-//! The archive: what became of each event and message, for pages, searches and tools.
+//! Archive of stored events and messages, with their outcomes, for pages, searches and tools.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -6,36 +6,35 @@ use std::sync::Arc;
 use super::{Delivery, DeliveryId, DeliveryState, Journal, Reached, Result, Totals};
 use crate::model::{EventId, EventOutcome, Journaled, Message, Name, Seq, Timestamp, WaitsWith};
 
-/// One event after it was judged. What it says is in its journal entry.
+/// One event after the judge decided about it. Its text is in its journal entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EventRow {
-    /// Its number.
+    /// Number of the event.
     pub id: EventId,
-    /// Wall time at which we got it.
+    /// Wall time at which Foghorn received it.
     pub received: Timestamp,
-    /// What became of it so far.
+    /// Latest outcome of the event.
     pub outcome: EventOutcome,
-    /// What it waits with.
+    /// Alert or group that a pending event waits with.
     pub waits: Option<WaitsWith>,
-    /// The rules that had something to say about it.
+    /// Rules that matched the event.
     pub rules: Vec<Arc<str>>,
-    /// The alerts it is part of: messages about it are found by them.
+    /// Alerts the event belongs to. Messages about the event are found through them.
     pub alerts: Vec<u64>,
-    /// The rules that told it, once it is told; empty where that was not noted.
+    /// Rules that notified about the event; empty if that was not stored.
     pub told: Vec<Arc<str>>,
 }
 
-/// One word an event is found by, whole or by how it begins: letters and digits in lower case,
-/// nothing else.
+/// One word of a search, complete or a prefix: lower-case letters and digits only.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Term {
     /// The whole word.
     Is(String),
-    /// How a word begins.
+    /// The beginning of a word.
     Begins(String),
 }
 
-/// The words an event is found by.
+/// Words by which a search finds an event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Doc {
     /// The event.
@@ -44,19 +43,19 @@ pub struct Doc {
     pub words: Vec<String>,
 }
 
-/// Which outcome is asked for.
+/// Outcome that a search asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Wanted {
-    /// Exactly this one.
+    /// Exactly this outcome.
     Exactly(EventOutcome),
-    /// Kept quiet, whatever the reason.
+    /// Suppressed, for any reason.
     Suppressed,
-    /// Told by this rule, without regard to case.
+    /// Notified by the rule of this name, compared without case.
     ToldBy(String),
 }
 
 impl Wanted {
-    /// Whether this is one of them.
+    /// Returns true if the event has this outcome.
     #[must_use]
     pub fn is(&self, row: &EventRow) -> bool {
         match self {
@@ -71,28 +70,28 @@ impl Wanted {
     }
 }
 
-/// What rows are asked for: the newest first.
+/// Query for events, newest first.
 #[derive(Clone, Debug)]
 pub struct RowQuery {
-    /// Only earlier ones.
+    /// Only events before this one.
     pub before: EventId,
-    /// Only later ones.
+    /// Only events after this one.
     pub after: EventId,
-    /// At most so many.
+    /// Maximum number of rows.
     pub limit: usize,
-    /// All of these words; only events that are indexed are found by words.
+    /// Words that must all occur. Only indexed events are found by words.
     pub terms: Vec<Term>,
-    /// This fate.
+    /// Outcome the events must have.
     pub fate: Option<Wanted>,
 }
 
-/// Rows, and where to go on.
+/// One page of rows, and the position of the next page.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Rows {
     /// The newest first.
     pub rows: Vec<EventRow>,
-    /// Ask for those before this one; `None` when there are no more. There may be more though
-    /// `rows` is not full: one question looks at so many only.
+    /// Events before this one are on the next page; `None` if there are no more. A page can be
+    /// short and still have a successor, because a query scans a limited number of events.
     pub next: Option<EventId>,
 }
 
@@ -105,7 +104,7 @@ pub struct AttemptRow {
     pub state: DeliveryState,
     /// HTTP status of the reply, where there was one.
     pub status: Option<u16>,
-    /// What went wrong, or the beginning of the reply.
+    /// Error, or the beginning of the reply.
     pub reply: Option<String>,
 }
 
@@ -120,133 +119,133 @@ impl AttemptRow {
     }
 }
 
-/// A message to one destination, wherever it has come to.
+/// A message to one destination, in any state.
 #[derive(Clone, Debug)]
 pub struct SentMessage {
-    /// Its number.
+    /// Number of the delivery.
     pub id: DeliveryId,
-    /// Whom it tells.
+    /// Destination of the message.
     pub to: Name,
-    /// Where it stands.
+    /// State of the delivery.
     pub state: DeliveryState,
-    /// What it says.
+    /// The message itself.
     pub message: Message,
-    /// The tries, oldest first.
+    /// Attempts, oldest first.
     pub attempts: Vec<AttemptRow>,
 }
 
-/// A snapshot that was kept.
+/// An engine snapshot kept in the archive.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mark {
-    /// Everything up to here is in it.
+    /// Position of the last entry the snapshot includes.
     pub seq: Seq,
-    /// How far that was.
+    /// Progress of the engine at that position.
     pub reached: Reached,
     /// The snapshot, without the memory of duplicates.
     pub snapshot: Vec<u8>,
 }
 
-/// How many events met which fate, in spans of time and by rule.
+/// Totals of notified and other events, by span of time and by rule.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Noise {
-    /// By the beginning of the span: told, and all others but pending ones.
+    /// By the start of the span: events notified, and all others except pending ones.
     pub spans: Vec<(Timestamp, u64, u64)>,
-    /// By rule: told, and all others but pending ones.
+    /// By rule: events notified, and all others except pending ones.
     pub rules: Vec<(String, u64, u64)>,
 }
 
-/// A message given up: kept and listed.
+/// A message Foghorn gave up on. It is kept and listed.
 #[derive(Clone, Debug)]
 pub struct DeadLetter {
-    /// The message, its destination and its tries.
+    /// The message, its destination and its attempts.
     pub delivery: Delivery,
-    /// Journal time at which it was given up.
+    /// Journal time at which Foghorn gave up.
     pub at: Timestamp,
-    /// Why.
+    /// Reason of the last failure.
     pub why: String,
 }
 
-/// What became of a delivery.
+/// A delivery with its current state.
 #[derive(Clone, Debug)]
 pub struct Sent {
-    /// The message, its destination and its tries.
+    /// The message, its destination and its attempts.
     pub delivery: Delivery,
-    /// Where it stands.
+    /// State of the delivery.
     pub state: DeliveryState,
-    /// Journal time at which that was settled; `None` while it is queued.
+    /// Journal time at which the state became final; `None` while the delivery is queued.
     pub at: Option<Timestamp>,
-    /// Why the last try failed, where one did.
+    /// Reason why the last attempt failed, if it did.
     pub why: Option<String>,
 }
 
-/// What became of events and messages, beside the journal.
+/// Outcomes of events and messages, stored beside the journal.
 pub trait Archive: Journal + Totals {
-    /// Rows, newest first.
+    /// Returns rows, newest first.
     fn rows(&self, query: RowQuery) -> impl Future<Output = Result<Rows>> + Send;
 
-    /// Rows after this one, oldest first.
+    /// Returns rows after this event, oldest first.
     fn next_rows(
         &self,
         after: EventId,
         limit: usize,
     ) -> impl Future<Output = Result<Vec<EventRow>>> + Send;
 
-    /// One row.
+    /// Returns one row.
     fn row(&self, id: EventId) -> impl Future<Output = Result<Option<EventRow>>> + Send;
 
-    /// How many rows there are.
+    /// Returns the number of rows.
     fn count(&self) -> impl Future<Output = Result<u64>> + Send;
 
-    /// The journal entries at these positions, as far as they are kept and not very many bytes: how
-    /// many of the positions were looked at, at least one, and what is there.
+    /// Returns the stored journal entries at these positions, limited by their size. The number is
+    /// how many of the positions were read; it is at least one.
     fn entries(
         &self,
         seqs: Vec<Seq>,
     ) -> impl Future<Output = Result<(usize, Vec<Journaled>)>> + Send;
 
-    /// The newest of the snapshots kept from before an entry and from before every alert from this
-    /// number on: folding from there gives what was decided, once what came twice is known.
+    /// Returns the newest kept snapshot that is older than the entry and than every alert numbered
+    /// `alert` or higher. A fold from there repeats the decisions, provided the duplicates are
+    /// known.
     fn mark(&self, entry: Seq, alert: u64) -> impl Future<Output = Result<Option<Mark>>> + Send;
 
-    /// The entries after `after` and before `before` that say which rules are in force, and how the
-    /// clock stands.
+    /// Returns the entries between `after` and `before` that set the rules in force and the clock.
     fn settings(
         &self,
         after: Seq,
         before: Seq,
     ) -> impl Future<Output = Result<Vec<Journaled>>> + Send;
 
-    /// The events of the entries after `after` up to `upto` that had come before.
+    /// Returns the duplicates among the events of the entries after `after`, up to `upto`.
     fn duplicates(
         &self,
         after: Seq,
         upto: Seq,
     ) -> impl Future<Output = Result<Vec<EventId>>> + Send;
 
-    /// The newest event found by its words: all before it are too.
+    /// Returns the newest event the search index contains. All events before it are indexed too.
     fn indexed(&self) -> EventId;
 
-    /// Lets events be found by their words, in order. An index that is lost is made again. Works on
-    /// the caller's thread.
+    /// Adds events to the search index, in order. A lost index is rebuilt. Works on the caller's
+    /// thread.
     fn index(&self, docs: Vec<Doc>, upto: EventId) -> impl Future<Output = Result<()>> + Send;
 
-    /// The messages about any of these alerts, oldest first.
+    /// Returns the messages about any of these alerts, oldest first.
     fn sent(&self, alerts: Vec<u64>) -> impl Future<Output = Result<Vec<SentMessage>>> + Send;
 
-    /// For each of these lists of alerts the destinations of the messages about them, each with the
-    /// best state it has one in: delivered, digested, queued, dead, discarded.
+    /// Returns, for each list of alerts, the destinations of the messages about them. Each
+    /// destination has its best delivery state: delivered, digested, queued, dead, discarded.
     fn reached(
         &self,
         alerts: Vec<Vec<u64>>,
     ) -> impl Future<Output = Result<Vec<Vec<(Name, DeliveryState)>>>> + Send;
 
-    /// The oldest queued message of each destination: journal time of its first try, else of its
-    /// making.
+    /// Returns the oldest queued message of each destination: journal time of its first attempt, or
+    /// of its creation if it has none.
     fn oldest_queued(&self) -> impl Future<Output = Result<Vec<(Name, Timestamp)>>> + Send;
 
-    /// Sums since a wall time, in spans of so many milliseconds.
+    /// Returns totals since a wall time, in spans of `span_ms` milliseconds.
     fn noise(&self, since: Timestamp, span_ms: i64) -> impl Future<Output = Result<Noise>> + Send;
 
-    /// The newest `limit` dead letters, newest first.
+    /// Returns the newest `limit` dead letters, newest first.
     fn dead_letters(&self, limit: usize) -> impl Future<Output = Result<Vec<DeadLetter>>> + Send;
 }

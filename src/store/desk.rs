@@ -1,47 +1,47 @@
-//! What people do with messages: send again what was given up, put it away, send anything once
-//! more.
+//! Actions of people on messages: resend or discard dead letters, and send a copy of any message.
 
 use std::future::Future;
 
 use super::{DeliveryId, DeliveryState, Result, Store};
 use crate::model::Name;
 
-/// What is done with a dead letter.
+/// Action on a dead letter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Act {
-    /// It is queued anew, behind what waits: with its tries so far, and all the time there is.
+    /// Queue it again, behind the waiting messages. It keeps its attempts and gets the full time
+    /// again.
     Resend,
-    /// It is put away: kept as long as retention says, and no longer listed.
+    /// Discard it. It is kept for the retention period, and no longer listed.
     Discard,
 }
 
-/// What an act came to.
+/// Result of an action.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Acted {
-    /// It is done, to these deliveries. What is queued again has a new number: it is sent after
-    /// what is queued already.
+    /// Done, for these deliveries. A message queued again has a new number, because it is sent
+    /// after the messages already queued.
     Done(Vec<(Name, DeliveryId)>),
-    /// There is none of that number or name.
+    /// No message has that number or name.
     Missing,
-    /// Not in this state.
+    /// The delivery is in this state, which does not allow the action.
     Stands(DeliveryState),
-    /// It never went to any of these destinations.
+    /// The message was never sent to any of these destinations.
     Elsewhere,
 }
 
-/// What people do with messages. Each is one transaction, durable on return.
+/// Actions of people on messages. Each is one transaction, durable on return.
 pub trait Desk: Store {
-    /// Whom a delivery tells.
+    /// Returns the destination of a delivery.
     fn destination(&self, id: DeliveryId) -> impl Future<Output = Result<Option<Name>>> + Send;
 
-    /// Does something with one dead letter. Done once, it is no dead letter any more.
+    /// Acts on one dead letter. Afterwards it is no longer a dead letter.
     fn act(&self, act: Act, id: DeliveryId) -> impl Future<Output = Result<Acted>> + Send;
 
-    /// Does it with all dead letters of a destination; gives how many. Not one transaction where
-    /// there are very many.
+    /// Acts on all dead letters of a destination and returns their number. A large number takes
+    /// several transactions.
     fn act_on_all(&self, act: Act, to: &Name) -> impl Future<Output = Result<u64>> + Send;
 
-    /// Queues a copy of the newest message of this short name to each of these destinations that it
-    /// went to. None where one of them has it queued already.
+    /// Queues a copy of the newest message with this short name, for those of the destinations that
+    /// it went to. Queues nothing if one of them has the message queued already.
     fn again(&self, message: &str, to: Vec<Name>) -> impl Future<Output = Result<Acted>> + Send;
 }

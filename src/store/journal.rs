@@ -7,14 +7,16 @@ use tokio::sync::watch;
 use super::{Result, Store};
 use crate::model::{Cursor, Journaled, Name, Record, Seq};
 
-/// The journal. Any process may append to it, without a lease: what came in is a fact.
+/// The journal. Any process may append to it without a lease, because incoming data needs no
+/// decision.
 pub trait Journal: Store {
-    /// Journals a record and gives its position. Its `at` is journal time, never before its
-    /// predecessor's. Not to be repeated after [`super::Error::Unknown`]: it may be there.
+    /// Appends a record and returns its position. Its `at` is journal time, never before that of
+    /// its predecessor. Do not repeat a call after [`super::Error::Unknown`]: the record may be
+    /// stored.
     fn append(&self, record: Record) -> impl Future<Output = Result<Seq>> + Send;
 
-    /// Up to `limit` entries after `after`, in order; stops early past 4 MiB of bodies. Empty only
-    /// at the end.
+    /// Returns up to `limit` entries after `after`, in order; stops early past 4 MiB of bodies. The
+    /// result is empty only at the end.
     fn read(&self, after: Seq, limit: usize)
     -> impl Future<Output = Result<Vec<Journaled>>> + Send;
 
@@ -25,7 +27,7 @@ pub trait Journal: Store {
     /// Follows the newest journal position. A hint: it may lag behind.
     fn news(&self) -> watch::Receiver<Seq>;
 
-    /// The newest journal position, as far as [`Self::news`] knows.
+    /// Returns the newest journal position, as far as [`Self::news`] knows.
     fn last(&self) -> Seq {
         *self.news().borrow()
     }

@@ -1,4 +1,4 @@
-//! Leases: which process may do which part of the work.
+//! Leases: the right of one process to do one part of the work.
 
 use std::future::Future;
 
@@ -16,7 +16,7 @@ pub enum Duty {
     Lane(Name),
 }
 
-/// The right to do one duty, until another process takes it. Only a store grants one.
+/// The right to do one duty until another process takes it. Only a store grants one.
 #[derive(Clone, Debug)]
 pub struct Lease {
     duty: Duty,
@@ -25,18 +25,18 @@ pub struct Lease {
 }
 
 impl Lease {
-    /// A lease for this duty; `lost` is cancelled once another process has it. For stores.
+    /// Creates a lease for this duty. The store cancels `lost` when another process takes the duty.
     pub(crate) fn granted(duty: Duty, epoch: u64, lost: CancellationToken) -> Self {
         Self { duty, epoch, lost }
     }
 
-    /// What it allows.
+    /// Returns the duty the lease allows.
     #[must_use]
     pub fn duty(&self) -> &Duty {
         &self.duty
     }
 
-    /// Greater than that of every earlier lease for the same duty.
+    /// Returns a number greater than that of every earlier lease for the same duty.
     #[must_use]
     pub fn epoch(&self) -> u64 {
         self.epoch
@@ -50,6 +50,6 @@ impl Lease {
 
 /// Grants leases.
 pub trait Leases: Store {
-    /// Waits until this process may do the duty, then gives the right to.
+    /// Waits until this process may do the duty, then returns the lease.
     fn acquire(&self, duty: Duty) -> impl Future<Output = Result<Lease>> + Send;
 }

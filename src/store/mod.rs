@@ -1,10 +1,10 @@
-//! What a store promises, in words and as small traits: whoever uses it takes only those it needs.
+//! The contract of a store, as small traits. Code that uses a store takes only the traits it needs.
 //!
-//! *Journal*: entries in order, each durable before `append` returns. *Outbox*: messages not yet
-//! settled. *Step*: what the judge concluded from entries up to a position, all of it or none.
-//! Writes are durable on return. After [`Error::Transient`] nothing of that call has happened as far
-//! as this process can see, and every write but `append` and `enqueue` may be tried again without
-//! harm. `tests/store_contract.rs` holds each store to it.
+//! *Journal*: entries in order, each durable before `append` returns. *Outbox*: messages without a
+//! final state. *Step*: conclusions of the judge from entries up to a position, all or nothing.
+//! Writes are durable on return. After [`Error::Transient`] nothing of that call has happened as
+//! far as this process can see, and every write except `append` and `enqueue` may be repeated
+//! safely. `tests/store_contract.rs` tests every store against this contract.
 
 use std::future::Future;
 use std::time::Duration;
@@ -31,37 +31,39 @@ pub use lease::{Duty, Lease, Leases};
 pub use outbox::{Attempt, Delivery, DeliveryId, DeliveryState, Next, Outbox};
 pub use steps::{Outgoing, Reached, Recovered, Step, Steps};
 
-/// What went wrong with the store.
+/// Failure of a store operation.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum Error {
-    /// It cannot write now (disk full, a write error); a later try may succeed. Ingest answers 503.
+    /// The store cannot write now (disk full, a write error). A later attempt may succeed. Ingest
+    /// answers 503.
     #[error("the store cannot write: {0}")]
     Transient(String),
-    /// It must not be used: damaged, locked by another process, from a newer release.
+    /// The store must not be used: it is damaged, locked by another process, or from a newer
+    /// release.
     #[error("{0}")]
     Fatal(String),
-    /// Another process has the duty now: drop what is held and acquire it anew.
-    #[error("another process does this now: {0}")]
+    /// Another process has the duty now. Drop all state of the duty and acquire the lease again.
+    #[error("another process has taken over: {0}")]
     Lost(String),
-    /// It may have happened. Ingest answers 503; a record is never appended again by us.
-    #[error("the store did not say whether it has written: {0}")]
+    /// The write may have happened. Ingest answers 503; Foghorn never appends the record again.
+    #[error("the store did not confirm the write: {0}")]
     Unknown(String),
 }
 
-/// One question looks at so many events at most: so that none takes long.
+/// Maximum number of events scanned per query.
 pub const EVENTS_LOOKED_AT: usize = 20_000;
 
 /// A store's result.
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// How much of the past is kept. Undelivered messages, the newest snapshot, entries after it and
-/// the memory of duplicates are kept whatever it says.
+/// Limits on the stored past. Undelivered messages, the newest snapshot, the entries after it and
+/// the memory of duplicates are kept regardless.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Retention {
-    /// Nothing older than this in journal time.
+    /// Maximum age of stored data, in journal time.
     pub age: Duration,
-    /// Not more than this many bytes of files, with the log and the index of the search; dead
-    /// letters are kept until `age` all the same.
+    /// Maximum number of bytes of all files, including the log and the search index. Dead letters
+    /// are kept until `age` regardless.
     pub size: u64,
 }
 
@@ -74,17 +76,17 @@ impl Default for Retention {
     }
 }
 
-/// What every handle on a store has in common. Clones share the store.
+/// Base of all store traits. Clones share the store.
 pub trait Store: Clone + Send + Sync + 'static {
-    /// Journal time.
+    /// Returns the journal clock.
     fn clock(&self) -> JournalClock;
 }
 
-/// How many messages came to which end, consistent in itself.
+/// Totals of messages by outcome, all taken at the same moment.
 pub trait Totals: Store {
-    /// Of every destination.
+    /// Returns the totals of every destination.
     fn totals(&self) -> impl Future<Output = Result<Vec<(Name, MessageFates)>>> + Send;
 
-    /// Of one destination.
+    /// Returns the totals of one destination.
     fn totals_of(&self, to: &Name) -> impl Future<Output = Result<MessageFates>> + Send;
 }

@@ -1,4 +1,4 @@
-//! The outbox: messages on their way, and how each try to deliver one went.
+//! The outbox: messages being sent, and the result of each attempt.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -8,77 +8,77 @@ use tokio::sync::watch;
 use super::{Lease, Result, Totals};
 use crate::model::{Message, Name, Receipt, Timestamp};
 
-/// A message on its way to one destination.
+/// A message queued for one destination.
 #[derive(Clone, Debug)]
 pub struct Delivery {
-    /// Its number; deliveries of one incident are sent in this order.
+    /// Number of the delivery. Deliveries of one incident are sent in this order.
     pub id: DeliveryId,
-    /// Its destination.
+    /// Destination of the message.
     pub to: Name,
     /// The message.
     pub message: Arc<Message>,
-    /// Tries so far.
+    /// Number of attempts so far.
     pub attempts: u32,
-    /// Journal time of the first try.
+    /// Journal time of the first attempt.
     pub first_try: Option<Timestamp>,
-    /// Not before this journal time.
+    /// Earliest journal time of the next attempt.
     pub due: Timestamp,
-    /// Send it in its smallest form: the full one was refused.
+    /// True if the message must be sent in its smallest form, because the full one was rejected.
     pub plain: bool,
 }
 
-/// The number of a delivery.
+/// Number of a delivery.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DeliveryId(pub i64);
 
-/// One try to reach a destination, and what becomes of the delivery.
+/// One attempt to deliver a message, and the next state of the delivery.
 #[derive(Clone, Debug)]
 pub struct Attempt {
-    /// Journal time of the try.
+    /// Journal time of the attempt.
     pub at: Timestamp,
     /// HTTP status of the reply; `None` where there was no reply.
     pub status: Option<u16>,
-    /// The problem; of a success the beginning of the reply.
+    /// Error; for a success, the beginning of the reply.
     pub reply: String,
     /// Next state of the delivery.
     pub next: Next,
-    /// Receipt of the message's incident from now on; `None`: as before.
+    /// New receipt of the message's incident; `None` keeps the old one.
     pub receipt: Option<Receipt>,
 }
 
 /// Next state of a delivery after an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Next {
-    /// The destination has it.
+    /// The destination accepted the message.
     Delivered,
-    /// It is tried again.
+    /// Foghorn tries again.
     Again {
-        /// Not before this journal time.
+        /// Earliest journal time of the next attempt.
         due: Timestamp,
-        /// In its smallest form.
+        /// True if the message is sent in its smallest form.
         plain: bool,
     },
-    /// It is given up: a dead letter, kept and listed.
+    /// Foghorn gave up: the message is a dead letter, kept and listed.
     Dead,
 }
 
 /// State of a delivery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum DeliveryState {
-    /// On its way.
+    /// Waiting, or being sent.
     Queued,
-    /// The destination has it.
+    /// The destination accepted the message.
     Delivered,
-    /// Sent with others, in one message.
+    /// Sent together with others, in one summary.
     Digested,
     /// Given up: a dead letter.
     Dead,
-    /// Given up, and put away by a person.
+    /// Given up, then discarded by a person.
     Discarded,
 }
 
 impl DeliveryState {
-    /// The word in the API.
+    /// Returns the word the API uses.
     #[must_use]
     pub fn word(self) -> &'static str {
         match self {
@@ -91,10 +91,11 @@ impl DeliveryState {
     }
 }
 
-/// The messages to be sent.
+/// Messages to be sent.
 pub trait Outbox: Totals {
-    /// Up to `limit` queued deliveries for a destination with an id above `after`, by id, due or
-    /// not; stops early past 4 MiB. Empty only at the end. A damaged one becomes a dead letter.
+    /// Returns up to `limit` queued deliveries for a destination with an id above `after`, by id,
+    /// due or not; stops early past 4 MiB. The result is empty only at the end. A damaged delivery
+    /// becomes a dead letter.
     fn queued(
         &self,
         to: &Name,
@@ -102,15 +103,15 @@ pub trait Outbox: Totals {
         limit: usize,
     ) -> impl Future<Output = Result<Vec<Delivery>>> + Send;
 
-    /// Receipt of an incident at the lane's destination: that of the last attempt that had one. Kept as long as that attempt's delivery.
+    /// Returns the receipt of an incident at the lane's destination: that of the last attempt that
+    /// had one. It is kept as long as that attempt's delivery.
     fn receipt(
         &self,
         lane: &Lease,
         incident: &str,
     ) -> impl Future<Output = Result<Option<Receipt>>> + Send;
 
-    /// Settles one attempt, and stores its receipt with it. A delivery that is not queued any more
-    /// stays as it is.
+    /// Records one attempt and its receipt. Does not change a delivery that is no longer queued.
     fn settle(
         &self,
         lane: &Lease,
@@ -119,7 +120,7 @@ pub trait Outbox: Totals {
     ) -> impl Future<Output = Result<()>> + Send;
 
     /// Replaces queued deliveries by summaries: `folded` become `digested`, `summaries` are queued.
-    /// All of it or none; where none of `folded` is queued any more, none.
+    /// All or nothing; nothing if none of `folded` is still queued.
     fn summarise(
         &self,
         lane: &Lease,
@@ -129,16 +130,16 @@ pub trait Outbox: Totals {
         at: Timestamp,
     ) -> impl Future<Output = Result<()>> + Send;
 
-    /// Queues a message of Foghorn's own, outside any step, once per name in `about.to`.
+    /// Queues a message from Foghorn itself, outside any step, once per name in `about.to`.
     fn enqueue(&self, message: Message, at: Timestamp) -> impl Future<Output = Result<()>> + Send;
 
-    /// Number of messages a destination took at or after this journal time.
+    /// Returns the number of messages a destination accepted at or after this journal time.
     fn delivered_since(
         &self,
         to: &Name,
         since: Timestamp,
     ) -> impl Future<Output = Result<u32>> + Send;
 
-    /// Follows the newest delivery of any destination: what lanes wait on.
+    /// Follows the newest delivery of any destination. Lanes wait on it.
     fn outbox(&self) -> watch::Receiver<DeliveryId>;
 }

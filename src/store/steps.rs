@@ -1,4 +1,4 @@
-//! The step: what the judge concluded from entries up to a position, all of it or none.
+//! The step: conclusions of the judge from entries up to a position, all or nothing.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -6,73 +6,74 @@ use std::sync::Arc;
 use super::{EventRow, Lease, Result, Store};
 use crate::model::{Message, OutcomeChange, Seq, Timestamp};
 
-/// What the judge concluded from the entries up to `seq`.
+/// Conclusions of the judge from the entries up to `seq`.
 #[derive(Clone, Debug, Default)]
 pub struct Step {
     /// The cursor after this step.
     pub seq: Seq,
     /// New messages, in order.
     pub outgoing: Arc<Vec<Outgoing>>,
-    /// What became of each event of the step. A row that is there already stays as it is: a refold
-    /// adds nothing. They may be there before the step is.
+    /// Outcomes of the events of the step. An existing row is not changed, so a repeated fold adds
+    /// nothing. The rows may be written before the rest of the step.
     pub events: Arc<Vec<EventRow>>,
-    /// What became of earlier events, in order.
+    /// Changed outcomes of earlier events, in order.
     pub outcomes: Vec<OutcomeChange>,
-    /// The memory of duplicates this step adds: opaque, given back by `recover`.
+    /// Duplicate memory this step adds: opaque bytes, returned by `recover`.
     pub seen: Vec<u8>,
-    /// Blocks `seen` of steps at or before this journal time may be forgotten. Applied by steps
-    /// with a snapshot only, so that a refold from the snapshot meets the memory it had.
+    /// Duplicate memory of steps at or before this journal time may be deleted. Applied only by
+    /// steps with a snapshot, so that a fold from the snapshot has the memory it had the first
+    /// time.
     pub seen_until: Option<Timestamp>,
-    /// A snapshot of the engine as of `seq`, when one is due.
+    /// Snapshot of the engine as of `seq`, if one is due.
     pub snapshot: Option<Arc<[u8]>>,
-    /// How far the snapshot is, for [`super::Archive::mark`]: events judged and entries folded, and the
-    /// newest number of an alert.
+    /// Progress of the engine at the snapshot, for [`super::Archive::mark`].
     pub reached: Reached,
-    /// Journal time of the step, for retention.
+    /// Journal time of the step, used for retention.
     pub at: Timestamp,
 }
 
-/// A new message, for the destinations its notification names.
+/// A new message for the destinations its notification names.
 #[derive(Clone, Debug)]
 pub struct Outgoing {
-    /// What to say.
+    /// The message itself.
     pub message: Message,
-    /// The alerts it is about.
+    /// Alerts the message is about.
     pub alerts: Vec<u64>,
 }
 
-/// How far a fold has come.
+/// Progress of a fold.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Reached {
-    /// Events judged and entries folded, together: what folding from one place to another costs.
+    /// Number of events judged plus entries folded: a measure of the cost of a fold.
     pub work: u64,
-    /// The newest number that was given to an alert.
+    /// Highest alert number assigned so far.
     pub alert: u64,
 }
 
-/// What a restart begins with.
+/// State that a restart begins with.
 #[derive(Clone, Debug, Default)]
 pub struct Recovered {
-    /// Everything at or below was committed: its messages are never made again.
+    /// Entries at or below this position are committed. Their messages are never created again.
     pub cursor: Seq,
-    /// The newest snapshot: its position and bytes. The fold restarts from there.
+    /// Position and bytes of the newest snapshot. The fold restarts from there.
     pub snapshot: Option<(Seq, Vec<u8>)>,
-    /// The memory of duplicates of steps at or below the snapshot, oldest first.
+    /// Duplicate memory of steps at or below the snapshot, oldest first.
     pub seen: Vec<Vec<u8>>,
 }
 
-/// The steps of the judge.
+/// Steps of the judge.
 pub trait Steps: Store {
-    /// What a restart begins with. Forgets the memory of duplicates above the snapshot: the refold
-    /// writes it again.
+    /// Returns the state that a restart begins with. Deletes the duplicate memory above the
+    /// snapshot, because the repeated fold writes it again.
     fn recover(&self, judge: &Lease) -> impl Future<Output = Result<Recovered>> + Send;
 
-    /// Moves the cursor, adds the messages to the outbox (once per name in `about.to`) and keeps
-    /// memory and snapshot: all of it or none. A step at or below the cursor makes no message
-    /// again.
+    /// Moves the cursor, adds the messages to the outbox (once per name in `about.to`) and stores
+    /// the duplicate memory and the snapshot, all or nothing. A step at or below the cursor creates
+    /// no message again.
     ///
-    /// `from` is the cursor as the judge knows it. Where it stands elsewhere, somebody else judges:
-    /// [`super::Error::Lost`], and nothing of the step is there but rows of its events.
+    /// `from` is the cursor as the judge knows it. If the stored cursor differs, another process
+    /// judges: the call fails with [`super::Error::Lost`], and only event rows of the step may have
+    /// been written.
     fn commit(
         &self,
         judge: &Lease,

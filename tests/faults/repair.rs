@@ -426,7 +426,7 @@ async fn a_log_with_a_flipped_bit_is_refused_and_what_came_before_it_is_saved() 
         );
         let said = refused(dir.path());
         assert!(
-            said.contains("after one with a wrong checksum") && said.contains("foghorn repair"),
+            said.contains("follow one with a wrong checksum") && said.contains("foghorn repair"),
             "{what}: {said}"
         );
         let (code, said) = run(dir.path(), &["repair"]);
@@ -507,8 +507,7 @@ async fn a_log_with_a_flipped_bit_is_refused_and_what_came_before_it_is_saved() 
     drop(empty);
     let said = refused(alone.path());
     assert!(
-        said.contains("it holds nothing, and there was a journal")
-            && said.contains("foghorn repair"),
+        said.contains("it is empty, but there was a journal") && said.contains("foghorn repair"),
         "{said}"
     );
 }

@@ -1,4 +1,4 @@
-//! What people do with messages, in SQL.
+//! Actions of people on messages, in SQL.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,8 @@ use super::writer::{Group, NewMessage};
 use crate::model::{Name, Timestamp};
 use crate::store::{Act, Acted, DeliveryId, DeliveryState, Result};
 
-/// What schema 3 adds: a fate, and the short name of a message, to find it by.
+/// Additions of schema 3: totals of discarded messages, and the short name by which a message is
+/// found.
 pub(super) const SCHEMA: &str = "
 ALTER TABLE fates ADD COLUMN discarded INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE outbox ADD COLUMN message TEXT;
@@ -18,7 +19,7 @@ UPDATE outbox SET message = nullif(CAST(json_extract(CAST(body AS TEXT), '$.abou
 CREATE INDEX outbox_message ON outbox (message) WHERE message IS NOT NULL;
 ";
 
-/// Dead letters in one transaction at most.
+/// Maximum number of dead letters in one transaction.
 const AT_ONCE: i64 = 500;
 
 impl Group<'_> {
@@ -34,7 +35,7 @@ impl Group<'_> {
         Ok(state.map_or(Acted::Missing, Acted::Stands))
     }
 
-    /// `None` where that is no dead letter.
+    /// Acts on a dead letter; returns `None` if the delivery is not one.
     fn act_on(
         &mut self,
         act: Act,
@@ -54,7 +55,7 @@ impl Group<'_> {
                 DeliveryState::Discarded,
             ),
         };
-        // A new number: lanes look for newer ones only, and it comes after what was told since.
+        // Lanes look for higher numbers only, so a message to resend gets a new one.
         let new = if act == Act::Resend {
             self.heads.id + 1
         } else {
@@ -68,6 +69,8 @@ impl Group<'_> {
         let Some(to) = to.map(|to| Name::new(&to)) else {
             return Ok(None);
         };
+        // The history follows the delivery to its new number, or retention would delete it
+        // separately.
         if new != id.0 {
             self.heads.id = new;
             self.execute(
@@ -93,7 +96,8 @@ impl Group<'_> {
         Ok(Some((to, DeliveryId(new))))
     }
 
-    /// Only up to a number: what is given up again meanwhile stays so.
+    /// Acts on dead letters up to a number. Messages given up again in the meantime keep their
+    /// state.
     pub(super) fn act_on_some(
         &mut self,
         act: Act,
@@ -131,16 +135,18 @@ impl Group<'_> {
             .map(|(id, dest, state)| (Name::new(&dest), id, state));
         let wanted: Vec<(Name, i64, DeliveryState)> =
             wanted.filter(|(dest, ..)| to.contains(dest)).collect();
+        // Two copies of one message in a queue would both be sent.
         let queued = DeliveryState::Queued;
         if wanted.iter().any(|(.., state)| *state == queued) {
             return Ok(Acted::Stands(queued));
         }
-        // The newest of each.
+        // Later rows replace earlier ones, so the newest message of each destination remains.
         let newest: BTreeMap<Name, i64> =
             wanted.into_iter().map(|(dest, id, _)| (dest, id)).collect();
         if newest.is_empty() {
             return Ok(Acted::Elsewhere);
         }
+        // All copies are read before the first is queued: a damaged one must leave nothing behind.
         let mut copies = Vec::new();
         for (dest, id) in newest {
             let sql = "SELECT body, crc FROM outbox WHERE id = ?1";

@@ -1,5 +1,5 @@
-//! Whether a database is whole: every page as SQLite checks it, and the outbox against what is
-//! counted of it. Damage shows only where it is read, and what is never read is never told.
+//! Integrity check of a database: every page, as SQLite checks it, and the outbox against its
+//! totals. Without the check, damage shows only when somebody reads the page.
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::time::Duration;
@@ -9,21 +9,24 @@ use tokio::sync::watch;
 
 use crate::store::{Error, Result};
 
-/// So long between two looks of one process: disks rot while it serves.
+/// Interval between two checks in one process, because disks also fail while it serves.
 const DAILY: Duration = Duration::from_secs(86_400);
 
-/// Fails with what is damaged. A table that became empty is sound to SQLite: what waits is counted
-/// in three places.
+/// Fails with the damage found. SQLite accepts a table that became empty, so the queued messages
+/// are counted in three places.
 pub(super) fn whole(connection: &Connection) -> Result<()> {
     let damaged = |what: &str| Err(Error::Fatal(format!("the database is damaged: {what}")));
     let said: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
     if said != "ok" {
+        // The lines with asterisks are headings of SQLite's report.
         return damaged(
             said.lines()
                 .find(|line| !line.starts_with("***"))
                 .unwrap_or(&said),
         );
     }
+    // `NOT INDEXED` reads the table itself; without it the same query reads the partial index of
+    // queued messages.
     let sql = "SELECT dest, sum(counted), sum(listed), sum(there) FROM (
             SELECT dest, queued AS counted, 0 AS listed, 0 AS there FROM fates
             UNION ALL SELECT dest, 0, count(*), 0 FROM outbox WHERE state = 0 GROUP BY dest
@@ -37,13 +40,14 @@ pub(super) fn whole(connection: &Connection) -> Result<()> {
             let (dest, [counted, listed, there]): (String, [i64; 3]) =
                 (dest, [counted, listed, there]);
             damaged(&format!(
-                "of {counted} messages that wait for {dest}, {there} are there and {listed} listed"
+                "{counted} messages should wait for {dest}, but {there} exist and {listed} are in the index"
             ))
         }
     }
 }
 
-/// As [`whole`], for at most so long. `false`: what could be looked at in that time is sound.
+/// Checks like [`whole`], for at most `most`. Returns false if the time was too short and no damage
+/// was found.
 pub(super) fn whole_within(connection: &Connection, most: Duration) -> Result<bool> {
     let handle = connection.get_interrupt_handle();
     let (done, over) = std::sync::mpsc::channel::<()>();
@@ -63,8 +67,8 @@ pub(super) fn whole_within(connection: &Connection, most: Duration) -> Result<bo
     })
 }
 
-/// Looks at once, and each day anew, until told to stop; who waits for the `first` look learns of
-/// it too.
+/// Checks at once and then daily until `stop` is closed. The result of the first check also goes to
+/// `first`, for a caller that waits for it.
 pub(super) fn keep_looking(
     connection: &Connection,
     first: &SyncSender<Result<()>>,
@@ -73,9 +77,9 @@ pub(super) fn keep_looking(
 ) {
     loop {
         let looked = whole(connection);
-        // Who opened the store may have gone on without it.
+        // The receiver may be gone: a start waits for the first check only for a short time.
         let _ = first.try_send(looked.clone());
-        // Interrupted, or it cannot be read now: whoever needs to read says so.
+        // Other errors mean an interrupt or a failing read, which the next reader reports.
         if let Err(fatal @ Error::Fatal(_)) = looked {
             found.send_replace(Some(fatal));
             return;

@@ -1,4 +1,4 @@
-//! How connections are set up, and what values and errors of SQLite mean.
+//! Setup of connections, and conversion of SQLite's values and errors.
 
 use std::path::Path;
 use std::time::Duration;
@@ -7,17 +7,17 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use crate::store::Error;
 
-/// More than this many bytes of bodies end a batch.
+/// Number of body bytes that ends a batch.
 pub(super) const BATCH_BYTES: usize = 4 << 20;
 
 impl From<rusqlite::Error> for Error {
-    /// What an error of SQLite means to the caller.
+    /// Converts an error of SQLite: damage is fatal, anything else may pass.
     fn from(error: rusqlite::Error) -> Self {
         use rusqlite::Error::{
             FromSqlConversionFailure, IntegralValueOutOfRange, InvalidColumnType,
             QueryReturnedNoRows, Utf8Error,
         };
-        // A row that is not there or not as it was written will not be at the next try either.
+        // Repeating the call cannot repair a missing or malformed row.
         let is_other = matches!(
             error,
             QueryReturnedNoRows
@@ -36,35 +36,35 @@ impl From<rusqlite::Error> for Error {
     }
 }
 
-/// `u64` in a column: SQLite's integers are signed.
+/// Converts a `u64` for a column, because SQLite's integers are signed.
 pub(super) fn int(n: u64) -> i64 {
     i64::try_from(n).unwrap_or(i64::MAX)
 }
 
-/// And back.
+/// Converts a column back to `u64`.
 pub(super) fn uint(n: i64) -> u64 {
     u64::try_from(n).unwrap_or(0)
 }
 
-/// CRC-32 of the parts.
+/// Returns the CRC-32 of the parts.
 pub(super) fn checksum(parts: &[&[u8]]) -> i64 {
     let mut crc = crc32fast::Hasher::new();
     parts.iter().for_each(|part| crc.update(part));
     i64::from(crc.finalize())
 }
 
-/// A connection as every writer needs it. `cache` in KiB.
+/// Opens a connection for a writer. `cache` is in KiB.
 pub(super) fn connect(path: &Path, cache: i64) -> rusqlite::Result<Connection> {
     let connection = Connection::open(path)?;
     connection.busy_timeout(Duration::from_secs(5))?;
-    // The first two count only before the first table. A group of posts fills half as many pages of
-    // 8 KiB as of 4, and each costs two system calls.
+    // The first two work only before the first table is created. Pages of 8 KiB halve the number of
+    // pages per group of posts, and each page costs two system calls.
     connection.pragma_update(None, "page_size", 8_192)?;
     connection.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
     connection
         .pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get::<_, String>(0))?;
     connection.pragma_update(None, "synchronous", "FULL")?;
-    // Checkpoints are the other thread's; this back-stop bounds the log of a writer that never
+    // Another thread runs the checkpoints. This limit only bounds the log if the writer never
     // pauses.
     connection.pragma_update_and_check(None, "wal_autocheckpoint", 8_192, |row| {
         row.get::<_, i64>(0)
@@ -77,8 +77,8 @@ pub(super) fn connect(path: &Path, cache: i64) -> rusqlite::Result<Connection> {
     Ok(connection)
 }
 
-/// Gives so many free pages back to the disk. Each step of the statement frees one: it is stepped
-/// to its end.
+/// Returns free pages to the disk. Each step of the statement frees one page, so it must run to its
+/// end.
 pub(super) fn give_back(connection: &Connection, pages: i64) -> rusqlite::Result<()> {
     let mut statement = connection.prepare(&format!("PRAGMA incremental_vacuum({pages})"))?;
     let mut steps = statement.query([])?;
@@ -86,7 +86,7 @@ pub(super) fn give_back(connection: &Connection, pages: i64) -> rusqlite::Result
     Ok(())
 }
 
-/// A connection that only reads.
+/// Opens a connection that only reads.
 pub(super) fn connect_read_only(path: &Path) -> rusqlite::Result<Connection> {
     let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
     connection.busy_timeout(Duration::from_secs(5))?;

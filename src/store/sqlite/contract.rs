@@ -1,4 +1,4 @@
-//! What [`Sqlite`] does for each part of the contract.
+//! Implementation of the store's contract by [`Sqlite`].
 
 use std::sync::{Arc, PoisonError};
 
@@ -59,7 +59,7 @@ impl Journal for Sqlite {
 
 impl Steps for Sqlite {
     async fn commit(&self, _judge: &Lease, from: Seq, step: Step) -> Result<()> {
-        // A flood's rows go ahead in slices: whoever posts does not wait for all of them.
+        // Many rows are written in slices beforehand, so that posts do not wait for all of them.
         let ahead = step.events.len().saturating_sub(1) / ROWS;
         for n in 0..ahead {
             let events = Arc::clone(&step.events);
@@ -92,7 +92,7 @@ impl Steps for Sqlite {
 }
 
 impl Leases for Sqlite {
-    /// The folder's lock is the lease of all duties: it is there as long as the store is open.
+    /// Grants every duty: the folder's lock is held as long as the store is open.
     async fn acquire(&self, duty: Duty) -> Result<Lease> {
         Ok(Lease::granted(duty, 1, CancellationToken::new()))
     }
@@ -108,8 +108,8 @@ impl Outbox for Sqlite {
             let outbox::Queued { sound, damaged } = self.look(read).await?;
             let none_damaged = damaged.is_empty();
             for (id, why) in damaged {
-                // One flipped bit must not hold up a destination: this message is lost, counted and
-                // said to be.
+                // A flipped bit must not block a destination: the damaged message becomes a dead
+                // letter, which is logged and counted.
                 tracing::error!(delivery = id.0, %why, "a stored message is damaged: a dead letter");
                 let attempt = Attempt {
                     at: self.inner.clock.now(),
@@ -208,6 +208,8 @@ impl Desk for Sqlite {
 
     async fn act_on_all(&self, act: Act, to: &Name) -> Result<u64> {
         let at = self.inner.clock.now();
+        // Messages that become dead letters during the call keep their state: without this bound it
+        // would not end while a destination fails.
         let (mut done, upto) = (0, *self.inner.shared.outbox.borrow());
         loop {
             let to = to.clone();
@@ -235,6 +237,8 @@ impl Archive for Sqlite {
             if query.terms.is_empty() {
                 return past::by_fate(connection, &query).map_err(Error::from);
             }
+            // A rare outcome can make a search read many rows for few results. It stops by number and
+            // by time, and the caller continues at `next`.
             let begun = clock.elapsed();
             let enough = || clock.elapsed().saturating_sub(begun) >= ENOUGH;
             let (mut page, mut looked, mut last) = (Rows::default(), 0, None);
@@ -245,7 +249,7 @@ impl Archive for Sqlite {
                     return Ok(false);
                 }
                 (looked, last) = (looked + 1, Some(id));
-                // What retention took is not found any more.
+                // Retention removed the event, but not yet its words.
                 let row = past::one(connection, id)?;
                 page.rows.extend(
                     row.filter(|row| query.fate.as_ref().is_none_or(|wanted| wanted.is(row))),

@@ -1,4 +1,4 @@
-//! The data folder: who may use it, and whether its database is the one that was there.
+//! The data folder: access to it, and the check that its database is the one created there.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, Write};
@@ -10,22 +10,21 @@ use crate::store::{Error, Result};
 
 const DATABASE: &str = "foghorn.db";
 const LOG: &str = "foghorn.db-wal";
-/// The file of the search, beside the database.
+/// Name of the search file, beside the database.
 pub(super) const SEARCH: &str = "search.db";
 const LOCK: &str = "foghorn.lock";
 const MARKER: &str = "foghorn.marker";
 
-/// A data folder this process alone may write, as long as this lives.
+/// A data folder that only this process may write, as long as this value lives.
 #[derive(Debug)]
 pub(super) struct Folder {
     dir: PathBuf,
-    /// Locked; the lock goes when the file is closed, and so with the process, however it ends.
+    /// Locked. The lock ends when the file is closed, and thus with the process, however it ends.
     _lock: File,
 }
 
 impl Folder {
-    /// Makes the folder where it is missing, locks it, and refuses it where its database has
-    /// vanished.
+    /// Creates a missing folder, locks it, and refuses it if its database has vanished.
     pub(super) fn claim(dir: &Path) -> Result<Self> {
         make(dir).map_err(|e| {
             Error::Fatal(format!(
@@ -37,13 +36,13 @@ impl Folder {
             dir: dir.to_owned(),
             _lock: lock(dir)?,
         };
-        // SQLite takes a missing or empty file for a new database; where there was one, that is
+        // SQLite treats a missing or empty file as a new database. If there was one before, that is
         // damage.
         let empty = fs::metadata(folder.database()).map_or(0, |meta| meta.len()) == 0;
         let marker = dir.join(MARKER);
         if empty && fs::metadata(dir.join(LOG)).is_ok_and(|meta| meta.len() > 0) {
             return Err(Error::Fatal(format!(
-                "data folder {} is damaged: {DATABASE} is missing or empty, but its log {LOG} is there, which may hold all of it",
+                "data folder {} is damaged: {DATABASE} is missing or empty, but its log {LOG} exists and may hold all data",
                 dir.display()
             )));
         }
@@ -57,22 +56,22 @@ impl Folder {
         Ok(folder)
     }
 
-    /// Whether there was a database here before.
+    /// Returns true if a database was created here before.
     pub(super) fn is_marked(&self) -> bool {
         self.dir.join(MARKER).exists()
     }
 
-    /// Refuses a log that SQLite would take in part.
+    /// Refuses a log of which SQLite would read only a part.
     pub(super) fn check_log(&self) -> Result<()> {
         log_damage(&self.dir).map_or(Ok(()), |what| Err(Error::Fatal(what)))
     }
 
-    /// Where the database is.
+    /// Returns the path of the database.
     pub(super) fn database(&self) -> PathBuf {
         database(&self.dir)
     }
 
-    /// Notes, durably, that the database exists from now on.
+    /// Records durably that the database exists from now on.
     pub(super) fn mark(&self) -> Result<()> {
         let marker = self.dir.join(MARKER);
         if marker.exists() {
@@ -95,7 +94,7 @@ impl Folder {
     }
 }
 
-/// Where a folder's database is.
+/// Returns the path of a folder's database.
 pub(super) fn database(dir: &Path) -> PathBuf {
     dir.join(DATABASE)
 }
@@ -104,6 +103,7 @@ fn make(dir: &Path) -> std::io::Result<()> {
     let mut builder = fs::DirBuilder::new();
     builder.recursive(true);
     #[cfg(unix)]
+    // Events name devices, people and places: other users of the machine may not read them.
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
     if dir.is_dir() {
         return Ok(());
@@ -113,8 +113,8 @@ fn make(dir: &Path) -> std::io::Result<()> {
     sync_folder(parent.unwrap_or(Path::new(".")))
 }
 
-/// Gives files that root made, where they are, to whom this folder belongs: its service could not
-/// write to them.
+/// Gives files that root created to the owner of the folder, whose service could not write them
+/// otherwise.
 pub(super) fn give(files: &[PathBuf], like: &Path) -> std::io::Result<()> {
     use std::os::unix::fs::{MetadataExt as _, chown};
     let owner = fs::metadata(like)?;
@@ -127,12 +127,12 @@ pub(super) fn give(files: &[PathBuf], like: &Path) -> std::io::Result<()> {
     Ok(())
 }
 
-/// What this process alone may have made in a folder, beside its database.
+/// Returns the files that a process creates in a folder beside its database.
 pub(super) fn made(dir: &Path) -> [PathBuf; 2] {
     [dir.join(LOCK), dir.join(MARKER)]
 }
 
-/// File names are durable only once their folder is.
+/// Syncs a folder. File names are durable only after that.
 pub(super) fn sync_folder(dir: &Path) -> std::io::Result<()> {
     if cfg!(unix) {
         File::open(dir)?.sync_all()
@@ -141,15 +141,15 @@ pub(super) fn sync_folder(dir: &Path) -> std::io::Result<()> {
     }
 }
 
-/// The file whose name is this one's and more: a database's log is `-wal`.
+/// Returns the path with a suffix added to the file name: a database's log is `-wal`.
 pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     PathBuf::from(name)
 }
 
-/// What a log holds that SQLite would drop in silence. Only to be asked of a folder that no process
-/// holds.
+/// Returns damage in the log that SQLite would drop silently. Call it only for a folder that no
+/// process holds.
 #[must_use]
 pub fn log_damage(dir: &Path) -> Option<String> {
     let database = database(dir);
@@ -157,13 +157,13 @@ pub fn log_damage(dir: &Path) -> Option<String> {
         Ok(End::Whole) => None,
         Ok(End::Torn) => {
             tracing::warn!(
-                "the last transaction in {LOG} is not whole: after a power cut that is as it should be, and nothing that was \
-                 answered 200 is lost; otherwise look at the disk"
+                "the last transaction in {LOG} is incomplete. That is normal after a power cut, and nothing that was \
+                 answered 200 is lost; otherwise check the disk"
             );
             None
         }
         Ok(End::Broken(pages)) => Some(format!(
-            "{} is damaged: in its log {LOG}, {} come after one with a wrong checksum, and what was accepted with them would be lost",
+            "{} is damaged: in its log {LOG}, {} follow one with a wrong checksum, and the posts accepted in them would be lost",
             database.display(),
             plural(pages, "page")
         )),
@@ -174,14 +174,14 @@ pub fn log_damage(dir: &Path) -> Option<String> {
     }
 }
 
-/// How to go on without what a folder holds. Its token stays.
+/// Returns the advice to start again without the contents of a folder. Its token stays.
 #[must_use]
 pub fn begin_anew(dir: &Path) -> String {
     let at = dir.display();
     format!("move {at}/{DATABASE}* and {at}/{MARKER} elsewhere to begin anew")
 }
 
-/// Whether a process holds this data folder; `None` where this user cannot tell.
+/// Returns true if a process holds this data folder; `None` if this user cannot find out.
 #[must_use]
 pub fn held(dir: &Path) -> Option<bool> {
     use std::io::ErrorKind::{NotADirectory, NotFound};
@@ -192,7 +192,7 @@ pub fn held(dir: &Path) -> Option<bool> {
     }
 }
 
-/// Whether a process holds this data folder. What cannot be told counts as held.
+/// Returns true if a process holds this data folder, or if this user cannot find out.
 #[must_use]
 pub fn is_held(dir: &Path) -> bool {
     held(dir).unwrap_or(true)
@@ -217,7 +217,7 @@ pub(super) fn lock(dir: &Path) -> Result<File> {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
             let mut holder = String::new();
-            // A holder that has not yet written its number is merely unnamed.
+            // The holder may not have written its process number yet; it then stays unnamed.
             let _ = file.read_to_string(&mut holder);
             let holder = holder.trim();
             let holder = if holder.is_empty() {
@@ -232,6 +232,7 @@ pub(super) fn lock(dir: &Path) -> Result<File> {
         }
         Err(TryLockError::Error(e)) => return Err(cannot(e)),
     }
+    // The file is truncated only after the lock is taken: until then it names the other holder.
     file.set_len(0)
         .and_then(|()| file.rewind())
         .map_err(cannot)?;

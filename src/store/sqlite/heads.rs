@@ -1,4 +1,4 @@
-//! Where everything stands, and what a restart begins with.
+//! The current positions of journal, cursor and outbox, and the state a restart begins with.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use super::connection::{checksum, int, uint};
 use crate::model::{MessageFates, Name, Seq, Timestamp};
 use crate::store::{Error, Result};
 
-/// Where everything stands.
+/// Current positions of journal, cursor and outbox.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Heads {
     pub(super) seq: Seq,
@@ -16,13 +16,13 @@ pub(super) struct Heads {
     pub(super) wall: Timestamp,
     pub(super) cursor: Seq,
     pub(super) id: i64,
-    /// The newest snapshot's position.
+    /// Position of the newest snapshot.
     pub(super) snapshot: Option<Seq>,
 }
 
 pub(super) type Fates = BTreeMap<Name, MessageFates>;
 
-/// Where everything stood. Fails where the end of the journal is not the end that was written.
+/// Reads the current positions. Fails if the journal does not end at the recorded position.
 pub(super) fn heads(connection: &Connection) -> Result<Heads> {
     let read = || -> rusqlite::Result<(Heads, Option<u64>)> {
         let mut heads =
@@ -41,7 +41,7 @@ pub(super) fn heads(connection: &Connection) -> Result<Heads> {
         Ok((heads, newest("SELECT max(seq) FROM journal")?.map(uint)))
     };
     let (heads, newest) = read()?;
-    // Retention always leaves the newest entry.
+    // Retention always keeps the newest entry, so another end means that entries are lost.
     if newest.unwrap_or(0) != heads.seq.0 {
         let ends = newest.unwrap_or(0);
         return Err(Error::Fatal(format!(
@@ -52,7 +52,7 @@ pub(super) fn heads(connection: &Connection) -> Result<Heads> {
     Ok(heads)
 }
 
-/// The fates of every destination's messages.
+/// Returns the message totals of every destination.
 pub(super) fn fates(connection: &Connection) -> rusqlite::Result<Fates> {
     let mut statement = connection
         .prepare("SELECT dest, total, delivered, digested, dead, queued, discarded FROM fates")?;
@@ -73,7 +73,7 @@ pub(super) fn fates(connection: &Connection) -> rusqlite::Result<Fates> {
     rows.collect()
 }
 
-/// The newest snapshot.
+/// Returns the newest snapshot.
 pub(super) fn snapshot(connection: &Connection) -> Result<Option<(Seq, Vec<u8>)>> {
     let row = connection
         .query_row(
@@ -97,7 +97,7 @@ pub(super) fn snapshot(connection: &Connection) -> Result<Option<(Seq, Vec<u8>)>
     }
 }
 
-/// The memory of duplicates of steps at or below `upto`, oldest first.
+/// Returns the duplicate memory of steps at or below `upto`, oldest first.
 pub(super) fn seen(connection: &Connection, upto: Seq) -> Result<Vec<Vec<u8>>> {
     let read = || -> rusqlite::Result<Vec<(i64, Vec<u8>, i64)>> {
         let mut statement =

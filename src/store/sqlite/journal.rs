@@ -1,4 +1,4 @@
-//! Rows of the journal: how records become columns and back.
+//! Conversion between records and rows of the journal.
 
 use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension, Row};
@@ -8,16 +8,16 @@ use super::connection::{BATCH_BYTES, checksum, int, uint};
 use crate::model::{Cursor, Journaled, Name, Record, Seq, SourceKind, Timestamp};
 use crate::store::{Error, Result};
 
-/// What a record is in the journal's columns.
+/// A record in the columns of the journal.
 pub(super) struct Entry {
     pub(super) kind: i64,
     pub(super) source: Name,
     pub(super) body: Bytes,
-    /// The new cursor of the source, kept beside the row.
+    /// New cursor of the source, stored in a table of its own.
     pub(super) cursor: Option<Cursor>,
 }
 
-/// The line before a body of any kind but the first, or with a cursor.
+/// First line of the body if the source kind is not the first, or if there is a cursor.
 #[derive(Serialize, Deserialize)]
 struct BodyHead {
     kind: SourceKind,
@@ -41,6 +41,7 @@ impl Entry {
         let unwritable = |e: serde_json::Error| Error::Fatal(format!("cannot write a record: {e}"));
         let mut cursor = None;
         let (kind, source, body) = match record {
+            // Posts without a cursor keep their body as it came: they are most of the journal.
             Record::Received {
                 source,
                 kind: SourceKind(0),
@@ -57,6 +58,7 @@ impl Entry {
                     kind,
                     cursor: goes_on.clone(),
                 };
+                // One line of JSON, then the body. A line break cannot occur in the JSON itself.
                 let mut whole = serde_json::to_vec(&head).map_err(unwritable)?;
                 whole.push(b'\n');
                 whole.extend_from_slice(&body);
@@ -97,8 +99,8 @@ impl Entry {
         })
     }
 
-    /// Covers what the row says and where it stands. The source's length tells its end from the
-    /// body's beginning.
+    /// Returns the checksum of the row and its position. It includes the length of the source,
+    /// which separates source and body.
     pub(super) fn checksum(&self, seq: Seq, at: Timestamp) -> i64 {
         entry_checksum(seq, at, self.kind, self.source.as_str(), &self.body)
     }
@@ -114,12 +116,12 @@ pub(super) fn entry_checksum(seq: Seq, at: Timestamp, kind: i64, source: &str, b
     checksum(&[&seq, &at, &kind, &length, source.as_bytes(), body])
 }
 
-/// The newest cursor of each source. A release that does not know the table leaves it as it is.
+/// Table of the newest cursor of each source. Older releases ignore it.
 pub(super) const CURSORS: &str = "
 CREATE TABLE IF NOT EXISTS cursors (source TEXT PRIMARY KEY, cursor TEXT NOT NULL, crc INTEGER NOT NULL) STRICT;
 ";
 
-/// Keeps the newest cursor of a source.
+/// Stores the newest cursor of a source.
 pub(super) fn keep_cursor(
     connection: &Connection,
     source: &Name,
@@ -133,8 +135,8 @@ pub(super) fn keep_cursor(
         .map(drop)
 }
 
-/// The newest cursor of a source. A damaged one is none: the source is read again from its
-/// beginning, and what came before is recognised.
+/// Returns the newest cursor of a source. A damaged cursor counts as none: the source is read again
+/// from its beginning, and duplicates are recognised.
 pub(super) fn cursor(connection: &Connection, source: &Name) -> Result<Option<Cursor>> {
     let sql = "SELECT cursor, crc FROM cursors WHERE source = ?1";
     let mut statement = connection.prepare_cached(sql)?;
@@ -149,7 +151,7 @@ fn cursor_checksum(source: &Name, cursor: &str) -> i64 {
     checksum(&[source.as_str().as_bytes(), b"\n", cursor.as_bytes()])
 }
 
-/// Entries after `after`, each checked, none missing between them.
+/// Returns the entries after `after`. Checks each, and that none is missing between them.
 pub(super) fn entries(connection: &Connection, after: Seq, limit: usize) -> Result<Vec<Journaled>> {
     let sql =
         "SELECT seq, at, kind, source, body, crc FROM journal WHERE seq > ?1 ORDER BY seq LIMIT ?2";
@@ -165,6 +167,7 @@ pub(super) fn entries(connection: &Connection, after: Seq, limit: usize) -> Resu
                 "the database is damaged: journal entry {seq} {what}"
             ))
         })?;
+        // Retention removes from the beginning only, so a gap between two entries means damage.
         if found.last().is_some_and(|before| before.seq.0 + 1 != seq.0) {
             return Err(Error::Fatal(format!(
                 "the database is damaged: journal entries before {seq} are missing"
@@ -176,7 +179,7 @@ pub(super) fn entries(connection: &Connection, after: Seq, limit: usize) -> Resu
     Ok(found)
 }
 
-/// Journal time of the newest post of a source after `after`.
+/// Returns the journal time of the newest post of a source after `after`.
 pub(super) fn newest_post(
     connection: &Connection,
     source: &Name,
@@ -189,7 +192,8 @@ pub(super) fn newest_post(
         .optional()
 }
 
-/// The newest entries between these that name rules, and that say how the clock stands.
+/// Returns the newest entry between these positions that sets the rules, and the newest that sets
+/// the clock.
 pub(super) fn settings(
     connection: &Connection,
     after: Seq,
@@ -210,12 +214,14 @@ pub(super) fn settings(
     Ok(found)
 }
 
-/// Those of these entries that are kept, up to about [`BATCH_BYTES`], and how many were looked at.
+/// Returns the entries at these positions that are still stored, up to about [`BATCH_BYTES`], and
+/// how many positions were read.
 pub(super) fn entries_at(connection: &Connection, seqs: &[Seq]) -> Result<(usize, Vec<Journaled>)> {
     let sql = "SELECT seq, at, kind, source, body, crc FROM journal WHERE seq = ?1";
     let mut statement = connection.prepare_cached(sql)?;
     let (mut found, mut bytes, mut looked) = (Vec::<Journaled>::new(), 0, 0);
     for seq in seqs {
+        // The first entry is always read, however large, so that every call makes progress.
         if bytes > BATCH_BYTES {
             break;
         }
@@ -223,6 +229,7 @@ pub(super) fn entries_at(connection: &Connection, seqs: &[Seq]) -> Result<(usize
         let read = statement
             .query_row([int(seq.0)], |row| entry(row, *seq))
             .optional()?;
+        // Retention may have removed the entry.
         let Some(read) = read else { continue };
         let (entry, size) = read.map_err(|what| {
             Error::Fatal(format!(
@@ -235,7 +242,7 @@ pub(super) fn entries_at(connection: &Connection, seqs: &[Seq]) -> Result<(usize
     Ok((looked, found))
 }
 
-/// A body of any kind but the first, or with a cursor.
+/// Reads a body that begins with a [`BodyHead`].
 fn received(source: &str, whole: &[u8]) -> Option<Record> {
     let end = whole.iter().position(|byte| *byte == b'\n')?;
     let (head, body) = whole.split_at_checked(end)?;
@@ -257,6 +264,7 @@ fn entry(
     let source = row.get_ref(3)?.as_bytes()?;
     let body = row.get_ref(4)?.as_blob()?;
     let crc: i64 = row.get(5)?;
+    // The checksum covers the bytes of the source, so text that is not UTF-8 fails the same way.
     let Some(source) = std::str::from_utf8(source)
         .ok()
         .filter(|s| crc == entry_checksum(seq, at, kind, s, body))
@@ -273,23 +281,24 @@ fn entry(
         1 => Ok(Record::Tick),
         2 => serde_json::from_slice(body)
             .map(Record::Rules)
-            .map_err(|e| format!("does not read: {e}")),
+            .map_err(|e| format!("cannot be parsed: {e}")),
         3 => serde_json::from_slice::<ClockBody>(body)
             .map(|clock| Record::Clock {
                 offset_ms: clock.offset_ms,
             })
-            .map_err(|e| format!("does not read: {e}")),
+            .map_err(|e| format!("cannot be parsed: {e}")),
         4 => serde_json::from_slice(body)
             .map(Record::Silence)
-            .map_err(|e| format!("does not read: {e}")),
+            .map_err(|e| format!("cannot be parsed: {e}")),
         5 => serde_json::from_slice::<ExpireBody>(body)
             .map(|expire| Record::Expire {
                 id: expire.id,
                 author: expire.author,
             })
-            .map_err(|e| format!("does not read: {e}")),
-        6 => received(source, body).ok_or_else(|| "does not read".to_owned()),
-        other => Err(format!("is of a kind this Foghorn does not know ({other})")),
+            .map_err(|e| format!("cannot be parsed: {e}")),
+        6 => received(source, body).ok_or_else(|| "cannot be parsed".to_owned()),
+        // A newer release wrote it: better refuse the database than skip an entry.
+        other => Err(format!("is of a kind this release does not know ({other})")),
     };
     Ok(record.map(|record| (Journaled { seq, at, record }, body.len())))
 }

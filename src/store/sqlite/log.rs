@@ -1,6 +1,6 @@
-//! SQLite's log, looked at before SQLite opens it: it takes what comes before the first frame with
-//! a wrong checksum, drops all that follows, and says nothing. Behind a torn end nothing is lost:
-//! what is not whole there was not synced yet, nor answered.
+//! Check of SQLite's write-ahead log before SQLite opens it. SQLite reads up to the first frame
+//! with a wrong checksum and silently drops the rest. A torn end loses nothing: those frames were
+//! not synced yet, and their posts not answered.
 
 use std::fs::File;
 use std::io::{BufReader, ErrorKind, Read};
@@ -8,27 +8,28 @@ use std::path::Path;
 
 use super::files::beside;
 
-/// The page size this release writes, should neither file tell its own.
+/// Page size this release writes, used if neither file contains its own.
 const USUAL_PAGE: usize = 8_192;
 const FRAME_HEAD: usize = 24;
 
-/// How a log ends.
+/// State of the end of a log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum End {
-    /// As it was written.
+    /// Complete, as it was written.
     Whole,
-    /// In a transaction that is not whole, as a power cut leaves it.
+    /// An incomplete transaction, as a power cut leaves it.
     Torn,
-    /// So many whole frames come after one that is damaged: what they hold was committed.
+    /// This many intact frames follow a damaged one: their data was committed.
     Broken(u64),
 }
 
 /// Reads a database's log to its end.
 ///
-/// One transaction was committed where the next one's first frame goes on from its last: frames
-/// that a failed commit left behind are written over from their beginning, and nothing goes on from
+/// A transaction was committed if the first frame of the next one continues from its last frame.
+/// SQLite overwrites frames of a failed commit from their beginning, so no frame continues from
 /// them.
 pub(super) fn end(database: &Path) -> std::io::Result<End> {
+    // No log, or one without a complete head, holds nothing: SQLite syncs the head first.
     let mut log = match File::open(beside(database, "-wal")) {
         Ok(file) => BufReader::with_capacity(256 << 10, file),
         Err(e) if e.kind() == ErrorKind::NotFound => return Ok(End::Whole),
@@ -39,6 +40,7 @@ pub(super) fn end(database: &Path) -> std::io::Result<End> {
         return Ok(End::Whole);
     }
     let mut before = sums(&head, 24);
+    // Salt and page size in a damaged head are useless; then the frames themselves are compared.
     let says_big = word(&head, 0, true) & 1 == 1;
     let is_sound = word(&head, 0, true) >> 1 == 0x377f_0682 >> 1
         && checksum(head.get(..24).unwrap_or_default(), (0, 0), says_big) == before;
@@ -56,8 +58,8 @@ pub(super) fn end(database: &Path) -> std::io::Result<End> {
     let mut frame = vec![0; FRAME_HEAD + declared.filter(is_size).unwrap_or(USUAL_PAGE)];
 
     let mut salt = sums(&head, 16);
-    // Whether all was whole so far; whether the frame before ended a transaction; what is whole
-    // beyond the damage.
+    // `whole`: no damage so far. `ended`: the frame before ended a transaction. `behind`: number of
+    // intact frames after the damage.
     let (mut whole, mut ended, mut behind, mut commits, mut is_broken) =
         (is_sound, false, 0, false, false);
     while filled(&mut log, &mut frame)? {
@@ -78,11 +80,12 @@ pub(super) fn end(database: &Path) -> std::io::Result<End> {
         ended = !whole && is_ours && word(&frame, 4, true) > 0;
         before = stored;
         if !is_sound {
-            // Which are of this log, its head does not tell; a frame and the next do.
+            // With a damaged head, a frame belongs to this log if its salt is that of the frame before.
             salt = sums(&frame, 8);
         }
     }
-    // Its head is synced before any frame is written.
+    // SQLite syncs the head before it writes frames, so committed frames behind a damaged head mean
+    // damage and not a power cut.
     Ok(match (is_broken || (commits && !is_sound), commits) {
         (true, _) => End::Broken(behind),
         (false, true) => End::Torn,
@@ -90,7 +93,7 @@ pub(super) fn end(database: &Path) -> std::io::Result<End> {
     })
 }
 
-/// Whether there was as much to read.
+/// Fills the buffer; returns false if the log ends before that.
 fn filled(log: &mut impl Read, bytes: &mut [u8]) -> std::io::Result<bool> {
     match log.read_exact(bytes) {
         Ok(()) => Ok(true),
@@ -102,7 +105,7 @@ fn filled(log: &mut impl Read, bytes: &mut [u8]) -> std::io::Result<bool> {
 fn page_size(database: &Path) -> Option<usize> {
     let mut head = [0; 18];
     File::open(database).ok()?.read_exact(&mut head).ok()?;
-    // Two bytes cannot say 65,536: they say 1.
+    // The field has two bytes, so SQLite writes 65,536 as 1.
     match u16::from_be_bytes([*head.get(16)?, *head.get(17)?]) {
         1 => Some(65_536),
         size => Some(usize::from(size)),
@@ -121,12 +124,12 @@ fn word(bytes: &[u8], at: usize, is_big: bool) -> u32 {
     }
 }
 
-/// Two numbers: a checksum, or a salt.
+/// Reads two numbers: a checksum or a salt.
 fn sums(bytes: &[u8], at: usize) -> (u32, u32) {
     (word(bytes, at, true), word(bytes, at + 4, true))
 }
 
-/// SQLite's checksum of a log, going on from `before`.
+/// Returns SQLite's checksum of a log, continuing from `before`.
 fn checksum(bytes: &[u8], before: (u32, u32), is_big: bool) -> (u32, u32) {
     let (mut one, mut two) = before;
     for eight in bytes.chunks_exact(8) {

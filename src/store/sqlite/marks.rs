@@ -1,6 +1,6 @@
-//! Older snapshots, some way apart: whoever looks back folds from the nearest one, not from the
-//! beginning of the journal. Nothing depends on them: a restart takes the newest snapshot, and one
-//! that is missing only makes looking back slower.
+//! Older snapshots at intervals. An explanation of the past folds from the nearest one instead of
+//! from the beginning of the journal. Nothing depends on them: a restart uses the newest snapshot,
+//! and a missing one only makes explanations slower.
 
 use rusqlite::{Connection, OptionalExtension};
 
@@ -8,21 +8,22 @@ use super::connection::{checksum, int, uint};
 use crate::model::Seq;
 use crate::store::{Mark, Reached, Result};
 
-/// Not a schema of its own: a release that does not know the table leaves it as it is.
+/// Table of older snapshots. It needs no schema version, because older releases ignore it.
 pub(super) const SCHEMA: &str = "
 CREATE TABLE IF NOT EXISTS marks (
     seq INTEGER PRIMARY KEY, body BLOB NOT NULL, crc INTEGER NOT NULL, work INTEGER NOT NULL, alert INTEGER NOT NULL
 ) STRICT;
 ";
 
-/// How much work is between two of them: folding it takes some tenths of a second.
+/// Work between two of them: a fold of this length takes some tenths of a second.
 const APART: u64 = if cfg!(test) { 20 } else { 20_000 };
-/// How many there are at most, and of how many bytes; of a small store not more than this part.
+/// Maximum number of snapshots, and of their bytes. In a small store they may take only one part in
+/// `PART`.
 const MOST: usize = 200;
 const BYTES: u64 = 32 << 20;
 const PART: u64 = 16;
 
-/// Keeps a snapshot, when the one kept last is far enough away.
+/// Stores a snapshot if the last stored one is far enough away.
 pub(super) fn keep(
     connection: &Connection,
     seq: Seq,
@@ -48,8 +49,8 @@ pub(super) fn keep(
     connection.prepare_cached(sql)?.execute(row).map(drop)
 }
 
-/// The newest one before an entry, and before every alert from this number on; a damaged one is
-/// none.
+/// Returns the newest snapshot before an entry and before every alert numbered `alert` or higher. A
+/// damaged snapshot counts as none.
 pub(super) fn before(connection: &Connection, entry: Seq, alert: u64) -> Result<Option<Mark>> {
     let sql = "SELECT seq, body, crc, work, alert FROM marks WHERE seq < ?1 AND alert < ?2 ORDER BY seq DESC LIMIT 1";
     let read = || -> rusqlite::Result<Option<(Mark, i64)>> {
@@ -76,8 +77,8 @@ pub(super) fn before(connection: &Connection, entry: Seq, alert: u64) -> Result<
         .map(|(mark, _)| mark))
 }
 
-/// Removes those that the journal from `first` on does not follow, and the least useful of too
-/// many. How many.
+/// Removes snapshots from before the journal's first entry, and the least useful ones if there are
+/// too many. Returns their number.
 pub(super) fn retain(connection: &Connection, first: i64, size: u64) -> rusqlite::Result<usize> {
     let mut gone = connection
         .prepare_cached("DELETE FROM marks WHERE seq < ?1")?
@@ -91,7 +92,7 @@ pub(super) fn retain(connection: &Connection, first: i64, size: u64) -> rusqlite
     while kept.len() > MOST
         || kept.iter().map(|(.., bytes)| bytes).sum::<u64>() > BYTES.min(size / PART)
     {
-        // The one whose neighbours are nearest to each other; of two the older.
+        // Removes the snapshot whose neighbours are closest together; the older one of two equals.
         let near = kept
             .windows(3)
             .enumerate()

@@ -1,4 +1,4 @@
-//! The store on one SQLite file: writes by one thread, reads beside it.
+//! The store on one SQLite file. One thread writes; reads use other connections.
 
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel, sync_channel};
@@ -43,15 +43,15 @@ use search::Search;
 use sums::Sums;
 use writer::{Group, Job, Shared, Writer, bytes_beside, checkpoint};
 
-/// A search that took so long gives what it has found: who asks may go on from there.
+/// Time after which a search returns its results so far. The caller can continue from there.
 const ENOUGH: Duration = Duration::from_millis(80);
-/// A start waits for so long until every page was looked at: some 60 MiB. A bigger database is
-/// served meanwhile.
+/// Time a start waits for the integrity check, enough for about 60 MiB. A larger database is served
+/// while the check continues.
 const LOOKS: Duration = Duration::from_millis(50);
-/// Rows of events written at once.
+/// Maximum number of event rows written at once.
 const ROWS: usize = 1_000;
 
-/// A store in one data folder. Clones share it; the last one to go waits for the writer and
+/// A store in one data folder. Clones share it; dropping the last one waits for the writer and
 /// releases the folder.
 #[derive(Clone)]
 pub struct Sqlite {
@@ -64,19 +64,19 @@ struct Inner {
     retention: Retention,
     shared: Arc<Shared>,
     reader: Arc<Mutex<Connection>>,
-    /// Of its own, so that a long question holds up neither judging nor sending.
+    /// Separate connection for pages, so that a long query delays neither judging nor sending.
     past: Arc<Mutex<Connection>>,
-    /// Of its own as well: sums go over all rows, and pages do not wait for them.
+    /// Separate connection for totals, which read all rows, so that pages do not wait for them.
     sums: Arc<Mutex<(Connection, Sums)>>,
     search: Arc<Search>,
-    /// `None` only while dropping: the threads end when their senders are gone.
+    /// `None` only during the drop: the threads end when their senders are dropped.
     jobs: Option<Sender<Job>>,
     stop: Option<(Sender<()>, Sender<()>)>,
-    /// What was found damaged while it is open, and what ends a look that is under way.
+    /// Damage found while the store is open.
     damaged: watch::Receiver<Option<Error>>,
     looking: rusqlite::InterruptHandle,
     threads: Vec<JoinHandle<()>>,
-    /// Last: released once the threads have ended.
+    /// Declared last: the folder is released after the threads have ended.
     _folder: Folder,
 }
 
@@ -85,7 +85,7 @@ impl Drop for Inner {
         (self.jobs, self.stop) = (None, None);
         self.looking.interrupt();
         for thread in self.threads.drain(..) {
-            // A thread that panicked has said so; the journal is what is on the disk.
+            // A panic was already logged by its thread, and the journal on the disk is unaffected.
             let _ = thread.join();
         }
     }
@@ -109,15 +109,18 @@ impl Sqlite {
         Self::open_within(dir, clock, retention, LOOKS)
     }
 
-    /// As [`Self::open`]; waits for so long until all of it was looked at.
+    /// Opens the store like [`Self::open`], and waits at most `patience` for the integrity check.
     fn open_within(
         dir: &Path,
         clock: Clock,
         retention: Retention,
         patience: Duration,
     ) -> Result<Self> {
+        // The lock comes first: everything below may write to the folder.
         let folder = Folder::claim(dir)?;
         let path = folder.database();
+        // Opening the database makes SQLite drop a damaged part of its log without notice, so the
+        // log is checked before.
         folder.check_log()?;
         let connection = schema::open(&path, folder.is_marked())?;
         folder.mark()?;
@@ -127,6 +130,7 @@ impl Sqlite {
         let (found, damaged) = watch::channel(None);
         let (first, looked) = sync_channel(1);
         let (stop_looking, looking_stopped) = channel();
+        // The check reads the whole file, so it gets a thread and a connection of its own.
         let looks = spawn("store-check", move || {
             check::keep_looking(&look, &first, &found, &looking_stopped)
         })?;
@@ -138,15 +142,16 @@ impl Sqlite {
         let newest = past::newest(&past).map_err(|e| named(e.into()))?;
         let search =
             Search::open(&path.with_file_name(SEARCH), newest).map_err(|e| named(e.into()))?;
+        // Damage that is found in time prevents the start; damage found later arrives through
+        // `damaged`.
         match looked.recv_timeout(patience) {
             Ok(Err(fatal @ Error::Fatal(_))) => return Err(named(fatal)),
             Err(RecvTimeoutError::Timeout) => {
-                tracing::info!(
-                    "the database is big: whether all of it is whole is looked at meanwhile"
-                );
+                tracing::info!("large database: the integrity check continues in the background");
             }
             _ => {}
         }
+        // Journal time never goes back, even if the system clock was behind during the restart.
         let clock = JournalClock::resume(
             clock,
             (heads.seq > Seq(0)).then_some((heads.at, heads.wall)),
@@ -157,6 +162,8 @@ impl Sqlite {
             outbox: watch::Sender::new(DeliveryId(heads.id)),
         });
 
+        // A capacity of one is enough for `news`: the checkpointer only needs to know that
+        // something was written.
         let (jobs, incoming) = channel::<Job>();
         let (written, news) = sync_channel(1);
         let checkpoints = Arc::new(Mutex::new(()));
@@ -207,17 +214,18 @@ impl Sqlite {
         })
     }
 
-    /// Follows what is found damaged while it is open: all of it is looked at after the start and
-    /// each day.
+    /// Follows damage found while the store is open. The whole database is checked after the start
+    /// and once a day.
     #[must_use]
     pub fn damaged(&self) -> watch::Receiver<Option<Error>> {
         self.inner.damaged.clone()
     }
 
-    /// Removes at once what retention allows as of `now` (journal time). The writer does this by
-    /// itself, bit by bit.
+    /// Removes everything that retention allows to remove as of `now` (journal time). The writer
+    /// does the same gradually by itself.
     ///
     /// # Errors
+    ///
     /// When the store cannot write.
     pub async fn retain(&self, now: Timestamp) -> Result<()> {
         let retention = self.inner.retention;
@@ -235,7 +243,7 @@ impl Sqlite {
         weight: usize,
         work: impl FnOnce(&mut Group<'_>) -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        let gone = || Error::Fatal("the store's writer has ended".to_owned());
+        let gone = || Error::Fatal("the store's writer stopped".to_owned());
         let (job, answer) = Job::new(weight, work);
         self.inner
             .jobs
@@ -246,7 +254,7 @@ impl Sqlite {
         answer.await.map_err(|_| gone())?
     }
 
-    /// What became of messages, as of the last durable group.
+    /// Returns the message totals as of the last durable group.
     fn fates(&self) -> MutexGuard<'_, Fates> {
         let fates = self.inner.shared.fates.lock();
         fates.unwrap_or_else(PoisonError::into_inner)

@@ -1,4 +1,4 @@
-//! Rows of the outbox: how messages and where they stand become columns and back.
+//! Conversion between messages, delivery states and rows of the outbox.
 
 use std::sync::Arc;
 
@@ -9,8 +9,9 @@ use super::connection::{BATCH_BYTES, checksum, int};
 use crate::model::{Message, Name, Timestamp};
 use crate::store::{DeadLetter, Delivery, DeliveryId, DeliveryState, Sent};
 
-/// States as `outbox.state` and `attempts.state` have them. Statements name 0, that of what is
-/// queued, by itself: SQLite takes a partial index only where its condition stands in the query.
+/// States in the order of their codes in `outbox.state` and `attempts.state`. Statements write 0,
+/// the code of queued deliveries, literally: SQLite uses a partial index only if the query contains
+/// its condition.
 const STATES: [DeliveryState; 5] = [
     DeliveryState::Queued,
     DeliveryState::Delivered,
@@ -34,25 +35,25 @@ impl FromSql for DeliveryState {
     }
 }
 
-/// Number of messages a destination took since.
+/// Counts the messages a destination accepted since a time.
 const DELIVERED_SINCE: &str = "SELECT count(*) FROM outbox
     WHERE state <> 0 AND state = ?1 AND settled_at >= ?2 AND dest = ?3";
-/// The newest dead letters.
+/// Selects the newest dead letters.
 const DEAD_LETTERS: &str =
     "SELECT id, dest, attempts, first_try, due, plain, body, crc, settled_at, why FROM outbox
     WHERE state <> 0 AND state = ?1 ORDER BY settled_at DESC, id DESC LIMIT ?2";
-/// Deliveries settled before.
+/// Selects deliveries settled before a time.
 pub(super) const SETTLED_BEFORE: &str =
     "SELECT id FROM outbox WHERE state <> 0 AND settled_at < ?1 LIMIT ?2";
 
-/// A batch of queued deliveries, and those that are damaged.
+/// A batch of queued deliveries, with the damaged ones listed separately.
 #[derive(Default)]
 pub(super) struct Queued {
     pub(super) sound: Vec<Delivery>,
     pub(super) damaged: Vec<(DeliveryId, String)>,
 }
 
-/// A destination's queued deliveries above `after`.
+/// Returns a destination's queued deliveries above `after`.
 pub(super) fn queued(
     connection: &Connection,
     to: &Name,
@@ -72,13 +73,15 @@ pub(super) fn queued(
                 bytes += size;
                 found.sound.push(delivery);
             }
+            // A damaged delivery must not block the ones behind it: the caller makes it a dead
+            // letter.
             Err(damaged) => found.damaged.push(damaged),
         }
     }
     Ok(found)
 }
 
-/// Destination of a delivery.
+/// Returns the destination of a delivery.
 pub(super) fn destination(
     connection: &Connection,
     id: DeliveryId,
@@ -89,7 +92,7 @@ pub(super) fn destination(
         .optional()
 }
 
-/// Number of messages a destination took at or after a journal time.
+/// Returns the number of messages a destination accepted at or after a journal time.
 pub(super) fn delivered_since(
     connection: &Connection,
     to: &Name,
@@ -101,8 +104,8 @@ pub(super) fn delivered_since(
     )
 }
 
-/// The newest dead letters, as far as they can be read: one that died of damage was logged then,
-/// and is counted.
+/// Returns the newest dead letters that can be read. A letter that died of damage was logged at
+/// that time, and is counted.
 pub(super) fn dead_letters(
     connection: &Connection,
     limit: usize,
@@ -123,7 +126,7 @@ pub(super) fn dead_letters(
     Ok(found)
 }
 
-/// Every delivery of the messages wanted, as far as they can be read.
+/// Returns every readable delivery of the wanted messages.
 pub(super) fn deliveries(
     connection: &Connection,
     wanted: impl Fn(&Message) -> bool,
@@ -149,15 +152,15 @@ pub(super) fn deliveries(
     Ok(found)
 }
 
-/// A delivery and its size, or which one is damaged and how.
+/// A delivery and its size, or the number of a damaged one and its damage.
 type Checked = std::result::Result<(Delivery, usize), (DeliveryId, String)>;
 
 fn delivery(row: &Row<'_>) -> rusqlite::Result<Checked> {
     let id = DeliveryId(row.get(0)?);
     match checked(row, id) {
-        // Of another type than was written: this row's, and no other's.
+        // A column of the wrong type is damage of this row only; other errors concern the whole query.
         Err(e) if e.sqlite_error_code().is_none() => {
-            Ok(Err((id, format!("it does not read: {e}"))))
+            Ok(Err((id, format!("it cannot be parsed: {e}"))))
         }
         read => read,
     }
@@ -170,7 +173,7 @@ fn checked(row: &Row<'_>, id: DeliveryId) -> rusqlite::Result<Checked> {
     }
     let message: Message = match serde_json::from_slice(body) {
         Ok(message) => message,
-        Err(e) => return Ok(Err((id, format!("it does not read: {e}")))),
+        Err(e) => return Ok(Err((id, format!("it cannot be parsed: {e}")))),
     };
     let delivery = Delivery {
         id,

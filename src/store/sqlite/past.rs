@@ -1,4 +1,4 @@
-//! Rows of events in SQLite: written with the step, read beside it.
+//! Rows of events in SQLite: written with the step, read on other connections.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use crate::store::{
     Wanted,
 };
 
-/// What schema 2 adds.
+/// Additions of schema 2.
 pub(super) const SCHEMA: &str = "
 -- What became of each event; what it says is in the journal. `waits`: twice an alert's number, or twice a ticket's and one.
 CREATE TABLE events (
@@ -35,8 +35,8 @@ CREATE TRIGGER outbox_gone AFTER DELETE ON outbox BEGIN
 END;
 ";
 
-/// Which rules told an event, separated as `rules` are: not a schema of its own, since a release
-/// that does not know the column leaves it as it is.
+/// Adds the column for the rules that notified about an event, in the format of `rules`. It needs
+/// no new schema version, because older releases ignore the column.
 pub(super) fn add_told(connection: &Connection) -> rusqlite::Result<()> {
     let known = "SELECT 1 FROM pragma_table_info('events') WHERE name = 'told'";
     if !connection.prepare(known)?.exists([])? {
@@ -45,8 +45,8 @@ pub(super) fn add_told(connection: &Connection) -> rusqlite::Result<()> {
     Ok(())
 }
 
-/// HTTP status of each try, in a column of its own. Older releases wrote it into `why`: what can be
-/// read there is read once. Not a schema of its own either.
+/// Adds the column for the HTTP status of each attempt. Older releases wrote the status into `why`;
+/// this function extracts it once. It needs no new schema version either.
 pub(super) fn add_status(connection: &mut Connection) -> rusqlite::Result<()> {
     let known = "SELECT 1 FROM pragma_table_info('attempts') WHERE name = 'status'";
     if connection.prepare(known)?.exists([])? {
@@ -70,8 +70,8 @@ pub(super) fn add_status(connection: &mut Connection) -> rusqlite::Result<()> {
     transaction.commit()
 }
 
-/// The HTTP status an older release wrote into what it noted of a try: before the reply, behind the
-/// reason, or within it.
+/// Finds the HTTP status in the text an older release stored: before the reply, after the reason,
+/// or inside it.
 fn status_in(state: DeliveryState, why: &str) -> Option<u16> {
     let status = match state {
         DeliveryState::Delivered => why.split(' ').next(),
@@ -95,7 +95,7 @@ const DUPLICATE: i64 = 3;
 const SUPPRESSED: i64 = 4;
 
 const COLUMNS: &str = "id, received, fate, why, waits, rules, alerts, told";
-/// Stands between the names of rules.
+/// Separator between the names of rules.
 pub(super) const BETWEEN: &str = "\u{1f}";
 
 fn code(outcome: &EventOutcome) -> (i64, Option<&str>) {
@@ -115,7 +115,7 @@ fn number(waits: WaitsWith) -> i64 {
     }
 }
 
-/// Adds rows; one that is there stays as it is, whatever became of it since.
+/// Adds rows. An existing row keeps its outcome.
 pub(super) fn insert(connection: &Connection, added: &[EventRow]) -> rusqlite::Result<()> {
     let sql = "INSERT OR IGNORE INTO events (id, received, fate, why, waits, rules, alerts, told)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, nullif(?8, ''))";
@@ -144,7 +144,7 @@ pub(super) fn insert(connection: &Connection, added: &[EventRow]) -> rusqlite::R
     Ok(())
 }
 
-/// Notes what became of rows.
+/// Stores changed outcomes of rows.
 pub(super) fn change(connection: &Connection, changes: &[OutcomeChange]) -> rusqlite::Result<()> {
     let sql = "UPDATE events SET fate = ?3, why = ?4, told = ?5, waits = NULL WHERE waits = ?1 AND id <= ?2";
     let mut statement = connection.prepare_cached(sql)?;
@@ -198,7 +198,7 @@ fn row(row: &Row<'_>) -> rusqlite::Result<EventRow> {
     })
 }
 
-/// One row.
+/// Returns one row.
 pub(super) fn one(connection: &Connection, id: EventId) -> rusqlite::Result<Option<EventRow>> {
     let sql = format!("SELECT {COLUMNS} FROM events WHERE id = ?1");
     connection
@@ -207,7 +207,7 @@ pub(super) fn one(connection: &Connection, id: EventId) -> rusqlite::Result<Opti
         .optional()
 }
 
-/// Rows after this one, oldest first.
+/// Returns rows after this event, oldest first.
 pub(super) fn next(
     connection: &Connection,
     after: EventId,
@@ -220,7 +220,7 @@ pub(super) fn next(
         .collect()
 }
 
-/// The newest row's number; of none when there is none.
+/// Returns the newest row's number, 0 if there is none.
 pub(super) fn newest(connection: &Connection) -> rusqlite::Result<EventId> {
     connection
         .query_row("SELECT coalesce(max(id), 0) FROM events", [], |row| {
@@ -229,7 +229,7 @@ pub(super) fn newest(connection: &Connection) -> rusqlite::Result<EventId> {
         .map(EventId)
 }
 
-/// The oldest row's number.
+/// Returns the oldest row's number, 0 if there is none.
 pub(super) fn oldest(connection: &Connection) -> rusqlite::Result<EventId> {
     connection
         .prepare_cached("SELECT coalesce(min(id), 0) FROM events")?
@@ -237,14 +237,14 @@ pub(super) fn oldest(connection: &Connection) -> rusqlite::Result<EventId> {
         .map(EventId)
 }
 
-/// How many rows there are.
+/// Returns the number of rows.
 pub(super) fn count(connection: &Connection) -> rusqlite::Result<u64> {
     connection
         .prepare_cached("SELECT count(*) FROM events")?
         .query_row([], |row| row.get(0).map(uint))
 }
 
-/// Rows by number and fate alone.
+/// Finds rows by number and outcome alone.
 pub(super) fn by_fate(connection: &Connection, query: &RowQuery) -> rusqlite::Result<Rows> {
     let (fate, why) = match &query.fate {
         None => (None, None),
@@ -252,7 +252,7 @@ pub(super) fn by_fate(connection: &Connection, query: &RowQuery) -> rusqlite::Re
         Some(Wanted::ToldBy(_)) => (Some(TOLD), None),
         Some(Wanted::Exactly(fate)) => (Some(code(fate).0), code(fate).1.map(str::to_owned)),
     };
-    // A limit within: of rows with a rare reason only so many are looked at.
+    // SQL filters by outcome only, and the limit bounds the rows scanned for a rare reason.
     let inner = if fate.is_some() {
         "fate = ?1 AND"
     } else {
@@ -265,6 +265,7 @@ pub(super) fn by_fate(connection: &Connection, query: &RowQuery) -> rusqlite::Re
     let mut found = statement.query((fate, query.before.0, query.after.0))?;
     let (mut page, mut looked, mut last) = (Rows::default(), 0, None);
     while let Some(next) = found.next()? {
+        // One row more than the page holds has been found, so there is a next page.
         if page.rows.len() >= query.limit {
             page.next = last;
             return Ok(page);
@@ -286,7 +287,7 @@ pub(super) fn by_fate(connection: &Connection, query: &RowQuery) -> rusqlite::Re
     Ok(page)
 }
 
-/// Those of the entries after `after` up to `upto` that had come before.
+/// Returns the duplicates among the events of the entries after `after`, up to `upto`.
 pub(super) fn duplicates(
     connection: &Connection,
     after: Seq,
@@ -301,9 +302,10 @@ pub(super) fn duplicates(
     ids.collect()
 }
 
-/// The messages about any of these alerts, oldest first.
+/// Returns the messages about any of these alerts, oldest first.
 pub(super) fn sent(connection: &Connection, alerts: &[u64]) -> rusqlite::Result<Vec<SentMessage>> {
     let mut ids = std::collections::BTreeSet::new();
+    // A message about several alerts must be listed once; the set also sorts by number.
     for alert in alerts {
         let mut statement =
             connection.prepare_cached("SELECT delivery FROM told WHERE alert = ?1 LIMIT 200")?;
@@ -322,6 +324,7 @@ pub(super) fn sent(connection: &Connection, alerts: &[u64]) -> rusqlite::Result<
                 .flatten();
             Ok((Name::new(row.get_ref(0)?.as_str()?), row.get(1)?, message))
         });
+        // Skips a message that retention removed or that is damaged.
         if let Some((to, state, Some(message))) = sent.optional()? {
             let attempts = attempts(connection, id)?;
             found.push(SentMessage {
@@ -336,8 +339,8 @@ pub(super) fn sent(connection: &Connection, alerts: &[u64]) -> rusqlite::Result<
     Ok(found)
 }
 
-/// The destinations of the messages about any of these alerts, each with the best state it has one
-/// in.
+/// Returns the destinations of the messages about any of these alerts, each with its best delivery
+/// state.
 pub(super) fn reached(
     connection: &Connection,
     alerts: &[u64],
@@ -381,7 +384,7 @@ fn attempts(connection: &Connection, id: i64) -> rusqlite::Result<Vec<AttemptRow
     statement.query_map([id], attempt)?.collect()
 }
 
-/// The oldest queued message of each destination.
+/// Returns the oldest queued message of each destination.
 pub(super) fn oldest_queued(connection: &Connection) -> rusqlite::Result<Vec<(Name, Timestamp)>> {
     let sql = "SELECT dest, coalesce(first_try, due) FROM outbox
                WHERE id IN (SELECT min(id) FROM outbox WHERE state = 0 GROUP BY dest)";

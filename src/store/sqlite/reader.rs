@@ -1,4 +1,4 @@
-//! Reading beside a running `serve`: no lock, no writes.
+//! Read-only access beside a running `serve`: no lock, no writes.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -10,11 +10,11 @@ use super::{check, files, heads, journal, outbox, schema};
 use crate::model::{Journaled, Message, Name, Seq, Timestamp};
 use crate::store::{DeadLetter, Error, Result, Sent};
 
-/// A question about the newest entries looks at so many at most.
+/// Maximum number of entries scanned by a query about the newest entries.
 const LOOKED_BACK: u64 = 200_000;
 
-/// The stored journal, read only. Sees what was durable at each batch, also while another process
-/// writes.
+/// Read-only handle on the stored journal. Each batch sees everything that is durable at that time,
+/// even if another process writes.
 #[derive(Debug)]
 pub struct Reader {
     connection: Connection,
@@ -39,38 +39,34 @@ impl Reader {
         Ok(Self { connection, path })
     }
 
-    /// The newest entry's position and its wall time; `None` while there is none.
-    ///
-    /// # Errors
-    /// When the database cannot be read, or its journal does not end where it should.
+    /// Returns the newest entry's position and wall time; `None` if the journal is empty.
     pub fn newest(&self) -> Result<Option<(Seq, Timestamp)>> {
         let heads = heads::heads(&self.connection)?;
         Ok((heads.seq.0 > 0).then_some((heads.seq, heads.wall)))
     }
 
-    /// Whether all tables are there, and the newest entries, so many, as they were written.
+    /// Checks that all tables exist, and the checksums of the newest entries.
     ///
     /// # Errors
-    /// What is damaged.
+    ///
+    /// The damage found.
     pub fn check(&self, newest: u64) -> Result<()> {
         schema::check_tables(&self.connection, &self.path)?;
         let after = Seq(heads::heads(&self.connection)?.seq.0.saturating_sub(newest));
         self.entries(after).try_for_each(|entry| entry.map(drop))
     }
 
-    /// Whether every page was looked at, and is sound: for at most so long. Sees what a running
-    /// `serve` may not have met yet.
+    /// Checks every page for at most `most`. Returns false if the time was too short. Finds damage
+    /// that a running `serve` has not read yet.
     ///
     /// # Errors
-    /// What is damaged.
+    ///
+    /// The damage found.
     pub fn whole(&self, most: Duration) -> Result<bool> {
         check::whole_within(&self.connection, most)
     }
 
-    /// Wall time of a source's newest post among the last 200,000 entries.
-    ///
-    /// # Errors
-    /// When the database cannot be read.
+    /// Returns the wall time of a source's newest post among the last 200,000 entries.
     pub fn heard(&self, source: &Name) -> Result<Option<Timestamp>> {
         let heads = heads::heads(&self.connection)?;
         let after = Seq(heads.seq.0.saturating_sub(LOOKED_BACK));
@@ -78,16 +74,18 @@ impl Reader {
         Ok(at.map(|at| at.shifted(heads.wall.millis().saturating_sub(heads.at.millis()))))
     }
 
-    /// Up to `limit` entries after `after`, in order; stops early past 4 MiB of bodies. Empty only
-    /// at the end.
+    /// Returns up to `limit` entries after `after`, in order; stops early past 4 MiB of bodies. The
+    /// result is empty only at the end.
     ///
     /// # Errors
+    ///
     /// When the database cannot be read, or an entry is damaged.
     pub fn read(&self, after: Seq, limit: usize) -> Result<Vec<Journaled>> {
         journal::entries(&self.connection, after, limit)
     }
 
-    /// Every entry after `after`, a batch at a time in memory. Ends after the first error.
+    /// Returns every entry after `after`, with one batch at a time in memory. Ends after the first
+    /// error.
     pub fn entries(&self, after: Seq) -> impl Iterator<Item = Result<Journaled>> + '_ {
         let (mut batch, mut after, mut over) = (Vec::new().into_iter(), after, false);
         std::iter::from_fn(move || {
@@ -109,17 +107,20 @@ impl Reader {
         })
     }
 
-    /// Every delivery that is still kept of the messages this wants, in the order they were made.
+    /// Returns every stored delivery of the messages that `wanted` accepts, in the order they were
+    /// created.
     ///
     /// # Errors
+    ///
     /// When the database cannot be read.
     pub fn deliveries(&self, wanted: impl Fn(&Message) -> bool) -> Result<Vec<Sent>> {
         outbox::deliveries(&self.connection, wanted).map_err(Error::from)
     }
 
-    /// The newest `limit` dead letters, newest first.
+    /// Returns the newest `limit` dead letters, newest first.
     ///
     /// # Errors
+    ///
     /// When the database cannot be read.
     pub fn dead_letters(&self, limit: usize) -> Result<Vec<DeadLetter>> {
         outbox::dead_letters(&self.connection, limit).map_err(Error::from)

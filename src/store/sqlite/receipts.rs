@@ -1,4 +1,4 @@
-//! Receipts: what destinations remember of incidents.
+//! Receipts: references by which destinations find earlier messages of an incident.
 
 use rusqlite::{Connection, OptionalExtension};
 
@@ -6,7 +6,8 @@ use super::connection::checksum;
 use crate::model::{Name, Receipt};
 use crate::store::{DeliveryId, Error, Result};
 
-/// What schema 4 adds. `delivery`: the one whose attempt gave it; the receipt goes with it.
+/// Additions of schema 4. A receipt is deleted together with its `delivery`, whose attempt returned
+/// it.
 pub(super) const SCHEMA: &str = "
 CREATE TABLE receipts (
     id INTEGER PRIMARY KEY, dest TEXT NOT NULL, incident TEXT NOT NULL, delivery INTEGER NOT NULL, body BLOB NOT NULL,
@@ -18,13 +19,14 @@ CREATE TRIGGER receipts_gone AFTER DELETE ON outbox BEGIN
 END;
 ";
 
-/// Stores a receipt whole, unless a later delivery has given one.
+/// Stores a receipt unless a later delivery has stored one.
 const PUT: &str = "INSERT INTO receipts (dest, incident, delivery, body, crc) VALUES (?1, ?2, ?3, ?4, ?5)
     ON CONFLICT (dest, incident) DO UPDATE SET delivery = excluded.delivery, body = excluded.body, crc = excluded.crc
     WHERE excluded.delivery >= delivery";
 
 fn crc(to: &str, incident: &str, body: &[u8]) -> i64 {
-    // The length tells the end of one text from the beginning of the next.
+    // The length separates the two texts: without it, moving a character between them would give the
+    // same checksum.
     checksum(&[
         &to.len().to_le_bytes(),
         to.as_bytes(),
@@ -33,7 +35,7 @@ fn crc(to: &str, incident: &str, body: &[u8]) -> i64 {
     ])
 }
 
-/// Stores what an attempt to deliver a message gave, for the message's incident.
+/// Stores the receipt of a delivery attempt under the message's incident.
 pub(super) fn put(
     connection: &Connection,
     to: &Name,
@@ -52,7 +54,8 @@ pub(super) fn put(
     Ok(())
 }
 
-/// The receipt of an incident. One that is damaged is none: the destination finds out anew.
+/// Returns the receipt of an incident. A damaged receipt counts as none: the destination then
+/// starts a new thread of messages.
 pub(super) fn receipt(
     connection: &Connection,
     to: &Name,
@@ -70,7 +73,7 @@ pub(super) fn receipt(
     Ok(sound.and_then(|(body, _)| Receipt::new(serde_json::from_slice(&body).ok()?)))
 }
 
-/// Takes a row found in a damaged database, where its checksum is right.
+/// Copies a row of a damaged database if its checksum is right.
 pub(super) fn salvage(
     connection: &Connection,
     (to, incident, delivery, body, sum): (&str, &str, i64, &[u8], i64),

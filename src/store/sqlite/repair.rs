@@ -1,8 +1,9 @@
-//! What is whole in a damaged database, in a new one. The old one is never written to.
+//! Repair: copies everything readable from a damaged database into a new one. The damaged one is
+//! never written to.
 //!
-//! Rows are read by SQLite, in the order of their numbers, around what it cannot read. Journal
-//! entries, the snapshot and messages prove themselves by their checksums. What else there is can
-//! be made again: the judge folds the journal anew.
+//! SQLite reads the rows in the order of their numbers and skips what it cannot read. Checksums
+//! confirm journal entries, the snapshot and messages. The rest can be rebuilt: the judge folds the
+//! journal again.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -23,56 +24,58 @@ mod rows;
 
 use rows::Table;
 
-/// Entries may lack for so long: what is older than a longer gap was taken by retention and is no
-/// part of the journal.
+/// Longest run of missing entries inside the journal. Entries before a longer gap are remains that
+/// retention deleted.
 const GAP: i64 = 100_000;
-/// Rows in one transaction.
+/// Number of rows in one transaction.
 const AT_ONCE: usize = 5_000;
 
-/// What was kept and what was lost.
+/// Result of a repair.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Repaired {
-    /// Where the repaired database is.
+    /// Path of the repaired database.
     pub database: PathBuf,
-    /// Where the damaged one was put; `None` where it stays.
+    /// Path the damaged database was moved to; `None` if it was not moved.
     pub set_aside: Option<PathBuf>,
-    /// Journal entries kept, and of how many nothing was found.
+    /// Number of journal entries in the repaired database, including the ticks that replace lost
+    /// entries.
     pub entries: u64,
-    /// Entries that are lost. Ticks stand in their place, so that all others keep their numbers.
+    /// Number of lost entries. Ticks replace them, so that all other entries keep their numbers.
     pub lost: u64,
     /// Messages kept, by state: queued, delivered, digested, dead, discarded.
     pub messages: [u64; 5],
-    /// Messages found whose text is damaged.
+    /// Number of messages found with a damaged body.
     pub damaged_messages: u64,
-    /// Those of them that waited, as far as their beginning can be read: whom each was for, and
-    /// its title.
+    /// Queued messages with a damaged body, by destination and title, as far as they can be read.
     pub unsaid: Vec<String>,
-    /// Messages of which nothing is there, though retention left older ones: lost, or dead letters
-    /// sent again under a new number.
+    /// Number of messages without a trace although retention kept older ones: they are lost, or
+    /// dead letters sent again under a new number.
     pub missing_messages: u64,
-    /// Messages that were made once and of which nothing is there: removed by retention, or lost.
+    /// Number of messages that once existed and left no trace: removed by retention, or lost.
     pub vanished_messages: u64,
-    /// Where the engine goes on from: the snapshot's position. `None`: from the oldest entry kept.
+    /// Position of the snapshot the engine continues from; `None` if it starts at the oldest entry.
     pub snapshot: Option<Seq>,
-    /// Whole pages of SQLite's log that come after a damaged one: what they hold is lost.
+    /// Number of intact pages of SQLite's log after a damaged one. Their data is lost.
     pub log_pages: u64,
-    /// How far the journal was judged was not to be read: it was taken from what had been judged
-    /// at least.
+    /// True if the cursor could not be read. It was then set to the newest position that is known
+    /// to be judged.
     pub cursor_guessed: bool,
 }
 
-/// Makes a sound database of what is whole in `from`'s: in `to`, or in `from` itself, where the
-/// damaged one is set aside.
+/// Creates a sound database from the readable parts of `from`'s, in `to`, or in `from` itself after
+/// setting the damaged one aside.
 ///
 /// # Errors
-/// One line that names the folder: in use, nothing to be found in it, or not writable. Then nothing
-/// was changed.
+///
+/// One line that names the folder: it is in use, nothing was found in it, or it is not writable.
+/// Nothing was changed then.
 pub fn repair(from: &Path, to: Option<&Path>) -> Result<Repaired> {
     let named =
         |e: &dyn std::fmt::Display| Error::Fatal(format!("data folder {}: {e}", from.display()));
     if !from.is_dir() {
         return Err(named(&"there is no such folder"));
     }
+    // A running `serve` must not write to the database while it is copied.
     let _held = files::lock(from)?;
     let damaged = files::database(from);
     if !damaged.exists() && !beside(&damaged, "-wal").exists() {
@@ -80,24 +83,27 @@ pub fn repair(from: &Path, to: Option<&Path>) -> Result<Repaired> {
     }
     let alone = beside(&damaged, ".log");
     remove(&alone);
-    // Its rows would be read as this release's, and what they hold beyond that be lost.
+    // Additions of a newer schema would be lost in the copy.
     let is_ours = open(&damaged, &alone).and_then(|old| schema::check_not_newer(&old, &damaged));
     remove(&alone);
     is_ours?;
-    // Asked before SQLite drops what is behind the damage.
+    // Counted before SQLite drops the frames behind the damage.
     let behind = match log::end(&damaged) {
         Ok(End::Broken(pages)) => pages,
         _ => 0,
     };
+    // Claiming creates the folder, so this must be asked before.
     let is_new = to.is_some_and(|to| !to.exists());
     let claimed = to.map(Folder::claim).transpose()?;
     let target = files::database(to.unwrap_or(from));
     if to.is_some() && target.exists() {
         return Err(Error::Fatal(format!(
-            "{} is there already: name a folder without one",
+            "{} already exists: name a folder without a database",
             target.display()
         )));
     }
+    // The new database gets its final name only once it is complete and synced: a crash leaves the
+    // old one in place.
     let new = beside(&target, ".repairing");
     remove(&new);
     let made = open(&damaged, &alone).and_then(|old| salvage(&old, &new));
@@ -107,11 +113,12 @@ pub fn repair(from: &Path, to: Option<&Path>) -> Result<Repaired> {
     }) {
         remove(&new);
         made?;
-        let nothing = "nothing of a Foghorn database was found in it, so nothing was changed; restore a backup, or";
+        let nothing = "it contains no readable part of a Foghorn database, so nothing was changed; restore a backup, or";
         return Err(named(&format!("{nothing} {}", files::begin_anew(from))));
     }
     let mut repaired = made?;
     repaired.log_pages = behind;
+    // Ownership is set before the rename, so the service never finds a database it cannot write.
     let placed = || -> std::io::Result<Option<PathBuf>> {
         fs::File::open(&new)?.sync_all()?;
         if let Some(to) = to.filter(|_| is_new) {
@@ -128,6 +135,7 @@ pub fn repair(from: &Path, to: Option<&Path>) -> Result<Repaired> {
         Ok(aside)
     };
     repaired.set_aside = placed().map_err(|e| named(&e))?;
+    // The marker says a database exists, so it is written only now that this is true.
     if let Some(folder) = claimed {
         folder.mark()?;
     }
@@ -138,15 +146,15 @@ pub fn repair(from: &Path, to: Option<&Path>) -> Result<Repaired> {
     Ok(repaired)
 }
 
-/// A database of ours that nobody needs, with its log.
+/// Deletes a temporary database of ours with its log.
 fn remove(database: &Path) {
     for suffix in ["", "-wal", "-shm"] {
         let _ = fs::remove_file(beside(database, suffix));
     }
 }
 
-/// Moves the damaged database and its log to a name that is free. The index of the search goes: it
-/// is made anew.
+/// Renames the damaged database and its log to a free name, and deletes the search index, which is
+/// rebuilt.
 fn set_aside(database: &Path) -> std::io::Result<PathBuf> {
     let free = |n: u32| {
         if n == 1 {
@@ -173,8 +181,8 @@ fn set_aside(database: &Path) -> std::io::Result<PathBuf> {
     Ok(aside)
 }
 
-/// Opens the damaged database. Where there is only its log, SQLite reads that as the log of an empty
-/// one, `alone`.
+/// Opens the damaged database. If only its log exists, SQLite reads it as the log of an empty
+/// database, `alone`.
 fn open(damaged: &Path, alone: &Path) -> Result<Connection> {
     let failed =
         |e: &dyn std::fmt::Display| Error::Fatal(format!("cannot read {}: {e}", damaged.display()));
@@ -187,12 +195,12 @@ fn open(damaged: &Path, alone: &Path) -> Result<Connection> {
     }
     let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY);
     let connection = connection.map_err(|e| failed(&e))?;
-    // Before anything is read: SQLite then takes a file that was cut short, too.
+    // Set before the first read: it makes SQLite accept a truncated file.
     let _ = connection.execute_batch("PRAGMA writable_schema = ON");
     Ok(connection)
 }
 
-/// Writes what is whole in `old` to `new`.
+/// Copies the readable rows of `old` to `new`.
 fn salvage(old: &Connection, new: &Path) -> Result<Repaired> {
     let connection = schema::open(new, false)?;
     let failed = |e: rusqlite::Error| Error::Fatal(format!("cannot write {}: {e}", new.display()));
@@ -207,6 +215,7 @@ fn salvage(old: &Connection, new: &Path) -> Result<Repaired> {
     connection.execute_batch("BEGIN").map_err(failed)?;
     sieve.take_all().map_err(failed)?;
     let (heads, judged, damaged) = (sieve.heads, sieve.judged, sieve.damaged);
+    // `join` deletes and counts rows, so it runs in a transaction of its own.
     connection.execute_batch("COMMIT; BEGIN").map_err(failed)?;
     let mut repaired = Repaired::default();
     join(&connection, heads, judged, &mut repaired)?;
@@ -218,6 +227,7 @@ fn salvage(old: &Connection, new: &Path) -> Result<Repaired> {
         + repaired.damaged_messages
         + repaired.missing_messages;
     repaired.vanished_messages = uint(made).saturating_sub(found);
+    // Without the checkpoint the data would stay in a log that the rename leaves behind.
     connection
         .execute_batch("COMMIT; PRAGMA wal_checkpoint(TRUNCATE)")
         .map_err(failed)?;
@@ -225,7 +235,7 @@ fn salvage(old: &Connection, new: &Path) -> Result<Repaired> {
     Ok(repaired)
 }
 
-/// A row of the outbox but for the short name, in the order of the columns.
+/// A row of the outbox without the short name, in the order of the columns.
 type MessageRow = (
     i64,
     String,
@@ -240,18 +250,18 @@ type MessageRow = (
     i64,
 );
 
-/// Where everything stood: position, time, wall time, cursor, last delivery.
+/// Row of `heads`: position, time, wall time, cursor, last delivery.
 type Stood = (i64, i64, i64, i64, i64);
 
-/// Copies each row of `old` that proves itself.
+/// Copies each row of `old` whose checksum is right.
 struct Sieve<'c> {
     old: &'c Connection,
     connection: &'c Connection,
     waiting: usize,
     heads: Option<Stood>,
-    /// So far was judged at least.
+    /// Newest position that is known to be judged.
     judged: i64,
-    /// Messages that are not whole, and what can be read of those that waited.
+    /// Damaged messages, with the readable beginning of those that were queued.
     damaged: BTreeMap<i64, String>,
 }
 
@@ -304,7 +314,7 @@ impl Sieve<'_> {
         self.put(sql, (seq, at, kind, source, body, crc))
     }
 
-    /// Whoever reads a cursor looks at its checksum.
+    /// Copies a cursor. Its checksum is verified when it is used.
     fn cursor(&mut self, row: Option<&Row<'_>>) -> rusqlite::Result<()> {
         let read = row.map(<(i64, String, String, i64)>::try_from);
         let Some(Ok((_, source, cursor, crc))) = read else {
@@ -356,7 +366,7 @@ impl Sieve<'_> {
         row: Option<&Row<'_>>,
     ) -> rusqlite::Result<()> {
         let read = row.map(MessageRow::try_from);
-        // Its checksum covers the body only.
+        // The checksum covers the body only, so the other columns are checked by type and range.
         let Some(Ok((
             _,
             to,
@@ -376,7 +386,7 @@ impl Sieve<'_> {
         if crc != checksum(&[&body]) {
             return self.spoiled(outbox, id);
         }
-        // The short name is kept by releases from schema 3 on.
+        // The column exists from schema 3 on; older databases have no short names.
         let sql = "SELECT message FROM outbox NOT INDEXED WHERE id = ?1";
         let name = self.old.query_row(sql, [id], |row| row.get(0));
         let name: Option<String> = name.unwrap_or_default();
@@ -388,7 +398,7 @@ impl Sieve<'_> {
         self.put(sql, columns)
     }
 
-    /// A message whose text is not whole.
+    /// Records a message with a damaged body.
     fn spoiled(&mut self, outbox: &Table<'_>, id: i64) -> rusqlite::Result<()> {
         let sql = "SELECT dest, state FROM outbox NOT INDEXED WHERE id = ?1";
         let read = |row: &Row<'_>| Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)?));
@@ -411,8 +421,8 @@ impl Sieve<'_> {
     }
 }
 
-/// Makes one database of the rows that were found: no gap in the journal, nothing beyond its end,
-/// counts that agree.
+/// Completes the database from the rows that were found: no gap in the journal, nothing beyond its
+/// end, totals that agree.
 fn join(
     connection: &Connection,
     heads: Option<Stood>,
@@ -426,6 +436,8 @@ fn join(
     };
     let run = |sql: &str, n: i64| connection.execute(sql, [n]).map_err(Error::from);
     let newest = number("SELECT max(seq) FROM journal")?.unwrap_or(0);
+    // The position in `heads` can be newer than the newest readable entry, but damage must not make
+    // it absurd.
     let last = heads
         .map_or(newest, |heads| heads.0)
         .clamp(newest, newest.saturating_add(GAP));
@@ -440,10 +452,11 @@ fn join(
         &mut repaired.lost,
     )?;
 
+    // Everything up to a snapshot or a duplicate memory has been judged, even if `heads` is
+    // unreadable. A cursor that is too low would send old messages again.
     repaired.cursor_guessed = heads.is_none();
     let cursor = heads.map_or(0, |heads| heads.3).max(judged).min(last);
-    // One that was judged from entries beyond what is known, or from before the oldest kept, is of
-    // no use.
+    // A snapshot beyond the cursor, or one whose following entries are missing, is of no use.
     connection.execute(
         "DELETE FROM snapshot WHERE seq > ?1 OR seq < ?2",
         (cursor, first - 1),
@@ -453,9 +466,11 @@ fn join(
         "DELETE FROM snapshot WHERE seq <> ?1",
         snapshot.unwrap_or(0),
     )?;
+    // The restart writes the memory above the snapshot again.
     run("DELETE FROM seen WHERE seq > ?1", snapshot.unwrap_or(0))?;
     repaired.snapshot = snapshot.map(|seq| Seq(uint(seq)));
 
+    // Numbers of deliveries are never reused, even if their rows are lost.
     let ids = number("SELECT max(id) FROM outbox")?
         .unwrap_or(0)
         .max(heads.map_or(0, |heads| heads.4));
@@ -477,7 +492,7 @@ fn join(
     Ok(())
 }
 
-/// What a message says first, as far as that can be read.
+/// Extracts the title from the readable part of a message.
 fn title(body: &[u8]) -> String {
     let text = String::from_utf8_lossy(body);
     let said = text
@@ -489,8 +504,8 @@ fn title(body: &[u8]) -> String {
     )
 }
 
-/// Of which messages there is no whole copy: each was written more than once. What has a number
-/// beyond the last was never a message.
+/// Counts messages without an intact copy. A message can occur in several copies, because each
+/// change writes its row again. Numbers above the last one never belonged to a message.
 fn lost_of(
     connection: &Connection,
     damaged: BTreeMap<i64, String>,
@@ -514,9 +529,10 @@ fn lost_of(
         let waits = matches!(state, DeliveryState::Queued | DeliveryState::Dead);
         known.insert(id, waits);
     }
-    // Retention takes what was settled first: it leaves no gap behind what is settled and still
-    // there, nor among what waits.
+    // Retention deletes settled messages, the oldest first. So it leaves no gap after a settled
+    // message that still exists, nor between two messages that wait.
     let (mut before, mut has_settled, mut waits) = (None, false, false);
+    // The entry after the last number closes the final gap.
     for (id, waits_too) in known.into_iter().chain([(last.saturating_add(1), true)]) {
         if let Some(before) = before
             && (has_settled || (waits && waits_too))
@@ -528,7 +544,8 @@ fn lost_of(
     Ok(())
 }
 
-/// Where the journal begins: at the oldest entry that no long gap parts from the end.
+/// Returns the first position of the journal: the oldest entry without a long gap between it and
+/// the end.
 fn oldest(connection: &Connection, last: i64) -> rusqlite::Result<i64> {
     let mut statement = connection.prepare("SELECT seq FROM journal ORDER BY seq DESC")?;
     let mut first = last + 1;
@@ -542,7 +559,7 @@ fn oldest(connection: &Connection, last: i64) -> rusqlite::Result<i64> {
     Ok(first)
 }
 
-/// Puts ticks where entries are missing, at the time of the entry before. Gives the time of the
+/// Inserts ticks for missing entries, with the time of the entry before. Returns the time of the
 /// last entry.
 fn fill(connection: &Connection, first: i64, last: i64, at: i64, lost: &mut u64) -> Result<i64> {
     let sql = "SELECT at FROM journal WHERE seq = ?1";

@@ -1,4 +1,4 @@
-//! The schema: made, brought up to date, and checked.
+//! The schema: created, migrated and checked.
 
 use std::path::Path;
 
@@ -8,9 +8,9 @@ use super::connection::{connect, connect_read_only};
 use super::{acts, journal, marks, past, receipts};
 use crate::store::{Error, Result};
 
-/// The schema this release writes.
+/// Schema version this release writes.
 pub(super) const VERSION: i64 = 4;
-/// Tells our database from any other: "FOGH".
+/// Application id of our databases: "FOGH".
 pub(super) const APPLICATION: i64 = 0x464f_4748;
 
 const SCHEMA: &str = "
@@ -39,18 +39,21 @@ CREATE TABLE heads (
 INSERT INTO heads VALUES (1, 0, 0, 0, 0, 0);
 ";
 
-/// Opens the database for writing, making or checking its schema. `is_known`: there was one, so an
-/// empty one is damage.
+/// Opens the database for writing, and creates, migrates or checks its schema. `is_known` means
+/// that a database existed before, so an empty one is damage.
 pub(super) fn open(path: &Path, is_known: bool) -> Result<Connection> {
     let fatal = |e: rusqlite::Error| match e.sqlite_error_code() {
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
             Error::Fatal(format!("{} is locked by another program", path.display()))
         }
-        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
-            Error::Fatal(format!("{} is damaged or no database: {e}", path.display()))
-        }
+        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Error::Fatal(format!(
+            "{} is damaged or not a database: {e}",
+            path.display()
+        )),
         _ => Error::Fatal(format!("{}: {e}", path.display())),
     };
+    // Setting up the connection writes to the file, so a foreign or newer database is refused
+    // before.
     refuse_others(path)?;
     let mut connection = connect(path, 2_048).map_err(fatal)?;
     let version: i64 = connection
@@ -62,10 +65,11 @@ pub(super) fn open(path: &Path, is_known: bool) -> Result<Connection> {
     let tables: i64 = connection
         .query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))
         .map_err(fatal)?;
+    // Each branch is one transaction: a crash during a migration leaves the old schema.
     match (tables, application, version) {
         (0, ..) if is_known => {
             return Err(Error::Fatal(format!(
-                "{} is damaged: it holds nothing, and there was a journal",
+                "{} is damaged: it is empty, but there was a journal",
                 path.display()
             )));
         }
@@ -87,7 +91,7 @@ pub(super) fn open(path: &Path, is_known: bool) -> Result<Connection> {
         (_, APPLICATION, older @ 1..VERSION) => {
             let transaction = connection.transaction().map_err(fatal)?;
             if older == 1 {
-                // What became of events was not kept before: their history begins now.
+                // Schema 1 stored no outcomes: the history of events begins with the migration.
                 transaction.execute_batch(past::SCHEMA).map_err(fatal)?;
             }
             if older < 3 {
@@ -103,6 +107,8 @@ pub(super) fn open(path: &Path, is_known: bool) -> Result<Connection> {
         _ => return Err(foreign(path)),
     }
     check_tables(&connection, path)?;
+    // These additions are compatible with older releases, so they need no version and may be
+    // repeated.
     connection.execute_batch(marks::SCHEMA).map_err(fatal)?;
     connection.execute_batch(journal::CURSORS).map_err(fatal)?;
     past::add_told(&connection).map_err(fatal)?;
@@ -110,7 +116,7 @@ pub(super) fn open(path: &Path, is_known: bool) -> Result<Connection> {
     Ok(connection)
 }
 
-/// What each table must have. Without one of them, all would be taken and nothing told.
+/// Columns each table must have. With a table missing, Foghorn would accept posts and never notify.
 const TABLES: &[(&str, &str)] = &[
     ("journal", "seq, at, kind, source, body, crc"),
     (
@@ -130,8 +136,8 @@ const TABLES: &[(&str, &str)] = &[
     ("receipts", "id, dest, incident, delivery, body, crc"),
 ];
 
-/// Refuses a database of this release's schema that lacks a table or a column. One of an older
-/// release has fewer by right.
+/// Refuses a database of this release's schema that lacks a table or a column. Databases of older
+/// releases may have fewer.
 pub(super) fn check_tables(connection: &Connection, path: &Path) -> Result<()> {
     let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
     if version != VERSION {
@@ -150,8 +156,7 @@ pub(super) fn check_tables(connection: &Connection, path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Refuses what a newer release or another program wrote before anything is written to it: setting
-/// a connection up does.
+/// Refuses a database of a newer release or of another program before anything is written to it.
 fn refuse_others(path: &Path) -> Result<()> {
     let Ok(connection) = connect_read_only(path) else {
         return Ok(());
@@ -163,12 +168,12 @@ fn refuse_others(path: &Path) -> Result<()> {
     match (tables, said("application_id"), said("user_version")) {
         (Ok(1..), Ok(APPLICATION), Ok(version)) if version > VERSION => Err(newer(path, version)),
         (Ok(1..), Ok(application), _) if application != APPLICATION => Err(foreign(path)),
-        // What cannot be read is told by who opens it.
+        // An unreadable file is reported by the open that follows.
         _ => Ok(()),
     }
 }
 
-/// Refuses what a newer release wrote, as far as its head can be read.
+/// Refuses a database of a newer release, as far as its header can be read.
 pub(super) fn check_not_newer(connection: &Connection, path: &Path) -> Result<()> {
     let said = |pragma| connection.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0));
     match (said("application_id"), said("user_version")) {
@@ -186,7 +191,7 @@ pub(super) fn check_readable(connection: &Connection, path: &Path) -> Result<()>
     };
     let (application, version) = (said("application_id")?, said("user_version")?);
     match (application, version) {
-        // Schemas 2 to 4 add what is not read here.
+        // Readers of older schemas do not need what schemas 2 to 4 add.
         (APPLICATION, 1..=VERSION) => Ok(()),
         (APPLICATION, _) => Err(newer(path, version)),
         _ => Err(foreign(path)),

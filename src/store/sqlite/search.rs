@@ -1,10 +1,9 @@
-//! Events by their words: full-text indexes in a file of their own, `search.db`. Whatever is in it
-//! can be made again from rows and journal: it is never synced by the writer, and a damaged one is
-//! thrown away.
+//! Full-text search of events, in a separate file, `search.db`. All of it can be rebuilt from rows
+//! and journal. The writer therefore never syncs it, and a damaged file is deleted.
 //!
-//! One index for each 100,000 events, asked from the newest on: so a question ends as soon as its
-//! page is full, what is rare is cheap in each, and retention drops whole indexes. Words only, no
-//! positions: `detail=none`.
+//! Each 100,000 events have an index of their own, and the newest is queried first. A query ends as
+//! soon as its page is full, a rare word costs little in each index, and retention drops whole
+//! indexes. The indexes store words without positions (`detail=none`).
 
 use std::path::Path;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -18,14 +17,14 @@ use super::files::beside;
 use crate::model::EventId;
 use crate::store::{Doc, Term};
 
-/// The form of the file this release writes; any other is made again.
+/// Version of the file format; a file with another version is rebuilt.
 const VERSION: i64 = 2;
-/// Free pages left in the file: 1 MiB.
+/// Number of free pages kept in the file: 1 MiB.
 const SPARE_PAGES: i64 = 128;
-/// Events in one index.
+/// Number of events in one index.
 const EVENTS: i64 = if cfg!(test) { 50 } else { 100_000 };
 
-/// The indexes.
+/// The search indexes and their connections.
 pub(super) struct Search {
     writer: Mutex<Connection>,
     reader: Mutex<Connection>,
@@ -33,15 +32,17 @@ pub(super) struct Search {
 }
 
 impl Search {
-    /// Opens the file beside the database, or makes it anew. `newest`: the newest row; an index
-    /// beyond it is of another database.
+    /// Opens the file beside the database, or creates it. `newest` is the newest row of the
+    /// database: an index beyond it belongs to another database.
     pub(super) fn open(path: &Path, newest: EventId) -> rusqlite::Result<Self> {
+        // `None` means: the file is readable, but must be rebuilt.
         let open = || -> rusqlite::Result<Option<Self>> {
             let writer = connect(path)?;
             let version: i64 = writer.pragma_query_value(None, "user_version", |row| row.get(0))?;
             if version == 0 {
                 let tables: i64 =
                     writer.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+                // Version 0 with tables is no file of ours that was just created.
                 if tables > 0 {
                     return Ok(None);
                 }
@@ -59,8 +60,8 @@ impl Search {
                 tracing::warn!(
                     found = last,
                     stored = newest.0,
-                    "search.db has found newer events than foghorn.db holds: an older copy of it, or one whose log, foghorn.db-wal, \
-                     was lost; what came after is not told. The search is made anew"
+                    "search.db indexes newer events than foghorn.db holds: foghorn.db is an older copy, or its log, foghorn.db-wal, \
+                     was lost. Nobody is notified about the missing events. search.db is rebuilt"
                 );
                 return Ok(None);
             }
@@ -74,6 +75,7 @@ impl Search {
         if let Ok(Some(search)) = open() {
             return Ok(search);
         }
+        // Everything in the file can be rebuilt, so any doubt about it ends here.
         for suffix in ["", "-wal", "-shm"] {
             let _ = std::fs::remove_file(beside(path, suffix));
         }
@@ -84,7 +86,7 @@ impl Search {
         EventId(self.indexed.load(Ordering::Acquire))
     }
 
-    /// Adds events, in order; drops indexes of events before `first`.
+    /// Adds events in order, and drops indexes whose events are all older than `first`.
     pub(super) fn add(&self, docs: &[Doc], upto: EventId, first: EventId) -> rusqlite::Result<()> {
         let mut connection = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
         let transaction = connection.transaction()?;
@@ -95,6 +97,8 @@ impl Search {
                 |row| Ok((row.get(0)?, row.get(1)?)),
             )
             .optional()?;
+        // A crash can lose the last additions or repeat them; events already indexed are skipped
+        // below.
         let known = self.indexed().0;
         let begin = docs.first().map_or(upto.0, |doc| doc.id.0).max(known + 1);
         let (part, held) = match part.filter(|(_, docs)| *docs < EVENTS) {
@@ -121,6 +125,7 @@ impl Search {
             "UPDATE parts SET last = ?2, docs = ?3 WHERE first = ?1",
             (part, upto.0.max(part), docs),
         )?;
+        // The newest index stays even if it is old, because the next events go there.
         let gone: Vec<i64> = transaction
             .prepare_cached("SELECT first FROM parts WHERE last < ?1 AND first <> ?2")?
             .query_map((first.0, part), |row| row.get(0))?
@@ -131,7 +136,7 @@ impl Search {
             ))?;
         }
         transaction.commit()?;
-        // What a dropped index leaves is room on the disk again.
+        // The pages of dropped indexes go back to the disk.
         let free: i64 = connection.pragma_query_value(None, "freelist_count", |row| row.get(0))?;
         if free > SPARE_PAGES {
             give_back(&connection, free - SPARE_PAGES)?;
@@ -140,9 +145,10 @@ impl Search {
         Ok(())
     }
 
-    /// The numbers of events with all these words, before `before` and after `after`, newest first:
-    /// calls `found` for each until that says no. Between two indexes asks whether it took
-    /// `enough` time; then says before which event to go on.
+    /// Passes the numbers of matching events to `found`, newest first, until it returns false.
+    /// Events match if they have all words and lie between `after` and `before`. Between two
+    /// indexes the search stops if `enough` returns true; it then returns the event to continue
+    /// before.
     pub(super) fn find(
         &self,
         terms: &[Term],
@@ -164,6 +170,7 @@ impl Search {
             .collect::<rusqlite::Result<_>>()?;
         let mut asked = None;
         for part in parts {
+            // At least one index is queried per call, so a slow search still makes progress.
             if asked.is_some() && enough() {
                 return Ok(asked);
             }
@@ -200,8 +207,8 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
     Ok(connection)
 }
 
-/// As FTS5 asks. Words hold no quotes; what else is in them is no sign of its language within
-/// quotes.
+/// Builds the FTS5 query. Words contain no quotes, and inside quotes nothing else has a special
+/// meaning.
 fn question(terms: &[Term]) -> String {
     let one = |term: &Term| match term {
         Term::Is(word) => format!("\"{}\"", word.replace('"', "")),

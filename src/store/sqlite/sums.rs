@@ -1,5 +1,5 @@
-//! How many events met which fate, by minute and by rule: counted once, and then only what came
-//! since. Made again after a start, with the first question.
+//! Totals of notified and other events, by minute and by rule. The first query after a start counts
+//! all rows; later queries count only the new ones.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -9,21 +9,21 @@ use super::past::{BETWEEN, PENDING, TOLD};
 use crate::model::Timestamp;
 use crate::store::Noise;
 
-/// What is counted together: whole minutes.
+/// Width of a counter: whole minutes.
 const MINUTE: i64 = 60_000;
-/// Events that wait and are looked at again; with more of them everything is counted anew.
+/// Maximum number of pending events looked up again; with more of them everything is counted again.
 const WAITING: usize = if cfg!(test) { 3 } else { 20_000 };
 
-/// The sums so far.
+/// Totals so far.
 #[derive(Debug, Default)]
 pub(super) struct Sums {
-    /// The newest event counted.
+    /// Number of the newest event counted.
     upto: i64,
-    /// Those of them that were not decided.
+    /// Events up to `upto` that were pending.
     waiting: Vec<i64>,
-    /// By minute and kind: told, and all others.
+    /// By minute and kind: events notified, and all others.
     minutes: BTreeMap<(i64, usize), (u64, u64)>,
-    /// Events of one kind have the same rules, and the same of them told them.
+    /// Distinct combinations of matching rules and notifying rules.
     kinds: Vec<Kind>,
     known: HashMap<Kind, usize>,
 }
@@ -34,7 +34,7 @@ struct Kind {
     told: Option<String>,
 }
 
-/// What is counted of one event.
+/// Columns of one event that the totals need.
 struct One {
     id: i64,
     received: i64,
@@ -58,7 +58,8 @@ fn one(row: &Row<'_>) -> rusqlite::Result<One> {
 }
 
 impl Sums {
-    /// Sums since a wall time, in spans of so many milliseconds: whole minutes.
+    /// Returns totals since a wall time, in spans of `span_ms` milliseconds. Both are rounded to
+    /// whole minutes.
     pub(super) fn noise(
         &mut self,
         connection: &Connection,
@@ -67,6 +68,7 @@ impl Sums {
     ) -> rusqlite::Result<Noise> {
         self.catch_up(connection)?;
         let noise = self.sum(since, span_ms);
+        // Looking up each pending event would take longer than one scan of all rows.
         if self.waiting.len() > WAITING {
             *self = Self::default();
         }
@@ -76,7 +78,7 @@ impl Sums {
     fn catch_up(&mut self, connection: &Connection) -> rusqlite::Result<()> {
         let again = format!("SELECT {COLUMNS} FROM events WHERE id = ?1");
         for id in std::mem::take(&mut self.waiting) {
-            // One that retention took is gone.
+            // Retention may have removed the row meanwhile.
             if let Some(one) = connection
                 .prepare_cached(&again)?
                 .query_row([id], one)
@@ -93,6 +95,7 @@ impl Sums {
             self.upto = one.id;
             self.add(one);
         }
+        // Minutes before the oldest row that retention left must not show up in the totals.
         let oldest = "SELECT received FROM events ORDER BY id LIMIT 1";
         let oldest = connection
             .prepare_cached(oldest)?
@@ -105,6 +108,7 @@ impl Sums {
     }
 
     fn add(&mut self, one: One) {
+        // A pending event gets its outcome later; the next query looks it up again.
         if one.fate == PENDING {
             return self.waiting.push(one.id);
         }
@@ -130,6 +134,7 @@ impl Sums {
     fn sum(&self, since: Timestamp, span_ms: i64) -> Noise {
         let mut spans = BTreeMap::<i64, (u64, u64)>::new();
         let mut kinds = vec![(0, 0); self.kinds.len()];
+        // Whole minutes are summed, so the first span can begin up to a minute before `since`.
         for ((minute, kind), (told, quiet)) in
             self.minutes.range((since.millis().div_euclid(MINUTE), 0)..)
         {
@@ -150,8 +155,8 @@ impl Sums {
         {
             for rule in kind.rules.split(BETWEEN).filter(|rule| !rule.is_empty()) {
                 let sum = rules.entry(rule).or_default();
-                // One that only looked at what another told kept it quiet for its part. Where it
-                // was not noted who told, all did.
+                // A rule that matched an event which only another rule notified about counts it as
+                // suppressed. Older events do not name the rule; they count for every rule.
                 let tells = kind
                     .told
                     .as_ref()

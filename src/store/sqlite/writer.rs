@@ -1,4 +1,4 @@
-//! The one thread that writes: whatever waits shares one transaction and one sync.
+//! The only thread that writes. All waiting jobs share one transaction and one sync.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::path::PathBuf;
@@ -21,35 +21,39 @@ use crate::store::{
     Attempt, DeliveryId, DeliveryState, Error, EventRow, Next, Recovered, Result, Retention, Step,
 };
 
-/// At most this many jobs and bytes share a transaction.
+/// Maximum number of jobs and bytes in one transaction.
 const GROUP_JOBS: usize = 1_024;
 const GROUP_BYTES: usize = 8 << 20;
-/// How often retention looks, while there is activity; how much it removes at once, so that ingest
-/// does not wait for it.
+/// Interval between runs of retention while there is activity, and the number of rows removed at
+/// once, so that ingest does not wait for it.
 const RETAIN_EVERY: Duration = Duration::from_secs(30);
 const RETAIN_ROWS: i64 = 1_000;
-/// Free pages left in the file for what comes next: 4 MiB.
+/// Number of free pages kept in the file for new rows: 4 MiB.
 const SPARE_PAGES: i64 = 512;
 
-/// The log is put away when it is longer: again after as much more, or so long.
+/// Length at which the log is written back. This repeats after as much growth again, or after
+/// `LOG_EVERY`.
 const LOG_BYTES: u64 = 4 << 20;
 const LOG_EVERY: Duration = Duration::from_millis(250);
 
-/// Answers a caller once its group is durable, or not.
+/// Answers a caller with the result of its group's commit.
 type Answer = Box<dyn FnOnce(Result<()>) + Send>;
 
-/// What a job does: its end in this group, and how to answer its caller.
+/// Does the work of a job. Returns its result in this group, and the function that answers the
+/// caller.
 type Work = Box<dyn FnOnce(Result<&mut Group<'_>>) -> (Result<()>, Answer) + Send>;
 
-/// One caller's wish. Given a group it does its work there; given an error it only learns that.
+/// The request of one caller. Given a group it does its work there; given an error it only passes
+/// that on.
 pub(super) struct Job {
-    /// Bytes it brings, for the bound on groups.
+    /// Number of bytes the job adds to its group.
     weight: usize,
     work: Work,
 }
 
 impl Job {
-    /// A job and where its answer arrives: what `work` gives, once that is durable.
+    /// Creates a job, and the receiver for its answer. The answer holds the result of `work` once
+    /// that is durable.
     pub(super) fn new<T: Send + 'static>(
         weight: usize,
         work: impl FnOnce(&mut Group<'_>) -> Result<T> + Send + 'static,
@@ -58,7 +62,7 @@ impl Job {
         let work = move |group: Result<&mut Group<'_>>| {
             let done = group.and_then(work);
             let end = done.as_ref().map(|_| ()).map_err(Clone::clone);
-            // A caller that has gone away needs no answer.
+            // The send fails if the caller has gone away; nobody needs the answer then.
             let answer: Answer = Box::new(move |durable| drop(answer.send(durable.and(done))));
             (end, answer)
         };
@@ -72,14 +76,14 @@ impl Job {
     }
 }
 
-/// What everyone may look at, as of the last durable group.
+/// State that every handle reads, as of the last durable group.
 pub(super) struct Shared {
     pub(super) fates: Mutex<Fates>,
     pub(super) appended: watch::Sender<Seq>,
     pub(super) outbox: watch::Sender<DeliveryId>,
 }
 
-/// A transaction under way, and where everything will stand once it is durable.
+/// An open transaction, and the positions that hold once it is durable.
 pub(super) struct Group<'c> {
     pub(super) connection: &'c Connection,
     pub(super) heads: Heads,
@@ -87,13 +91,13 @@ pub(super) struct Group<'c> {
     touched: BTreeSet<Name>,
 }
 
-/// A message as the outbox keeps it.
+/// A message in the format of the outbox.
 pub(super) struct NewMessage {
     pub(super) to: Vec<Name>,
-    /// The short name people ask about it by.
+    /// Short name by which people refer to the message.
     pub(super) id: String,
     pub(super) body: Vec<u8>,
-    /// The alerts it is about.
+    /// Alerts the message is about.
     pub(super) alerts: Vec<u64>,
 }
 
@@ -106,6 +110,7 @@ impl Group<'_> {
     }
 
     pub(super) fn append(&mut self, entry: &Entry, now: Timestamp, wall: Timestamp) -> Result<Seq> {
+        // The system clock can go back; journal time must not.
         let (seq, at) = (Seq(self.heads.seq.0 + 1), now.max(self.heads.at));
         let crc = entry.checksum(seq, at);
         self.execute(
@@ -119,8 +124,8 @@ impl Group<'_> {
         Ok(seq)
     }
 
-    /// Commits a step with its messages as the outbox keeps them; of its rows, those from
-    /// `written` on are new. Where the cursor is not at `from`, does nothing and says where it is.
+    /// Commits a step with its messages in the format of the outbox. Event rows before `written`
+    /// are stored already. If the cursor is not at `from`, does nothing and returns the cursor.
     pub(super) fn commit(
         &mut self,
         from: Seq,
@@ -128,9 +133,11 @@ impl Group<'_> {
         messages: &[NewMessage],
         written: usize,
     ) -> Result<Option<Seq>> {
+        // Another judge has committed since: its messages exist already.
         if self.heads.cursor != from {
             return Ok(Some(self.heads.cursor));
         }
+        // A step at the cursor repeats one whose messages were created before the restart.
         if step.seq > self.heads.cursor {
             for message in messages {
                 self.queue(message, step.at)?;
@@ -150,6 +157,7 @@ impl Group<'_> {
                 ),
             )?;
         }
+        // The repeated fold after a restart passes snapshots that are stored already.
         if let Some(snapshot) = &step.snapshot
             && self.heads.snapshot.is_none_or(|newest| step.seq > newest)
         {
@@ -220,6 +228,8 @@ impl Group<'_> {
             Next::Again { due, plain } => (DeliveryState::Queued, Some(due.millis()), plain, None),
             Next::Dead => (DeliveryState::Dead, None, false, Some(at)),
         };
+        // The outbox shows `why` as the reason of a failure; a successful reply is kept with the
+        // attempt only.
         let why = Some(&attempt.reply).filter(|_| attempt.next != Next::Delivered);
         let sql = "UPDATE outbox SET state = ?2, attempts = attempts + 1, first_try = coalesce(first_try, ?3),
                        due = coalesce(?4, due), plain = max(plain, ?5), why = ?6, settled_at = ?7
@@ -230,6 +240,8 @@ impl Group<'_> {
             })
             .optional()
         })?;
+        // No row means that the delivery was settled or discarded meanwhile: the attempt must not
+        // change it again.
         if let Some(to) = to {
             let nth = "(SELECT coalesce(max(nth), 0) + 1 FROM attempts WHERE delivery = ?1)";
             let sql = format!(
@@ -262,6 +274,7 @@ impl Group<'_> {
                 self.leave(to, digested);
             }
         }
+        // If every message left the queue meanwhile, a summary would repeat them.
         if any {
             summaries
                 .iter()
@@ -271,7 +284,7 @@ impl Group<'_> {
         }
     }
 
-    /// One message of `to` goes from queued to `state`.
+    /// Counts one message of `to` that leaves the queue for `state`.
     fn leave(&mut self, to: &Name, state: DeliveryState) {
         self.count(to, |fates| {
             let fate = match state {
@@ -290,7 +303,7 @@ impl Group<'_> {
         self.touched.insert(to.clone());
     }
 
-    /// Writes where everything stands, as far as it moved.
+    /// Writes the positions and totals that changed.
     fn finish(&self, before: &Heads) -> Result<()> {
         let Heads {
             seq,
@@ -300,6 +313,8 @@ impl Group<'_> {
             id,
             snapshot: _,
         } = self.heads;
+        // Nothing changed in a group that only added event rows or retention; an update would cost
+        // a page.
         if self.heads != *before {
             self.execute(
                 "UPDATE heads SET seq = ?1, at = ?2, wall = ?3, cursor = ?4, id = ?5",
@@ -328,8 +343,8 @@ impl Group<'_> {
         Ok(())
     }
 
-    /// Removes one chunk of what retention allows. `beside`: how many bytes the other files take.
-    /// Gives the rows removed and pages given back.
+    /// Removes one chunk of what retention allows to remove. `beside` is the size of the other
+    /// files. Returns the number of rows removed plus pages returned to the disk.
     pub(super) fn retain(
         &mut self,
         retention: Retention,
@@ -349,8 +364,8 @@ impl Group<'_> {
         };
         let removed = |rows: usize| int(rows as u64);
         let horizon = (now - retention.age).millis();
-        // Entries the snapshot has made needless, but never the newest entry: it tells a damaged
-        // end from the true one.
+        // Entries before the snapshot are no longer needed. The newest entry always stays, because
+        // its position proves that the end of the journal is not damaged.
         let upto = self
             .heads
             .snapshot
@@ -368,13 +383,13 @@ impl Group<'_> {
         )?);
         let free = pages("freelist_count")?;
         let used = (pages("page_count")? - free + free.min(SPARE_PAGES)) * pages("page_size")?;
-        // However much the others take, some of the past is kept.
+        // A quarter of the limit stays for the past, however large the other files are.
         let room = retention
             .size
             .saturating_sub(beside)
             .max(retention.size / 4);
         if gone == 0 && used > int(room) {
-            // The oldest first: a chunk of entries, and the messages settled by then.
+            // The oldest data goes first: a chunk of entries, and the messages settled by then.
             let by = number("SELECT max(at) FROM journal WHERE seq <= ?1", upto)?;
             gone += removed(self.execute("DELETE FROM journal WHERE seq <= ?1", [upto])?);
             gone += removed(self.execute(
@@ -383,7 +398,7 @@ impl Group<'_> {
                 (by.unwrap_or(i64::MAX), RETAIN_ROWS, DeliveryState::Dead),
             )?);
         }
-        // What became of events goes with them, an entry's at once.
+        // The outcomes of an entry's events are deleted with the entry.
         let first = number("SELECT min(seq) FROM journal WHERE seq >= ?1", 0)?;
         let kept = first.map_or(i64::MAX, |seq| {
             EventId::first_of(Seq(u64::try_from(seq).unwrap_or_default())).0
@@ -394,6 +409,8 @@ impl Group<'_> {
             "DELETE FROM events WHERE id < ?1 AND id IN (SELECT id FROM events ORDER BY id LIMIT ?2)",
             (kept, RETAIN_ROWS * 4),
         )?);
+        // Free pages beyond the reserve go back to the disk in small steps, because each moves
+        // other pages.
         let free = pages("freelist_count")?;
         if free > SPARE_PAGES {
             give_back(self.connection, (free - SPARE_PAGES).min(SPARE_PAGES))?;
@@ -403,40 +420,42 @@ impl Group<'_> {
     }
 }
 
-/// What the files beside the database take: its log, and the index of the search with its own.
+/// Returns the size of the files beside the database: its log, and the search index with its log.
 pub(super) fn bytes_beside(database: &std::path::Path) -> u64 {
     let length = |path: &std::path::Path| std::fs::metadata(path).map_or(0, |meta| meta.len());
     let search = database.with_file_name(SEARCH);
-    // A log that is long for a moment is no reason to remove anything for good.
+    // A log can be long for a moment; that is no reason to delete data permanently.
     let logs = length(&beside(database, "-wal")).min(2 * LOG_BYTES)
         + length(&beside(&search, "-wal")).min(2 * LOG_BYTES);
     length(&search) + logs
 }
 
-/// The writer thread's state.
+/// State of the writer thread.
 pub(super) struct Writer {
     pub(super) path: PathBuf,
-    /// `None` after an input/output error: opened anew for the next group, since a failed sync
-    /// must not be repeated.
+    /// `None` after an input/output error. The next group opens it again, because a failed sync
+    /// must not be repeated on the same connection.
     pub(super) connection: Option<Connection>,
     pub(super) heads: Heads,
     pub(super) shared: Arc<Shared>,
     pub(super) clock: JournalClock,
     pub(super) retention: Retention,
-    /// Held during a checkpoint: SQLite refuses a second one at once, and does not wait.
+    /// Held during a checkpoint, because SQLite does not wait for another checkpoint but fails at
+    /// once.
     pub(super) checkpoints: Arc<Mutex<()>>,
     /// Wakes the checkpointer.
     pub(super) written: SyncSender<()>,
 }
 
 impl Writer {
-    /// Until every sender is gone.
+    /// Runs until every sender is dropped.
     pub(super) fn run(mut self, jobs: &Receiver<Job>) {
         let mut waiting = VecDeque::new();
         let mut retained = self.clock.now();
         let mut retaining = false;
         let (log, mut shortened) = (beside(&self.path, "-wal"), (retained, 0));
         loop {
+            // The thread sleeps only if there is nothing left to remove.
             if waiting.is_empty() {
                 if retaining {
                     match jobs.try_recv() {
@@ -451,7 +470,7 @@ impl Writer {
                     }
                 }
             }
-            // What was answered just now is likely to come again at once.
+            // A client that was just answered often sends its next post at once; it can join this group.
             std::thread::yield_now();
             let mut weight: usize = waiting.iter().map(|job| job.weight).sum();
             while waiting.len() < GROUP_JOBS
@@ -497,19 +516,22 @@ impl Writer {
         if answers.is_empty()
             && let (Err(e), Some(job)) = (&end, waiting.pop_front())
         {
-            // The transaction did not even begin: the first job learns it, the next ones try for
-            // themselves.
+            // The transaction could not begin. The first job gets the error; the others try again
+            // with the next group.
             answers.push((job.work)(Err(e.clone())).1);
         }
         answers.into_iter().for_each(|answer| answer(end.clone()));
     }
 
-    /// One transaction: all of it durable, or nothing of it and nothing remembered.
+    /// Runs one transaction: all of it becomes durable, or nothing of it, in the database and in
+    /// memory.
     fn transaction<T>(&mut self, work: impl FnOnce(&mut Group<'_>) -> Result<T>) -> Result<T> {
         let connection = match self.connection.take() {
             Some(connection) => connection,
             None => connect(&self.path, 2_048)?,
         };
+        // The group changes a copy, because the totals are public and must not show what may be
+        // rolled back.
         let fates = self
             .shared
             .fates
@@ -554,24 +576,23 @@ impl Writer {
                 if heads.id != before.id {
                     self.shared.outbox.send_replace(DeliveryId(heads.id));
                 }
-                // Full means it is awake already.
+                // A full channel means that the checkpointer is awake already.
                 let _ = self.written.try_send(());
                 Ok(value)
             }
             Err(e) => {
                 tracing::warn!(error = %e, "the store could not write");
-                // SQLite may have rolled back by itself; dropping the connection undoes whatever is
-                // left.
+                // SQLite may have rolled back already; dropping the connection undoes the rest.
                 drop(connection);
                 Err(e)
             }
         }
     }
 
-    /// Puts away what the other thread has left of the log: beside a writer that never pauses it is
-    /// never done. The next transaction begins the log anew.
+    /// Checkpoints the rest of the log, which the other thread cannot finish while the writer never
+    /// pauses. The next transaction then starts the log from its beginning.
     fn shorten_log(&mut self) {
-        // Without this wait, a checkpointer that is slow on a busy disk lets the log grow on.
+        // Waits for the checkpointer: on a busy disk it is slow, and the log would keep growing.
         let _alone = self
             .checkpoints
             .lock()
@@ -583,7 +604,7 @@ impl Writer {
         }
     }
 
-    /// One chunk. Whether there may be more.
+    /// Removes one chunk. Returns true if there may be more.
     fn retain(&mut self, now: Timestamp) -> bool {
         let (retention, beside) = (self.retention, bytes_beside(&self.path));
         self.transaction(|group| group.retain(retention, beside, now))
@@ -591,14 +612,15 @@ impl Writer {
     }
 }
 
-/// Moves what is in the log to the database, beside the writer: at most every 250 ms, and all of it
-/// once it is quiet.
+/// Runs the checkpointer beside the writer. It copies the log to the database at most every 250 ms,
+/// and completely once the writer is idle.
 pub(super) fn checkpoint(
     path: &std::path::Path,
     checkpoints: &Mutex<()>,
     written: &Receiver<()>,
     stop: &Receiver<()>,
 ) {
+    // Without a connection the writer's own checkpoints bound the log.
     let Ok(connection) = connect(path, 256) else {
         return;
     };
@@ -617,12 +639,15 @@ pub(super) fn checkpoint(
             Duration::MAX
         }) {
             Ok(()) => {
+                // A post usually brings more: waiting a moment spares a checkpoint for each of
+                // them.
                 if stop.recv_timeout(Duration::from_millis(250)) != Err(RecvTimeoutError::Timeout) {
                     return;
                 }
                 run("PASSIVE");
                 dirty = true;
             }
+            // Only an idle writer lets a checkpoint reach the end of the log and truncate it.
             Err(RecvTimeoutError::Timeout) => {
                 run("TRUNCATE");
                 dirty = false;

@@ -1,24 +1,25 @@
-//! The rows of a damaged database that SQLite can still read, in the order of their numbers.
+//! Rows that SQLite can still read from a damaged database, in the order of their numbers.
 
 use rusqlite::{Connection, MAIN_DB, OptionalExtension, Row};
 
-/// How much of a row's body is read where the rest of it is gone.
+/// Number of body bytes read from a row whose rest is lost.
 const BEGINNING: usize = 1_024;
 
-/// Takes a row's number and the row, its number first; none where it cannot be read whole.
+/// Receives a row's number, and the row itself unless it is damaged. The first column is the
+/// number.
 pub(super) type Take<'t> = dyn FnMut(i64, Option<&Row<'_>>) -> rusqlite::Result<()> + 't;
 
 /// A table of the damaged database.
 pub(super) struct Table<'c> {
     pub(super) connection: &'c Connection,
     pub(super) name: &'static str,
-    /// Its columns, but for the row's number.
+    /// Columns to read, without the row's number.
     pub(super) columns: &'static str,
 }
 
 impl Table<'_> {
-    /// Hands over every row that can be read, and the numbers of those that cannot be read whole.
-    /// Goes around pages that cannot be read at all.
+    /// Passes on every readable row, and the numbers of damaged ones. Skips pages that cannot be
+    /// read at all.
     pub(super) fn each(&self, take: &mut Take<'_>) -> rusqlite::Result<()> {
         let mut after = i64::MIN;
         while !self.read_on(&mut after, take)? {
@@ -37,7 +38,7 @@ impl Table<'_> {
         Ok(())
     }
 
-    /// Reads on until a row cannot be read; whether all could.
+    /// Reads until a row cannot be read. Returns true at the end of the table.
     fn read_on(&self, after: &mut i64, take: &mut Take<'_>) -> rusqlite::Result<bool> {
         let sql = format!(
             "SELECT rowid, {} FROM {} NOT INDEXED WHERE rowid > ?1 ORDER BY rowid",
@@ -50,7 +51,7 @@ impl Table<'_> {
         loop {
             match rows.next() {
                 Ok(Some(row)) => {
-                    // Out of order: the page is of another table, or of another time.
+                    // Numbers must grow. A smaller one means a page of another table, or an outdated page.
                     let id = row.get(0)?;
                     if id <= *after {
                         return Ok(false);
@@ -64,7 +65,7 @@ impl Table<'_> {
         }
     }
 
-    /// The number of the next row, which may itself not be readable.
+    /// Returns the number of the next row, which may itself be damaged.
     fn next(&self, after: i64) -> rusqlite::Result<Option<i64>> {
         let sql = format!(
             "SELECT rowid FROM {} NOT INDEXED WHERE rowid > ?1 ORDER BY rowid LIMIT 1",
@@ -74,7 +75,7 @@ impl Table<'_> {
         statement.query_row([after], |row| row.get(0)).optional()
     }
 
-    /// A place behind pages that cannot be read, found by halves.
+    /// Returns a position behind the unreadable pages, found by bisection.
     fn beyond(&self, after: i64) -> Option<i64> {
         let from = after.max(0);
         let (mut bad, mut good) = (0, None);
@@ -98,7 +99,7 @@ impl Table<'_> {
         Some(from + good)
     }
 
-    /// What can be read of the beginning of a row's body.
+    /// Returns the readable beginning of a row's body.
     pub(super) fn beginning(&self, id: i64) -> Vec<u8> {
         let mut bytes = vec![0; BEGINNING];
         let read = self
