@@ -1,9 +1,9 @@
-//! What two sets of rules make of the same traffic: how many messages each sends, and what one
-//! tells that the other does not. Pure: it compares notifications.
+//! Comparison of two sets of rules on the same traffic: the number of messages, and the outages
+//! that only one of them reports. The module is pure: it compares notifications.
 //!
-//! What is compared is what people were told of, not how: a thing counts as told when any rule of
-//! the other side tells of the same condition (or type) of the same device at that time, whatever
-//! the rule is called.
+//! The comparison is about what people were notified of, not how. An outage counts as reported by
+//! both if any rule of the other side reports the same condition (or type) of the same device at
+//! that time, whatever the name of the rule.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
@@ -15,43 +15,43 @@ mod print;
 pub(crate) use print::{brief, day_and_time, name, worst_first};
 pub use print::{headline, json, last, text};
 
-/// What has no end counts as told when it was told this long before …
+/// For events without an end, maximum time that the other side may be earlier …
 const BEFORE: Duration = Duration::from_secs(24 * 3_600);
-/// … or after.
+/// … or later.
 const AFTER: Duration = Duration::from_secs(3_600);
 
-/// One thing somebody was told of: a device that was down, a radar.
+/// Something that people were notified of: a device that was down, a radar event.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Told {
-    /// The condition, else Mist's type.
+    /// Condition, or else Mist's type.
     pub what: String,
-    /// The rule that told first.
+    /// The first rule that notified.
     pub rule: String,
-    /// Whom it concerns, with its times by the sender's clock.
+    /// The subject, with its times by the sender's clock.
     pub subject: Subject,
-    /// How bad it was said to be.
+    /// Severity in the message.
     pub severity: Severity,
-    /// When it was told first.
+    /// Time of the first notification.
     pub at: Timestamp,
-    /// Whether it can end.
+    /// True if it can end.
     pub lasting: bool,
-    /// The conversation it was told in.
+    /// The incident.
     incident: String,
-    /// Only listed there: what the conversation is about explains it.
+    /// True if it was only listed as behind the subject of a message.
     behind: bool,
 }
 
-/// One thing both sides tell of, one of them later.
+/// Something that both sides report, one of them later.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Moved {
-    /// As the first side tells it.
+    /// The report of the first side.
     pub told: Told,
-    /// When the other side tells it.
+    /// Time of the report of the other side.
     pub other: Timestamp,
 }
 
 impl Moved {
-    /// How much later or earlier.
+    /// Returns the difference of the times.
     #[must_use]
     pub fn by(&self) -> Duration {
         self.other
@@ -60,37 +60,37 @@ impl Moved {
     }
 }
 
-/// How many messages a rule sends on each side.
+/// Numbers of messages of a rule on each side.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RuleMessages {
     /// Its name.
     pub rule: String,
-    /// By the rules compared.
+    /// Number of messages by the first rules.
     pub before: u64,
-    /// By the other ones.
+    /// Number of messages by the other rules.
     pub after: u64,
 }
 
-/// What differs.
+/// The differences.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Diff {
     /// Messages by the first rules, one per destination.
     pub before: u64,
     /// Messages by the other rules.
     pub after: u64,
-    /// By rule, those with the greatest change first.
+    /// Rules, largest change first.
     pub rules: Vec<RuleMessages>,
-    /// Told by the first only.
+    /// Reported by the first rules only.
     pub missed: Vec<Told>,
-    /// Told by the other only.
+    /// Reported by the other rules only.
     pub new: Vec<Told>,
-    /// Told by both, later by the other.
+    /// Reported by both, later by the other rules.
     pub later: Vec<Moved>,
-    /// Told by both, earlier by the other.
+    /// Reported by both, earlier by the other rules.
     pub earlier: Vec<Moved>,
 }
 
-/// Compares what two sets of rules say of the same traffic.
+/// Compares the notifications of two sets of rules on the same traffic.
 #[must_use]
 pub fn diff(before: &[Notification], after: &[Notification]) -> Diff {
     let (first, other) = (told(before), told(after));
@@ -100,7 +100,7 @@ pub fn diff(before: &[Notification], after: &[Notification]) -> Diff {
     let mut missed = Vec::new();
     for (index, told) in first.iter().enumerate() {
         match first_of_other.find(told) {
-            // Several that the other side tells as one: only the first of them says when.
+            // If the other side reports several as one, the first of them has the time.
             Some(found) => {
                 matched.entry(found).or_insert(index);
             }
@@ -108,16 +108,19 @@ pub fn diff(before: &[Notification], after: &[Notification]) -> Diff {
         }
     }
     for (found, index) in matched {
+        // A map has no order of its own; the lists are sorted below.
         let (Some(told), Some(found)) = (first.get(index), other.get(found)) else {
             continue;
         };
         if told.behind {
-            continue; // its time is that of what explains it
+            // Its time is that of the outage it is behind.
+            continue;
         }
         let moved = Moved {
             told: told.clone(),
             other: found.at,
         };
+        // Repeated events without an end have no time in common unless they are the same event.
         let same = told.lasting || told.subject.starts_at == found.subject.starts_at;
         if same && moved.by() >= Duration::from_secs(1) {
             if found.at > told.at {
@@ -150,7 +153,7 @@ pub fn diff(before: &[Notification], after: &[Notification]) -> Diff {
     }
 }
 
-/// Without what was only listed behind something that is in the list itself.
+/// Returns the list without entries behind something that is in the list itself.
 fn on_their_own(mut list: Vec<Told>) -> Vec<Told> {
     let explain: HashSet<String> = list
         .iter()
@@ -161,7 +164,7 @@ fn on_their_own(mut list: Vec<Told>) -> Vec<Told> {
     list
 }
 
-/// Messages, one per destination.
+/// Returns the number of messages, one per destination.
 #[must_use]
 pub fn count(notifications: &[Notification]) -> u64 {
     notifications.iter().map(|n| n.to.len() as u64).sum()
@@ -192,14 +195,14 @@ fn by_rule(before: &[Notification], after: &[Notification]) -> Vec<RuleMessages>
     rules
 }
 
-/// Everything these messages tell of, by the time it was told first.
+/// Returns everything these messages report, by the time of the first report.
 #[must_use]
 pub fn told(notifications: &[Notification]) -> Vec<Told> {
     let mut tellings = Tellings::default();
     for notification in notifications {
         match &notification.collected {
             None => tellings.note(notification, notification.at, false),
-            // A digest or a maintenance's report tells what it lists, each as it stands, and
+            // A digest or a report of a maintenance reports its items in their present state, and
             // nothing of its own.
             Some(collected) => collected
                 .items
@@ -210,20 +213,20 @@ pub fn told(notifications: &[Notification]) -> Vec<Told> {
     merge(tellings.all)
 }
 
-/// Incident and subject; of what a report lists also when it began.
+/// Incident and subject; for items of a report also their beginning.
 type Key<'n> = (&'n str, String, Option<Option<Timestamp>>);
 
 #[derive(Default)]
 struct Tellings<'n> {
     all: Vec<Told>,
-    /// Of each incident, what was told and has not ended.
+    /// Index of the open reports of each incident.
     open: HashMap<Key<'n>, usize>,
 }
 
 impl<'n> Tellings<'n> {
-    /// `whole`: it is told as it stands, its end too.
+    /// Adds a notification. With `whole` it is an item of a report, which includes the end.
     fn note(&mut self, notification: &'n Notification, at: Timestamp, whole: bool) {
-        // What cannot be reached because of it is told with it.
+        // Subjects behind an outage are reported with it.
         let subjects = notification.subjects.iter().map(|subject| (subject, false));
         for (subject, behind) in subjects.chain(
             notification
@@ -232,7 +235,7 @@ impl<'n> Tellings<'n> {
                 .iter()
                 .map(|subject| (subject, true)),
         ) {
-            // A report lists alerts that were in no incident: each is a thing of its own.
+            // Items of a report may have no incident: each is a report of its own.
             let alone = (whole && notification.incident.is_empty()).then_some(subject.starts_at);
             let key = (notification.incident.as_str(), identity(subject), alone);
             let known = self
@@ -248,8 +251,9 @@ impl<'n> Tellings<'n> {
                 (Some(_), Reason::Stale) => {
                     self.open.remove(&key);
                 }
-                // Another destination's, or a reminder.
+                // The message went to another destination, or was a reminder.
                 (Some(told), _) if told.lasting || told.behind || told.at == at => {}
+                // An end or a reminder without a beginning is about an outage before the traffic.
                 (None, Reason::Resolved | Reason::Recovered | Reason::Stale | Reason::Repeat)
                     if !whole => {}
                 _ => {
@@ -278,14 +282,14 @@ fn one(notification: &Notification, subject: &Subject, at: Timestamp, behind: bo
         subject: subject.clone(),
         severity: notification.severity,
         at,
-        // When what is behind something is back is not always told.
+        // The recovery of subjects behind an outage is not always reported.
         lasting: subject.ends_at.is_some() || (notification.firing > 0 && !behind),
         incident: notification.incident.clone(),
         behind,
     }
 }
 
-/// What several rules tell of is one thing, told when the first of them tells it.
+/// Merges reports by several rules: the first report counts.
 fn merge(mut all: Vec<Told>) -> Vec<Told> {
     let mut known: HashMap<(String, String, Option<Timestamp>), usize> = HashMap::new();
     let mut merged: Vec<Told> = Vec::new();
@@ -310,7 +314,7 @@ fn merge(mut all: Vec<Told>) -> Vec<Told> {
     merged
 }
 
-/// What tells one subject from another: by id and MAC, by name only where there is none.
+/// Returns the identity of a subject: by id and MAC, by name only if there is neither.
 #[must_use]
 pub fn identity(subject: &Subject) -> String {
     let device = subject.device_mac.as_ref().or(subject.device.as_ref());
@@ -319,7 +323,7 @@ pub fn identity(subject: &Subject) -> String {
     format!("{}\u{1f}{part}", device.or(site).map_or("", String::as_str)).to_lowercase()
 }
 
-/// Finds who else tells of a thing.
+/// Finds the report of the same outage on the other side.
 struct Finder<'t> {
     all: &'t [Told],
     by_subject: HashMap<String, Vec<usize>>,
@@ -337,7 +341,7 @@ impl<'t> Finder<'t> {
         Self { all, by_subject }
     }
 
-    /// The nearest that tells of the same.
+    /// Returns the nearest report of the same outage.
     fn find(&self, told: &Told) -> Option<usize> {
         let candidates = self.by_subject.get(&identity(&told.subject))?;
         let near = |index: &&usize| self.all.get(**index).is_some_and(|other| same(told, other));
@@ -354,10 +358,11 @@ fn start(told: &Told) -> Timestamp {
     told.subject.starts_at.unwrap_or(told.at)
 }
 
-/// Whether two sides tell of the same thing, the subject being equal.
+/// Returns whether both are reports of the same outage, given that the subject is the same.
 fn same(told: &Told, other: &Told) -> bool {
+    // An incident of several conditions may be named after another of them.
     if told.subject.starts_at.is_some() && told.subject.starts_at == other.subject.starts_at {
-        return true; // also where an incident of several conditions is called by another of them
+        return true;
     }
     if !told.what.eq_ignore_ascii_case(&other.what) {
         return false;

@@ -1,6 +1,5 @@
-//! What was decided, and why, in English: decisions as lines that name their rule, and for what was
-//! not told, what would have been needed. `explain` asks the stored journal, `test` a case that
-//! failed.
+//! Decisions in English: each is a line that names its rule, and for an alert that was not sent,
+//! what would have been needed. `explain` reads the stored journal, `test` a case that failed.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -19,7 +18,7 @@ pub use nearest::nearest_text;
 pub(crate) use story::moment;
 pub use story::{Chapter, Known as KnownEvent, Question, Story};
 
-/// One decision as people read it.
+/// One decision for people.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Line {
     /// Journal time.
@@ -28,17 +27,17 @@ pub struct Line {
     pub event: Option<EventId>,
     /// The rule it is about.
     pub rule: Option<Arc<str>>,
-    /// Where the rule stands in its file.
+    /// The line of the rule in its file.
     pub line: Option<u64>,
     /// The alerts it is about.
     pub alerts: Vec<u64>,
-    /// The verdict's name: `ended_untold`.
+    /// Name of the verdict: `ended_untold`.
     pub verdict: String,
-    /// What was concluded, and what would have been needed.
+    /// The conclusion, and what would have been needed.
     pub text: String,
 }
 
-/// What is known of the alerts so far, to say of one that ended what it lacked.
+/// Turns decisions into lines. It remembers the alerts, to say what one lacked when it ended.
 #[derive(Clone, Debug, Default)]
 pub struct Teller {
     alerts: HashMap<u64, Known>,
@@ -48,13 +47,13 @@ pub struct Teller {
 #[derive(Clone, Debug)]
 struct Known {
     since: Timestamp,
-    /// When it was to be told.
+    /// Time at which it fired.
     fired: Option<Timestamp>,
-    /// Until when it waited for an alert that may explain it.
+    /// End of its wait for an alert that may inhibit it.
     held: Option<Timestamp>,
-    /// Its device was away on purpose.
+    /// True if its device was down on purpose.
     planned: bool,
-    /// Somebody was told.
+    /// True if somebody was notified.
     told: bool,
     quiet: Quiet,
 }
@@ -72,17 +71,17 @@ impl Known {
     }
 }
 
-/// Whether something keeps an alert from being told.
+/// The suppression of an alert.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Quiet {
     Never,
-    /// As a sentence says it.
+    /// Suppressed now, for the reason in this sentence.
     Now(String),
     Before,
 }
 
 impl Teller {
-    /// Says one decision; they come in order. `when` says a time, as people write it there.
+    /// Returns the line of a decision; decisions come in order. `when` formats a time.
     pub fn say(
         &mut self,
         decision: &Decision,
@@ -98,6 +97,7 @@ impl Teller {
         let said = counted(decision, rule.map(Arc::as_ref))
             .unwrap_or_else(|| decision.verdict.to_string());
         let said = said + &needed;
+        // The state of the alert before this decision was needed for the text.
         self.note(decision, &said);
         let text = with_times(&said, when);
         Line {
@@ -111,7 +111,7 @@ impl Teller {
         }
     }
 
-    /// Of a clock that was set: wall time minus journal time.
+    /// Sets the difference between wall time and journal time.
     pub fn set_offset(&mut self, offset_ms: i64) {
         self.offset_ms = offset_ms;
     }
@@ -119,12 +119,13 @@ impl Teller {
     fn note(&mut self, decision: &Decision, said: &str) {
         let offset_ms = self.offset_ms;
         for alert in &decision.alerts {
+            // The end frees the entry: there may be very many alerts.
             match decision.verdict {
                 Verdict::Ended | Verdict::EndedUntold => {
                     self.alerts.remove(alert);
                     continue;
                 }
-                // What was counted begins when there are enough of them.
+                // A threshold alert begins when there are enough events.
                 Verdict::BelowThreshold { .. } => continue,
                 _ => {}
             }
@@ -143,7 +144,7 @@ impl Teller {
                 }
                 Verdict::Planned { .. } => known.planned = true,
                 Verdict::Notify(_) | Verdict::Collected { .. } => known.told = true,
-                // What explained it is over: it has its `for` anew.
+                // The alert that inhibited it has ended, so its `for` starts again.
                 Verdict::Pending { .. } if matches!(known.quiet, Quiet::Now(_)) => {
                     *known = Known {
                         quiet: Quiet::Before,
@@ -155,7 +156,7 @@ impl Teller {
         }
     }
 
-    /// What would have been needed for it to be told, or what it waits for.
+    /// Returns what would have been needed for a message, or what the alert waits for.
     fn needed(&self, decision: &Decision, rule: Option<&Rule>) -> String {
         let known = decision
             .alerts
@@ -186,7 +187,7 @@ impl Teller {
     }
 }
 
-/// What an alert waits for that is open and was not told yet.
+/// Returns what an open alert that was not sent waits for.
 fn waits(known: &Known, now: Timestamp, policy: &Policy) -> String {
     let wait = human_duration(policy.r#for);
     match (&known.quiet, known.fired) {
@@ -201,9 +202,10 @@ fn waits(known: &Known, now: Timestamp, policy: &Policy) -> String {
     }
 }
 
-/// What an alert lacked that ended before its rule told anybody.
+/// Returns what an alert lacked that ended before anybody was notified.
 fn lacked(known: &Known, ended: Timestamp, policy: &Policy) -> String {
     let lasted = ended.since(known.since);
+    // A suppression is the reason, however long the alert lasted.
     if let Quiet::Now(by) = &known.quiet {
         return format!(": until then it was not told: {by}");
     }
@@ -211,6 +213,7 @@ fn lacked(known: &Known, ended: Timestamp, policy: &Policy) -> String {
         if known.held.is_some_and(|until| ended < until) {
             return ": it fired, but was over while it waited for an alert that may explain it (`hold` of `inhibit_rules`)".to_owned();
         }
+        // The wait began when both the firing and the hold were over.
         let waited = ended.since(known.held.map_or(fired, |until| until.max(fired)));
         let (wait, key, what) = if waited <= policy.group_wait {
             (policy.group_wait, "group_wait", "for company")
@@ -226,7 +229,7 @@ fn lacked(known: &Known, ended: Timestamp, policy: &Policy) -> String {
             ": it fired, but was over while its message waited {wait} {what} (`{key}`)"
         );
     }
-    // Of what is shown, so that it adds up.
+    // The difference is between the rounded values, so that the numbers shown add up.
     let (waits, why) = if known.planned && policy.r#for < PLANNED {
         (PLANNED, "its device was being upgraded, which may take")
     } else {
@@ -243,7 +246,7 @@ fn lacked(known: &Known, ended: Timestamp, policy: &Policy) -> String {
     format!(": it lasted {lasted}{after}, {why} {wait}{key}: {more} more were needed")
 }
 
-/// A duration without what people are not shown of it.
+/// Returns a duration without the part that people are not shown.
 fn as_shown(duration: Duration) -> Duration {
     let seconds = duration.as_secs();
     let unit = match seconds {
@@ -254,7 +257,7 @@ fn as_shown(duration: Duration) -> Duration {
     Duration::from_secs(seconds - seconds % unit)
 }
 
-/// Of a rule that counts different values: how many there are of them.
+/// Returns the text for a rule that counts different values.
 fn counted(decision: &Decision, rule: Option<&Rule>) -> Option<String> {
     let Verdict::BelowThreshold { seen, need, within } = &decision.verdict else {
         return None;
@@ -270,11 +273,13 @@ fn counted(decision: &Decision, rule: Option<&Rule>) -> Option<String> {
     ))
 }
 
-/// The verdict's name in snake case.
+/// Returns the verdict's name in snake case.
 fn word(verdict: &Verdict) -> String {
     if let Verdict::Notify(_) = verdict {
-        return "notify".to_owned(); // a whole notification is long
+        // The debug text of a notification is long.
+        return "notify".to_owned();
     }
+    // The name is derived from the variant, so a new verdict needs no entry here.
     let debug = format!("{verdict:?}");
     let name = debug
         .split(|c: char| !c.is_ascii_alphanumeric())
@@ -290,7 +295,7 @@ fn word(verdict: &Verdict) -> String {
     word
 }
 
-/// The same text with its times as people write them there.
+/// Returns the text with its times formatted for people.
 fn with_times(text: &str, when: &dyn Fn(Timestamp) -> String) -> String {
     let one = |word: &str| {
         let bare = word.trim_end_matches([',', ';', ':', '.', ')']);
@@ -307,7 +312,7 @@ fn with_times(text: &str, when: &dyn Fn(Timestamp) -> String) -> String {
         .join(" ")
 }
 
-/// An event in a few words: `AP_DISCONNECTED of ap-1 (Home)`.
+/// Describes an event in a few words: `AP_DISCONNECTED of ap-1 (Home)`.
 #[must_use]
 pub fn describe(event: &Event) -> String {
     let kind = if event.kind.is_empty() {
@@ -339,7 +344,7 @@ pub fn describe(event: &Event) -> String {
     }
 }
 
-/// Lines by time, each event with what the rules made of it below. `describe` says an event, `when`
+/// Prints lines by time, each event followed by its decisions. `describe` formats an event, `when`
 /// a time.
 #[must_use]
 pub fn print(
@@ -360,6 +365,7 @@ pub fn print(
         };
         match line.event {
             Some(event) => {
+                // Decisions about the same event share one line for the event.
                 if last.is_none_or(|last| last.event != Some(event)) {
                     printed.push(format!("{time:<width$}  {}", describe(event)));
                 }

@@ -1,6 +1,7 @@
-//! `decisions = fold(rules, journal)`: the one code path of `serve`, `test` and `replay`.
+//! The fold: `decisions = fold(rules, journal)`, the one code path of `serve`, `test` and `replay`.
 //!
-//! A [`Fold`] takes journal entries in order and gives decisions; it reads no clock and does no IO.
+//! A [`Fold`] takes journal entries in order and returns decisions. It reads no clock and does no
+//! IO.
 
 use std::borrow::Cow;
 use std::io::{Read as _, Write as _};
@@ -20,39 +21,39 @@ use crate::model::{
 use crate::rules::RuleSet;
 use crate::source::{self, Arrival, Parsed, Role};
 
-/// Makes rules of a journaled text; `None` when this release cannot read it.
+/// Compiles a journaled text of rules; `None` if this release cannot read it.
 pub type Compile = fn(&RulesRecord) -> Option<RuleSet>;
 
-/// The engine, and what stands between it and the journal.
+/// The engine with its rules and clock, as the journal determines them.
 pub struct Fold {
     engine: Engine,
     compile: Compile,
     header: Header,
 }
 
-/// What a snapshot holds beside the engine.
+/// The part of a snapshot beside the engine's state.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 struct Header {
     rules: Option<RulesRecord>,
     offset_ms: i64,
 }
 
-/// What one entry led to.
+/// The conclusions from one entry.
 #[derive(Debug, Default)]
 pub struct Conclusions {
     /// The engine's decisions, in order.
     pub decisions: Vec<Decision>,
-    /// What became of the entry's events, in order.
+    /// Outcomes of the entry's events, in order.
     pub judgements: Vec<Judgement>,
-    /// What became of events that waited, in order.
+    /// Outcomes of earlier events that were pending, in order.
     pub changes: Vec<OutcomeChange>,
-    /// What of the entry is worth a log line: what was not understood.
+    /// Problems with the entry that are worth a log line.
     pub remarks: Vec<Remark>,
 }
 
 impl Conclusions {
     fn add(&mut self, reaction: Reaction) {
-        // Mostly there is one: then nothing is moved.
+        // Most entries make one reaction, whose list is taken without a copy.
         if self.decisions.is_empty() {
             self.decisions = reaction.decisions;
         } else {
@@ -63,28 +64,28 @@ impl Conclusions {
     }
 }
 
-/// Something an operator wants to see of an entry.
+/// A problem with an entry that operators should see.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Remark {
     /// Signed and well-formed, but not understood.
     Malformed {
         /// The source.
         source: Name,
-        /// Its place in the journal.
+        /// Its position in the journal.
         seq: Seq,
-        /// What was expected.
+        /// The expectation that was not met.
         why: &'static str,
-        /// How many items of the post it is said of.
+        /// Number of items of the post it applies to.
         count: u64,
     },
-    /// The rules of this entry cannot be read by this release: those before stay.
+    /// This release cannot read the rules of the entry: the previous ones stay in force.
     RulesUnreadable,
 }
 
-/// What an LZ4 frame begins with.
+/// The first bytes of an LZ4 frame.
 const PACKED: [u8; 4] = 0x184D_2204_u32.to_le_bytes();
 
-/// A snapshot's bytes as they were before packing; those of the first releases were not packed.
+/// Unpacks a snapshot. Those of the first releases are not packed.
 fn unpacked(snapshot: &[u8]) -> Result<Cow<'_, [u8]>, std::io::Error> {
     if !snapshot.starts_with(&PACKED) {
         return Ok(snapshot.into());
@@ -95,7 +96,7 @@ fn unpacked(snapshot: &[u8]) -> Result<Cow<'_, [u8]>, std::io::Error> {
 }
 
 impl Fold {
-    /// A fold that begins with an empty state and these rules.
+    /// Creates a fold with an empty state and these rules.
     #[must_use]
     pub fn new(rules: Arc<RuleSet>, compile: Compile) -> Self {
         Self {
@@ -108,7 +109,7 @@ impl Fold {
     /// Continues from a snapshot made by [`Fold::snapshot`].
     ///
     /// # Errors
-    /// One line, when the bytes are no snapshot this release can read.
+    /// Fails with one line if this release cannot read the bytes.
     pub fn restore<'a>(
         snapshot: &[u8],
         seen: impl IntoIterator<Item = &'a [u8]>,
@@ -123,6 +124,7 @@ impl Fold {
         let (header, engine) = rest.split_at_checked(length).ok_or(cut)?;
         let header: Header = serde_json::from_slice(header)
             .map_err(|e| format!("the snapshot cannot be read: {e}"))?;
+        // Rules of a newer release may be unreadable here: the fallback keeps the state usable.
         let rules = header
             .rules
             .as_ref()
@@ -137,10 +139,10 @@ impl Fold {
         })
     }
 
-    /// Of a snapshot only what rules and clock were then, with an empty state.
+    /// Returns a fold with an empty state and the rules and the clock of a snapshot.
     ///
     /// # Errors
-    /// One line, when the bytes are no snapshot this release can read.
+    /// Fails with one line if this release cannot read the bytes.
     pub fn setting(
         snapshot: &[u8],
         fallback: &Arc<RuleSet>,
@@ -154,6 +156,7 @@ impl Fold {
         };
         let mut length = [0; 8];
         plain.read_exact(&mut length).map_err(|e| bad(&e))?;
+        // Only the head is unpacked: the state may take many megabytes.
         let mut header = Vec::new();
         plain
             .take(u64::from_le_bytes(length))
@@ -171,13 +174,13 @@ impl Fold {
         })
     }
 
-    /// The state as bytes, without the memory of duplicates (see [`Fold::take_seen`]).
+    /// Returns the state as bytes, without the memory of duplicates (see [`Fold::take_seen`]).
     ///
-    /// As LZ4: it says the same words of each of many thousand alerts, and as it is it would take
-    /// several times the memory that the engine takes.
+    /// The bytes are packed with LZ4. The text repeats the same words for many thousand alerts, and
+    /// unpacked it would take several times the memory of the engine.
     #[must_use]
     pub fn snapshot(&self) -> Arc<[u8]> {
-        // Neither maps with string keys and plain data nor writing to memory can fail.
+        // Maps with string keys and plain data can always be written, and so can memory.
         let header = serde_json::to_vec(&self.header).unwrap_or_default();
         let mut packed = FrameEncoder::new(Vec::new());
         let written = packed
@@ -191,13 +194,15 @@ impl Fold {
             .into()
     }
 
-    /// What the memory of duplicates gained since the last call.
+    /// Returns the additions to the memory of duplicates since the last call.
     pub fn take_seen(&mut self) -> Vec<u8> {
         self.engine.take_seen()
     }
 
     /// Folds one entry.
     pub fn apply(&mut self, entry: &Journaled) -> Conclusions {
+        // A body may hold thousands of events, each an input of its own; any other entry is one
+        // input.
         let mut conclusions = Conclusions::default();
         let input = match &entry.record {
             Record::Received {
@@ -220,6 +225,7 @@ impl Fold {
                     Input::Rules(Arc::new(rules))
                 }
                 None => {
+                    // Time still moves, or the next entry would jump.
                     conclusions.remarks.push(Remark::RulesUnreadable);
                     Input::Tick
                 }
@@ -234,6 +240,7 @@ impl Fold {
             Record::Expire { id, .. } => Input::Expire { id: id.clone() },
         };
         conclusions.add(self.engine.handle(entry.at, &input));
+        // The rules must be in force before `absent` starts to wait by them.
         let starts = matches!(&entry.record, Record::Rules(record) if record.start);
         if starts && matches!(input, Input::Rules(_)) {
             conclusions.add(self.engine.handle(entry.at, &Input::Started));
@@ -248,6 +255,7 @@ impl Fold {
                 conclusions.add(self.engine.handle(at, &Input::Event(event)));
             }
             Parsed::Malformed { why, count } => {
+                // A flood of malformed items must not make a flood of log lines.
                 match malformed.iter_mut().find(|(known, _)| *known == why) {
                     Some((_, known)) => *known += count,
                     None => malformed.push((why, count)),
@@ -257,7 +265,7 @@ impl Fold {
         if malformed.is_empty() {
             return;
         }
-        // Time moves, though nothing else does.
+        // Time moves even if no event was understood.
         conclusions.add(self.engine.handle(at, &Input::Tick));
         let remark = |(why, count)| Remark::Malformed {
             source: arrival.source.clone(),
@@ -275,89 +283,88 @@ impl Fold {
         self.engine.handle(at, &Input::Event(event)).decisions
     }
 
-    /// Puts rules into force that are not from the journal.
+    /// Applies rules that are not from the journal.
     pub fn reload(&mut self, at: Timestamp, rules: Arc<RuleSet>) -> Vec<Decision> {
         self.engine.handle(at, &Input::Rules(rules)).decisions
     }
 
-    /// Lets time pass.
+    /// Advances time.
     pub fn tick(&mut self, at: Timestamp) -> Vec<Decision> {
         self.engine.handle(at, &Input::Tick).decisions
     }
 
-    /// Lets time run on until nothing is pending or waiting.
+    /// Advances time until nothing is pending or suppressed.
     pub fn wind_down(&mut self) -> Vec<Decision> {
         self.engine.wind_down().decisions
     }
 
-    /// Tells what waits for a digest, each at its time.
+    /// Advances time until every digest is sent.
     pub fn tell_digests(&mut self) -> Vec<Decision> {
         self.engine.tell_digests().decisions
     }
 
-    /// Journal time at which something will happen by itself, if anything will.
+    /// Returns the journal time of the next timer, if there is one.
     #[must_use]
     pub fn next_wakeup(&self) -> Option<Timestamp> {
         self.engine.next_wakeup()
     }
 
-    /// Where every event ended so far.
+    /// Returns how many events ended in each outcome so far.
     #[must_use]
     pub fn fates(&self) -> &EventFates {
         self.engine.fates()
     }
 
-    /// How many alerts and incidents are open.
+    /// Returns the numbers of open alerts and incidents.
     #[must_use]
     pub fn open(&self) -> (usize, usize) {
         self.engine.open()
     }
 
-    /// How many alerts are open of those that can be followed, and which rules hold most.
+    /// Returns the use of the limit of open alerts.
     #[must_use]
     pub fn fullness(&self) -> Fullness {
         self.engine.fullness()
     }
 
-    /// What lasts, the youngest first: at most `limit`, and how many there are.
+    /// Returns open incidents and alerts, newest first: at most `limit`, and their total number.
     #[must_use]
     pub fn incidents(&self, limit: usize) -> (Vec<IncidentState>, usize) {
         self.engine.incidents(limit)
     }
 
-    /// The newest number that was given to an alert or an incident: whatever begins later has a
-    /// greater one.
+    /// Returns the newest number given to an alert or an incident. Later ones get greater numbers.
     #[must_use]
     pub fn newest(&self) -> u64 {
         self.engine.newest()
     }
 
-    /// Whether an alert is still there: when it is not, nothing is decided about it any more.
+    /// Returns whether an alert still exists; later decisions cannot concern one that does not.
     #[must_use]
     pub fn has(&self, alert: u64) -> bool {
         self.engine.has(alert)
     }
 
-    /// The rules in force.
+    /// Returns the rules in force.
     #[must_use]
     pub fn rules(&self) -> &Arc<RuleSet> {
         self.engine.rules()
     }
 
-    /// The silences that stand, oldest first.
+    /// Returns the silences in force, oldest first.
     #[must_use]
     pub fn silences(&self) -> Vec<SilenceState> {
         self.engine.silences()
     }
 
-    /// Wall time minus journal time, as journaled last.
+    /// Returns wall time minus journal time, as journaled last.
     #[must_use]
     pub fn offset_ms(&self) -> i64 {
         self.header.offset_ms
     }
 }
 
-/// The notifications among decisions.
+/// Returns the notifications among decisions.
 pub fn notifications(decisions: Vec<Decision>) -> impl Iterator<Item = Notification> {
     decisions
         .into_iter()
@@ -367,14 +374,14 @@ pub fn notifications(decisions: Vec<Decision>) -> impl Iterator<Item = Notificat
         })
 }
 
-/// The messages among decisions, rendered.
+/// Renders the messages among decisions.
 pub fn messages(decisions: Vec<Decision>, templates: &crate::render::Templates) -> Vec<Message> {
     notifications(decisions)
         .map(|notification| templates.render(notification))
         .collect()
 }
 
-/// The types that open a condition, from the catalogues of all kinds of source.
+/// Returns the types that open a condition, from the catalogues of all kinds of source.
 fn openings(condition: &str) -> Vec<Opening> {
     source::types()
         .filter(|of| of.condition == condition)

@@ -1,5 +1,5 @@
-//! Journal -> engine, in order, without writing anything but ticks: what any process may do that
-//! sees the journal.
+//! The follower: folds the journal in order and writes nothing. Any process that can read the
+//! journal may run one.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,46 +12,46 @@ use crate::history::History;
 use crate::model::{Journaled, Record, Seq, Timestamp};
 use crate::store::{Journal, Result};
 
-/// Most entries that are read at once.
+/// Maximum number of entries read at once.
 pub(crate) const BATCH: usize = 2_048;
-/// While so many entries come at once, judging gives way to ingest.
+/// Number of entries in one read from which judging gives way to ingest.
 const BUSY: usize = 16;
-/// It waits this long for more of them, again and again while as many go on coming.
+/// Time of one wait for further entries; it is repeated while as many arrive.
 const GATHER: Duration = Duration::from_millis(5);
-/// It waits no longer than this in all.
+/// Maximum time of all these waits.
 const GATHER_MOST: Duration = Duration::from_secs(2);
-/// What silences match is looked at again after so long.
+/// Time after which the effect of silences is computed again.
 pub(crate) const LOOK_AFTER: Duration = Duration::from_secs(1);
-/// Incidents published at most.
+/// Maximum number of incidents published.
 const INCIDENTS: usize = 500;
 
-/// What others may know of the fold.
+/// The public state of the fold.
 #[derive(Clone, Debug, Default)]
 pub struct Published {
-    /// Everything up to here is folded.
+    /// The last position folded.
     pub folded: Seq,
-    /// The silences in force; what they match may be a second old.
+    /// The silences in force; the numbers of alerts they match may be a second old.
     pub silences: Arc<Vec<SilenceState>>,
-    /// What lasts, and how much of that there is; may be a second old.
+    /// Open incidents and their total number; may be a second old.
     pub incidents: Arc<(Vec<IncidentState>, usize)>,
-    /// How many alerts are open of those that can be followed; may be a second old.
+    /// Use of the limit of open alerts; may be a second old.
     pub fullness: Arc<Fullness>,
 }
 
-/// Folds the journal as it grows, and publishes what lasts.
+/// Folds the journal as it grows, and publishes the open incidents.
 pub struct Follower<S> {
     store: S,
     fold: Fold,
     history: History,
-    /// Everything up to here is folded.
+    /// The last position folded.
     folded: Seq,
     published: watch::Sender<Published>,
-    /// When the silences were looked at, and whether anything was folded since.
+    /// Time of the last look at silences and incidents, and whether anything was folded since.
     looked: (Timestamp, bool),
 }
 
 impl<S: Journal> Follower<S> {
-    /// Goes on from a fold of everything up to `folded`.
+    /// Continues from a fold of everything up to `folded`.
     #[must_use]
     pub fn new(store: S, fold: Fold, folded: Seq) -> Self {
         let published = watch::Sender::new(Published {
@@ -70,37 +70,37 @@ impl<S: Journal> Follower<S> {
         }
     }
 
-    /// How far it is, and what lasts.
+    /// Returns a receiver of the public state.
     #[must_use]
     pub fn published(&self) -> watch::Receiver<Published> {
         self.published.subscribe()
     }
 
-    /// Everything up to here is folded.
+    /// Returns the last position folded.
     #[must_use]
     pub fn folded(&self) -> Seq {
         self.folded
     }
 
-    /// The engine, and what stands between it and the journal.
+    /// Returns the fold.
     pub fn fold(&mut self) -> &mut Fold {
         &mut self.fold
     }
 
-    /// What became of the events folded.
+    /// Returns the outcomes of the events folded.
     pub fn history(&mut self) -> &mut History {
         &mut self.history
     }
 
-    /// The next entries; none once everything is folded.
+    /// Returns the next entries; none if everything is folded.
     ///
     /// # Errors
-    /// When the store cannot be read.
+    /// Fails if the store cannot be read.
     pub async fn read(&self) -> Result<Vec<Journaled>> {
         self.store.read(self.folded, BATCH).await
     }
 
-    /// Whether there is more to fold.
+    /// Returns whether there are more entries to fold.
     #[must_use]
     pub fn is_behind(&self) -> bool {
         self.store.last() > self.folded
@@ -114,9 +114,9 @@ impl<S: Journal> Follower<S> {
         conclusions
     }
 
-    /// Publishes how far it is, after these entries. What lasts is looked at when they change what
-    /// people silenced, else when it was not for a while: many silences and many alerts make that
-    /// dear.
+    /// Publishes the position after these entries. Silences and incidents are computed again if a
+    /// person changed a silence, or after a while: with many silences and many alerts that is
+    /// expensive.
     pub fn publish(&mut self, entries: &[Journaled]) {
         let is_act = |e: &Journaled| matches!(e.record, Record::Silence(_) | Record::Expire { .. });
         let at = self.store.clock().now();
@@ -143,15 +143,16 @@ impl<S: Journal> Follower<S> {
         });
     }
 
-    /// Whether what is published of what lasts may be older than what is folded.
+    /// Returns whether the published incidents may be older than the fold.
     #[must_use]
     pub fn is_stale(&self) -> bool {
         self.looked.1
     }
 
-    /// Waits while a flood goes on, after so many entries came at once: whoever posts is answered
-    /// first, and fewer steps stand in the way.
+    /// Waits during a flood, after `entries` arrived at once. Posts are answered first, and fewer
+    /// steps delay them.
     pub async fn give_way(&self, entries: usize) {
+        // A full batch means that the follower is far behind: waiting would make it worse.
         if !(BUSY..BATCH).contains(&entries) {
             return;
         }

@@ -1,5 +1,5 @@
-//! What became of each event, as rows: the engine says it with each input, and here it is gathered
-//! until it is kept with the step.
+//! The outcomes of events as rows: the engine reports them with each input, and they are collected
+//! here until the step is committed.
 
 use std::sync::Arc;
 
@@ -16,21 +16,21 @@ use crate::fold::Conclusions;
 use crate::model::{Event, EventId, OutcomeChange, Seq};
 use crate::store::EventRow;
 
-/// What one step adds to the history.
+/// The rows of one step.
 #[derive(Clone, Debug, Default)]
 pub struct Added {
     /// The events judged, in order.
     pub rows: Vec<EventRow>,
-    /// What became of earlier ones, in order.
+    /// Outcomes of earlier events, in order.
     pub changes: Vec<OutcomeChange>,
-    /// A sample of the events: whatever was asked for by [`History::show`].
+    /// A sample of the events, as requested by [`History::show`].
     pub shown: Vec<(EventRow, Arc<Event>)>,
 }
 
-/// Adds up what became of events.
+/// Collects the outcomes of events.
 #[derive(Debug, Default)]
 pub struct History {
-    /// Everything up to here was judged before.
+    /// The last event judged before.
     before: EventId,
     added: Added,
     show: usize,
@@ -46,12 +46,13 @@ impl History {
         }
     }
 
-    /// Adds what the events of one entry, and those that waited, became.
+    /// Adds the outcomes of an entry's events, and of earlier events that were pending.
     pub fn add(&mut self, conclusions: &mut Conclusions) {
         let mut decisions = conclusions.decisions.as_slice();
         for judgement in conclusions.judgements.drain(..) {
             let id = judgement.event.id;
-            // Both are in order: those of the next event begin where those of this one end.
+            // Both lists are in order: the decisions of the next event begin where those of this
+            // one end.
             let is_its = |decision: &Decision| decision.event.is_none_or(|event| event == id);
             let end = decisions.iter().position(|decision| !is_its(decision));
             let (own, rest) = decisions.split_at(end.unwrap_or(decisions.len()));
@@ -59,24 +60,24 @@ impl History {
             self.add_row(judgement, own);
         }
         for mut change in conclusions.changes.drain(..) {
-            // A restored engine does not know what was judged before it.
+            // A restored engine does not know the events judged before the snapshot.
             change.upto = change.upto.max(self.before);
             self.added.changes.push(change);
         }
     }
 
-    /// Keeps up to so many of the next events at hand.
+    /// Keeps a sample of up to `most` of the next events.
     pub fn show(&mut self, most: usize) {
         self.show = most;
     }
 
-    /// How many events were judged since [`History::take`].
+    /// Returns the number of events judged since [`History::take`].
     #[must_use]
     pub fn judged(&self) -> usize {
         self.added.rows.len()
     }
 
-    /// What was added since the last call.
+    /// Returns the rows added since the last call.
     pub fn take(&mut self) -> Added {
         std::mem::take(&mut self.added)
     }
@@ -97,6 +98,7 @@ impl History {
             alerts: Vec::new(),
             told: by,
         };
+        // Decisions of timers may stand between those of the event.
         for decision in decisions.iter().filter(|d| d.event.is_some()) {
             if let Some(rule) = &decision.rule
                 && !row.rules.contains(rule)
@@ -109,7 +111,7 @@ impl History {
                 }
             }
         }
-        // Who notified of what it belongs to may have nothing to decide about it.
+        // A rule that notified of the event's alert may have made no decision about it.
         for rule in &row.told {
             if !row.rules.contains(rule) {
                 row.rules.push(Arc::clone(rule));

@@ -1,4 +1,5 @@
-//! The follower that leads: it renders what the engine decided and commits it, one step at a time.
+//! The judge: a follower with the lease that renders the engine's decisions and commits them step
+//! by step.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,29 +19,29 @@ use crate::render::Templates;
 use crate::rules::RuleSet;
 use crate::store::{Duty, Error, Journal, Lease, Leases, Outgoing, Reached, Result, Step, Steps};
 
-/// About how many events one step holds at most: a post may hold thousands.
+/// Approximate maximum number of events per step; a post may hold thousands.
 const ROWS: usize = 10_000;
-/// About how many messages one step holds at most: each takes some KiB until it is on the disk.
+/// Approximate maximum number of messages per step; each takes some KiB until it is on the disk.
 const MESSAGES: usize = 256;
-/// A snapshot is written after so many entries when all is judged.
+/// Number of entries after which a snapshot is written if there are no more entries to judge.
 const SNAPSHOT_ENTRIES: u64 = 1_000;
-/// While catching up it is written after so many times more.
+/// Factor on that number while there are more.
 const SNAPSHOT_BEHIND: u64 = 20;
-/// It is not written before there are so many entries for each KiB of it, which is some 10 KiB
-/// unpacked: writing snapshots must not cost more than judging.
+/// Minimum number of entries for each KiB of the last snapshot, which is some 10 KiB unpacked.
+/// Writing snapshots must not cost more than judging.
 const SNAPSHOT_ENTRIES_PER_KIB: u64 = 20;
-/// It is written after so many events, whatever entries they came in: whoever looks back folds from
-/// one of them.
+/// Number of events after which a snapshot is written, whatever entries they came in. `explain`
+/// folds from one of them.
 const SNAPSHOT_EVENTS: u64 = 20_000;
-/// It is written after so long in any case, when anything happened.
+/// Time after which a snapshot is written if anything happened.
 const SNAPSHOT_AFTER: Duration = Duration::from_secs(30);
-/// The wall clock is looked at again after so long, though nothing happens: what comes then is not
-/// judged by a clock that was put right meanwhile.
+/// Time after which an idle judge checks the wall clock, so that a corrected clock applies before
+/// the next event.
 const CLOCK_AFTER: Duration = Duration::from_secs(2);
-/// A wall clock further off than this is journaled.
+/// Difference of the wall clock from which it is journaled.
 const CLOCK_TOLERANCE_MS: u64 = 5_000;
 
-/// Follows the journal and turns it into messages. One of these commits per store, by its lease.
+/// Follows the journal and turns it into messages. The lease allows one judge per store.
 pub struct Judge<S> {
     store: S,
     lease: Lease,
@@ -50,31 +51,30 @@ pub struct Judge<S> {
     ready: watch::Sender<bool>,
     feed: Feed,
     pulse: Pulse,
-    /// The cursor: everything up to here was committed, also before the restart. Its messages
-    /// exist.
+    /// The cursor: the last position committed, also before the restart. Its messages exist.
     committed: Seq,
     snapshot: Taken,
     snapshot_entries: u64,
 }
 
-/// When the last snapshot was taken.
+/// The last snapshot.
 struct Taken {
     seq: Seq,
-    /// How many events were judged by then.
+    /// Number of events judged by then.
     events: u64,
     at: Timestamp,
-    /// Its size in bytes.
+    /// Size in bytes.
     size: u64,
 }
 
 impl<S: Journal + Steps + Leases> Judge<S> {
-    /// Takes the lease and restores the fold from the store's last snapshot. `rules` stand in where
-    /// the journal names none this release can read; `ready` becomes true once everything journaled
+    /// Takes the lease and restores the fold from the store's last snapshot. `rules` apply if this
+    /// release cannot read those in the journal. `ready` becomes true once everything journaled
     /// before the start is judged.
     ///
     /// # Errors
-    /// When the store cannot be read. A snapshot that cannot be read is an error too: folding from
-    /// nothing would tell again what was told.
+    /// Fails if the store or its snapshot cannot be read. Folding without the snapshot would send
+    /// old messages again.
     pub async fn restore(
         store: S,
         rules: &Arc<RuleSet>,
@@ -85,6 +85,8 @@ impl<S: Journal + Steps + Leases> Judge<S> {
     ) -> Result<Self> {
         let lease = store.acquire(Duty::Judge).await?;
         let recovered = store.recover(&lease).await?;
+        // A new store begins at position 0; otherwise the entries after the snapshot are folded
+        // again.
         let (fold, folded) = match &recovered.snapshot {
             None => (Fold::new(Arc::clone(rules), compile), Seq::default()),
             Some((seq, bytes)) => {
@@ -116,7 +118,7 @@ impl<S: Journal + Steps + Leases> Judge<S> {
         })
     }
 
-    /// Takes a snapshot after so many entries instead of a thousand: for tests, which have few.
+    /// Sets the number of entries between snapshots, for tests with few entries.
     #[must_use]
     pub fn with_snapshot_every(self, entries: u64) -> Self {
         Self {
@@ -125,30 +127,32 @@ impl<S: Journal + Steps + Leases> Judge<S> {
         }
     }
 
-    /// Tells of events as they are judged.
+    /// Sends events to this feed as they are judged.
     #[must_use]
     pub fn with_feed(self, feed: Feed) -> Self {
         Self { feed, ..self }
     }
 
-    /// Beats with every step, and while there is nothing to do as often as this pulse asks for.
+    /// Notifies the watchdog with every step, and as often as it requires while idle.
     #[must_use]
     pub fn with_pulse(self, pulse: Pulse) -> Self {
         Self { pulse, ..self }
     }
 
-    /// How far it is, and which silences are in force.
+    /// Returns a receiver of the public state.
     #[must_use]
     pub fn published(&self) -> watch::Receiver<Published> {
         self.follower.published()
     }
 
-    /// Runs until cancelled, then leaves a snapshot behind.
+    /// Runs until cancelled, and then writes a snapshot.
     ///
     /// # Errors
-    /// When the store is damaged, or another process judges; a store that cannot write now is tried
-    /// again.
+    /// Fails if the store is damaged, or another process judges. If the store cannot write now, the
+    /// judge tries again.
     pub async fn run(mut self, stop: CancellationToken) -> Result<()> {
+        // The subscription begins before the first read, or an entry between the two would be
+        // missed.
         let mut news = self.store.news();
         loop {
             self.pulse.beat();
@@ -166,10 +170,12 @@ impl<S: Journal + Steps + Leases> Judge<S> {
             self.follower.history().show(room);
             for entry in &entries {
                 let conclusions = self.follower.apply(entry);
+                // Messages up to the cursor were committed before the restart.
                 if entry.seq > self.committed {
                     made.extend(self.render(conclusions));
                 }
                 let judged = self.follower.history().judged();
+                // A large batch is committed in parts, to bound the memory.
                 if judged >= ROWS || made.len() >= MESSAGES {
                     self.commit(std::mem::take(&mut made), true, false).await?;
                     self.pulse.beat();
@@ -179,7 +185,8 @@ impl<S: Journal + Steps + Leases> Judge<S> {
             self.commit(made, behind, false).await?;
             self.follower.publish(&entries);
             if stop.is_cancelled() {
-                break; // what is left is folded after the restart
+                // The remaining entries are folded after the restart.
+                break;
             }
             self.follower.give_way(entries.len()).await;
         }
@@ -216,8 +223,8 @@ impl<S: Journal + Steps + Leases> Judge<S> {
         outgoing
     }
 
-    /// Whether a snapshot is due, so many events after the start: the last one before the end, else
-    /// when folding from the one before would take long.
+    /// Returns whether a snapshot is due: at the end, or when folding from the last one would take
+    /// long.
     fn is_snapshot_due(&self, at: Timestamp, judged: u64, behind: bool, last: bool) -> bool {
         let since = self.follower.folded().0 - self.snapshot.seq.0;
         let by_size = self.snapshot.size / 1_024 * SNAPSHOT_ENTRIES_PER_KIB;
@@ -230,7 +237,7 @@ impl<S: Journal + Steps + Leases> Judge<S> {
         since > 0 && (last || is_old)
     }
 
-    /// Commits what was folded.
+    /// Commits the folded entries.
     async fn commit(&mut self, made: Vec<Outgoing>, behind: bool, last: bool) -> Result<()> {
         let (at, folded) = (self.store.clock().now(), self.follower.folded());
         if folded == self.snapshot.seq && made.is_empty() {
@@ -238,6 +245,7 @@ impl<S: Journal + Steps + Leases> Judge<S> {
         }
         let judged = self.follower.fold().fates().total;
         let due = self.is_snapshot_due(at, judged, behind, last);
+        // The history is taken once per step: rows belong to the step that judged them.
         let Added {
             rows,
             changes,
@@ -250,6 +258,7 @@ impl<S: Journal + Steps + Leases> Judge<S> {
             events: Arc::new(rows),
             outcomes: changes,
             seen: fold.take_seen(),
+            // Older hashes can no longer make a duplicate, so the store may drop them.
             seen_until: Some(at - DUPLICATE_MEMORY),
             snapshot: due.then(|| fold.snapshot()),
             reached: Reached {
@@ -258,6 +267,7 @@ impl<S: Journal + Steps + Leases> Judge<S> {
             },
             at,
         };
+        // The feed and the counters follow the commit: what they show survives a restart.
         self.store_step(&step).await?;
         self.committed = self.committed.max(folded);
         if let Some(snapshot) = &step.snapshot {
@@ -277,7 +287,7 @@ impl<S: Journal + Steps + Leases> Judge<S> {
         Ok(())
     }
 
-    /// Stores a step; tries again while the store cannot write.
+    /// Stores a step, and tries again while the store cannot write.
     async fn store_step(&self, step: &Step) -> Result<()> {
         let mut wait = Duration::from_millis(100);
         loop {
@@ -285,18 +295,18 @@ impl<S: Journal + Steps + Leases> Judge<S> {
             match self.store.commit(&self.lease, self.committed, step).await {
                 Err(Error::Transient(why)) => {
                     warn!(why, "the store cannot write; judging waits");
-                    // A new process could not write either.
+                    // The watchdog must not restart the process: a new one could not write, either.
                     self.pulse.beat();
                     tokio::time::sleep(wait).await;
                     wait = (wait * 2).min(Duration::from_secs(5));
                 }
-                // After `Unknown` too: a restart finds out how far it came.
+                // The outcome may also be unknown; a restart finds out how far the step came.
                 done => return done,
             }
         }
     }
 
-    /// Everything journaled is judged: says so, and notes a wall clock that went its own way.
+    /// Reports that everything journaled is judged, and journals a wall clock that differs.
     async fn caught_up(&mut self) -> Result<()> {
         if self.follower.is_stale() {
             self.follower.publish(&[]);
@@ -314,12 +324,13 @@ impl<S: Journal + Steps + Leases> Judge<S> {
         Ok(())
     }
 
-    /// Waits for an entry, or journals a tick when a timer of the engine is due.
+    /// Waits for an entry, or journals a tick if a timer of the engine is due.
     async fn wait(
         &mut self,
         news: &mut watch::Receiver<Seq>,
         stop: &CancellationToken,
     ) -> Result<()> {
+        // An entry may have arrived between the last read and this call.
         if *news.borrow_and_update() > self.follower.folded() {
             return Ok(());
         }
@@ -347,7 +358,7 @@ impl<S: Journal + Steps + Leases> Judge<S> {
     async fn append(&self, record: Record) -> Result<()> {
         match self.store.append(record).await {
             Ok(_) => Ok(()),
-            // Where one of them is there after all, it changes nothing.
+            // If the entry was stored after all, it does no harm.
             Err(Error::Transient(why) | Error::Unknown(why)) => {
                 warn!(why, "the store cannot write; timers wait");
                 tokio::time::sleep(Duration::from_millis(500)).await;

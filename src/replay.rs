@@ -1,5 +1,5 @@
-//! What these rules would have sent: a fold over a file or the stored journal, in virtual time.
-//! Sends nothing.
+//! Replay: the messages that rules would have sent for a file or the stored journal, in virtual
+//! time. Nothing is sent.
 
 use std::io::BufRead;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use crate::source::{self, Arrival, Parsed};
 /// One POST of the traffic.
 #[derive(Clone, Debug)]
 pub struct Post {
-    /// When it was received, wall time; `None`: at its newest event.
+    /// Wall time of its arrival; `None`: the time of its newest event.
     pub received_at: Option<Timestamp>,
     /// The source that received it.
     pub source: Name,
@@ -31,12 +31,12 @@ pub struct Post {
     pub body: bytes::Bytes,
 }
 
-/// What is replayed: a POST, or what a person did meanwhile.
+/// An entry of the traffic: a POST, or an action of a person.
 #[derive(Clone, Debug)]
 pub enum Heard {
     /// A POST.
     Post(Post),
-    /// A silence, made or ended.
+    /// A silence that was made or ended.
     Said {
         /// Wall time.
         at: Timestamp,
@@ -45,23 +45,23 @@ pub enum Heard {
     },
 }
 
-/// Why a traffic file cannot be replayed.
+/// The reason a traffic file cannot be replayed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// It cannot be read.
     #[error("cannot read line {line}: {why}")]
     Read {
-        /// 1 is the first.
+        /// Number of the line; 1 is the first.
         line: usize,
-        /// What the system said.
+        /// The error of the system.
         why: std::io::Error,
     },
     /// A line is not a POST.
     #[error("line {line} is not a POST: {why}")]
     NotAPost {
-        /// 1 is the first.
+        /// Number of the line; 1 is the first.
         line: usize,
-        /// What is wrong, and what a line looks like.
+        /// The problem, and an example of a line.
         why: String,
     },
 }
@@ -75,8 +75,8 @@ struct Line<'a> {
     kind: Option<String>,
 }
 
-/// Reads a traffic file: one POST a line, `{"received_at": …, "body": …}` or a bare body. Empty
-/// lines are skipped. Each comes with the number of its line.
+/// Reads a traffic file with one POST per line, `{"received_at": …, "body": …}` or a bare body.
+/// Each is returned with the number of its line. Empty lines are skipped.
 pub fn read_posts(reader: impl BufRead) -> impl Iterator<Item = Result<(usize, Post), Error>> {
     reader.lines().enumerate().filter_map(|(index, line)| {
         let number = index + 1;
@@ -91,7 +91,7 @@ pub fn read_posts(reader: impl BufRead) -> impl Iterator<Item = Result<(usize, P
     })
 }
 
-/// What is wrong; its line is always the first.
+/// Returns the problem without its line, which is always the first.
 fn not_json(error: serde_json::Error) -> String {
     let said = error.to_string();
     let what = said
@@ -109,10 +109,12 @@ fn read_post(text: &str) -> Result<Post, String> {
     };
     let is_object = text.trim_start().starts_with('{');
     if !is_object {
+        // An array or a scalar is no envelope, so it must be a bare body.
         serde_json::from_str::<serde::de::IgnoredAny>(text).map_err(not_json)?;
         return Ok(bare());
     }
     let line: Line<'_> = serde_json::from_str(text).map_err(not_json)?;
+    // An object without `body` is a bare body, too.
     let Some(body) = line.body else {
         return Ok(bare());
     };
@@ -138,7 +140,7 @@ fn read_post(text: &str) -> Result<Post, String> {
 }
 
 impl Post {
-    /// What the source is to read.
+    /// Returns the arrival for the source's parser.
     #[must_use]
     pub fn arrival(&self, seq: Seq, received: Timestamp) -> Arrival<'_> {
         Arrival {
@@ -150,7 +152,7 @@ impl Post {
         }
     }
 
-    /// Why nothing is to be judged in it, where that is so.
+    /// Returns the reason if nothing in it can be judged.
     #[must_use]
     pub fn empty(&self) -> Option<&'static str> {
         let parsed = if source::is_readable(self.kind, &self.body) {
@@ -164,7 +166,7 @@ impl Post {
         })
     }
 
-    /// The time of its newest event that has one.
+    /// Returns the time of its newest event that has one.
     #[must_use]
     pub fn newest_event(&self) -> Option<Timestamp> {
         let parsed = source::parse(&self.arrival(Seq(1), Timestamp::MAX));
@@ -176,8 +178,8 @@ impl Post {
     }
 }
 
-/// Journal entries as what was heard: posts with the wall time they were received at, and the
-/// silences people made meanwhile. Those that were in force at the beginning come first.
+/// Converts journal entries to traffic: posts with the wall time of their arrival, and silences.
+/// Silences in force at the beginning come first.
 #[derive(Debug)]
 pub struct Stored {
     from: Option<Timestamp>,
@@ -186,7 +188,7 @@ pub struct Stored {
 }
 
 impl Stored {
-    /// From this wall time on; `None`: all of it.
+    /// Takes entries from this wall time on; `None`: all.
     #[must_use]
     pub fn since(from: Option<Timestamp>) -> Self {
         Self {
@@ -196,10 +198,12 @@ impl Stored {
         }
     }
 
-    /// Takes the next entry; they come in order, from the first.
+    /// Takes the next entry; entries come in order from the first.
     pub fn take(&mut self, entry: Journaled, mut each: impl FnMut(Heard)) {
         let at: Timestamp = entry.at.shifted(self.offset_ms);
         let early = self.from.is_some_and(|from| at < from);
+        // Silences made before the period still suppress within it, so they are repeated at its
+        // beginning.
         if !early && !self.in_force.is_empty() {
             let lasts = |silence: &Silence| !matches!(silence.until, Until::At(end) if end <= at);
             let in_force = self.in_force.drain(..).filter(lasts);
@@ -233,11 +237,11 @@ impl Stored {
     }
 }
 
-/// One line of a traffic file.
+/// Returns the line of a traffic file for a POST.
 #[must_use]
 pub fn write_post(received_at: Timestamp, post: &Post) -> Option<String> {
     let body: Box<RawValue> = serde_json::from_slice(&post.body).ok()?;
-    // A newline inside the body's own white space would end the line.
+    // A newline in the white space of the body would end the line.
     let body = body.get().replace(['\n', '\r'], " ");
     let received_at = Value::String(received_at.rfc3339());
     let mut source = String::new();
@@ -252,7 +256,7 @@ pub fn write_post(received_at: Timestamp, post: &Post) -> Option<String> {
     ))
 }
 
-/// Rules judging traffic in virtual time: POSTs in, decisions out.
+/// Judges traffic in virtual time: POSTs in, decisions out.
 pub struct Refold {
     fold: Fold,
     seq: Seq,
@@ -263,7 +267,8 @@ impl Refold {
     /// Begins with an empty state.
     #[must_use]
     pub fn new(rules: Arc<RuleSet>) -> Self {
-        const NEVER: Compile = |_| None; // traffic is judged by the rules given, not by those journaled
+        // The traffic is judged by the given rules, not by those in the journal.
+        const NEVER: Compile = |_| None;
         Self {
             fold: Fold::new(rules, NEVER),
             seq: Seq::default(),
@@ -271,7 +276,7 @@ impl Refold {
         }
     }
 
-    /// Folds what was heard next.
+    /// Folds the next entry of the traffic.
     pub fn hear(&mut self, heard: &Heard) -> Vec<Decision> {
         match heard {
             Heard::Post(post) => self.post(post),
@@ -279,8 +284,8 @@ impl Refold {
         }
     }
 
-    /// As [`Refold::hear`], one thing at a time; gives up when more than so many decisions come of
-    /// the time before it.
+    /// Folds like [`Refold::hear`], timer by timer. Returns `None` if the time before the entry
+    /// leads to more than `most` decisions.
     pub fn hear_within(&mut self, heard: &Heard, most: usize) -> Option<Vec<Decision>> {
         let at = match heard {
             Heard::Post(post) => post.received_at,
@@ -313,6 +318,7 @@ impl Refold {
 
     fn apply(&mut self, at: Timestamp, record: Record) -> Vec<Decision> {
         self.seq.0 += 1;
+        // A file may be out of order; the engine's time is not.
         let at = self.at.map_or(at, |last| last.max(at));
         self.at = Some(at);
         self.fold
@@ -324,7 +330,7 @@ impl Refold {
             .decisions
     }
 
-    /// Lets time run on: to `until`, or until nothing is pending or waiting.
+    /// Advances time to `until`, or until nothing is pending or suppressed.
     pub fn finish(&mut self, until: Option<Timestamp>) -> Vec<Decision> {
         match until {
             Some(until) => self.fold.tick(until),
@@ -332,8 +338,8 @@ impl Refold {
         }
     }
 
-    /// As [`Refold::finish`], to be compared with other rules: where time runs no further, what
-    /// waits for a digest is told.
+    /// Finishes like [`Refold::finish`], for a comparison of rules. Without `until` the digests are
+    /// sent, too.
     pub fn finish_comparing(&mut self, until: Option<Timestamp>) -> Vec<Decision> {
         let mut made = self.finish(until);
         if until.is_none() {
@@ -342,25 +348,26 @@ impl Refold {
         made
     }
 
-    /// Where every event ended.
+    /// Returns how many events ended in each outcome.
     #[must_use]
     pub fn fates(&self) -> &EventFates {
         self.fold.fates()
     }
 
-    /// When the last was heard.
+    /// Returns the time of the last entry.
     #[must_use]
     pub fn at(&self) -> Option<Timestamp> {
         self.at
     }
 
-    /// A bare body is received at its newest event; one without any time, with the last.
+    /// Returns the time of arrival of a bare body: that of its newest event, or of the entry
+    /// before.
     fn newest_event(&self, post: &Post) -> Timestamp {
         post.newest_event().or(self.at).unwrap_or(Timestamp::EPOCH)
     }
 }
 
-/// A replay under way: POSTs in, messages out.
+/// A replay: POSTs in, messages out.
 pub struct Replay<'t> {
     refold: Refold,
     templates: &'t Templates,
@@ -376,7 +383,7 @@ impl<'t> Replay<'t> {
         }
     }
 
-    /// Folds what was heard next.
+    /// Folds the next entry of the traffic.
     pub fn hear(&mut self, heard: &Heard) -> Vec<Message> {
         messages(self.refold.hear(heard), self.templates)
     }
@@ -386,25 +393,25 @@ impl<'t> Replay<'t> {
         messages(self.refold.post(post), self.templates)
     }
 
-    /// Lets time run on: to `until`, or until nothing is pending or waiting.
+    /// Advances time to `until`, or until nothing is pending or suppressed.
     pub fn finish(&mut self, until: Option<Timestamp>) -> Vec<Message> {
         messages(self.refold.finish(until), self.templates)
     }
 
-    /// Where every event ended.
+    /// Returns how many events ended in each outcome.
     #[must_use]
     pub fn fates(&self) -> &EventFates {
         self.refold.fates()
     }
 
-    /// When the last was heard.
+    /// Returns the time of the last entry.
     #[must_use]
     pub fn at(&self) -> Option<Timestamp> {
         self.refold.at()
     }
 }
 
-/// `--format json`: one line per destination, as the documentation lists the keys.
+/// Returns the lines of `--format json`: one per destination, with the documented keys.
 #[must_use]
 pub fn json_lines(message: &Message) -> Vec<Value> {
     let about = &message.about;

@@ -1,5 +1,5 @@
-//! Runs the `tests:` of rules.yaml: the engine in virtual time, what it said held against what was
-//! expected.
+//! Runs the `tests:` of rules.yaml: the engine in virtual time, its messages compared with the
+//! expected ones.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -15,26 +15,26 @@ use crate::source::{self, Arrival, Parsed};
 
 mod how;
 
-/// When virtual time begins: Monday, 5 January 2026, midnight UTC.
+/// The beginning of virtual time: Monday, 5 January 2026, midnight UTC.
 pub const BEGINNING: Timestamp = Timestamp::from_millis(1_767_571_200_000);
 
-/// How one case went.
+/// The result of one case.
 #[derive(Clone, Debug)]
 pub struct Outcome {
-    /// The case's name.
+    /// Name of the case.
     pub name: String,
-    /// The line it stands on.
+    /// Its line in the file.
     pub line: u64,
-    /// What went wrong, ready to print; `None` when it passed.
+    /// The failure, ready to print; `None` if the case passed.
     pub failure: Option<String>,
-    /// The rules that said something in it.
+    /// The rules that sent a message.
     pub rules: Vec<String>,
 }
 
-/// More decisions than this are no test: something in it repeats without end.
+/// Maximum number of decisions in a case; with more, something repeats without end.
 const MOST_DECISIONS: usize = 20_000;
 
-/// Runs one case, unless told to `stop`. `file` is what the file of the rules is called.
+/// Runs one case, unless `stop` returns true. `file` is the name of the rules file.
 #[must_use]
 pub fn run(
     case: &TestCase,
@@ -63,6 +63,7 @@ pub fn run(
         .collect();
     spoke.sort_unstable();
     spoke.dedup();
+    // Order matters: the third message is compared with the third expectation.
     let same = |(e, m): (&Expectation, &Message)| differences(e, m, start).is_empty();
     let matches = said.len() == case.expect.len() && case.expect.iter().zip(&said).all(same);
     let failure = (!matches).then(|| {
@@ -77,10 +78,10 @@ pub fn run(
     }
 }
 
-/// What is said in a case, whatever it expects: after how long, by which rule, and why.
+/// Returns the messages of a case, whatever it expects: time since the beginning, rule and reason.
 ///
 /// # Errors
-/// Why it was not run to its end.
+/// Fails with the reason the case was not run to its end.
 pub fn said(
     case: &TestCase,
     rules: &Arc<RuleSet>,
@@ -103,23 +104,24 @@ pub fn said(
         .collect())
 }
 
-/// What came of a case.
+/// The course of a case.
 struct Course {
-    /// When it began.
+    /// Time of its beginning.
     start: Timestamp,
-    /// In order.
+    /// The decisions, in order.
     decisions: Vec<Decision>,
-    /// In order.
+    /// The events, in order.
     events: Vec<Arc<Event>>,
 }
 
-/// Lets time run on, one thing at a time.
+/// Advances time timer by timer.
 fn run_on(
     fold: &mut Fold,
     course: &mut Course,
     until: Timestamp,
     stop: &dyn Fn() -> bool,
 ) -> Result<(), String> {
+    // One tick for the whole time could make decisions without end, which nothing would stop.
     while let Some(due) = fold.next_wakeup().filter(|due| *due <= until) {
         course.decisions.extend(fold.tick(due));
         if course.decisions.len() > MOST_DECISIONS {
@@ -137,6 +139,7 @@ fn run_on(
 }
 
 fn fold(case: &TestCase, rules: &Arc<RuleSet>, stop: &dyn Fn() -> bool) -> Result<Course, String> {
+    // A case names no rules for the journal to compile: they are given.
     const NEVER: Compile = |_| None;
     let source = source::default_name();
     let start = case.start.unwrap_or(BEGINNING);
@@ -147,6 +150,7 @@ fn fold(case: &TestCase, rules: &Arc<RuleSet>, stop: &dyn Fn() -> bool) -> Resul
         events: Vec::new(),
     };
     let mut events: Vec<_> = case.events.iter().collect();
+    // The file may list events in any order.
     events.sort_by_key(|event| event.at);
     for (index, event) in events.into_iter().enumerate() {
         let at = start + event.at;
@@ -157,6 +161,8 @@ fn fold(case: &TestCase, rules: &Arc<RuleSet>, stop: &dyn Fn() -> bool) -> Resul
                 let envelope = source::synthesise(fields.clone(), at);
                 let body = serde_json::to_vec(&envelope).unwrap_or_default();
                 let arrival = Arrival::new(&source, seq, at, &body);
+                // The engine receives events as from Mist, so that the tests cover the parser and
+                // the catalogue.
                 for parsed in source::parse(&arrival) {
                     if let Parsed::Event(event) = parsed {
                         course.events.push(Arc::clone(&event));
@@ -195,7 +201,7 @@ fn fold(case: &TestCase, rules: &Arc<RuleSet>, stop: &dyn Fn() -> bool) -> Resul
     Ok(course)
 }
 
-/// The keys in which a message is not what was expected, each with what it is.
+/// Returns the keys in which a message differs from the expected one, each with the actual value.
 fn differences(expected: &Expectation, message: &Message, start: Timestamp) -> Vec<String> {
     let about = &message.about;
     let mut found = Vec::new();
@@ -233,6 +239,7 @@ fn differences(expected: &Expectation, message: &Message, start: Timestamp) -> V
             .is_none_or(|wanted| wanted == about.severity),
         about.severity.to_string(),
     );
+    // The order of destinations means nothing.
     let to = names(&about.to);
     let same_names = |wanted: &Vec<String>| {
         let mut wanted: Vec<&str> = wanted.iter().map(String::as_str).collect();
@@ -284,7 +291,7 @@ fn names(to: &[Name]) -> Vec<&str> {
     names
 }
 
-/// Expected and actual, message by message.
+/// Returns expected and actual messages side by side.
 fn side_by_side(expected: &[Expectation], said: &[Message], start: Timestamp) -> String {
     let mut text = String::new();
     for index in 0..expected.len().max(said.len()) {
@@ -361,7 +368,7 @@ fn describe_message(message: &Message, start: Timestamp) -> String {
     )
 }
 
-/// A point of virtual time as the file spells it: `3m10s`.
+/// Formats a duration as in the file: `3m10s`.
 fn offset(at: Duration) -> String {
     let (ms, s) = (at.subsec_millis(), at.as_secs());
     let parts = [

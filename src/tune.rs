@@ -1,8 +1,8 @@
-//! Which rules make the noise, and for each a change that would help: tried on the traffic itself,
-//! with what it costs.
+//! Tuning: finds the rules with most messages, and tries a change for each on the traffic itself.
 //!
-//! Every number is measured: the traffic is folded again under the changed rules and compared with
-//! what was told. Pure: traffic and rules in, suggestions out; `cli` writes them into rules.yaml.
+//! Every number is measured: the traffic is folded again with the changed rule and compared with
+//! the present messages. The module is pure: traffic and rules in, suggestions out. `cli` writes
+//! them into rules.yaml.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -20,14 +20,14 @@ mod change;
 
 pub use change::Change;
 
-/// A rule with fewer messages is left alone.
+/// Number of messages below which a rule is left alone.
 const NOISY: u64 = 10;
-/// So many of the noisiest rules are looked at.
+/// Maximum number of rules examined, noisiest first.
 const RULES: usize = 8;
-/// What ended by itself within this long is taken for a blip: losing it costs nothing.
+/// Duration up to which an outage counts as a blip, whose loss costs nothing.
 pub const BLIP: Duration = Duration::from_secs(180);
 
-/// Traffic, read once, to be folded many times.
+/// Traffic, read once and folded many times.
 #[derive(Clone, Debug, Default)]
 pub struct Traffic {
     heard: Vec<(Timestamp, Read)>,
@@ -38,12 +38,12 @@ pub struct Traffic {
 #[derive(Clone, Debug)]
 enum Read {
     Event(Arc<Event>),
-    /// A silence, made or ended.
+    /// A silence that was made or ended.
     Said(Record),
 }
 
 impl Traffic {
-    /// Adds what was heard next; time never goes back.
+    /// Adds the next entry; time never goes back.
     pub fn push(&mut self, heard: &Heard) {
         self.seq.0 += 1;
         let last = self.heard.last().map(|(at, _)| *at);
@@ -62,7 +62,7 @@ impl Traffic {
                     Parsed::Malformed { .. } => None,
                 })
         };
-        // A bare body is received at its newest event.
+        // A bare body arrives at the time of its newest event.
         let newest = || {
             parse(Timestamp::MAX)
                 .filter(|event| event.own_time)
@@ -79,7 +79,7 @@ impl Traffic {
         self.heard.extend(events);
     }
 
-    /// When the first and the last of it came.
+    /// Returns the times of the first and the last entry.
     #[must_use]
     pub fn span(&self) -> Option<(Timestamp, Timestamp)> {
         self.heard
@@ -88,12 +88,13 @@ impl Traffic {
             .map(|((first, _), (last, _))| (*first, *last))
     }
 
-    /// What these rules say of it, without raw events.
+    /// Returns the notifications of these rules, without raw events.
     #[must_use]
     pub fn fold(&self, rules: &Arc<RuleSet>) -> Vec<Notification> {
         const NEVER: Compile = |_| None;
         let mut fold = Fold::new(Arc::clone(rules), NEVER);
         let mut said = Vec::new();
+        // Raw events would take most of the memory, and nothing here reads them.
         let mut hear = |decisions| {
             said.extend(notifications(decisions).map(|n| Notification {
                 event: serde_json::Value::Null,
@@ -113,13 +114,14 @@ impl Traffic {
                 }
             });
         }
+        // Both sides of a comparison must have sent everything.
         hear(fold.wind_down());
         hear(fold.tell_digests());
         said
     }
 }
 
-/// A change to one rule, with what it was measured to bring and to cost.
+/// A change to one rule, with its measured benefit and cost.
 #[derive(Clone, Debug)]
 pub struct Suggestion {
     /// The rule.
@@ -128,49 +130,49 @@ pub struct Suggestion {
     pub change: Change,
     /// Messages of the rule as it is.
     pub before: u64,
-    /// How many messages fewer there are, of all rules.
+    /// Number of messages saved, of all rules.
     pub saved: u64,
-    /// How many things the rule told of.
+    /// Number of outages the rule reports.
     pub told: usize,
-    /// How many it would tell of.
+    /// Number it would report.
     pub told_after: usize,
-    /// What nobody would have missed: blips, and repeats of what was told.
+    /// Reports that nobody would miss: blips, and repetitions.
     pub quiet: Vec<Told>,
-    /// What would no longer be told though it may matter.
+    /// Reports that would be lost although they may matter.
     pub lost: Vec<Told>,
-    /// Told later, by how much each.
+    /// Delays of the reports that would come later.
     pub later: Vec<Duration>,
 }
 
-/// How much a rule says.
+/// The messages of a rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Noise {
     /// Its name.
     pub rule: String,
-    /// The line it begins on; `None` of a digest or a maintenance, whose messages are not a
+    /// The line on which it begins; `None` for a digest or a maintenance, whose messages are not a
     /// rule's.
     pub line: Option<u64>,
-    /// Its messages, one per destination.
+    /// Number of messages, one per destination.
     pub messages: u64,
-    /// Whom they name, and how many of them do, the most named first.
+    /// Names in the messages and the number of messages with each, most frequent first.
     pub talkers: Vec<(String, u64)>,
 }
 
-/// What was found.
+/// The result of tuning.
 #[derive(Clone, Debug, Default)]
 pub struct Tuning {
     /// Messages by the present rules, one per destination.
     pub messages: u64,
-    /// The rules that said something, the noisiest first.
+    /// Rules with messages, noisiest first.
     pub rules: Vec<Noise>,
-    /// At most one per rule, the most helpful first.
+    /// Suggestions, at most one per rule, most helpful first.
     pub suggestions: Vec<Suggestion>,
-    /// Noisy rules for which nothing helps.
+    /// Noisy rules for which no change helps.
     pub helpless: Vec<(String, u64)>,
 }
 
-/// Looks for changes that make these rules say less of this traffic and miss nothing. `usable` says
-/// whether a change can be made at all.
+/// Looks for changes that reduce the messages of these rules on this traffic without losing
+/// anything. `usable` returns whether a change can be made at all.
 #[must_use]
 pub fn tune(
     rules: &Arc<RuleSet>,
@@ -187,6 +189,7 @@ pub fn tune(
         .iter()
         .map(|rule| noise(rules, &base, rule))
         .collect();
+    // Each candidate folds the whole traffic again, so only the noisiest rules are tried.
     let noisy: Vec<_> = tuning
         .rules
         .iter()
@@ -262,13 +265,15 @@ fn measure(
     } = diff::diff(base, &after);
     let mut first: HashMap<(String, String), Timestamp> = HashMap::new();
     for told in diff::told(&after) {
-        first.entry(thing(&told)).or_insert(told.at); // they come in order
+        // Reports come in order, so the first one stays.
+        first.entry(thing(&told)).or_insert(told.at);
     }
     let repeats = |missed: &Told| {
         first
             .get(&thing(missed))
             .is_some_and(|first| *first <= missed.at)
     };
+    // A longer cooldown does not lose a repetition: the next message counts it.
     let counts = matches!(change, Change::Cooldown(_));
     let (quiet, lost) = missed
         .into_iter()
@@ -293,12 +298,12 @@ fn measure(
     }
 }
 
-/// What is told of, whenever: a longer cooldown counts what repeats it instead of telling.
+/// Returns what a report is about, without its time.
 fn thing(told: &Told) -> (String, String) {
     (told.what.clone(), diff::identity(&told.subject))
 }
 
-/// Over by itself before anybody could have done something.
+/// Returns whether an outage ended before anybody could have acted.
 fn is_blip(told: &Told) -> bool {
     told.subject
         .ends_at
@@ -306,9 +311,9 @@ fn is_blip(told: &Told) -> bool {
         .is_some_and(|(end, start)| end.since(start) <= BLIP)
 }
 
-/// The change that saves nearly as much as the best and costs least. One that loses something only
-/// where no other helps, and only when it saves most of the messages and the rule still says
-/// something.
+/// Returns the change that saves nearly as much as the best and costs least. A change that loses
+/// something is chosen only if no other helps, and if it saves most of the messages and leaves the
+/// rule some.
 fn best(measured: Vec<Suggestion>, messages: u64) -> Option<Suggestion> {
     let (harmless, mut lossy): (Vec<_>, Vec<_>) =
         measured.into_iter().partition(|s| s.lost.is_empty());
@@ -328,6 +333,7 @@ fn best(measured: Vec<Suggestion>, messages: u64) -> Option<Suggestion> {
             )
         };
         list.into_iter()
+            // A few messages more or less are chance; within 5 % the cheaper change wins.
             .filter(|s| s.saved * 100 >= most * 95)
             .min_by_key(cost)
     };

@@ -1,4 +1,4 @@
-//! How a comparison reads: a few lines for people, every entry for machines.
+//! The comparison as text: a few lines for people, or every entry for machines.
 
 use std::fmt::Write as _;
 
@@ -7,11 +7,11 @@ use serde_json::{Value, json};
 use super::{Diff, Moved, Told};
 use crate::model::{Subject, Timestamp, human_duration, plural};
 
-/// How many of a list people are shown.
+/// Maximum number of entries of a list for people.
 const MOST: usize = 10;
 
-/// The comparison for people. `period` says what was compared, as in "last 7 days"; `names` are
-/// what the two sides are called. Times are UTC.
+/// Returns the comparison for people. `period` names the traffic, as in "last 7 days"; `names` are
+/// the names of the two sides. Times are UTC.
 #[must_use]
 pub fn text(diff: &Diff, period: &str, names: (&str, &str)) -> String {
     let mut text = headline(diff, period);
@@ -68,7 +68,7 @@ pub fn text(diff: &Diff, period: &str, names: (&str, &str)) -> String {
     text
 }
 
-/// `last 7 days`.
+/// Returns the period: `last 7 days`.
 #[must_use]
 pub fn last(since: std::time::Duration) -> String {
     let days = since.as_secs() / 86_400;
@@ -79,7 +79,8 @@ pub fn last(since: std::time::Duration) -> String {
     }
 }
 
-/// `last 7 days: 212 -> 41 messages; would have missed: sw-garage 19 Nov 03:12 (4 min)`.
+/// Returns the first line: `last 7 days: 212 -> 41 messages; would have missed: sw-garage 19 Nov
+/// 03:12 (4 min)`.
 #[must_use]
 pub fn headline(diff: &Diff, period: &str) -> String {
     let mut text = format!(
@@ -104,7 +105,7 @@ pub fn headline(diff: &Diff, period: &str) -> String {
     text
 }
 
-/// By severity, then by how long it lasted: what was missed without harm comes last.
+/// Sorts by severity, then by duration: short outages of low severity come last.
 pub(crate) fn worst_first(list: &[Told]) -> Vec<&Told> {
     let mut list: Vec<&Told> = list.iter().collect();
     let length = |told: &Told| match told.subject.ends_at {
@@ -115,7 +116,7 @@ pub(crate) fn worst_first(list: &[Told]) -> Vec<&Told> {
     list
 }
 
-/// `sw-garage 19 Nov 03:12 (4 min)`.
+/// Returns one entry in short: `sw-garage 19 Nov 03:12 (4 min)`.
 pub(crate) fn brief(told: &Told) -> String {
     let lasted = lasted(told)
         .map(|lasted| format!(" ({lasted})"))
@@ -157,6 +158,7 @@ fn moved_list(text: &mut String, title: &str, word: &str, list: &[Moved]) {
     if list.is_empty() {
         return;
     }
+    // One distance describes all of them only if they hardly differ.
     let mut by: Vec<_> = list.iter().map(Moved::by).collect();
     by.sort_unstable();
     let middle = by.get(by.len() / 2).copied().unwrap_or_default();
@@ -202,7 +204,7 @@ fn began(told: &Told) -> Timestamp {
     told.subject.starts_at.unwrap_or(told.at)
 }
 
-/// How long it lasted; `None` for what has no end.
+/// Returns the duration; `None` for events without an end.
 fn lasted(told: &Told) -> Option<String> {
     match told.subject.ends_at {
         Some(end) => Some(human_duration(end.since(began(told)))),
@@ -211,7 +213,7 @@ fn lasted(told: &Told) -> Option<String> {
     }
 }
 
-/// What people call a subject: its device, else its site.
+/// Returns a name for a subject: its device, or else its site.
 #[must_use]
 pub(crate) fn name(subject: &Subject) -> String {
     let device = subject.device.as_ref().or(subject.device_mac.as_ref());
@@ -234,7 +236,7 @@ fn place(subject: &Subject) -> String {
     }
 }
 
-/// `19 Nov 03:12`, in UTC.
+/// Formats a time: `19 Nov 03:12`, in UTC.
 #[must_use]
 pub(crate) fn day_and_time(at: Timestamp) -> String {
     jiff::Timestamp::from_millisecond(at.millis()).map_or_else(
@@ -247,7 +249,7 @@ pub(crate) fn day_and_time(at: Timestamp) -> String {
     )
 }
 
-/// The comparison for machines: everything, one object.
+/// Returns the complete comparison for machines, as one object.
 #[must_use]
 pub fn json(
     diff: &Diff,

@@ -1,4 +1,4 @@
-//! The rules an event comes nearest to without being told by them, and what it failed.
+//! The rules nearest to an event that matches none, and the test it failed.
 
 use std::cmp::Reverse;
 use std::fmt;
@@ -7,10 +7,10 @@ use std::sync::Arc;
 use crate::model::{Event, Field};
 use crate::rules::{Matcher, Mismatch, Rule, RuleSet};
 
-/// How many rules are named that an event nearly matched.
+/// Maximum number of rules named.
 const NEAREST: usize = 3;
 
-/// What an event failed of a rule.
+/// The part of a rule that an event failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Near {
     /// A test of its `match`.
@@ -28,7 +28,7 @@ impl fmt::Display for Near {
     }
 }
 
-/// What an event fails of a rule; `None` when the rule looks for it.
+/// Returns the part of a rule that an event fails; `None` if the rule matches.
 pub(crate) fn near(rule: &Rule, event: &Event) -> Option<Near> {
     match rule.matcher.mismatch(event) {
         Some(mismatch) => Some(Near::Match(mismatch)),
@@ -40,8 +40,8 @@ pub(crate) fn near(rule: &Rule, event: &Event) -> Option<Near> {
     }
 }
 
-/// The rules an event comes nearest to without matching, each with what it failed first. Those that
-/// look for its kind come before all others, and where there are any, the others are not near.
+/// Returns the nearest rules, each with the first test the event failed. Rules for events of this
+/// kind come first; if there are any, no other rules are returned.
 fn nearest(rules: &RuleSet, event: &Event) -> Vec<(Arc<Rule>, Near)> {
     let fits = |test: &(_, _)| {
         Matcher {
@@ -66,6 +66,8 @@ fn nearest(rules: &RuleSet, event: &Event) -> Vec<(Arc<Rule>, Near)> {
             let of_kind: Vec<_> = tests.iter().filter(|(field, _)| kind(field)).collect();
             let other_kind = of_kind.iter().any(|test| !fits(test));
             let any_kind = of_kind.is_empty();
+            // Rules of this kind come first, then those with the fewest failed tests and the most
+            // passed ones.
             let distance = (other_kind, any_kind, tests.len() - passed, Reverse(passed));
             (!other_kind || passed > 0).then(|| (distance, (Arc::clone(rule), near)))
         })
@@ -82,8 +84,7 @@ fn nearest(rules: &RuleSet, event: &Event) -> Vec<(Arc<Rule>, Near)> {
         .collect()
 }
 
-/// What keeps an event from matching the rules nearest to it: `; nearest: AP unreachable
-/// (rules.yaml:4), but its …`.
+/// Returns the text about the nearest rules: `; nearest: AP unreachable (rules.yaml:4), but its …`.
 #[must_use]
 pub fn nearest_text(rules: &RuleSet, event: &Event, file: &str) -> String {
     let one = |(rule, near): &(Arc<Rule>, Near)| {

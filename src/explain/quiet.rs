@@ -1,10 +1,10 @@
-//! What keeps an alert quiet, where it stands in the file, and until when.
+//! The cause of a suppression: its place in the file, and its end.
 
 use crate::engine::{Decision, Verdict};
 use crate::model::{Name, Timestamp};
 use crate::rules::{DuringMute, Rule, RuleSet};
 
-/// What the verdict does not say of what keeps quiet: its place, its end.
+/// Returns what the verdict itself does not say about a suppression.
 pub(super) fn by_what(decision: &Decision, rule: Option<&Rule>, rules: &RuleSet) -> String {
     let around = rules.surroundings();
     match (&decision.verdict, rule) {
@@ -34,7 +34,7 @@ pub(super) fn by_what(decision: &Decision, rule: Option<&Rule>, rules: &RuleSet)
     }
 }
 
-/// Which intervals make a rule mute, and what becomes of what fires meanwhile.
+/// Returns the intervals that mute a rule, and the handling of alerts meanwhile.
 fn muted(rule: &Rule, rules: &RuleSet, at: Timestamp) -> String {
     let (policy, intervals) = (&rule.policy, &rules.surroundings().time_intervals);
     let within = |name: &&Name| {

@@ -1,4 +1,4 @@
-//! What is asked of the stored journal: which decisions belong to an event, a device or a message.
+//! Questions to the stored journal: the decisions that belong to an event, a device or a message.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use crate::render::Templates;
 use crate::rules::{RuleSet, fold as folded};
 use crate::source::{self, Arrival, Parsed};
 
-/// What somebody wants explained.
+/// A question.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Question {
     /// An event, by its id.
@@ -24,16 +24,16 @@ pub enum Question {
     Device(String, Timestamp),
 }
 
-/// One line of the answer, and the message where it made one.
+/// One line of the answer, with the message it made.
 #[derive(Clone, Debug)]
 pub struct Chapter {
     /// The line; its time is wall time.
     pub line: Line,
-    /// What was told.
+    /// The message, if it made one.
     pub message: Option<Box<Message>>,
 }
 
-/// The journal as it is folded again, and what of it may be asked for.
+/// The journal while it is folded again, and the parts that may answer the question.
 pub struct Story<'t> {
     question: Question,
     file: String,
@@ -42,35 +42,35 @@ pub struct Story<'t> {
     rules: Arc<RuleSet>,
     teller: Teller,
     chapters: Vec<Chapter>,
-    /// The events asked for.
+    /// The events in question.
     asked: HashSet<EventId>,
-    /// What every event that a rule concerned itself with is, in words.
+    /// Descriptions of the events that concerned any rule.
     events: HashMap<EventId, String>,
-    /// The first event with a content.
+    /// The first event with each content hash.
     contents: HashMap<u64, EventId>,
     positions: Option<(u64, u64)>,
-    /// Of one event that was judged: what is known of it, so that nothing else need be kept.
+    /// Facts about a single event that was judged before, so that nothing else needs to be kept.
     known: Option<Known>,
-    /// How many events were folded.
+    /// Number of events folded.
     folded: usize,
 }
 
-/// What is known of an event that was judged: its story may begin at any snapshot from before its
-/// alerts.
+/// Facts about an event that was judged before. With them the story may begin at any snapshot from
+/// before its alerts.
 #[derive(Clone, Debug, Default)]
 pub struct Known {
-    /// The alerts it is part of.
+    /// The alerts it belongs to.
     pub alerts: BTreeSet<u64>,
-    /// The events that had come before: what came before the snapshot is not remembered. `None`
-    /// where the story begins with the journal.
+    /// The duplicates after the snapshot whose first event is before it. `None` if the story begins
+    /// with the journal.
     pub repeats: Option<HashSet<EventId>>,
-    /// Of an event that had come before: which one that was.
+    /// The first event, if this one is a duplicate.
     pub first: Option<EventId>,
 }
 
 impl<'t> Story<'t> {
-    /// Begins with an empty state and these rules, until the journal names others. `file` is where
-    /// rules stand.
+    /// Begins with an empty state and these rules, until the journal names others. `file` is the
+    /// name of the rules file.
     #[must_use]
     pub fn new(
         question: Question,
@@ -96,8 +96,8 @@ impl<'t> Story<'t> {
         }
     }
 
-    /// Goes on from here instead: of this event alone, and of the alerts it is known to be part of.
-    /// Whatever is said of it is the same; the rest is not kept.
+    /// Continues from this fold, with a single event and its alerts. The answer is the same, and
+    /// nothing else is kept.
     #[must_use]
     pub fn of_known(self, fold: Option<Fold>, known: Known) -> Self {
         let fold = fold.unwrap_or(self.fold);
@@ -109,27 +109,28 @@ impl<'t> Story<'t> {
         }
     }
 
-    /// Adds to the events known to have come before.
+    /// Adds events that are known to be duplicates.
     pub fn repeats(&mut self, more: impl IntoIterator<Item = EventId>) {
         if let Some(repeats) = self.known.as_mut().and_then(|known| known.repeats.as_mut()) {
             repeats.extend(more);
         }
     }
 
-    /// How many events were folded.
+    /// Returns the number of events folded.
     #[must_use]
     pub fn folded(&self) -> usize {
         self.folded
     }
 
-    /// Whether all is said: the event was judged, and none of its alerts is left.
+    /// Returns whether the answer is complete: the event was judged, and none of its alerts is
+    /// left.
     #[must_use]
     pub fn is_over(&self) -> bool {
         let gone = |known: &Known| known.alerts.iter().all(|alert| !self.fold.has(*alert));
         !self.asked.is_empty() && self.known.as_ref().is_some_and(gone)
     }
 
-    /// Folds one entry; they come in order.
+    /// Folds one entry; entries come in order.
     pub fn entry(&mut self, entry: &Journaled) {
         self.positions = Some((
             self.positions.map_or(entry.seq.0, |(first, _)| first),
@@ -149,6 +150,7 @@ impl<'t> Story<'t> {
                 for parsed in source::parse(&arrival) {
                     match parsed {
                         Parsed::Event(event) => self.event(entry.at, &event),
+                        // Time passes even if the body cannot be parsed.
                         Parsed::Malformed { .. } => {
                             let decisions = self.fold.tick(entry.at);
                             self.keep(decisions, None);
@@ -159,6 +161,8 @@ impl<'t> Story<'t> {
             Record::Rules(_) => {
                 let decisions = self.fold.apply(entry).decisions;
                 self.keep(decisions, None);
+                // The rules change after the entry: decisions about it are those of the earlier
+                // rules.
                 self.rules = Arc::clone(self.fold.rules());
             }
             _ => {
@@ -174,6 +178,7 @@ impl<'t> Story<'t> {
             Question::Device(name, since) => event.received >= *since && is_about(event, name),
             Question::Message(_) => false,
         };
+        // The event is noted before it is judged: its decisions are kept only if it is in question.
         if asked {
             self.asked.insert(event.id);
         }
@@ -184,6 +189,7 @@ impl<'t> Story<'t> {
                 .iter()
                 .any(|d| d.rule.is_some() && d.event.is_some())
         };
+        // For a single event, descriptions of the others would only take memory.
         if self.known.is_none() && (asked || concerns(&decisions)) {
             let happened = if event.own_time && event.received.since(event.time).as_secs() >= 60 {
                 format!(", of {}", moment_beside(event.time, event.received))
@@ -198,6 +204,7 @@ impl<'t> Story<'t> {
             );
             self.events.insert(event.id, said);
         }
+        // An event without any decision still needs a line in the answer.
         let silent = asked && !decisions.iter().any(|d| d.event == Some(event.id));
         self.keep(decisions, Some(event));
         if silent {
@@ -210,8 +217,7 @@ impl<'t> Story<'t> {
         }
     }
 
-    /// An event of which is known that no alert has to do with it: what became of it says what was
-    /// decided, whatever was open.
+    /// Adds an event without alerts. Its outcome determines the decision, whatever else was open.
     pub fn alone(&mut self, at: Timestamp, event: &Arc<Event>, verdict: Option<Verdict>) {
         self.asked.insert(event.id);
         let Some(verdict) = verdict else {
@@ -227,8 +233,7 @@ impl<'t> Story<'t> {
         self.keep(vec![decision], Some(event));
     }
 
-    /// What the engine makes of an event. One that is known to have come before moves nothing but
-    /// time.
+    /// Judges an event. One that is known to be a duplicate only moves time.
     fn judged(&mut self, at: Timestamp, event: &Arc<Event>) -> Vec<Decision> {
         let repeats = self.known.as_mut().and_then(|known| known.repeats.as_mut());
         if !repeats.is_some_and(|repeats| repeats.remove(&event.id)) {
@@ -246,7 +251,8 @@ impl<'t> Story<'t> {
         decisions
     }
 
-    /// An event that led to no decision: the end of what was not open, mostly.
+    /// Adds a line for an event without a decision, mostly the end of a condition that was not
+    /// open.
     fn keep_silence(&mut self, at: Timestamp, event: &Event) {
         let (verdict, text) = match event.phase {
             Phase::Close => (
@@ -276,11 +282,11 @@ impl<'t> Story<'t> {
             event_first(&mut decisions, event.id);
         }
         for mut decision in decisions {
-            // People read wall time.
+            // Decisions have journal time, but people read wall time.
             if let Verdict::Pending { until } | Verdict::Closing { until } = &mut decision.verdict {
                 *until = until.shifted(offset);
             }
-            // Its rule has nothing to say about it: kept only where it is asked for.
+            // A decision without rule or alert is kept only if its event is in question.
             let alone =
                 decision.rule.is_none() && decision.alerts.is_empty() && decision.event.is_some();
             let asked = decision.event.is_some_and(|id| self.asked.contains(&id));
@@ -294,6 +300,7 @@ impl<'t> Story<'t> {
                         .iter()
                         .any(|alert| known.alerts.contains(alert))
             };
+            // For a single event, only its own alerts belong to the answer.
             if self.known.as_ref().is_some_and(other) {
                 continue;
             }
@@ -316,7 +323,7 @@ impl<'t> Story<'t> {
         }
     }
 
-    /// What only the event itself tells.
+    /// Adds to a line what only the event itself shows.
     fn add_to(&self, line: &mut Line, verdict: &Verdict, event: &Event) {
         match verdict {
             Verdict::Duplicate => {
@@ -335,7 +342,7 @@ impl<'t> Story<'t> {
         }
     }
 
-    /// That no destination of a rule takes an event's severity, where that is so.
+    /// Returns a note if no destination of a rule accepts the event's severity.
     fn nobody(&self, line: &Line, event: &Event) -> String {
         let Some(rule) = self
             .rules
@@ -350,6 +357,7 @@ impl<'t> Story<'t> {
             .severity
             .or(event.severity)
             .unwrap_or(Severity::Warning);
+        // Digests are no destinations of the rule set, but a rule may name them.
         let digests = self
             .rules
             .surroundings()
@@ -383,13 +391,13 @@ impl<'t> Story<'t> {
         }
     }
 
-    /// The first and the last journal position that was folded.
+    /// Returns the first and the last journal position that was folded.
     #[must_use]
     pub fn positions(&self) -> Option<(u64, u64)> {
         self.positions
     }
 
-    /// What an event is, in words.
+    /// Describes an event.
     #[must_use]
     pub fn describe(&self, event: EventId) -> String {
         self.events
@@ -398,11 +406,12 @@ impl<'t> Story<'t> {
             .unwrap_or_else(|| format!("event {event}"))
     }
 
-    /// The answer, in order: empty when there is nothing of the kind. `sent` is the message asked
-    /// for as the outbox has it: where the journal's beginning was removed, numbers differ, and
-    /// it is found by rule and time.
+    /// Returns the answer in order; empty if nothing matches. `sent` is the message in question as
+    /// the outbox has it. If the beginning of the journal was removed, numbers differ, and it is
+    /// found by rule and time.
     #[must_use]
     pub fn answer(&self, sent: Option<&Message>) -> Vec<&Chapter> {
+        // A summary has no decision of its own: the messages in it are what led to it.
         let of_digest = sent
             .filter(|sent| sent.about.collected.is_none())
             .map(|sent| sent.folded.as_slice());
@@ -433,6 +442,8 @@ impl<'t> Story<'t> {
             .iter()
             .filter(|c| asked(&c.line))
             .flat_map(|c| &c.line.alerts);
+        // Two steps: the alerts come from the lines in question, and then all lines of these alerts
+        // belong to the answer.
         let alerts: BTreeSet<u64> = from_message.chain(from_events).copied().collect();
         let since = match &self.question {
             Question::Device(_, since) => *since,
@@ -444,7 +455,7 @@ impl<'t> Story<'t> {
                 && !asked(line)
                 && !matches!(self.question, Question::Message(_));
             let shared = line.alerts.iter().any(|alert| alerts.contains(alert));
-            // What other devices add to the same alert is another story.
+            // Additions by other devices to the same alert are another story.
             let joins = matches!(
                 line.verdict.as_str(),
                 "again" | "below_threshold" | "cooldown" | "pending" | "firing"
@@ -456,8 +467,8 @@ impl<'t> Story<'t> {
     }
 }
 
-/// What an event leads to stands below it: an alert is linked to what explains it before it is said
-/// to be there.
+/// Moves an event before its consequences. The engine links an alert to the one that inhibits it
+/// before it reports the new alert.
 fn event_first(decisions: &mut [Decision], event: EventId) {
     let is_its = |decision: &Decision| decision.event == Some(event);
     for index in 0..decisions.len() {
@@ -484,7 +495,7 @@ fn event_first(decisions: &mut [Decision], event: EventId) {
     }
 }
 
-/// As [`moment`], with the year where it is not that of the time it is said at.
+/// Formats a time like [`moment`], with the year if it differs from that of `beside`.
 fn moment_beside(at: Timestamp, beside: Timestamp) -> String {
     let year = |at: Timestamp| {
         at.rfc3339()
@@ -506,7 +517,7 @@ fn moment_beside(at: Timestamp, beside: Timestamp) -> String {
     )
 }
 
-/// `19 Nov 03:12:10`, in UTC.
+/// Formats a time: `19 Nov 03:12:10`, in UTC.
 pub(crate) fn moment(at: Timestamp) -> String {
     jiff::Timestamp::from_millisecond(at.millis()).map_or_else(
         |_| at.rfc3339(),
@@ -518,7 +529,7 @@ pub(crate) fn moment(at: Timestamp) -> String {
     )
 }
 
-/// Whether a device is the event's, or one it lists.
+/// Returns whether the event is about the device, or lists it.
 fn is_about(event: &Event, name: &str) -> bool {
     let hex = |text: &str| {
         text.chars()

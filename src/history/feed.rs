@@ -1,5 +1,4 @@
-//! What comes, told to whoever watches: one channel for all of them, so that many cost no more than
-//! one.
+//! The live feed of events: one channel for all watchers, so that many cost no more than one.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,39 +10,39 @@ use tokio::sync::broadcast;
 use crate::model::{Event, EventId, EventOutcome, OutcomeChange, Timestamp, WaitsWith};
 use crate::store::EventRow;
 
-/// Events told a second at most: more than anyone reads.
+/// Maximum number of events sent per second; more than anyone reads.
 const A_SECOND: usize = 20;
-/// What a watcher may be behind before it is let go: some ten seconds.
+/// Number of frames a watcher may be behind before it loses some: about ten seconds.
 const BEHIND: usize = 256;
-/// Events that wait whose fate is followed: those that came last.
+/// Number of pending events whose outcome is followed: the newest.
 const FOLLOWED: usize = 300;
 
-/// One thing told, made once for all who watch.
+/// One message of the feed, made once for all watchers.
 #[derive(Clone, Debug)]
 pub struct Frame {
     /// `event`, `fate`, `count` or `state`.
     pub kind: &'static str,
-    /// Of an event: its id.
+    /// Id of the event, if it is about one.
     pub id: Option<String>,
     /// JSON, one line.
     pub data: String,
 }
 
-/// Tells watchers. Clones tell the same ones.
+/// Sends to watchers. Clones share the same watchers.
 #[derive(Clone, Debug)]
 pub struct Feed {
     frames: broadcast::Sender<Arc<Frame>>,
-    /// Since when, and how many events since then.
+    /// Beginning of the current second, and number of events sent in it.
     paced: Arc<Mutex<(Timestamp, usize)>>,
     followed: Arc<Mutex<Followed>>,
 }
 
-/// The newest events that wait, and those whose fate is to be told.
+/// The newest pending events, and the outcomes still to be sent.
 #[derive(Debug, Default)]
 struct Followed {
     waiting: VecDeque<(EventId, WaitsWith)>,
     due: VecDeque<(EventId, EventOutcome)>,
-    /// Fates told in this second.
+    /// Outcomes sent in this second.
     told: usize,
 }
 
@@ -58,21 +57,23 @@ impl Default for Feed {
 }
 
 impl Feed {
-    /// Watches from now on. One that falls too far behind learns so instead of a frame.
+    /// Subscribes to the feed. A watcher that falls too far behind is notified instead of receiving
+    /// the frames it missed.
     #[must_use]
     pub fn watch(&self) -> broadcast::Receiver<Arc<Frame>> {
         self.frames.subscribe()
     }
 
-    /// How many watch.
+    /// Returns the number of watchers.
     #[must_use]
     pub fn watchers(&self) -> usize {
         self.frames.receiver_count()
     }
 
-    /// How many events may be told now.
+    /// Returns the number of events that may be sent now.
     #[must_use]
     pub fn room(&self, now: Timestamp) -> usize {
+        // Without watchers nothing is sampled or rendered.
         if self.watchers() == 0 {
             return 0;
         }
@@ -83,7 +84,7 @@ impl Feed {
         A_SECOND - paced.1.min(A_SECOND)
     }
 
-    /// Tells of events.
+    /// Sends events.
     pub fn tell(&self, shown: &[(EventRow, Arc<Event>)]) {
         if shown.is_empty() {
             return;
@@ -99,11 +100,12 @@ impl Feed {
         }
     }
 
-    /// Follows what was judged, and tells what became of what waited. What there is no room for now
-    /// is told by [`Feed::catch_up`].
+    /// Follows pending events, and sends outcomes of earlier ones. Those beyond the limit are sent
+    /// by [`Feed::catch_up`].
     pub fn follow(&self, judged: &[EventRow], changes: &[OutcomeChange]) {
         let mut followed = self.followed.lock().unwrap_or_else(PoisonError::into_inner);
         let Followed { waiting, due, .. } = &mut *followed;
+        // The newest are taken from the end, but stored in order.
         let new = judged
             .iter()
             .rev()
@@ -127,7 +129,7 @@ impl Feed {
         self.tell_fates(&mut followed);
     }
 
-    /// Tells the fates there was no room for; called each second while anyone watches.
+    /// Sends the outcomes that were beyond the limit; called once a second while anyone watches.
     pub fn catch_up(&self) {
         let mut followed = self.followed.lock().unwrap_or_else(PoisonError::into_inner);
         followed.told = 0;
@@ -136,7 +138,7 @@ impl Feed {
 
     fn tell_fates(&self, followed: &mut Followed) {
         if self.watchers() == 0 {
-            // Who comes later asks for what there is.
+            // A new watcher loads the present state first.
             return followed.due.clear();
         }
         let room = A_SECOND - followed.told.min(A_SECOND);
@@ -144,7 +146,7 @@ impl Feed {
             followed.told += 1;
             let data =
                 json!({"id": id.to_string(), "fate": fate.word(), "why": fate.why()}).to_string();
-            // No id of the stream: it is no event, and asks for nothing that was missed.
+            // Without an id of the stream a watcher does not ask for frames it missed.
             self.send(Frame {
                 kind: "fate",
                 id: None,
@@ -153,9 +155,9 @@ impl Feed {
         }
     }
 
-    /// Tells anything.
+    /// Sends a frame.
     pub fn send(&self, frame: Frame) {
-        // Nobody watching is fine.
+        // Without watchers the send fails, which is fine.
         let _ = self.frames.send(Arc::new(frame));
     }
 }

@@ -1,5 +1,4 @@
-//! Pages of the past: rows beside what their journal entries say, found by words, and the index
-//! that finds them.
+//! Pages of past events: rows with their events, found by words, and the index for that.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -14,28 +13,28 @@ use crate::model::{Event, EventId, Journaled, Record, Seq, Timestamp};
 use crate::source::{self, Arrival, Parsed};
 use crate::store::{self, Doc, EventRow, RowQuery, Term, Wanted};
 
-/// Events not indexed yet that one question looks at.
+/// Maximum number of unindexed events scanned per query.
 const TAIL: usize = 2_000;
-/// Reading what a page shows ends after so long, but not before so many events: a page may be
+/// Time after which reading a page stops, and minimum number of events before that. A page may be
 /// short.
 const MOMENT: Duration = Duration::from_millis(60);
 const FEWEST: usize = 20;
 /// Events indexed at once.
 const INDEXED_AT_ONCE: usize = 500;
-/// So many entries within 20 ms are a flood.
+/// Number of entries within 20 ms from which indexing gives way.
 const FLOOD: u64 = 20;
-/// Characters shown of one value, and of its text: what a line of a list has room for.
+/// Maximum number of characters of one value, and of the text, in a list.
 const SHOWN: usize = 300;
 const TEXT: usize = 160;
 
-/// What of the past is asked for; what is `None` may be anything.
+/// A query for past events; `None` matches anything.
 #[derive(Clone, Debug, Default)]
 pub struct Question {
-    /// Only earlier ones.
+    /// Only events before this one.
     pub before: Option<EventId>,
-    /// At most so many.
+    /// Maximum number of events.
     pub limit: usize,
-    /// Words, each the beginning of one.
+    /// Beginnings of words.
     pub text: String,
     /// Mist's topic.
     pub topic: Option<String>,
@@ -45,9 +44,9 @@ pub struct Question {
     pub site: Option<String>,
     /// The device, by name or MAC.
     pub device: Option<String>,
-    /// A rule that had something to say about it.
+    /// A rule that concerned the event.
     pub rule: Option<String>,
-    /// What became of it.
+    /// The outcome of the event.
     pub fate: Option<Wanted>,
 }
 
@@ -66,39 +65,39 @@ impl Question {
         keys.chain(words::terms(&self.text)).collect()
     }
 
-    /// Whether every event is asked for.
+    /// Returns whether the query matches every event.
     #[must_use]
     pub fn is_everything(&self) -> bool {
         self.terms().is_empty() && self.fate.is_none()
     }
 }
 
-/// Events, newest first, and where to go on.
+/// A page of events, newest first.
 #[derive(Clone, Debug, Default)]
 pub struct Found {
-    /// What became of each, and what it said.
+    /// The outcome and content of each event.
     pub events: Vec<(EventRow, Arc<Event>)>,
-    /// Ask for those before this one.
+    /// The event before which the next page continues.
     pub next: Option<EventId>,
 }
 
-/// Reads the past of one store.
+/// Reads the past events of a store.
 #[derive(Clone, Debug)]
 pub struct Past<S> {
     store: S,
 }
 
 impl<S: store::Archive> Past<S> {
-    /// Of this store.
+    /// Creates a reader of this store.
     #[must_use]
     pub fn new(store: S) -> Self {
         Self { store }
     }
 
-    /// A page.
+    /// Returns a page of events.
     ///
     /// # Errors
-    /// When the store cannot be read.
+    /// Fails if the store cannot be read.
     pub async fn page(&self, question: &Question) -> store::Result<Found> {
         let terms = question.terms();
         let mut query = RowQuery {
@@ -108,6 +107,7 @@ impl<S: store::Archive> Past<S> {
             terms: Vec::new(),
             fate: question.fate.clone(),
         };
+        // Without words the rows alone answer the query.
         if terms.is_empty() {
             let rows = self.store.rows(query).await?;
             let (events, stopped) = self.some(rows.rows).await?;
@@ -116,7 +116,7 @@ impl<S: store::Archive> Past<S> {
                 next: stopped.or(rows.next),
             });
         }
-        // What came last may not be indexed yet: it is looked at one by one.
+        // The newest events may not be indexed yet: they are scanned.
         let indexed = self.store.indexed();
         let mut found = Found::default();
         if query.before > indexed {
@@ -138,6 +138,8 @@ impl<S: store::Archive> Past<S> {
                     found.events.push((row, event));
                 }
             }
+            // The scan ended early, so the index must not be asked yet: events between would be
+            // missed.
             if more.is_some() {
                 found.next = more;
                 return Ok(found);
@@ -149,7 +151,7 @@ impl<S: store::Archive> Past<S> {
         let rows = self.store.rows(query).await?;
         let (events, stopped) = self.some(rows.rows).await?;
         found.events.extend(events);
-        // A page that was full before the index was asked goes on below its last event.
+        // A page that the scan filled continues below its last event.
         found.next = stopped.or(rows.next).or_else(|| {
             let last = found.events.last().map(|(row, _)| row.id);
             last.filter(|_| found.events.len() >= question.limit)
@@ -157,18 +159,18 @@ impl<S: store::Archive> Past<S> {
         Ok(found)
     }
 
-    /// How many events there are.
+    /// Returns the number of events.
     ///
     /// # Errors
-    /// When the store cannot be read.
+    /// Fails if the store cannot be read.
     pub async fn count(&self) -> store::Result<u64> {
         self.store.count().await
     }
 
-    /// One event, and its item as it was sent, where it has one of its own.
+    /// Returns one event, with its item as it was sent if it has one of its own.
     ///
     /// # Errors
-    /// When the store cannot be read.
+    /// Fails if the store cannot be read.
     pub async fn event(
         &self,
         id: EventId,
@@ -198,9 +200,8 @@ impl<S: store::Archive> Past<S> {
         Ok(found.map(|(event, sent)| (row, event, sent)))
     }
 
-    /// The events of these rows: those whose journal entry is kept. Reading them ends after a
-    /// moment, though not before the first few: then the last row that was looked at is given
-    /// too.
+    /// Returns the events of these rows whose journal entry still exists. Reading stops after a
+    /// moment, but not before the first few; the last row that was read is then returned, too.
     async fn some(
         &self,
         rows: Vec<EventRow>,
@@ -221,11 +222,12 @@ impl<S: store::Archive> Past<S> {
         let mut rows = rows.into_iter().peekable();
         let mut found = Vec::with_capacity(rows.len());
         while !seqs.is_empty() {
+            // The store may return fewer entries than asked for, to bound the memory.
             let (looked, entries) = self.store.entries(seqs.clone()).await?;
             seqs.drain(..looked.clamp(1, seqs.len()));
             for entry in entries {
                 let of_it = |row: &EventRow| row.id.seq() == entry.seq;
-                // Those before it have lost their entry.
+                // Rows before this entry have lost theirs.
                 while rows.next_if(|row| !of_it(row)).is_some() {}
                 let mut wanted = Vec::new();
                 while let Some(row) = rows.next_if(of_it) {
@@ -247,7 +249,7 @@ impl<S: store::Archive> Past<S> {
     }
 }
 
-/// The body of a journal entry, if it is one.
+/// Returns the body of a journal entry, if it has one.
 fn arrival(entry: &Journaled, received: Timestamp) -> Option<Arrival<'_>> {
     let Record::Received {
         source, kind, body, ..
@@ -264,7 +266,7 @@ fn arrival(entry: &Journaled, received: Timestamp) -> Option<Arrival<'_>> {
     })
 }
 
-/// The events of these rows, all of one journal entry.
+/// Returns the events of these rows, which belong to one journal entry.
 fn parsed(entry: &Journaled, rows: &[EventRow]) -> HashMap<EventId, Arc<Event>> {
     let mut found = HashMap::new();
     let places = || rows.iter().map(|row| row.id.place());
@@ -282,11 +284,10 @@ fn parsed(entry: &Journaled, rows: &[EventRow]) -> HashMap<EventId, Arc<Event>> 
     found
 }
 
-/// Indexes what is not indexed yet, a little. Whether there may be more. Works on the caller's
-/// thread.
+/// Indexes some more events, and returns whether there may be more. Runs on the caller's thread.
 ///
 /// # Errors
-/// When the store cannot be read, or the index not written.
+/// Fails if the store cannot be read, or the index cannot be written.
 pub async fn catch_up<S: store::Archive>(store: &S) -> store::Result<bool> {
     let rows = store.next_rows(store.indexed(), INDEXED_AT_ONCE).await?;
     let Some(last) = rows.last().map(|row| row.id) else {
@@ -302,8 +303,8 @@ pub async fn catch_up<S: store::Archive>(store: &S) -> store::Result<bool> {
     Ok(more)
 }
 
-/// Indexes what comes, until told to stop. While a flood goes on it gives way; what is not indexed
-/// yet is looked at one by one when somebody asks. For a thread of its own.
+/// Indexes new events until stopped. It gives way during a flood; unindexed events are scanned by
+/// queries. Runs on a thread of its own.
 pub async fn keep_indexed<S: store::Archive>(store: S, stop: CancellationToken) {
     let mut more = true;
     loop {
@@ -317,6 +318,7 @@ pub async fn keep_indexed<S: store::Archive>(store: S, stop: CancellationToken) 
             () = stop.cancelled() => return,
             () = tokio::time::sleep(pause) => {}
         }
+        // Ingest and judging need the disk more during a flood.
         let flood = more && store.last().0 - before > FLOOD;
         if flood {
             tokio::time::sleep(Duration::from_millis(250)).await;
@@ -325,6 +327,7 @@ pub async fn keep_indexed<S: store::Archive>(store: S, stop: CancellationToken) 
             Ok(more) => more,
             Err(error) => {
                 tracing::warn!(%error, "events cannot be indexed now; searching them is slower");
+                // The disk may be full: a retry at once would fill the log, too.
                 tokio::select! {
                     () = stop.cancelled() => return,
                     () = tokio::time::sleep(Duration::from_secs(30)) => false,
@@ -334,7 +337,7 @@ pub async fn keep_indexed<S: store::Archive>(store: S, stop: CancellationToken) 
     }
 }
 
-/// An event as lists show it: long values are cut.
+/// Returns an event for lists, with long values cut.
 #[must_use]
 pub fn shown(row: &EventRow, event: &Event) -> Value {
     let cut = |text: &str| text.chars().take(SHOWN).collect::<String>();

@@ -1,4 +1,4 @@
-//! The words an event is found by: those people read, and one for each value it can be filtered by.
+//! The words by which an event is found: those people read, and one for each value of a filter.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -9,13 +9,14 @@ use crate::model::Event;
 use crate::rules::mac;
 use crate::store::Term;
 
-/// Words of one event at most, and characters of one: enough to find it by, whatever is sent.
+/// Maximum number of words per event, and of characters per word. Enough to find an event, whatever
+/// was sent.
 const MOST: usize = 64;
 const LONGEST: usize = 40;
-/// Text looked at, of each field.
+/// Maximum length of the text searched for words, per field.
 const TEXT: usize = 2_000;
 
-/// The values an event can be filtered by.
+/// The fields an event can be filtered by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Key {
     Topic,
@@ -26,8 +27,8 @@ pub enum Key {
 }
 
 impl Key {
-    /// One word for a value: it begins with a character no text has, so that no word people look
-    /// for is meant.
+    /// Returns the word for a value. It begins with a private character, so that it never equals a
+    /// word of a text.
     pub fn word(self, value: &str) -> String {
         let letter = match self {
             Self::Topic => 'o',
@@ -37,6 +38,7 @@ impl Key {
             Self::Rule => 'r',
         };
         let value = value.trim().to_lowercase();
+        // A MAC has many spellings; the filter accepts any.
         let value = if self == Self::Device {
             mac(&value).unwrap_or(value)
         } else {
@@ -52,7 +54,7 @@ impl Key {
     }
 }
 
-/// The words of a text, in lower case.
+/// Returns the words of a text, in lower case.
 fn split(text: &str) -> impl Iterator<Item = String> + '_ {
     let text = text
         .get(..text.floor_char_boundary(TEXT))
@@ -62,7 +64,7 @@ fn split(text: &str) -> impl Iterator<Item = String> + '_ {
         .map(short)
 }
 
-/// A word in lower case, not too long.
+/// Returns a word in lower case, cut to the maximum length.
 fn short(word: &str) -> String {
     word.chars()
         .flat_map(char::to_lowercase)
@@ -71,12 +73,12 @@ fn short(word: &str) -> String {
         .collect()
 }
 
-/// Private characters are ours.
+/// Returns whether the character is part of a word. Private characters are reserved for filters.
 fn is_part(c: char) -> bool {
     c.is_alphanumeric()
 }
 
-/// The words an event is found by.
+/// Returns the words of an event.
 pub fn of(event: &Event, rules: &[Arc<str>]) -> Vec<String> {
     let device = event.device.as_ref();
     let named: Vec<(Key, &str)> = [
@@ -94,11 +96,13 @@ pub fn of(event: &Event, rules: &[Arc<str>]) -> Vec<String> {
             .map(|value| (key, value))
     })
     .collect();
+    // Values for filters come first: texts may use up the limit.
     let mut words: BTreeSet<String> = named.iter().map(|(key, value)| key.word(value)).collect();
     words.extend(rules.iter().map(|rule| Key::Rule.word(rule)));
     let condition = event.condition.as_ref().map(|condition| &*condition.name);
     let texts = named
         .iter()
+        // The topic is in every event, so as a word it finds nothing.
         .filter(|(key, _)| *key != Key::Topic)
         .map(|(_, value)| *value);
     let more = event
@@ -121,7 +125,7 @@ pub fn of(event: &Event, rules: &[Arc<str>]) -> Vec<String> {
     words.into_iter().collect()
 }
 
-/// What a search for these words asks: each begins a word. A MAC in any spelling is one word.
+/// Returns the terms of a search: each begins a word. A MAC in any spelling is one word.
 pub fn terms(text: &str) -> Vec<Term> {
     let mut found = Vec::new();
     for part in text.split_whitespace().take(16) {
@@ -129,6 +133,7 @@ pub fn terms(text: &str) -> Vec<Term> {
             .chars()
             .filter(|c| !matches!(c, ':' | '-' | '.'))
             .collect();
+        // The beginning of a MAC has pairs of digits; a name like `ab-1` has not.
         let is_mac = !bare.is_empty()
             && bare.len() < part.len()
             && bare.len() <= 12
@@ -149,7 +154,7 @@ pub fn terms(text: &str) -> Vec<Term> {
     found
 }
 
-/// Whether an event with these words is found.
+/// Returns whether an event with these words matches.
 pub fn fits(words: &[String], terms: &[Term]) -> bool {
     terms.iter().all(|term| match term {
         Term::Is(wanted) => words.iter().any(|word| word == wanted),

@@ -1,5 +1,5 @@
-//! A webhook's own body: a JSON tree whose strings are templates. No value can break the JSON or
-//! add a key.
+//! Bodies of webhooks: a JSON tree whose strings are templates. No value can break the JSON or add
+//! a key.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use super::{TemplateProblem, compile_problem, context, helpers, lint, problem, render_capped};
 use crate::model::Message;
 
-/// A JSON tree whose string leaves are compiled templates. Their values are plain text.
+/// A JSON tree whose strings are compiled templates. Their values are plain text.
 #[derive(Clone, Debug)]
 pub struct Body {
     registry: Arc<Handlebars<'static>>,
@@ -19,7 +19,7 @@ pub struct Body {
 }
 
 impl PartialEq for Body {
-    /// Equal when written alike.
+    /// Bodies are equal if their sources are.
     fn eq(&self, other: &Self) -> bool {
         self.source == other.source
     }
@@ -34,12 +34,13 @@ enum Node {
 }
 
 impl Body {
-    /// Compiles every string leaf.
+    /// Compiles every string.
     ///
     /// # Errors
-    /// Every problem at once; `file` is the place in the tree: `body.blocks.0.text`.
+    /// Fails with all problems at once; `file` is the place in the tree: `body.blocks.0.text`.
     pub fn compile(tree: &Value) -> Result<Self, Vec<TemplateProblem>> {
         let mut registry = Handlebars::new();
+        // The values become JSON strings, which serde escapes; markup has no meaning here.
         registry.register_escape_fn(str::to_owned);
         helpers::register(&mut registry);
         let mut problems = Vec::new();
@@ -56,7 +57,7 @@ impl Body {
         }
     }
 
-    /// The tree with every string rendered. A string that fails to render is empty.
+    /// Renders every string of the tree. A string that fails to render is empty.
     #[must_use]
     pub fn render(&self, message: &Message) -> Value {
         let mut names = context::of(&message.about);
@@ -96,6 +97,7 @@ fn node(
                         line: 0,
                         template,
                     };
+                    // A body is a template of its own, without the partials of the files.
                     let none = HashMap::new();
                     let mut lint = lint::Lint::new(&none);
                     lint.check(&part);
@@ -104,6 +106,8 @@ fn node(
                 }
                 Err(error) => problems.push(compile_problem(at, 0, &error)),
             }
+            // Rendering never starts if there are problems, so the node may stand for a broken
+            // template, too.
             Node::Text(at.to_owned())
         }
         Value::Array(items) => Node::List(

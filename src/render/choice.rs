@@ -1,17 +1,17 @@
-//! Which template a notification takes.
+//! The template of a notification.
 
 use serde_json::Value;
 
 use super::kinds::{Kinds, is_of_port};
 use crate::model::{Happening, Notification, Reason};
 
-/// The condition of what should keep coming and does not, so that its end reads well too.
+/// The condition of a missing event, used for its end as well.
 const ABSENT: &str = "absent";
 
-/// The type of Foghorn's own message that more alerts are open than it follows.
+/// The type of Foghorn's own message about too many open alerts.
 const TOO_MANY: &str = "too_many_alerts";
 
-/// What is told in the same way whatever it is about: the name of its template.
+/// Returns the template for notifications whose form does not depend on their subject.
 pub(super) fn occasion(about: &Notification) -> Option<&'static str> {
     match about.reason {
         _ if about.kind == TOO_MANY => Some("too-many-alerts"),
@@ -23,8 +23,8 @@ pub(super) fn occasion(about: &Notification) -> Option<&'static str> {
     }
 }
 
-/// The template for a notification whose rule names none: that of all it speaks of, else the one
-/// for anything.
+/// Returns the template if the rule names none: that of all subjects if they agree, or else the
+/// generic one.
 pub(super) fn choose(about: &Notification) -> &'static str {
     let kinds = Kinds::of(&about.subjects);
     if kinds.all().len() < 2 {
@@ -52,7 +52,7 @@ pub(super) fn choose(about: &Notification) -> &'static str {
     }
 }
 
-/// The template for one kind of happening.
+/// Returns the template for one kind of event.
 fn template_of(
     about: &Notification,
     kind: &str,
@@ -61,11 +61,14 @@ fn template_of(
 ) -> &'static str {
     let condition = condition.unwrap_or_default();
     let kind = kind.to_ascii_lowercase();
+    // Types come in many spellings, and conditions cover only some of them: a part of either
+    // decides.
     let is = |words: &[&str]| {
         words
             .iter()
             .any(|word| kind.contains(word) || condition.contains(word))
     };
+    // The order matters: a Marvis action about a port, for example, is a Marvis action first.
     if about.topic == "audits" {
         return "audit";
     }
@@ -96,6 +99,7 @@ fn template_of(
         .as_deref()
         .unwrap_or_default()
         .to_ascii_lowercase();
+    // The same type has several reasons; only interference is worth its own text.
     if is(&["radar", "interference"]) || (kind.contains("rrm") && reason.contains("interference")) {
         return "interference";
     }
@@ -127,6 +131,7 @@ fn template_of(
     ]) {
         return "hardware";
     }
+    // Without a part in every subject, a text about ports would have gaps.
     if is_of_port(condition) && about.subjects.iter().all(|s| s.part.is_some()) {
         return "port";
     }

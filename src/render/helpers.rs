@@ -1,5 +1,5 @@
-//! The helpers templates may call. Each begins with `fmt_`, so that no field of Mist's can ever be
-//! taken for one.
+//! Helpers of templates. Each name begins with `fmt_`, so that a field of Mist's is never taken for
+//! one.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::markup;
 use crate::model::{Timestamp, human_duration};
 
-/// Every helper a template may call, ours and those of Handlebars.
+/// All helpers, ours and those of Handlebars.
 pub(super) const KNOWN: [&str; 25] = [
     "fmt_time",
     "fmt_clock",
@@ -41,12 +41,13 @@ pub(super) const KNOWN: [&str; 25] = [
     "fmt_sentence",
 ];
 
-/// Names shown before "and N more".
+/// Maximum number of names before "and N more".
 const MAX_NAMES: u64 = 150;
-/// … and so many characters, so that no chat cuts the sentence in the middle of a name.
+/// Maximum length of the names, so that no chat cuts the text in the middle of one.
 const MAX_NAMES_CHARS: usize = 1_800;
 
 pub(super) fn register(registry: &mut Handlebars<'static>) {
+    // A template must not write to the log.
     registry.unregister_helper("log");
     registry.register_helper("fmt_time", Box::new(Token("time")));
     registry.register_helper("fmt_clock", Box::new(Token("clock")));
@@ -85,7 +86,7 @@ pub(super) fn register(registry: &mut Handlebars<'static>) {
     registry.register_helper("fmt_any", Box::new(Any));
 }
 
-/// A pure function from arguments to plain text; the result is escaped like any value, and may be
+/// A pure function from arguments to plain text. The result is escaped like any value, and may be
 /// an argument itself.
 struct Text(fn(&[Value]) -> String);
 
@@ -102,7 +103,8 @@ impl HelperDef for Text {
     }
 }
 
-/// `fmt_any reason "resolved" "recovered"`: whether the first equals one of the others.
+/// `fmt_any reason "resolved" "recovered"`: returns whether the first value equals one of the
+/// others.
 struct Any;
 
 impl HelperDef for Any {
@@ -121,7 +123,7 @@ impl HelperDef for Any {
     }
 }
 
-/// `fmt_time starts_at`: a time in each reader's own zone where the chat can.
+/// `fmt_time starts_at`: shows a time in the reader's own zone if the chat supports that.
 struct Token(&'static str);
 
 impl HelperDef for Token {
@@ -144,9 +146,10 @@ impl HelperDef for Token {
     }
 }
 
-/// `fmt_names subjects total=total`: **a**, **b** and 3 more. `bold=false` leaves out the stars,
-/// `changes=true` adds how often each changed, `since=true` since when, `notes=true` what its event
-/// says of it; with `mac=true` the items are MACs, with `start=true` a sentence begins with them.
+/// `fmt_names subjects total=total`: **a**, **b** and 3 more. `bold=false` omits the stars,
+/// `changes=true` adds the number of changes, `since=true` the beginning, and `notes=true` the
+/// details of the event. With `mac=true` the items are MACs; with `start=true` the names begin a
+/// sentence.
 fn names(
     helper: &Helper<'_>,
     registry: &Handlebars<'_>,
@@ -154,7 +157,7 @@ fn names(
     _: &mut RenderContext<'_, '_>,
     out: &mut dyn Output,
 ) -> HelperResult {
-    // Mist writes a single one without its list
+    // Mist sends a single item without a list.
     let list = match helper.param(0).map(handlebars::PathAndJson::value) {
         Some(Value::Array(list)) => list.clone(),
         Some(one @ (Value::String(_) | Value::Number(_))) => vec![one.clone()],
@@ -176,7 +179,7 @@ fn names(
     let (changes, since) = (says("changes") == Some(true), says("since") == Some(true));
     let (macs, notes) = (says("mac") == Some(true), says("notes") == Some(true));
     let escape = registry.get_escape_fn();
-    // parts of one device: `a and b of gw`
+    // Parts of one device read as `a and b of gw`.
     let of = one_device(&list).filter(|_| total == list.len() as u64 && total <= max);
     let is_port = |item: &Value| {
         let name = word(item.get("name"));
@@ -207,6 +210,7 @@ fn names(
         })
         .filter(|(name, _)| !name.is_empty())
         .take(usize::try_from(max).unwrap_or(usize::MAX))
+        // Everything beside the name is optional, so each template shows what it has room for.
         .map(|(name, item)| {
             let since = since
                 .then(|| began(item, is_plain(registry)))
@@ -233,6 +237,7 @@ fn names(
                 escape(&markup::cut(&name, 80))
             )
         })
+        // A name is shown as a whole or not at all.
         .scan(0, |chars, name| {
             *chars += name.chars().count() + 2;
             (*chars <= MAX_NAMES_CHARS).then_some(name)
@@ -251,6 +256,7 @@ fn names(
     } else {
         format!("{} and {last}", shown.join(", "))
     };
+    // With others unnamed, the device may not be the only one.
     let of = of
         .filter(|_| rest == 0)
         .map(|device| format!(" of {bold}{}{bold}", escape(&markup::cut(&device, 80))));
@@ -266,7 +272,7 @@ fn names(
         .map_err(|error| RenderErrorReason::Other(error.to_string()).into())
 }
 
-/// The device that all of these are parts of.
+/// Returns the device if all subjects are parts of it.
 fn one_device(list: &[Value]) -> Option<String> {
     let text = |item: &Value, key: &str| item.get(key).and_then(Value::as_str).map(str::to_owned);
     let of = |item: &Value| {
@@ -283,7 +289,7 @@ fn one_device(list: &[Value]) -> Option<String> {
         .then_some(shown)
 }
 
-/// ` (9 changes in 28 min)`, where it changed.
+/// Returns the number of changes, if there were any: ` (9 changes in 28 min)`.
 fn changed(subject: &Value) -> Option<String> {
     let changes = subject
         .get("changes")
@@ -300,7 +306,7 @@ fn changed(subject: &Value) -> Option<String> {
     ))
 }
 
-/// ` since 14:02`, where that is known.
+/// Returns the beginning, if it is known: ` since 14:02`.
 fn began(subject: &Value, plain: bool) -> Option<String> {
     let at = subject.get("starts_at").and_then(timestamp)?;
     Some(if plain {
@@ -310,7 +316,7 @@ fn began(subject: &Value, plain: bool) -> Option<String> {
     })
 }
 
-/// Whether what is rendered is plain text (a webhook's body) rather than markup.
+/// Returns whether the output is plain text (a webhook's body) and not markup.
 fn is_plain(registry: &Handlebars<'_>) -> bool {
     registry.get_escape_fn()("*") == "*"
 }
@@ -318,8 +324,7 @@ fn is_plain(registry: &Handlebars<'_>) -> bool {
 fn timestamp(value: &Value) -> Option<Timestamp> {
     match value {
         Value::String(text) => Timestamp::parse_rfc3339(text),
-        // Mist's own times: seconds, or milliseconds where they would otherwise be far in the
-        // future
+        // Mist's own times are seconds, or milliseconds if seconds would be far in the future.
         Value::Number(number) => number.as_f64().map(|n| {
             let millis = if n.abs() > 1e11 { n } else { n * 1000.0 };
             #[expect(
@@ -366,7 +371,7 @@ fn word(value: Option<&Value>) -> String {
     }
 }
 
-/// `aabbccddeeff` as `aa:bb:cc:dd:ee:ff`; anything else as it is.
+/// Formats `aabbccddeeff` as `aa:bb:cc:dd:ee:ff`; any other text is unchanged.
 pub(super) fn mac(text: &str) -> String {
     if text.len() != 12 || !text.bytes().all(|b| b.is_ascii_hexdigit()) {
         return text.to_owned();
@@ -378,7 +383,7 @@ pub(super) fn mac(text: &str) -> String {
     pairs.join(":")
 }
 
-/// A type or a condition as people say it: `AP_RRM_ACTION` is `AP RRM action`, `SW_PORT_DOWN` is
+/// Returns a type or condition in words: `AP_RRM_ACTION` is `AP RRM action`, `SW_PORT_DOWN` is
 /// `Switch port down`.
 pub(super) fn humanise(word: &str) -> String {
     if let Some(said) = chassis_alarm(&word.to_ascii_uppercase()) {
@@ -390,6 +395,7 @@ pub(super) fn humanise(word: &str) -> String {
         .filter(|p| !p.is_empty())
         .enumerate()
     {
+        // Prefixes have a meaning only at the beginning; abbreviations have one anywhere.
         let upper = part.to_ascii_uppercase();
         let said = match upper.as_str() {
             "SW" if i == 0 => "switch".to_owned(),
@@ -425,7 +431,7 @@ pub(super) fn humanise(word: &str) -> String {
     capitalise(&out)
 }
 
-/// `SW_ALARM_CHASSIS_PSU` is a `Power supply alarm`.
+/// Returns a chassis alarm in words: `SW_ALARM_CHASSIS_PSU` is a `Power supply alarm`.
 fn chassis_alarm(word: &str) -> Option<String> {
     let (_, part) = word.split_once("_ALARM_CHASSIS_")?;
     let (part, over) = part
@@ -446,7 +452,7 @@ fn chassis_alarm(word: &str) -> Option<String> {
     Some(format!("{what}{over}"))
 }
 
-/// The first letter upper case.
+/// Returns the text with an upper-case first letter.
 pub(super) fn capitalise(text: &str) -> String {
     let mut chars = text.chars();
     chars

@@ -1,5 +1,4 @@
-//! What a message speaks of: each kind of happening by its name, and each device, part or site
-//! once.
+//! The kinds of events in a message, each once, and the kinds of each subject.
 
 use std::collections::{HashMap, HashSet};
 
@@ -7,13 +6,13 @@ use super::helpers::{capitalise, humanise};
 use super::subject_key;
 use crate::model::{Happening, Notification, Subject};
 
-/// So many kinds a title names.
+/// Maximum number of kinds in a title.
 const NAMED: usize = 4;
 
-/// The kinds of happenings that a message speaks of, and of which kinds each of its things is.
+/// The kinds of events in a message, and the kinds of each subject.
 pub(super) struct Kinds {
     all: Vec<Happening>,
-    /// By the thing's key: indices into `all`.
+    /// Indices into `all` by the key of the subject.
     of: HashMap<String, Vec<usize>>,
 }
 
@@ -37,8 +36,8 @@ impl Kinds {
         kinds
     }
 
-    /// The same where others were told of, too: a thing is named by its kinds unless there is only
-    /// one in all.
+    /// Returns the kinds together with those of another message. Names of kinds are left out only
+    /// if there is a single one in both.
     pub(super) fn beside(mut self, others: &Self) -> Self {
         for of in &others.all {
             if !self.all.iter().any(|known| kind_key(known) == kind_key(of)) {
@@ -52,14 +51,14 @@ impl Kinds {
         &self.all
     }
 
-    /// `DHCP failure and DNS failure`, `Power supply alarm and fan alarm`; `None` where nothing is
-    /// known.
+    /// Returns the kinds in words: `DHCP failure and DNS failure`, `Power supply alarm and fan
+    /// alarm`. `None` if none is known.
     pub(super) fn words(&self) -> Option<String> {
         let words: Vec<String> = self.all.iter().map(type_words).collect();
         (!words.is_empty()).then(|| in_a_row(&words))
     }
 
-    /// The same by conditions, as people call what works again: `DHCP and DNS`.
+    /// Returns the conditions in words, for recoveries: `DHCP and DNS`.
     pub(super) fn conditions(&self) -> Option<String> {
         let words: Vec<String> = self
             .all
@@ -70,7 +69,7 @@ impl Kinds {
         (!words.is_empty()).then(|| in_a_row(&words))
     }
 
-    /// Of which kinds a thing is, where not every thing is of all of them: `PSU`, `PSU and fan`.
+    /// Returns the kinds of one subject if it does not have all of them: `PSU`, `PSU and fan`.
     pub(super) fn of_one(&self, subject: &Subject) -> Option<String> {
         let own = self
             .of
@@ -81,6 +80,7 @@ impl Kinds {
                 .as_deref()
                 .is_some_and(|c| c.ends_with("_offline"))
         };
+        // All of them mean that the device is down: the type of the device says the rest.
         if self.all.iter().all(offline) {
             return None;
         }
@@ -95,13 +95,13 @@ impl Kinds {
     }
 }
 
-/// What makes two happenings the same kind: the condition, else the type, however it is spelt.
+/// Returns the key of a kind: the condition, or else the type, in any spelling.
 pub(super) fn kind_key(of: &Happening) -> String {
     of.condition.as_ref().unwrap_or(&of.kind).to_lowercase()
 }
 
-/// Whether both are one thing, told under two names: a port by its own event and by an alarm about
-/// critical ones.
+/// Returns whether both are about the same problem under two names: a port by its own event, and by
+/// an alarm about critical ports.
 pub(super) fn is_one_thing(a: &Subject, b: &Subject) -> bool {
     let conditions = [a, b].map(|s| {
         s.of.as_deref()
@@ -112,6 +112,7 @@ pub(super) fn is_one_thing(a: &Subject, b: &Subject) -> bool {
         return false;
     };
     let site = |s: &Subject| s.site_id.clone().or_else(|| s.site.clone());
+    // These services belong to the site, whichever device reports them.
     let of_site = ["dhcp", "dns", "arp"].contains(&family);
     let place = if of_site {
         site(a) == site(b)
@@ -125,8 +126,8 @@ pub(super) fn is_one_thing(a: &Subject, b: &Subject) -> bool {
     family == other && place && part
 }
 
-/// What a condition is of, whoever tells of it: `sw_critical_port` and `sw_port` of a port,
-/// `gw_vpn_path` of the VPN.
+/// Returns the family of a condition, whoever reports it: `port` for `sw_critical_port` and
+/// `sw_port`, `vpn` for `gw_vpn_path`.
 fn family(condition: &str) -> &str {
     let prefixes = ["infra_", "ap_", "sw_", "gw_"];
     let rest = prefixes
@@ -140,7 +141,7 @@ fn family(condition: &str) -> &str {
     }
 }
 
-/// `12 switches and 200 APs`.
+/// Counts devices by type: `12 switches and 200 APs`.
 pub(super) fn counted(subjects: &[Subject]) -> String {
     let mut counts: Vec<(&str, usize)> = Vec::new();
     for kind in subjects
@@ -152,7 +153,7 @@ pub(super) fn counted(subjects: &[Subject]) -> String {
             None => counts.push((kind, 1)),
         }
     }
-    // what others hang on comes first
+    // Devices that others depend on come first.
     let rank = |kind: &str| {
         ["gateway", "switch", "mxedge", "ap"]
             .iter()
@@ -169,7 +170,7 @@ pub(super) fn counted(subjects: &[Subject]) -> String {
         .collect::<Vec<_>>())
 }
 
-/// What a device of this type is called, and several of them.
+/// Returns the name of a device type, singular and plural.
 pub(super) fn nouns(device_type: &str) -> (&'static str, &'static str) {
     match device_type {
         "ap" => ("AP", "APs"),
@@ -180,7 +181,7 @@ pub(super) fn nouns(device_type: &str) -> (&'static str, &'static str) {
     }
 }
 
-/// The type in words; of a type that is a mere number, that it is an event.
+/// Returns the type in words. A type that is only a number is called an event.
 pub(super) fn type_words(of: &Happening) -> String {
     match (of.kind.as_str(), of.condition.as_deref()) {
         ("", condition) => humanise(condition.unwrap_or_default()),
@@ -189,8 +190,8 @@ pub(super) fn type_words(of: &Happening) -> String {
     }
 }
 
-/// Each thing once, with the most that is told of it; the same device told of with its port and
-/// without is one thing.
+/// Returns each subject once, with the most detailed information. A device with and without its
+/// port is the same subject.
 pub(super) fn each_once(subjects: &[Subject]) -> Vec<Subject> {
     let place = |s: &Subject| {
         s.device_key()
@@ -204,6 +205,7 @@ pub(super) fn each_once(subjects: &[Subject]) -> Vec<Subject> {
     let mut found: HashMap<String, usize> = HashMap::new();
     let mut once: Vec<Subject> = Vec::new();
     for subject in subjects {
+        // The entry without a port adds nothing to the one with it.
         if subject.part.is_none() && place(subject).is_some_and(|place| with_part.contains(&place))
         {
             continue;
@@ -230,13 +232,13 @@ fn merge(known: &mut Subject, other: &Subject) {
     known.changing_ms = known.changing_ms.max(other.changing_ms);
 }
 
-/// How many devices these are; `None` where one is about none.
+/// Returns the number of devices; `None` if a subject is not about a device.
 pub(super) fn devices(about: &Notification) -> Option<usize> {
     let all: Option<HashSet<&str>> = about.subjects.iter().map(Subject::device_key).collect();
     all.map(|all| all.len())
 }
 
-/// `A, b and c`, each once, without the words that all begin with.
+/// Joins words, each once, without the words that all begin with: `A, b and c`.
 fn in_a_row(words: &[String]) -> String {
     let mut each: Vec<&String> = Vec::new();
     for word in words {
@@ -265,7 +267,7 @@ fn in_a_row(words: &[String]) -> String {
     capitalise(&row(&parts))
 }
 
-/// `a, b and c`.
+/// Joins parts: `a, b and c`.
 pub(super) fn row(parts: &[String]) -> String {
     match parts.split_last() {
         None => String::new(),
@@ -274,7 +276,8 @@ pub(super) fn row(parts: &[String]) -> String {
     }
 }
 
-/// With how many words all begin; a single one is needed to understand the rest.
+/// Returns the number of words with which all texts begin. A single one is needed to understand the
+/// rest.
 fn shared_words(all: &[String]) -> usize {
     let Some((first, others)) = all.split_first().filter(|(_, others)| !others.is_empty()) else {
         return 0;
@@ -301,7 +304,8 @@ fn without_words(text: &str, count: usize) -> String {
     text.split(' ').skip(count).collect::<Vec<_>>().join(" ")
 }
 
-/// The first letter lower case, unless its word has others of upper case: `AP`, `Wi-Fi`.
+/// Returns the text with a lower-case first letter, unless its first word has other upper-case
+/// letters: `AP`, `Wi-Fi`.
 fn uncapitalised(text: &str) -> String {
     let word = text.split(' ').next().unwrap_or_default();
     if word.chars().skip(1).any(char::is_uppercase) || text.starts_with("Mist ") {
@@ -314,7 +318,7 @@ fn uncapitalised(text: &str) -> String {
         .unwrap_or_default()
 }
 
-/// Whether a condition is that of a port which goes down and comes up.
+/// Returns whether the condition is about a port that goes down and up.
 pub(super) fn is_of_port(condition: &str) -> bool {
     condition.ends_with("_port") || condition.ends_with("_port_link")
 }

@@ -1,5 +1,4 @@
-//! What can be known to be wrong with a template before any event: unknown names, helpers and
-//! partials, cycles.
+//! Checks of templates before any event: unknown names, helpers and partials, and cycles.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -10,39 +9,40 @@ use super::{context, helpers};
 
 /// A compiled part of a template file.
 pub(super) struct Part {
-    /// The file it is from.
+    /// The file it comes from.
     pub(super) file: String,
-    /// Lines of the file before it.
+    /// Number of lines of the file before it.
     pub(super) line: usize,
     /// The part.
     pub(super) template: Template,
 }
 
-/// Where and what, without advice.
+/// A problem: place, text and advice.
 pub(super) type Finding = (String, usize, usize, String, Option<String>);
 
-/// What `this` is at some place of a template.
+/// The meaning of `this` at a place in a template.
 #[derive(Clone)]
 enum Scope {
     /// The documented names.
     Root,
     /// An item with exactly these names.
     Fields(&'static [&'static str]),
-    /// Something of the event's, of which nothing is known.
+    /// A part of the event, about which nothing is known.
     Open,
 }
 
 pub(super) struct Lint<'a> {
     partials: &'a HashMap<String, Part>,
     findings: BTreeSet<Finding>,
-    /// The partials being walked, outermost first.
+    /// The partials around the present place, outermost first.
     within: Vec<String>,
-    /// Partials inlined so far; a bound on templates that include each other exponentially.
+    /// Number of partials inlined so far. It is limited, since templates could include each other
+    /// exponentially.
     inlined: usize,
 }
 
-/// How `this` is named at each enclosing block, innermost last, and the names blocks and partial
-/// calls add.
+/// The scopes of the enclosing blocks, innermost last, and the names added by blocks and partial
+/// calls.
 #[derive(Clone)]
 struct Names {
     scopes: Vec<Scope>,
@@ -71,7 +71,7 @@ impl<'a> Lint<'a> {
         );
     }
 
-    /// As [`Lint::check`], for the partial of this name.
+    /// Checks the partial of this name, as [`Lint::check`] does a part.
     pub(super) fn check_partial(&mut self, name: &str, part: &Part) {
         self.within.push(name.to_owned());
         self.check(part);
@@ -84,6 +84,7 @@ impl<'a> Lint<'a> {
 
     fn walk(&mut self, part: &Part, template: &Template, names: &Names) {
         for (i, element) in template.elements.iter().enumerate() {
+            // Handlebars keeps the positions apart from the elements.
             let at = template.mapping.get(i).map_or((1, 1), |m| (m.0, m.1));
             match element {
                 TemplateElement::RawString(_) | TemplateElement::Comment(_) => {}
@@ -98,6 +99,7 @@ impl<'a> Lint<'a> {
                     Some("write `{{`".to_owned()),
                 ),
                 TemplateElement::PartialExpression(call) => {
+                    // Arguments of a partial are names within it, and are evaluated outside of it.
                     let added: Vec<String> = call.hash.keys().cloned().collect();
                     for value in call.hash.values() {
                         self.parameter(part, at, value, names);
@@ -127,6 +129,7 @@ impl<'a> Lint<'a> {
 
     fn tag(&mut self, part: &Part, at: (usize, usize), tag: &HelperTemplate, names: &Names) {
         let name = tag.name.as_name().unwrap_or_default();
+        // A tag without arguments may be a field as well as a helper.
         if !tag.block
             && tag.params.is_empty()
             && tag.hash.is_empty()
@@ -148,6 +151,7 @@ impl<'a> Lint<'a> {
             self.parameter(part, at, value, names);
         }
         let mut inside = names.clone();
+        // Only these two change the meaning of `this`.
         if matches!(name, "each" | "with") {
             let scope = tag.params.first().map_or(Scope::Open, |subject| {
                 scope_of(subject, names, name == "each")
@@ -171,6 +175,7 @@ impl<'a> Lint<'a> {
             self.walk(part, template, &inside);
         }
         if let Some(inverse) = &tag.inverse {
+            // The branch of `else` has the names of the outer block.
             self.walk(part, inverse, names);
         }
     }
@@ -248,7 +253,7 @@ impl<'a> Lint<'a> {
     }
 }
 
-/// The scope a path leaves us in: an item of it, or it itself.
+/// Returns the scope of a path: that of an item, or that of the value itself.
 fn scope_of(subject: &Parameter, names: &Names, item: bool) -> Scope {
     let path = subject.as_name().unwrap_or_default();
     match path
@@ -270,7 +275,7 @@ fn scope_of(subject: &Parameter, names: &Names, item: bool) -> Scope {
     }
 }
 
-/// The first name of a path that is not known where it stands, and what is known there.
+/// Returns the first name of a path that is unknown there, and the known ones.
 fn unknown(path: &str, names: &Names) -> Option<(String, &'static [&'static str])> {
     let mut up = 0;
     let mut rest = path;
@@ -285,6 +290,7 @@ fn unknown(path: &str, names: &Names) -> Option<(String, &'static [&'static str]
         .nth(up)
         .cloned()
         .unwrap_or(Scope::Root);
+    // `@root` leaves all blocks; other names with `@` belong to Handlebars.
     if let Some(tail) = rest.strip_prefix("@root") {
         scope = Scope::Root;
         rest = tail.trim_start_matches(['.', '/']);
@@ -309,6 +315,7 @@ fn unknown(path: &str, names: &Names) -> Option<(String, &'static [&'static str]
     if !known.contains(&first) {
         return Some((first.to_owned(), known));
     }
+    // `collected` is the only name whose own fields are documented, too.
     let second = rest
         .split(['.', '/'])
         .nth(1)
@@ -316,7 +323,7 @@ fn unknown(path: &str, names: &Names) -> Option<(String, &'static [&'static str]
     (!context::COLLECTED.contains(&second)).then(|| (second.to_owned(), &context::COLLECTED[..]))
 }
 
-/// The nearest known word, or all of them when none is near.
+/// Returns the nearest known word, or all of them if none is near.
 fn suggestion(word: &str, known: &[&str]) -> Option<String> {
     let near = known
         .iter()

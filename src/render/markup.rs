@@ -1,20 +1,20 @@
-//! The neutral markup in which messages are kept until a destination encodes them for its chat.
+//! The neutral markup of messages, which each destination encodes for its chat.
 //!
-//! `**bold**`, `` `code` ``, `[label](https://…)`, newlines, and two tokens only helpers write: `<time:SECONDS>` (date and
-//! time) and `<clock:SECONDS>` (time of day). A backslash makes the next punctuation character
-//! plain text. What comes from an event goes through [`escape`], so nothing in it can ever be
-//! markup.
+//! The markup has `**bold**`, `` `code` ``, `[label](https://…)`, newlines, and two tokens that
+//! only helpers write: `<time:SECONDS>` (date and time) and `<clock:SECONDS>` (time of day). A
+//! backslash makes the next punctuation character plain text. Text from events goes through
+//! [`escape`], so that it can never be markup.
 
 /// A piece of a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Span {
-    /// What it is.
+    /// Its content.
     pub what: What,
-    /// Whether it stands between `**`.
+    /// True if it stands between `**`.
     pub bold: bool,
 }
 
-/// What a [`Span`] is.
+/// The content of a [`Span`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum What {
     /// Plain text, newlines included.
@@ -23,9 +23,9 @@ pub enum What {
     Code(String),
     /// A link with an `http` or `https` URL.
     Link {
-        /// What people click.
+        /// The text people click.
         label: String,
-        /// Where it leads.
+        /// The target.
         url: String,
     },
     /// A point in time, seconds since the Unix epoch, shown with its date.
@@ -34,8 +34,8 @@ pub enum What {
     Clock(i64),
 }
 
-/// What a character of foreign text becomes: line breaks are spaces, what nobody can see is
-/// dropped.
+/// Returns the visible form of a character of foreign text: line breaks become spaces, and
+/// invisible characters are removed.
 fn visible(c: char) -> Option<char> {
     match c {
         '\n' | '\r' | '\t' | '\u{85}' | '\u{2028}' | '\u{2029}' => Some(' '),
@@ -51,15 +51,15 @@ fn visible(c: char) -> Option<char> {
     }
 }
 
-/// Foreign text on one line, without control characters, zero-width characters and direction
-/// overrides.
+/// Returns foreign text on one line, without control characters, zero-width characters and
+/// direction overrides.
 #[must_use]
 pub fn clean(text: &str) -> String {
     text.chars().filter_map(visible).collect()
 }
 
-/// Foreign text as markup that reads as exactly that text (after [`clean`]). The escape function of
-/// every template.
+/// Returns markup that shows foreign text unchanged (after [`clean`]). This is the escape function
+/// of every template.
 #[must_use]
 pub fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len() + 8);
@@ -72,11 +72,11 @@ pub fn escape(text: &str) -> String {
     out
 }
 
-/// First strong isolate and its end: what stands between them does not change the order of what
-/// stands beside it.
+/// First strong isolate and its end. The text between them does not change the order of the text
+/// around them.
 const ISOLATE: [char; 2] = ['\u{2068}', '\u{2069}'];
 
-/// Text as it is, kept apart from its neighbours where it is written from right to left.
+/// Returns the text, isolated from its neighbours if it is written from right to left.
 #[must_use]
 pub fn isolate(text: &str) -> String {
     let [begin, end] = ISOLATE;
@@ -87,19 +87,20 @@ pub fn isolate(text: &str) -> String {
     }
 }
 
-/// A value in a sentence: [`escape`], then [`isolate`].
+/// Returns a value for use in a sentence: [`escape`], then [`isolate`].
 #[must_use]
 pub fn embed(text: &str) -> String {
     isolate(&escape(text))
 }
 
-/// Hebrew, Arabic, and the others whose letters run from right to left.
+/// Returns whether the character belongs to Hebrew, Arabic or another script written from right to
+/// left.
 fn is_right_to_left(c: char) -> bool {
     matches!(c, '\u{590}'..='\u{8ff}' | '\u{fb1d}'..='\u{fdff}' | '\u{fe70}'..='\u{fefc}')
         || matches!(c, '\u{10800}'..='\u{10fff}' | '\u{1e800}'..='\u{1efff}')
 }
 
-/// Reads markup. Never fails: what is not well-formed is text.
+/// Reads markup. It never fails: malformed markup is text.
 #[must_use]
 pub fn parse(markup: &str) -> Vec<Span> {
     let mut spans = Spans::default();
@@ -115,6 +116,7 @@ pub fn parse(markup: &str) -> Vec<Span> {
                 None => spans.plain(c, after),
             },
             '*' => match after.strip_prefix('*') {
+                // An opening mark needs its closing one, or a lone `**` would make the rest bold.
                 Some(tail) if spans.bold || until(tail, "**").is_some() => {
                     spans.flush();
                     spans.bold = !spans.bold;
@@ -182,7 +184,7 @@ impl Spans {
     }
 }
 
-/// The text before the first unescaped `end`, without its backslashes, and what follows.
+/// Returns the text before the first unescaped `end`, without its backslashes, and the rest.
 fn until<'a>(text: &'a str, end: &str) -> Option<(String, &'a str)> {
     let mut out = String::new();
     let mut rest = text;
@@ -208,8 +210,8 @@ fn link(text: &str) -> Option<(String, String, &str)> {
     (!label.is_empty() && is_web_url(&url)).then_some((label, url, tail))
 }
 
-/// Whether people may be sent there: `http` or `https`, and no character that could end the URL
-/// early in some chat.
+/// Returns whether the URL may be a link: it is `http` or `https`, without a character that could
+/// end it early in some chat.
 #[must_use]
 pub fn is_web_url(url: &str) -> bool {
     let tail = url
@@ -232,7 +234,7 @@ fn token(text: &str) -> Option<(What, &str)> {
     }
 }
 
-/// The markup without its marks, for logs, push previews and plain-text destinations. Times are
+/// Returns the markup as plain text, for logs, push previews and plain-text destinations. Times are
 /// UTC.
 #[must_use]
 pub fn plain(markup: &str) -> String {
@@ -242,7 +244,8 @@ pub fn plain(markup: &str) -> String {
         .collect()
 }
 
-/// As [`plain`], with what keeps values apart that are written from right to left: for chats.
+/// Returns the markup as plain text for chats. It keeps the characters that isolate text written
+/// from right to left.
 #[must_use]
 pub fn shown(markup: &str) -> String {
     parse(markup)
@@ -252,7 +255,7 @@ pub fn shown(markup: &str) -> String {
 }
 
 impl What {
-    /// As plain text; a link is its label.
+    /// Returns plain text; a link is its label.
     #[must_use]
     pub fn plain(&self) -> String {
         match self {
@@ -274,7 +277,7 @@ fn utc(seconds: i64, format: &str) -> String {
     )
 }
 
-/// At most `max` characters, the last one `…` where something was cut.
+/// Returns at most `max` characters, with `…` at the end if the text was cut.
 #[must_use]
 pub fn cut(text: &str, max: usize) -> String {
     if text.chars().count() <= max {
@@ -285,6 +288,7 @@ pub fn cut(text: &str, max: usize) -> String {
         .take(max.saturating_sub(1))
         .chain(['…'])
         .collect();
+    // The cut may have removed the end of an isolate, which would turn the following text around.
     let [begin, end] = ISOLATE;
     let open = cut
         .matches(begin)

@@ -1,7 +1,8 @@
-//! How a notification reads: templates compiled once, one neutral markup, digests.
+//! Rendering: from notifications to messages, by templates that are compiled once and one neutral
+//! markup.
 //!
-//! Knows nothing of chats: a destination encodes the markup. Rendering never fails; a template that
-//! does falls back to plain sentences, so no alert is ever lost to one.
+//! This module knows no chat: a destination encodes the markup. Rendering never fails: if a
+//! template does, the message has plain sentences, so that no alert is lost.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
@@ -27,10 +28,10 @@ pub mod markup;
 pub use body::Body;
 pub(crate) use context::{add_texts, data};
 
-/// A rendered part may be at most this long.
+/// Maximum length of a rendered part.
 const MAX_OUTPUT: usize = 64 * 1024;
 
-/// A template file may be at most this long.
+/// Maximum length of a template file.
 const MAX_FILE: u64 = 256 * 1024;
 
 macro_rules! shipped {
@@ -64,24 +65,24 @@ const SHIPPED: &[(&str, &str)] = shipped![
 /// The order of a template's parts.
 const PARTS: [&str; 3] = ["title", "text", "facts"];
 
-/// Something wrong with a template.
+/// A problem in a template.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct TemplateProblem {
-    /// The file, or where in a webhook's body.
+    /// The file, or the place in a webhook's body.
     pub file: String,
     /// Its line, from 1.
     pub line: usize,
     /// Its column, from 1.
     pub column: usize,
-    /// What is wrong.
+    /// The problem.
     pub what: String,
-    /// What to do.
+    /// The advice.
     pub help: Option<String>,
 }
 
-/// Where a source's sender shows its devices.
+/// Links to devices in the portal of a source.
 pub trait Portal: fmt::Debug + Send + Sync {
-    /// A link to the page of a subject's device, where there is one.
+    /// Returns a link to the page of a subject's device, if there is one.
     fn page(&self, subject: &Subject) -> Option<Link>;
 }
 
@@ -95,10 +96,10 @@ pub struct Templates {
 }
 
 impl Templates {
-    /// The shipped templates.
+    /// Returns the shipped templates.
     #[must_use]
     pub fn builtin() -> Self {
-        // the test `shipped_templates_have_no_problem` holds that nothing is left out here
+        // The test `shipped_templates_have_no_problem` ensures that this fallback is never used.
         Self::compile(
             SHIPPED
                 .iter()
@@ -118,11 +119,11 @@ impl Templates {
         })
     }
 
-    /// The shipped templates, each replaced by the file of its name in `overrides`; other files
-    /// there add templates.
+    /// Returns the shipped templates, each replaced by the file of its name in `overrides`. Other
+    /// files there add templates.
     ///
     /// # Errors
-    /// Every problem of every file at once, sorted by file and line.
+    /// Fails with every problem of every file at once, sorted by file and line.
     pub fn load(overrides: Option<&Path>) -> Result<Self, Vec<TemplateProblem>> {
         let mut files: BTreeMap<String, (String, String)> = SHIPPED
             .iter()
@@ -148,10 +149,10 @@ impl Templates {
         }
     }
 
-    /// These texts alone, by name: for the fuzzer.
+    /// Returns templates of these texts only, by name, for the fuzzer.
     ///
     /// # Errors
-    /// As [`Templates::load`].
+    /// Fails like [`Templates::load`].
     #[doc(hidden)]
     pub fn of(
         texts: impl IntoIterator<Item = (String, String)>,
@@ -164,7 +165,7 @@ impl Templates {
         )
     }
 
-    /// The portal of each source, for links to devices.
+    /// Sets the portal of each source, for links to devices.
     #[must_use]
     pub fn with_portals(
         mut self,
@@ -174,26 +175,26 @@ impl Templates {
         self
     }
 
-    /// What makes the links that silence; without it messages have none.
+    /// Sets the maker of links that silence; without it messages have none.
     #[must_use]
     pub fn with_silences(mut self, silences: Option<SilenceLinks>) -> Self {
         self.silences = silences;
         self
     }
 
-    /// The names a rule may give as `template`.
+    /// Returns the names that a rule may give as `template`.
     #[must_use]
     pub fn names(&self) -> Vec<&str> {
         self.names.iter().map(String::as_str).collect()
     }
 
-    /// Whether a rule may name this template.
+    /// Returns whether a rule may name this template.
     #[must_use]
     pub fn has(&self, name: &str) -> bool {
         self.names.iter().any(|known| known == name)
     }
 
-    /// How this notification reads.
+    /// Renders a notification.
     #[must_use]
     pub fn render(&self, about: Notification) -> Message {
         if about.collected.is_some() {
@@ -220,15 +221,15 @@ impl Templates {
         }
     }
 
-    /// Folds queued messages, which may be digests themselves, into as few as their sizes permit.
-    /// Every device is named, what is critical and ongoing comes first, and an incident that began
-    /// and ended inside says from when to when. The title says why it is a summary.
+    /// Folds queued messages, which may be summaries themselves, into as few as their sizes permit.
+    /// Every device is named, critical ones come first, and an incident that began and ended inside
+    /// has both times.
     #[must_use]
     pub fn digest(&self, waiting: &[Message], gap: Option<&Gap>) -> Vec<Message> {
         digest::fold(waiting, gap)
     }
 
-    /// Title, text and facts; the title on one line, and never empty.
+    /// Renders title, text and facts. The title is one line and never empty.
     fn said(&self, about: &Notification) -> [String; 3] {
         let rendered = self
             .parts(&self.choose(about), about)
@@ -246,9 +247,9 @@ impl Templates {
         ]
     }
 
-    /// The template the rule names, else the one for what it is about. What is told in the same way
-    /// of everything has a template of its own, which a rule's template `mine` replaces by one
-    /// named `mine-flapping`.
+    /// Returns the template named by the rule, or else the one for the subject. Forms that do not
+    /// depend on the subject have templates of their own: for a rule's template `mine`, the
+    /// template `mine-flapping` replaces them.
     fn choose(&self, about: &Notification) -> Cow<'_, str> {
         let named = about
             .template
@@ -273,8 +274,8 @@ impl Templates {
         Some([part(title)?, part(text)?, part(facts)?])
     }
 
-    /// The one device's page in the portal. Its source may have been renamed since: then that of
-    /// the first is as good a guess as any.
+    /// Returns a link to the device's page in the portal, if there is a single device. The source
+    /// may have been renamed: then the first portal is the best guess.
     fn link(&self, about: &Notification) -> Option<Link> {
         let once = kinds::each_once(&about.subjects);
         let [subject] = once.as_slice() else {
@@ -292,6 +293,7 @@ impl Templates {
         let mut templates: Vec<(String, lint::Part)> = Vec::new();
         let mut names = Vec::new();
         for (name, (file, text)) in files {
+            // The number of parts decides: a template has three, a partial one.
             let parts = split(&text);
             if parts.len() != 1 && parts.len() != PARTS.len() {
                 problems.push(TemplateProblem {
@@ -336,6 +338,8 @@ impl Templates {
                 names.push(name);
             }
         }
+        // Partials inside templates are checked with the names they are called with; on their own
+        // only cycles count.
         let mut lint = lint::Lint::new(&partials);
         templates.iter().for_each(|(_, part)| lint.check(part));
         let mut called = lint::Lint::new(&partials);
@@ -379,7 +383,7 @@ fn problem((file, line, column, what, help): lint::Finding) -> TemplateProblem {
 fn compile_problem(file: &str, line: usize, error: &handlebars::TemplateError) -> TemplateProblem {
     let (at, column) = error.pos().unwrap_or((1, 1));
     let text = error.reason().to_string();
-    // the grammar's own words for "expected …" are a list of its rule names
+    // The grammar's own "expected …" lists the names of its rules, which help nobody.
     let grammar = text.contains("expected ") || text.lines().count() > 1;
     let (what, help) = if grammar {
         (
@@ -406,7 +410,7 @@ fn registry() -> Handlebars<'static> {
     registry
 }
 
-/// The file's parts, each with the number of lines before it.
+/// Returns the parts of a file, each with the number of lines before it.
 fn split(text: &str) -> Vec<(usize, String)> {
     let mut parts = vec![(0, String::new())];
     for (i, line) in text.lines().enumerate() {
@@ -453,13 +457,14 @@ fn read_folder(
                 .bytes()
                 .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
         {
+            // The name becomes part of a path and of a partial's call.
             wrong(
                 &path,
                 "a template's name is made of letters, digits, `-` and `_`".to_owned(),
             );
             continue;
         }
-        // a mounted ConfigMap links within its folder; a link that leaves it could read anything
+        // A mounted ConfigMap links within its folder; a link out of it could read any file.
         let inside = folder
             .canonicalize()
             .ok()
@@ -482,7 +487,7 @@ fn read_folder(
     }
 }
 
-/// Renders into at most [`MAX_OUTPUT`] bytes. `None` on any failure.
+/// Renders at most [`MAX_OUTPUT`] bytes. Returns `None` on any failure.
 fn render_capped(registry: &Handlebars<'_>, name: &str, context: &Context) -> Option<String> {
     struct Capped<'a>(&'a mut Vec<u8>);
     impl io::Write for Capped<'_> {
@@ -504,20 +509,20 @@ fn render_capped(registry: &Handlebars<'_>, name: &str, context: &Context) -> Op
     String::from_utf8(out).ok()
 }
 
-/// `Name: value`; `None` where the value is empty.
+/// Reads `Name: value`; `None` if either is empty.
 fn fact(line: &str) -> Option<(String, String)> {
     let (name, value) = line.split_once(':')?;
     let (name, value) = (name.trim(), value.trim());
     (!name.is_empty() && !value.is_empty()).then(|| (name.to_owned(), value.to_owned()))
 }
 
-/// Text on one line, short enough for a terminal or a log.
+/// Returns text on one line, for a terminal or a log.
 #[must_use]
 pub fn one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// What is said when no template can say it.
+/// Returns title, text and facts for a notification whose templates failed.
 fn fallback(about: &Notification) -> [String; 3] {
     let names: Vec<String> = about
         .subjects
@@ -550,7 +555,7 @@ fn fallback(about: &Notification) -> [String; 3] {
     ]
 }
 
-/// What tells one subject from another within an incident.
+/// Returns the key of a subject within an incident.
 fn subject_key(subject: &Subject) -> String {
     let device = subject.device_mac.as_ref().or(subject.device.as_ref());
     let site = subject.site_id.as_ref().or(subject.site.as_ref());

@@ -1,22 +1,22 @@
-//! Chance that a seed decides: the same seed gives the same network and the same week, in every
+//! Random numbers from a seed: the same seed gives the same network and the same week in every
 //! release.
 
 use std::time::Duration;
 
-/// SplitMix64. Written out, since no crate promises that its numbers stay the same over its
-/// versions, and the regression tests name their weeks by seed.
+/// SplitMix64. It is written out because no crate promises the same numbers in all versions, and
+/// the regression tests name their weeks by seed.
 #[derive(Clone, Debug)]
 pub struct Chance(u64);
 
 impl Chance {
-    /// The sequence this seed names.
+    /// Returns the sequence of a seed.
     #[must_use]
     pub const fn new(seed: u64) -> Self {
         Self(seed)
     }
 
-    /// A sequence of its own for a part, so that a change in one part leaves the others as they
-    /// were.
+    /// Returns a separate sequence for a part, so that a change in one part leaves the others
+    /// unchanged.
     #[must_use]
     pub fn part(&self, name: &str) -> Self {
         let mixed = name
@@ -29,7 +29,7 @@ impl Chance {
         Self(mixed)
     }
 
-    /// Any number.
+    /// Returns any number.
     pub fn number(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
@@ -38,44 +38,44 @@ impl Chance {
         mixed ^ (mixed >> 31)
     }
 
-    /// A number from `least` to `most`, both included.
+    /// Returns a number from `least` to `most`, both included.
     pub fn between(&mut self, least: u64, most: u64) -> u64 {
         least + self.number() % most.saturating_sub(least).saturating_add(1).max(1)
     }
 
-    /// A time span from `least` to `most`, in milliseconds.
+    /// Returns a duration from `least` to `most`, in milliseconds.
     pub fn span(&mut self, least: Duration, most: Duration) -> Duration {
         let millis = |span: Duration| u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
         Duration::from_millis(self.between(millis(least), millis(most)))
     }
 
-    /// As [`Chance::span`], in seconds.
+    /// Returns a duration like [`Chance::span`], in seconds.
     pub fn seconds(&mut self, least: u64, most: u64) -> Duration {
         self.span(Duration::from_secs(least), Duration::from_secs(most))
     }
 
-    /// As [`Chance::span`], in minutes.
+    /// Returns a duration like [`Chance::span`], in minutes.
     pub fn minutes(&mut self, least: u64, most: u64) -> Duration {
         self.seconds(least * 60, most * 60)
     }
 
-    /// Whether it happens, of a hundred times so often.
+    /// Returns true with this probability in percent.
     pub fn percent(&mut self, of_a_hundred: u64) -> bool {
         self.between(1, 100) <= of_a_hundred
     }
 
-    /// One of these. `None` of none.
+    /// Returns one of the items; `None` if there are none.
     pub fn pick<'a, T>(&mut self, from: &'a [T]) -> Option<&'a T> {
         let at = usize::try_from(self.number() % (from.len().max(1) as u64)).unwrap_or(0);
         from.get(at)
     }
 
-    /// One of these texts; the empty one of none.
+    /// Returns one of the texts; an empty one if there are none.
     pub fn word<'a>(&mut self, from: &[&'a str]) -> &'a str {
         self.pick(from).copied().unwrap_or_default()
     }
 
-    /// In any order.
+    /// Puts the items into a random order.
     pub fn shuffle<T>(&mut self, all: &mut [T]) {
         for last in (1..all.len()).rev() {
             let other = usize::try_from(self.between(0, last as u64)).unwrap_or(0);
@@ -83,7 +83,7 @@ impl Chance {
         }
     }
 
-    /// An id as Mist writes them.
+    /// Returns an id in Mist's form.
     pub fn uuid(&mut self) -> String {
         let (high, low) = (self.number(), self.number());
         format!(

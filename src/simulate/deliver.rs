@@ -1,4 +1,4 @@
-//! How Mist brings what it noted: batched by topic, by two webhooks, seconds later, and not always.
+//! Delivery of events by Mist: batched by topic, over two webhooks, seconds late, and not always.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -12,25 +12,25 @@ use crate::model::Timestamp;
 /// One POST.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Post {
-    /// When it arrives.
+    /// Time of its arrival.
     pub received_at: Timestamp,
     /// The body, as Mist would send it.
     pub body: String,
-    /// How many events it holds.
+    /// Number of events in it.
     pub events: usize,
 }
 
-/// A batch that is being gathered.
+/// A batch that is still open.
 struct Batch {
     since: Timestamp,
     until: Timestamp,
     topic: &'static str,
     items: Vec<Map<String, Value>>,
-    /// Whether some of it is said nowhere else.
+    /// True if some of its events have no copy on another topic.
     once: bool,
 }
 
-/// Whether no other topic says the same.
+/// Returns whether no other topic has a copy of the event.
 fn said_once(topic: &str, item: &Map<String, Value>) -> bool {
     let text = |key| item.get(key).and_then(Value::as_str).unwrap_or_default();
     let kind = text("type");
@@ -40,8 +40,8 @@ fn said_once(topic: &str, item: &Map<String, Value>) -> bool {
     (topic == "alarms" && !of_devices) || text("reason").contains("non-wifi")
 }
 
-/// Every POST in the order of arrival. With webhooks of the sites each item comes twice: the
-/// organisation's brings it too.
+/// Returns every POST in the order of arrival. With webhooks of the sites, each event arrives
+/// twice, since the webhook of the organisation sends it, too.
 pub(super) fn deliver(
     noted: &[Noted],
     (lossy, site_webhooks): (bool, bool),
@@ -58,11 +58,13 @@ pub(super) fn deliver(
             .map(|place| place.id.clone());
         for webhook in [Some(String::new()), site].into_iter().flatten() {
             let mut item = one.item.clone();
+            // With a webhook per site, the second copy replaces a lost one.
             let once = !site_webhooks && said_once(one.topic, &item);
             if !webhook.is_empty() && matches!(one.topic, "alarms" | "device-updowns") {
                 item.insert("for_site".to_owned(), true.into());
             }
             let key = (webhook, one.topic);
+            // Events come in order, so a later one shows that the batch is complete.
             if let Some(full) = open
                 .get(&key)
                 .filter(|batch| batch.until < one.at)
@@ -73,7 +75,7 @@ pub(super) fn deliver(
                         .and_then(|batch| send(batch, lossy, chance)),
                 );
             }
-            // The last item waits for nobody, the first at most this long.
+            // The first event of a batch waits at most this long for the others.
             let until = one.at + chance.span(Duration::from_secs(1), Duration::from_millis(4_500));
             let batch = open.entry(key).or_insert(Batch {
                 since: one.at,
@@ -90,15 +92,16 @@ pub(super) fn deliver(
         open.into_values()
             .filter_map(|batch| send(batch, lossy, chance)),
     );
+    // Delays differ, so batches overtake one another.
     posts.sort_by_key(|post| post.received_at);
     posts
 }
 
-/// `None`: lost.
+/// Returns the POST of a batch; `None` if it is lost.
 fn send(batch: Batch, lossy: bool, chance: &mut Chance) -> Option<Post> {
     let mut received_at = batch.until.max(batch.since)
         + chance.span(Duration::from_secs(1), Duration::from_millis(4_500));
-    // What is said once and lost, nobody can tell.
+    // An event without a copy is never lost, or no rule could report it.
     if lossy && chance.percent(1) && !batch.once {
         return None;
     }

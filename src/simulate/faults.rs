@@ -1,5 +1,5 @@
-//! What goes wrong, as Mist would tell of it. Each function notes its events and gives the truth
-//! about them.
+//! Faults, as Mist would report them. Each function notes the events and returns the truth about
+//! them.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use super::network::{Device, Site};
 use crate::model::{Timestamp, human_duration};
 
 const SECOND: Duration = Duration::from_secs(1);
-/// The change from which on a thing flaps.
+/// Index of the change from which on something counts as flapping.
 const FLAPS_AT: usize = 3;
 
 fn macs<'a>(devices: impl IntoIterator<Item = &'a Arc<Device>>) -> BTreeSet<String> {
@@ -24,7 +24,7 @@ fn macs<'a>(devices: impl IntoIterator<Item = &'a Arc<Device>>) -> BTreeSet<Stri
         .collect()
 }
 
-/// The incident of one device, where nothing else is said.
+/// Returns the incident of a single device with default values.
 fn of_device(
     fault: Fault,
     device: &Arc<Device>,
@@ -45,7 +45,7 @@ fn of_device(
     }
 }
 
-/// An AP loses power, and the port it hangs on goes down with it.
+/// An AP loses power, and its port goes down with it.
 pub(super) fn ap_outage(
     feed: &mut Feed,
     site: &Site,
@@ -54,6 +54,8 @@ pub(super) fn ap_outage(
     lasts: Duration,
 ) -> Incident {
     let back = at + lasts;
+    // The switch sees the port before Mist's cloud misses the AP, and sees it again while the AP
+    // starts.
     if let (Some(switch), Some((_, port))) = (site.switch_of(ap), &ap.behind) {
         access_port(feed, &switch, port, at, false);
         access_port(feed, &switch, port, back - SECOND * 30, true);
@@ -70,8 +72,8 @@ pub(super) fn ap_outage(
     }
 }
 
-/// A switch fails, and the APs behind it with it. Mist notices in any order, within a minute. Gives
-/// the switch's outage, and that of an AP which does not come back with it.
+/// A switch fails, and the APs behind it with it. Mist notices them in any order, within a minute.
+/// Returns the outage of the switch, and that of an AP which does not recover with it.
 pub(super) fn switch_outage(
     feed: &mut Feed,
     site: &Site,
@@ -83,6 +85,7 @@ pub(super) fn switch_outage(
 ) -> Vec<Incident> {
     let aps = site.behind(switch);
     let back = at + lasts;
+    // A switch without power reports its restart afterwards, and its uplink goes down.
     let power = chance.percent(50);
     feed.down(at, switch);
     feed.up(back, switch);
@@ -111,6 +114,7 @@ pub(super) fn switch_outage(
         None
     };
     let mut incidents = vec![Incident {
+        // The port of the gateway is a sign of the same outage.
         devices: macs(aps.iter().chain([switch]).chain(gateway)),
         began_at: at - SECOND * 60,
         tells: &["switch_offline"],
@@ -122,10 +126,12 @@ pub(super) fn switch_outage(
         ),
         ..of_device(Fault::SwitchOutage, switch, at, Some(back))
     }];
+    // Mist's cloud may miss an AP up to a minute before or after the switch.
     for ap in &aps {
         let down = (at - SECOND * 60) + chance.seconds(0, 120);
         let mut up = back + chance.seconds(30, 150);
         if stays.as_ref().is_some_and(|stays| stays.mac == ap.mac) {
+            // Well after the time in which APs recover with their switch.
             up = back + Duration::from_secs(20 * 60);
             incidents.push(Incident {
                 tells: &["ap_offline"],
@@ -142,7 +148,7 @@ pub(super) fn switch_outage(
     incidents
 }
 
-/// The way out is gone: Mist loses the whole site, in any order, within a minute.
+/// The WAN fails: Mist loses the whole site, in any order, within a minute.
 pub(super) fn wan_outage(
     feed: &mut Feed,
     site: &Site,
@@ -156,7 +162,7 @@ pub(super) fn wan_outage(
         let first = device.mac == gateway.mac;
         let (down, up) = match device.family {
             _ if first => (at, back),
-            // A pair of gateways shares its fate.
+            // The two gateways of a pair fail together.
             super::network::Family::Gateway => {
                 (at + chance.seconds(0, 4), back + chance.seconds(0, 4))
             }
@@ -168,6 +174,7 @@ pub(super) fn wan_outage(
         feed.down(down, device);
         feed.up(up, device);
     }
+    // The gateway reports the port only after it is connected again.
     feed.device(
         back + SECOND,
         gateway,
@@ -193,7 +200,7 @@ pub(super) fn wan_outage(
     })
 }
 
-/// Something that is no WiFi sits on an AP's channel: it moves, and moves again.
+/// Interference from something other than Wi-Fi on an AP's channel: the AP moves, and moves again.
 pub(super) fn interference(
     feed: &mut Feed,
     ap: &Arc<Device>,
@@ -203,6 +210,7 @@ pub(super) fn interference(
     let mut when = at;
     let mut channel = 1;
     for _ in 0..chance.between(1, 4) {
+        // The next channel must differ from the present one.
         let others: Vec<u64> = [1, 6, 11]
             .into_iter()
             .filter(|other| *other != channel)
@@ -222,8 +230,8 @@ pub(super) fn interference(
     }
 }
 
-/// An uplink that comes and goes. Mist tells of it in one of six ways: of a critical port, of a
-/// port that Marvis finds flapping, of a VPN path, or of nothing but the port.
+/// An uplink that flaps. Mist reports it in one of six ways: as a critical port, as a flapping port
+/// found by Marvis, as a VPN path, or only by the port itself.
 pub(super) fn flapping_uplink(
     feed: &mut Feed,
     site: &Site,
@@ -233,6 +241,7 @@ pub(super) fn flapping_uplink(
 ) -> Option<Incident> {
     let gateway = site.gateways.first()?;
     let way = chance.between(1, 6);
+    // The ways are tied to the device: switches have no VPN paths.
     let (device, port) = if matches!(way, 1 | 2 | 5) {
         (switch, "xe-0/1/0")
     } else {
@@ -242,6 +251,7 @@ pub(super) fn flapping_uplink(
     for (nth, when) in changes.iter().enumerate() {
         let (when, up) = (*when, nth % 2 == 1);
         let kind = |down: &'static str, up_kind: &'static str| if up { up_kind } else { down };
+        // Every way has the port events; some have alarms in addition.
         match way {
             1 | 2 | 5 => {
                 let text = port_text(port, up, "Uplink to core");
@@ -286,7 +296,7 @@ pub(super) fn flapping_uplink(
     let mut ended_at = *changes.last()?;
     let mut told_at = detected_at;
     if way == 2 {
-        // No change of an ordinary port is told, but Marvis notices what it adds up to.
+        // Changes of an ordinary port are not reported, but Marvis notices the flapping.
         let entity = json!({"port_id": port});
         told_at = detected_at + chance.minutes(5, 20);
         let id = feed.marvis(
@@ -297,6 +307,7 @@ pub(super) fn flapping_uplink(
             ("open", "check_port"),
             &entity,
         );
+        // Marvis needs a while to notice that the port is stable.
         ended_at = ended_at + chance.minutes(20, 60);
         feed.marvis(
             ended_at,
@@ -329,8 +340,8 @@ pub(super) fn flapping_uplink(
     })
 }
 
-/// Down and up, each for one to two minutes, for forty minutes; begins with a down and ends with an
-/// up.
+/// Returns the times of changes, every one to two minutes for forty minutes. The first is down and
+/// the last is up.
 fn changes(at: Timestamp, chance: &mut Chance) -> Vec<Timestamp> {
     let mut changes = vec![at];
     let mut when = at;
@@ -358,7 +369,7 @@ fn critical_port(feed: &mut Feed, device: &Device, port: &str, at: Timestamp, ki
     feed.alarm(at + SECOND * 3, &device.place, kind, None, &more);
 }
 
-/// Clients get no address; Mist notices, Marvis confirms, and both say when it is over.
+/// Clients get no address. Mist notices, Marvis confirms, and both report the end.
 pub(super) fn dhcp(
     feed: &mut Feed,
     site: &Site,
@@ -367,6 +378,7 @@ pub(super) fn dhcp(
     chance: &mut Chance,
 ) -> Option<Incident> {
     let ap = chance.pick(&site.aps)?.clone();
+    // Either product may report it alone, so rules must cope with one, the other, or both.
     let (infra, marvis) = *chance.pick(&[(true, false), (false, true), (true, true)])?;
     let back = at + lasts;
     let mut incident = Incident {
@@ -403,6 +415,7 @@ pub(super) fn dhcp(
                 "root_cause": "server unresponsive", "impacted_client_count": 7,
             })
         };
+        // Marvis confirms what was reported before; on its own it is the first.
         let (opens, ends) = if infra {
             (chance.minutes(2, 5), chance.minutes(2, 10))
         } else {
@@ -421,7 +434,7 @@ pub(super) fn dhcp(
     Some(incident)
 }
 
-/// Marvis finds a bad cable, says so again, and finds it repaired.
+/// Marvis finds a bad cable, repeats the alarm, and finds the cable repaired.
 pub(super) fn bad_cable(
     feed: &mut Feed,
     switch: &Arc<Device>,
@@ -457,7 +470,7 @@ pub(super) fn bad_cable(
     }
 }
 
-/// One of two power supplies fails: on two topics, and cleared on both.
+/// One of two power supplies fails: reported on two topics, and cleared on both.
 pub(super) fn power_supply(
     feed: &mut Feed,
     switch: &Arc<Device>,
@@ -496,7 +509,7 @@ pub(super) fn power_supply(
     }
 }
 
-/// An AP that is down and up every minute or two.
+/// An AP that goes down and up every minute or two.
 pub(super) fn flapping_ap(
     feed: &mut Feed,
     ap: &Arc<Device>,
@@ -520,7 +533,7 @@ pub(super) fn flapping_ap(
     })
 }
 
-/// A VPN peer is lost; the alarm is sent again each minute, with the same id and a growing count.
+/// A VPN peer is lost. The alarm is sent again each minute, with the same id and a growing count.
 pub(super) fn growing_alarm(
     feed: &mut Feed,
     gateway: &Arc<Device>,
@@ -536,6 +549,7 @@ pub(super) fn growing_alarm(
             "severity": "warn", "gateways": [gateway.mac], "hostnames": [gateway.name], "count": count,
             "reasons": ["peer hub-1 down"],
         });
+        // Mist marks a repeated alarm as an update.
         if let (Some(_), Some(more)) = (&id, more.as_object_mut()) {
             more.insert("update".to_owned(), true.into());
         }
@@ -560,13 +574,13 @@ pub(super) fn growing_alarm(
     }
 }
 
-/// A port of a switch that somebody plugs something into, or out of.
+/// A port of a switch with a device that is connected or removed.
 pub(super) fn access_port(feed: &mut Feed, switch: &Device, port: &str, at: Timestamp, up: bool) {
     let kind = if up { "SW_PORT_UP" } else { "SW_PORT_DOWN" };
     feed.device(at, switch, kind, &port_text(port, up, ""));
 }
 
-/// What a port's event says.
+/// Returns the fields of a port's event.
 fn port_text(port: &str, up: bool, description: &str) -> serde_json::Value {
     let index = 500 + port.bytes().map(u64::from).sum::<u64>() % 100;
     let state = if up { "up(1)" } else { "down(2)" };

@@ -1,4 +1,4 @@
-//! What Mist's cloud notes of a network: items of its topics, in the shapes Mist sends.
+//! The events of Mist's cloud about a network, in the shapes Mist sends.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -10,20 +10,20 @@ use super::chance::Chance;
 use super::network::{Device, Family, Place};
 use crate::model::Timestamp;
 
-/// An alarm lists at most so many devices.
+/// Maximum number of devices listed by an alarm.
 const LISTED: usize = 10;
 
-/// One item, when Mist noted it.
+/// One event, with the time at which Mist noted it.
 #[derive(Clone, Debug)]
 pub(super) struct Noted {
     pub(super) at: Timestamp,
     pub(super) topic: &'static str,
-    /// `None`: the organisation's own (an admin who logs in).
+    /// The site; `None` for events of the organisation (the login of an administrator).
     pub(super) place: Option<Arc<Place>>,
     pub(super) item: Map<String, Value>,
 }
 
-/// A device that an alarm shall tell of.
+/// A device that waits for a grouped alarm.
 #[derive(Clone, Debug)]
 struct Due {
     at: Timestamp,
@@ -32,7 +32,7 @@ struct Due {
     reason: Option<&'static str>,
 }
 
-/// Collects what Mist notes.
+/// Collects the events.
 #[derive(Debug)]
 pub(super) struct Feed {
     noted: Vec<Noted>,
@@ -49,7 +49,7 @@ impl Feed {
         }
     }
 
-    /// Something on `device-events`. `more` are the fields of its type.
+    /// Adds an event to `device-events`. `more` are the fields of its type.
     pub(super) fn device(&mut self, at: Timestamp, device: &Device, kind: &str, more: &Value) {
         self.note(
             at,
@@ -59,17 +59,17 @@ impl Feed {
         );
     }
 
-    /// A change of connection, on `device-events` and copied to `device-updowns`.
+    /// Adds a change of connection to `device-events`, and a copy to `device-updowns`.
     fn up_down(&mut self, at: Timestamp, device: &Device, kind: &str, more: &Value) {
         self.device(at, device, kind, more);
         let mut copy = item(at, device, kind, more);
-        // The copies keep the old names, for every device.
+        // The copies use the old field names for every device.
         copy.insert("ap".to_owned(), device.mac.clone().into());
         copy.insert("ap_name".to_owned(), device.name.clone().into());
         self.note(at, "device-updowns", Some(&device.place), copy);
     }
 
-    /// The cloud lost the device: two topics, and an alarm soon after.
+    /// Adds the loss of a device: on two topics, with an alarm soon after.
     pub(super) fn down(&mut self, at: Timestamp, device: &Arc<Device>) {
         self.up_down(
             at,
@@ -85,7 +85,7 @@ impl Feed {
         );
     }
 
-    /// It is back.
+    /// Adds the recovery of a device.
     pub(super) fn up(&mut self, at: Timestamp, device: &Arc<Device>) {
         self.up_down(
             at,
@@ -101,7 +101,7 @@ impl Feed {
         self.alarm_due(at, device, kinds, None);
     }
 
-    /// Its uptime began anew.
+    /// Adds the restart of a device.
     pub(super) fn restarted(&mut self, at: Timestamp, device: &Arc<Device>, reason: &'static str) {
         let kind = format!("{}_RESTARTED", device.family.prefix());
         self.up_down(at, device, &kind, &json!({"reason": reason}));
@@ -109,7 +109,7 @@ impl Feed {
         self.alarm_due(at, device, kinds, Some(reason));
     }
 
-    /// What a device says once it is back.
+    /// Adds the event that a device sends after its recovery.
     pub(super) fn configured(&mut self, at: Timestamp, device: &Device) {
         let kind = format!("{}_CONFIGURED", device.family.prefix());
         let more = match device.family {
@@ -142,8 +142,8 @@ impl Feed {
         });
     }
 
-    /// Something on `alarms` with this id (a new one where `None`); gives the id, for when it is
-    /// sent again.
+    /// Adds an event to `alarms` with this id (a new one if `None`). Returns the id, for later
+    /// updates.
     pub(super) fn alarm(
         &mut self,
         at: Timestamp,
@@ -162,7 +162,7 @@ impl Feed {
         id
     }
 
-    /// A Marvis action about one device: `status` open or resolved.
+    /// Adds a Marvis action about one device; `status` is open or resolved.
     pub(super) fn marvis(
         &mut self,
         at: Timestamp,
@@ -187,7 +187,7 @@ impl Feed {
         self.alarm(at, &device.place, kind, id, &Value::Object(more))
     }
 
-    /// Something an administrator did.
+    /// Adds an action of an administrator.
     pub(super) fn audit(
         &mut self,
         at: Timestamp,
@@ -209,7 +209,7 @@ impl Feed {
         id
     }
 
-    /// Anything else, as it is.
+    /// Adds any other event.
     pub(super) fn note(
         &mut self,
         at: Timestamp,
@@ -225,9 +225,10 @@ impl Feed {
         });
     }
 
-    /// All of it in Mist's order, the alarms about devices grouped as Mist groups them: those of
+    /// Returns all events in Mist's order. Alarms about devices are grouped like Mist's: those of
     /// one site within some seconds, ten at most.
     pub(super) fn finish(mut self) -> Vec<Noted> {
+        // Only neighbours in this order can share an alarm.
         let key = |due: &Due| (due.device.place.id.clone(), due.kind, due.reason, due.at);
         self.due.sort_by_key(key);
         let mut group: Vec<Due> = Vec::new();
@@ -266,7 +267,7 @@ impl Feed {
             "info"
         };
         let mut more = object(&json!({
-            // When it happened; the alarm itself is noted a little later.
+            // The time of the outage; the alarm itself is noted a little later.
             "timestamp": seconds_with_micros(last.at), "last_seen": iso(last.at), "severity": severity,
             "count": group.len(), "hostnames": names,
         }));
@@ -284,7 +285,7 @@ impl Feed {
     }
 }
 
-/// A device that cannot be reached tells nothing meanwhile.
+/// Removes events from devices that were unreachable at the time.
 fn without_the_absent(noted: Vec<Noted>) -> Vec<Noted> {
     let mut absent: BTreeSet<String> = BTreeSet::new();
     let mut hears = |noted: &Noted| {
@@ -296,6 +297,7 @@ fn without_the_absent(noted: Vec<Noted>) -> Vec<Noted> {
                 .unwrap_or_default()
         };
         let kind = text("type");
+        // The two topics with this information keep their events; only the device itself is silent.
         if matches!(
             kind,
             "AP_DISCONNECTED" | "SW_DISCONNECTED" | "GW_DISCONNECTED"
@@ -336,17 +338,17 @@ fn item(at: Timestamp, device: &Device, kind: &str, more: &Value) -> Map<String,
     item
 }
 
-/// The map of a JSON object; empty for anything else.
+/// Returns the map of a JSON object; an empty one for any other value.
 pub(super) fn object(value: &Value) -> Map<String, Value> {
     value.as_object().cloned().unwrap_or_default()
 }
 
-/// Seconds with a fraction, as alarms and audits have them.
+/// Returns seconds with a fraction, as in alarms and audits.
 fn seconds_with_micros(at: Timestamp) -> f64 {
     at.millis() as f64 / 1e3
 }
 
-/// As alarms write `last_seen`: without zone and fraction.
+/// Returns a time as in `last_seen` of alarms: without zone and fraction.
 pub(super) fn iso(at: Timestamp) -> String {
     let seconds = Timestamp::from_millis(at.seconds() * 1_000).rfc3339();
     seconds.trim_end_matches('Z').to_owned()

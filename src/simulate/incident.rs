@@ -1,4 +1,4 @@
-//! The truth about a simulated network: what went wrong, and what only looks like it.
+//! The truth about a simulated network: incidents, and noise that only looks like one.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -6,12 +6,12 @@ use std::sync::Arc;
 use super::network::{Device, Place};
 use crate::model::Timestamp;
 
-/// What kind of thing went wrong.
+/// The kind of an incident.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[allow(missing_docs, reason = "each is its name in words")]
 pub enum Fault {
     ApOutage,
-    /// An AP that is still down after the switch before it is back.
+    /// An AP that stays down after the switch before it has recovered.
     LeftBehind,
     SwitchOutage,
     WanOutage,
@@ -21,12 +21,12 @@ pub enum Fault {
     BadCable,
     PowerSupply,
     FlappingAp,
-    /// One alarm sent again and again with a growing count.
+    /// An alarm that is repeated with a growing count.
     GrowingAlarm,
 }
 
 impl Fault {
-    /// For tables and reports.
+    /// Returns the name for tables and reports.
     #[must_use]
     pub const fn word(self) -> &'static str {
         match self {
@@ -44,31 +44,32 @@ impl Fault {
         }
     }
 
-    /// Whether it changes its mind too often for its single changes to be told.
+    /// Returns whether it flaps, so that single changes need no message.
     #[must_use]
     pub const fn flaps(self) -> bool {
         matches!(self, Self::FlappingAp | Self::FlappingUplink)
     }
 }
 
-/// Something that went wrong and must be told, once, and its end too.
+/// An incident that must be reported once, and its end, too.
 #[derive(Clone, Debug)]
 pub struct Incident {
-    /// What kind.
+    /// Its kind.
     pub fault: Fault,
-    /// Where.
+    /// Its site.
     pub place: Arc<Place>,
     /// The device it is about; `None`: the site.
     pub root: Option<Arc<Device>>,
-    /// The MACs of every device it touches: messages about these belong to it.
+    /// The MACs of all devices concerned. Messages about these belong to it.
     pub devices: BTreeSet<String>,
-    /// When its first sign was noted.
+    /// Time of its first sign.
     pub began_at: Timestamp,
-    /// When Mist knew enough: the root's loss, or of what flaps the fourth change.
+    /// Time at which Mist had enough information: the loss of the root, or the fourth change of
+    /// something that flaps.
     pub detected_at: Timestamp,
-    /// When it was over; `None`: it has no end.
+    /// Time of its end; `None` if it has none.
     pub ended_at: Option<Timestamp>,
-    /// The conditions and types (lower case) any of which tells of it.
+    /// The conditions and types (lower case) that report it.
     pub tells: &'static [&'static str],
     /// Its beginning in words.
     pub what: String,
@@ -77,22 +78,22 @@ pub struct Incident {
 }
 
 impl Incident {
-    /// When the last sign of it was noted.
+    /// Returns the time of its last sign.
     #[must_use]
     pub fn last_sign(&self) -> Timestamp {
         self.ended_at.unwrap_or(self.detected_at)
     }
 }
 
-/// Something that must not be told.
+/// Noise that must not be reported.
 #[derive(Clone, Debug)]
 pub struct Quiet {
-    /// From when.
+    /// Its beginning.
     pub from: Timestamp,
-    /// Until when.
+    /// Its end.
     pub to: Timestamp,
-    /// The MACs of those it touches; empty: anyone at all.
+    /// The MACs of the devices concerned; empty: any.
     pub devices: BTreeSet<String>,
-    /// What it is, in words.
+    /// Its description.
     pub what: String,
 }

@@ -1,7 +1,7 @@
-//! Simulated networks: the webhook traffic of days or weeks, and the truth about them. Pure: a seed
-//! decides everything.
+//! Simulated networks: the webhook traffic of days or weeks, and the truth about it. The module is
+//! pure: a seed decides everything.
 //!
-//! Serves `foghorn demo`, and the regression test of what the shipped rules make of a week:
+//! It serves `foghorn demo` and the regression test of the shipped rules on a week of traffic:
 //! [`referee`] compares the messages with the truth.
 
 mod chance;
@@ -24,39 +24,40 @@ pub use week::simulate;
 
 use crate::model::Timestamp;
 
-/// What to simulate.
+/// The options of a simulation.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
-    /// How large.
+    /// The size of the network.
     pub preset: Preset,
-    /// Which of all such weeks.
+    /// The seed.
     pub seed: u64,
-    /// When it begins; a midnight, so that nights are nights.
+    /// The beginning; a midnight, so that nights are nights.
     pub start: Timestamp,
-    /// How many days.
+    /// Number of days.
     pub days: u64,
-    /// Whether one POST of a hundred is lost, and two are overtaken by others by up to a minute.
+    /// True if one POST in a hundred is lost, and two are up to a minute late.
     pub lossy: bool,
-    /// Whether the sites have webhooks too, beside the organisation's: then everything comes
+    /// True if the sites have webhooks besides the organisation's, so that every event arrives
     /// twice.
     pub site_webhooks: bool,
 }
 
-/// What came, and what it meant.
+/// The traffic and the truth about it.
 #[derive(Clone, Debug)]
 pub struct Simulation {
     /// The network.
     pub network: Network,
     /// Every POST, in the order of arrival.
     pub posts: Vec<Post>,
-    /// What must be told.
+    /// The incidents that must be reported.
     pub incidents: Vec<Incident>,
-    /// What must not be told, as far as it could be taken for something.
+    /// The noise that must not be reported, although it looks like an incident.
     pub quiet: Vec<Quiet>,
 }
 
 impl Simulation {
-    /// How many events the POSTs hold: as many messages as a script sends that posts each.
+    /// Returns the number of events in the POSTs: a script that posts each would send as many
+    /// messages.
     #[must_use]
     pub fn events(&self) -> usize {
         self.posts.iter().map(|post| post.events).sum()

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::chance::Chance;
 
-/// How large the network is.
+/// The size of a network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Preset {
     /// One site with a gateway, a switch and three APs.
@@ -24,7 +24,7 @@ pub struct Place {
     pub org_id: String,
 }
 
-/// What kind of device it is.
+/// The kind of a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Family {
     /// An access point.
@@ -36,7 +36,7 @@ pub enum Family {
 }
 
 impl Family {
-    /// As `device_type` says it.
+    /// Returns the word in `device_type`.
     #[must_use]
     pub const fn word(self) -> &'static str {
         match self {
@@ -46,7 +46,7 @@ impl Family {
         }
     }
 
-    /// How its event types begin.
+    /// Returns the prefix of its event types.
     pub(super) const fn prefix(self) -> &'static str {
         match self {
             Self::Ap => "AP",
@@ -63,23 +63,23 @@ pub struct Device {
     pub mac: String,
     /// Its name.
     pub name: String,
-    /// What it is.
+    /// Its kind.
     pub family: Family,
     /// Its model.
     pub model: &'static str,
-    /// Where it is.
+    /// Its site.
     pub place: Arc<Place>,
-    /// What it hangs on: the switch's MAC and the port there. A switch hangs on the gateway, a
-    /// gateway on nothing.
+    /// Its uplink: the MAC and the port of the other device. A switch is connected to the gateway;
+    /// a gateway has none.
     pub behind: Option<(String, String)>,
 }
 
 /// A site with its devices.
 #[derive(Clone, Debug)]
 pub struct Site {
-    /// Its names.
+    /// Its ids and names.
     pub place: Arc<Place>,
-    /// One, or two.
+    /// Its gateways, one or two.
     pub gateways: Vec<Arc<Device>>,
     /// Its switches.
     pub switches: Vec<Arc<Device>>,
@@ -88,12 +88,12 @@ pub struct Site {
 }
 
 impl Site {
-    /// Every device: gateways, switches, APs.
+    /// Returns every device: gateways, switches, APs.
     pub fn devices(&self) -> impl Iterator<Item = &Arc<Device>> {
         self.gateways.iter().chain(&self.switches).chain(&self.aps)
     }
 
-    /// The APs behind a switch.
+    /// Returns the APs behind a switch.
     #[must_use]
     pub fn behind(&self, switch: &Device) -> Vec<Arc<Device>> {
         let behind = |ap: &&Arc<Device>| {
@@ -104,7 +104,7 @@ impl Site {
         self.aps.iter().filter(behind).cloned().collect()
     }
 
-    /// The switch a device hangs on.
+    /// Returns the switch a device is connected to.
     #[must_use]
     pub fn switch_of(&self, device: &Device) -> Option<Arc<Device>> {
         let (mac, _) = device.behind.as_ref()?;
@@ -125,7 +125,7 @@ pub struct Network {
 }
 
 impl Network {
-    /// The network of this size that this chance builds.
+    /// Builds a network of this size.
     #[must_use]
     pub fn build(preset: Preset, chance: &mut Chance) -> Self {
         let org_id = chance.uuid();
@@ -136,6 +136,8 @@ impl Network {
                 org_id: org_id.clone(),
             })
         };
+        // All sites draw their ids in any case, so that both sizes use the same sequence
+        // afterwards.
         let home = place("Home");
         let campus = ["Main Campus", "Science Park", "Hospital"].map(&mut place);
         let sites = match preset {
@@ -176,13 +178,14 @@ impl Network {
         }
     }
 
-    /// The campus's `nth` site of `count`: its share of twelve switches and 200 APs.
+    /// Builds the campus's site `nth` of `count` with its share of twelve switches and 200 APs.
     fn part(place: &Arc<Place>, nth: usize, count: usize, chance: &mut Chance) -> Site {
         let tag = place
             .name
             .chars()
             .next()
             .map_or('x', |first| first.to_ascii_lowercase());
+        // Only a single site is large enough for a pair of gateways.
         let pair = count == 1 && chance.percent(50);
         let gateway = |n: usize, chance: &mut Chance| {
             device(
@@ -197,6 +200,7 @@ impl Network {
         let gateways: Vec<_> = (1..=if pair { 2 } else { 1 })
             .map(|n| gateway(n, chance))
             .collect();
+        // Switches are connected to one gateway of a pair: the topology has a single path.
         let uplink = gateways
             .first()
             .map(|gateway| gateway.mac.clone())
@@ -214,9 +218,11 @@ impl Network {
                 )
             })
             .collect();
-        // 200 divide by one and by two; of three sites the first has two more.
+        // 200 is divisible by one and by two; of three sites the first has two APs more.
         let share = 200 / count + if nth == 0 { 200 % count } else { 0 };
         let aps = (0..share).filter_map(|n| {
+            // APs are spread over the switches in turn, so that each outage has about the same
+            // size.
             let switch = switches.get(n % switches.len().max(1))?;
             let port = Some((
                 switch.mac.clone(),

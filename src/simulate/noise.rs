@@ -1,4 +1,4 @@
-//! What a healthy network says all day, and nobody wants to read.
+//! Noise: events of a healthy network that nobody wants to read.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,12 +15,12 @@ use crate::model::Timestamp;
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// A time of day, by UTC.
+/// Returns a time of day, in UTC.
 pub(super) fn at_hour(midnight: Timestamp, hour: u64) -> Timestamp {
     midnight + Duration::from_secs(hour * 3_600)
 }
 
-/// An AP is gone for a moment.
+/// An AP is down for a moment.
 pub(super) fn blink(
     feed: &mut Feed,
     ap: &Arc<Device>,
@@ -61,7 +61,7 @@ pub(super) fn restart(
     quiet(at, back, [ap], format!("{} is restarted by hand", ap.name))
 }
 
-/// What APs hear of the neighbours, which is nobody's business here.
+/// APs notice a network of the neighbours, which is no concern of this one.
 pub(super) fn neighbours(
     feed: &mut Feed,
     network: &Network,
@@ -82,7 +82,7 @@ pub(super) fn neighbours(
     feed.alarm(at, &site.place, "honeypot_ssid", None, &more);
 }
 
-/// The radios are planned anew, as every night at three.
+/// The radios are planned anew every night at three.
 pub(super) fn nightly_rrm(
     feed: &mut Feed,
     network: &Network,
@@ -104,7 +104,7 @@ pub(super) fn nightly_rrm(
     }
 }
 
-/// How much of the rest there is in a day.
+/// Numbers of events per day.
 pub(super) struct Volume {
     pub(super) ports: u64,
     pub(super) joins: u64,
@@ -113,7 +113,7 @@ pub(super) struct Volume {
     pub(super) co_channel: u64,
 }
 
-/// A day of ports, clients, channels and administrators.
+/// Adds a day of ports, clients, channels and administrators.
 pub(super) fn day(
     feed: &mut Feed,
     network: &Network,
@@ -121,6 +121,7 @@ pub(super) fn day(
     volume: &Volume,
     chance: &mut Chance,
 ) {
+    // People cause these, and they work by day.
     let day = |chance: &mut Chance| midnight + chance.seconds(6 * 3_600, 23 * 3_600);
     for _ in 0..volume.ports {
         let at = day(chance);
@@ -193,7 +194,7 @@ fn any_ap(network: &Network, chance: &mut Chance) -> Option<Arc<Device>> {
     chance.pick(&site.aps).cloned()
 }
 
-/// A port that no AP hangs on.
+/// Returns a port without an AP.
 fn access(switch: &Device, chance: &mut Chance) -> String {
     let most = if switch.model.contains("48") { 47 } else { 11 };
     format!(
@@ -216,7 +217,7 @@ fn join(feed: &mut Feed, network: &Network, at: Timestamp, chance: &mut Chance) 
     feed.note(at, "client-join", Some(&ap.place.clone()), object(&item));
 }
 
-/// Somebody looks, or changes a WLAN or a device; what they change is configured anew.
+/// An administrator logs in, or changes a WLAN or a device, which is then configured again.
 fn administrator(feed: &mut Feed, network: &Network, at: Timestamp, chance: &mut Chance) {
     let Some(site) = chance.pick(&network.sites) else {
         return;
@@ -258,7 +259,7 @@ fn chance_seconds(chance: &mut Chance) -> u32 {
     u32::try_from(chance.between(5, 30)).unwrap_or(5)
 }
 
-/// A night in which these get new firmware, some at a time.
+/// Upgrades all APs in one night, some at a time.
 pub(super) fn upgrade_night(
     feed: &mut Feed,
     network: &Network,
@@ -268,6 +269,7 @@ pub(super) fn upgrade_night(
     let mut last = at;
     for site in &network.sites {
         let mut when = at;
+        // Mist upgrades in batches, so that clients find another AP.
         for some in site.aps.chunks(20) {
             for ap in some {
                 last = last.max(upgrade(feed, ap, when + chance.seconds(0, 60), chance));
@@ -279,7 +281,7 @@ pub(super) fn upgrade_night(
     quiet(at, last, all, "an upgrade night".to_owned())
 }
 
-/// One AP gets new firmware. Gives when it is done.
+/// Upgrades an AP. Returns the time at which it is done.
 pub(super) fn upgrade(
     feed: &mut Feed,
     ap: &Arc<Device>,

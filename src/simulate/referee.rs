@@ -1,4 +1,4 @@
-//! Compares what was told with the truth.
+//! The referee: compares messages with the truth.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -9,88 +9,89 @@ use crate::model::{Message, Reason, Timestamp, human_duration};
 use crate::render::markup;
 use crate::rules::{Policy, RuleSet};
 
-/// What a message may take beyond `for` and `group_wait`: Mist's own batching and delivery.
+/// Additional time a message may take beyond `for` and `group_wait`: Mist's own batching and
+/// delivery.
 const DELIVERY: Duration = Duration::from_secs(10);
 
-/// How strict to be.
+/// The strictness of the comparison.
 #[derive(Clone, Copy, Debug)]
 pub struct Allowance {
-    /// A message this long after an incident still belongs to it: what flapped is followed for a
+    /// Time after an incident in which messages still belong to it, since flapping is watched for a
     /// while.
     pub afterwards: Duration,
-    /// Beyond the allowed delay: for POSTs that were lost or late.
+    /// Additional delay for POSTs that were lost or late.
     pub late: Duration,
 }
 
 impl Allowance {
-    /// For traffic that arrives whole and in time.
+    /// For traffic that arrives completely and in time.
     pub const STRICT: Self = Self {
         afterwards: Duration::from_secs(15 * 60),
         late: Duration::ZERO,
     };
-    /// For traffic of which some is lost or late.
+    /// For traffic that is partly lost or late.
     pub const LOSSY: Self = Self {
         afterwards: Duration::from_secs(3_600),
         late: Duration::from_secs(120),
     };
 }
 
-/// How one incident was told.
+/// The report of one incident.
 #[derive(Clone, Debug)]
 pub struct Telling {
-    /// What kind it is.
+    /// Its kind.
     pub fault: Fault,
-    /// It, in words.
+    /// Its description.
     pub what: String,
-    /// When it was first told; `None`: never.
+    /// Time of the first message; `None`: never.
     pub told_at: Option<Timestamp>,
-    /// From detection to the first message.
+    /// Time from the detection to the first message.
     pub delay: Duration,
-    /// How long that may take.
+    /// Maximum for that time.
     pub allowed: Duration,
-    /// Messages that belong to it.
+    /// Number of messages that belong to it.
     pub messages: usize,
-    /// How often its end was told, of each conversation that told it; empty where it was never
-    /// told or has no end.
+    /// Number of messages about its end, for each Foghorn incident that reported it. Empty if it
+    /// was never reported or has no end.
     pub ends: Vec<usize>,
-    /// Its messages, readable.
+    /// Its messages as text.
     pub said: Vec<String>,
 }
 
 impl Telling {
-    /// Whether it took longer than it may.
+    /// Returns whether the delay is too long.
     #[must_use]
     pub fn late(&self) -> bool {
         self.told_at.is_some() && self.delay > self.allowed
     }
 
-    /// Whether each end was told exactly once.
+    /// Returns whether each end was reported exactly once.
     #[must_use]
     pub fn ended_well(&self) -> bool {
         self.ends.iter().all(|ends| *ends == 1)
     }
 }
 
-/// What the referee found.
+/// The result of the comparison.
 #[derive(Clone, Debug, Default)]
 pub struct Verdict {
-    /// Each incident.
+    /// The report of each incident.
     pub tellings: Vec<Telling>,
-    /// How many messages there were in all.
+    /// Number of all messages.
     pub messages: usize,
-    /// Messages that belong to no incident, readable, with what they mistook for one.
+    /// Messages that belong to no incident as text, with the noise that probably caused them.
     pub unwanted: Vec<String>,
 }
 
 impl Verdict {
-    /// Adds another verdict's figures.
+    /// Adds the figures of another result.
     pub fn add(&mut self, other: Self) {
         self.tellings.extend(other.tellings);
         self.messages += other.messages;
         self.unwanted.extend(other.unwanted);
     }
 
-    /// How many incidents were told.
+    /// Returns the number of incidents that were reported.
     #[must_use]
     pub fn told(&self) -> usize {
         self.tellings
@@ -99,14 +100,14 @@ impl Verdict {
             .count()
     }
 
-    /// Messages that belong to incidents, for each incident.
+    /// Returns the number of messages per incident, without unwanted ones.
     #[must_use]
     pub fn messages_per_incident(&self) -> f64 {
         let wanted = self.messages.saturating_sub(self.unwanted.len());
         wanted as f64 / self.tellings.len().max(1) as f64
     }
 
-    /// What went wrong, a line each.
+    /// Returns the complaints, one line each.
     #[must_use]
     pub fn complaints(&self) -> Vec<String> {
         let mut complaints = Vec::new();
@@ -143,7 +144,7 @@ impl Verdict {
 }
 
 impl fmt::Display for Verdict {
-    /// A table, one line for each kind.
+    /// Prints a table with a line for each kind.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut kinds: BTreeMap<Fault, Vec<&Telling>> = BTreeMap::new();
         for telling in &self.tellings {
@@ -180,7 +181,7 @@ impl fmt::Display for Verdict {
     }
 }
 
-/// Compares these messages, in order, with the truth.
+/// Compares these messages, which must be in order, with the truth.
 #[must_use]
 pub fn judge(
     messages: &[Message],
@@ -196,6 +197,7 @@ pub fn judge(
     for incident in incidents {
         let about = |(_, message): &(usize, &Message)| belongs(message, incident, allowance);
         let its: Vec<(usize, &Message)> = messages.iter().enumerate().filter(about).collect();
+        // A message may belong to several incidents; it is unwanted only if it belongs to none.
         wanted.extend(its.iter().map(|(nth, _)| *nth));
         let its: Vec<&Message> = its.into_iter().map(|(_, message)| message).collect();
         verdict
@@ -212,12 +214,13 @@ pub fn judge(
     verdict
 }
 
-/// Whether a message is about an incident: in its time, and about one of its devices or, without a
-/// device, its site.
+/// Returns whether a message belongs to an incident: it is in its time, and about one of its
+/// devices or, without a device, its site.
 fn belongs(message: &Message, incident: &Incident, allowance: Allowance) -> bool {
     let about = &message.about;
     let in_time =
         about.at >= incident.began_at && about.at <= incident.last_sign() + allowance.afterwards;
+    // An incident without an end may be repeated at any time.
     let no_end = incident.ended_at.is_none() && about.at >= incident.began_at;
     let concerned = |subject: &crate::model::Subject| match &subject.device_mac {
         Some(mac) if incident.root.is_some() => incident.devices.contains(mac),
@@ -231,7 +234,7 @@ fn belongs(message: &Message, incident: &Incident, allowance: Allowance) -> bool
     in_time && about.subjects.iter().any(concerned)
 }
 
-/// Whether a message is about what makes this incident one.
+/// Returns whether the message is about a condition or type of the incident.
 fn tells(message: &Message, incident: &Incident) -> bool {
     let about = &message.about;
     let said = [
@@ -248,7 +251,7 @@ fn tells(message: &Message, incident: &Incident) -> bool {
         .any(|tells| said.iter().any(|word| word == tells))
 }
 
-/// Whether a message names what the incident is about.
+/// Returns whether a message names the root of the incident.
 fn names_root(message: &Message, incident: &Incident, ended: bool) -> bool {
     message.about.subjects.iter().any(|subject| {
         let root = incident
@@ -266,6 +269,8 @@ fn telling(
     rules: &RuleSet,
     allowance: Allowance,
 ) -> Telling {
+    // The first message must be about the root: an AP behind a failed switch does not report the
+    // switch.
     let first = its.iter().find(|message| {
         let ending = matches!(
             message.about.reason,
@@ -285,6 +290,7 @@ fn telling(
                 .collect()
         }
     };
+    // Each Foghorn incident that reported the outage must report its end as well.
     let ends_of = |conversation: &str| {
         let ends = |message: &&&Message| {
             let reason = message.about.reason;
@@ -316,8 +322,8 @@ fn telling(
     }
 }
 
-/// How long after detection it may be told: `for`, `group_wait` and the delivery; an interval more
-/// where it joins what was told just before, or follows flapping.
+/// Returns the maximum delay: `for`, `group_wait` and the delivery. Another interval is allowed if
+/// the message joins an incident that was sent just before, or follows flapping.
 fn allowed(message: &Message, incident: &Incident, all: &[Message], rules: &RuleSet) -> Duration {
     let policy: Policy = rules
         .rules()
@@ -345,7 +351,7 @@ fn allowed(message: &Message, incident: &Incident, all: &[Message], rules: &Rule
     }
 }
 
-/// An unwanted message, and what it mistook for something.
+/// Returns an unwanted message, with the noise that probably caused it.
 fn mistaken(message: &Message, incidents: &[Incident], quiet: &[Quiet]) -> String {
     let at = message.about.at;
     let near = |from: Timestamp, to: Timestamp| at >= from && at <= to + Duration::from_secs(3_600);

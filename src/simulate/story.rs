@@ -1,4 +1,4 @@
-//! The demo's evening: an hour and a half at home in which most things happen that Foghorn is for.
+//! The demo's story: an evening at home with most of the events that Foghorn is for.
 
 use std::time::Duration;
 
@@ -10,29 +10,29 @@ use super::network::{Network, Preset};
 use super::{faults, noise};
 use crate::model::Timestamp;
 
-/// One line about what the network does.
+/// One line about the network.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Line {
-    /// When.
+    /// Time of the line.
     pub at: Timestamp,
-    /// What, in words.
+    /// Its text.
     pub text: String,
 }
 
-/// A scripted time: its traffic, and what to say about it meanwhile.
+/// A scripted evening: its traffic, and comments on it.
 #[derive(Clone, Debug)]
 pub struct Story {
     /// Every POST, in the order of arrival.
     pub posts: Vec<Post>,
-    /// What happens, in order.
+    /// The comments, in order.
     pub lines: Vec<Line>,
-    /// What must be told.
+    /// The incidents that must be reported.
     pub incidents: Vec<Incident>,
-    /// When the last message can be expected.
+    /// Time by which the last message can be expected.
     pub ends_at: Timestamp,
 }
 
-/// The story that begins then. The seed decides the details only.
+/// Returns the story that begins at `start`. The seed decides only details.
 #[must_use]
 pub fn story(seed: u64, start: Timestamp) -> Story {
     let chance = Chance::new(seed);
@@ -48,6 +48,7 @@ pub fn story(seed: u64, start: Timestamp) -> Story {
             text: text.to_owned(),
         })
     };
+    // The home network always has these; a pattern needs no panic if that changes.
     if let Some(site) = network.sites.first()
         && let [kitchen, office, attic] = site.aps.as_slice()
         && let [switch] = site.switches.as_slice()
@@ -87,6 +88,7 @@ pub fn story(seed: u64, start: Timestamp) -> Story {
         feed.audit(at(70), None, &network.org_id, "Accessed Org \"Example\"");
         say(at(70), "an administrator looks around");
     }
+    // A flapping incident is detected late, but its comment belongs to the first change.
     for incident in &told {
         let began_at = if incident.fault.flaps() {
             incident.began_at
@@ -107,6 +109,7 @@ pub fn story(seed: u64, start: Timestamp) -> Story {
     lines.sort_by_key(|line| line.at);
     let ends_at = at(93);
     let mut posts = deliver(&feed.finish(), (false, true), &mut chance.part("deliver"));
+    // Late deliveries would make the demo wait for nothing.
     posts.retain(|post| post.received_at < ends_at);
     Story {
         posts,

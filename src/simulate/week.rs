@@ -1,4 +1,4 @@
-//! A week of a network: when what goes wrong, and what else there is to hear.
+//! A week of a network: the times of faults and of noise.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,11 +16,11 @@ use crate::model::Timestamp;
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3_600);
 const DAY: Duration = Duration::from_secs(24 * 3_600);
-/// Two things that happen to one device are at least so far apart: what flaps within 30 minutes is
-/// one thing.
+/// Minimum distance between two events of one device: changes within 30 minutes would count as
+/// flapping.
 const APART: Duration = Duration::from_secs(50 * 60);
 
-/// What goes wrong in a week at home.
+/// Faults in a week at home.
 const HOME: [(Fault, u64); 10] = [
     (Fault::WanOutage, 1),
     (Fault::SwitchOutage, 1),
@@ -34,7 +34,7 @@ const HOME: [(Fault, u64); 10] = [
     (Fault::GrowingAlarm, 1),
 ];
 
-/// What goes wrong in a week on a campus. What needs most room comes first.
+/// Faults in a week on a campus. Those that need most room come first.
 const CAMPUS: [(Fault, u64); 10] = [
     (Fault::WanOutage, 2),
     (Fault::SwitchOutage, 4),
@@ -48,7 +48,7 @@ const CAMPUS: [(Fault, u64); 10] = [
     (Fault::GrowingAlarm, 1),
 ];
 
-/// Simulates the network and the time that the options name.
+/// Simulates the network and the time given by the options.
 #[must_use]
 pub fn simulate(options: Options) -> Simulation {
     let chance = Chance::new(options.seed);
@@ -61,6 +61,7 @@ pub fn simulate(options: Options) -> Simulation {
         quiet: Vec::new(),
         network: network.clone(),
     };
+    // Upgrades are planned first, since all APs must be free; noise takes the time that is left.
     week.upgrades(&mut chance.part("upgrades"));
     week.faults(&mut chance.part("faults"));
     week.noise(&mut chance.part("noise"));
@@ -88,14 +89,14 @@ struct Week {
     options: Options,
     feed: Feed,
     network: Network,
-    /// When each device has something of its own.
+    /// The times at which each device is in use.
     busy: BTreeMap<String, Vec<(Timestamp, Timestamp)>>,
     incidents: Vec<Incident>,
     quiet: Vec<Quiet>,
 }
 
 impl Week {
-    /// One night of the week everything is upgraded; in a single day, that day's.
+    /// Upgrades everything in one night of the week, or in that of a single day.
     fn upgrades(&mut self, chance: &mut Chance) {
         let night = chance.between(0, self.options.days.saturating_sub(1).min(6));
         let at = noise::at_hour(
@@ -119,7 +120,7 @@ impl Week {
         };
         let days = self.options.days;
         for (fault, in_a_week) in table {
-            // Rounded by chance, so that single days differ.
+            // The number is rounded at random, so that single days differ.
             let whole = in_a_week * days / 7;
             let rest = chance.between(1, 7) <= in_a_week * days % 7;
             for _ in 0..whole + u64::from(rest) {
@@ -128,8 +129,9 @@ impl Week {
         }
     }
 
-    /// Finds a time and a place where nothing else is, and lets it happen there.
+    /// Finds a time and devices without another fault, and adds the fault.
     fn fault(&mut self, fault: Fault, chance: &mut Chance) {
+        // A busy week may have no room left; then the fault is left out.
         for _ in 0..300 {
             let Some(site) = chance.pick(&self.network.sites).cloned() else {
                 return;
@@ -144,6 +146,7 @@ impl Week {
             let room = (DAY * u32::try_from(self.options.days).unwrap_or(1))
                 .saturating_sub(lasts + HOUR * 2);
             let at = self.options.start + MINUTE * 30 + chance.span(Duration::ZERO, room);
+            // All devices that the fault affects must be free, or two causes would mix.
             let touched: Vec<String> = match fault {
                 Fault::WanOutage => site.devices().map(|device| device.mac.clone()).collect(),
                 Fault::SwitchOutage => site
@@ -168,7 +171,7 @@ impl Week {
                     .map(|device| device.mac.clone())
                     .collect(),
                 Fault::Dhcp => {
-                    // Not while the way out is gone: that explains it.
+                    // A failed WAN would explain it, so the gateways must be free.
                     let gateways = site.gateways.iter().map(|device| device.mac.clone());
                     gateways
                         .chain([format!("dhcp of {}", site.place.id)])
@@ -223,8 +226,7 @@ impl Week {
         self.incidents.extend(happened);
     }
 
-    /// Whether nothing else of the site is lost just then: nobody could say that one has nothing to
-    /// do with the other.
+    /// Returns whether no other outage of the site is near: nobody could tell the two apart.
     fn alone(&self, fault: Fault, site: &Site, at: Timestamp) -> bool {
         let loses = |fault| {
             matches!(
@@ -241,7 +243,7 @@ impl Week {
                 .any(|other| other.place.id == site.place.id && loses(other.fault) && close(other))
     }
 
-    /// Keeps these devices for this time, where nothing else happens to them near it.
+    /// Reserves the devices for this time if they are free around it.
     fn take(&mut self, macs: &[String], from: Timestamp, to: Timestamp) -> bool {
         let free = |mac: &String| {
             self.busy.get(mac).is_none_or(|taken| {
@@ -287,7 +289,7 @@ impl Week {
             noise::nightly_rrm(&mut self.feed, &self.network, midnight, chance);
             noise::day(&mut self.feed, &self.network, midnight, &volume, chance);
             for nth in 0..blinks {
-                // Now and then it is a person who restarts one.
+                // Some restarts are made by a person.
                 self.blink(midnight, nth == 0 && day % 3 == 1, chance);
             }
             noise::neighbours(&mut self.feed, &self.network, midnight, chance);
@@ -317,7 +319,7 @@ impl Week {
     }
 }
 
-/// How long such a thing lasts.
+/// Returns a duration for a fault.
 fn how_long(fault: Fault, chance: &mut Chance) -> Duration {
     match fault {
         Fault::ApOutage | Fault::LeftBehind => {

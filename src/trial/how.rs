@@ -1,4 +1,4 @@
-//! How it came to a message that is not as expected, or to none: the decisions that led there.
+//! The decisions that led to an unexpected message, or to none.
 
 use std::collections::BTreeSet;
 
@@ -9,17 +9,17 @@ use crate::explain::{self, Teller};
 use crate::model::{EventId, Message, Timestamp};
 use crate::rules::RuleSet;
 
-/// So many lines of decisions are shown of a case that failed.
+/// Maximum number of lines of decisions shown for a failed case.
 const MOST: usize = 30;
 
-/// The rules and alerts whose messages are not what was expected.
+/// The rules and alerts with unexpected messages.
 #[derive(Default)]
 struct Wrong {
-    /// Of these rules everything may matter: a message of theirs is missing.
+    /// Rules with a missing message: all of their decisions may matter.
     rules: BTreeSet<String>,
-    /// The missing message names no rule: any may matter.
+    /// True if a missing message names no rule: decisions of any rule may matter.
     any: bool,
-    /// Of these alerts there is a message that is not as expected.
+    /// Alerts with an unexpected message.
     alerts: BTreeSet<u64>,
 }
 
@@ -54,7 +54,7 @@ impl Wrong {
 
     fn concerns(&self, decision: &Decision) -> bool {
         match &decision.rule {
-            // A silence that never stood kept nothing quiet, whatever the case meant by it.
+            // A silence that was never in force suppressed nothing, which the case may not expect.
             _ if matches!(decision.verdict, Verdict::SilenceBegins { over: true, .. }) => true,
             _ if self.any
                 || decision
@@ -65,13 +65,13 @@ impl Wrong {
                 true
             }
             Some(rule) => self.rules.contains(&**rule),
-            // No rule took it: that may be why.
+            // The event matched no rule, which may be the reason.
             None => !self.rules.is_empty() && decision.event.is_some(),
         }
     }
 }
 
-/// The decisions that led to what differs, or to nothing.
+/// Returns the decisions that led to the difference.
 pub(super) fn how_it_came(
     expected: &[Expectation],
     said: &[Message],
@@ -84,6 +84,8 @@ pub(super) fn how_it_came(
     let find = |id: EventId| course.events.iter().find(|event| event.id == id);
     let mut teller = Teller::default();
     let mut lines = Vec::new();
+    // Every decision passes through the teller, which remembers the alerts, even if its line is not
+    // shown.
     for decision in &course.decisions {
         let mut line = teller.say(decision, rules, &when);
         if let (Verdict::Unmatched, Some(event)) =
@@ -99,7 +101,8 @@ pub(super) fn how_it_came(
     let describe =
         |id: EventId| find(id).map_or_else(|| id.to_string(), |event| explain::describe(event));
     let mut printed = explain::print(&lines, file, &describe, &when);
-    // A rule that should have spoken and had nothing to do with any event.
+    // A rule with a missing message may have no decision at all: the reason is what its events
+    // failed.
     for rule in rules
         .rules()
         .iter()
@@ -124,6 +127,7 @@ pub(super) fn how_it_came(
     if printed.is_empty() {
         return String::new();
     }
+    // The beginning shows the cause; what follows are its consequences.
     let more = printed.len().saturating_sub(MOST);
     printed.truncate(MOST);
     if more > 0 {

@@ -1,4 +1,4 @@
-//! What is worth trying for a rule, from what it said: each is measured afterwards.
+//! Candidates for changes to a rule, chosen from its messages. Each is measured afterwards.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use crate::rules::{Rule, RuleSet, Threshold};
 
 const MINUTE: u64 = 60;
 const HOUR: u64 = 3_600;
-/// Values people choose, in seconds.
+/// Usual values, in seconds.
 const FOR: &[u64] = &[
     30,
     MINUTE,
@@ -30,14 +30,15 @@ const KEEP: &[u64] = &[
 ];
 const COOLDOWN: &[u64] = &[2 * HOUR, 3 * HOUR, 6 * HOUR, 12 * HOUR, 24 * HOUR];
 const INTERVAL: &[u64] = &[15 * MINUTE, 30 * MINUTE, HOUR];
-/// A value is tried when it would concern at least one in so many.
+/// A value is tried if it concerns at least one report in this many.
 const SHARE: usize = 4;
-/// So many values of one key are tried.
+/// Maximum number of values tried per key.
 const TRIES: usize = 4;
 
-/// Changes to a rule that might help; `own` is what it said.
+/// Returns changes to a rule that might help; `own` are its notifications.
 pub(super) fn changes(rule: &Rule, own: &[Notification], rules: &RuleSet) -> Vec<Change> {
     let told = told(own);
+    // A rule may report both kinds; the more frequent one decides which keys make sense.
     let lasting = told.iter().filter(|t| t.lasting).count() * 2 > told.len();
     let mut changes = Vec::new();
     if lasting {
@@ -71,6 +72,7 @@ pub(super) fn changes(rule: &Rule, own: &[Notification], rules: &RuleSet) -> Vec
             changes.extend([window(1), window(6)].map(Change::Threshold));
         }
     }
+    // Longer intervals help only if a good part of the messages are additions.
     let additions = own
         .iter()
         .filter(|n| matches!(n.reason, Reason::NewEvents | Reason::Recovered))
@@ -84,6 +86,7 @@ pub(super) fn changes(rule: &Rule, own: &[Notification], rules: &RuleSet) -> Vec
     }
     changes.extend(talker(own, &Field::Device).map(Change::NotDevice));
     changes.extend(talker(own, &Field::Site).map(Change::NotSite));
+    // A critical message must not wait for a digest.
     if own.iter().all(|n| n.severity < Severity::Critical) {
         changes.extend(
             rules
@@ -96,7 +99,7 @@ pub(super) fn changes(rule: &Rule, own: &[Notification], rules: &RuleSet) -> Vec
     changes
 }
 
-/// The values above the present one that would concern enough of what was told.
+/// Returns the values above the present one that concern enough of the reports.
 fn values(
     all: &[u64],
     present: Duration,
@@ -113,7 +116,7 @@ fn values(
     enough.into_iter()
 }
 
-/// The times between what was told of the same subject.
+/// Returns the times between reports of the same subject.
 fn gaps(told: &[Told], between: impl Fn(&Told, &Told) -> Option<Duration>) -> Vec<Duration> {
     let mut last: BTreeMap<String, &Told> = BTreeMap::new();
     told.iter()
@@ -124,7 +127,7 @@ fn gaps(told: &[Told], between: impl Fn(&Told, &Told) -> Option<Duration>) -> Ve
         .collect()
 }
 
-/// The one device or site that makes most of the messages, where others make some too.
+/// Returns the device or site with most of the messages, if others have some, too.
 fn talker(own: &[Notification], field: &Field) -> Option<String> {
     let mut messages: BTreeMap<String, usize> = BTreeMap::new();
     for notification in own {
@@ -143,6 +146,7 @@ fn talker(own: &[Notification], field: &Field) -> Option<String> {
             *messages.entry(one.clone()).or_default() += 1;
         }
     }
+    // If all messages are about one device, the rule itself is the question.
     let others = messages.len() > 1;
     let (name, most) = messages.into_iter().max_by_key(|(_, count)| *count)?;
     (others && most * 2 > own.len()).then(|| exactly(&name))

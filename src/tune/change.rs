@@ -1,4 +1,4 @@
-//! A change to one rule: as a key of rules.yaml, and as what it does to a rule.
+//! A change to one rule: the key in rules.yaml, and its effect on the rule.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,18 +19,18 @@ pub enum Change {
     Cooldown(Duration),
     /// `group_interval`.
     GroupInterval(Duration),
-    /// `threshold` of what has no end.
+    /// `threshold` for events without an end.
     Threshold(Threshold),
-    /// `notify`, a destination that collects.
+    /// `notify`: a digest.
     Digest(Name),
-    /// `match.not.device`, one more.
+    /// One more value of `match.not.device`.
     NotDevice(String),
-    /// `match.not.site`, one more.
+    /// One more value of `match.not.site`.
     NotSite(String),
 }
 
 impl Change {
-    /// The key, from the rule down.
+    /// Returns the path of the key within the rule.
     #[must_use]
     pub const fn key(&self) -> &'static [&'static str] {
         match self {
@@ -45,7 +45,7 @@ impl Change {
         }
     }
 
-    /// The value; of a list that stands there already, what is to be added.
+    /// Returns the value; for a list, the value to be added.
     #[must_use]
     pub fn value(&self) -> Value {
         match self {
@@ -61,13 +61,13 @@ impl Change {
         }
     }
 
-    /// Whether the value is added to what stands there.
+    /// Returns whether the value is added to a list.
     #[must_use]
     pub const fn adds(&self) -> bool {
         matches!(self, Self::NotDevice(_) | Self::NotSite(_))
     }
 
-    /// Makes the change.
+    /// Applies the change to a rule.
     pub(super) fn apply(&self, rule: &mut Rule) {
         let policy =
             |rule: &mut Rule, set: &dyn Fn(&mut Policy)| set(Arc::make_mut(&mut rule.policy));
@@ -83,8 +83,8 @@ impl Change {
         }
     }
 
-    /// Of changes that help alike, the one to be taken: first what is understood at a glance, and
-    /// of it the shorter time.
+    /// Returns the order among changes that help equally: first those that are easiest to
+    /// understand, and then the shorter time.
     pub(super) fn cost(&self) -> (u8, Duration) {
         match self {
             Self::For(time) | Self::Cooldown(time) => (0, *time),
@@ -98,7 +98,7 @@ impl Change {
     }
 }
 
-/// A pattern that cannot be read is none: then the change does nothing, and is not suggested.
+/// Excludes a value. A pattern that cannot be read changes nothing, so the change is not suggested.
 fn exclude(rule: &mut Rule, field: Field, one: &str) {
     let Ok(pattern) = Pattern::parse(one) else {
         return;
@@ -115,7 +115,7 @@ fn exclude(rule: &mut Rule, field: Field, one: &str) {
     }
 }
 
-/// A duration as rules.yaml spells it, in its largest unit.
+/// Formats a duration as in rules.yaml, in its largest unit.
 fn written(time: Duration) -> String {
     let s = time.as_secs();
     let units = [(86_400, "d"), (3_600, "h"), (60, "m")];
