@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 use divan::Bencher;
 use divan::counter::{BytesCount, ItemsCount};
 use foghorn::config::{self, Config};
-use foghorn::engine::{Engine, Input, Limits, Opening};
+use foghorn::engine::{Engine, EngineLimits, Input, Opening};
 use foghorn::fold::{self, Fold};
 use foghorn::model::{
     Event, Field, Journaled, Name, Notification, Record, Seq, Severity, SourceKind, Timestamp,
@@ -73,9 +73,9 @@ impl History {
             rules,
             vec![(Name::new("slack"), Severity::Info)],
         ));
-        let limits = Limits {
+        let limits = EngineLimits {
             alerts: 200_000,
-            ..Limits::default()
+            ..EngineLimits::default()
         };
         Self {
             engine: Engine::new(rules, openings, limits),

@@ -16,11 +16,11 @@ mod story;
 pub(crate) use nearest::near;
 pub use nearest::nearest_text;
 pub(crate) use story::moment;
-pub use story::{Chapter, Known as KnownEvent, Question, Story};
+pub use story::{Chapter, EventFacts, Question, Story};
 
 /// One decision for people.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Line {
+pub struct DecisionLine {
     /// Journal time.
     pub at: Timestamp,
     /// The event it is about; `None` for timers.
@@ -39,13 +39,13 @@ pub struct Line {
 
 /// Turns decisions into lines. It remembers the alerts, to say what one lacked when it ended.
 #[derive(Clone, Debug, Default)]
-pub struct Teller {
-    alerts: HashMap<u64, Known>,
+pub struct Explainer {
+    alerts: HashMap<u64, AlertFacts>,
     offset_ms: i64,
 }
 
 #[derive(Clone, Debug)]
-struct Known {
+struct AlertFacts {
     since: Timestamp,
     /// Time at which it fired.
     fired: Option<Timestamp>,
@@ -55,10 +55,10 @@ struct Known {
     planned: bool,
     /// True if somebody was notified.
     told: bool,
-    quiet: Quiet,
+    quiet: SuppressionState,
 }
 
-impl Known {
+impl AlertFacts {
     fn new(since: Timestamp) -> Self {
         Self {
             since,
@@ -66,28 +66,28 @@ impl Known {
             held: None,
             planned: false,
             told: false,
-            quiet: Quiet::Never,
+            quiet: SuppressionState::Never,
         }
     }
 }
 
 /// The suppression of an alert.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Quiet {
+enum SuppressionState {
     Never,
     /// Suppressed now, for the reason in this sentence.
     Now(String),
     Before,
 }
 
-impl Teller {
+impl Explainer {
     /// Returns the line of a decision; decisions come in order. `when` formats a time.
     pub fn say(
         &mut self,
         decision: &Decision,
         rules: &RuleSet,
         when: &dyn Fn(Timestamp) -> String,
-    ) -> Line {
+    ) -> DecisionLine {
         let rule = decision
             .rule
             .as_ref()
@@ -100,7 +100,7 @@ impl Teller {
         // The state of the alert before this decision was needed for the text.
         self.note(decision, &said);
         let text = with_times(&said, when);
-        Line {
+        DecisionLine {
             at: decision.at,
             event: decision.event,
             rule: decision.rule.clone(),
@@ -132,23 +132,27 @@ impl Teller {
             let known = self
                 .alerts
                 .entry(*alert)
-                .or_insert_with(|| Known::new(decision.at));
+                .or_insert_with(|| AlertFacts::new(decision.at));
             match &decision.verdict {
-                Verdict::Firing => (known.fired, known.quiet) = (Some(decision.at), Quiet::Never),
+                Verdict::Firing => {
+                    (known.fired, known.quiet) = (Some(decision.at), SuppressionState::Never)
+                }
                 Verdict::Inhibited { .. }
                 | Verdict::Silenced { .. }
                 | Verdict::Muted { .. }
-                | Verdict::Maintenance { .. } => known.quiet = Quiet::Now(said.to_owned()),
+                | Verdict::Maintenance { .. } => {
+                    known.quiet = SuppressionState::Now(said.to_owned())
+                }
                 Verdict::Holding { until } => {
                     known.held = Some(until.shifted(offset_ms.saturating_neg()));
                 }
                 Verdict::Planned { .. } => known.planned = true,
                 Verdict::Notify(_) | Verdict::Collected { .. } => known.told = true,
                 // The alert that inhibited it has ended, so its `for` starts again.
-                Verdict::Pending { .. } if matches!(known.quiet, Quiet::Now(_)) => {
-                    *known = Known {
-                        quiet: Quiet::Before,
-                        ..Known::new(decision.at)
+                Verdict::Pending { .. } if matches!(known.quiet, SuppressionState::Now(_)) => {
+                    *known = AlertFacts {
+                        quiet: SuppressionState::Before,
+                        ..AlertFacts::new(decision.at)
                     }
                 }
                 _ => {}
@@ -188,11 +192,11 @@ impl Teller {
 }
 
 /// Returns what an open alert that was not sent waits for.
-fn waits(known: &Known, now: Timestamp, policy: &Policy) -> String {
+fn waits(known: &AlertFacts, now: Timestamp, policy: &Policy) -> String {
     let wait = human_duration(policy.r#for);
     match (&known.quiet, known.fired) {
         _ if known.told => String::new(),
-        (Quiet::Now(by), _) => format!(", which nobody was told of yet: {by}"),
+        (SuppressionState::Now(by), _) => format!(", which nobody was told of yet: {by}"),
         (_, Some(_)) if known.held.is_some_and(|until| until > now) => {
             ", which waits for one that may explain it (`hold` of `inhibit_rules`)".to_owned()
         }
@@ -203,10 +207,10 @@ fn waits(known: &Known, now: Timestamp, policy: &Policy) -> String {
 }
 
 /// Returns what an alert lacked that ended before anybody was notified.
-fn lacked(known: &Known, ended: Timestamp, policy: &Policy) -> String {
+fn lacked(known: &AlertFacts, ended: Timestamp, policy: &Policy) -> String {
     let lasted = ended.since(known.since);
     // A suppression is the reason, however long the alert lasted.
-    if let Quiet::Now(by) = &known.quiet {
+    if let SuppressionState::Now(by) = &known.quiet {
         return format!(": until then it was not told: {by}");
     }
     if let Some(fired) = known.fired {
@@ -238,7 +242,7 @@ fn lacked(known: &Known, ended: Timestamp, policy: &Policy) -> String {
     let key = if known.planned { "" } else { " (`for`)" };
     let more = human_duration(as_shown(waits).saturating_sub(as_shown(lasted)));
     let (lasted, wait) = (human_duration(lasted), human_duration(waits));
-    let after = if known.quiet == Quiet::Before {
+    let after = if known.quiet == SuppressionState::Before {
         " after what had kept it quiet"
     } else {
         ""
@@ -348,7 +352,7 @@ pub fn describe(event: &Event) -> String {
 /// a time.
 #[must_use]
 pub fn print(
-    lines: &[Line],
+    lines: &[DecisionLine],
     file: &str,
     describe: &dyn Fn(EventId) -> String,
     when: &dyn Fn(Timestamp) -> String,
@@ -356,7 +360,7 @@ pub fn print(
     let times: Vec<String> = lines.iter().map(|line| when(line.at)).collect();
     let width = times.iter().map(String::len).max().unwrap_or_default();
     let mut printed = Vec::new();
-    let mut last: Option<&Line> = None;
+    let mut last: Option<&DecisionLine> = None;
     for (line, time) in lines.iter().zip(&times) {
         let rule = match (&line.rule, line.line) {
             (Some(rule), Some(number)) => format!("{rule} ({file}:{number}): "),
@@ -409,7 +413,7 @@ mod tests {
             ..Policy::default()
         };
         let lacked_by = |ended: Timestamp, story: Vec<(i64, Verdict)>| {
-            let mut teller = Teller::default();
+            let mut teller = Explainer::default();
             for (minute, verdict) in story {
                 let said = verdict.to_string();
                 let decision = Decision {
@@ -454,7 +458,7 @@ mod tests {
 
     #[test]
     fn what_is_shown_adds_up() {
-        let known = Known::new(Timestamp::EPOCH);
+        let known = AlertFacts::new(Timestamp::EPOCH);
         for (lasted, waits, said) in [
             (
                 2_900,

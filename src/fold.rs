@@ -11,7 +11,7 @@ use lz4_flex::frame::{FrameDecoder, FrameEncoder};
 use serde::{Deserialize, Serialize};
 
 use crate::engine::{
-    Decision, Engine, Fullness, IncidentState, Input, Judgement, Limits, Opening, Reaction,
+    Decision, Engine, EngineLimits, Fullness, IncidentState, Input, Judgement, Opening, Reaction,
     SilenceState, Verdict,
 };
 use crate::model::{
@@ -100,7 +100,7 @@ impl Fold {
     #[must_use]
     pub fn new(rules: Arc<RuleSet>, compile: Compile) -> Self {
         Self {
-            engine: Engine::new(rules, openings, Limits::default()),
+            engine: Engine::new(rules, openings, EngineLimits::default()),
             compile,
             header: Header::default(),
         }
@@ -130,7 +130,7 @@ impl Fold {
             .as_ref()
             .and_then(compile)
             .map_or_else(|| Arc::clone(fallback), Arc::new);
-        let engine = Engine::restore(rules, openings, Limits::default(), engine, seen)
+        let engine = Engine::restore(rules, openings, EngineLimits::default(), engine, seen)
             .map_err(|e| e.to_string())?;
         Ok(Self {
             engine,

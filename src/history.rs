@@ -9,7 +9,7 @@ mod pages;
 pub mod words;
 
 pub use feed::{Feed, Frame};
-pub use pages::{Found, Past, Question, catch_up, keep_indexed, shown};
+pub use pages::{EventPage, EventQuery, PastEvents, catch_up, keep_indexed, shown};
 
 use crate::engine::{Decision, Judgement};
 use crate::fold::Conclusions;

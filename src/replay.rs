@@ -33,7 +33,7 @@ pub struct Post {
 
 /// An entry of the traffic: a POST, or an action of a person.
 #[derive(Clone, Debug)]
-pub enum Heard {
+pub enum TrafficEntry {
     /// A POST.
     Post(Post),
     /// A silence that was made or ended.
@@ -47,7 +47,7 @@ pub enum Heard {
 
 /// The reason a traffic file cannot be replayed.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub enum TrafficError {
     /// It cannot be read.
     #[error("cannot read line {line}: {why}")]
     Read {
@@ -67,7 +67,7 @@ pub enum Error {
 }
 
 #[derive(Deserialize)]
-struct Line<'a> {
+struct TrafficLine<'a> {
     received_at: Option<String>,
     #[serde(borrow)]
     body: Option<&'a RawValue>,
@@ -77,15 +77,17 @@ struct Line<'a> {
 
 /// Reads a traffic file with one POST per line, `{"received_at": …, "body": …}` or a bare body.
 /// Each is returned with the number of its line. Empty lines are skipped.
-pub fn read_posts(reader: impl BufRead) -> impl Iterator<Item = Result<(usize, Post), Error>> {
+pub fn read_posts(
+    reader: impl BufRead,
+) -> impl Iterator<Item = Result<(usize, Post), TrafficError>> {
     reader.lines().enumerate().filter_map(|(index, line)| {
         let number = index + 1;
         match line {
-            Err(why) => Some(Err(Error::Read { line: number, why })),
+            Err(why) => Some(Err(TrafficError::Read { line: number, why })),
             Ok(text) if text.trim().is_empty() => None,
             Ok(text) => Some(match read_post(&text) {
                 Ok(post) => Ok((number, post)),
-                Err(why) => Err(Error::NotAPost { line: number, why }),
+                Err(why) => Err(TrafficError::NotAPost { line: number, why }),
             }),
         }
     })
@@ -113,7 +115,7 @@ fn read_post(text: &str) -> Result<Post, String> {
         serde_json::from_str::<serde::de::IgnoredAny>(text).map_err(not_json)?;
         return Ok(bare());
     }
-    let line: Line<'_> = serde_json::from_str(text).map_err(not_json)?;
+    let line: TrafficLine<'_> = serde_json::from_str(text).map_err(not_json)?;
     // An object without `body` is a bare body, too.
     let Some(body) = line.body else {
         return Ok(bare());
@@ -199,7 +201,7 @@ impl Stored {
     }
 
     /// Takes the next entry; entries come in order from the first.
-    pub fn take(&mut self, entry: Journaled, mut each: impl FnMut(Heard)) {
+    pub fn take(&mut self, entry: Journaled, mut each: impl FnMut(TrafficEntry)) {
         let at: Timestamp = entry.at.shifted(self.offset_ms);
         let early = self.from.is_some_and(|from| at < from);
         // Silences made before the period still suppress within it, so they are repeated at its
@@ -208,7 +210,7 @@ impl Stored {
             let lasts = |silence: &Silence| !matches!(silence.until, Until::At(end) if end <= at);
             let in_force = self.in_force.drain(..).filter(lasts);
             in_force.for_each(|silence| {
-                each(Heard::Said {
+                each(TrafficEntry::Said {
                     at,
                     record: Record::Silence(silence),
                 })
@@ -218,7 +220,7 @@ impl Stored {
             Record::Clock { offset_ms } => self.offset_ms = offset_ms,
             Record::Received {
                 source, kind, body, ..
-            } if !early => each(Heard::Post(Post {
+            } if !early => each(TrafficEntry::Post(Post {
                 received_at: Some(at),
                 source,
                 kind,
@@ -230,7 +232,7 @@ impl Stored {
             }
             Record::Expire { id, .. } if early => self.in_force.retain(|silence| silence.id != id),
             record @ (Record::Silence(_) | Record::Expire { .. }) => {
-                each(Heard::Said { at, record })
+                each(TrafficEntry::Said { at, record })
             }
             Record::Received { .. } | Record::Tick | Record::Rules(_) => {}
         }
@@ -277,19 +279,19 @@ impl Refold {
     }
 
     /// Folds the next entry of the traffic.
-    pub fn hear(&mut self, heard: &Heard) -> Vec<Decision> {
+    pub fn hear(&mut self, heard: &TrafficEntry) -> Vec<Decision> {
         match heard {
-            Heard::Post(post) => self.post(post),
-            Heard::Said { at, record } => self.apply(*at, record.clone()),
+            TrafficEntry::Post(post) => self.post(post),
+            TrafficEntry::Said { at, record } => self.apply(*at, record.clone()),
         }
     }
 
     /// Folds like [`Refold::hear`], timer by timer. Returns `None` if the time before the entry
     /// leads to more than `most` decisions.
-    pub fn hear_within(&mut self, heard: &Heard, most: usize) -> Option<Vec<Decision>> {
+    pub fn hear_within(&mut self, heard: &TrafficEntry, most: usize) -> Option<Vec<Decision>> {
         let at = match heard {
-            Heard::Post(post) => post.received_at,
-            Heard::Said { at, .. } => Some(*at),
+            TrafficEntry::Post(post) => post.received_at,
+            TrafficEntry::Said { at, .. } => Some(*at),
         };
         let mut made = Vec::new();
         while let Some(due) = at.and_then(|at| self.fold.next_wakeup().filter(|due| *due <= at)) {
@@ -384,7 +386,7 @@ impl<'t> Replay<'t> {
     }
 
     /// Folds the next entry of the traffic.
-    pub fn hear(&mut self, heard: &Heard) -> Vec<Message> {
+    pub fn hear(&mut self, heard: &TrafficEntry) -> Vec<Message> {
         messages(self.refold.hear(heard), self.templates)
     }
 

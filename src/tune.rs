@@ -11,14 +11,14 @@ use std::time::Duration;
 use crate::diff::{self, Diff, Told};
 use crate::fold::{Compile, Fold, notifications};
 use crate::model::{Event, Journaled, Notification, Record, Seq, Timestamp};
-use crate::replay::Heard;
+use crate::replay::TrafficEntry;
 use crate::rules::RuleSet;
 use crate::source::{self, Parsed};
 
 mod candidates;
 mod change;
 
-pub use change::Change;
+pub use change::KeyChange;
 
 /// Number of messages below which a rule is left alone.
 const NOISY: u64 = 10;
@@ -29,7 +29,7 @@ pub const BLIP: Duration = Duration::from_secs(180);
 
 /// Traffic, read once and folded many times.
 #[derive(Clone, Debug, Default)]
-pub struct Traffic {
+pub struct ParsedTraffic {
     heard: Vec<(Timestamp, Read)>,
     seq: Seq,
 }
@@ -42,15 +42,15 @@ enum Read {
     Said(Record),
 }
 
-impl Traffic {
+impl ParsedTraffic {
     /// Adds the next entry; time never goes back.
-    pub fn push(&mut self, heard: &Heard) {
+    pub fn push(&mut self, heard: &TrafficEntry) {
         self.seq.0 += 1;
         let last = self.heard.last().map(|(at, _)| *at);
         let later = |at: Timestamp| last.map_or(at, |last| last.max(at));
         let post = match heard {
-            Heard::Post(post) => post,
-            Heard::Said { at, record } => {
+            TrafficEntry::Post(post) => post,
+            TrafficEntry::Said { at, record } => {
                 return self.heard.push((later(*at), Read::Said(record.clone())));
             }
         };
@@ -127,7 +127,7 @@ pub struct Suggestion {
     /// The rule.
     pub rule: String,
     /// The change.
-    pub change: Change,
+    pub change: KeyChange,
     /// Messages of the rule as it is.
     pub before: u64,
     /// Number of messages saved, of all rules.
@@ -146,7 +146,7 @@ pub struct Suggestion {
 
 /// The messages of a rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Noise {
+pub struct RuleNoise {
     /// Its name.
     pub rule: String,
     /// The line on which it begins; `None` for a digest or a maintenance, whose messages are not a
@@ -160,11 +160,11 @@ pub struct Noise {
 
 /// The result of tuning.
 #[derive(Clone, Debug, Default)]
-pub struct Tuning {
+pub struct TuningReport {
     /// Messages by the present rules, one per destination.
     pub messages: u64,
     /// Rules with messages, noisiest first.
-    pub rules: Vec<Noise>,
+    pub rules: Vec<RuleNoise>,
     /// Suggestions, at most one per rule, most helpful first.
     pub suggestions: Vec<Suggestion>,
     /// Noisy rules for which no change helps.
@@ -176,13 +176,13 @@ pub struct Tuning {
 #[must_use]
 pub fn tune(
     rules: &Arc<RuleSet>,
-    traffic: &Traffic,
-    usable: impl Fn(&str, &Change) -> bool,
-) -> Tuning {
+    traffic: &ParsedTraffic,
+    usable: impl Fn(&str, &KeyChange) -> bool,
+) -> TuningReport {
     let base = traffic.fold(rules);
-    let mut tuning = Tuning {
+    let mut tuning = TuningReport {
         messages: diff::count(&base),
-        ..Tuning::default()
+        ..TuningReport::default()
     };
     tuning.rules = diff::diff(&base, &[])
         .rules
@@ -197,7 +197,7 @@ pub fn tune(
         .take(RULES)
         .cloned()
         .collect();
-    for Noise {
+    for RuleNoise {
         rule: name,
         messages,
         ..
@@ -223,7 +223,7 @@ pub fn tune(
     tuning
 }
 
-fn noise(rules: &RuleSet, base: &[Notification], rule: &diff::RuleMessages) -> Noise {
+fn noise(rules: &RuleSet, base: &[Notification], rule: &diff::RuleMessages) -> RuleNoise {
     let mut talkers: BTreeMap<String, u64> = BTreeMap::new();
     for notification in base.iter().filter(|n| n.rule == rule.rule) {
         let names: BTreeSet<String> = notification.subjects.iter().map(diff::name).collect();
@@ -238,7 +238,7 @@ fn noise(rules: &RuleSet, base: &[Notification], rule: &diff::RuleMessages) -> N
         .iter()
         .find(|r| *r.name == *rule.rule)
         .map(|r| r.line);
-    Noise {
+    RuleNoise {
         rule: rule.rule.clone(),
         line,
         messages: rule.before,
@@ -248,11 +248,11 @@ fn noise(rules: &RuleSet, base: &[Notification], rule: &diff::RuleMessages) -> N
 
 fn measure(
     rules: &Arc<RuleSet>,
-    traffic: &Traffic,
+    traffic: &ParsedTraffic,
     base: &[Notification],
     own: &[Notification],
     (name, messages): (&str, u64),
-    change: Change,
+    change: KeyChange,
 ) -> Suggestion {
     let changed = Arc::new(rules.changed(name, |rule| change.apply(rule)));
     let after = traffic.fold(&changed);
@@ -274,7 +274,7 @@ fn measure(
             .is_some_and(|first| *first <= missed.at)
     };
     // A longer cooldown does not lose a repetition: the next message counts it.
-    let counts = matches!(change, Change::Cooldown(_));
+    let counts = matches!(change, KeyChange::Cooldown(_));
     let (quiet, lost) = missed
         .into_iter()
         .partition(|missed| is_blip(missed) || (counts && repeats(missed)));

@@ -16,7 +16,7 @@ use std::time::Duration;
 use foghorn::config::Config;
 use foghorn::model::{Message, Name, Seq, SourceKind, Timestamp};
 use foghorn::replay::{Post, Replay};
-use foghorn::simulate::referee::{Allowance, Verdict, judge};
+use foghorn::simulate::referee::{RefereeReport, Tolerance, judge};
 use foghorn::simulate::{Fault, Options, Preset, Simulation, simulate};
 use foghorn::source::{Arrival, Parsed};
 
@@ -25,7 +25,7 @@ const START: Timestamp = Timestamp::from_millis(1_767_571_200_000);
 
 /// What one seed's messages were, and how many events there were.
 struct Outcome {
-    verdict: Verdict,
+    verdict: RefereeReport,
     events: usize,
 }
 
@@ -54,11 +54,16 @@ fn replay(config: &Config, simulation: &Simulation) -> Vec<Message> {
 }
 
 /// Compares the messages with the truth.
-fn verdict(config: &Config, simulation: &Simulation, messages: &[Message], lossy: bool) -> Verdict {
+fn verdict(
+    config: &Config,
+    simulation: &Simulation,
+    messages: &[Message],
+    lossy: bool,
+) -> RefereeReport {
     let allowance = if lossy {
-        Allowance::LOSSY
+        Tolerance::LOSSY
     } else {
-        Allowance::STRICT
+        Tolerance::STRICT
     };
     judge(
         messages,
@@ -106,7 +111,7 @@ impl Limits {
     fn judge(&self, name: &str) -> Vec<String> {
         let config = config();
         let mut wrong = Vec::new();
-        let mut total = Verdict::default();
+        let mut total = RefereeReport::default();
         let mut events = 0;
         for seed in self.seeds.clone() {
             let Outcome {

@@ -16,7 +16,7 @@ use crate::replay::Stored;
 use crate::rulebook::Hidden;
 use crate::rulebook::edit::{self, Edited};
 use crate::trial;
-use crate::tune::{self, Change, Noise, Suggestion, Traffic, Tuning};
+use crate::tune::{self, KeyChange, ParsedTraffic, RuleNoise, Suggestion, TuningReport};
 use crate::web::Tuner;
 
 /// Bytes of traffic a server looks at, the newest: parsed they are some eight times as large, and
@@ -30,7 +30,7 @@ const NAMED: usize = 5;
 /// What was found, and all of it together.
 pub(crate) struct Advice {
     /// By rule.
-    pub(crate) found: Tuning,
+    pub(crate) found: TuningReport,
     /// With every suggestion: messages then, and what would be missed.
     pub(crate) measured: diff::Diff,
     /// Each suggestion's line of the present file; `None` where it has to be written by hand.
@@ -59,7 +59,7 @@ fn unified(file: &str, old: &str, new: &str) -> String {
 
 /// Looks for changes to this config that help. What cannot be made in the text is left to the
 /// operator.
-pub(crate) fn advise(config: &Config, posts: &Traffic) -> Advice {
+pub(crate) fn advise(config: &Config, posts: &ParsedTraffic) -> Advice {
     let found = tune::tune(&config.rules, posts, |rule, change| {
         edit(&config.text, rule, change).is_none_or(|edited| parse(config, &edited.text).is_some())
     });
@@ -122,12 +122,12 @@ fn parse(config: &Config, text: &str) -> Option<Config> {
     Config::parse_offline(text, config.path.as_deref(), &config::environment).ok()
 }
 
-fn edit(text: &str, rule: &str, change: &Change) -> Option<Edited> {
+fn edit(text: &str, rule: &str, change: &KeyChange) -> Option<Edited> {
     edit::set(text, rule, change.key(), &value(text, rule, change))
 }
 
 /// What is to be written: where a list stands already, the list with one more.
-fn value(text: &str, rule: &str, change: &Change) -> Value {
+fn value(text: &str, rule: &str, change: &KeyChange) -> Value {
     if !change.adds() {
         return change.value();
     }
@@ -166,35 +166,35 @@ pub(crate) fn why(suggestion: &Suggestion) -> String {
     let longest = human_duration(quiet.iter().filter_map(length).max().unwrap_or_default());
     let (gone, delays) = (told.saturating_sub(*told_after), delays(&suggestion.later));
     match &suggestion.change {
-        Change::For(_) => {
+        KeyChange::For(_) => {
             format!(
                 "{gone} of the {told} it told of were over within {longest}: this removes them{delays}."
             )
         }
-        Change::KeepFiringFor(time) => {
+        KeyChange::KeepFiringFor(time) => {
             let time = human_duration(*time);
             format!(
                 "{gone} of the {told} it told of began again within {time}: told as one, whose end comes {time} later{delays}."
             )
         }
-        Change::Cooldown(_) => {
+        KeyChange::Cooldown(_) => {
             format!(
                 "{gone} of the {told} it told of repeat what was told before: counted for the next message{delays}."
             )
         }
-        Change::GroupInterval(time) => {
+        KeyChange::GroupInterval(time) => {
             format!(
                 "What comes within {} of a message is told together{delays}.",
                 human_duration(*time)
             )
         }
-        Change::Threshold(_) => {
+        KeyChange::Threshold(_) => {
             format!("{gone} of the {told} it told of were too few at once{delays}.")
         }
-        Change::NotDevice(name) | Change::NotSite(name) => {
+        KeyChange::NotDevice(name) | KeyChange::NotSite(name) => {
             format!("{gone} of the {told} it told of were about {name}{delays}.")
         }
-        Change::Digest(name) => format!("They come with {name} instead{delays}."),
+        KeyChange::Digest(name) => format!("They come with {name} instead{delays}."),
     }
 }
 
@@ -226,7 +226,7 @@ pub(super) fn tuner(path: Option<PathBuf>, data: PathBuf, clock: Clock) -> Tuner
         })?;
         let from = clock.wall() - since;
         let (from, cut) = newest(&data, from).map_err(|e| e.to_string())?;
-        let mut posts = Traffic::default();
+        let mut posts = ParsedTraffic::default();
         let reader = Reader::open(&data).map_err(|e| e.to_string())?;
         let mut stored = Stored::since(Some(from));
         for entry in reader.entries(Seq::default()) {
@@ -273,7 +273,7 @@ fn newest(data: &Path, from: Timestamp) -> Result<(Timestamp, bool), crate::stor
 }
 
 /// As the API says it.
-fn shown_as_json(config: &Config, posts: &Traffic, advice: &Advice, cut: bool) -> Value {
+fn shown_as_json(config: &Config, posts: &ParsedTraffic, advice: &Advice, cut: bool) -> Value {
     let Advice {
         found,
         measured,
@@ -292,7 +292,7 @@ fn shown_as_json(config: &Config, posts: &Traffic, advice: &Advice, cut: bool) -
         .zip(hidden(text))
         .and_then(|(before, after)| patch(config, &before, &after));
     let talker = |(name, messages): &(String, u64)| json!({"name": name, "messages": messages});
-    let noise = |noise: &Noise| {
+    let noise = |noise: &RuleNoise| {
         let talkers: Vec<Value> = noise.talkers.iter().take(TALKERS).map(talker).collect();
         json!({"rule": noise.rule, "line": noise.line, "messages": noise.messages, "talkers": talkers})
     };

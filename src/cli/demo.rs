@@ -12,7 +12,7 @@ use crate::config::{Config, Log};
 use crate::destination::{CONSOLE, DestinationSettings, Values};
 use crate::model::{Name, Secret, SourceKind, Timestamp, plural};
 use crate::replay::{self, write_post};
-use crate::simulate::{self, Story, story};
+use crate::simulate::{self, DemoStory, story};
 use crate::source::{self, SourceSettings};
 use crate::store::Totals as _;
 use crate::wire::{Http, HttpRequest, Reply, Transport as _};
@@ -170,7 +170,7 @@ fn in_real_time(destination: &mut DestinationSettings, speed: u32) {
 async fn play(
     clock: Clock,
     running: &Running,
-    story: &Story,
+    story: &DemoStory,
     names: &[Name],
 ) -> Result<u64, String> {
     let http = Http::new(false);
@@ -201,7 +201,7 @@ async fn play(
 }
 
 /// One POST as its sender would send it.
-async fn send(http: &Http, url: &Secret, post: &simulate::Post) -> Result<(), String> {
+async fn send(http: &Http, url: &Secret, post: &simulate::SimPost) -> Result<(), String> {
     let body: serde_json::Value = serde_json::from_str(&post.body).map_err(|e| e.to_string())?;
     let raw = serde_json::to_vec(&body).map_err(|e| e.to_string())?;
     let signed = source().sign(&raw).into_iter();
@@ -249,7 +249,7 @@ fn say(at: Timestamp, text: &str) {
     );
 }
 
-fn conclude(args: &DemoArgs, story: &Story, messages: u64) {
+fn conclude(args: &DemoArgs, story: &DemoStory, messages: u64) {
     let events: usize = story.posts.iter().map(|post| post.events).sum();
     println!(
         "\n{events} events came in {} webhooks; {} came out. A script that posts every event would have \
@@ -269,8 +269,8 @@ fn conclude(args: &DemoArgs, story: &Story, messages: u64) {
     }
 }
 
-fn write(file: &Path, story: &Story) -> Result<(), Failure> {
-    let line = |post: &simulate::Post| {
+fn write(file: &Path, story: &DemoStory) -> Result<(), Failure> {
+    let line = |post: &simulate::SimPost| {
         let traffic = replay::Post {
             received_at: Some(post.received_at),
             source: source::default_name(),

@@ -159,7 +159,7 @@ fn as_text(
     };
     let mut lines = Vec::new();
     // What was told comes right below its decision.
-    let flush = |lines: &mut Vec<explain::Line>, text: &mut String| {
+    let flush = |lines: &mut Vec<explain::DecisionLine>, text: &mut String| {
         for line in explain::print(lines, file, &|event| story.describe(event), &moment) {
             text.push_str(&line);
             text.push('\n');

@@ -9,7 +9,7 @@ use crate::app::backend::Reader;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::model::Seq;
-use crate::replay::{Heard, Stored, write_post};
+use crate::replay::{Stored, TrafficEntry, write_post};
 
 pub(super) fn run(
     config: &Config,
@@ -20,7 +20,9 @@ pub(super) fn run(
     let mut out = BufWriter::new(std::io::stdout().lock());
     let mut open = true;
     stored(config, data, since, |heard| {
-        let Heard::Post(post) = heard else { return };
+        let TrafficEntry::Post(post) = heard else {
+            return;
+        };
         let line = post.received_at.and_then(|at| write_post(at, &post));
         open = open && line.is_none_or(|line| writeln!(out, "{line}").is_ok());
     })?;
@@ -34,7 +36,7 @@ pub(super) fn stored(
     config: &Config,
     data: Option<PathBuf>,
     since: Option<Duration>,
-    mut each: impl FnMut(Heard),
+    mut each: impl FnMut(TrafficEntry),
 ) -> Result<(), Failure> {
     let folder = data.unwrap_or_else(|| config.server.data.clone());
     let from = since.map(|since| Clock::system().wall() - since);

@@ -10,7 +10,7 @@ use crate::diff;
 use crate::fold::notifications;
 use crate::model::{Message, Timestamp, plural};
 use crate::render::markup;
-use crate::replay::{Heard, Refold, Replay, json_lines};
+use crate::replay::{Refold, Replay, TrafficEntry, json_lines};
 
 pub(super) fn run(config: &Config, args: ReplayArgs) -> Result<(), Failure> {
     let until = args.until.as_deref().map(|text| {
@@ -48,7 +48,7 @@ pub(super) fn run(config: &Config, args: ReplayArgs) -> Result<(), Failure> {
 pub(super) fn each_heard(
     config: &Config,
     traffic: &Traffic,
-    mut each: impl FnMut(Heard),
+    mut each: impl FnMut(TrafficEntry),
 ) -> Result<(), Failure> {
     if traffic.stored {
         let since = traffic
@@ -58,7 +58,7 @@ pub(super) fn each_heard(
             .transpose()?;
         return super::export::stored(config, traffic.data.clone(), since, each);
     }
-    super::traffic::each_post(&traffic.files, |post| each(Heard::Post(post)))
+    super::traffic::each_post(&traffic.files, |post| each(TrafficEntry::Post(post)))
 }
 
 /// Time that is to run on to a moment before the last line runs on no further.
@@ -140,8 +140,8 @@ struct Printer<W> {
 }
 
 impl<W: Write> Printer<W> {
-    fn feed(&mut self, replay: &mut Replay<'_>, heard: &Heard) {
-        self.posts += u64::from(matches!(heard, Heard::Post(_)));
+    fn feed(&mut self, replay: &mut Replay<'_>, heard: &TrafficEntry) {
+        self.posts += u64::from(matches!(heard, TrafficEntry::Post(_)));
         let messages = replay.hear(heard);
         self.print(&messages);
     }

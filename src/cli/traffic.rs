@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::Failure;
 use crate::model::Timestamp;
-use crate::replay::{Error, Post, read_posts};
+use crate::replay::{Post, TrafficError, read_posts};
 
 /// So many lines of a file that hold nothing are named.
 const NAMED: usize = 5;
@@ -35,7 +35,7 @@ pub(super) fn each_post(files: &[PathBuf], mut each: impl FnMut(Post)) -> Result
 /// A file that is being read.
 struct Lines<'f> {
     file: &'f Path,
-    posts: Box<dyn Iterator<Item = Result<(usize, Post), Error>>>,
+    posts: Box<dyn Iterator<Item = Result<(usize, Post), TrafficError>>>,
     /// What it hands over next …
     next: Option<Post>,
     /// … and when that came, where it matters: never before the line above it.

@@ -9,7 +9,7 @@ use crate::app::tuning::{Advice, advise, patch, why, written};
 use crate::config::Config;
 use crate::diff;
 use crate::model::{human_duration, plural};
-use crate::tune::{self, Noise, Suggestion};
+use crate::tune::{self, RuleNoise, Suggestion};
 
 /// What to look at.
 #[derive(Debug, clap::Args)]
@@ -39,7 +39,7 @@ pub(super) fn run(config: &Config, args: TuneArgs) -> Result<(), Failure> {
         since: args.since,
         data: args.data,
     };
-    let mut posts = tune::Traffic::default();
+    let mut posts = tune::ParsedTraffic::default();
     replay::each_heard(config, &traffic, |heard| posts.push(&heard))?;
     let advice = advise(config, &posts);
     if args.patch {
@@ -154,7 +154,7 @@ fn broken(advice: &Advice) -> Option<String> {
         .then(|| format!("{tests} of the file will fail with these changes: {names}: change what they expect, too"))
 }
 
-fn talkers(noise: &Noise) -> String {
+fn talkers(noise: &RuleNoise) -> String {
     let shown: Vec<String> = noise
         .talkers
         .iter()

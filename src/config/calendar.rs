@@ -12,7 +12,7 @@ use super::read::{Reader, Section};
 use super::spelling::{did_you_mean, nearest};
 use super::tree::{Node, Tree};
 use crate::model::{Name, Timestamp};
-use crate::rules::{MIDNIGHT, Maintenance, Minute, Part, Period, TimeInterval, moment};
+use crate::rules::{IntervalPart, MIDNIGHT, Maintenance, Minute, Period, TimeInterval, moment};
 
 const DAYS: [&str; 7] = [
     "monday",
@@ -57,7 +57,12 @@ pub(super) fn time_intervals(
 }
 
 /// One map of a period or a span, or a list of them.
-fn intervals(reader: &mut Reader<'_>, node: &Node, place: &str, zone: &TimeZone) -> Vec<Part> {
+fn intervals(
+    reader: &mut Reader<'_>,
+    node: &Node,
+    place: &str,
+    zone: &TimeZone,
+) -> Vec<IntervalPart> {
     let items = match &node.tree {
         Tree::List(items) => items.as_slice(),
         Tree::Null | Tree::Scalar(_) | Tree::Map(_) => std::slice::from_ref(node),
@@ -75,7 +80,12 @@ fn intervals(reader: &mut Reader<'_>, node: &Node, place: &str, zone: &TimeZone)
         .collect()
 }
 
-fn interval(reader: &mut Reader<'_>, node: &Node, place: &str, zone: &TimeZone) -> Option<Part> {
+fn interval(
+    reader: &mut Reader<'_>,
+    node: &Node,
+    place: &str,
+    zone: &TimeZone,
+) -> Option<IntervalPart> {
     let section = reader.section(node, keys::INTERVAL, place)?;
     let zone = zone_of(reader, &section).unwrap_or_else(|| zone.clone());
     let rest = ["times", "weekdays", "days_of_month", "months", "years"];
@@ -133,7 +143,7 @@ fn interval(reader: &mut Reader<'_>, node: &Node, place: &str, zone: &TimeZone) 
             );
         }
     }
-    Some(Part::Period(Period {
+    Some(IntervalPart::Period(Period {
         zone,
         times,
         weekdays: around(&weekdays, 7)
@@ -330,7 +340,7 @@ fn span(
     section: &Section<'_>,
     place: &str,
     zone: &TimeZone,
-) -> Option<Part> {
+) -> Option<IntervalPart> {
     let mut edge = |key: &str| match section.get(key) {
         Some(node) => instant(reader, node, key, zone),
         None => {
@@ -351,7 +361,7 @@ fn span(
         );
         return None;
     }
-    Some(Part::Span(from, until))
+    Some(IntervalPart::Span(from, until))
 }
 
 /// A time with its offset as in RFC 3339, or by the clock of a zone.
@@ -485,7 +495,7 @@ fn every(
     zone: &TimeZone,
     known: &BTreeMap<Name, TimeInterval>,
     used: &mut Vec<Name>,
-) -> Vec<Part> {
+) -> Vec<IntervalPart> {
     let items = match &node.tree {
         Tree::List(items) if !items.is_empty() => items.as_slice(),
         Tree::Null | Tree::Scalar(_) | Tree::Map(_) | Tree::List(_) => std::slice::from_ref(node),

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::alert::{Alert, AlertId, Member, State};
+use super::alert::{Alert, AlertId, AlertState, Member};
 use super::decision::Verdict;
 use super::outcomes::Effects;
 use super::{Engine, Timer};
@@ -254,7 +254,7 @@ impl Engine {
             fingerprint.to_owned(),
             vec![member],
             true,
-            State::Firing,
+            AlertState::Firing,
             &mut effects,
         );
         match (added, self.state.absences.get_mut(name, fingerprint)) {

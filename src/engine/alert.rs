@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::model::{Event, Happening, Name, Phase, Severity, Subject, Timestamp, removed_from};
 use crate::rules::Policy;
 
-use super::table::Names;
+use super::table::NameSet;
 
 /// The number of an alert; newer alerts have higher numbers.
 pub(super) type AlertId = u64;
@@ -19,7 +19,7 @@ const MAX_SUBJECTS: usize = 50;
 
 /// The state of an alert.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) enum State {
+pub(super) enum AlertState {
     /// Members below the rule's threshold.
     Collecting,
     /// Open since `since` (journal time), for less than the rule's `for`.
@@ -59,14 +59,14 @@ impl Flap {
 
 /// The reason an alert is suppressed, and the end of that (journal time) if it is known.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Quiet {
-    pub(super) by: By,
+pub(super) struct Suppression {
+    pub(super) by: SuppressedBy,
     pub(super) until: Option<Timestamp>,
 }
 
 /// The cause of a suppression.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) enum By {
+pub(super) enum SuppressedBy {
     /// The alert waits for another that may inhibit it.
     Hold,
     /// This alert inhibits it.
@@ -81,7 +81,7 @@ pub(super) enum By {
     Maintenance(Name),
 }
 
-impl By {
+impl SuppressedBy {
     /// Returns the outcome of events that it suppressed to the end, as a metric label.
     pub(super) const fn suppression(&self) -> &'static str {
         match self {
@@ -113,7 +113,7 @@ pub(super) struct Alert {
     pub(super) fingerprint: String,
     /// True if it can end. An alert without an end stays quiet for its `cooldown` instead.
     pub(super) lasting: bool,
-    pub(super) state: State,
+    pub(super) state: AlertState,
     pub(super) members: Vec<Member>,
     pub(super) severity: Severity,
     /// Journal time of the last event.
@@ -121,10 +121,10 @@ pub(super) struct Alert {
     /// The incident, from when it fires.
     pub(super) incident: Option<u64>,
     /// Destinations notified of it.
-    pub(super) told_to: Names,
+    pub(super) told_to: NameSet,
     /// Destinations that the rule named only after the first message. They receive only later alerts.
-    #[serde(default, skip_serializing_if = "Names::is_empty")]
-    pub(super) late: Names,
+    #[serde(default, skip_serializing_if = "NameSet::is_empty")]
+    pub(super) late: NameSet,
     /// The number of the earlier rule that notified of it, if that recognises the end differently
     /// than the rule in force.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -147,7 +147,7 @@ pub(super) struct Alert {
     pub(super) stable: bool,
     /// The reason it is suppressed, if it is.
     #[serde(default)]
-    pub(super) quiet: Option<Quiet>,
+    pub(super) quiet: Option<Suppression>,
     /// Only digests receive it.
     #[serde(default)]
     pub(super) for_digests: bool,
@@ -326,13 +326,13 @@ impl Alert {
     pub(super) fn is_alive(&self) -> bool {
         matches!(
             self.state,
-            State::Firing | State::Closing { .. } | State::Flapping
+            AlertState::Firing | AlertState::Closing { .. } | AlertState::Flapping
         )
     }
 
     /// Returns whether it may inhibit others: it is pending or has fired, and can end.
     pub(super) fn is_active(&self) -> bool {
-        self.lasting && (self.is_alive() || matches!(self.state, State::Pending { .. }))
+        self.lasting && (self.is_alive() || matches!(self.state, AlertState::Pending { .. }))
     }
 
     /// Returns whether nobody waits for its end: it has none and was sent, or nobody could be

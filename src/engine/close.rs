@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::Engine;
-use super::alert::{AlertId, Member, State};
+use super::alert::{AlertId, AlertState, Member};
 use super::decision::Verdict;
 use super::open::subject_key;
 use super::outcomes::Effects;
@@ -267,15 +267,15 @@ impl Engine {
         };
         // A threshold that was never reached ends only when nothing is left of it.
         let over = alert.open_count() < need
-            && (alert.state != State::Collecting || alert.open_count() == 0);
+            && (alert.state != AlertState::Collecting || alert.open_count() == 0);
         let was_open = alert.open_count() + closed >= need;
         let state = alert.state;
         // The change may make it flap. Then `changed` has taken care of it.
-        if over && was_open && state != State::Collecting && self.changed(id, Some(event), 1) {
+        if over && was_open && state != AlertState::Collecting && self.changed(id, Some(event), 1) {
             if !told {
                 effects.waits_with.push(id);
             }
-        } else if over && state == State::Flapping && !was_open {
+        } else if over && state == AlertState::Flapping && !was_open {
             // A member of a threshold ends while too few are open anyway: the message follows when
             // it is stable.
             if !told {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::Engine;
-use super::alert::{Alert, AlertId, Member, State};
+use super::alert::{Alert, AlertId, AlertState, Member};
 use super::decision::Verdict;
 use super::open::subject_key;
 use super::outcomes::Effects;
@@ -195,7 +195,10 @@ impl Engine {
     /// Delays an alert that is about to be sent if its device turns out to be upgraded on purpose.
     fn postpone(&mut self, id: AlertId) {
         let planned = |a: &&Alert| {
-            a.state == State::Firing && a.told_to.is_empty() && !a.settled && self.is_planned(a)
+            a.state == AlertState::Firing
+                && a.told_to.is_empty()
+                && !a.settled
+                && self.is_planned(a)
         };
         let Some((rule, since)) = self
             .state

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::alert::{Alert, AlertId};
 use super::decision::Verdict;
-use super::table::Names;
+use super::table::NameSet;
 use super::{Engine, Timer};
 use crate::model::{Collected, Insight, Name, Notification, Reason, Severity, Subject, Timestamp};
 
@@ -18,7 +18,7 @@ const MAX_ITEMS: usize = 500;
 
 /// The items of one future report.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) struct Collector {
+pub(super) struct PendingReport {
     /// The destinations of the report.
     to: BTreeSet<Name>,
     /// Wall time at which the first item was added.
@@ -35,19 +35,19 @@ pub(super) struct Collector {
 
 /// The items collected for digests and for maintenances.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub(super) struct Collectors {
-    digests: BTreeMap<Name, Collector>,
-    maintenance: BTreeMap<Name, Collector>,
+pub(super) struct PendingReports {
+    digests: BTreeMap<Name, PendingReport>,
+    maintenance: BTreeMap<Name, PendingReport>,
 }
 
-impl Collectors {
+impl PendingReports {
     pub(super) fn hides(&self) -> bool {
         !self.maintenance.is_empty()
     }
 
     /// Adds suppressed events to the incident's item in each digest. Returns whether the digests
     /// were the only destinations.
-    pub(super) fn add_more(&mut self, incident: &str, more: u64, told: &Names) -> bool {
+    pub(super) fn add_more(&mut self, incident: &str, more: u64, told: &NameSet) -> bool {
         let mut heard = Vec::new();
         for (name, collector) in &mut self.digests {
             if let Some((_, about)) = collector.items.iter_mut().find(|(key, _)| key == incident) {
@@ -59,7 +59,7 @@ impl Collectors {
     }
 }
 
-impl Collector {
+impl PendingReport {
     /// Adds an item or updates the existing one.
     fn add(&mut self, key: String, about: Notification) {
         // Reports never show the raw event, which may be large.
@@ -152,9 +152,9 @@ impl Engine {
         (!about.to.is_empty()).then_some(about)
     }
 
-    fn collector(&self, due: Timestamp, to: BTreeSet<Name>) -> Collector {
+    fn collector(&self, due: Timestamp, to: BTreeSet<Name>) -> PendingReport {
         let fates = self.state.counters.fates();
-        Collector {
+        PendingReport {
             to,
             since: self.wall(),
             due,
@@ -255,7 +255,7 @@ impl Engine {
     }
 
     pub(super) fn arm_calendar(&mut self) {
-        let first = |all: &BTreeMap<Name, Collector>| all.values().map(|c| c.due).min();
+        let first = |all: &BTreeMap<Name, PendingReport>| all.values().map(|c| c.due).min();
         let digests = first(&self.state.collectors.digests).map(|due| self.journal(due));
         let maintenance = first(&self.state.collectors.maintenance).map(|due| self.journal(due));
         self.arm(Timer::Digests, digests);
@@ -290,7 +290,7 @@ impl Engine {
         more
     }
 
-    fn report(&mut self, name: &Name, collector: Collector, maintenance: bool) {
+    fn report(&mut self, name: &Name, collector: PendingReport, maintenance: bool) {
         let digests = &self.rules.surroundings().digests;
         let schedule = digests
             .iter()

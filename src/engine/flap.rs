@@ -6,9 +6,9 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::Engine;
-use super::alert::{AlertId, Flap, State};
+use super::alert::{AlertId, AlertState, Flap};
 use super::decision::Verdict;
-use super::tell::Cause;
+use super::tell::Trigger;
 use crate::model::{Event, Timestamp};
 use crate::rules::Flapping;
 
@@ -117,7 +117,7 @@ impl Engine {
         else {
             return false;
         };
-        if alert.state != State::Flapping && (alert.explained || self.is_planned(alert)) {
+        if alert.state != AlertState::Flapping && (alert.explained || self.is_planned(alert)) {
             // The cause was another device or an upgrade.
             return false;
         }
@@ -125,7 +125,7 @@ impl Engine {
             return false;
         };
         // It flaps already: each change only delays the time from which it counts as stable.
-        if let (State::Flapping, Some(flap)) = (alert.state, &mut alert.flap) {
+        if let (AlertState::Flapping, Some(flap)) = (alert.state, &mut alert.flap) {
             flap.changes += n;
             flap.last = now;
             let changes = flap.changes;
@@ -157,7 +157,7 @@ impl Engine {
             last: now,
             told: BTreeSet::new(),
         };
-        alert.state = State::Flapping;
+        alert.state = AlertState::Flapping;
         alert.flap = Some(flap);
         alert.stable = false;
         let incident = alert.incident;
@@ -193,7 +193,7 @@ impl Engine {
             .state
             .alerts
             .get_mut(&id)
-            .filter(|a| a.state != State::Flapping)
+            .filter(|a| a.state != AlertState::Flapping)
         else {
             return;
         };
@@ -224,7 +224,7 @@ impl Engine {
         let Some(alert) = self.state.alerts.get_mut(&id) else {
             return;
         };
-        alert.state = State::Firing;
+        alert.state = AlertState::Firing;
         // Nobody was notified that it flaps, so its end is sent like any other.
         if alert.flap.as_ref().is_none_or(|flap| flap.told.is_empty()) {
             alert.flap = None;
@@ -245,7 +245,7 @@ impl Engine {
             self.arm_alert(id);
             incident
                 .into_iter()
-                .for_each(|incident| self.flush(incident, Cause::Stable));
+                .for_each(|incident| self.flush(incident, Trigger::Stable));
         }
     }
 }

@@ -123,7 +123,7 @@ impl Engine {
                 Gate::Open => None,
                 Gate::Digests => Some("muted"),
                 Gate::Shut(quiet) => match quiet.by {
-                    super::alert::By::Hold => None,
+                    super::alert::SuppressedBy::Hold => None,
                     by => Some(by.suppression()),
                 },
             }

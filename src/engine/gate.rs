@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::Engine;
-use super::alert::{Alert, AlertId, By, Quiet, State};
+use super::alert::{Alert, AlertId, AlertState, SuppressedBy, Suppression};
 use super::decision::Verdict;
 use crate::model::{Name, Timestamp};
 use crate::rules::{DuringMute, Policy};
@@ -14,7 +14,7 @@ pub(super) enum Gate {
     Open,
     /// Only digests receive it.
     Digests,
-    Shut(Quiet),
+    Shut(Suppression),
 }
 
 impl Engine {
@@ -48,12 +48,12 @@ impl Engine {
         self.arm_incident(incident);
     }
 
-    pub(super) fn keep_quiet(&mut self, id: AlertId, quiet: Quiet) {
+    pub(super) fn keep_quiet(&mut self, id: AlertId, quiet: Suppression) {
         let Some(alert) = self.state.alerts.get_mut(&id) else {
             return;
         };
         let lasting = alert.lasting;
-        if quiet.by == By::Drop && !lasting {
+        if quiet.by == SuppressedBy::Drop && !lasting {
             // Such an alert leaves nothing behind, not even its cooldown.
             return self.drop_alert(id, &Verdict::Muted { until: None });
         }
@@ -68,26 +68,26 @@ impl Engine {
         }
         let until = quiet.until.map(|until| until.shifted(self.state.offset_ms));
         let verdict = match &quiet.by {
-            By::Hold => Verdict::Holding {
+            SuppressedBy::Hold => Verdict::Holding {
                 until: until.unwrap_or(self.state.now),
             },
-            By::Source(source) => self.inhibited_by(id, *source),
-            By::Silence(silence) => self.silenced_by(silence),
-            By::Mute | By::Drop => Verdict::Muted { until },
-            By::Maintenance(name) => Verdict::Maintenance {
+            SuppressedBy::Source(source) => self.inhibited_by(id, *source),
+            SuppressedBy::Silence(silence) => self.silenced_by(silence),
+            SuppressedBy::Mute | SuppressedBy::Drop => Verdict::Muted { until },
+            SuppressedBy::Maintenance(name) => Verdict::Maintenance {
                 name: name.clone(),
                 // An alert without an end stays suppressed for good, whenever the maintenance ends.
                 until: until.filter(|_| lasting),
             },
         };
         self.decide(&[id], None, Some(&rule), verdict);
-        if let By::Maintenance(name) = quiet.by {
+        if let SuppressedBy::Maintenance(name) = quiet.by {
             self.hide(&name, id);
         }
     }
 
     /// Checks suppressed alerts again.
-    pub(super) fn recheck_held(&mut self, which: impl Fn(&By) -> bool) {
+    pub(super) fn recheck_held(&mut self, which: impl Fn(&SuppressedBy) -> bool) {
         let held: Vec<AlertId> = self.index.held.iter().copied().collect();
         for id in held {
             if self
@@ -111,10 +111,10 @@ impl Engine {
 
     /// Checks an alert, which may be an untracked one.
     pub(super) fn gate_of(&self, alert: &Alert) -> Gate {
-        let shut = |by, until| Gate::Shut(Quiet { by, until });
+        let shut = |by, until| Gate::Shut(Suppression { by, until });
         // A topology says most about the cause, so inhibition comes first.
         if let Some((source, until)) = self.explained_by(alert) {
-            return shut(By::Source(source), until);
+            return shut(SuppressedBy::Source(source), until);
         }
         let policy = self.policy(&alert.rule);
         // A flapping alert opens again and again. The hold counts from its first change, or it
@@ -122,15 +122,15 @@ impl Engine {
         let began = alert
             .flap
             .as_ref()
-            .filter(|_| alert.state == State::Flapping)
+            .filter(|_| alert.state == AlertState::Flapping)
             .map_or(alert.opened(), |flap| flap.since);
         let held_until = began + self.hold(&alert.event);
         // After the first message a hold is pointless: people already know.
         if held_until > self.state.now && alert.told_to.is_empty() {
-            return shut(By::Hold, Some(held_until));
+            return shut(SuppressedBy::Hold, Some(held_until));
         }
         if let Some(silence) = self.silence_of(alert) {
-            return shut(By::Silence(silence), None);
+            return shut(SuppressedBy::Silence(silence), None);
         }
         if let Some(gate) = self.muted(alert, &policy) {
             return gate;
@@ -142,7 +142,7 @@ impl Engine {
         window.map_or(Gate::Open, |window| {
             let end = window.during.next_change(wall);
             shut(
-                By::Maintenance(window.name.clone()),
+                SuppressedBy::Maintenance(window.name.clone()),
                 end.map(|end| self.journal(end)),
             )
         })
@@ -151,14 +151,14 @@ impl Engine {
     /// Checks the intervals of the rule.
     fn muted(&self, alert: &Alert, policy: &Policy) -> Option<Gate> {
         let wall = self.wall();
-        let shut = |by, until| Some(Gate::Shut(Quiet { by, until }));
+        let shut = |by, until| Some(Gate::Shut(Suppression { by, until }));
         // `drop` is final, even after the interval has ended.
         if alert
             .quiet
             .as_ref()
-            .is_some_and(|quiet| quiet.by == By::Drop)
+            .is_some_and(|quiet| quiet.by == SuppressedBy::Drop)
         {
-            return shut(By::Drop, None);
+            return shut(SuppressedBy::Drop, None);
         }
         if !self.is_mute(policy, wall) {
             return None;
@@ -170,10 +170,10 @@ impl Engine {
                 Some(Gate::Digests)
             }
             DuringMute::Hold | DuringMute::Digest => shut(
-                By::Mute,
+                SuppressedBy::Mute,
                 self.mute_ends(policy, wall).map(|end| self.journal(end)),
             ),
-            DuringMute::Drop => shut(By::Drop, None),
+            DuringMute::Drop => shut(SuppressedBy::Drop, None),
         }
     }
 
@@ -248,7 +248,7 @@ impl Engine {
                     self.leave(id, Some(incident));
                     self.keep_quiet(id, quiet);
                 }
-                Gate::Shut(quiet) if quiet.by != By::Drop => self.keep_quiet(id, quiet),
+                Gate::Shut(quiet) if quiet.by != SuppressedBy::Drop => self.keep_quiet(id, quiet),
                 Gate::Shut(_) | Gate::Digests | Gate::Open => {}
             }
         }
@@ -261,7 +261,7 @@ impl Engine {
 
     /// Adjusts everything that depends on wall time.
     pub(super) fn clock_set(&mut self) {
-        self.recheck_held(|by| matches!(by, By::Mute | By::Maintenance(_)));
+        self.recheck_held(|by| matches!(by, SuppressedBy::Mute | SuppressedBy::Maintenance(_)));
         self.arm_silences();
         self.arm_calendar();
     }
@@ -286,7 +286,7 @@ impl Engine {
         let Some(alert) = self.state.alerts.get_mut(&id) else {
             return;
         };
-        alert.state = State::Pending { since };
+        alert.state = AlertState::Pending { since };
         alert.quiet = None;
         let incident = alert.incident.take();
         self.index.held.remove(&id);
@@ -313,7 +313,7 @@ impl Engine {
             return;
         }
         if let Some(alert) = self.state.alerts.get_mut(&id) {
-            alert.state = State::Firing;
+            alert.state = AlertState::Firing;
         }
         self.decide(&[id], None, Some(&rule), Verdict::Firing);
         self.release(id);

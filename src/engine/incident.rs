@@ -6,8 +6,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::alert::{Alert, AlertId, State};
-use super::table::Names;
+use super::alert::{Alert, AlertId, AlertState};
+use super::table::NameSet;
 use crate::model::{Event, Name, Severity, Timestamp};
 use crate::rules::Policy;
 
@@ -27,7 +27,7 @@ pub(super) struct Incident {
     pub(super) group: Vec<(String, String)>,
     pub(super) alerts: BTreeSet<AlertId>,
     /// Destinations that received its first message.
-    pub(super) told: Names,
+    pub(super) told: NameSet,
     /// Destinations of new alerts by the rules in force, each with the lowest severity it accepts.
     pub(super) notify: Vec<(Name, Severity)>,
     /// The highest severity of its alerts and messages.
@@ -125,8 +125,8 @@ impl Incident {
         match (alert.state, &alert.flap) {
             // No message was made yet.
             _ if !alert.settled => true,
-            (State::Ended, _) => true,
-            (State::Flapping, Some(flap)) => {
+            (AlertState::Ended, _) => true,
+            (AlertState::Flapping, Some(flap)) => {
                 takes.any(|(name, _)| !flap.told.contains(name) && !alert.late.contains(name))
             }
             // The end is always owed; the rest depends on the destinations that accept the

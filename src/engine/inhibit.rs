@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Engine;
-use super::alert::{Alert, AlertId, By, Dark, Quiet, State};
+use super::alert::{Alert, AlertId, AlertState, Dark, SuppressedBy, Suppression};
 use super::decision::Verdict;
 use crate::model::{Condition, Event, Field, Phase, Subject, Timestamp};
 use crate::rules::InhibitRule;
@@ -290,7 +290,7 @@ impl Engine {
             // The check now sets a limit to the suppression.
             let alert = self.state.alerts.get(&target);
             let held = alert.and_then(|alert| alert.quiet.as_ref());
-            if held.is_some_and(|quiet| matches!(quiet.by, By::Source(_))) {
+            if held.is_some_and(|quiet| matches!(quiet.by, SuppressedBy::Source(_))) {
                 self.release(target);
             }
         }
@@ -401,7 +401,7 @@ impl Engine {
             let explained = below
                 .quiet
                 .as_ref()
-                .is_some_and(|quiet| matches!(quiet.by, By::Source(_)));
+                .is_some_and(|quiet| matches!(quiet.by, SuppressedBy::Source(_)));
             if !below.told_to.is_empty() {
                 // It was sent, since the claim of its source had been contradicted.
                 continue;
@@ -423,24 +423,24 @@ impl Engine {
         };
         let rule = Arc::clone(&alert.rule);
         match alert.state {
-            State::Pending { .. } | State::Firing => {
+            AlertState::Pending { .. } | AlertState::Firing => {
                 self.pend(id, now);
                 let until = now + self.policy(&rule).r#for;
                 self.decide(&[id], None, Some(&rule), Verdict::Pending { until });
                 self.arm_alert(id);
             }
-            State::Flapping => {
+            AlertState::Flapping => {
                 // The flapping may have had the same cause: it is sent only if it continues.
                 let stable = self.policy(&rule).flapping.unwrap_or_default().stable;
                 self.keep_quiet(
                     id,
-                    Quiet {
-                        by: By::Hold,
+                    Suppression {
+                        by: SuppressedBy::Hold,
                         until: Some(now + stable),
                     },
                 );
             }
-            State::Collecting | State::Closing { .. } | State::Ended => {}
+            AlertState::Collecting | AlertState::Closing { .. } | AlertState::Ended => {}
         }
     }
 

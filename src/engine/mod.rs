@@ -44,13 +44,13 @@ pub use full::Fullness;
 pub use outcomes::{Judgement, Reaction};
 pub use seen::MEMORY as DUPLICATE_MEMORY;
 pub use silence::SilenceState;
-pub use view::{IncidentState, Standing};
+pub use view::{IncidentState, Progress};
 
 use alert::{Alert, AlertId};
 use incident::Incident;
 use outcomes::Counters;
 use seen::Seen;
-use table::Table;
+use table::BoxMap;
 use timer::Timer;
 use window::Windows;
 
@@ -89,7 +89,7 @@ pub const DUE_AT_ONCE: usize = 500;
 /// Limits on the engine's memory. Beyond them new alerts are sent but not tracked. An alert that
 /// has notified somebody and can still end is never dropped.
 #[derive(Clone, Copy, Debug)]
-pub struct Limits {
+pub struct EngineLimits {
     /// Alerts open at once.
     pub alerts: usize,
     /// Last closes remembered, to recognise an opening that arrives after its close.
@@ -98,7 +98,7 @@ pub struct Limits {
     pub windows: usize,
 }
 
-impl Default for Limits {
+impl Default for EngineLimits {
     fn default() -> Self {
         // An alert takes some 3 KiB, its incident and its message half as much again, and each may
         // have one of its own: all together they take less than 96 MiB.
@@ -134,8 +134,8 @@ pub struct Engine {
     watches: HashMap<(usize, Arc<str>), bool>,
     /// Caches by condition: does any rule match an opening of it?
     watched: HashMap<Arc<str>, bool>,
-    limits: Limits,
-    state: State,
+    limits: EngineLimits,
+    state: EngineState,
     seen: Seen,
     index: Indexes,
     decisions: Vec<Decision>,
@@ -143,12 +143,12 @@ pub struct Engine {
 
 /// Everything a snapshot holds.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-struct State {
+struct EngineState {
     now: Timestamp,
     offset_ms: i64,
     next_id: u64,
-    alerts: Table<Alert>,
-    incidents: Table<Incident>,
+    alerts: BoxMap<Alert>,
+    incidents: BoxMap<Incident>,
     closes: close::Closes,
     windows: Windows,
     #[serde(rename = "ledger")]
@@ -159,9 +159,9 @@ struct State {
     #[serde(default)]
     notes: clues::Notes,
     #[serde(default)]
-    silences: Vec<silence::Standing>,
+    silences: Vec<silence::ActiveSilence>,
     #[serde(default)]
-    collectors: digest::Collectors,
+    collectors: digest::PendingReports,
     #[serde(default)]
     absences: absent::Absences,
     /// True once the first input has arrived.
@@ -177,7 +177,7 @@ struct State {
     full: Option<full::Full>,
     /// Earlier versions of rules, by number: those that notified about alerts which are still open.
     #[serde(default)]
-    pasts: BTreeMap<u64, past::Past>,
+    pasts: BTreeMap<u64, past::PastRule>,
 }
 
 /// Indexes for fast lookups; rebuilt from the state.
@@ -234,7 +234,7 @@ pub struct BadSnapshot(#[from] serde_json::Error);
 impl Engine {
     /// Creates an engine with an empty state.
     #[must_use]
-    pub fn new(rules: Arc<RuleSet>, openings: Openings, limits: Limits) -> Self {
+    pub fn new(rules: Arc<RuleSet>, openings: Openings, limits: EngineLimits) -> Self {
         let mut engine = Self {
             rules: Arc::default(),
             by_name: HashMap::new(),
@@ -242,7 +242,7 @@ impl Engine {
             watches: HashMap::new(),
             watched: HashMap::new(),
             limits,
-            state: State::default(),
+            state: EngineState::default(),
             seen: Seen::default(),
             index: Indexes::default(),
             decisions: Vec::new(),
@@ -259,7 +259,7 @@ impl Engine {
     pub fn restore<'a>(
         rules: Arc<RuleSet>,
         openings: Openings,
-        limits: Limits,
+        limits: EngineLimits,
         snapshot: &[u8],
         seen: impl IntoIterator<Item = &'a [u8]>,
     ) -> Result<Self, BadSnapshot> {

@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::alert::{Alert, AlertId, By, Member, State};
+use super::alert::{Alert, AlertId, AlertState, Member, SuppressedBy};
 use super::decision::Verdict;
 use super::outcomes::Effects;
-use super::table::Names;
+use super::table::NameSet;
 use super::{Engine, Timer};
 use crate::model::{Condition, Event, Field, Phase, Severity, Subject};
 use crate::rules::{Resolve, Rule, Threshold};
@@ -36,10 +36,9 @@ impl Engine {
                 .into_iter()
                 .flatten()
                 .filter_map(|id| {
-                    let alert =
-                        self.state.alerts.get(id).filter(|a| {
-                            a.lasting && a.rule == rule.name && a.state != State::Ended
-                        })?;
+                    let alert = self.state.alerts.get(id).filter(|a| {
+                        a.lasting && a.rule == rule.name && a.state != AlertState::Ended
+                    })?;
                     alert
                         .member(&key, part.as_ref())
                         .map(|(_, exact)| (!exact, *id))
@@ -83,9 +82,9 @@ impl Engine {
         let value = distinct(rule, event);
         let member = Member::new(event, key, part, value, now);
         let state = if rule.threshold.is_some() {
-            State::Collecting
+            AlertState::Collecting
         } else {
-            State::Pending { since: now }
+            AlertState::Pending { since: now }
         };
         let Some(id) = self.add_alert(rule, event, fingerprint, vec![member], true, state, effects)
         else {
@@ -134,7 +133,7 @@ impl Engine {
                 alert.evidence = None;
                 let value = member.value.take().or_else(|| distinct(rule, event));
                 // Down, up and down again is one outage if the alert did not end in between.
-                let same = matches!(alert.state, State::Closing { .. } | State::Ended);
+                let same = matches!(alert.state, AlertState::Closing { .. } | AlertState::Ended);
                 let began = if same {
                     member.starts_at.min(event.time)
                 } else {
@@ -154,17 +153,17 @@ impl Engine {
             }
         }
         match alert.state {
-            State::Collecting => {
+            AlertState::Collecting => {
                 // Below the threshold every event counts anew.
                 if let Some(threshold) = &rule.threshold {
                     self.recount(id, rule, threshold, event, effects);
                 }
                 return;
             }
-            State::Ended => return self.reopen(id, rule, event, effects),
-            State::Closing { .. } if alert.open_count() < need => {}
-            State::Closing { .. } => alert.state = State::Firing,
-            State::Pending { .. } | State::Firing | State::Flapping => {}
+            AlertState::Ended => return self.reopen(id, rule, event, effects),
+            AlertState::Closing { .. } if alert.open_count() < need => {}
+            AlertState::Closing { .. } => alert.state = AlertState::Firing,
+            AlertState::Pending { .. } | AlertState::Firing | AlertState::Flapping => {}
         }
         // Both are changes: repetitions known from the count, and this opening.
         changes += u64::from(!was_open && alert.open_count() >= need);
@@ -195,7 +194,7 @@ impl Engine {
         let Some(alert) = self.state.alerts.get_mut(&id) else {
             return;
         };
-        alert.state = State::Firing;
+        alert.state = AlertState::Firing;
         alert.stale = false;
         alert.stable = false;
         self.heard_again(id, effects);
@@ -240,7 +239,7 @@ impl Engine {
             self.arm_alert(id);
             return;
         }
-        alert.state = State::Pending { since: now };
+        alert.state = AlertState::Pending { since: now };
         self.begin(id, rule, event, effects);
     }
 
@@ -347,7 +346,7 @@ impl Engine {
             fingerprint,
             members,
             false,
-            State::Firing,
+            AlertState::Firing,
             effects,
         ) else {
             return;
@@ -361,7 +360,9 @@ impl Engine {
         self.fire(id);
         // The rule's intervals may have dropped it at once.
         if self.state.alerts.get(&id).is_none() {
-            effects.suppressed = effects.suppressed.or(Some(By::Drop.suppression()));
+            effects.suppressed = effects
+                .suppressed
+                .or(Some(SuppressedBy::Drop.suppression()));
         }
     }
 
@@ -423,7 +424,7 @@ impl Engine {
         fingerprint: String,
         members: Vec<Member>,
         lasting: bool,
-        state: State,
+        state: AlertState,
         effects: &mut Effects,
     ) -> Option<AlertId> {
         let alert = Alert {
@@ -435,8 +436,8 @@ impl Engine {
             severity: severity(rule, event),
             last_event: self.state.now,
             incident: None,
-            told_to: Names::default(),
-            late: Names::default(),
+            told_to: NameSet::default(),
+            late: NameSet::default(),
             past: None,
             settled: false,
             sent: None,

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Decision;
 use super::alert::{Alert, AlertId};
-use super::table::Table;
+use super::table::BoxMap;
 use crate::model::{Event, EventFates, EventId, EventOutcome, OutcomeChange, WaitsWith};
 
 /// Conclusions from one input.
@@ -107,7 +107,7 @@ impl Counters {
     pub(super) fn pending(
         &mut self,
         event: &Arc<Event>,
-        alerts: &mut Table<Alert>,
+        alerts: &mut BoxMap<Alert>,
         ids: &BTreeSet<AlertId>,
     ) {
         self.fates.pending += 1;
@@ -124,7 +124,7 @@ impl Counters {
     }
 
     /// Creates a ticket for these alerts.
-    fn share(&mut self, alerts: &mut Table<Alert>, ids: &BTreeSet<AlertId>) -> WaitsWith {
+    fn share(&mut self, alerts: &mut BoxMap<Alert>, ids: &BTreeSet<AlertId>) -> WaitsWith {
         self.next_ticket += 1;
         let alerts_left = u32::try_from(ids.len()).unwrap_or(u32::MAX);
         self.tickets.insert(self.next_ticket, alerts_left);

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::Engine;
-use super::alert::{Alert, AlertId, State};
+use super::alert::{Alert, AlertId, AlertState};
 use super::open::subject_key;
 use super::outcomes::Effects;
 use super::reload::event_of;
@@ -20,7 +20,7 @@ use crate::rules::{Matcher, Policy, Resolve, Rule, Threshold, When};
 /// An earlier version of a rule.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(from = "Written", into = "Written")]
-pub(super) struct Past {
+pub(super) struct PastRule {
     pub(super) rule: Arc<Rule>,
 }
 
@@ -89,13 +89,13 @@ impl Written {
     }
 }
 
-impl From<Past> for Written {
-    fn from(past: Past) -> Self {
+impl From<PastRule> for Written {
+    fn from(past: PastRule) -> Self {
         Self::of(&past.rule)
     }
 }
 
-impl From<Written> for Past {
+impl From<Written> for PastRule {
     /// Restores a rule. A part that this release cannot read ends nothing, and the alert becomes
     /// stale.
     fn from(written: Written) -> Self {
@@ -244,7 +244,7 @@ impl Engine {
                     alert.lasting
                         && alert.past.is_some()
                         && alert.rule == rule.name
-                        && alert.state != State::Ended
+                        && alert.state != AlertState::Ended
                         && alert.member(&key, part.as_ref()).is_some()
                 });
                 if same {
@@ -307,7 +307,7 @@ impl Engine {
                 Some(past) => *past,
                 None => {
                     let past = self.next_id();
-                    self.state.pasts.insert(past, Past { rule });
+                    self.state.pasts.insert(past, PastRule { rule });
                     pasts.insert(name, past);
                     past
                 }

@@ -6,17 +6,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::Engine;
-use super::alert::{Alert, AlertId, By, Member, State};
+use super::alert::{Alert, AlertId, AlertState, Member, SuppressedBy};
 use super::decision::Verdict;
 use super::open::{distinct, group, severity, subject_key};
 use super::past::Written;
-use super::table::Names;
+use super::table::NameSet;
 use crate::model::{Condition, Device, Event, Name, Phase, Severity, Site, Timestamp};
 use crate::rules::{InhibitRule, Policy, Resolve, Rule, RuleSet, Surroundings};
 
 /// The effect of a reload on a rule that has alerts.
 #[derive(Clone, Copy, Debug, Default)]
-struct Change {
+struct RuleChange {
     /// The rule was removed.
     gone: bool,
     /// Its alerts have other fingerprints or ends.
@@ -29,7 +29,7 @@ struct Change {
     waits: bool,
 }
 
-impl Change {
+impl RuleChange {
     fn between(before: &Rule, now: &Rule, intervals: bool) -> Self {
         let (was, is) = (Written::of(before), Written::of(now));
         Self {
@@ -107,7 +107,7 @@ impl Engine {
     }
 
     /// Returns the effect of the reload on each rule that has alerts or absences.
-    fn changes(&self, rules: &RuleSet) -> BTreeMap<Arc<str>, Change> {
+    fn changes(&self, rules: &RuleSet) -> BTreeMap<Arc<str>, RuleChange> {
         let of_alerts = self.state.alerts.values().map(|alert| &alert.rule);
         let names: BTreeSet<&Arc<str>> = of_alerts.chain(self.state.absences.names()).collect();
         let intervals = |set: &RuleSet| format!("{:?}", set.surroundings().time_intervals);
@@ -118,12 +118,12 @@ impl Engine {
             .map(|rule| (&rule.name, rule))
             .collect();
         let change = |name: &Arc<str>| match (self.rule(name), now.get(name)) {
-            (Some(before), Some(now)) => Change::between(before, now, intervals),
-            (_, None) => Change {
+            (Some(before), Some(now)) => RuleChange::between(before, now, intervals),
+            (_, None) => RuleChange {
                 gone: true,
-                ..Change::default()
+                ..RuleChange::default()
             },
-            (None, Some(_)) => Change::default(),
+            (None, Some(_)) => RuleChange::default(),
         };
         names
             .into_iter()
@@ -132,7 +132,7 @@ impl Engine {
     }
 
     /// Drops the unsent alerts of removed rules, and keeps the policy for those that were sent.
-    fn drop_gone(&mut self, changes: &BTreeMap<Arc<str>, Change>) {
+    fn drop_gone(&mut self, changes: &BTreeMap<Arc<str>, RuleChange>) {
         let is_gone = |alert: &Alert| changes.get(&alert.rule).is_some_and(|change| change.gone);
         let gone: Vec<(AlertId, Arc<str>, bool)> = self
             .state
@@ -212,8 +212,8 @@ impl Engine {
     }
 
     /// Judges unsent alerts by the changed rules.
-    fn rejudge_all(&mut self, changes: &BTreeMap<Arc<str>, Change>) {
-        let untold: Vec<(AlertId, Change)> = self
+    fn rejudge_all(&mut self, changes: &BTreeMap<Arc<str>, RuleChange>) {
+        let untold: Vec<(AlertId, RuleChange)> = self
             .state
             .alerts
             .iter()
@@ -287,14 +287,14 @@ impl Engine {
         alert.group = group(rule, &alert.event);
         alert.severity = severity(rule, &alert.event);
         match alert.state {
-            State::Firing | State::Pending { .. } if alert.lasting => {
+            AlertState::Firing | AlertState::Pending { .. } if alert.lasting => {
                 let since = match alert.state {
-                    State::Pending { since } => since,
+                    AlertState::Pending { since } => since,
                     _ => alert.opened(),
                 };
                 self.pend(id, since);
             }
-            State::Firing => {
+            AlertState::Firing => {
                 let incident = alert.incident.take();
                 alert.quiet = None;
                 self.leave(id, incident);
@@ -361,7 +361,7 @@ impl Engine {
                     let placed = Alert {
                         fingerprint,
                         lasting,
-                        state: State::Collecting,
+                        state: AlertState::Collecting,
                         severity: severity(rule, &event),
                         group: group(rule, &event),
                         members: vec![member],
@@ -384,7 +384,7 @@ impl Engine {
                         } else {
                             Vec::new()
                         },
-                        late: Names::default(),
+                        late: NameSet::default(),
                         sent: None,
                         timer: None,
                         ..alert.clone()
@@ -425,7 +425,7 @@ impl Engine {
             let place = (Arc::clone(&rule.name), self.fingerprint(rule, &event));
             self.index.by_fingerprint.get(&place).copied()
         });
-        let pending = |heir: &Alert| !heir.settled && heir.state != State::Collecting;
+        let pending = |heir: &Alert| !heir.settled && heir.state != AlertState::Collecting;
         let heir = heir.filter(|heir| self.state.alerts.get(heir).is_some_and(pending));
         if let Some(heir_id) = heir
             && let Some(heir) = self.state.alerts.get_mut(&heir_id)
@@ -464,13 +464,13 @@ impl Engine {
         if alert.open_count() >= need
             && let Some(since) = since
         {
-            alert.state = State::Pending { since };
+            alert.state = AlertState::Pending { since };
             if !alert.lasting {
                 self.fire(id);
             }
             return;
         }
-        alert.state = State::Collecting;
+        alert.state = AlertState::Collecting;
         let verdict = Verdict::BelowThreshold {
             seen: alert.open_count(),
             need: u32::try_from(need).unwrap_or(u32::MAX),
@@ -524,16 +524,16 @@ impl Engine {
         let held = alert
             .quiet
             .as_ref()
-            .is_some_and(|q| matches!(q.by, By::Source(_)));
+            .is_some_and(|q| matches!(q.by, SuppressedBy::Source(_)));
         match alert.state {
-            State::Firing if alert.lasting && held => {
+            AlertState::Firing if alert.lasting && held => {
                 let (rule, since) = (Arc::clone(&alert.rule), since(alert));
                 self.pend(id, since);
                 let until = since + self.policy(&rule).r#for;
                 self.decide(&[id], None, Some(&rule), Verdict::Pending { until });
                 self.arm_alert(id);
             }
-            State::Firing | State::Flapping if held => self.release(id),
+            AlertState::Firing | AlertState::Flapping if held => self.release(id),
             _ => {}
         }
     }

@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::Engine;
 use super::alert::{Alert, AlertId};
 use super::incident::{Incident, Sample};
-use super::tell::{Part, short};
+use super::tell::{MessagePart, short};
 use crate::model::{Insight, Name, Notification, Reason, Severity, Subject, Timestamp};
 
 /// Maximum number of alerts searched for a cause.
@@ -20,7 +20,12 @@ const NAMED: usize = 2_000;
 
 impl Engine {
     /// Returns the notification for a part of an incident.
-    pub(super) fn notification(&self, id: u64, part: &Part, to: Vec<Name>) -> Option<Notification> {
+    pub(super) fn notification(
+        &self,
+        id: u64,
+        part: &MessagePart,
+        to: Vec<Name>,
+    ) -> Option<Notification> {
         let incident = self.state.incidents.get(&id)?;
         let reason = part.reason;
         let alerts = || part.alerts().filter_map(|id| self.state.alerts.get(&id));
@@ -94,7 +99,7 @@ impl Engine {
 
     /// Returns the sample of the incident's latest event. The part's own event is used if the
     /// latest is about an alert or condition outside of the part.
-    fn sample(&self, incident: &Incident, part: &Part) -> Sample {
+    fn sample(&self, incident: &Incident, part: &MessagePart) -> Sample {
         let alerts = || part.alerts().filter_map(|id| self.state.alerts.get(&id));
         let condition = |alert: &Alert| alert.event.condition.as_ref().map(|c| Arc::clone(&c.name));
         let told = &incident.sample;
@@ -177,7 +182,7 @@ impl Engine {
     }
 
     /// Returns further facts about the alerts of a part.
-    fn insight(&self, incident: u64, part: &Part) -> Insight {
+    fn insight(&self, incident: u64, part: &MessagePart) -> Insight {
         let over = matches!(
             part.reason,
             Reason::Resolved | Reason::Recovered | Reason::Stable
@@ -232,7 +237,7 @@ impl Engine {
     fn remaining(
         &self,
         incident: u64,
-        part: &Part,
+        part: &MessagePart,
         shown: &BTreeSet<AlertId>,
     ) -> (Vec<Subject>, u64) {
         let left = part
@@ -272,7 +277,7 @@ impl Engine {
     }
 
     /// Returns the window of a threshold on events without an end.
-    fn within_ms(&self, part: &Part) -> u64 {
+    fn within_ms(&self, part: &MessagePart) -> u64 {
         let of = part
             .news
             .first()

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::alert::{Alert, AlertId, By};
+use super::alert::{Alert, AlertId, SuppressedBy};
 use super::decision::Verdict;
 use super::{Engine, Timer};
 use crate::model::{Silence, Until};
@@ -17,7 +17,7 @@ const MOST: usize = 1_000;
 
 /// A silence in force.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) struct Standing {
+pub(super) struct ActiveSilence {
     silence: Silence,
     /// With `until: resolved`, the alerts whose end it waits for.
     waits_for: BTreeSet<AlertId>,
@@ -25,7 +25,7 @@ pub(super) struct Standing {
     matcher: Option<Arc<Matcher>>,
 }
 
-impl Standing {
+impl ActiveSilence {
     fn matches(&self, alert: &Alert) -> bool {
         self.matcher
             .as_ref()
@@ -46,14 +46,14 @@ impl Engine {
     /// Returns the silences in force, oldest first.
     #[must_use]
     pub fn silences(&self) -> Vec<SilenceState> {
-        let matching = |standing: &Standing| {
+        let matching = |standing: &ActiveSilence| {
             self.state
                 .alerts
                 .values()
                 .filter(|alert| alert.is_active() && standing.matches(alert))
                 .count()
         };
-        let state = |standing: &Standing| SilenceState {
+        let state = |standing: &ActiveSilence| SilenceState {
             silence: standing.silence.clone(),
             matching: matching(standing),
         };
@@ -81,7 +81,7 @@ impl Engine {
         if let (true, Some(oldest)) = (self.state.silences.len() >= MOST, oldest) {
             self.expire(&oldest);
         }
-        let mut standing = Standing {
+        let mut standing = ActiveSilence {
             silence: silence.clone(),
             waits_for: BTreeSet::new(),
             matcher: Some(Arc::new(matcher)),
@@ -113,7 +113,7 @@ impl Engine {
         }
         self.arm_silences();
         // The previous version may have suppressed more.
-        self.recheck_held(|by| matches!(by, By::Silence(id) if *id == silence.id));
+        self.recheck_held(|by| matches!(by, SuppressedBy::Silence(id) if *id == silence.id));
     }
 
     /// Ends a silence before its time.
@@ -129,14 +129,14 @@ impl Engine {
         );
     }
 
-    fn end_silences(&mut self, ends: impl Fn(&Standing) -> bool) {
+    fn end_silences(&mut self, ends: impl Fn(&ActiveSilence) -> bool) {
         let (over, stand) = std::mem::take(&mut self.state.silences)
             .into_iter()
             .partition(ends);
         // The silences must be gone before alerts are checked again.
         self.state.silences = stand;
         self.arm_silences();
-        let over: Vec<Standing> = over;
+        let over: Vec<ActiveSilence> = over;
         for standing in over {
             self.decide(
                 &[],
@@ -146,7 +146,9 @@ impl Engine {
                     id: standing.silence.id.clone(),
                 },
             );
-            self.recheck_held(|by| matches!(by, By::Silence(id) if *id == standing.silence.id));
+            self.recheck_held(
+                |by| matches!(by, SuppressedBy::Silence(id) if *id == standing.silence.id),
+            );
         }
     }
 

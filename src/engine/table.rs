@@ -9,9 +9,9 @@ use crate::model::Name;
 /// A small set of names. Most alerts have one name, for which a tree takes twelve times the memory.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(transparent)]
-pub(super) struct Names(Vec<Name>);
+pub(super) struct NameSet(Vec<Name>);
 
-impl Names {
+impl NameSet {
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -38,15 +38,15 @@ impl Names {
 /// stay half empty.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(transparent)]
-pub(super) struct Table<T>(BTreeMap<u64, Box<T>>);
+pub(super) struct BoxMap<T>(BTreeMap<u64, Box<T>>);
 
-impl<T> Default for Table<T> {
+impl<T> Default for BoxMap<T> {
     fn default() -> Self {
         Self(BTreeMap::new())
     }
 }
 
-impl<T> Table<T> {
+impl<T> BoxMap<T> {
     pub(super) fn len(&self) -> usize {
         self.0.len()
     }

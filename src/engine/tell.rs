@@ -5,16 +5,16 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
-use super::alert::{Alert, AlertId, By, Member, State};
+use super::alert::{Alert, AlertId, AlertState, Member, SuppressedBy};
 use super::decision::Verdict;
 use super::incident::{Incident, Sample};
-use super::table::Names;
+use super::table::NameSet;
 use super::{Engine, Timer};
 use crate::model::{Event, Name, Notification, Phase, Reason, Severity};
 
 /// The reason an incident sends a message.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Cause {
+pub(super) enum Trigger {
     /// Something changed.
     Change,
     /// It is still open.
@@ -26,7 +26,7 @@ pub(super) enum Cause {
     Stable,
 }
 
-impl Cause {
+impl Trigger {
     /// Returns whether the message is about a few alerts only, and not about other changes.
     const fn is_aside(self) -> bool {
         matches!(self, Self::Stale | Self::Stable)
@@ -61,8 +61,10 @@ impl Engine {
             .is_some_and(|after| alert.last_event + after <= now);
         let lasted = match alert.state {
             // A device that is down on purpose may stay silent for longer than `stale_after`.
-            State::Pending { since } if stale => self.pending_until(alert, since, &policy) <= now,
-            State::Pending { since } => since + policy.r#for <= now,
+            AlertState::Pending { since } if stale => {
+                self.pending_until(alert, since, &policy) <= now
+            }
+            AlertState::Pending { since } => since + policy.r#for <= now,
             _ => false,
         };
         let Some(alert) = self.state.alerts.get_mut(&id) else {
@@ -76,15 +78,15 @@ impl Engine {
         let hidden = alert
             .quiet
             .as_ref()
-            .is_some_and(|quiet| matches!(quiet.by, By::Maintenance(_)));
+            .is_some_and(|quiet| matches!(quiet.by, SuppressedBy::Maintenance(_)));
         let calm = alert
             .flap
             .as_ref()
             .is_some_and(|flap| flap.calm_at(&policy) <= now);
         match alert.state {
-            State::Pending { since } if lasted => self.mature(id, since),
-            State::Closing { .. } => self.finish(id),
-            State::Collecting => self.drop_alert(
+            AlertState::Pending { since } if lasted => self.mature(id, since),
+            AlertState::Closing { .. } => self.finish(id),
+            AlertState::Collecting => self.drop_alert(
                 id,
                 &Verdict::BelowThreshold {
                     seen: 0,
@@ -92,16 +94,16 @@ impl Engine {
                     within: policy.cooldown,
                 },
             ),
-            State::Flapping if calm => self.calm(id),
+            AlertState::Flapping if calm => self.calm(id),
             // An alert without an end is over with the maintenance that suppressed it.
-            State::Firing if quiet_ends && hidden && !alert.lasting => self.forget(id),
-            State::Firing | State::Flapping if quiet_ends => self.release(id),
-            State::Firing if !alert.lasting => self.forget(id),
-            State::Pending { .. } | State::Firing | State::Flapping => {
+            AlertState::Firing if quiet_ends && hidden && !alert.lasting => self.forget(id),
+            AlertState::Firing | AlertState::Flapping if quiet_ends => self.release(id),
+            AlertState::Firing if !alert.lasting => self.forget(id),
+            AlertState::Pending { .. } | AlertState::Firing | AlertState::Flapping => {
                 alert.stale = true;
                 self.finish(id);
             }
-            State::Ended => {}
+            AlertState::Ended => {}
         }
     }
 
@@ -160,9 +162,9 @@ impl Engine {
         self.flush(
             id,
             if changes {
-                Cause::Change
+                Trigger::Change
             } else {
-                Cause::Reminder
+                Trigger::Reminder
             },
         );
     }
@@ -170,7 +172,7 @@ impl Engine {
     /// Fires an alert that has passed its `for`.
     pub(super) fn fire(&mut self, id: AlertId) {
         if let Some(alert) = self.state.alerts.get_mut(&id) {
-            alert.state = State::Firing;
+            alert.state = AlertState::Firing;
         }
         self.release(id);
     }
@@ -247,7 +249,7 @@ impl Engine {
                 .map(|(field, _, label)| (field, label))
                 .collect(),
             alerts: BTreeSet::new(),
-            told: Names::default(),
+            told: NameSet::default(),
             notify: if for_digests {
                 self.digests()
             } else {
@@ -301,9 +303,9 @@ impl Engine {
         let Some(alert) = self.state.alerts.get_mut(&id) else {
             return;
         };
-        if told && !keep.is_zero() && alert.state == State::Firing {
+        if told && !keep.is_zero() && alert.state == AlertState::Firing {
             let until = self.state.now + keep;
-            alert.state = State::Closing { until };
+            alert.state = AlertState::Closing { until };
             self.decide(&[id], event, Some(&rule), Verdict::Closing { until });
             self.arm_alert(id);
             return;
@@ -341,7 +343,7 @@ impl Engine {
             let Some(alert) = self.state.alerts.get_mut(&id) else {
                 return;
             };
-            alert.state = State::Ended;
+            alert.state = AlertState::Ended;
             alert.quiet = None;
             self.index.held.remove(&id);
             self.arm_alert(id);
@@ -356,11 +358,11 @@ impl Engine {
             .get(&id)
             .map(|alert| (alert.stale, alert.stable));
         match told {
-            Some((true, _)) => self.flush(incident, Cause::Stale),
-            Some((false, true)) if !over => self.flush(incident, Cause::Stable),
+            Some((true, _)) => self.flush(incident, Trigger::Stale),
+            Some((false, true)) if !over => self.flush(incident, Trigger::Stable),
             _ if over => {
                 self.withdraw(incident);
-                self.flush(incident, Cause::Change);
+                self.flush(incident, Trigger::Change);
             }
             Some(_) => {
                 if let Some(known) = self.state.incidents.get_mut(&incident) {
@@ -382,7 +384,7 @@ impl Engine {
                 .alerts
                 .get(id)
                 .filter(|a| a.lasting)
-                .map(|alert| alert.state != State::Ended)
+                .map(|alert| alert.state != AlertState::Ended)
         };
         // Older alerts mostly end first. With thousands of alerts, the newest one decides soonest.
         if known.alerts.last().and_then(lasts) == Some(true) {
@@ -431,11 +433,11 @@ impl Engine {
             return;
         }
         let next = Alert {
-            state: State::Collecting,
+            state: AlertState::Collecting,
             members,
             incident: None,
-            told_to: Names::default(),
-            late: Names::default(),
+            told_to: NameSet::default(),
+            late: NameSet::default(),
             past: None,
             settled: false,
             sent: None,
@@ -516,7 +518,7 @@ impl Engine {
             .iter()
             .rev()
             .filter_map(|id| self.state.alerts.get(id));
-        let lasts = |a: &Alert| a.state != State::Ended;
+        let lasts = |a: &Alert| a.state != AlertState::Ended;
         // The usual case needs no pass over all alerts.
         if known.sent_severity >= Some(known.severity)
             || newest.any(|a| lasts(a) && a.severity >= known.severity)
@@ -540,7 +542,7 @@ impl Engine {
         let names = || incident.notify.iter().map(|(name, _)| name);
         self.members(id).any(|a| {
             let knows = || names().any(|name| a.told_to.contains(name));
-            a.lasting && a.is_alive() && a.state != State::Flapping && knows()
+            a.lasting && a.is_alive() && a.state != AlertState::Flapping && knows()
         })
     }
 
@@ -554,7 +556,7 @@ impl Engine {
     }
 
     /// Sends an incident's news, to each destination what it has not received yet.
-    pub(super) fn flush(&mut self, id: u64, cause: Cause) {
+    pub(super) fn flush(&mut self, id: u64, cause: Trigger) {
         self.weigh(id);
         let Some(incident) = self.state.incidents.get(&id) else {
             return;
@@ -575,13 +577,13 @@ impl Engine {
             .filter(|id| self.is_hushed(*id))
             .collect();
         // Destinations with the same content share one message.
-        let mut parts: BTreeMap<Part, Vec<Name>> = BTreeMap::new();
+        let mut parts: BTreeMap<MessagePart, Vec<Name>> = BTreeMap::new();
         for (name, least) in destinations {
             for part in self.parts(id, &name, least, cause, &hushed) {
                 parts.entry(part).or_default().push(name.clone());
             }
         }
-        let events = |part: &Part| {
+        let events = |part: &MessagePart| {
             part.alerts()
                 .filter_map(|id| self.state.alerts.get(&id))
                 .map(Alert::waits_with)
@@ -611,7 +613,7 @@ impl Engine {
                 }
             }
         }
-        let spoken: BTreeSet<AlertId> = parts.keys().flat_map(Part::alerts).collect();
+        let spoken: BTreeSet<AlertId> = parts.keys().flat_map(MessagePart::alerts).collect();
         self.settle_incident(id, cause, &spoken, parts.into_values().flatten());
         // At one instant ends come first, so that the last message about a device is its present
         // state.
@@ -636,9 +638,9 @@ impl Engine {
         id: u64,
         name: &Name,
         least: Severity,
-        cause: Cause,
+        cause: Trigger,
         hushed: &BTreeSet<AlertId>,
-    ) -> Vec<Part> {
+    ) -> Vec<MessagePart> {
         let Some(incident) = self.state.incidents.get(&id) else {
             return Vec::new();
         };
@@ -658,7 +660,7 @@ impl Engine {
         // A destination that is no longer named receives only the ends of alerts it knows.
         let named = incident.notify.iter().any(|(target, _)| target == name);
         let wanted = !cause.is_aside() && incident.severity >= least && named;
-        let flaps = |a: &Alert| a.state == State::Flapping;
+        let flaps = |a: &Alert| a.state == AlertState::Flapping;
         let wanted = |a: &Alert| wanted && !a.late.contains(name);
         let untold =
             |a: &Alert| wanted(a) && a.is_alive() && !known(a) && (a.lasting || !a.settled);
@@ -673,22 +675,25 @@ impl Engine {
             },
             false,
         );
-        let ends = pick(&|a| a.state == State::Ended && known(a) && !a.stable, true);
+        let ends = pick(
+            &|a| a.state == AlertState::Ended && known(a) && !a.stable,
+            true,
+        );
         // A removed device has not recovered, so it has a message of its own.
         let (removed, ends): (Vec<_>, Vec<_>) = ends
             .into_iter()
             .partition(|id| self.state.alerts.get(id).is_some_and(Alert::is_removed));
         let heard = |a: &Alert| a.flap.as_ref().is_some_and(|f| f.told.contains(name));
         let stable = pick(
-            &|a| a.stable && known(a) && (heard(a) || a.state == State::Ended),
+            &|a| a.stable && known(a) && (heard(a) || a.state == AlertState::Ended),
             true,
         );
         let still = match cause {
-            Cause::Reminder => pick(
+            Trigger::Reminder => pick(
                 &|a| named && a.lasting && a.is_alive() && known(a) && !flaps(a),
                 false,
             ),
-            Cause::Change | Cause::Stale | Cause::Stable => Vec::new(),
+            Trigger::Change | Trigger::Stale | Trigger::Stable => Vec::new(),
         };
         // Only when nothing is left may a message say that the incident is resolved.
         let over = !self.members(id).any(|a| a.lasting && a.is_alive());
@@ -703,11 +708,11 @@ impl Engine {
             false => Reason::First,
         };
         let ended = match over {
-            _ if cause == Cause::Stale => Reason::Stale,
+            _ if cause == Trigger::Stale => Reason::Stale,
             true => Reason::Resolved,
             false => Reason::Recovered,
         };
-        let part = |reason, news, ends, still| Part {
+        let part = |reason, news, ends, still| MessagePart {
             reason,
             news,
             ends,
@@ -731,7 +736,7 @@ impl Engine {
     fn settle_incident(
         &mut self,
         id: u64,
-        cause: Cause,
+        cause: Trigger,
         spoken: &BTreeSet<AlertId>,
         to: impl Iterator<Item = Name>,
     ) {
@@ -747,7 +752,7 @@ impl Engine {
             incident.sent_severity = Some(incident.severity);
             incident.told.add(&to.collect::<Vec<_>>());
         // A suppressed reminder counts, or the timer would fire again at once.
-        } else if cause == Cause::Reminder {
+        } else if cause == Trigger::Reminder {
             incident.passed = Some(now);
         }
         let alerts: Vec<AlertId> = incident.alerts.iter().copied().collect();
@@ -780,7 +785,7 @@ impl Engine {
             if alert.stable {
                 (alert.stable, alert.flap) = (false, None);
             }
-            if alert.state == State::Ended {
+            if alert.state == AlertState::Ended {
                 self.remove_alert(alert_id);
             } else {
                 self.arm_alert(alert_id);
@@ -792,14 +797,14 @@ impl Engine {
 
 /// The content for one destination: news, ends and open alerts.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Part {
+pub(super) struct MessagePart {
     pub(super) reason: Reason,
     pub(super) news: Vec<AlertId>,
     pub(super) ends: Vec<AlertId>,
     pub(super) still: Vec<AlertId>,
 }
 
-impl Part {
+impl MessagePart {
     pub(super) fn alerts(&self) -> impl Iterator<Item = AlertId> + '_ {
         self.news
             .iter()

@@ -8,14 +8,15 @@ use jiff::tz::TimeZone;
 use proptest::prelude::*;
 use serde_json::json;
 
-use super::{Decision, Engine, Input, Limits, Opening, Verdict};
+use super::{Decision, Engine, EngineLimits, Input, Opening, Verdict};
 use crate::model::{
     Cause, Clues, Condition, Device, Event, EventId, Field, Name, Notification, Phase, Reason, Seq,
     Severity, Silence, Site, Timestamp, Until,
 };
 use crate::rules::{
-    Daily, DigestSchedule, DuringMute, Flapping, InhibitRule, Maintenance, Matcher, Part, Pattern,
-    Period, Policy, Resolve, Rule, RuleSet, Surroundings, Test, Threshold, TimeInterval, Topology,
+    Daily, DigestSchedule, DuringMute, Flapping, InhibitRule, IntervalPart, Maintenance, Matcher,
+    Pattern, Period, Policy, Resolve, Rule, RuleSet, Surroundings, Test, Threshold, TimeInterval,
+    Topology,
 };
 
 const START: Timestamp = Timestamp::from_millis(1_767_571_200_000);
@@ -293,7 +294,7 @@ fn rule_set(rules: Vec<Rule>) -> RuleSet {
         (Name::new("urgent"), Severity::Critical),
     ];
     let period = |times: Vec<(u16, u16)>| {
-        TimeInterval::new(vec![Part::Period(Period {
+        TimeInterval::new(vec![IntervalPart::Period(Period {
             times,
             ..Period::always(TimeZone::UTC)
         })])
@@ -525,7 +526,7 @@ fn rules_at(history: &[(Timestamp, Input)]) -> Arc<RuleSet> {
 }
 
 fn engine() -> Engine {
-    Engine::new(rules(), openings, Limits::default())
+    Engine::new(rules(), openings, EngineLimits::default())
 }
 
 fn told(decisions: &[Decision]) -> Vec<(Timestamp, Notification)> {
@@ -586,7 +587,7 @@ proptest! {
         let seen = first.take_seen();
         let mut snapshot = Vec::new();
         first.snapshot(&mut snapshot).expect("memory takes everything");
-        let mut second = Engine::restore(rules_at(before), openings, Limits::default(), &snapshot, [seen.as_slice()]).expect("a snapshot");
+        let mut second = Engine::restore(rules_at(before), openings, EngineLimits::default(), &snapshot, [seen.as_slice()]).expect("a snapshot");
         prop_assert_eq!(first.next_wakeup(), second.next_wakeup());
         decisions.extend(fold(&mut second, after));
         prop_assert_eq!(plain, decisions);
@@ -643,7 +644,7 @@ proptest! {
     /// Beyond its bounds the engine forgets what was not told, and counts it.
     #[test]
     fn limits_hold(happenings in prop::collection::vec(happening(), 0..80)) {
-        let limits = Limits { alerts: 3, closes: 2, windows: 1 };
+        let limits = EngineLimits { alerts: 3, closes: 2, windows: 1 };
         let mut engine = Engine::new(rules(), openings, limits);
         for (at, input) in history(&happenings) {
             engine.handle(at, &input);
@@ -671,7 +672,7 @@ fn a_reload_tells_nothing_twice_and_forgets_no_end() {
         .filter(|rule| ["plain", "patient"].contains(&&*rule.name))
         .collect();
     let two = Arc::new(RuleSet::new(two, vec![(Name::new("all"), Severity::Info)]));
-    let mut engine = Engine::new(Arc::clone(&two), openings, Limits::default());
+    let mut engine = Engine::new(Arc::clone(&two), openings, EngineLimits::default());
     engine.handle(START, &Input::Event(Arc::new(event(0, START, 0, &down))));
     let first = engine.handle(START + secs(70), &Input::Tick).decisions;
     assert_eq!(
@@ -712,7 +713,7 @@ fn a_mass_outage_is_told_in_parts_and_all_of_it_before_the_next_event() {
         .collect();
     let rules = Arc::new(RuleSet::new(each, vec![(Name::new("all"), Severity::Info)]));
     let begun = || {
-        let mut engine = Engine::new(Arc::clone(&rules), openings, Limits::default());
+        let mut engine = Engine::new(Arc::clone(&rules), openings, EngineLimits::default());
         let down = Happening {
             after_ms: 0,
             what: 0,
@@ -819,9 +820,9 @@ fn two_rules() -> Arc<RuleSet> {
 #[test]
 fn what_is_new_beyond_the_bound_is_told_though_it_is_not_followed() {
     let rules = two_rules();
-    let limits = Limits {
+    let limits = EngineLimits {
         alerts: 3,
-        ..Limits::default()
+        ..EngineLimits::default()
     };
     let mut engine = Engine::new(rules, openings, limits);
     let (mut n, mut decisions) = (0, Vec::new());
@@ -901,9 +902,9 @@ fn what_is_new_beyond_the_bound_is_told_though_it_is_not_followed() {
 #[test]
 fn what_has_no_end_gives_way_to_what_is_new() {
     let rules = two_rules();
-    let limits = Limits {
+    let limits = EngineLimits {
         alerts: 1,
-        ..Limits::default()
+        ..EngineLimits::default()
     };
     let mut engine = Engine::new(rules, openings, limits);
     let mut decisions = Vec::new();

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::alert::{Alert, AlertId, By, State};
+use super::alert::{Alert, AlertId, AlertState, SuppressedBy};
 use super::{Engine, Reaction};
 use crate::model::Timestamp;
 
@@ -67,7 +67,7 @@ impl Engine {
     /// count.
     pub(super) fn first_pending(&self) -> Option<(Timestamp, Timer)> {
         let waits = |a: &Alert| match a.state {
-            State::Pending { .. } | State::Closing { .. } | State::Flapping => true,
+            AlertState::Pending { .. } | AlertState::Closing { .. } | AlertState::Flapping => true,
             _ => a.quiet.as_ref().is_some_and(|quiet| quiet.until.is_some()),
         };
         let silenced = || {
@@ -81,7 +81,7 @@ impl Engine {
             self.index
                 .held
                 .iter()
-                .any(|id| matches!(by_silence(id), Some(By::Silence(_))))
+                .any(|id| matches!(by_silence(id), Some(SuppressedBy::Silence(_))))
         };
         let counts = |timer: &Timer| match timer {
             Timer::Alert(id) => self.state.alerts.get(id).is_some_and(waits),
@@ -148,30 +148,30 @@ impl Engine {
         let quiet = alert.quiet.as_ref().map(|quiet| quiet.until);
         let due = match alert.state {
             // One millisecond later even the newest member is outside the window.
-            State::Collecting => {
+            AlertState::Collecting => {
                 let newest = alert.members.iter().map(|m| m.opened).max();
                 newest
                     .zip(window)
                     .map(|(opened, window)| opened + window + Duration::from_millis(1))
             }
             // Both ends are possible: it fires, or it becomes stale before.
-            State::Pending { since } => Some(self.pending_until(alert, since, &policy))
+            AlertState::Pending { since } => Some(self.pending_until(alert, since, &policy))
                 .into_iter()
                 .chain(stale)
                 .min(),
-            State::Firing if !alert.lasting => match quiet {
+            AlertState::Firing if !alert.lasting => match quiet {
                 Some(Some(until)) => Some(until),
                 // Suppressed without a known end, it lasts as long as its cooldown.
                 Some(None) => Some(alert.last_event + policy.cooldown),
                 None => alert.settled.then(|| alert.cooled_at(&policy)),
             },
-            State::Firing => stale.into_iter().chain(quiet.flatten()).min(),
-            State::Flapping => {
+            AlertState::Firing => stale.into_iter().chain(quiet.flatten()).min(),
+            AlertState::Flapping => {
                 let calm = alert.flap.as_ref().map(|flap| flap.calm_at(&policy));
                 calm.or(stale).into_iter().chain(quiet.flatten()).min()
             }
-            State::Closing { until } => Some(until),
-            State::Ended => None,
+            AlertState::Closing { until } => Some(until),
+            AlertState::Ended => None,
         };
         let Some(alert) = self.state.alerts.get_mut(&id) else {
             return;

@@ -4,12 +4,12 @@ use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 use super::Engine;
-use super::alert::{Alert, AlertId, By, State as AlertState};
+use super::alert::{Alert, AlertId, AlertState, SuppressedBy};
 use crate::model::{Name, Severity, Subject, Timestamp};
 
 /// The progress of an incident.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Standing {
+pub enum Progress {
     /// Destinations were notified.
     Told,
     /// It goes up and down too often to send each change.
@@ -20,7 +20,7 @@ pub enum Standing {
     Held,
 }
 
-impl Standing {
+impl Progress {
     /// Returns the word in the API.
     #[must_use]
     pub const fn word(self) -> &'static str {
@@ -59,7 +59,7 @@ pub struct IncidentState {
     /// Number of different devices, or of sites if no device is named.
     pub devices: usize,
     /// Its progress.
-    pub standing: Standing,
+    pub standing: Progress,
     /// Reason it is suppressed or waits, as a sentence.
     pub why: Option<String>,
 }
@@ -117,12 +117,12 @@ impl Engine {
         // Flapping is the more useful state: it explains why no further message comes.
         let (standing, why) = match (flaps, told) {
             (true, _) => (
-                Standing::Flapping,
+                Progress::Flapping,
                 Some("it goes up and down too often to be told each time".to_owned()),
             ),
-            (false, true) => (Standing::Told, None),
+            (false, true) => (Progress::Told, None),
             (false, false) => (
-                Standing::Pending,
+                Progress::Pending,
                 Some("its message waits for company".to_owned()),
             ),
         };
@@ -162,17 +162,17 @@ impl Engine {
             devices,
         } = concerned(alert.subjects());
         let (standing, why) = match (&alert.quiet, alert.state) {
-            (Some(quiet), _) => (Standing::Held, Some(self.kept_quiet(id, &quiet.by))),
+            (Some(quiet), _) => (Progress::Held, Some(self.kept_quiet(id, &quiet.by))),
             (None, AlertState::Pending { since }) => {
                 let until = self.pending_until(alert, since, &self.policy(&alert.rule));
                 let wait = crate::model::human_duration(until.since(since));
                 (
-                    Standing::Pending,
+                    Progress::Pending,
                     Some(format!("its rule waits {wait} before it is told")),
                 )
             }
-            (None, AlertState::Flapping) => (Standing::Flapping, None),
-            (None, _) => (Standing::Pending, None),
+            (None, AlertState::Flapping) => (Progress::Flapping, None),
+            (None, _) => (Progress::Pending, None),
         };
         IncidentState {
             id: format!("alert-{id}"),
@@ -194,13 +194,15 @@ impl Engine {
         }
     }
 
-    fn kept_quiet(&self, id: AlertId, by: &By) -> String {
+    fn kept_quiet(&self, id: AlertId, by: &SuppressedBy) -> String {
         match by {
-            By::Hold => "it waits a little for an alert that may explain it".to_owned(),
-            By::Source(source) => self.inhibited_by(id, *source).to_string(),
-            By::Silence(silence) => self.silenced_by(silence).to_string(),
-            By::Mute | By::Drop => "it is outside of its rule's hours".to_owned(),
-            By::Maintenance(name) => format!("maintenance {name}"),
+            SuppressedBy::Hold => "it waits a little for an alert that may explain it".to_owned(),
+            SuppressedBy::Source(source) => self.inhibited_by(id, *source).to_string(),
+            SuppressedBy::Silence(silence) => self.silenced_by(silence).to_string(),
+            SuppressedBy::Mute | SuppressedBy::Drop => {
+                "it is outside of its rule's hours".to_owned()
+            }
+            SuppressedBy::Maintenance(name) => format!("maintenance {name}"),
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
-use super::{Line, Teller, describe, nearest_text};
+use super::{DecisionLine, Explainer, describe, nearest_text};
 use crate::engine::{Decision, Verdict};
 use crate::fold::{Compile, Fold};
 use crate::model::{
@@ -28,7 +28,7 @@ pub enum Question {
 #[derive(Clone, Debug)]
 pub struct Chapter {
     /// The line; its time is wall time.
-    pub line: Line,
+    pub line: DecisionLine,
     /// The message, if it made one.
     pub message: Option<Box<Message>>,
 }
@@ -40,7 +40,7 @@ pub struct Story<'t> {
     templates: &'t Templates,
     fold: Fold,
     rules: Arc<RuleSet>,
-    teller: Teller,
+    teller: Explainer,
     chapters: Vec<Chapter>,
     /// The events in question.
     asked: HashSet<EventId>,
@@ -50,7 +50,7 @@ pub struct Story<'t> {
     contents: HashMap<u64, EventId>,
     positions: Option<(u64, u64)>,
     /// Facts about a single event that was judged before, so that nothing else needs to be kept.
-    known: Option<Known>,
+    known: Option<EventFacts>,
     /// Number of events folded.
     folded: usize,
 }
@@ -58,7 +58,7 @@ pub struct Story<'t> {
 /// Facts about an event that was judged before. With them the story may begin at any snapshot from
 /// before its alerts.
 #[derive(Clone, Debug, Default)]
-pub struct Known {
+pub struct EventFacts {
     /// The alerts it belongs to.
     pub alerts: BTreeSet<u64>,
     /// The duplicates after the snapshot whose first event is before it. `None` if the story begins
@@ -85,7 +85,7 @@ impl<'t> Story<'t> {
             templates,
             fold: Fold::new(Arc::clone(&rules), compile),
             rules,
-            teller: Teller::default(),
+            teller: Explainer::default(),
             chapters: Vec::new(),
             asked: HashSet::new(),
             events: HashMap::new(),
@@ -99,7 +99,7 @@ impl<'t> Story<'t> {
     /// Continues from this fold, with a single event and its alerts. The answer is the same, and
     /// nothing else is kept.
     #[must_use]
-    pub fn of_known(self, fold: Option<Fold>, known: Known) -> Self {
+    pub fn of_known(self, fold: Option<Fold>, known: EventFacts) -> Self {
         let fold = fold.unwrap_or(self.fold);
         Self {
             rules: Arc::clone(fold.rules()),
@@ -126,7 +126,7 @@ impl<'t> Story<'t> {
     /// left.
     #[must_use]
     pub fn is_over(&self) -> bool {
-        let gone = |known: &Known| known.alerts.iter().all(|alert| !self.fold.has(*alert));
+        let gone = |known: &EventFacts| known.alerts.iter().all(|alert| !self.fold.has(*alert));
         !self.asked.is_empty() && self.known.as_ref().is_some_and(gone)
     }
 
@@ -261,7 +261,7 @@ impl<'t> Story<'t> {
             ),
             Phase::Open | Phase::Event => ("nothing", "no rule had anything to say about it"),
         };
-        let line = Line {
+        let line = DecisionLine {
             at: at.shifted(self.fold.offset_ms()),
             event: Some(event.id),
             rule: None,
@@ -293,7 +293,7 @@ impl<'t> Story<'t> {
             if alone && !asked {
                 continue;
             }
-            let other = |known: &Known| {
+            let other = |known: &EventFacts| {
                 !asked
                     && !decision
                         .alerts
@@ -324,7 +324,7 @@ impl<'t> Story<'t> {
     }
 
     /// Adds to a line what only the event itself shows.
-    fn add_to(&self, line: &mut Line, verdict: &Verdict, event: &Event) {
+    fn add_to(&self, line: &mut DecisionLine, verdict: &Verdict, event: &Event) {
         match verdict {
             Verdict::Duplicate => {
                 let known = self.known.as_ref().and_then(|known| known.first);
@@ -343,7 +343,7 @@ impl<'t> Story<'t> {
     }
 
     /// Returns a note if no destination of a rule accepts the event's severity.
-    fn nobody(&self, line: &Line, event: &Event) -> String {
+    fn nobody(&self, line: &DecisionLine, event: &Event) -> String {
         let Some(rule) = self
             .rules
             .rules()
@@ -431,7 +431,7 @@ impl<'t> Story<'t> {
             }
             _ => false,
         };
-        let asked = |line: &Line| line.event.is_some_and(|id| self.asked.contains(&id));
+        let asked = |line: &DecisionLine| line.event.is_some_and(|id| self.asked.contains(&id));
         let from_message = self
             .chapters
             .iter()

@@ -29,7 +29,7 @@ const TEXT: usize = 160;
 
 /// A query for past events; `None` matches anything.
 #[derive(Clone, Debug, Default)]
-pub struct Question {
+pub struct EventQuery {
     /// Only events before this one.
     pub before: Option<EventId>,
     /// Maximum number of events.
@@ -50,7 +50,7 @@ pub struct Question {
     pub fate: Option<Wanted>,
 }
 
-impl Question {
+impl EventQuery {
     fn terms(&self) -> Vec<Term> {
         let keys = [
             (Key::Topic, &self.topic),
@@ -74,7 +74,7 @@ impl Question {
 
 /// A page of events, newest first.
 #[derive(Clone, Debug, Default)]
-pub struct Found {
+pub struct EventPage {
     /// The outcome and content of each event.
     pub events: Vec<(EventRow, Arc<Event>)>,
     /// The event before which the next page continues.
@@ -83,11 +83,11 @@ pub struct Found {
 
 /// Reads the past events of a store.
 #[derive(Clone, Debug)]
-pub struct Past<S> {
+pub struct PastEvents<S> {
     store: S,
 }
 
-impl<S: store::Archive> Past<S> {
+impl<S: store::Archive> PastEvents<S> {
     /// Creates a reader of this store.
     #[must_use]
     pub fn new(store: S) -> Self {
@@ -98,7 +98,7 @@ impl<S: store::Archive> Past<S> {
     ///
     /// # Errors
     /// Fails if the store cannot be read.
-    pub async fn page(&self, question: &Question) -> store::Result<Found> {
+    pub async fn page(&self, question: &EventQuery) -> store::Result<EventPage> {
         let terms = question.terms();
         let mut query = RowQuery {
             before: question.before.unwrap_or(EventId::LAST),
@@ -111,14 +111,14 @@ impl<S: store::Archive> Past<S> {
         if terms.is_empty() {
             let rows = self.store.rows(query).await?;
             let (events, stopped) = self.some(rows.rows).await?;
-            return Ok(Found {
+            return Ok(EventPage {
                 events,
                 next: stopped.or(rows.next),
             });
         }
         // The newest events may not be indexed yet: they are scanned.
         let indexed = self.store.indexed();
-        let mut found = Found::default();
+        let mut found = EventPage::default();
         if query.before > indexed {
             let tail = RowQuery {
                 after: indexed,
@@ -294,7 +294,9 @@ pub async fn catch_up<S: store::Archive>(store: &S) -> store::Result<bool> {
         return Ok(false);
     };
     let more = rows.len() == INDEXED_AT_ONCE;
-    let (events, _) = Past::new(store.clone()).events(rows, &|| false).await?;
+    let (events, _) = PastEvents::new(store.clone())
+        .events(rows, &|| false)
+        .await?;
     let docs = events.iter().map(|(row, event)| Doc {
         id: row.id,
         words: words::of(event, &row.rules),

@@ -14,7 +14,7 @@ use crate::model::Message;
 #[derive(Clone, Debug)]
 pub struct Body {
     registry: Arc<Handlebars<'static>>,
-    tree: Node,
+    tree: BodyNode,
     source: Value,
 }
 
@@ -26,11 +26,11 @@ impl PartialEq for Body {
 }
 
 #[derive(Clone, Debug)]
-enum Node {
+enum BodyNode {
     Leaf(Value),
     Text(String),
-    List(Vec<Node>),
-    Map(Vec<(String, Node)>),
+    List(Vec<BodyNode>),
+    Map(Vec<(String, BodyNode)>),
 }
 
 impl Body {
@@ -65,14 +65,14 @@ impl Body {
         self.value(&self.tree, &Context::from(names))
     }
 
-    fn value(&self, node: &Node, context: &Context) -> Value {
+    fn value(&self, node: &BodyNode, context: &Context) -> Value {
         match node {
-            Node::Leaf(value) => value.clone(),
-            Node::Text(name) => render_capped(&self.registry, name, context)
+            BodyNode::Leaf(value) => value.clone(),
+            BodyNode::Text(name) => render_capped(&self.registry, name, context)
                 .unwrap_or_default()
                 .into(),
-            Node::List(items) => items.iter().map(|item| self.value(item, context)).collect(),
-            Node::Map(entries) => {
+            BodyNode::List(items) => items.iter().map(|item| self.value(item, context)).collect(),
+            BodyNode::Map(entries) => {
                 let entries = entries
                     .iter()
                     .map(|(key, item)| (key.clone(), self.value(item, context)));
@@ -87,12 +87,12 @@ fn node(
     at: &str,
     registry: &mut Handlebars<'static>,
     problems: &mut Vec<TemplateProblem>,
-) -> Node {
+) -> BodyNode {
     match tree {
         Value::String(source) => {
             match Template::compile(source) {
                 Ok(template) => {
-                    let part = lint::Part {
+                    let part = lint::TemplatePart {
                         file: at.to_owned(),
                         line: 0,
                         template,
@@ -108,16 +108,16 @@ fn node(
             }
             // Rendering never starts if there are problems, so the node may stand for a broken
             // template, too.
-            Node::Text(at.to_owned())
+            BodyNode::Text(at.to_owned())
         }
-        Value::Array(items) => Node::List(
+        Value::Array(items) => BodyNode::List(
             items
                 .iter()
                 .enumerate()
                 .map(|(i, item)| node(item, &format!("{at}.{i}"), registry, problems))
                 .collect(),
         ),
-        Value::Object(map) => Node::Map(
+        Value::Object(map) => BodyNode::Map(
             map.iter()
                 .map(|(key, item)| {
                     (
@@ -127,6 +127,6 @@ fn node(
                 })
                 .collect(),
         ),
-        other => Node::Leaf(other.clone()),
+        other => BodyNode::Leaf(other.clone()),
     }
 }

@@ -49,8 +49,8 @@ const MAX_NAMES_CHARS: usize = 1_800;
 pub(super) fn register(registry: &mut Handlebars<'static>) {
     // A template must not write to the log.
     registry.unregister_helper("log");
-    registry.register_helper("fmt_time", Box::new(Token("time")));
-    registry.register_helper("fmt_clock", Box::new(Token("clock")));
+    registry.register_helper("fmt_time", Box::new(TimeToken("time")));
+    registry.register_helper("fmt_clock", Box::new(TimeToken("clock")));
     registry.register_helper("fmt_names", Box::new(names));
     registry.register_helper("fmt_duration", Box::new(Text(duration)));
     registry.register_helper("fmt_plural", Box::new(Text(plural)));
@@ -124,9 +124,9 @@ impl HelperDef for Any {
 }
 
 /// `fmt_time starts_at`: shows a time in the reader's own zone if the chat supports that.
-struct Token(&'static str);
+struct TimeToken(&'static str);
 
-impl HelperDef for Token {
+impl HelperDef for TimeToken {
     fn call<'reg: 'rc, 'rc>(
         &self,
         helper: &Helper<'rc>,

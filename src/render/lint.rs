@@ -8,7 +8,7 @@ use handlebars::template::{HelperTemplate, Parameter, TemplateElement};
 use super::{context, helpers};
 
 /// A compiled part of a template file.
-pub(super) struct Part {
+pub(super) struct TemplatePart {
     /// The file it comes from.
     pub(super) file: String,
     /// Number of lines of the file before it.
@@ -32,7 +32,7 @@ enum Scope {
 }
 
 pub(super) struct Lint<'a> {
-    partials: &'a HashMap<String, Part>,
+    partials: &'a HashMap<String, TemplatePart>,
     findings: BTreeSet<Finding>,
     /// The partials around the present place, outermost first.
     within: Vec<String>,
@@ -44,13 +44,13 @@ pub(super) struct Lint<'a> {
 /// The scopes of the enclosing blocks, innermost last, and the names added by blocks and partial
 /// calls.
 #[derive(Clone)]
-struct Names {
+struct Scopes {
     scopes: Vec<Scope>,
     added: Vec<String>,
 }
 
 impl<'a> Lint<'a> {
-    pub(super) fn new(partials: &'a HashMap<String, Part>) -> Self {
+    pub(super) fn new(partials: &'a HashMap<String, TemplatePart>) -> Self {
         Self {
             partials,
             findings: BTreeSet::new(),
@@ -60,11 +60,11 @@ impl<'a> Lint<'a> {
     }
 
     /// Checks a part that is rendered with the documented names.
-    pub(super) fn check(&mut self, part: &Part) {
+    pub(super) fn check(&mut self, part: &TemplatePart) {
         self.walk(
             part,
             &part.template,
-            &Names {
+            &Scopes {
                 scopes: vec![Scope::Root],
                 added: Vec::new(),
             },
@@ -72,7 +72,7 @@ impl<'a> Lint<'a> {
     }
 
     /// Checks the partial of this name, as [`Lint::check`] does a part.
-    pub(super) fn check_partial(&mut self, name: &str, part: &Part) {
+    pub(super) fn check_partial(&mut self, name: &str, part: &TemplatePart) {
         self.within.push(name.to_owned());
         self.check(part);
         self.within.pop();
@@ -82,7 +82,7 @@ impl<'a> Lint<'a> {
         self.findings
     }
 
-    fn walk(&mut self, part: &Part, template: &Template, names: &Names) {
+    fn walk(&mut self, part: &TemplatePart, template: &Template, names: &Scopes) {
         for (i, element) in template.elements.iter().enumerate() {
             // Handlebars keeps the positions apart from the elements.
             let at = template.mapping.get(i).map_or((1, 1), |m| (m.0, m.1));
@@ -127,7 +127,13 @@ impl<'a> Lint<'a> {
         }
     }
 
-    fn tag(&mut self, part: &Part, at: (usize, usize), tag: &HelperTemplate, names: &Names) {
+    fn tag(
+        &mut self,
+        part: &TemplatePart,
+        at: (usize, usize),
+        tag: &HelperTemplate,
+        names: &Scopes,
+    ) {
         let name = tag.name.as_name().unwrap_or_default();
         // A tag without arguments may be a field as well as a helper.
         if !tag.block
@@ -180,7 +186,13 @@ impl<'a> Lint<'a> {
         }
     }
 
-    fn parameter(&mut self, part: &Part, at: (usize, usize), parameter: &Parameter, names: &Names) {
+    fn parameter(
+        &mut self,
+        part: &TemplatePart,
+        at: (usize, usize),
+        parameter: &Parameter,
+        names: &Scopes,
+    ) {
         match parameter {
             Parameter::Literal(_) => {}
             Parameter::Subexpression(sub) => match sub.as_element() {
@@ -201,7 +213,13 @@ impl<'a> Lint<'a> {
         }
     }
 
-    fn partial(&mut self, part: &Part, at: (usize, usize), name: Option<&str>, names: &Names) {
+    fn partial(
+        &mut self,
+        part: &TemplatePart,
+        at: (usize, usize),
+        name: Option<&str>,
+        names: &Scopes,
+    ) {
         let Some(name) = name else {
             return self.find(
                 part,
@@ -243,7 +261,7 @@ impl<'a> Lint<'a> {
 
     fn find(
         &mut self,
-        part: &Part,
+        part: &TemplatePart,
         (line, column): (usize, usize),
         what: String,
         help: Option<String>,
@@ -254,7 +272,7 @@ impl<'a> Lint<'a> {
 }
 
 /// Returns the scope of a path: that of an item, or that of the value itself.
-fn scope_of(subject: &Parameter, names: &Names, item: bool) -> Scope {
+fn scope_of(subject: &Parameter, names: &Scopes, item: bool) -> Scope {
     let path = subject.as_name().unwrap_or_default();
     match path
         .trim_start_matches("../")
@@ -276,7 +294,7 @@ fn scope_of(subject: &Parameter, names: &Names, item: bool) -> Scope {
 }
 
 /// Returns the first name of a path that is unknown there, and the known ones.
-fn unknown(path: &str, names: &Names) -> Option<(String, &'static [&'static str])> {
+fn unknown(path: &str, names: &Scopes) -> Option<(String, &'static [&'static str])> {
     let mut up = 0;
     let mut rest = path;
     while let Some(tail) = rest.strip_prefix("../") {

@@ -289,8 +289,8 @@ impl Templates {
 
     fn compile(files: BTreeMap<String, (String, String)>) -> Result<Self, Vec<TemplateProblem>> {
         let mut problems: Vec<TemplateProblem> = Vec::new();
-        let mut partials: HashMap<String, lint::Part> = HashMap::new();
-        let mut templates: Vec<(String, lint::Part)> = Vec::new();
+        let mut partials: HashMap<String, lint::TemplatePart> = HashMap::new();
+        let mut templates: Vec<(String, lint::TemplatePart)> = Vec::new();
         let mut names = Vec::new();
         for (name, (file, text)) in files {
             // The number of parts decides: a template has three, a partial one.
@@ -314,7 +314,7 @@ impl Templates {
                     Ok(template) if partial => {
                         partials.insert(
                             name.clone(),
-                            lint::Part {
+                            lint::TemplatePart {
                                 file: file.clone(),
                                 line,
                                 template,
@@ -324,7 +324,7 @@ impl Templates {
                     Ok(template) => {
                         templates.push((
                             format!("{name}.{part}"),
-                            lint::Part {
+                            lint::TemplatePart {
                                 file: file.clone(),
                                 line,
                                 template,

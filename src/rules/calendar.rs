@@ -23,12 +23,12 @@ pub const MIDNIGHT: Minute = 24 * 60;
 /// one contains no time.
 #[derive(Clone, Debug, Default)]
 pub struct TimeInterval {
-    parts: Vec<Part>,
+    parts: Vec<IntervalPart>,
 }
 
 /// A part of a time interval.
 #[derive(Clone, Debug)]
-pub enum Part {
+pub enum IntervalPart {
     /// A recurring period.
     Period(Period),
     /// From the first time up to, but not including, the second.
@@ -195,13 +195,13 @@ impl Period {
 impl TimeInterval {
     /// Creates the union of these.
     #[must_use]
-    pub const fn new(parts: Vec<Part>) -> Self {
+    pub const fn new(parts: Vec<IntervalPart>) -> Self {
         Self { parts }
     }
 
     /// Returns the parts of the union.
     #[must_use]
-    pub fn parts(&self) -> &[Part] {
+    pub fn parts(&self) -> &[IntervalPart] {
         &self.parts
     }
 
@@ -209,8 +209,8 @@ impl TimeInterval {
     #[must_use]
     pub fn contains(&self, wall: Timestamp) -> bool {
         self.parts.iter().any(|part| match part {
-            Part::Period(period) => period.contains(wall),
-            Part::Span(from, until) => (*from..*until).contains(&wall),
+            IntervalPart::Period(period) => period.contains(wall),
+            IntervalPart::Span(from, until) => (*from..*until).contains(&wall),
         })
     }
 
@@ -222,9 +222,9 @@ impl TimeInterval {
         let now = self.contains(wall);
         let mut at = wall;
         loop {
-            let next = |part: &Part| match part {
-                Part::Period(period) => period.candidate(at, horizon),
-                Part::Span(from, until) => {
+            let next = |part: &IntervalPart| match part {
+                IntervalPart::Period(period) => period.candidate(at, horizon),
+                IntervalPart::Span(from, until) => {
                     [*from, *until].into_iter().filter(|edge| *edge > at).min()
                 }
             };
@@ -359,7 +359,7 @@ mod tests {
     }
 
     fn one(period: Period) -> TimeInterval {
-        TimeInterval::new(vec![Part::Period(period)])
+        TimeInterval::new(vec![IntervalPart::Period(period)])
     }
 
     #[test]
@@ -437,7 +437,7 @@ mod tests {
         ] {
             assert_eq!(interval.next_change(wall), None, "{interval:?}");
         }
-        let span = TimeInterval::new(vec![Part::Span(
+        let span = TimeInterval::new(vec![IntervalPart::Span(
             at("2026-01-06T00:00:00Z"),
             at("2026-01-07T00:00:00Z"),
         )]);
@@ -563,7 +563,7 @@ mod tests {
         /// The next change is the first minute at which a scan minute by minute sees one.
         #[test]
         fn the_next_change_is_the_first(periods in prop::collection::vec(any_period(), 1..3), wall in near_a_shift()) {
-            let interval = TimeInterval::new(periods.into_iter().map(Part::Period).collect());
+            let interval = TimeInterval::new(periods.into_iter().map(IntervalPart::Period).collect());
             let now = interval.contains(wall);
             let next = interval.next_change(wall);
             prop_assert!(next.is_none_or(|next| next > wall && interval.contains(next) != now), "{next:?}");

@@ -19,7 +19,7 @@ mod pattern;
 mod topology;
 mod when;
 
-pub use calendar::{Daily, MIDNIGHT, Minute, Part, Period, TimeInterval, moment};
+pub use calendar::{Daily, IntervalPart, MIDNIGHT, Minute, Period, TimeInterval, moment};
 pub use index::Index;
 pub use matcher::{Matcher, Mismatch, Test};
 pub use pattern::Pattern;

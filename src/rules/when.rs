@@ -202,9 +202,9 @@ const GIVEN: &str = "_given";
 /// Adds a filter to fields on either side of `<` and `>` that rejects missing values. Jinja orders
 /// a missing value before everything, so that `event.uptime < 60` would hold for every event
 /// without it.
-fn guard(text: &str, tokens: &[Token<'_>]) -> String {
+fn guard(text: &str, tokens: &[WhenToken<'_>]) -> String {
     let at = |index: usize| tokens.get(index).map_or("", |token| token.text);
-    let is_word = |index: usize| tokens.get(index).is_some_and(Token::is_word);
+    let is_word = |index: usize| tokens.get(index).is_some_and(WhenToken::is_word);
     let mut ends: Vec<usize> = Vec::new();
     for index in (0..tokens.len()).filter(|index| ["<", ">"].contains(&at(*index))) {
         let left = index
@@ -259,7 +259,7 @@ fn last(value: &Value) -> Value {
 }
 
 /// Returns the token after the bracket that closes this one.
-fn after_brackets(tokens: &[Token<'_>], open: usize) -> usize {
+fn after_brackets(tokens: &[WhenToken<'_>], open: usize) -> usize {
     let mut depth = 0_usize;
     for (index, token) in tokens.iter().enumerate().skip(open) {
         match token.text {
@@ -370,17 +370,17 @@ fn cached(pattern: &str) -> Result<Regex, String> {
 #[derive(Debug)]
 struct View {
     root: Arc<Json>,
-    path: Vec<Step>,
+    path: Vec<PathStep>,
 }
 
 #[derive(Clone, Debug)]
-enum Step {
+enum PathStep {
     Key(String),
     Item(usize),
 }
 
 /// Returns `here`, which is at `path` below `root`, as a value.
-fn view(root: &Arc<Json>, here: &Json, path: Vec<Step>) -> Value {
+fn view(root: &Arc<Json>, here: &Json, path: Vec<PathStep>) -> Value {
     match here {
         // Mist sends null for a field without a value.
         Json::Null => Value::UNDEFINED,
@@ -400,14 +400,14 @@ fn view(root: &Arc<Json>, here: &Json, path: Vec<Step>) -> Value {
 
 impl View {
     fn here(&self) -> &Json {
-        let step = |at: &Json, step: &Step| match step {
-            Step::Key(key) => at.get(key).is_some(),
-            Step::Item(index) => at.get(index).is_some(),
+        let step = |at: &Json, step: &PathStep| match step {
+            PathStep::Key(key) => at.get(key).is_some(),
+            PathStep::Item(index) => at.get(index).is_some(),
         };
         self.path.iter().fold(&*self.root, |at, next| match next {
-            Step::Key(key) if step(at, next) => at.get(key).unwrap_or(at),
-            Step::Item(index) if step(at, next) => at.get(index).unwrap_or(at),
-            Step::Key(_) | Step::Item(_) => at,
+            PathStep::Key(key) if step(at, next) => at.get(key).unwrap_or(at),
+            PathStep::Item(index) if step(at, next) => at.get(index).unwrap_or(at),
+            PathStep::Key(_) | PathStep::Item(_) => at,
         })
     }
 }
@@ -423,13 +423,13 @@ impl Object for View {
 
     fn get_value(self: &Arc<Self>, key: &Value) -> Option<Value> {
         let step = match (key.as_str(), key.as_usize()) {
-            (Some(key), _) => Step::Key(key.to_owned()),
-            (None, Some(index)) => Step::Item(index),
+            (Some(key), _) => PathStep::Key(key.to_owned()),
+            (None, Some(index)) => PathStep::Item(index),
             (None, None) => return None,
         };
         let found = match &step {
-            Step::Key(key) => self.here().get(key),
-            Step::Item(index) => self.here().get(index),
+            PathStep::Key(key) => self.here().get(key),
+            PathStep::Item(index) => self.here().get(index),
         }?;
         let path = [self.path.as_slice(), &[step]].concat();
         Some(view(&self.root, found, path)).filter(|value| !value.is_undefined())
@@ -455,19 +455,19 @@ impl Object for View {
 }
 
 /// A word, a string or a sign of an expression.
-struct Token<'t> {
+struct WhenToken<'t> {
     text: &'t str,
     at: Range<usize>,
 }
 
-impl Token<'_> {
+impl WhenToken<'_> {
     fn is_word(&self) -> bool {
         self.text
             .starts_with(|c: char| c.is_alphabetic() || c == '_')
     }
 }
 
-fn tokens(text: &str) -> Vec<Token<'_>> {
+fn tokens(text: &str) -> Vec<WhenToken<'_>> {
     let mut found = Vec::new();
     let mut at = 0;
     while let Some(rest) = text.get(at..)
@@ -489,7 +489,7 @@ fn tokens(text: &str) -> Vec<Token<'_>> {
             c => c.len_utf8(),
         };
         if !first.is_whitespace() {
-            found.push(Token {
+            found.push(WhenToken {
                 text: rest.get(..length).unwrap_or_default(),
                 at: at..at + length,
             });
@@ -501,9 +501,9 @@ fn tokens(text: &str) -> Vec<Token<'_>> {
 
 /// Checks for mistakes that would otherwise appear only with an event: unknown filters, tests and
 /// methods, and invalid patterns.
-fn lint(text: &str, tokens: &[Token<'_>]) -> Result<(), WhenProblem> {
+fn lint(text: &str, tokens: &[WhenToken<'_>]) -> Result<(), WhenProblem> {
     let at = |index: usize| tokens.get(index).map_or("", |token| token.text);
-    let unknown = |what: &str, token: &Token<'_>, known: &[&'static str]| WhenProblem {
+    let unknown = |what: &str, token: &WhenToken<'_>, known: &[&'static str]| WhenProblem {
         message: format!("there is no {what} `{}`", token.text),
         range: Some(token.at.clone()),
         unknown: Some((token.text.to_owned(), known.to_vec())),
@@ -542,7 +542,7 @@ fn lint(text: &str, tokens: &[Token<'_>]) -> Result<(), WhenProblem> {
 }
 
 /// Checks a pattern that is written as a literal.
-fn pattern(text: &str, token: Option<&Token<'_>>) -> Result<(), WhenProblem> {
+fn pattern(text: &str, token: Option<&WhenToken<'_>>) -> Result<(), WhenProblem> {
     let Some(token) = token.filter(|token| token.text.starts_with(['"', '\''])) else {
         return Ok(());
     };
@@ -561,8 +561,8 @@ fn pattern(text: &str, token: Option<&Token<'_>>) -> Result<(), WhenProblem> {
     }
 }
 
-fn variable(text: &str, tokens: &[Token<'_>], name: &str) -> Option<Range<usize>> {
-    let attribute = |token: &Token<'_>| {
+fn variable(text: &str, tokens: &[WhenToken<'_>], name: &str) -> Option<Range<usize>> {
+    let attribute = |token: &WhenToken<'_>| {
         text.get(..token.at.start)
             .is_some_and(|head| head.trim_end().ends_with('.'))
     };

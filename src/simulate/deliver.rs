@@ -11,7 +11,7 @@ use crate::model::Timestamp;
 
 /// One POST.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Post {
+pub struct SimPost {
     /// Time of its arrival.
     pub received_at: Timestamp,
     /// The body, as Mist would send it.
@@ -46,7 +46,7 @@ pub(super) fn deliver(
     noted: &[Noted],
     (lossy, site_webhooks): (bool, bool),
     chance: &mut Chance,
-) -> Vec<Post> {
+) -> Vec<SimPost> {
     let mut posts = Vec::new();
     // The webhook (the site's id, or "" for the organisation's) and the topic.
     let mut open: BTreeMap<(String, &'static str), Batch> = BTreeMap::new();
@@ -98,7 +98,7 @@ pub(super) fn deliver(
 }
 
 /// Returns the POST of a batch; `None` if it is lost.
-fn send(batch: Batch, lossy: bool, chance: &mut Chance) -> Option<Post> {
+fn send(batch: Batch, lossy: bool, chance: &mut Chance) -> Option<SimPost> {
     let mut received_at = batch.until.max(batch.since)
         + chance.span(Duration::from_secs(1), Duration::from_millis(4_500));
     // An event without a copy is never lost, or no rule could report it.
@@ -110,7 +110,7 @@ fn send(batch: Batch, lossy: bool, chance: &mut Chance) -> Option<Post> {
     }
     let events = batch.items.len();
     let body = json!({"topic": batch.topic, "events": batch.items}).to_string();
-    Some(Post {
+    Some(SimPost {
         received_at,
         body,
         events,

@@ -8,16 +8,16 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::chance::Chance;
-use super::feed::Feed;
-use super::incident::{Fault, Incident};
-use super::network::{Device, Site};
+use super::feed::CloudFeed;
+use super::incident::{Fault, SimIncident};
+use super::network::{SimDevice, SimSite};
 use crate::model::{Timestamp, human_duration};
 
 const SECOND: Duration = Duration::from_secs(1);
 /// Index of the change from which on something counts as flapping.
 const FLAPS_AT: usize = 3;
 
-fn macs<'a>(devices: impl IntoIterator<Item = &'a Arc<Device>>) -> BTreeSet<String> {
+fn macs<'a>(devices: impl IntoIterator<Item = &'a Arc<SimDevice>>) -> BTreeSet<String> {
     devices
         .into_iter()
         .map(|device| device.mac.clone())
@@ -27,11 +27,11 @@ fn macs<'a>(devices: impl IntoIterator<Item = &'a Arc<Device>>) -> BTreeSet<Stri
 /// Returns the incident of a single device with default values.
 fn of_device(
     fault: Fault,
-    device: &Arc<Device>,
+    device: &Arc<SimDevice>,
     at: Timestamp,
     ended_at: Option<Timestamp>,
-) -> Incident {
-    Incident {
+) -> SimIncident {
+    SimIncident {
         fault,
         place: device.place.clone(),
         root: Some(device.clone()),
@@ -47,12 +47,12 @@ fn of_device(
 
 /// An AP loses power, and its port goes down with it.
 pub(super) fn ap_outage(
-    feed: &mut Feed,
-    site: &Site,
-    ap: &Arc<Device>,
+    feed: &mut CloudFeed,
+    site: &SimSite,
+    ap: &Arc<SimDevice>,
     at: Timestamp,
     lasts: Duration,
-) -> Incident {
+) -> SimIncident {
     let back = at + lasts;
     // The switch sees the port before Mist's cloud misses the AP, and sees it again while the AP
     // starts.
@@ -64,7 +64,7 @@ pub(super) fn ap_outage(
     feed.up(back, ap);
     feed.restarted(back + SECOND * 2, ap, "power_cycle");
     feed.configured(back + SECOND * 6, ap);
-    Incident {
+    SimIncident {
         tells: &["ap_offline"],
         what: format!("{} lost power", ap.name),
         over: format!("{} is back after {}", ap.name, human_duration(lasts)),
@@ -75,14 +75,14 @@ pub(super) fn ap_outage(
 /// A switch fails, and the APs behind it with it. Mist notices them in any order, within a minute.
 /// Returns the outage of the switch, and that of an AP which does not recover with it.
 pub(super) fn switch_outage(
-    feed: &mut Feed,
-    site: &Site,
-    switch: &Arc<Device>,
+    feed: &mut CloudFeed,
+    site: &SimSite,
+    switch: &Arc<SimDevice>,
     at: Timestamp,
     lasts: Duration,
     left_behind: bool,
     chance: &mut Chance,
-) -> Vec<Incident> {
+) -> Vec<SimIncident> {
     let aps = site.behind(switch);
     let back = at + lasts;
     // A switch without power reports its restart afterwards, and its uplink goes down.
@@ -113,7 +113,7 @@ pub(super) fn switch_outage(
     } else {
         None
     };
-    let mut incidents = vec![Incident {
+    let mut incidents = vec![SimIncident {
         // The port of the gateway is a sign of the same outage.
         devices: macs(aps.iter().chain([switch]).chain(gateway)),
         began_at: at - SECOND * 60,
@@ -133,7 +133,7 @@ pub(super) fn switch_outage(
         if stays.as_ref().is_some_and(|stays| stays.mac == ap.mac) {
             // Well after the time in which APs recover with their switch.
             up = back + Duration::from_secs(20 * 60);
-            incidents.push(Incident {
+            incidents.push(SimIncident {
                 tells: &["ap_offline"],
                 what: format!("{} did not come back with {}", ap.name, switch.name),
                 over: format!("{} is back too", ap.name),
@@ -150,12 +150,12 @@ pub(super) fn switch_outage(
 
 /// The WAN fails: Mist loses the whole site, in any order, within a minute.
 pub(super) fn wan_outage(
-    feed: &mut Feed,
-    site: &Site,
+    feed: &mut CloudFeed,
+    site: &SimSite,
     at: Timestamp,
     lasts: Duration,
     chance: &mut Chance,
-) -> Option<Incident> {
+) -> Option<SimIncident> {
     let gateway = site.gateways.first()?;
     let back = at + lasts;
     for device in site.devices() {
@@ -182,7 +182,7 @@ pub(super) fn wan_outage(
         &port_text("ge-0/0/0", true, "WAN"),
     );
     feed.configured(back + SECOND * 30, gateway);
-    Some(Incident {
+    Some(SimIncident {
         devices: macs(site.devices()),
         began_at: at - SECOND * 60,
         tells: &["gateway_offline"],
@@ -202,11 +202,11 @@ pub(super) fn wan_outage(
 
 /// Interference from something other than Wi-Fi on an AP's channel: the AP moves, and moves again.
 pub(super) fn interference(
-    feed: &mut Feed,
-    ap: &Arc<Device>,
+    feed: &mut CloudFeed,
+    ap: &Arc<SimDevice>,
     at: Timestamp,
     chance: &mut Chance,
-) -> Incident {
+) -> SimIncident {
     let mut when = at;
     let mut channel = 1;
     for _ in 0..chance.between(1, 4) {
@@ -220,7 +220,7 @@ pub(super) fn interference(
         channel = next;
         when = when + chance.minutes(10, 90);
     }
-    Incident {
+    SimIncident {
         tells: &["ap_rrm_action", "non_wifi_interference"],
         what: format!(
             "something that is no WiFi drives {} off its channel",
@@ -233,12 +233,12 @@ pub(super) fn interference(
 /// An uplink that flaps. Mist reports it in one of six ways: as a critical port, as a flapping port
 /// found by Marvis, as a VPN path, or only by the port itself.
 pub(super) fn flapping_uplink(
-    feed: &mut Feed,
-    site: &Site,
-    switch: &Arc<Device>,
+    feed: &mut CloudFeed,
+    site: &SimSite,
+    switch: &Arc<SimDevice>,
     at: Timestamp,
     chance: &mut Chance,
-) -> Option<Incident> {
+) -> Option<SimIncident> {
     let gateway = site.gateways.first()?;
     let way = chance.between(1, 6);
     // The ways are tied to the device: switches have no VPN paths.
@@ -318,7 +318,7 @@ pub(super) fn flapping_uplink(
             &entity,
         );
     }
-    Some(Incident {
+    Some(SimIncident {
         devices: macs([device]),
         began_at: at,
         detected_at: told_at,
@@ -352,7 +352,13 @@ fn changes(at: Timestamp, chance: &mut Chance) -> Vec<Timestamp> {
     changes
 }
 
-fn critical_port(feed: &mut Feed, device: &Device, port: &str, at: Timestamp, kind: &'static str) {
+fn critical_port(
+    feed: &mut CloudFeed,
+    device: &SimDevice,
+    port: &str,
+    at: Timestamp,
+    kind: &'static str,
+) {
     let severity = if kind.ends_with("down") {
         "critical"
     } else {
@@ -371,17 +377,17 @@ fn critical_port(feed: &mut Feed, device: &Device, port: &str, at: Timestamp, ki
 
 /// Clients get no address. Mist notices, Marvis confirms, and both report the end.
 pub(super) fn dhcp(
-    feed: &mut Feed,
-    site: &Site,
+    feed: &mut CloudFeed,
+    site: &SimSite,
     at: Timestamp,
     lasts: Duration,
     chance: &mut Chance,
-) -> Option<Incident> {
+) -> Option<SimIncident> {
     let ap = chance.pick(&site.aps)?.clone();
     // Either product may report it alone, so rules must cope with one, the other, or both.
     let (infra, marvis) = *chance.pick(&[(true, false), (false, true), (true, true)])?;
     let back = at + lasts;
-    let mut incident = Incident {
+    let mut incident = SimIncident {
         root: None,
         devices: BTreeSet::new(),
         tells: &["infra_dhcp", "dhcp_failure"],
@@ -436,12 +442,12 @@ pub(super) fn dhcp(
 
 /// Marvis finds a bad cable, repeats the alarm, and finds the cable repaired.
 pub(super) fn bad_cable(
-    feed: &mut Feed,
-    switch: &Arc<Device>,
+    feed: &mut CloudFeed,
+    switch: &Arc<SimDevice>,
     at: Timestamp,
     lasts: Duration,
     chance: &mut Chance,
-) -> Incident {
+) -> SimIncident {
     let port = format!("ge-0/0/{}", chance.between(0, 11));
     let entity = json!({"port_id": port});
     let action = "test_replace_cable";
@@ -462,7 +468,7 @@ pub(super) fn bad_cable(
         ("resolved", action),
         &entity,
     );
-    Incident {
+    SimIncident {
         tells: &["bad_cable"],
         what: format!("the cable at {port} of {} is bad", switch.name),
         over: format!("the cable at {port} of {} was replaced", switch.name),
@@ -472,11 +478,11 @@ pub(super) fn bad_cable(
 
 /// One of two power supplies fails: reported on two topics, and cleared on both.
 pub(super) fn power_supply(
-    feed: &mut Feed,
-    switch: &Arc<Device>,
+    feed: &mut CloudFeed,
+    switch: &Arc<SimDevice>,
     at: Timestamp,
     lasts: Duration,
-) -> Incident {
+) -> SimIncident {
     let text = json!({"text": "FPC 0 PEM 1 Not Powered", "alarm_class": "Major", "version": "21.4R3-S4.18"});
     let alarm = |severity: &str| {
         json!({
@@ -501,7 +507,7 @@ pub(super) fn power_supply(
         None,
         &alarm("info"),
     );
-    Incident {
+    SimIncident {
         tells: &["sw_alarm_chassis_psu"],
         what: format!("a power supply of {} failed", switch.name),
         over: format!("the power supply of {} works again", switch.name),
@@ -511,11 +517,11 @@ pub(super) fn power_supply(
 
 /// An AP that goes down and up every minute or two.
 pub(super) fn flapping_ap(
-    feed: &mut Feed,
-    ap: &Arc<Device>,
+    feed: &mut CloudFeed,
+    ap: &Arc<SimDevice>,
     at: Timestamp,
     chance: &mut Chance,
-) -> Option<Incident> {
+) -> Option<SimIncident> {
     let changes = changes(at, chance);
     for (nth, when) in changes.iter().enumerate() {
         if nth % 2 == 0 {
@@ -524,7 +530,7 @@ pub(super) fn flapping_ap(
             feed.up(*when, ap);
         }
     }
-    Some(Incident {
+    Some(SimIncident {
         detected_at: *changes.get(FLAPS_AT)?,
         tells: &["ap_offline"],
         what: format!("{} comes and goes: {} changes", ap.name, changes.len()),
@@ -535,12 +541,12 @@ pub(super) fn flapping_ap(
 
 /// A VPN peer is lost. The alarm is sent again each minute, with the same id and a growing count.
 pub(super) fn growing_alarm(
-    feed: &mut Feed,
-    gateway: &Arc<Device>,
+    feed: &mut CloudFeed,
+    gateway: &Arc<SimDevice>,
     at: Timestamp,
     lasts: Duration,
     chance: &mut Chance,
-) -> Incident {
+) -> SimIncident {
     let mut id: Option<String> = None;
     let mut count = 1;
     let mut when = at;
@@ -563,7 +569,7 @@ pub(super) fn growing_alarm(
         "severity": "info", "gateways": [gateway.mac], "hostnames": [gateway.name], "reasons": ["peer hub-1 up"],
     });
     feed.alarm(back, &gateway.place, "vpn_peer_up", None, &more);
-    Incident {
+    SimIncident {
         tells: &["vpn_peer", "gw_vpn_peer"],
         what: format!(
             "{} lost its peer hub-1; the alarm comes again and again",
@@ -575,7 +581,13 @@ pub(super) fn growing_alarm(
 }
 
 /// A port of a switch with a device that is connected or removed.
-pub(super) fn access_port(feed: &mut Feed, switch: &Device, port: &str, at: Timestamp, up: bool) {
+pub(super) fn access_port(
+    feed: &mut CloudFeed,
+    switch: &SimDevice,
+    port: &str,
+    at: Timestamp,
+    up: bool,
+) {
     let kind = if up { "SW_PORT_UP" } else { "SW_PORT_DOWN" };
     feed.device(at, switch, kind, &port_text(port, up, ""));
 }
@@ -594,8 +606,8 @@ fn port_text(port: &str, up: bool, description: &str) -> serde_json::Value {
 
 /// An AP changes its channel, with the two events that follow.
 pub(super) fn rrm_action(
-    feed: &mut Feed,
-    ap: &Device,
+    feed: &mut CloudFeed,
+    ap: &SimDevice,
     at: Timestamp,
     reason: &str,
     (from, to): (u64, u64),

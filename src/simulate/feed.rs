@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 
 use super::chance::Chance;
-use super::network::{Device, Family, Place};
+use super::network::{Family, SimDevice, SiteIdentity};
 use crate::model::Timestamp;
 
 /// Maximum number of devices listed by an alarm.
@@ -19,7 +19,7 @@ pub(super) struct Noted {
     pub(super) at: Timestamp,
     pub(super) topic: &'static str,
     /// The site; `None` for events of the organisation (the login of an administrator).
-    pub(super) place: Option<Arc<Place>>,
+    pub(super) place: Option<Arc<SiteIdentity>>,
     pub(super) item: Map<String, Value>,
 }
 
@@ -28,19 +28,19 @@ pub(super) struct Noted {
 struct Due {
     at: Timestamp,
     kind: &'static str,
-    device: Arc<Device>,
+    device: Arc<SimDevice>,
     reason: Option<&'static str>,
 }
 
 /// Collects the events.
 #[derive(Debug)]
-pub(super) struct Feed {
+pub(super) struct CloudFeed {
     noted: Vec<Noted>,
     due: Vec<Due>,
     ids: Chance,
 }
 
-impl Feed {
+impl CloudFeed {
     pub(super) fn new(ids: Chance) -> Self {
         Self {
             noted: Vec::new(),
@@ -50,7 +50,7 @@ impl Feed {
     }
 
     /// Adds an event to `device-events`. `more` are the fields of its type.
-    pub(super) fn device(&mut self, at: Timestamp, device: &Device, kind: &str, more: &Value) {
+    pub(super) fn device(&mut self, at: Timestamp, device: &SimDevice, kind: &str, more: &Value) {
         self.note(
             at,
             "device-events",
@@ -60,7 +60,7 @@ impl Feed {
     }
 
     /// Adds a change of connection to `device-events`, and a copy to `device-updowns`.
-    fn up_down(&mut self, at: Timestamp, device: &Device, kind: &str, more: &Value) {
+    fn up_down(&mut self, at: Timestamp, device: &SimDevice, kind: &str, more: &Value) {
         self.device(at, device, kind, more);
         let mut copy = item(at, device, kind, more);
         // The copies use the old field names for every device.
@@ -70,7 +70,7 @@ impl Feed {
     }
 
     /// Adds the loss of a device: on two topics, with an alarm soon after.
-    pub(super) fn down(&mut self, at: Timestamp, device: &Arc<Device>) {
+    pub(super) fn down(&mut self, at: Timestamp, device: &Arc<SimDevice>) {
         self.up_down(
             at,
             device,
@@ -86,7 +86,7 @@ impl Feed {
     }
 
     /// Adds the recovery of a device.
-    pub(super) fn up(&mut self, at: Timestamp, device: &Arc<Device>) {
+    pub(super) fn up(&mut self, at: Timestamp, device: &Arc<SimDevice>) {
         self.up_down(
             at,
             device,
@@ -102,7 +102,12 @@ impl Feed {
     }
 
     /// Adds the restart of a device.
-    pub(super) fn restarted(&mut self, at: Timestamp, device: &Arc<Device>, reason: &'static str) {
+    pub(super) fn restarted(
+        &mut self,
+        at: Timestamp,
+        device: &Arc<SimDevice>,
+        reason: &'static str,
+    ) {
         let kind = format!("{}_RESTARTED", device.family.prefix());
         self.up_down(at, device, &kind, &json!({"reason": reason}));
         let kinds = ["device_restarted", "switch_restarted", "gateway_restarted"];
@@ -110,7 +115,7 @@ impl Feed {
     }
 
     /// Adds the event that a device sends after its recovery.
-    pub(super) fn configured(&mut self, at: Timestamp, device: &Device) {
+    pub(super) fn configured(&mut self, at: Timestamp, device: &SimDevice) {
         let kind = format!("{}_CONFIGURED", device.family.prefix());
         let more = match device.family {
             Family::Ap => json!({}),
@@ -124,7 +129,7 @@ impl Feed {
     fn alarm_due(
         &mut self,
         at: Timestamp,
-        device: &Arc<Device>,
+        device: &Arc<SimDevice>,
         kinds: [&'static str; 3],
         reason: Option<&'static str>,
     ) {
@@ -147,7 +152,7 @@ impl Feed {
     pub(super) fn alarm(
         &mut self,
         at: Timestamp,
-        place: &Arc<Place>,
+        place: &Arc<SiteIdentity>,
         kind: &str,
         id: Option<&str>,
         more: &Value,
@@ -166,7 +171,7 @@ impl Feed {
     pub(super) fn marvis(
         &mut self,
         at: Timestamp,
-        device: &Device,
+        device: &SimDevice,
         kind: &str,
         id: Option<&str>,
         (status, action): (&str, &str),
@@ -191,7 +196,7 @@ impl Feed {
     pub(super) fn audit(
         &mut self,
         at: Timestamp,
-        place: Option<&Arc<Place>>,
+        place: Option<&Arc<SiteIdentity>>,
         org_id: &str,
         message: &str,
     ) -> String {
@@ -214,7 +219,7 @@ impl Feed {
         &mut self,
         at: Timestamp,
         topic: &'static str,
-        place: Option<&Arc<Place>>,
+        place: Option<&Arc<SiteIdentity>>,
         item: Map<String, Value>,
     ) {
         self.noted.push(Noted {
@@ -318,7 +323,7 @@ fn without_the_absent(noted: Vec<Noted>) -> Vec<Noted> {
     noted.into_iter().filter(|one| hears(one)).collect()
 }
 
-fn item(at: Timestamp, device: &Device, kind: &str, more: &Value) -> Map<String, Value> {
+fn item(at: Timestamp, device: &SimDevice, kind: &str, more: &Value) -> Map<String, Value> {
     let place = &device.place;
     let mut item = object(&json!({
         "type": kind, "timestamp": at.seconds(), "mac": device.mac, "device_name": device.name,

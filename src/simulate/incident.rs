@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::network::{Device, Place};
+use super::network::{SimDevice, SiteIdentity};
 use crate::model::Timestamp;
 
 /// The kind of an incident.
@@ -53,13 +53,13 @@ impl Fault {
 
 /// An incident that must be reported once, and its end, too.
 #[derive(Clone, Debug)]
-pub struct Incident {
+pub struct SimIncident {
     /// Its kind.
     pub fault: Fault,
     /// Its site.
-    pub place: Arc<Place>,
+    pub place: Arc<SiteIdentity>,
     /// The device it is about; `None`: the site.
-    pub root: Option<Arc<Device>>,
+    pub root: Option<Arc<SimDevice>>,
     /// The MACs of all devices concerned. Messages about these belong to it.
     pub devices: BTreeSet<String>,
     /// Time of its first sign.
@@ -77,7 +77,7 @@ pub struct Incident {
     pub over: String,
 }
 
-impl Incident {
+impl SimIncident {
     /// Returns the time of its last sign.
     #[must_use]
     pub fn last_sign(&self) -> Timestamp {
@@ -87,7 +87,7 @@ impl Incident {
 
 /// Noise that must not be reported.
 #[derive(Clone, Debug)]
-pub struct Quiet {
+pub struct SimNoise {
     /// Its beginning.
     pub from: Timestamp,
     /// Its end.

@@ -16,10 +16,10 @@ mod story;
 mod week;
 
 pub use chance::Chance;
-pub use deliver::Post;
-pub use incident::{Fault, Incident, Quiet};
-pub use network::{Device, Family, Network, Place, Preset, Site};
-pub use story::{Line, Story, story};
+pub use deliver::SimPost;
+pub use incident::{Fault, SimIncident, SimNoise};
+pub use network::{Family, Preset, SimDevice, SimNetwork, SimSite, SiteIdentity};
+pub use story::{DemoStory, StoryLine, story};
 pub use week::simulate;
 
 use crate::model::Timestamp;
@@ -46,13 +46,13 @@ pub struct Options {
 #[derive(Clone, Debug)]
 pub struct Simulation {
     /// The network.
-    pub network: Network,
+    pub network: SimNetwork,
     /// Every POST, in the order of arrival.
-    pub posts: Vec<Post>,
+    pub posts: Vec<SimPost>,
     /// The incidents that must be reported.
-    pub incidents: Vec<Incident>,
+    pub incidents: Vec<SimIncident>,
     /// The noise that must not be reported, although it looks like an incident.
-    pub quiet: Vec<Quiet>,
+    pub quiet: Vec<SimNoise>,
 }
 
 impl Simulation {

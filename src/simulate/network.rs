@@ -15,7 +15,7 @@ pub enum Preset {
 
 /// A site of the organisation.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct SiteIdentity {
     /// Mist's id.
     pub id: String,
     /// Its name.
@@ -58,7 +58,7 @@ impl Family {
 
 /// One device.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Device {
+pub struct SimDevice {
     /// 12 lower-case hex digits.
     pub mac: String,
     /// Its name.
@@ -68,7 +68,7 @@ pub struct Device {
     /// Its model.
     pub model: &'static str,
     /// Its site.
-    pub place: Arc<Place>,
+    pub place: Arc<SiteIdentity>,
     /// Its uplink: the MAC and the port of the other device. A switch is connected to the gateway;
     /// a gateway has none.
     pub behind: Option<(String, String)>,
@@ -76,27 +76,27 @@ pub struct Device {
 
 /// A site with its devices.
 #[derive(Clone, Debug)]
-pub struct Site {
+pub struct SimSite {
     /// Its ids and names.
-    pub place: Arc<Place>,
+    pub place: Arc<SiteIdentity>,
     /// Its gateways, one or two.
-    pub gateways: Vec<Arc<Device>>,
+    pub gateways: Vec<Arc<SimDevice>>,
     /// Its switches.
-    pub switches: Vec<Arc<Device>>,
+    pub switches: Vec<Arc<SimDevice>>,
     /// Its APs.
-    pub aps: Vec<Arc<Device>>,
+    pub aps: Vec<Arc<SimDevice>>,
 }
 
-impl Site {
+impl SimSite {
     /// Returns every device: gateways, switches, APs.
-    pub fn devices(&self) -> impl Iterator<Item = &Arc<Device>> {
+    pub fn devices(&self) -> impl Iterator<Item = &Arc<SimDevice>> {
         self.gateways.iter().chain(&self.switches).chain(&self.aps)
     }
 
     /// Returns the APs behind a switch.
     #[must_use]
-    pub fn behind(&self, switch: &Device) -> Vec<Arc<Device>> {
-        let behind = |ap: &&Arc<Device>| {
+    pub fn behind(&self, switch: &SimDevice) -> Vec<Arc<SimDevice>> {
+        let behind = |ap: &&Arc<SimDevice>| {
             ap.behind
                 .as_ref()
                 .is_some_and(|(mac, _)| *mac == switch.mac)
@@ -106,7 +106,7 @@ impl Site {
 
     /// Returns the switch a device is connected to.
     #[must_use]
-    pub fn switch_of(&self, device: &Device) -> Option<Arc<Device>> {
+    pub fn switch_of(&self, device: &SimDevice) -> Option<Arc<SimDevice>> {
         let (mac, _) = device.behind.as_ref()?;
         self.switches
             .iter()
@@ -117,20 +117,20 @@ impl Site {
 
 /// All sites of one organisation.
 #[derive(Clone, Debug)]
-pub struct Network {
+pub struct SimNetwork {
     /// The organisation's id.
     pub org_id: String,
     /// Its sites.
-    pub sites: Vec<Site>,
+    pub sites: Vec<SimSite>,
 }
 
-impl Network {
+impl SimNetwork {
     /// Builds a network of this size.
     #[must_use]
     pub fn build(preset: Preset, chance: &mut Chance) -> Self {
         let org_id = chance.uuid();
         let mut place = |name: &str| {
-            Arc::new(Place {
+            Arc::new(SiteIdentity {
                 id: chance.uuid(),
                 name: name.to_owned(),
                 org_id: org_id.clone(),
@@ -153,7 +153,7 @@ impl Network {
         Self { org_id, sites }
     }
 
-    fn home(place: &Arc<Place>, chance: &mut Chance) -> Site {
+    fn home(place: &Arc<SiteIdentity>, chance: &mut Chance) -> SimSite {
         let gateway = device(place, Family::Gateway, "gw-home", "SRX300", None, chance);
         let on_gateway = Some((gateway.mac.clone(), "ge-0/0/1".to_owned()));
         let switch = device(
@@ -170,7 +170,7 @@ impl Network {
             device(place, Family::Ap, name, "AP43", port, chance)
         };
         let aps = names.into_iter().enumerate().map(ap).collect();
-        Site {
+        SimSite {
             place: place.clone(),
             gateways: vec![gateway],
             switches: vec![switch],
@@ -179,7 +179,7 @@ impl Network {
     }
 
     /// Builds the campus's site `nth` of `count` with its share of twelve switches and 200 APs.
-    fn part(place: &Arc<Place>, nth: usize, count: usize, chance: &mut Chance) -> Site {
+    fn part(place: &Arc<SiteIdentity>, nth: usize, count: usize, chance: &mut Chance) -> SimSite {
         let tag = place
             .name
             .chars()
@@ -238,7 +238,7 @@ impl Network {
             ))
         });
         let aps = aps.collect();
-        Site {
+        SimSite {
             place: place.clone(),
             gateways,
             switches,
@@ -248,20 +248,20 @@ impl Network {
 }
 
 fn device(
-    place: &Arc<Place>,
+    place: &Arc<SiteIdentity>,
     family: Family,
     name: &str,
     model: &'static str,
     behind: Option<(String, String)>,
     chance: &mut Chance,
-) -> Arc<Device> {
+) -> Arc<SimDevice> {
     let vendor = match family {
         Family::Ap => "5c5b35",
         Family::Switch => "60c78d",
         Family::Gateway => "94f7ad",
     };
     let mac = format!("{vendor}{:06x}", chance.number() & 0x00ff_ffff);
-    Arc::new(Device {
+    Arc::new(SimDevice {
         mac,
         name: name.to_owned(),
         family,

@@ -7,9 +7,9 @@ use serde_json::json;
 
 use super::chance::Chance;
 use super::faults::{access_port, rrm_action};
-use super::feed::{Feed, object};
-use super::incident::Quiet;
-use super::network::{Device, Network, Site};
+use super::feed::{CloudFeed, object};
+use super::incident::SimNoise;
+use super::network::{SimDevice, SimNetwork, SimSite};
 use crate::model::Timestamp;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -22,11 +22,11 @@ pub(super) fn at_hour(midnight: Timestamp, hour: u64) -> Timestamp {
 
 /// An AP is down for a moment.
 pub(super) fn blink(
-    feed: &mut Feed,
-    ap: &Arc<Device>,
+    feed: &mut CloudFeed,
+    ap: &Arc<SimDevice>,
     at: Timestamp,
     chance: &mut Chance,
-) -> Quiet {
+) -> SimNoise {
     let back = at + chance.seconds(30, 150);
     feed.down(at, ap);
     feed.up(back, ap);
@@ -36,11 +36,11 @@ pub(super) fn blink(
 
 /// A person restarts an AP.
 pub(super) fn restart(
-    feed: &mut Feed,
-    ap: &Arc<Device>,
+    feed: &mut CloudFeed,
+    ap: &Arc<SimDevice>,
     at: Timestamp,
     chance: &mut Chance,
-) -> Quiet {
+) -> SimNoise {
     let audit = feed.audit(
         at,
         Some(&ap.place),
@@ -63,8 +63,8 @@ pub(super) fn restart(
 
 /// APs notice a network of the neighbours, which is no concern of this one.
 pub(super) fn neighbours(
-    feed: &mut Feed,
-    network: &Network,
+    feed: &mut CloudFeed,
+    network: &SimNetwork,
     midnight: Timestamp,
     chance: &mut Chance,
 ) {
@@ -84,8 +84,8 @@ pub(super) fn neighbours(
 
 /// The radios are planned anew every night at three.
 pub(super) fn nightly_rrm(
-    feed: &mut Feed,
-    network: &Network,
+    feed: &mut CloudFeed,
+    network: &SimNetwork,
     midnight: Timestamp,
     chance: &mut Chance,
 ) {
@@ -115,8 +115,8 @@ pub(super) struct Volume {
 
 /// Adds a day of ports, clients, channels and administrators.
 pub(super) fn day(
-    feed: &mut Feed,
-    network: &Network,
+    feed: &mut CloudFeed,
+    network: &SimNetwork,
     midnight: Timestamp,
     volume: &Volume,
     chance: &mut Chance,
@@ -184,18 +184,18 @@ pub(super) fn day(
     }
 }
 
-fn any_switch(network: &Network, chance: &mut Chance) -> Option<(Site, Arc<Device>)> {
+fn any_switch(network: &SimNetwork, chance: &mut Chance) -> Option<(SimSite, Arc<SimDevice>)> {
     let site = chance.pick(&network.sites)?;
     Some((site.clone(), chance.pick(&site.switches)?.clone()))
 }
 
-fn any_ap(network: &Network, chance: &mut Chance) -> Option<Arc<Device>> {
+fn any_ap(network: &SimNetwork, chance: &mut Chance) -> Option<Arc<SimDevice>> {
     let site = chance.pick(&network.sites)?;
     chance.pick(&site.aps).cloned()
 }
 
 /// Returns a port without an AP.
-fn access(switch: &Device, chance: &mut Chance) -> String {
+fn access(switch: &SimDevice, chance: &mut Chance) -> String {
     let most = if switch.model.contains("48") { 47 } else { 11 };
     format!(
         "ge-0/0/{}",
@@ -203,7 +203,7 @@ fn access(switch: &Device, chance: &mut Chance) -> String {
     )
 }
 
-fn join(feed: &mut Feed, network: &Network, at: Timestamp, chance: &mut Chance) {
+fn join(feed: &mut CloudFeed, network: &SimNetwork, at: Timestamp, chance: &mut Chance) {
     let Some(ap) = any_ap(network, chance) else {
         return;
     };
@@ -218,7 +218,7 @@ fn join(feed: &mut Feed, network: &Network, at: Timestamp, chance: &mut Chance) 
 }
 
 /// An administrator logs in, or changes a WLAN or a device, which is then configured again.
-fn administrator(feed: &mut Feed, network: &Network, at: Timestamp, chance: &mut Chance) {
+fn administrator(feed: &mut CloudFeed, network: &SimNetwork, at: Timestamp, chance: &mut Chance) {
     let Some(site) = chance.pick(&network.sites) else {
         return;
     };
@@ -261,11 +261,11 @@ fn chance_seconds(chance: &mut Chance) -> u32 {
 
 /// Upgrades all APs in one night, some at a time.
 pub(super) fn upgrade_night(
-    feed: &mut Feed,
-    network: &Network,
+    feed: &mut CloudFeed,
+    network: &SimNetwork,
     at: Timestamp,
     chance: &mut Chance,
-) -> Quiet {
+) -> SimNoise {
     let mut last = at;
     for site in &network.sites {
         let mut when = at;
@@ -283,8 +283,8 @@ pub(super) fn upgrade_night(
 
 /// Upgrades an AP. Returns the time at which it is done.
 pub(super) fn upgrade(
-    feed: &mut Feed,
-    ap: &Arc<Device>,
+    feed: &mut CloudFeed,
+    ap: &Arc<SimDevice>,
     at: Timestamp,
     chance: &mut Chance,
 ) -> Timestamp {
@@ -303,10 +303,10 @@ pub(super) fn upgrade(
 fn quiet<'a>(
     from: Timestamp,
     to: Timestamp,
-    who: impl IntoIterator<Item = &'a Arc<Device>>,
+    who: impl IntoIterator<Item = &'a Arc<SimDevice>>,
     what: String,
-) -> Quiet {
-    Quiet {
+) -> SimNoise {
+    SimNoise {
         from,
         to,
         devices: who.into_iter().map(|device| device.mac.clone()).collect(),

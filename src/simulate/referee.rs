@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 
-use super::incident::{Fault, Incident, Quiet};
+use super::incident::{Fault, SimIncident, SimNoise};
 use crate::model::{Message, Reason, Timestamp, human_duration};
 use crate::render::markup;
 use crate::rules::{Policy, RuleSet};
@@ -15,7 +15,7 @@ const DELIVERY: Duration = Duration::from_secs(10);
 
 /// The strictness of the comparison.
 #[derive(Clone, Copy, Debug)]
-pub struct Allowance {
+pub struct Tolerance {
     /// Time after an incident in which messages still belong to it, since flapping is watched for a
     /// while.
     pub afterwards: Duration,
@@ -23,7 +23,7 @@ pub struct Allowance {
     pub late: Duration,
 }
 
-impl Allowance {
+impl Tolerance {
     /// For traffic that arrives completely and in time.
     pub const STRICT: Self = Self {
         afterwards: Duration::from_secs(15 * 60),
@@ -38,7 +38,7 @@ impl Allowance {
 
 /// The report of one incident.
 #[derive(Clone, Debug)]
-pub struct Telling {
+pub struct IncidentReport {
     /// Its kind.
     pub fault: Fault,
     /// Its description.
@@ -58,7 +58,7 @@ pub struct Telling {
     pub said: Vec<String>,
 }
 
-impl Telling {
+impl IncidentReport {
     /// Returns whether the delay is too long.
     #[must_use]
     pub fn late(&self) -> bool {
@@ -74,16 +74,16 @@ impl Telling {
 
 /// The result of the comparison.
 #[derive(Clone, Debug, Default)]
-pub struct Verdict {
+pub struct RefereeReport {
     /// The report of each incident.
-    pub tellings: Vec<Telling>,
+    pub tellings: Vec<IncidentReport>,
     /// Number of all messages.
     pub messages: usize,
     /// Messages that belong to no incident as text, with the noise that probably caused them.
     pub unwanted: Vec<String>,
 }
 
-impl Verdict {
+impl RefereeReport {
     /// Adds the figures of another result.
     pub fn add(&mut self, other: Self) {
         self.tellings.extend(other.tellings);
@@ -112,7 +112,7 @@ impl Verdict {
     pub fn complaints(&self) -> Vec<String> {
         let mut complaints = Vec::new();
         for telling in &self.tellings {
-            let Telling { fault, what, .. } = telling;
+            let IncidentReport { fault, what, .. } = telling;
             let said = if telling.said.is_empty() {
                 "    (nothing was said)".to_owned()
             } else {
@@ -143,10 +143,10 @@ impl Verdict {
     }
 }
 
-impl fmt::Display for Verdict {
+impl fmt::Display for RefereeReport {
     /// Prints a table with a line for each kind.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut kinds: BTreeMap<Fault, Vec<&Telling>> = BTreeMap::new();
+        let mut kinds: BTreeMap<Fault, Vec<&IncidentReport>> = BTreeMap::new();
         for telling in &self.tellings {
             kinds.entry(telling.fault).or_default().push(telling);
         }
@@ -156,8 +156,9 @@ impl fmt::Display for Verdict {
             "incident", "count", "told", "late", "end off", "messages"
         )?;
         for (fault, tellings) in &kinds {
-            let count =
-                |is: fn(&Telling) -> bool| tellings.iter().filter(|telling| is(telling)).count();
+            let count = |is: fn(&IncidentReport) -> bool| {
+                tellings.iter().filter(|telling| is(telling)).count()
+            };
             let messages: usize = tellings.iter().map(|telling| telling.messages).sum();
             writeln!(
                 f,
@@ -165,7 +166,7 @@ impl fmt::Display for Verdict {
                 fault.word(),
                 tellings.len(),
                 count(|telling| telling.told_at.is_some()),
-                count(Telling::late),
+                count(IncidentReport::late),
                 count(|telling| !telling.ended_well()),
                 messages as f64 / tellings.len().max(1) as f64,
             )?;
@@ -185,13 +186,13 @@ impl fmt::Display for Verdict {
 #[must_use]
 pub fn judge(
     messages: &[Message],
-    (incidents, quiet): (&[Incident], &[Quiet]),
+    (incidents, quiet): (&[SimIncident], &[SimNoise]),
     rules: &RuleSet,
-    allowance: Allowance,
-) -> Verdict {
-    let mut verdict = Verdict {
+    allowance: Tolerance,
+) -> RefereeReport {
+    let mut verdict = RefereeReport {
         messages: messages.len(),
-        ..Verdict::default()
+        ..RefereeReport::default()
     };
     let mut wanted = BTreeSet::new();
     for incident in incidents {
@@ -216,7 +217,7 @@ pub fn judge(
 
 /// Returns whether a message belongs to an incident: it is in its time, and about one of its
 /// devices or, without a device, its site.
-fn belongs(message: &Message, incident: &Incident, allowance: Allowance) -> bool {
+fn belongs(message: &Message, incident: &SimIncident, allowance: Tolerance) -> bool {
     let about = &message.about;
     let in_time =
         about.at >= incident.began_at && about.at <= incident.last_sign() + allowance.afterwards;
@@ -235,7 +236,7 @@ fn belongs(message: &Message, incident: &Incident, allowance: Allowance) -> bool
 }
 
 /// Returns whether the message is about a condition or type of the incident.
-fn tells(message: &Message, incident: &Incident) -> bool {
+fn tells(message: &Message, incident: &SimIncident) -> bool {
     let about = &message.about;
     let said = [
         about
@@ -252,7 +253,7 @@ fn tells(message: &Message, incident: &Incident) -> bool {
 }
 
 /// Returns whether a message names the root of the incident.
-fn names_root(message: &Message, incident: &Incident, ended: bool) -> bool {
+fn names_root(message: &Message, incident: &SimIncident, ended: bool) -> bool {
     message.about.subjects.iter().any(|subject| {
         let root = incident
             .root
@@ -263,12 +264,12 @@ fn names_root(message: &Message, incident: &Incident, ended: bool) -> bool {
 }
 
 fn telling(
-    incident: &Incident,
+    incident: &SimIncident,
     its: &[&Message],
     all: &[Message],
     rules: &RuleSet,
-    allowance: Allowance,
-) -> Telling {
+    allowance: Tolerance,
+) -> IncidentReport {
     // The first message must be about the root: an AP behind a failed switch does not report the
     // switch.
     let first = its.iter().find(|message| {
@@ -306,7 +307,7 @@ fn telling(
         its.iter().filter(ends).count()
     };
     let told_at = first.map(|message| message.about.at);
-    Telling {
+    IncidentReport {
         fault: incident.fault,
         what: format!("{} {}", incident.detected_at, incident.what),
         told_at,
@@ -324,7 +325,12 @@ fn telling(
 
 /// Returns the maximum delay: `for`, `group_wait` and the delivery. Another interval is allowed if
 /// the message joins an incident that was sent just before, or follows flapping.
-fn allowed(message: &Message, incident: &Incident, all: &[Message], rules: &RuleSet) -> Duration {
+fn allowed(
+    message: &Message,
+    incident: &SimIncident,
+    all: &[Message],
+    rules: &RuleSet,
+) -> Duration {
     let policy: Policy = rules
         .rules()
         .iter()
@@ -352,7 +358,7 @@ fn allowed(message: &Message, incident: &Incident, all: &[Message], rules: &Rule
 }
 
 /// Returns an unwanted message, with the noise that probably caused it.
-fn mistaken(message: &Message, incidents: &[Incident], quiet: &[Quiet]) -> String {
+fn mistaken(message: &Message, incidents: &[SimIncident], quiet: &[SimNoise]) -> String {
     let at = message.about.at;
     let near = |from: Timestamp, to: Timestamp| at >= from && at <= to + Duration::from_secs(3_600);
     let named: BTreeSet<&String> = message

@@ -3,16 +3,16 @@
 use std::time::Duration;
 
 use super::chance::Chance;
-use super::deliver::{Post, deliver};
-use super::feed::Feed;
-use super::incident::Incident;
-use super::network::{Network, Preset};
+use super::deliver::{SimPost, deliver};
+use super::feed::CloudFeed;
+use super::incident::SimIncident;
+use super::network::{Preset, SimNetwork};
 use super::{faults, noise};
 use crate::model::Timestamp;
 
 /// One line about the network.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Line {
+pub struct StoryLine {
     /// Time of the line.
     pub at: Timestamp,
     /// Its text.
@@ -21,29 +21,29 @@ pub struct Line {
 
 /// A scripted evening: its traffic, and comments on it.
 #[derive(Clone, Debug)]
-pub struct Story {
+pub struct DemoStory {
     /// Every POST, in the order of arrival.
-    pub posts: Vec<Post>,
+    pub posts: Vec<SimPost>,
     /// The comments, in order.
-    pub lines: Vec<Line>,
+    pub lines: Vec<StoryLine>,
     /// The incidents that must be reported.
-    pub incidents: Vec<Incident>,
+    pub incidents: Vec<SimIncident>,
     /// Time by which the last message can be expected.
     pub ends_at: Timestamp,
 }
 
 /// Returns the story that begins at `start`. The seed decides only details.
 #[must_use]
-pub fn story(seed: u64, start: Timestamp) -> Story {
+pub fn story(seed: u64, start: Timestamp) -> DemoStory {
     let chance = Chance::new(seed);
-    let network = Network::build(Preset::Home, &mut chance.part("network"));
-    let mut feed = Feed::new(chance.part("ids"));
+    let network = SimNetwork::build(Preset::Home, &mut chance.part("network"));
+    let mut feed = CloudFeed::new(chance.part("ids"));
     let mut told = Vec::new();
     let mut lines = Vec::new();
     let mut dice = chance.part("story");
     let at = |minutes: u64| start + Duration::from_secs(minutes * 60);
     let mut say = |when: Timestamp, text: &str| {
-        lines.push(Line {
+        lines.push(StoryLine {
             at: when,
             text: text.to_owned(),
         })
@@ -95,12 +95,12 @@ pub fn story(seed: u64, start: Timestamp) -> Story {
         } else {
             incident.detected_at
         };
-        lines.push(Line {
+        lines.push(StoryLine {
             at: began_at,
             text: incident.what.clone(),
         });
         if let Some(ended_at) = incident.ended_at {
-            lines.push(Line {
+            lines.push(StoryLine {
                 at: ended_at,
                 text: incident.over.clone(),
             });
@@ -111,7 +111,7 @@ pub fn story(seed: u64, start: Timestamp) -> Story {
     let mut posts = deliver(&feed.finish(), (false, true), &mut chance.part("deliver"));
     // Late deliveries would make the demo wait for nothing.
     posts.retain(|post| post.received_at < ends_at);
-    Story {
+    DemoStory {
         posts,
         lines,
         incidents: told,

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use super::chance::Chance;
 use super::deliver::deliver;
-use super::feed::Feed;
-use super::incident::{Fault, Incident, Quiet};
-use super::network::{Device, Network, Preset, Site};
+use super::feed::CloudFeed;
+use super::incident::{Fault, SimIncident, SimNoise};
+use super::network::{Preset, SimDevice, SimNetwork, SimSite};
 use super::noise::{self, Volume};
 use super::{Options, Simulation, faults};
 use crate::model::Timestamp;
@@ -52,10 +52,10 @@ const CAMPUS: [(Fault, u64); 10] = [
 #[must_use]
 pub fn simulate(options: Options) -> Simulation {
     let chance = Chance::new(options.seed);
-    let network = Network::build(options.preset, &mut chance.part("network"));
+    let network = SimNetwork::build(options.preset, &mut chance.part("network"));
     let mut week = Week {
         options,
-        feed: Feed::new(chance.part("ids")),
+        feed: CloudFeed::new(chance.part("ids")),
         busy: BTreeMap::new(),
         incidents: Vec::new(),
         quiet: Vec::new(),
@@ -87,12 +87,12 @@ pub fn simulate(options: Options) -> Simulation {
 
 struct Week {
     options: Options,
-    feed: Feed,
-    network: Network,
+    feed: CloudFeed,
+    network: SimNetwork,
     /// The times at which each device is in use.
     busy: BTreeMap<String, Vec<(Timestamp, Timestamp)>>,
-    incidents: Vec<Incident>,
-    quiet: Vec<Quiet>,
+    incidents: Vec<SimIncident>,
+    quiet: Vec<SimNoise>,
 }
 
 impl Week {
@@ -188,8 +188,8 @@ impl Week {
     fn happen(
         &mut self,
         fault: Fault,
-        site: &Site,
-        (ap, switch): (&Arc<Device>, &Arc<Device>),
+        site: &SimSite,
+        (ap, switch): (&Arc<SimDevice>, &Arc<SimDevice>),
         at: Timestamp,
         lasts: Duration,
         chance: &mut Chance,
@@ -227,15 +227,16 @@ impl Week {
     }
 
     /// Returns whether no other outage of the site is near: nobody could tell the two apart.
-    fn alone(&self, fault: Fault, site: &Site, at: Timestamp) -> bool {
+    fn alone(&self, fault: Fault, site: &SimSite, at: Timestamp) -> bool {
         let loses = |fault| {
             matches!(
                 fault,
                 Fault::ApOutage | Fault::SwitchOutage | Fault::WanOutage | Fault::FlappingAp
             )
         };
-        let close =
-            |other: &Incident| at.since(other.began_at).max(other.began_at.since(at)) < MINUTE * 8;
+        let close = |other: &SimIncident| {
+            at.since(other.began_at).max(other.began_at.since(at)) < MINUTE * 8
+        };
         !loses(fault)
             || !self
                 .incidents

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::{Course, differences, offset};
 use crate::config::Expectation;
 use crate::engine::{Decision, Verdict};
-use crate::explain::{self, Teller};
+use crate::explain::{self, Explainer};
 use crate::model::{EventId, Message, Timestamp};
 use crate::rules::RuleSet;
 
@@ -82,7 +82,7 @@ pub(super) fn how_it_came(
     let when = |at: Timestamp| offset(at.since(course.start));
     let wrong = Wrong::of(expected, said, course);
     let find = |id: EventId| course.events.iter().find(|event| event.id == id);
-    let mut teller = Teller::default();
+    let mut teller = Explainer::default();
     let mut lines = Vec::new();
     // Every decision passes through the teller, which remembers the alerts, even if its line is not
     // shown.

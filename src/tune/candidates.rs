@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::Change;
+use super::KeyChange;
 use crate::diff::{Told, identity, told};
 use crate::model::{Field, Notification, Reason, Severity, exactly};
 use crate::rules::{Rule, RuleSet, Threshold};
@@ -36,7 +36,7 @@ const SHARE: usize = 4;
 const TRIES: usize = 4;
 
 /// Returns changes to a rule that might help; `own` are its notifications.
-pub(super) fn changes(rule: &Rule, own: &[Notification], rules: &RuleSet) -> Vec<Change> {
+pub(super) fn changes(rule: &Rule, own: &[Notification], rules: &RuleSet) -> Vec<KeyChange> {
     let told = told(own);
     // A rule may report both kinds; the more frequent one decides which keys make sense.
     let lasting = told.iter().filter(|t| t.lasting).count() * 2 > told.len();
@@ -47,7 +47,7 @@ pub(super) fn changes(rule: &Rule, own: &[Notification], rules: &RuleSet) -> Vec
             .filter_map(|t| t.subject.ends_at.zip(t.subject.starts_at))
             .map(|(end, start)| end.since(start))
             .collect();
-        changes.extend(values(FOR, rule.policy.r#for, &lengths, told.len()).map(Change::For));
+        changes.extend(values(FOR, rule.policy.r#for, &lengths, told.len()).map(KeyChange::For));
         let gaps = gaps(&told, |before, after| {
             before
                 .subject
@@ -56,12 +56,13 @@ pub(super) fn changes(rule: &Rule, own: &[Notification], rules: &RuleSet) -> Vec
                 .map(|(end, start)| start.since(end))
         });
         changes.extend(
-            values(KEEP, rule.policy.keep_firing_for, &gaps, told.len()).map(Change::KeepFiringFor),
+            values(KEEP, rule.policy.keep_firing_for, &gaps, told.len())
+                .map(KeyChange::KeepFiringFor),
         );
     } else {
         let gaps = gaps(&told, |before, after| Some(after.at.since(before.at)));
         changes.extend(
-            values(COOLDOWN, rule.policy.cooldown, &gaps, told.len()).map(Change::Cooldown),
+            values(COOLDOWN, rule.policy.cooldown, &gaps, told.len()).map(KeyChange::Cooldown),
         );
         if rule.threshold.is_none() && rule.absent.is_none() {
             let window = |hours| Threshold {
@@ -69,7 +70,7 @@ pub(super) fn changes(rule: &Rule, own: &[Notification], rules: &RuleSet) -> Vec
                 window: Duration::from_secs(hours * HOUR),
                 distinct: None,
             };
-            changes.extend([window(1), window(6)].map(Change::Threshold));
+            changes.extend([window(1), window(6)].map(KeyChange::Threshold));
         }
     }
     // Longer intervals help only if a good part of the messages are additions.
@@ -82,10 +83,10 @@ pub(super) fn changes(rule: &Rule, own: &[Notification], rules: &RuleSet) -> Vec
             .iter()
             .map(|s| Duration::from_secs(*s))
             .filter(|v| *v > rule.policy.group_interval);
-        changes.extend(longer.map(Change::GroupInterval));
+        changes.extend(longer.map(KeyChange::GroupInterval));
     }
-    changes.extend(talker(own, &Field::Device).map(Change::NotDevice));
-    changes.extend(talker(own, &Field::Site).map(Change::NotSite));
+    changes.extend(talker(own, &Field::Device).map(KeyChange::NotDevice));
+    changes.extend(talker(own, &Field::Site).map(KeyChange::NotSite));
     // A critical message must not wait for a digest.
     if own.iter().all(|n| n.severity < Severity::Critical) {
         changes.extend(
@@ -93,7 +94,7 @@ pub(super) fn changes(rule: &Rule, own: &[Notification], rules: &RuleSet) -> Vec
                 .surroundings()
                 .digests
                 .first()
-                .map(|digest| Change::Digest(digest.name.clone())),
+                .map(|digest| KeyChange::Digest(digest.name.clone())),
         );
     }
     changes

@@ -10,7 +10,7 @@ use crate::rules::{Pattern, Policy, Rule, Test, Threshold};
 
 /// One key of a rule, and its new value.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Change {
+pub enum KeyChange {
     /// `for`.
     For(Duration),
     /// `keep_firing_for`.
@@ -29,7 +29,7 @@ pub enum Change {
     NotSite(String),
 }
 
-impl Change {
+impl KeyChange {
     /// Returns the path of the key within the rule.
     #[must_use]
     pub const fn key(&self) -> &'static [&'static str] {

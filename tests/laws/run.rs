@@ -6,7 +6,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, OnceLock};
 
 use foghorn::config::{Config, rules_from_record};
-use foghorn::explain::{Line, Question, Story};
+use foghorn::explain::{DecisionLine, Question, Story};
 use foghorn::fold::{Fold, notifications};
 use foghorn::history::History;
 use foghorn::model::{
@@ -471,7 +471,7 @@ fn reasons(case: &Case, serve: &Serve) -> Result<Option<String>, String> {
             story.entry(entry);
         }
         let answer = story.answer(None);
-        let lines: Vec<&Line> = answer.iter().map(|chapter| &chapter.line).collect();
+        let lines: Vec<&DecisionLine> = answer.iter().map(|chapter| &chapter.line).collect();
         let notified = lines.iter().any(|line| line.verdict == "notify");
         let collected = lines.iter().any(|line| line.verdict == "collected");
         let texts: Vec<&str> = lines.iter().map(|line| line.text.as_str()).collect();
@@ -496,7 +496,7 @@ fn reasons(case: &Case, serve: &Serve) -> Result<Option<String>, String> {
 
 /// Whether what ended within `for` or `hold` is said to have waited for company, or the other way
 /// round, where nothing else kept it.
-fn names_the_wrong_key(case: &Case, line: &Line, lines: &[&Line]) -> bool {
+fn names_the_wrong_key(case: &Case, line: &DecisionLine, lines: &[&DecisionLine]) -> bool {
     let plain = case.file.maintenance.is_empty()
         && case
             .steps

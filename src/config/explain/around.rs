@@ -5,7 +5,7 @@ use std::fmt::Write;
 use super::super::Config;
 use super::{fields, span};
 use crate::model::Name;
-use crate::rules::{DuringMute, Matcher, Part, Period, Policy, Test, TimeInterval};
+use crate::rules::{DuringMute, IntervalPart, Matcher, Period, Policy, Test, TimeInterval};
 
 pub(super) fn write_digests(config: &Config, out: &mut String) -> std::fmt::Result {
     for digest in &config.rules.surroundings().digests {
@@ -116,8 +116,8 @@ fn when(interval: &TimeInterval) -> String {
         .parts()
         .iter()
         .map(|part| match part {
-            Part::Period(one) => period(one),
-            Part::Span(from, until) => format!("from {from} until {until}"),
+            IntervalPart::Period(one) => period(one),
+            IntervalPart::Span(from, until) => format!("from {from} until {until}"),
         })
         .collect();
     if parts.is_empty() {

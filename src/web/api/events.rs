@@ -17,7 +17,7 @@ use crate::destination;
 use crate::dispatcher::Statuses;
 use crate::fold::Compile;
 use crate::follower::Published;
-use crate::history::{Feed, Question, shown};
+use crate::history::{EventQuery, Feed, shown};
 use crate::model::{EventId, EventOutcome, Message, Name, Timestamp};
 use crate::render::Templates;
 use crate::store::{self, SentMessage, Wanted};
@@ -80,7 +80,7 @@ fn id(text: &str, what: &str) -> Result<EventId, ApiError> {
         .ok_or_else(wrong)
 }
 
-fn question(asked: &Query) -> Result<Question, ApiError> {
+fn question(asked: &Query) -> Result<EventQuery, ApiError> {
     asked.only(&[
         "limit", "before", "q", "topic", "type", "site", "device", "rule", "fate", "why",
     ])?;
@@ -114,7 +114,7 @@ fn question(asked: &Query) -> Result<Question, ApiError> {
             return Err(bad("there is no such `fate`", help));
         }
     };
-    Ok(Question {
+    Ok(EventQuery {
         before: asked
             .text("before")
             .map(|before| id(&before, "before"))

@@ -12,7 +12,7 @@ use warp::http::StatusCode;
 use super::Api;
 use super::request::unreadable;
 use crate::engine::Verdict;
-use crate::explain::{Chapter, KnownEvent, Question, Story};
+use crate::explain::{Chapter, EventFacts, Question, Story};
 use crate::fold::Fold;
 use crate::history;
 use crate::model::{Event, EventId, EventOutcome, Record, Seq, Timestamp};
@@ -96,9 +96,9 @@ async fn alone<S: store::Archive>(
         .settings(after, place)
         .await
         .map_err(|e| unreadable(&e))?;
-    let known = KnownEvent {
+    let known = EventFacts {
         first: first_like(api, row, event).await,
-        ..KnownEvent::default()
+        ..EventFacts::default()
     };
     let asked = Question::Event(row.id);
     let mut story = Story::new(asked, rules, api.looking.compile, &templates, file.clone())
@@ -142,7 +142,7 @@ async fn fold<S: store::Archive>(
         &templates,
         file.clone(),
     );
-    let known = || KnownEvent {
+    let known = || EventFacts {
         alerts: row.alerts.iter().copied().collect(),
         repeats: None,
         first,
@@ -150,7 +150,7 @@ async fn fold<S: store::Archive>(
     if let Some(restored) = restored {
         story = story.of_known(
             Some(restored),
-            KnownEvent {
+            EventFacts {
                 repeats: Some(HashSet::new()),
                 ..known()
             },
@@ -253,13 +253,13 @@ async fn first_like<S: store::Archive>(
         .and_then(|device| device.mac.clone().or_else(|| device.name.clone()));
     let kind = Some(event.kind.clone()).filter(|kind| !kind.is_empty());
     let topic = Some(event.topic.to_string());
-    let mut asked = history::Question {
+    let mut asked = history::EventQuery {
         before: Some(row.id),
         limit: 200,
         topic,
         kind,
         device,
-        ..history::Question::default()
+        ..history::EventQuery::default()
     };
     for _ in 0..PAGES {
         let found = api.past.page(&asked).await.ok()?;

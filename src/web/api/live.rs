@@ -162,7 +162,7 @@ fn event(frame: &Frame) -> warp::sse::Event {
 
 /// The newest events after one, newest first.
 async fn missed<S: store::Archive>(api: &Api<S>, since: EventId) -> Vec<Frame> {
-    let question = crate::history::Question {
+    let question = crate::history::EventQuery {
         limit: AGAIN,
         ..Default::default()
     };

@@ -13,7 +13,7 @@ use self::events::Looking;
 use self::request::{Query, Request, whole_chunks};
 use super::reply::{ApiError, refusal, reply};
 use super::{Peer, Refused, State};
-use crate::history::Past;
+use crate::history::PastEvents;
 use crate::store;
 
 mod acts;
@@ -48,7 +48,7 @@ const KNOWN: [&str; 11] = [
 struct Api<S> {
     state: State<S>,
     looking: Looking,
-    past: Past<S>,
+    past: PastEvents<S>,
     live: live::Live,
     noise: state::Kept,
     explaining: Semaphore,
@@ -62,7 +62,7 @@ pub(super) fn routes<S: store::Archive + store::Desk>(
     looking: Looking,
 ) -> BoxedFilter<(Response,)> {
     let api = Arc::new(Api {
-        past: Past::new(state.store.clone()),
+        past: PastEvents::new(state.store.clone()),
         live: live::Live::new(looking.feed.clone(), looking.stop.clone()),
         noise: state::Kept::default(),
         state: state.clone(),

@@ -12,7 +12,7 @@ use super::live::counts;
 use super::request::{Query, bad, unreadable};
 use crate::dispatcher::DestinationStatus;
 use crate::engine::{Fullness, IncidentState};
-use crate::history::Question;
+use crate::history::EventQuery;
 use crate::model::{EventOutcome, Name, Timestamp, parse_duration};
 use crate::store::{self, DeadLetter, DeliveryState, Noise};
 use crate::web::reply::ApiError;
@@ -304,10 +304,10 @@ async fn talkers<S: store::Archive>(api: &Api<S>, from: Timestamp) -> Result<Tal
     let mut sums = BTreeMap::<String, (u64, u64)>::new();
     let (mut before, mut looked, mut sampled) = (None, 0, false);
     'pages: loop {
-        let question = Question {
+        let question = EventQuery {
             before,
             limit: 500,
-            ..Question::default()
+            ..EventQuery::default()
         };
         let found = api.past.page(&question).await.map_err(|e| unreadable(&e))?;
         for (row, event) in &found.events {
