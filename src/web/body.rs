@@ -32,6 +32,7 @@ pub(super) async fn read_body_of<S: Store>(
     (media, most): (&str, usize),
     body: impl Stream<Item = Result<impl Buf, warp::Error>> + Send,
 ) -> Result<bytes::Bytes, ApiError> {
+    // Several types or an encoding would let two readers disagree about the content.
     let mut types = headers.get_all(header::CONTENT_TYPE).iter();
     let declared = types
         .next()
@@ -62,7 +63,8 @@ pub(super) async fn read_body_of<S: Store>(
     Ok(read?.0)
 }
 
-/// Reads a JSON object. serde would take a list as the fields in their order, and null as no field.
+/// Reads a JSON object. serde alone would also accept a list of the fields, and null for a missing
+/// field.
 pub(super) fn read_json<T: DeserializeOwned>(body: &[u8]) -> serde_json::Result<T> {
     let fields: serde_json::Map<String, Value> = serde_json::from_slice(body)?;
     if fields.values().any(Value::is_null) {

@@ -1,8 +1,8 @@
-//! Requests whose end two readers would see in different places.
+//! Detection of requests whose end is ambiguous.
 //!
-//! hyper takes the chunks and drops `Content-Length` before we see it; a proxy that believed the
-//! length would disagree about where the next request begins. So the head is looked at as it is
-//! read.
+//! hyper reads the chunks and drops `Content-Length` before our filters run. A proxy that believed
+//! the length would see the next request begin elsewhere. Therefore the heads are parsed while they
+//! are read.
 
 use std::io;
 use std::pin::Pin;
@@ -13,14 +13,14 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use warp::http::{HeaderMap, Version, header};
 
-/// What a connection's reader and its requests tell each other.
+/// State shared by a connection's reader and its requests.
 #[derive(Debug)]
 pub(super) struct Framing {
-    /// The next byte read begins a head.
+    /// True if the next byte read begins a head.
     expects_head: AtomicBool,
-    /// The last head had both a length and a transfer encoding.
+    /// True if the last head had both a length and a transfer encoding.
     both: AtomicBool,
-    /// The last head was seen whole and had a transfer encoding.
+    /// True if the last head was seen complete and had a transfer encoding.
     chunked: AtomicBool,
 }
 
@@ -35,14 +35,14 @@ impl Default for Framing {
 }
 
 impl Framing {
-    /// A request was answered.
+    /// Resets the state after an answer.
     pub(super) fn answered(&self) {
         self.both.store(false, Ordering::Relaxed);
         self.chunked.store(false, Ordering::Relaxed);
         self.expects_head.store(true, Ordering::Relaxed);
     }
 
-    /// Whether the request's end, or whom it is for, can be read in two ways.
+    /// Returns true if the request's end or its host can be read in two ways.
     pub(super) fn is_ambiguous(&self, version: Version, headers: &HeaderMap) -> bool {
         let chunked = |value: &header::HeaderValue| {
             value
@@ -57,18 +57,18 @@ impl Framing {
         let lengths = headers.get_all(header::CONTENT_LENGTH).iter().count();
         let hosts = headers.get_all(header::HOST).iter().count();
         let one_host = hosts == 1 || (hosts == 0 && version < Version::HTTP_11);
-        // A head that came behind another request, in one read, was not looked at.
+        // A head that arrived in the same read as the request before it was not parsed here.
         let unseen = headers.contains_key(header::TRANSFER_ENCODING)
             && !self.chunked.load(Ordering::Relaxed);
         self.both.load(Ordering::Relaxed) || unseen || !one_encoding || lengths > 1 || !one_host
     }
 }
 
-/// A stream whose heads are looked at.
+/// A stream whose heads are parsed while they are read.
 pub(super) struct Watched<S> {
     stream: S,
     framing: Arc<Framing>,
-    /// A head not whole yet; heads mostly come whole, and are not copied.
+    /// Incomplete head. Most heads arrive complete and are not copied.
     head: Vec<u8>,
     in_head: bool,
     most: usize,
@@ -115,7 +115,7 @@ impl<S> Watched<S> {
     }
 }
 
-/// A whole head, as hyper takes one: blank lines may come before it, and each line may end in a
+/// Returns a complete head by hyper's rules: blank lines may precede it, and a line may end in a
 /// bare line feed.
 fn head_of(bytes: &[u8]) -> Option<&[u8]> {
     let start = bytes
@@ -127,8 +127,8 @@ fn head_of(bytes: &[u8]) -> Option<&[u8]> {
     head.get(..end)
 }
 
-/// Whether a connection that brings this head in parts of this size is found to have both: for the
-/// fuzzer.
+/// Returns true if a connection that receives this head in parts of `size` bytes finds both a
+/// length and an encoding. For the fuzzer.
 #[doc(hidden)]
 #[must_use]
 pub fn has_two_ends(head: &[u8], size: usize) -> bool {
@@ -138,7 +138,7 @@ pub fn has_two_ends(head: &[u8], size: usize) -> bool {
     framing.both.load(Ordering::Relaxed)
 }
 
-/// Whether a head, that begins as one does, has a length, and whether it has a transfer encoding.
+/// Returns whether a head has a length, and whether it has a transfer encoding.
 fn ends_of(head: &[u8]) -> (bool, bool) {
     let named = |name: &[u8]| {
         let is_it = |line: &[u8]| {

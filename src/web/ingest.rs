@@ -1,5 +1,5 @@
-//! Posts of sources, each on the path of its kind: nothing is answered 200 that is not durable or
-//! deliberately left out.
+//! Posts of sources, each on the path of its kind. A post is answered 200 only if it is durable or
+//! deliberately not stored.
 
 use std::pin::{Pin, pin};
 use std::sync::{Arc, PoisonError};
@@ -17,7 +17,7 @@ use super::{BODY_DEADLINE, Peer, Refused, State, from_this_machine, plain};
 use crate::source::{self, Rejected, SourceSettings};
 use crate::store::Journal;
 
-/// How much of a refused body is read and thrown away, and for how long.
+/// Number of bytes of a refused body that are read and discarded, and the time limit for that.
 const DRAINED: u64 = 16 * 1024 * 1024;
 const DRAIN_DEADLINE: Duration = Duration::from_secs(2);
 
@@ -27,10 +27,10 @@ const BUSY: Refused = Refused::new(
     "too much at once, try again",
 );
 
-/// The route of every kind of source that posts.
+/// Returns the routes of all kinds of sources that post.
 pub(super) fn route<S: Journal>(state: &State<S>) -> BoxedFilter<(Response,)> {
     let mut routes = source::posting().map(|kind| route_of(state, kind));
-    // Each is a filter of its own type until it is boxed; without a kind there is nothing here.
+    // Filters differ in type until they are boxed. The rejection is used if no kind exists.
     let nothing = warp::any().and_then(async || Err::<Response, _>(warp::reject::not_found()));
     let first = routes.next().unwrap_or_else(|| nothing.boxed());
     routes.fold(first, |all, route| all.or(route).unify().boxed())
@@ -40,7 +40,7 @@ fn route_of<S: Journal>(state: &State<S>, kind: &'static str) -> BoxedFilter<(Re
     let state = state.clone();
     let named = warp::path::param::<String>().and(warp::path::end());
     let default = warp::path::end().map(|| kind.to_owned());
-    // The source that is named as its kind has one address, not two.
+    // A source named like its kind has the short path only, not two paths.
     let named = named.and_then(move |name: String| async move {
         if name == kind {
             Err(Rejection::from(Refused::NOT_FOUND))
@@ -65,7 +65,7 @@ fn route_of<S: Journal>(state: &State<S>, kind: &'static str) -> BoxedFilter<(Re
         .boxed()
 }
 
-/// Takes one POST for a source, if there is one of that name, and counts the answer.
+/// Handles one POST for a source, and counts the answer. Fails if there is no source of that name.
 pub(super) async fn take<S: Journal>(
     state: &State<S>,
     (kind, name): (&str, &str),
@@ -83,6 +83,7 @@ pub(super) async fn take<S: Journal>(
     if method != Method::POST {
         return Err(Refused::method("POST"));
     }
+    // Chatty topics are most of the traffic, so they are stored only on demand.
     let rules = &current.rules;
     let wanted = |topic: &str| settings.store_all || rules.names_topic(topic);
     let answer = post(
@@ -105,7 +106,8 @@ pub(super) async fn take<S: Journal>(
     answer.map(|()| plain(StatusCode::OK, "ok"))
 }
 
-/// Everything between a known source and its answer, in the order the answers are documented.
+/// Handles a post to a known source. The checks run in the order in which the answers are
+/// documented.
 async fn post<S: Journal>(
     state: &State<S>,
     settings: &SourceSettings,
@@ -115,6 +117,8 @@ async fn post<S: Journal>(
     peer: Option<&Peer>,
     body: impl Stream<Item = Result<impl Buf, warp::Error>> + Send,
 ) -> Result<(), Refused> {
+    // The time limit covers the head's checks and the body; a slow sender holds bytes of the shared
+    // budget.
     let mut body = pin!(body);
     let read = async {
         readable(headers)?;
@@ -137,12 +141,14 @@ async fn post<S: Journal>(
             return Err(refused);
         }
     };
+    // From here on the connection is not closed to make room: the sender waits for an answer.
     if let Some(peer) = peer {
         peer.set_answering();
     }
-    // A page in a browser on this machine is not this machine: its POST has an origin.
+    // A page in a local browser must not count as this machine. Its POST has an `Origin`.
     let local = from_this_machine(peer, headers) && !headers.contains_key(header::ORIGIN);
     let verified = source::verify(settings, headers, local, body).map_err(refused)?;
+    // The signature is checked first: an unsigned post must not even be counted by topic.
     if let Some(topic) = verified.chatty_topic().filter(|topic| !wanted(topic)) {
         state.metrics.not_stored(topic, verified.count_events());
         return Ok(());
@@ -152,13 +158,14 @@ async fn post<S: Journal>(
         state.metrics.ping();
     }
     let stored = state.store.append(verified.into_record(None)).await;
+    // `/readyz` reports a store that cannot write until a post succeeds again.
     *state
         .unstored
         .lock()
         .unwrap_or_else(PoisonError::into_inner) =
         stored.is_err().then(|| state.store.clock().now());
     stored.map(drop).map_err(|error| {
-        tracing::warn!(%error, "a post could not be stored");
+        tracing::warn!(%error, "could not store a post");
         Refused::new(
             StatusCode::SERVICE_UNAVAILABLE,
             "cannot store it now, try again",
@@ -176,12 +183,12 @@ fn refused(rejected: Rejected) -> Refused {
     Refused::new(status, rejected.text())
 }
 
-/// Whether the head promises something we read: JSON, not encoded.
+/// Checks that the head declares JSON without an encoding.
 fn readable(headers: &HeaderMap) -> Result<(), Refused> {
     if headers.contains_key(header::CONTENT_ENCODING) {
         return Err(Refused::new(
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            "encoded bodies are not taken",
+            "encoded bodies are not supported",
         ));
     }
     if !headers
@@ -209,8 +216,8 @@ fn is_json(content_type: &str) -> bool {
         .is_some_and(|subtype| subtype == "json" || subtype.ends_with("+json"))
 }
 
-/// Takes what is left of a refused body, within bounds: a client that still sends when we close
-/// never sees the answer.
+/// Reads the rest of a refused body, within limits. A client that still sends when the connection
+/// closes never sees the answer.
 async fn drain(
     headers: &HeaderMap,
     mut body: Pin<&mut (impl Stream<Item = Result<impl Buf, warp::Error>> + Send)>,
@@ -218,7 +225,7 @@ async fn drain(
     let declared = headers
         .get(header::CONTENT_LENGTH)
         .and_then(|value| value.to_str().ok()?.trim().parse::<u64>().ok());
-    // One that asks before it sends has sent nothing yet.
+    // With `Expect`, the client has not sent the body yet.
     if headers.contains_key(header::EXPECT) || declared.is_some_and(|length| length > DRAINED) {
         return;
     }
@@ -234,8 +241,8 @@ async fn drain(
     let _ = tokio::time::timeout(DRAIN_DEADLINE, rest).await;
 }
 
-/// The whole body, counted as it comes: neither a length that lies nor none at all gets past the
-/// limit. The permit stands for its bytes, over all connections.
+/// Reads the whole body and counts its bytes, so that a wrong or missing length cannot exceed the
+/// limit. The permit reserves these bytes in the budget of all connections.
 pub(super) async fn read(
     headers: &HeaderMap,
     max_body: usize,
@@ -245,6 +252,7 @@ pub(super) async fn read(
     let declared = headers
         .get(header::CONTENT_LENGTH)
         .and_then(|value| value.to_str().ok());
+    // A declared length that is too large is refused before any byte is read.
     if declared.is_some_and(|length| {
         length
             .trim()
@@ -266,6 +274,8 @@ pub(super) async fn read(
         if first.len() + rest.len() + length > max_body {
             return Err(TOO_LARGE);
         }
+        // The permit is taken per chunk, so a client that declares much and sends nothing holds
+        // nothing.
         let permits = u32::try_from(length).map_err(|_| TOO_LARGE)?;
         let more = Arc::clone(budget)
             .try_acquire_many_owned(permits)
@@ -274,7 +284,7 @@ pub(super) async fn read(
             Some(held) => held.merge(more),
             None => held = Some(more),
         }
-        // Most bodies are one chunk, and are not copied.
+        // Most bodies consist of one chunk, which is not copied.
         let chunk = chunk.copy_to_bytes(length);
         if first.is_empty() {
             first = chunk;

@@ -1,5 +1,4 @@
-//! The HTTP auth: what may come in, and what of us may be seen. Filters say what a request must be,
-//! handlers what we do.
+//! The HTTP server: ingest, API and page. Filters check requests; handlers do the work.
 
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -39,24 +38,24 @@ pub use ops::{HEALTHY, UNSTORED};
 pub use serve::{Limits, Peer, serve};
 pub use silences::Silencing;
 
-/// The most bytes of bodies held at once, over all connections.
+/// Maximum number of body bytes held at once, over all connections.
 const BYTES_IN_FLIGHT: usize = 48 * 1024 * 1024;
 
-/// The longest a body may take from its head to its last byte.
+/// Maximum time from a request's head to the last byte of its body.
 const BODY_DEADLINE: Duration = Duration::from_secs(15);
 
-/// What requests are judged by; replaced as a whole when rules.yaml changes.
+/// Settings that requests are checked against. A change of rules.yaml replaces them as a whole.
 #[derive(Clone, Debug)]
 pub struct Current {
-    /// Who may post.
+    /// Sources that may post.
     pub sources: Vec<SourceSettings>,
-    /// The rules: a chatty topic is stored when one of them names it.
+    /// Rules in force. A chatty topic is stored if a rule names it.
     pub rules: Arc<RuleSet>,
-    /// The largest body taken.
+    /// Maximum size of a post's body.
     pub max_body: usize,
 }
 
-/// What handlers work with. Cheap to clone; clones share everything.
+/// State shared by all handlers. Clones are cheap and share everything.
 #[derive(Clone)]
 pub struct State<S> {
     store: S,
@@ -64,17 +63,18 @@ pub struct State<S> {
     ready: watch::Receiver<bool>,
     current: Arc<RwLock<Arc<Current>>>,
     bytes: Arc<Semaphore>,
-    /// Journal time at which a post could not be stored, unless one could since.
+    /// Journal time of the newest post that could not be stored, unless a later one was stored.
     unstored: Arc<Mutex<Option<Timestamp>>>,
     silencing: Option<Arc<Silencing>>,
     auth: Arc<Auth>,
     rulebook: Option<Arc<dyn rules_api::Rulebook>>,
-    /// More routes, of what only some stores can answer.
+    /// Additional routes that need a store with an archive.
     more: Option<BoxedFilter<(Response,)>>,
 }
 
 impl<S: Store> State<S> {
-    /// Puts it together. `ready`: whether everything journaled before the start has been judged.
+    /// Creates the state. `ready` becomes true when everything journaled before the start has been
+    /// judged.
     #[must_use]
     pub fn new(store: S, metrics: Metrics, ready: watch::Receiver<bool>, current: Current) -> Self {
         let bytes = Arc::new(Semaphore::new(BYTES_IN_FLIGHT));
@@ -92,7 +92,7 @@ impl<S: Store> State<S> {
         }
     }
 
-    /// Lets people silence; without this there is nothing at those addresses.
+    /// Adds the routes for silences.
     #[must_use]
     pub fn with_silencing(self, silencing: Silencing) -> Self {
         Self {
@@ -101,15 +101,14 @@ impl<S: Store> State<S> {
         }
     }
 
-    /// Lets people in by this auth; without one they look from this machine and do nothing.
+    /// Sets the auth. Without one, only this machine may read, and nobody may act.
     #[must_use]
     pub fn with_auth(self, auth: Auth) -> Self {
         let auth = Arc::new(auth.counting(self.metrics.clone()));
         Self { auth, ..self }
     }
 
-    /// Shows the rules, and lets people change them; without this there is nothing at those
-    /// addresses. Comes before [`Self::with_looking`].
+    /// Adds the routes for the rules. Must be called before [`Self::with_looking`].
     #[must_use]
     pub fn with_rulebook(self, rulebook: Arc<dyn rules_api::Rulebook>) -> Self {
         Self {
@@ -118,8 +117,7 @@ impl<S: Store> State<S> {
         }
     }
 
-    /// Adds what shows the past and how things stand; without this there is nothing at those
-    /// addresses.
+    /// Adds the routes for the past and the current state.
     #[must_use]
     pub fn with_looking(self, looking: events::Looking) -> Self
     where
@@ -132,22 +130,22 @@ impl<S: Store> State<S> {
         }
     }
 
-    /// Wall time minus journal time.
+    /// Returns wall time minus journal time.
     fn offset_ms(&self) -> i64 {
         self.store.clock().offset_ms()
     }
 
-    /// The wall clock.
+    /// Returns the wall time.
     fn wall(&self) -> Timestamp {
         self.store.clock().clock().wall()
     }
 
-    /// Replaces sources and rules; requests under way finish by the old ones.
+    /// Replaces sources and rules. Requests in progress finish with the old ones.
     pub fn replace(&self, current: Current) {
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(current);
     }
 
-    /// From now on others may see the page; whom that leaves out is let in no more.
+    /// Replaces the access rules. Sessions they no longer allow end at once.
     pub fn replace_access(&self, access: PageAccess) {
         self.auth.replace(access);
     }
@@ -157,9 +155,10 @@ impl<S: Store> State<S> {
     }
 }
 
-/// Every route, with every error answered.
+/// Returns all routes; every error has an answer.
 #[must_use]
 pub fn routes<S: Journal + Totals>(state: &State<S>) -> BoxedFilter<(Response,)> {
+    // The routes of ingest come first, because posts are the most frequent requests.
     let routes = ingest::route(state)
         .or(ops::routes(state))
         .unify()
@@ -171,7 +170,7 @@ pub fn routes<S: Journal + Totals>(state: &State<S>) -> BoxedFilter<(Response,)>
         .unify()
         .or(silence_page::routes(state))
         .unify();
-    // Not a refusal of ours: that would hide why another route refused.
+    // A plain rejection: a `Refused` would replace the reason of another route's refusal.
     let nothing = || {
         warp::any()
             .and_then(async || Err::<Response, _>(warp::reject::not_found()))
@@ -203,7 +202,7 @@ fn reply(reply: impl warp::Reply) -> Response {
     reply.into_response()
 }
 
-/// A request refused: a status, one short reason, and nothing of the request or of us.
+/// A refused request: a status and a short reason, without any detail of the request or the server.
 #[derive(Clone, Debug)]
 struct Refused {
     status: StatusCode,
@@ -232,12 +231,12 @@ impl Refused {
 
 impl warp::reject::Reject for Refused {}
 
-/// Whom its answers are for reads JSON.
+/// Returns true for a path whose clients expect JSON.
 fn is_of_api(path: &str) -> bool {
     path == "/api" || path.starts_with("/api/")
 }
 
-/// A refusal of [`recover`] as the API words its own; any other answer as it is.
+/// Rewrites a refusal by [`recover`] in the format of the API; leaves other answers unchanged.
 fn in_json(mut response: Response) -> Response {
     let Some(Refused { why, allow, .. }) = response.extensions().get::<Refused>() else {
         return response;
@@ -252,9 +251,9 @@ fn in_json(mut response: Response) -> Response {
     response
 }
 
-/// The one place where errors get their bodies.
+/// Converts rejections to answers. Errors get their bodies only here.
 async fn recover(rejection: Rejection) -> Result<Response, Infallible> {
-    // Any other rejection is of a filter we do not use to refuse: the path fits no route.
+    // Only our filters refuse requests. Any other rejection means that no route has this path.
     let refused = rejection
         .find::<Refused>()
         .cloned()
@@ -268,7 +267,7 @@ async fn recover(rejection: Rejection) -> Result<Response, Infallible> {
         StatusCode::SERVICE_UNAVAILABLE => {
             headers.insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
         }
-        // The rest of the body is not waited for.
+        // The rest of the body is not read, so the connection cannot be used again.
         StatusCode::PAYLOAD_TOO_LARGE
         | StatusCode::UNSUPPORTED_MEDIA_TYPE
         | StatusCode::REQUEST_TIMEOUT => {
@@ -280,7 +279,7 @@ async fn recover(rejection: Rejection) -> Result<Response, Infallible> {
     Ok(response)
 }
 
-/// One line of plain text.
+/// Creates an answer with one line of plain text.
 fn plain(status: StatusCode, line: &'static str) -> Response {
     let mut response = HttpResponse::new(format!("{line}\n").into());
     *response.status_mut() = status;
@@ -291,7 +290,7 @@ fn plain(status: StatusCode, line: &'static str) -> Response {
     response
 }
 
-/// GET or HEAD, else 405.
+/// Accepts GET and HEAD; refuses other methods with 405.
 async fn reading(method: Method) -> Result<(), Rejection> {
     if matches!(method, Method::GET | Method::HEAD) {
         Ok(())
@@ -300,13 +299,13 @@ async fn reading(method: Method) -> Result<(), Rejection> {
     }
 }
 
-/// Whether a request was made on this machine: from loopback, and not brought by a proxy, for which
-/// everyone would be.
+/// Returns true if a request was made on this machine: from loopback, and not through a proxy,
+/// because all requests of a proxy come from its address.
 fn from_this_machine(peer: Option<&Peer>, headers: &HeaderMap) -> bool {
     peer.is_some_and(Peer::is_loopback) && !headers.keys().any(|name| is_forwarding(name.as_str()))
 }
 
-/// Headers that proxies and tunnels add.
+/// Returns true for a header that proxies and tunnels add.
 fn is_forwarding(name: &str) -> bool {
     const NAMES: [&str; 11] = [
         "forwarded",

@@ -1,5 +1,5 @@
-//! What operators and machines look at: `/healthz` for anyone; `/readyz` and `/metrics` for this
-//! machine, for whoever has the token, and for whom the auth lets in.
+//! Health and metrics: `/healthz` for everyone; `/readyz` and `/metrics` for this machine, for
+//! holders of the token, and for users the auth admits.
 
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
@@ -14,18 +14,18 @@ use super::reply::ApiError;
 use super::{Peer, Refused, State, plain, reading};
 use crate::store::{Journal, Store, Totals};
 
-/// What `/healthz` answers, as no other program does: who asks a public address learns whether it
-/// leads to a Foghorn, and nothing of its version.
+/// Answer of `/healthz`, which no other program gives. It shows whether a public address leads to
+/// Foghorn, without the version.
 pub const HEALTHY: &str = "foghorn: ok";
 
-/// What `/readyz` answers while posts cannot be stored.
+/// Answer of `/readyz` while posts cannot be stored.
 pub const UNSTORED: &str = "posts cannot be stored: is the disk full?";
 
-/// For so long after one: who asks to send posts here again must get an answer other than that one
-/// day.
+/// Time for which `/readyz` reports a failed write. It must end by itself: a sender that waits for
+/// readiness sends no post that could succeed.
 const FULL: Duration = Duration::from_secs(60);
 
-/// The routes.
+/// Returns the routes.
 pub(super) fn routes<S: Journal + Totals>(state: &State<S>) -> BoxedFilter<(Response,)> {
     let healthz = get("healthz").map(|| plain(StatusCode::OK, HEALTHY));
     let shared = state.clone();
@@ -59,7 +59,7 @@ pub(super) fn routes<S: Journal + Totals>(state: &State<S>) -> BoxedFilter<(Resp
     healthz.or(readyz).unify().or(metrics).unify().boxed()
 }
 
-/// What Prometheus gets.
+/// Returns the metrics for Prometheus.
 async fn scraped<S: Journal + Totals>(state: &State<S>) -> Response {
     let totals = match state.store.totals().await {
         Ok(totals) => totals,
@@ -77,7 +77,7 @@ async fn scraped<S: Journal + Totals>(state: &State<S>) -> Response {
     response
 }
 
-/// GET or HEAD of exactly this path.
+/// Accepts GET or HEAD of exactly this path.
 fn get(path: &'static str) -> impl Filter<Extract = (), Error = Rejection> + Clone {
     warp::path(path)
         .and(warp::path::end())
@@ -86,7 +86,8 @@ fn get(path: &'static str) -> impl Filter<Extract = (), Error = Rejection> + Clo
         .untuple_one()
 }
 
-/// Requests for what is no secret: by a name of ours, so that no page elsewhere can pass for us.
+/// Accepts requests for public data if they use one of our host names, so that no other site can
+/// pass for ours.
 pub(super) fn named<S: Store>(state: &State<S>) -> BoxedFilter<((),)> {
     checked(state, Auth::check_host)
 }

@@ -1,5 +1,5 @@
-//! The live page: its files, built in, under a policy that lets nothing else run. What it shows it
-//! asks of `/api/v1`, so that whoever may not look sees an empty page, and how to log in.
+//! The live page: embedded files, with a policy that forbids foreign code. The page reads its data
+//! from `/api/v1`, so without permission it shows only a login form.
 
 use base64::Engine as _;
 use bytes::Bytes;
@@ -13,7 +13,8 @@ use super::ops::named;
 use super::{Refused, State, reading};
 use crate::store::Store;
 
-/// Scripts and styles from here only, none inline; requests to here only; in nobody's frame.
+/// Content security policy: scripts and styles only from here and never inline, requests only to
+/// here, no embedding in frames.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; \
                       form-action 'self'; frame-ancestors 'none'; base-uri 'none'";
 
@@ -22,7 +23,7 @@ const CSS: &str = "text/css; charset=utf-8";
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 const IMAGE: &str = "image/svg+xml";
 
-/// Every file: its name below `/page/`, what it is, what is in it.
+/// All files: name below `/page/`, media type and content.
 const FILES: &[(&str, &str, &str)] = &[
     ("acts.js", SCRIPT, include_str!("page/acts.js")),
     ("api.js", SCRIPT, include_str!("page/api.js")),
@@ -68,7 +69,7 @@ struct Asset {
     tag: HeaderValue,
 }
 
-/// The routes: the page at `/`, what it is made of below `/page`.
+/// Returns the routes: the page at `/`, its files below `/page`.
 pub(super) fn routes<S: Store>(state: &State<S>) -> BoxedFilter<(Response,)> {
     let assets: std::sync::Arc<[Asset]> = FILES.iter().filter_map(asset).collect();
     let page = warp::path::end().map(|| "index.html".to_owned());
@@ -106,9 +107,9 @@ fn asset(&(name, kind, body): &(&'static str, &'static str, &'static str)) -> Op
     })
 }
 
-/// A script without its comments, which are a fifth of it and for readers of the source only. Lines
-/// keep their numbers, so that an error in the browser names the line in the file. Only a comment
-/// that begins a line is removed: no text of a script may go on at a line that looks like one.
+/// Removes the comments of a script, a fifth of its size. Lines keep their numbers, so browser
+/// errors name the line in the source. Only comments at the beginning of a line are removed; a
+/// string of a script must not continue on a line that looks like one.
 fn without_comments(script: &str) -> String {
     let mut out = String::with_capacity(script.len());
     let mut inside = false;
@@ -126,8 +127,8 @@ fn without_comments(script: &str) -> String {
     out
 }
 
-/// The file, or that the browser has it already. It always asks: after an upgrade no half-old page
-/// is put together.
+/// Returns the file, or 304 if the browser has it. Browsers always ask, so that an upgrade never
+/// mixes old and new files.
 fn send(asset: &Asset, headers: &HeaderMap) -> Response {
     let known = headers
         .get_all(header::IF_NONE_MATCH)

@@ -1,4 +1,4 @@
-//! Answers of the API: JSON, and errors with a reason and a cure.
+//! Answers of the API: JSON, and errors with a reason and advice.
 
 use serde_json::{Value, json};
 use warp::http::{HeaderValue, StatusCode, header};
@@ -6,7 +6,7 @@ use warp::reply::Response;
 
 use super::Refused;
 
-/// A refused request: status, reason and cure.
+/// A refused request: status, reason and advice.
 #[derive(Clone, Debug)]
 pub(super) struct ApiError {
     pub(super) status: StatusCode,
@@ -15,7 +15,7 @@ pub(super) struct ApiError {
 }
 
 impl ApiError {
-    /// Puts one together; `help` says what to do and may be empty.
+    /// Creates an error. `help` says what to do; it may be empty.
     pub(super) fn new(
         status: StatusCode,
         error: impl Into<String>,
@@ -28,7 +28,7 @@ impl ApiError {
         }
     }
 
-    /// A request that the client must correct.
+    /// Creates an error that the client must correct.
     pub(super) fn bad(error: impl Into<String>, help: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, error, help)
     }
@@ -40,12 +40,12 @@ impl From<Refused> for ApiError {
     }
 }
 
-/// Answers with a JSON value.
+/// Creates an answer with a JSON value.
 pub(super) fn reply(status: StatusCode, body: &Value) -> Response {
     reply_text(status, &body.to_string())
 }
 
-/// Answers with text that is JSON already.
+/// Creates an answer with text that is JSON already.
 pub(super) fn reply_text(status: StatusCode, body: &str) -> Response {
     let mut response = Response::new(format!("{body}\n").into());
     *response.status_mut() = status;
@@ -58,7 +58,7 @@ pub(super) fn reply_text(status: StatusCode, body: &str) -> Response {
     response
 }
 
-/// Answers with an error, and the headers its status asks for.
+/// Creates the answer to an error, with the headers its status requires.
 pub(super) fn refusal(error: &ApiError) -> Response {
     let mut response = reply(
         error.status,

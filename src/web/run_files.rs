@@ -1,6 +1,7 @@
-//! Who may act on a running server, and how they find it: two files in the data folder.
+//! Two files in the data folder, through which local commands find a running server and get access.
 //!
-//! Who can read `token` may silence. `address` says where the server listens, as long as it does.
+//! Whoever can read `token` may create silences. `address` contains the listen address while the
+//! server runs.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -13,13 +14,15 @@ use crate::model::Secret;
 
 const TOKEN: &str = "token";
 const ADDRESS: &str = "address";
-/// A token an operator put there may not be shorter.
+/// Minimum length of a token that an operator put there.
 const LEAST: usize = 32;
 
-/// The token of this data folder; made when there is none. For the process that holds the folder.
+/// Returns the token of this data folder, and creates it if missing. Only for the process that
+/// holds the folder.
 ///
 /// # Errors
-/// When it can neither be read nor made, with the file's name.
+///
+/// When it can neither be read nor created, with the file's name.
 pub fn prepare_token(dir: &Path) -> io::Result<Secret> {
     let path = dir.join(TOKEN);
     match fs::metadata(&path) {
@@ -39,10 +42,11 @@ pub fn prepare_token(dir: &Path) -> io::Result<Secret> {
     read_token(dir)
 }
 
-/// The token of this data folder.
+/// Returns the token of this data folder.
 ///
 /// # Errors
-/// When it cannot be read or is none, with the file's name.
+///
+/// When it cannot be read or is invalid, with the file's name.
 pub fn read_token(dir: &Path) -> io::Result<Secret> {
     let path = dir.join(TOKEN);
     let text = fs::read_to_string(&path).map_err(|e| of(&path, &e))?;
@@ -56,7 +60,7 @@ pub fn read_token(dir: &Path) -> io::Result<Secret> {
     Ok(Secret::new(text))
 }
 
-/// Says where the server listens, until this is dropped.
+/// The file with the server's address. It is deleted when this is dropped.
 #[derive(Debug)]
 pub struct Address(PathBuf);
 
@@ -64,6 +68,7 @@ impl Address {
     /// Writes the file.
     ///
     /// # Errors
+    ///
     /// When it cannot be written, with its name.
     pub fn note(dir: &Path, address: SocketAddr) -> io::Result<Self> {
         let path = dir.join(ADDRESS);
@@ -71,17 +76,18 @@ impl Address {
         Ok(Self(path))
     }
 
-    /// Where the server of this data folder is reached from this machine; `None` when none runs
-    /// that stopped in order.
+    /// Returns the address at which this machine reaches the server of this data folder; `None` if
+    /// no server runs. After a crash the file can be outdated.
     #[must_use]
     pub fn read(dir: &Path) -> Option<SocketAddr> {
         Self::find(dir).ok().flatten()
     }
 
-    /// As [`Address::read`].
+    /// Returns the address like [`Address::read`].
     ///
     /// # Errors
-    /// When this user may not know, with the file's name.
+    ///
+    /// When this user may not read the file, with its name.
     pub fn find(dir: &Path) -> io::Result<Option<SocketAddr>> {
         let path = dir.join(ADDRESS);
         match fs::read_to_string(&path) {
@@ -108,7 +114,7 @@ impl Drop for Address {
     }
 }
 
-/// Puts a file there, whole or not at all, for its owner only.
+/// Writes a file for its owner only, completely or not at all.
 fn write_whole(path: &Path, text: &str) -> io::Result<()> {
     let beside = path.with_extension("new");
     let _ = fs::remove_file(&beside);

@@ -1,5 +1,5 @@
-//! The accept loop: `warp::serve` has no deadline, no bound on connections and no end to its drain,
-//! so warp's filters are served from here.
+//! The accept loop. `warp::serve` has no deadlines, no limit on connections and no bounded drain,
+//! so this module serves warp's filters itself.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -25,22 +25,22 @@ use warp::reply::Response;
 use super::framing::{Framing, Watched};
 use crate::clock::Clock;
 
-/// After a failed accept (no descriptors left, mostly) this long is waited.
+/// Pause after a failed accept, mostly for lack of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Bounds on what clients may cost.
+/// Limits on the resources of clients.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Connections at once.
+    /// Maximum number of open connections.
     pub connections: usize,
-    /// From the first wait for a request to the last byte of its head; so also how long a
-    /// connection may be idle.
+    /// Maximum time from the first wait for a request to the last byte of its head. It also limits
+    /// idle connections.
     pub head: Duration,
-    /// The largest head.
+    /// Maximum size of a head.
     pub head_size: usize,
-    /// How long requests under way may take to end once shutdown began.
+    /// Time that requests in progress get to finish after the shutdown began.
     pub drain: Duration,
-    /// How long one who just came, or was just answered, is spared when there are too many.
+    /// Time for which a new or just answered connection is not closed to make room.
     pub grace: Duration,
 }
 
@@ -63,19 +63,19 @@ pub struct Peer {
     use_: Arc<Use>,
 }
 
-/// How worthy of being kept a connection is, when there are too many.
+/// Activity of a connection, which decides which one is closed if there are too many.
 #[derive(Debug, Default)]
 struct Use {
-    /// A whole request is here and its answer is not.
+    /// True while a complete request waits for its answer.
     answering: AtomicBool,
-    /// It has been answered once: a real client.
+    /// True once a request was answered, which only real clients achieve.
     answered: AtomicBool,
-    /// When it came, or was answered last: milliseconds by the clock of the acceptor.
+    /// Time of the connect or of the last answer, in milliseconds of the acceptor's clock.
     since: AtomicU64,
 }
 
 impl Peer {
-    /// A peer at an address.
+    /// Creates a peer at an address.
     #[must_use]
     pub fn new(address: SocketAddr) -> Self {
         Self {
@@ -84,32 +84,32 @@ impl Peer {
         }
     }
 
-    /// Whether it is this machine, or a proxy on it.
+    /// Returns true if the peer is this machine, or a proxy on it.
     #[must_use]
     pub fn is_loopback(&self) -> bool {
         self.ip().is_loopback()
     }
 
-    /// Its address; an IPv4 address in the clothes of IPv6 as itself.
+    /// Returns the address; an IPv4 address mapped to IPv6 as IPv4.
     #[must_use]
     pub fn ip(&self) -> std::net::IpAddr {
         self.address.ip().to_canonical()
     }
 
-    /// The request is here in full: from here to the answer, the connection is not closed to make
-    /// room.
+    /// Marks the request as complete. Until its answer, the connection is not closed to make room.
     pub(super) fn set_answering(&self) {
         self.use_.answering.store(true, Ordering::Relaxed);
     }
 }
 
-/// Serves until `shutdown`, then lets requests under way end, for at most [`Limits::drain`].
+/// Serves until `shutdown`, then gives requests in progress at most [`Limits::drain`] to finish.
 pub async fn serve(
     listener: TcpListener,
     routes: BoxedFilter<(Response,)>,
     limits: Limits,
     shutdown: CancellationToken,
 ) {
+    // The clock and the list of connections belong to this call: tests run several servers at once.
     let acceptor = Acceptor {
         routes,
         limits,
@@ -135,7 +135,7 @@ pub async fn serve(
                 Err(error) if is_of_one_connection(&error) => {}
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept connections");
-                    // Idle clients hold descriptors that others need.
+                    // Idle connections hold file descriptors that a new client needs.
                     acceptor.make_room();
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
@@ -146,6 +146,7 @@ pub async fn serve(
         () = accepting => {}
         () = shutdown.cancelled() => {}
     }
+    // The port is released before the drain, so that a new process can listen at once.
     drop(listener);
     tasks.close();
     if tokio::time::timeout(limits.drain, tasks.wait())
@@ -154,14 +155,14 @@ pub async fn serve(
     {
         tracing::warn!(
             connections = tasks.len(),
-            "closing connections that did not end in time"
+            "the shutdown closed connections that did not finish in time"
         );
         acceptor.open.close_all();
         tasks.wait().await;
     }
 }
 
-/// The answer to a request that could be read in two ways; the connection ends with it.
+/// Returns the answer to an ambiguous request, and closes the connection.
 fn ambiguous() -> Response {
     let mut answer = super::plain(StatusCode::BAD_REQUEST, "request is ambiguous");
     answer
@@ -170,7 +171,7 @@ fn ambiguous() -> Response {
     answer
 }
 
-/// The client went away before we looked.
+/// Returns true for an error of a single connection, such as a client that left before the accept.
 fn is_of_one_connection(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
     matches!(
@@ -190,7 +191,7 @@ struct Acceptor {
 }
 
 impl Acceptor {
-    /// A place for one more connection. When all are taken, the one least worth keeping is closed.
+    /// Waits for a free place. If all are taken, closes the connection that is least worth keeping.
     async fn place(&self) -> Option<OwnedSemaphorePermit> {
         if let Ok(place) = Arc::clone(&self.places).try_acquire_owned() {
             return Some(place);
@@ -208,7 +209,7 @@ impl Acceptor {
         millis(self.clock.elapsed())
     }
 
-    /// One connection, from its first byte to its close.
+    /// Serves one connection from its first byte to its close.
     async fn connection(
         self,
         number: u64,
@@ -216,7 +217,7 @@ impl Acceptor {
         address: SocketAddr,
         place: OwnedSemaphorePermit,
     ) {
-        // Answers are small and whole: nothing is gained by holding them back.
+        // Answers are small and complete: delaying them to fill packets would gain nothing.
         let _ = stream.set_nodelay(true);
         let peer = Peer::new(address);
         let closed = CancellationToken::new();
@@ -229,6 +230,7 @@ impl Acceptor {
             request.extensions_mut().insert(peer.clone());
             let refused = framing.is_ambiguous(request.version(), request.headers());
             let answer = (!refused).then(|| filter.call(request));
+            // The answer outlives this call, so it gets its own handles.
             let use_ = Arc::clone(&peer.use_);
             let framing = Arc::clone(&framing);
             let clock = self.clock;
@@ -237,6 +239,8 @@ impl Acceptor {
                     Some(answer) => answer.await,
                     None => Ok(ambiguous()),
                 };
+                // Until the answer is sent, bytes that arrive belong to the body; the next ones
+                // begin a head.
                 framing.answered();
                 use_.since.store(millis(clock.elapsed()), Ordering::Relaxed);
                 use_.answering.store(false, Ordering::Relaxed);
@@ -261,7 +265,7 @@ impl Acceptor {
             let mut draining = false;
             loop {
                 tokio::select! {
-                    // What goes wrong on one connection (cut, silent, not HTTP) is the client's affair.
+                    // Errors of one connection (cut, silent, not HTTP) concern only its client.
                     _ = connection.as_mut() => break,
                     () = closed.cancelled() => break,
                     () = self.shutdown.cancelled(), if !draining => {
@@ -271,12 +275,13 @@ impl Acceptor {
                 }
             }
         }
+        // The place is released last, when the connection is no longer listed.
         self.open.remove(number);
         drop(place);
     }
 }
 
-/// The open connections, oldest first.
+/// Open connections, oldest first.
 #[derive(Debug, Default)]
 struct Open(Mutex<BTreeMap<u64, (CancellationToken, Arc<Use>)>>);
 
@@ -299,10 +304,10 @@ impl Open {
         }
     }
 
-    /// Closes one connection that waits for no answer; none when all do. First one that never was
-    /// answered, then the one that has been idle longest: so neither a thousand clients that
-    /// send nothing, nor a thousand that were answered once, keep out one that sends. Those who
-    /// came or were answered after `spared` are left alone while there are others.
+    /// Closes one connection that waits for no answer, if there is one. Connections that were never
+    /// answered go first, then those idle for the longest time. So a thousand silent clients cannot
+    /// keep out one that sends, nor can a thousand that were answered once. Connections newer than
+    /// `spared` are closed only if there are no others.
     fn make_room(&self, spared: u64) {
         let all = self.all();
         let worth = |use_: &Use| {

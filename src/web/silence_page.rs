@@ -1,6 +1,6 @@
-//! `/silence/<link>`: the page behind a message's links. Looking changes nothing, for chats open
-//! links on their own; only its button acts. The link is the permission, so what it says is checked
-//! before anything else is.
+//! `/silence/<link>`: the page behind a message's links. Opening it changes nothing, because chats
+//! open links by themselves; only its button acts. The signed link is the permission, so it is
+//! verified before anything else.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -28,10 +28,10 @@ use crate::model::{Silence, Timestamp, Until};
 use crate::store::Journal;
 
 const STYLE: &str = include_str!("silence.css");
-/// Who it was, where the page was not told.
+/// Author of a silence if the page got no name.
 const SOMEONE: &str = "someone, by a link in a message";
 
-/// The routes.
+/// Returns the routes.
 pub(super) fn routes<S: Journal>(state: &State<S>) -> BoxedFilter<(Response,)> {
     let state = state.clone();
     let plain = warp::path::end().map(|| false);
@@ -90,6 +90,7 @@ impl<S: Journal> Visit<'_, S> {
                 "",
             ));
         }
+        // Checked before the method, so that an invalid link always gets the same answer.
         let says = self.silencing.key.verify(link, self.now).map_err(refused)?;
         let acts = match method {
             Method::GET | Method::HEAD => false,
@@ -102,6 +103,7 @@ impl<S: Journal> Visit<'_, S> {
                 ));
             }
         };
+        // The link alone would let a foreign page act with the user's click.
         if acts && !self.state.auth.is_of_our_page(self.headers) {
             tracing::info!("a silence link was used from a page that is not ours");
             return Err(ApiError::new(
@@ -110,6 +112,7 @@ impl<S: Journal> Visit<'_, S> {
                 "Open the link itself.",
             ));
         }
+        // A link for silencing is not valid at the undo path, nor the other way round.
         match (says, undo, acts) {
             (Says::Silence(offer), false, false) => {
                 let choice = field(query.as_bytes(), "for").unwrap_or_default();
@@ -140,7 +143,7 @@ impl<S: Journal> Visit<'_, S> {
         }
     }
 
-    /// What would happen, and the button.
+    /// Returns the form that explains the silence and asks for its duration.
     fn ask(&self, offer: &Offer, choice: &str) -> String {
         let mut text = format!(
             "<p>Foghorn will say nothing new about {} until then. Whoever was told that something is down is still told \
@@ -157,6 +160,7 @@ impl<S: Journal> Visit<'_, S> {
             );
         }
         text.push_str("<form method=\"post\"><fieldset><legend>For how long?</legend>");
+        // The message's link preselects the duration.
         let choice = if ["morning", "resolved"].contains(&choice) {
             choice
         } else {
@@ -207,14 +211,15 @@ impl<S: Journal> Visit<'_, S> {
                 )
                 .await?
             }
-            false => bytes::Bytes::new(), // what the link says is enough
+            false => bytes::Bytes::new(), // the link contains everything needed
         };
         let (author, comment) = said(
             field(&body, "author").as_deref(),
             field(&body, "comment").as_deref(),
         )?;
-        // The link of a message says it, too; what was chosen on the page counts more.
+        // The message's link contains a duration too, but the choice on the page takes precedence.
         let choice = field(&body, "for").or_else(|| field(query.as_bytes(), "for"));
+        // Only these durations are offered; any other value was not sent by the page.
         let until = match choice.as_deref() {
             Some("1h") => until(Some("1h"), None, self.now)?,
             Some(choice @ ("morning" | "resolved")) => until(None, Some(choice), self.now)?,
@@ -240,6 +245,7 @@ impl<S: Journal> Visit<'_, S> {
         };
         check_room(self.silencing, &silence.id)?;
         let (made, heeded) = make(self.state, self.silencing, silence).await?;
+        // The answer says what happened, because the silence may have ended before it is shown.
         let state = match (heeded, made.matching) {
             (Heeded::Over, _) => {
                 let text = format!(
@@ -278,7 +284,7 @@ impl<S: Journal> Visit<'_, S> {
                 );
                 Ok(page(StatusCode::OK, "The silence is over", &text))
             }
-            // Pressed twice, or over by itself meanwhile: what was wanted is so.
+            // The button was pressed twice, or the silence ended by itself: the result is as wanted.
             Err(problem) if problem.status == StatusCode::NOT_FOUND => Ok(page(
                 StatusCode::OK,
                 "The silence is over",
@@ -289,7 +295,7 @@ impl<S: Journal> Visit<'_, S> {
     }
 }
 
-/// A field of a form or a query.
+/// Returns a field of a form or a query.
 fn field<'f>(form: &'f [u8], name: &str) -> Option<Cow<'f, str>> {
     form_urlencoded::parse(form)
         .find(|(key, _)| key == name)
@@ -341,7 +347,7 @@ fn refusal(problem: &ApiError) -> Response {
     response
 }
 
-/// What is silenced, as half a sentence.
+/// Returns the silenced condition and device, as half a sentence.
 fn what(offer: &Offer) -> String {
     let of = |key: &str| {
         offer
@@ -357,7 +363,7 @@ fn what(offer: &Offer) -> String {
     )
 }
 
-/// A silence, with who made it and why.
+/// Returns a silence with its author and comment, as HTML.
 fn shown(silence: &Silence) -> String {
     let mut text = list(&silence.matches);
     let _ = write!(
@@ -372,7 +378,7 @@ fn shown(silence: &Silence) -> String {
     text + "</p>"
 }
 
-/// A matcher: field and values.
+/// Returns a matcher as an HTML list of fields and values.
 fn list(matches: &Value) -> String {
     let mut text = "<dl>".to_owned();
     for (field, value) in matches.as_object().into_iter().flatten() {
@@ -420,7 +426,7 @@ fn escape(text: &str) -> String {
     escaped
 }
 
-/// A whole page. `body` is HTML.
+/// Creates a whole page. `body` is HTML.
 fn page(status: StatusCode, title: &str, body: &str) -> Response {
     let html = format!(
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
@@ -432,8 +438,8 @@ fn page(status: StatusCode, title: &str, body: &str) -> Response {
     let headers = response.headers_mut();
     for (name, value) in [
         (header::CONTENT_TYPE, "text/html; charset=utf-8"),
-        // Not `no-referrer`: browsers then send `Origin: null` with the form, and ours could not
-        // be told from another's.
+        // With `no-referrer`, browsers would send `Origin: null` with the form, and our page could
+        // not be distinguished from others.
         (header::REFERRER_POLICY, "same-origin"),
         (header::CACHE_CONTROL, "no-store"),
         (header::X_FRAME_OPTIONS, "DENY"),
@@ -447,7 +453,8 @@ fn page(status: StatusCode, title: &str, body: &str) -> Response {
     response
 }
 
-/// Nothing is loaded, nothing runs, and only our own style applies.
+/// Returns the content security policy: nothing is loaded or executed, and only the page's own
+/// style applies.
 fn policy() -> &'static str {
     static POLICY: OnceLock<String> = OnceLock::new();
     POLICY.get_or_init(|| {

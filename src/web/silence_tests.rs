@@ -355,7 +355,7 @@ async fn what_cannot_be_silenced_is_refused_with_a_reason() {
             json!({"match": fine, "fro": "1h"}),
             ["fro", "expected one of"],
         ),
-        (json!([]), ["does not read", "docs/api.md"]),
+        (json!([]), ["cannot be parsed", "docs/api.md"]),
     ] {
         let (status, said) = silenced.api("POST", API, &body).await;
         assert_eq!(status, 400, "{body}: {said}");

@@ -1,5 +1,5 @@
-//! `/api/v1/silences`: what is silenced, for those whom the auth lets in. Making and ending one,
-//! for the pages too.
+//! `/api/v1/silences`: the silences in force, for users the auth admits. Also creates and ends
+//! silences for the pages.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,19 +27,19 @@ use crate::render::{markup, one_line};
 use crate::rules::Matcher;
 use crate::store::{Journal, Store};
 
-/// The most silences in force at once.
+/// Maximum number of silences in force.
 const MOST: usize = 1_000;
 /// Maximum size of a silence's `match`, in bytes.
 const MAX_MATCH: usize = 8 * 1024;
-/// The most characters of a name and of a comment.
+/// Maximum number of characters of a name and of a comment.
 const MAX_AUTHOR: usize = 80;
 const MAX_COMMENT: usize = 500;
-/// The longest silence.
+/// Maximum duration of a silence.
 const LONGEST: Duration = Duration::from_secs(366 * 86_400);
-/// How long an answer waits for the engine to know.
+/// Time an answer waits until the engine has applied the silence.
 const FOLDED_WITHIN: Duration = Duration::from_secs(5);
 
-/// What silencing needs beside the store.
+/// State that silencing needs beside the store.
 #[derive(Clone, Debug)]
 pub struct Silencing {
     pub(super) key: LinkKey,
@@ -47,7 +47,7 @@ pub struct Silencing {
 }
 
 impl Silencing {
-    /// Puts it together: the token, and what the judge published.
+    /// Creates the state from the token and the judge's published state.
     #[must_use]
     pub fn new(token: &Secret, published: watch::Receiver<Published>) -> Self {
         Self {
@@ -66,7 +66,7 @@ impl Silencing {
     }
 }
 
-/// The routes.
+/// Returns the routes.
 pub(super) fn routes<S: Journal>(state: &State<S>) -> BoxedFilter<(Response,)> {
     let state = state.clone();
     let all = warp::path::end().map(|| None);
@@ -80,6 +80,7 @@ pub(super) fn routes<S: Journal>(state: &State<S>) -> BoxedFilter<(Response,)> {
         .and(warp::header::headers_cloned())
         .and(warp::ext::optional::<Peer>())
         .and(warp::body::stream())
+        // The body is read only after the auth admitted the request.
         .and_then(
             move |id: Option<String>, method, query: String, headers, peer: Option<Peer>, body| {
                 let state = state.clone();
@@ -111,6 +112,7 @@ async fn answer<S: Journal>(
     headers: &HeaderMap,
     body: impl Stream<Item = Result<impl Buf, warp::Error>> + Send,
 ) -> Result<Response, ApiError> {
+    // Unknown parameters are errors: a misspelt one must not be ignored.
     let known = if id.is_some() { "author" } else { "" };
     if let Some((name, _)) =
         form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name != known)
@@ -131,7 +133,7 @@ async fn answer<S: Journal>(
             let body = read_body(state, headers, "application/json", body).await?;
             let asked = read_json(&body).map_err(|e| {
                 ApiError::bad(
-                    format!("the body does not read: {e}"),
+                    format!("the body cannot be parsed: {e}"),
                     "docs/api.md shows one",
                 )
             })?;
@@ -139,6 +141,7 @@ async fn answer<S: Journal>(
             let silence = silence(asked, user, now)?;
             check_room(silencing, &silence.id)?;
             let (made, heeded) = make(state, silencing, silence).await?;
+            // `over` lets the caller explain why the new silence is not in the list.
             let mut answer = json_of(&made);
             if let (Heeded::Over, Some(answer)) = (heeded, answer.as_object_mut()) {
                 answer.insert("over".to_owned(), true.into());
@@ -176,7 +179,8 @@ async fn answer<S: Journal>(
     }
 }
 
-/// What is silenced is known once everything journaled before the start is judged.
+/// Fails until everything journaled before the start is judged, because the silences in force are
+/// unknown until then.
 fn check_ready<S: Store>(state: &State<S>) -> Result<(), ApiError> {
     if *state.ready.borrow() {
         return Ok(());
@@ -188,7 +192,7 @@ fn check_ready<S: Store>(state: &State<S>) -> Result<(), ApiError> {
     ))
 }
 
-/// What a request to silence says.
+/// Body of a request to create a silence.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct Asked {
@@ -222,7 +226,7 @@ fn silence(asked: Asked, user: &User, now: Timestamp) -> Result<Silence, ApiErro
     })
 }
 
-/// Who it was: as they say, else as the auth knows them.
+/// Returns the given author, or else the name of the user.
 fn or_user(author: String, user: &User) -> String {
     let known = || {
         text(
@@ -272,6 +276,7 @@ fn check_match(matches: &Value, all: bool) -> Result<(), ApiError> {
             "make several silences of it",
         ));
     }
+    // The matcher's error names no field, so the advice looks for the unknown one.
     Matcher::from_json(matches).map(|_| ()).map_err(|error| {
         let not = map.get("not").and_then(Value::as_object);
         let mut named = map.keys().chain(not.into_iter().flat_map(|not| not.keys()));
@@ -280,7 +285,7 @@ fn check_match(matches: &Value, all: bool) -> Result<(), ApiError> {
     })
 }
 
-/// The field a word was meant to be, or all of them.
+/// Returns advice about an unknown field: the most similar field, or all of them.
 fn meant(word: &str) -> String {
     let known = Field::NAMED.iter().map(|(name, _)| *name);
     let nearest = known
@@ -303,7 +308,7 @@ fn meant(word: &str) -> String {
     }
 }
 
-/// When a silence ends that was asked for so.
+/// Returns the end of a silence from the request's `for` or `until`.
 pub(super) fn until(
     lasts: Option<&str>,
     until: Option<&str>,
@@ -350,7 +355,7 @@ pub(super) fn until(
     Ok(Until::At(at))
 }
 
-/// The next 08:00 in the machine's zone.
+/// Returns the next 08:00 in the machine's time zone.
 pub(super) fn morning(now: Timestamp) -> Timestamp {
     let next = || -> Result<Timestamp, jiff::Error> {
         let local =
@@ -367,7 +372,7 @@ pub(super) fn morning(now: Timestamp) -> Timestamp {
     next().unwrap_or(now + Duration::from_secs(12 * 3_600))
 }
 
-/// A name or a comment, on one line and not too long.
+/// Returns a name or a comment on one line; fails if it is too long.
 pub(super) fn text(said: Option<&str>, what: &str, most: usize) -> Result<String, ApiError> {
     let text = one_line(said.unwrap_or_default());
     if text.chars().count() > most {
@@ -379,7 +384,7 @@ pub(super) fn text(said: Option<&str>, what: &str, most: usize) -> Result<String
     Ok(markup::clean(&text))
 }
 
-/// A person's name, and a comment.
+/// Returns a checked name and comment.
 pub(super) fn said(
     author: Option<&str>,
     comment: Option<&str>,
@@ -390,7 +395,7 @@ pub(super) fn said(
     ))
 }
 
-/// Whether one more silence may be made.
+/// Fails if no further silence may be created.
 pub(super) fn check_room(silencing: &Silencing, id: &str) -> Result<(), ApiError> {
     let published = silencing.published.borrow();
     if published.silences.len() >= MOST
@@ -409,18 +414,18 @@ pub(super) fn check_room(silencing: &Silencing, id: &str) -> Result<(), ApiError
     Ok(())
 }
 
-/// What became of a silence that was made.
+/// Result of creating a silence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Heeded {
-    /// It is in force.
+    /// The silence is in force.
     InForce,
-    /// It was over at once: until resolved, and nothing lasts.
+    /// The silence ended at once: it lasts until resolved, and no matching alert is open.
     Over,
-    /// The engine has much to do and will come to it.
+    /// The engine is busy and applies the silence later.
     Later,
 }
 
-/// Makes a silence: it is journaled.
+/// Creates a silence by appending it to the journal.
 pub(super) async fn make<S: Journal>(
     state: &State<S>,
     silencing: &Silencing,
@@ -439,7 +444,7 @@ pub(super) async fn make<S: Journal>(
     })
 }
 
-/// Ends a silence before its time.
+/// Ends a silence early.
 pub(super) async fn expire<S: Journal>(
     state: &State<S>,
     silencing: &Silencing,
@@ -467,7 +472,7 @@ pub(super) async fn expire<S: Journal>(
     Ok(found)
 }
 
-/// Journals it, and waits a little for the engine. Whether the engine knows.
+/// Appends the record and waits briefly for the engine. Returns true if the engine has applied it.
 async fn append<S: Journal>(
     state: &State<S>,
     silencing: &Silencing,
@@ -488,7 +493,7 @@ async fn append<S: Journal>(
         .is_ok_and(|known| known.is_ok()))
 }
 
-/// A silence, as the API says it.
+/// Returns a silence in the format of the API.
 pub(super) fn json_of(state: &SilenceState) -> Value {
     let SilenceState { silence, matching } = state;
     let until = match silence.until {

@@ -1,4 +1,4 @@
-//! What people do with messages: `/api/v1/dead-letters` and `/api/v1/messages`.
+//! Actions of people on messages: `/api/v1/dead-letters` and `/api/v1/messages`.
 
 use futures_util::stream::BoxStream;
 use serde::Deserialize;
@@ -15,14 +15,14 @@ use crate::web::reply::ApiError;
 
 type Body = BoxStream<'static, Result<bytes::Bytes, warp::Error>>;
 
-/// What a request may say.
+/// Body of a request for an action.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct Said {
     to: Option<String>,
 }
 
-/// Whether there is something to do at this path, and nothing to read.
+/// Returns true for the paths of actions.
 pub(super) fn is_act(path: &[&str]) -> bool {
     matches!(
         path,
@@ -30,7 +30,7 @@ pub(super) fn is_act(path: &[&str]) -> bool {
     )
 }
 
-/// Does what is asked for.
+/// Performs the action of this path.
 pub(super) async fn answer<S: store::Archive + store::Desk>(
     api: &Api<S>,
     path: &[&str],
@@ -57,7 +57,7 @@ fn act_of(word: &str) -> Act {
     }
 }
 
-/// The body, which may be left out.
+/// Reads the body, which may be missing.
 async fn read<S: store::Store>(
     api: &Api<S>,
     headers: &HeaderMap,
@@ -69,13 +69,13 @@ async fn read<S: store::Store>(
     let body = read_body(&api.state, headers, "application/json", body).await?;
     let wrong = |e: serde_json::Error| {
         bad(
-            format!("the body does not read: {e}"),
+            format!("the body cannot be parsed: {e}"),
             "as in {\"to\": \"ops\"}",
         )
     };
-    // A list would read as the fields in their order.
+    // serde would accept a list as the fields in their order.
     let map = serde_json::from_slice::<serde_json::Map<String, Value>>(&body).map_err(wrong)?;
-    // It would mean all of them, which somebody who misses a name does not.
+    // serde would read null as no name, which means all destinations: too much for a mistake.
     if map.get("to").is_some_and(Value::is_null) {
         return Err(bad(
             "`to` is null",
@@ -85,7 +85,7 @@ async fn read<S: store::Store>(
     serde_json::from_value(map.into()).map_err(wrong)
 }
 
-/// The destinations there are.
+/// Returns the configured destinations.
 fn known<S>(api: &Api<S>) -> Vec<Name> {
     api.looking.kinds.all().into_keys().collect()
 }
@@ -123,7 +123,7 @@ async fn one<S: store::Archive + store::Desk>(
     };
     let number = id.parse().map(DeliveryId).map_err(|_| missing())?;
     if act == Act::Resend {
-        // What nobody sends would wait for ever.
+        // A message to a destination without a lane would wait forever.
         let dead = api
             .state
             .store
@@ -145,7 +145,7 @@ async fn one<S: store::Archive + store::Desk>(
                 id,
                 act = word(act),
                 by = by.by(),
-                "a dead letter is taken up"
+                "a person acted on a dead letter"
             );
             Ok(done(made))
         }
@@ -175,7 +175,7 @@ async fn all<S: store::Archive + store::Desk>(
         (Some(to), Act::Resend) => vec![named(&to, &known)?],
         (Some(to), Act::Discard) => vec![Name::new(to.trim())],
         (None, Act::Resend) => known,
-        // Those of destinations that are gone are discarded too.
+        // Dead letters of removed destinations can be discarded too.
         (None, Act::Discard) => api
             .state
             .store
@@ -199,7 +199,7 @@ async fn all<S: store::Archive + store::Desk>(
         count,
         act = word(act),
         by = by.by(),
-        "dead letters are taken up"
+        "a person acted on dead letters"
     );
     Ok(json!({"count": count}))
 }
@@ -227,7 +227,7 @@ async fn again<S: store::Archive + store::Desk>(
                 message = id,
                 deliveries = made.len(),
                 by = by.by(),
-                "a message is sent again"
+                "a message was queued again"
             );
             Ok(done(made))
         }
@@ -256,7 +256,7 @@ async fn again<S: store::Archive + store::Desk>(
 }
 
 fn unwritable(error: &store::Error) -> ApiError {
-    tracing::warn!(%error, "what was asked for could not be stored");
+    tracing::warn!(%error, "could not store an action");
     ApiError::new(
         StatusCode::SERVICE_UNAVAILABLE,
         "cannot store it now, try again",

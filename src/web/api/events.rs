@@ -1,4 +1,4 @@
-//! `/api/v1/events`: what came and what became of it, to look at.
+//! `/api/v1/events`: stored events and their outcomes.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -23,39 +23,39 @@ use crate::render::Templates;
 use crate::store::{self, SentMessage, Wanted};
 use crate::web::reply::{ApiError, reply_text};
 
-/// Events on one page at most, and where nobody says how many.
+/// Maximum and default number of events on a page.
 const MOST: usize = 200;
 const USUAL: usize = 50;
 
-/// What looking needs beside the store.
+/// State that the API needs beside the store.
 #[derive(Clone)]
 pub struct Looking {
-    /// What the judge published.
+    /// State that the judge published.
     pub published: watch::Receiver<Published>,
-    /// What comes, as it comes.
+    /// Stream of new events and counts.
     pub feed: Feed,
-    /// How destinations do.
+    /// Status of each destination.
     pub statuses: Statuses,
-    /// How messages read, for what is explained.
+    /// Templates of messages, for explanations.
     pub templates: watch::Receiver<Arc<Templates>>,
-    /// Makes rules of a journaled text.
+    /// Compiles a journaled rules text.
     pub compile: Compile,
-    /// The file the rules stand in.
+    /// Path of the rules file.
     pub file: String,
-    /// Ends what streams.
+    /// Ends all streams.
     pub stop: CancellationToken,
-    /// The kind of each destination.
+    /// Kind of each destination.
     pub kinds: DestinationKinds,
-    /// Finds changes to the rules that help; without it there is nothing at that address.
+    /// Finds useful changes to the rules; without it the path does not exist.
     pub tuner: Option<super::Tuner>,
 }
 
-/// The kind of each destination; replaced when they change. Clones share it.
+/// Kinds of the destinations, replaced when the rules change. Clones share them.
 #[derive(Clone, Debug, Default)]
 pub struct DestinationKinds(Arc<Mutex<BTreeMap<Name, &'static str>>>);
 
 impl DestinationKinds {
-    /// Replaces all.
+    /// Replaces all kinds.
     pub fn replace(&self, kinds: impl IntoIterator<Item = (Name, &'static str)>) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = kinds.into_iter().collect();
     }
@@ -74,13 +74,14 @@ fn id(text: &str, what: &str) -> Result<EventId, ApiError> {
     let is_one = text
         .split_once('.')
         .is_some_and(|(position, place)| digits(position) && digits(place));
-    // Beyond what there is room for no event ever was.
+    // Numbers too large for an id are valid, but no event has them.
     EventId::parse(text)
         .or(is_one.then_some(EventId::LAST))
         .ok_or_else(wrong)
 }
 
 fn question(asked: &Query) -> Result<EventQuery, ApiError> {
+    // A misspelt filter must not be ignored: it would show every event.
     asked.only(&[
         "limit", "before", "q", "topic", "type", "site", "device", "rule", "fate", "why",
     ])?;
@@ -90,6 +91,8 @@ fn question(asked: &Query) -> Result<EventQuery, ApiError> {
         Some(_) => return Err(bad(format!("`limit` is not a number from 1 to {MOST}"), "")),
     };
     let rule = asked.text("rule");
+    // The API's words differ from the stored outcomes, and one of them depends on the rule asked
+    // for.
     let fate = match (asked.text("fate").as_deref(), asked.text("why")) {
         (None, None) => None,
         (None | Some("suppressed"), Some(why)) => {
@@ -151,8 +154,8 @@ pub(super) async fn page<S: store::Archive>(
     )
 }
 
-/// One event, with its item as it was sent: as a tree its keys would be sorted and its numbers
-/// rounded.
+/// One event, with its item exactly as it was sent. A JSON tree would sort its keys and round its
+/// numbers.
 #[derive(serde::Serialize)]
 struct One {
     #[serde(flatten)]
@@ -175,6 +178,7 @@ pub(super) async fn one<S: store::Archive>(
             help,
         ));
     };
+    // Messages are found through the event's alerts, so they include those before this event.
     let sent = api
         .state
         .store
@@ -186,6 +190,7 @@ pub(super) async fn one<S: store::Archive>(
         _ => explained(api, &row, &event).await?,
     };
     let mut value = shown(&row, &event);
+    // If the stored body cannot be split into items, the parsed item must do.
     let raw = sent_as
         .or_else(|| RawValue::from_string(event.raw.to_string()).ok())
         .unwrap_or_default();
@@ -200,14 +205,14 @@ pub(super) async fn one<S: store::Archive>(
         shown: value.as_object().cloned().unwrap_or_default(),
         raw,
     };
-    // Maps with string keys and text that is JSON cannot fail.
+    // Serializing a map with string keys and valid JSON cannot fail.
     Ok(reply_text(
         StatusCode::OK,
         &serde_json::to_string(&one).unwrap_or_default(),
     ))
 }
 
-/// Messages with where each went.
+/// Returns messages, each with its destinations.
 fn messages(sent: &[SentMessage], offset_ms: i64) -> Value {
     let wall = |at: Timestamp| at.shifted(offset_ms).rfc3339();
     let mut found: Vec<(&SentMessage, Vec<Value>)> = Vec::new();
@@ -232,7 +237,7 @@ fn messages(sent: &[SentMessage], offset_ms: i64) -> Value {
     found.into_iter().map(one).collect()
 }
 
-/// What each kind of destination is posted for a message.
+/// Returns the body that each kind of destination would post for a message.
 fn previews(message: &Message) -> Vec<Value> {
     let one = |(kind, body)| json!({"kind": kind, "body": body});
     destination::previews(message).map(one).collect()

@@ -1,6 +1,6 @@
-//! What was decided about one event: the journal is folded again, from the last snapshot kept from
-//! before its alerts until none of them is left. One at a time, a little at a time; who does not
-//! wait for the answer ends it.
+//! Explanation of the decisions about one event. The journal is folded again from the last snapshot
+//! before its alerts until all of them are closed. Only one explanation runs at a time, in small
+//! steps, and it stops if its client leaves.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -19,24 +19,24 @@ use crate::model::{Event, EventId, EventOutcome, Record, Seq, Timestamp};
 use crate::store::{self, EventRow, Mark};
 use crate::web::reply::ApiError;
 
-/// How much is folded to come to an event, and how much to see what came of it: what its alerts
-/// lived through beyond that is left out. Each takes about a second.
+/// Maximum work to reach an event, and maximum work after it. The explanation omits what happened
+/// to the alerts beyond that. Each takes about a second.
 const BEFORE: u64 = 150_000;
 const AFTER: usize = 150_000;
-/// … and once it has taken so long in all, no more than so much to see what came of it.
+/// Time after which only `AFTER_LONG` work after the event is allowed.
 const LONG: Duration = Duration::from_millis(1_500);
 const AFTER_LONG: usize = 20_000;
-/// How much is folded where no snapshot is kept from before the event.
+/// Maximum work if there is no snapshot from before the event.
 const ANEW: usize = 200_000;
-/// How long it may take, with all that stand before it.
+/// Time limit, including the wait for other explanations.
 const WITHIN: Duration = Duration::from_secs(20);
-/// Entries read at once, and bytes of bodies folded without a pause.
+/// Number of entries read at once, and number of body bytes folded without a pause.
 const READ: usize = 200;
 const BYTES: usize = 128 << 10;
-/// Pages looked at for what came before an event and says the same.
+/// Number of pages searched for the event that a duplicate repeats.
 const PAGES: usize = 5;
 
-/// What was decided about an event; `None` where finding out would take too long.
+/// Returns the decisions about an event; `None` if finding them would take too long.
 pub(super) async fn explained<S: store::Archive>(
     api: &Api<S>,
     row: &EventRow,
@@ -59,8 +59,8 @@ pub(super) async fn explained<S: store::Archive>(
     tokio::time::timeout(WITHIN, fold).await.unwrap_or(Ok(None))
 }
 
-/// Of an event that no rule and no alert has to do with, as most are: only the rules that were in
-/// force need be known.
+/// Explains an event without rules and alerts, as most are. Only the rules in force at that time
+/// are needed, so nothing is folded.
 async fn alone<S: store::Archive>(
     api: &Api<S>,
     row: &EventRow,
@@ -85,6 +85,7 @@ async fn alone<S: store::Archive>(
         .mark(place, u64::MAX)
         .await
         .map_err(|e| unreadable(&e))?;
+    // A snapshot also contains the rules and the clock of its time, so only later changes are read.
     let setting = mark.and_then(|mark| {
         Some((
             mark.seq,
@@ -162,6 +163,8 @@ async fn fold<S: store::Archive>(
         .first()
         .is_some_and(|entry| entry.seq == Seq(1))
     {
+        // A fold of the complete journal gives the alerts the numbers they had, so the stored numbers
+        // can be used.
         (story, after) = (story.of_known(None, known()), Seq(0));
     } else {
         after = Seq(0);
@@ -174,8 +177,9 @@ async fn fold<S: store::Archive>(
         let (Some(first), Some(last)) = (entries.first(), entries.last()) else {
             break;
         };
+        // The snapshot lacks the duplicate memory, so the stored outcomes replace it.
         if from_mark {
-            // Retention came between.
+            // Retention removed entries meanwhile.
             if after == begun && first.seq.0 != after.0 + 1 {
                 return Ok(None);
             }
@@ -187,7 +191,7 @@ async fn fold<S: store::Archive>(
         }
         after = last.seq;
         for entry in &entries {
-            // What is not judged yet has no say.
+            // Entries the judge has not folded yet have no decisions.
             if entry.seq > folded || (entry.seq > place && story.is_over()) {
                 break 'all;
             }
@@ -205,6 +209,7 @@ async fn fold<S: store::Archive>(
             if !from_mark && entry.seq <= place && story.folded() > ANEW {
                 return Ok(None);
             }
+            // A pause after this many bytes lets other tasks of the thread run.
             bytes += if let Record::Received { body, .. } = &entry.record {
                 body.len()
             } else {
@@ -219,7 +224,7 @@ async fn fold<S: store::Archive>(
     Ok(Some(answer(&story, &file, row, is_cut, rest)))
 }
 
-/// The snapshot to begin with, and whether something of the event's alerts was before it.
+/// Returns the snapshot to start from. The flag is true if the event's alerts are older than it.
 async fn beginning<S: store::Archive>(
     store: &S,
     row: &EventRow,
@@ -238,7 +243,7 @@ async fn beginning<S: store::Archive>(
     })
 }
 
-/// Of an event that had come before: which one that was, if it is found quickly.
+/// Returns the event that a duplicate repeats, if it is found quickly.
 async fn first_like<S: store::Archive>(
     api: &Api<S>,
     row: &EventRow,
@@ -274,7 +279,7 @@ async fn first_like<S: store::Archive>(
     None
 }
 
-/// The lines, and where some are left out, one that says so.
+/// Returns the lines of the explanation. Notes replace omitted parts.
 fn answer(
     story: &Story<'_>,
     file: &str,

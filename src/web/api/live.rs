@@ -1,5 +1,5 @@
-//! `/api/v1/live`: events as they are judged, counts each second, and when to look again. One
-//! channel for all who watch.
+//! `/api/v1/live`: a stream of events as they are judged, counts each second, and hints to reload.
+//! All clients share one channel.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -21,16 +21,16 @@ use crate::store;
 use crate::web::auth::User;
 use crate::web::reply::{ApiError, refusal};
 
-/// How often counts are told.
+/// Interval between counts.
 const EACH: Duration = Duration::from_secs(1);
-/// A silent stream says that it lives.
+/// Interval between heartbeats of an idle stream.
 const HEARTBEAT: Duration = Duration::from_secs(15);
-/// Streams at once.
+/// Maximum number of streams.
 const MOST: usize = 64;
-/// What came after an event's id is told again, but not more than this.
+/// Maximum number of missed events sent to a client that reconnects.
 const AGAIN: usize = 100;
 
-/// Who watches.
+/// Connected clients of the stream.
 pub(super) struct Live {
     feed: Feed,
     stop: CancellationToken,
@@ -38,7 +38,7 @@ pub(super) struct Live {
     counting: Mutex<Option<tokio::task::JoinHandle<()>>>,
 }
 
-/// One place among those who watch, until dropped.
+/// One place among the clients, until dropped.
 struct Place(Arc<AtomicUsize>);
 
 impl Drop for Place {
@@ -67,7 +67,8 @@ impl Live {
     }
 }
 
-/// A stream that ends with the server, with the right to look, and when its client is too slow.
+/// Returns a stream. It ends when the server stops, when the user's access ends, or when the client
+/// is too slow.
 pub(super) fn answer<S: store::Archive>(
     api: &Arc<Api<S>>,
     headers: &HeaderMap,
@@ -81,6 +82,7 @@ pub(super) fn answer<S: store::Archive>(
             help,
         ));
     };
+    // Watching starts before the missed events are read, so that none falls between the two.
     let frames = api.live.feed.watch();
     count(api);
     let since = headers
@@ -107,9 +109,9 @@ pub(super) fn answer<S: store::Archive>(
                 .map(|event| (Ok::<_, Infallible>(event), watcher))
         }
     });
-    // Who may look no longer must ask again.
+    // A user whose access ends must authenticate again.
     let stream = stream.take_until(user.over());
-    // The stream is polled by one connection only; warp asks for more.
+    // warp requires `Sync`, although only one connection polls the stream.
     let stream = sync_wrapper(stream);
     let kept = warp::sse::keep_alive()
         .interval(HEARTBEAT)
@@ -124,11 +126,11 @@ pub(super) fn answer<S: store::Archive>(
 
 struct Watcher {
     frames: broadcast::Receiver<Arc<Frame>>,
-    /// Held as long as it watches.
+    /// Held as long as the client is connected.
     #[expect(dead_code, reason = "its end is its use")]
     place: Place,
     stop: CancellationToken,
-    /// What it missed, the newest first.
+    /// Missed events, newest first.
     again: Vec<Frame>,
     missed: Option<EventId>,
 }
@@ -142,7 +144,7 @@ impl Watcher {
             biased;
             frame = self.frames.recv() => match frame {
                 Ok(frame) => Some(event(&frame)),
-                // Too slow: its page asks again, by the id it saw last.
+                // A slow client reconnects and names the last event it saw.
                 Err(RecvError::Lagged(_) | RecvError::Closed) => None,
             },
             () = self.stop.cancelled() => None,
@@ -160,7 +162,7 @@ fn event(frame: &Frame) -> warp::sse::Event {
     }
 }
 
-/// The newest events after one, newest first.
+/// Returns the newest events after one, newest first.
 async fn missed<S: store::Archive>(api: &Api<S>, since: EventId) -> Vec<Frame> {
     let question = crate::history::EventQuery {
         limit: AGAIN,
@@ -180,7 +182,7 @@ async fn missed<S: store::Archive>(api: &Api<S>, since: EventId) -> Vec<Frame> {
         .collect()
 }
 
-/// Tells the counts each second, as long as anyone watches.
+/// Sends the counts each second while there are clients.
 fn count<S: store::Archive>(api: &Arc<Api<S>>) {
     let mut counting = api
         .live
@@ -201,6 +203,7 @@ fn count<S: store::Archive>(api: &Arc<Api<S>>) {
                 () = api.live.stop.cancelled() => return,
                 () = tokio::time::sleep(EACH) => {}
             }
+            // The next client starts the task again.
             if api.live.feed.watchers() == 0 {
                 return;
             }
@@ -213,7 +216,7 @@ fn count<S: store::Archive>(api: &Arc<Api<S>>) {
                 id: None,
                 data: counts.to_string(),
             });
-            // What cannot be read now is looked at again in a second.
+            // If the read fails, the next one follows in a second.
             let totals = api.state.store.totals().await.unwrap_or_default();
             let now = standing(&api, &totals, &mut published);
             if state
@@ -230,7 +233,7 @@ fn count<S: store::Archive>(api: &Arc<Api<S>>) {
     }));
 }
 
-/// What a page shows beside events: when it differs, the page asks for it again.
+/// Returns the state that a page shows beside events. If it changes, the page reloads that part.
 fn standing<S>(
     api: &Api<S>,
     totals: &[(Name, MessageFates)],
@@ -271,7 +274,7 @@ fn standing<S>(
         .collect()
 }
 
-/// The counts as JSON.
+/// Returns the counts as JSON.
 pub(super) fn counts(fates: &EventFates, per_second: u64) -> Value {
     let suppressed: HashMap<&String, &u64> = fates.suppressed.iter().collect();
     json!({
@@ -280,7 +283,8 @@ pub(super) fn counts(fates: &EventFates, per_second: u64) -> Value {
     })
 }
 
-/// A stream behind a lock nobody contends for: what is polled through `&mut` only may be shared.
+/// Wraps a stream in a lock without contention, because warp requires `Sync` and the stream is
+/// polled only through `&mut`.
 fn sync_wrapper<T: Send + 'static>(
     stream: impl futures_util::Stream<Item = T> + Send + 'static,
 ) -> impl futures_util::Stream<Item = T> + Send + Sync + 'static {

@@ -1,4 +1,4 @@
-//! `/api/v1`, but for silences: which request is for which handler, once the auth let it in.
+//! `/api/v1` without silences: passes authorized requests to their handlers.
 
 use std::sync::Arc;
 
@@ -29,7 +29,7 @@ mod tune;
 
 pub use tune::Tuner;
 
-/// What comes first below `/api/v1/`.
+/// First path segments below `/api/v1/`.
 const KNOWN: [&str; 11] = [
     "events",
     "live",
@@ -44,7 +44,7 @@ const KNOWN: [&str; 11] = [
     "replay-diff",
 ];
 
-/// What answers: the state of the server, and what looking needs.
+/// State of the API's handlers.
 struct Api<S> {
     state: State<S>,
     looking: Looking,
@@ -55,7 +55,7 @@ struct Api<S> {
     tuning: tune::Tuning,
 }
 
-/// The routes.
+/// Returns the routes.
 #[must_use]
 pub(super) fn routes<S: store::Archive + store::Desk>(
     state: &State<S>,
@@ -70,6 +70,7 @@ pub(super) fn routes<S: store::Archive + store::Desk>(
         explaining: Semaphore::new(1),
         tuning: tune::Tuning::default(),
     });
+    // Unknown paths are left to the routes of silences and logins, which are separate.
     let ours = warp::path::tail().and_then(async |tail: warp::path::Tail| {
         let path: Vec<String> = tail.as_str().split('/').map(str::to_owned).collect();
         let is_known = path
@@ -92,6 +93,8 @@ pub(super) fn routes<S: store::Archive + store::Desk>(
             move |path: Vec<String>, method, query: String, headers, peer: Option<Peer>, body| {
                 let api = Arc::clone(&api);
                 async move {
+                    // The auth comes first: without it the answer must not reveal which paths
+                    // exist.
                     let user = match api.state.auth.enter(&method, &headers, peer.as_ref()) {
                         Ok(user) => user,
                         Err(error) => return refusal(&error),
@@ -131,6 +134,7 @@ async fn answer<S: store::Archive + store::Desk>(
     } = request;
     let (asked, headers) = (&asked, &headers);
     let reads = matches!(method, Method::GET | Method::HEAD);
+    // Actions come before the check of the method, because they have methods of their own.
     let value = match path {
         _ if acts::is_act(path) => {
             if method != Method::POST {

@@ -1,4 +1,4 @@
-//! Requests to the API that passed the login, and their query.
+//! Authorized requests to the API, and their query.
 
 use std::collections::BTreeMap;
 
@@ -10,13 +10,13 @@ use crate::store;
 use crate::web::auth::User;
 use crate::web::reply::ApiError;
 
-/// A request that was let in.
+/// An authorized request.
 pub(super) struct Request {
     pub(super) method: Method,
     pub(super) asked: Query,
     pub(super) headers: HeaderMap,
     pub(super) user: User,
-    /// Not read yet.
+    /// Body that was not read yet.
     pub(super) body: BoxStream<'static, Result<Bytes, warp::Error>>,
 }
 
@@ -26,7 +26,7 @@ pub(super) fn whole_chunks(
     body.map_ok(|mut chunk| chunk.copy_to_bytes(chunk.remaining()))
 }
 
-/// What stands after the `?`.
+/// Parameters after the `?`.
 pub(super) struct Query(BTreeMap<String, String>);
 
 impl Query {
@@ -39,7 +39,7 @@ impl Query {
         )
     }
 
-    /// A value that is not empty.
+    /// Returns a value that is not empty.
     pub(super) fn text(&self, key: &str) -> Option<String> {
         self.0
             .get(key)
@@ -47,7 +47,7 @@ impl Query {
             .cloned()
     }
 
-    /// Refuses a word that means nothing here: a misspelt filter would show everything.
+    /// Refuses unknown parameters, because a misspelt filter would show everything.
     pub(super) fn only(&self, known: &[&str]) -> Result<(), ApiError> {
         match self.0.keys().find(|key| !known.contains(&key.as_str())) {
             None => Ok(()),
@@ -66,7 +66,7 @@ pub(super) fn bad(error: impl Into<String>, help: impl Into<String>) -> ApiError
     ApiError::new(StatusCode::BAD_REQUEST, error, help)
 }
 
-/// The store cannot be read.
+/// Returns the error for a failed read of the store.
 pub(super) fn unreadable(error: &store::Error) -> ApiError {
     tracing::warn!(%error, "the past cannot be read");
     ApiError::new(

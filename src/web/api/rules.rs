@@ -1,6 +1,5 @@
-//! `/api/v1/rules` and `/api/v1/replay-diff`: the rules as they are, what a changed text would do,
-//! and putting it in force. What a rules file is, `app` knows; here is who may ask what, and how
-//! the answers look.
+//! `/api/v1/rules` and `/api/v1/replay-diff`: shows the rules in force, previews a changed text and
+//! applies it. This module handles permissions and formats; `rulebook` knows the rules file.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,126 +18,126 @@ use crate::web::State;
 use crate::web::body::{read_body_of, read_json};
 use crate::web::reply::{ApiError, refusal, reply};
 
-/// The largest text taken, and the largest request: JSON spells a text longer than it is.
+/// Maximum size of a rules text, and of a request, because JSON escapes make a text longer.
 pub const MAX_TEXT: usize = 256 * 1024;
 const MAX_REQUEST: usize = 4 * MAX_TEXT;
-/// How far back a comparison may go.
+/// Maximum period of a comparison.
 const LONGEST: Duration = Duration::from_secs(366 * 86_400);
 
 /// The rules and their file.
 pub trait Rulebook: Send + Sync {
-    /// How they are now.
+    /// Returns the current rules.
     fn sheet(&self) -> BoxFuture<'_, Result<Sheet, Declined>>;
-    /// What is wrong with this text, and what its tests say.
+    /// Returns the problems of a text and the results of its tests.
     fn check(&self, text: String) -> BoxFuture<'_, Result<Findings, Declined>>;
-    /// What the test of a text with one rule and one test expects to hold beside the rules in
-    /// force: that text, with it.
+    /// Returns a text with one rule and one test, after updating the test's expectations to include
+    /// the rules in force.
     fn rehearse(&self, text: String) -> BoxFuture<'_, Result<String, Declined>>;
-    /// What the rules in force and this text (without one: the file as it stands) make of the
-    /// stored traffic. Dropped, it stops.
+    /// Compares the rules in force with a text on the stored traffic; without a text, with the
+    /// current file. Dropping the future stops it.
     fn compare(
         &self,
         text: Option<String>,
         since: Duration,
     ) -> BoxFuture<'_, Result<Value, Declined>>;
-    /// Writes this text into the file and puts it in force.
+    /// Writes a text to the file and applies it.
     fn apply(&self, change: Change) -> BoxFuture<'_, Result<Applied, Declined>>;
 }
 
 /// The rules as people see them.
 #[derive(Clone, Debug)]
 pub struct Sheet {
-    /// The file, as the operator named it.
+    /// Path of the file, as the operator wrote it.
     pub file: String,
-    /// Its text, secrets hidden.
+    /// Text of the file with redacted secrets.
     pub text: String,
-    /// What a change must name: it differs where the file differs.
+    /// Version that a change must name; it changes with the file.
     pub version: String,
-    /// When the rules in force were loaded, wall time.
+    /// Wall time at which the rules in force were loaded.
     pub loaded_at: Timestamp,
-    /// The file is not what is loaded.
+    /// True if the file differs from the rules in force.
     pub differs: bool,
-    /// Why it cannot be changed here, where it cannot.
+    /// Reason why the rules cannot be changed here, if so.
     pub why_not: Option<String>,
-    /// The problems of the file, and the tests of the rules in force.
+    /// Problems of the file, and test results of the rules in force.
     pub findings: Findings,
 }
 
-/// What `foghorn check` and `foghorn test` say.
+/// Results of `foghorn check` and `foghorn test`.
 #[derive(Clone, Debug, Default)]
 pub struct Findings {
     /// Errors and warnings, by line.
     pub problems: Vec<Finding>,
-    /// Each test; none where there are errors.
+    /// Test results; empty if there are errors.
     pub tests: Vec<Tested>,
-    /// How long the tests took.
+    /// Duration of the tests in milliseconds.
     pub tests_ms: u64,
 }
 
 /// One problem.
 #[derive(Clone, Debug)]
 pub struct Finding {
-    /// From 1; 0 when it is about no line.
+    /// Line from 1; 0 if the problem concerns no line.
     pub line: u64,
-    /// In characters, from 1.
+    /// Column in characters, from 1.
     pub column: u64,
-    /// Whether it keeps the text from being applied.
+    /// True if the text cannot be applied because of it.
     pub is_error: bool,
-    /// What is wrong.
+    /// Description of the problem.
     pub message: String,
-    /// What to do.
+    /// Advice.
     pub help: Option<String>,
 }
 
-/// One test.
+/// Result of one test.
 #[derive(Clone, Debug)]
 pub struct Tested {
-    /// What it shows.
+    /// Name of the test.
     pub name: String,
-    /// Where it stands.
+    /// Line of the test.
     pub line: u64,
-    /// What went wrong; `None` when it passed.
+    /// Reason of the failure; `None` if it passed.
     pub failure: Option<String>,
 }
 
-/// A change somebody asks for.
+/// A requested change.
 #[derive(Clone, Debug)]
 pub struct Change {
-    /// The new text, secrets hidden.
+    /// New text with redacted secrets.
     pub text: String,
-    /// The version it was made from.
+    /// Version that the change is based on.
     pub version: String,
-    /// Also when tests fail.
+    /// True if the change is to be applied even if tests fail.
     pub despite_tests: bool,
-    /// Who asks.
+    /// Author of the change.
     pub who: String,
 }
 
-/// A change that is in force.
+/// An applied change.
 #[derive(Clone, Debug)]
 pub struct Applied {
-    /// The version of the file now.
+    /// New version of the file.
     pub version: String,
-    /// The warnings of its text.
+    /// Warnings about the text.
     pub findings: Findings,
 }
 
-/// Why not.
+/// Reason of a refusal.
 #[derive(Clone, Debug)]
 pub enum Declined {
-    /// It may not be changed here.
+    /// The rules cannot be changed here.
     Off(String),
-    /// The file is another by now; its version.
+    /// The file has changed meanwhile; contains its version.
     Changed(String),
     /// The text has errors.
     Wrong(Findings),
     /// Tests of the text fail.
     Fails(Findings),
-    /// Somebody else's is under way.
+    /// Another change is in progress.
     Busy,
-    /// It takes too long; what could be done.
+    /// The operation takes too long; contains advice.
     Slow(&'static str),
-    /// Something else: what, and what to do.
+    /// Any other error, with advice.
     Failed(String, &'static str),
 }
 
@@ -171,7 +170,7 @@ struct Put {
     despite_tests: bool,
 }
 
-/// Answers what is asked of the rules.
+/// Handles requests for the rules.
 pub(super) async fn answer<S: Store>(
     state: &State<S>,
     path: &[&str],
@@ -187,6 +186,7 @@ pub(super) async fn answer<S: Store>(
     let Some(rulebook) = state.rulebook.clone() else {
         return Err(nothing());
     };
+    // Unknown parameters are errors here too: none of these paths has any.
     request.asked.only(&[])?;
     let no_method = |allow| {
         Err(ApiError::new(
@@ -233,6 +233,7 @@ pub(super) async fn answer<S: Store>(
         (["rules", "check" | "rehearse"] | ["replay-diff"], _) => return no_method("POST"),
         _ => return Err(nothing()),
     };
+    // A declined request is no error of the server; its answer carries the findings.
     Ok(found.map_or_else(
         |declined| declined_reply(&declined),
         |value| reply(StatusCode::OK, &value),
@@ -275,7 +276,7 @@ async fn body<S: Store, T: DeserializeOwned>(
 ) -> Result<T, ApiError> {
     let media = ("application/json", MAX_REQUEST);
     let body = read_body_of(state, &request.headers, media, request.body).await?;
-    // What went wrong may repeat a part of the text: its place is enough.
+    // serde's message may quote the text, which can contain secrets; the position is enough.
     read_json(&body).map_err(|e| {
         let at = if e.line() > 0 {
             format!(" at line {}, column {}", e.line(), e.column())
@@ -283,7 +284,7 @@ async fn body<S: Store, T: DeserializeOwned>(
             String::new()
         };
         bad(
-            format!("the body does not read{at}"),
+            format!("the body cannot be parsed{at}"),
             "docs/openapi.json says what it must hold",
         )
     })

@@ -1,4 +1,4 @@
-//! `/api/v1`: how things stand. What lasts, where messages go, who sends, and what was kept quiet.
+//! `/api/v1`: incidents, destinations, sources and totals.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -17,23 +17,23 @@ use crate::model::{EventOutcome, Name, Timestamp, parse_duration};
 use crate::store::{self, DeadLetter, DeliveryState, Noise};
 use crate::web::reply::ApiError;
 
-/// Dead letters listed.
+/// Maximum number of dead letters listed.
 const DEAD_LETTERS: usize = 100;
-/// Sums of the past are made at most once in so long for the same question.
+/// Minimum interval between two computations of the same totals.
 const KEPT: Duration = Duration::from_secs(10);
-/// Spans on a plot.
+/// Number of spans on a chart.
 const SPANS: i64 = 200;
-/// Events by which the devices that talk most are found at least, how long is spent on finding
-/// more, and how many devices are named.
+/// Minimum number of events for the most active devices, time spent on more events, and number of
+/// devices listed.
 const SAMPLE: usize = 1_000;
 const LOOKS: Duration = Duration::from_millis(50);
 const TOP: usize = 50;
 
-/// The last sums of the past by how far back they go, and when they were made.
+/// Latest totals by period, with the time of their computation.
 #[derive(Default)]
 pub(super) struct Kept(Mutex<BTreeMap<Duration, (Timestamp, Arc<Value>)>>);
 
-/// What lasts.
+/// Returns the open incidents.
 pub(super) async fn incidents<S: store::Archive>(api: &Api<S>) -> Result<Value, ApiError> {
     let (incidents, fullness) = {
         let published = api.looking.published.borrow();
@@ -60,7 +60,7 @@ pub(super) async fn incidents<S: store::Archive>(api: &Api<S>) -> Result<Value, 
     Ok(json!({"incidents": all, "total": total, "alerts": followed(&fullness)}))
 }
 
-/// How many alerts are open of those that can be followed at once, and which rules hold most.
+/// Returns the number of open alerts, their limit, and the rules with most of them.
 fn followed(fullness: &Fullness) -> Value {
     let held = |(rule, open): &(Arc<str>, usize)| json!({"rule": rule, "open": open});
     json!({
@@ -113,7 +113,7 @@ fn incident_json(
     })
 }
 
-/// Where messages go, and how that goes.
+/// Returns the destinations with their state, and the dead letters.
 pub(super) async fn destinations<S: store::Archive>(api: &Api<S>) -> Result<Value, ApiError> {
     let store = &api.state.store;
     let offset = api.state.offset_ms();
@@ -133,11 +133,14 @@ pub(super) async fn destinations<S: store::Archive>(api: &Api<S>) -> Result<Valu
     let fates: BTreeMap<_, _> = totals.into_iter().collect();
     let statuses = api.looking.statuses.all();
     let kinds = api.looking.kinds.all();
+    // Removed destinations stay listed while totals exist, because dead letters may still wait
+    // there.
     let names: std::collections::BTreeSet<_> = kinds.keys().chain(fates.keys()).cloned().collect();
     let one = |name: &crate::model::Name| {
         let status = statuses.get(name).cloned().unwrap_or_default();
         let fates = fates.get(name).cloned().unwrap_or_default();
         let paused = status.paused_until.filter(|until| *until > now);
+        // The order is that of severity: only one state is shown.
         let state = match (kinds.contains_key(name), &status.disabled, paused) {
             (false, ..) => "gone",
             (_, Some(_), _) => "refuses",
@@ -173,7 +176,7 @@ pub(super) async fn destinations<S: store::Archive>(api: &Api<S>) -> Result<Valu
     )
 }
 
-/// Whether the last try went wrong.
+/// Returns true if the last attempt failed.
 fn fails(status: &DestinationStatus) -> bool {
     status
         .last_error
@@ -181,7 +184,7 @@ fn fails(status: &DestinationStatus) -> bool {
         .is_some_and(|(at, _)| status.last_success.is_none_or(|success| success < *at))
 }
 
-/// Who sends, and what became of all of it.
+/// Returns the sources and the totals of their events.
 pub(super) fn feed<S: store::Archive>(api: &Api<S>) -> Value {
     let now = api.state.wall();
     let metrics = &api.state.metrics;
@@ -204,7 +207,7 @@ pub(super) fn feed<S: store::Archive>(api: &Api<S>) -> Value {
     json!({"sources": sources, "totals": totals, "behind": last.0.saturating_sub(judged.0)})
 }
 
-/// What was told and what was kept quiet.
+/// Returns totals of notified and suppressed events.
 pub(super) async fn noise<S: store::Archive>(
     api: &Api<S>,
     asked: &Query,
@@ -214,12 +217,13 @@ pub(super) async fn noise<S: store::Archive>(
     let span =
         parse_duration(&since).map_err(|why| bad(format!("`since`: {why}"), "as in since=7d"))?;
     let now = api.state.wall();
+    // Totals are cached briefly, because every open page asks for them.
     let kept = || api.noise.0.lock().unwrap_or_else(PoisonError::into_inner);
     kept().retain(|_, (at, _)| now.since(*at) < KEPT);
     if let Some((_, value)) = kept().get(&span) {
         return Ok((**value).clone());
     }
-    // Whole minutes, and not more spans than a plot has room for.
+    // Spans are whole minutes, and not more than the chart has room for.
     let wide = i64::try_from(span.as_millis()).unwrap_or(i64::MAX) / SPANS;
     let width = [60_000, 300_000, 900_000, 3_600_000, 4 * 3_600_000]
         .into_iter()
@@ -239,8 +243,8 @@ pub(super) async fn noise<S: store::Archive>(
     Ok((*value).clone())
 }
 
-/// Every span of that time, also those in which nothing came: an axis without gaps. Of a very long
-/// time from the first in which something did.
+/// Returns every span of the period, including empty ones, so that the chart has no gaps. A very
+/// long period starts at its first event.
 fn every_span(
     found: &[(Timestamp, u64, u64)],
     (from, now): (Timestamp, Timestamp),
@@ -285,18 +289,18 @@ fn noise_json(
     })
 }
 
-/// The devices most events are about.
+/// Devices with the most events.
 struct Talkers {
     devices: Vec<Value>,
-    /// How many events were looked at, the newest, and when the oldest of them came.
+    /// Number of events read, and the time of the oldest one.
     events: usize,
     since: Option<Timestamp>,
-    /// Whether older ones were left out.
+    /// True if older events were left out.
     sampled: bool,
 }
 
-/// What an event says of its device is in the journal alone: as many as there is time for are read,
-/// the newest first.
+/// Returns the devices with the most events. Device names are stored only in the journal, so newest
+/// events are read as time allows.
 async fn talkers<S: store::Archive>(api: &Api<S>, from: Timestamp) -> Result<Talkers, ApiError> {
     let clock = api.state.store.clock();
     let begun = clock.clock().elapsed();

@@ -888,7 +888,7 @@ async fn what_is_done_with_messages_is_done_once_and_counted() {
             "/api/v1/dead-letters/all/resend",
             r#"["ops"]"#,
             400,
-            "does not read",
+            "cannot be parsed",
         ),
         (
             "/api/v1/dead-letters/all/discard",

@@ -1,5 +1,5 @@
-//! `/api/v1/tune`: changes to the rules that help. Finding them takes long: one at a time, on a
-//! thread beside everything else.
+//! `/api/v1/tune`: useful changes to the rules. Finding them takes long, so one search runs at a
+//! time, on a thread of its own.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -15,18 +15,18 @@ use crate::model::{Timestamp, parse_duration};
 use crate::store;
 use crate::web::reply::{ApiError, reply};
 
-/// Finds what helps, in the traffic of the last so long; blocks for as long as that takes.
+/// Finds useful changes for the traffic of a period. Blocks until it is done.
 pub type Tuner = Arc<dyn Fn(Duration) -> Result<Value, String> + Send + Sync>;
 
-/// How long what was found is shown.
+/// Time for which a result is kept.
 const KEPT: Duration = Duration::from_secs(3_600);
-/// How far back one may look.
+/// Maximum period.
 const LONGEST: Duration = Duration::from_secs(31 * 86_400);
 
-/// For how many spans of time what was found is kept.
+/// Number of periods for which results are kept.
 const SPANS: usize = 4;
 
-/// What was found last, by how far back it looked, and since when something is being found.
+/// Latest results by period, and the start of the running search.
 #[derive(Default)]
 struct Slot {
     since: Option<Timestamp>,
@@ -46,11 +46,11 @@ impl Slot {
     }
 }
 
-/// Shared by the thread that finds and those who ask.
+/// State shared by the search thread and the requests.
 #[derive(Clone, Default)]
 pub(super) struct Tuning(Arc<Mutex<Slot>>);
 
-/// Says at its end, whatever that is, that nothing is being found any more.
+/// Marks the search as finished when dropped, even after a panic.
 struct Busy(Tuning, Duration, Clock);
 
 impl Drop for Busy {
@@ -58,7 +58,7 @@ impl Drop for Busy {
         let mut slot = self.0.slot();
         slot.since = None;
         if std::thread::panicking() {
-            // Else whoever asks would have it tried again and again.
+            // Without a result, every poll of the page would start the search again.
             let why = "it could not be found: the log says why".to_owned();
             slot.keep(self.1, self.2.wall(), Err(why));
         }
@@ -70,7 +70,7 @@ impl Tuning {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Begins, where nothing is being found.
+    /// Starts a search unless one is running.
     fn begin(&self, tuner: &Tuner, span: Duration, clock: Clock) -> Result<(), ApiError> {
         let mut slot = self.slot();
         if slot.since.is_some() {
@@ -86,20 +86,20 @@ impl Tuning {
             .name("tuner".to_owned())
             .spawn(work);
         if let Err(error) = thread {
-            tracing::warn!(%error, "nothing can be found now");
+            tracing::warn!(%error, "could not start a search for suggestions");
             return Err(ApiError::new(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "no thread for it now",
                 "try again",
             ));
         }
-        // The thread waits for this lock before it says that it is done.
+        // The thread needs this lock to finish, so it cannot clear the value before it is set.
         slot.since = Some(began);
         Ok(())
     }
 }
 
-/// With when it was found, and how long that took.
+/// Adds the time and duration of the search to its result.
 fn dressed(mut found: Value, span: Duration, began: Timestamp, now: Timestamp) -> Value {
     if let Some(map) = found.as_object_mut() {
         map.insert(
@@ -142,6 +142,7 @@ pub(super) fn answer<S: store::Archive>(
         let busy = json!({"busy": true, "since_ms": u64::try_from(clock.wall().since(since).as_millis()).unwrap_or(0)});
         Ok(reply(StatusCode::ACCEPTED, &busy))
     };
+    // GET also starts a search, so that a page needs only to repeat the same request.
     match *method {
         Method::GET | Method::HEAD => {
             let mut slot = api.tuning.slot();
@@ -153,7 +154,7 @@ pub(super) fn answer<S: store::Archive>(
                 .map(|(.., found)| found.clone())
             {
                 Some(Ok(found)) => Ok(reply(StatusCode::OK, &found)),
-                // Said once; who asks again has it tried again.
+                // The error is shown once; the next request starts the search again.
                 Some(Err(why)) => {
                     slot.forget(span);
                     Err(ApiError::new(

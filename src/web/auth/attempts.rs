@@ -1,17 +1,17 @@
-//! LoginMethod often a password may be guessed: few times, from anywhere.
+//! Limits on password guesses, per address and in total.
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
-/// A guess counts for so long.
+/// Time for which a guess counts.
 const MINUTE: Duration = Duration::from_secs(60);
-/// Wrong ones of one address in that time …
+/// Maximum number of wrong guesses of one address in that time.
 const OF_ONE: usize = 5;
-/// … and of all together. So few that a list holds them.
+/// Maximum number of wrong guesses in total; few enough for a list.
 const OF_ALL: usize = 30;
 
-/// The guesses of the last minute that were wrong, or are not known to be right.
+/// Guesses of the last minute that were wrong or are still being checked.
 #[derive(Debug, Default)]
 pub(super) struct Attempts {
     made: VecDeque<Attempt>,
@@ -26,11 +26,12 @@ struct Attempt {
 }
 
 impl Attempts {
-    /// One more guess, by whoever has one of these addresses: it counts for each. It counts as
-    /// wrong until [`Attempts::forgive`]: who hangs up before the answer has guessed too.
+    /// Records a guess for each of these addresses. It counts as wrong until [`Attempts::forgive`],
+    /// so a client that hangs up early has guessed too.
     ///
     /// # Errors
-    /// LoginMethod long to wait.
+    ///
+    /// Time to wait before the next guess.
     pub(super) fn begin(&mut self, from: &[IpAddr], now: Duration) -> Result<u64, Duration> {
         while self
             .made
@@ -40,7 +41,7 @@ impl Attempts {
             self.made.pop_front();
         }
         let from: Vec<IpAddr> = from.iter().copied().map(household).collect();
-        // The oldest that must be forgotten before there is room.
+        // Returns the time of the guess that must expire before another one is allowed.
         let oldest = |made: &[&Attempt], most: usize| {
             let index = made.len().checked_sub(most)?;
             made.get(index).map(|attempt| attempt.at)
@@ -63,13 +64,14 @@ impl Attempts {
         Ok(self.next)
     }
 
-    /// It was right, or never tried: it costs nothing.
+    /// Removes a guess that was right or never checked.
     pub(super) fn forgive(&mut self, number: u64) {
         self.made.retain(|attempt| attempt.number != number);
     }
 }
 
-/// Of IPv6 a customer has a /64 at least.
+/// Returns the address that guesses count for. An IPv6 customer has at least a /64, so only that
+/// part counts.
 fn household(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX)).into(),

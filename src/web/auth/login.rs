@@ -1,4 +1,4 @@
-//! `/api/v1/me`, `login` and `logout`: for whoever asks by a name of ours, let in or not.
+//! `/api/v1/me`, `login` and `logout`, for everyone who uses one of our host names.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,18 +20,17 @@ use crate::web::body::{read_body, read_json};
 use crate::web::reply::{ApiError, refusal, reply};
 use crate::web::{Peer, State};
 
-/// So many may wait while one password is checked.
+/// Maximum number of logins that wait for a password check.
 pub(super) const MOST_WAITING: usize = 8;
-/// LoginMethod long those are told to wait who find no place.
+/// Time after which a refused login may try again.
 const BUSY: Duration = Duration::from_secs(2);
 
-/// What a browser knows the session by. `__Host-`: no other host, and nothing without https, can
-/// have set it.
+/// Name of the session cookie. Browsers accept `__Host-` only from this host and over HTTPS.
 pub(super) fn cookie_name(https: bool) -> &'static str {
     if https { "__Host-foghorn" } else { "foghorn" }
 }
 
-/// The routes.
+/// Returns the routes.
 pub(in crate::web) fn routes<S: Store>(state: &State<S>) -> BoxedFilter<(Response,)> {
     let state = state.clone();
     let path = |name: &'static str| warp::path(name).and(warp::path::end()).map(move || name);
@@ -51,6 +50,7 @@ pub(in crate::web) fn routes<S: Store>(state: &State<S>) -> BoxedFilter<(Respons
             move |name, method: Method, headers: HeaderMap, peer: Option<Peer>, body| {
                 let state = state.clone();
                 async move {
+                    // The body is read only after a login is allowed at all.
                     let (auth, peer) = (&state.auth, peer.as_ref());
                     let answer = match (name, &method) {
                         ("me", &Method::GET | &Method::HEAD) => auth.me(&headers, peer),
@@ -82,7 +82,7 @@ pub(in crate::web) fn routes<S: Store>(state: &State<S>) -> BoxedFilter<(Respons
         .boxed()
 }
 
-/// What a login says.
+/// Body of a login request.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Asked {
@@ -90,7 +90,7 @@ struct Asked {
 }
 
 impl Auth {
-    /// Who asks, and what they may do.
+    /// Returns the user's identity and permissions.
     fn me(&self, headers: &HeaderMap, peer: Option<&Peer>) -> Result<Response, ApiError> {
         self.check_host(headers, peer)?;
         let access = self.access();
@@ -100,7 +100,7 @@ impl Auth {
         ))
     }
 
-    /// Whether a login may be tried at all: the hash to try it by.
+    /// Fails if no login is possible; otherwise returns the password hash.
     fn check_login(&self, headers: &HeaderMap, peer: Option<&Peer>) -> Result<Secret, ApiError> {
         self.check_host(headers, peer)?;
         self.check_page(headers)
@@ -122,13 +122,13 @@ impl Auth {
         headers: &HeaderMap,
         peer: Option<&Peer>,
     ) -> Result<Response, ApiError> {
-        // What does not read may be a password all the same: it is not repeated.
+        // An invalid body may still contain the password, so the error does not quote it.
         let given = read_json::<Asked>(body)
             .map(|asked| Secret::new(asked.password))
             .map_err(|_| {
                 ApiError::new(
                     StatusCode::BAD_REQUEST,
-                    "the body does not read",
+                    "the body cannot be parsed",
                     "as in {\"password\": \"…\"}",
                 )
             })?;
@@ -138,6 +138,8 @@ impl Auth {
             |peer| access.clients(headers, peer),
         );
         let client = clients.last().copied().unwrap_or_else(|| super::from(peer));
+        // A login counts as a wrong guess until it succeeds, so parallel guesses cannot exceed the
+        // limit.
         let begun = self.inside().attempts.begin(&clients, self.clock.elapsed());
         let attempt = match begun {
             Ok(attempt) => attempt,
@@ -145,6 +147,7 @@ impl Auth {
                 return Ok(self.try_later("limited", "too many wrong passwords", wait, peer));
             }
         };
+        // A login that was never checked must not use up the user's guesses.
         let Some(right) = self.is_right(hash.clone(), given).await else {
             self.inside().attempts.forgive(attempt);
             return Ok(self.try_later("busy", "others are logging in", BUSY, peer));
@@ -163,7 +166,7 @@ impl Auth {
         let begun = {
             let mut inside = self.inside();
             inside.attempts.forgive(attempt);
-            // It may have been changed meanwhile; who had the old one is not let in.
+            // The password may have changed during the check; the old one must not start a session.
             if self.access().password.as_ref() != Some(&hash) {
                 return Err(Denial::Session.problem());
             }
@@ -190,12 +193,12 @@ impl Auth {
         Ok(response)
     }
 
-    /// Whether the password is right; `None` when too many ask.
+    /// Checks the password; `None` if too many logins are waiting.
     async fn is_right(&self, hash: Secret, given: Secret) -> Option<bool> {
         let place = Arc::clone(&self.waiting).try_acquire_owned().ok()?;
         let turn = Arc::clone(&self.checking).acquire_owned().await.ok()?;
-        // The thread has the place and the turn: who hangs up does not make room for one more at
-        // once.
+        // The thread holds both permits: a client that hangs up does not admit another one before
+        // the check is done.
         let check = tokio::task::spawn_blocking(move || {
             let right = password::verify(&hash, &given);
             drop((turn, place));
@@ -259,7 +262,7 @@ impl Auth {
     }
 }
 
-/// Who someone is, as the API says it.
+/// Returns a user's identity and permissions in the format of the API.
 fn shown(who: Result<&User, &Denial>) -> Value {
     match who {
         Ok(user) => json!({

@@ -1,8 +1,7 @@
-//! Who may look, and who may act: every request for people's eyes or from their hands passes here
-//! first.
+//! Authentication and authorization of every request for the page and its API.
 //!
-//! `access` judges what a request says by what is configured, `sessions` knows who logged in,
-//! `login` lets them, and `attempts` bounds the guessing.
+//! `access` contains the configuration, `origin` evaluates where a request comes from, `sessions`
+//! lists the logins, `login` creates them, and `attempts` limits password guessing.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -31,23 +30,23 @@ use attempts::Attempts;
 use origin::{ProxyUser, Public, is_same_site, knows_origin};
 use sessions::Sessions;
 
-/// The header in which a page proves that it is ours: no other page can read the word.
+/// Header with which the page proves that it is ours. Pages of other sites cannot read the value.
 pub(super) const PROOF: &str = "x-csrf-token";
-/// A refusal of one kind is logged at most so often.
+/// Minimum interval between two log lines about refusals of one kind.
 const QUIET: Duration = Duration::from_secs(1);
 
-/// Lets people in.
+/// Decides who may read and who may act.
 pub struct Auth {
     access: RwLock<Arc<PageAccess>>,
     public: Option<Public>,
-    /// What programs show instead of logging in.
+    /// Token that programs send instead of logging in.
     token: Option<Secret>,
-    /// Proofs of those without a session are made with it; without one they cannot act.
+    /// Key of the proofs for users without a session; without a key they cannot act.
     key: Option<[u8; 32]>,
     clock: Clock,
     metrics: Metrics,
     state: Mutex<AuthState>,
-    /// One password is checked at a time, and few wait.
+    /// Limits of password checks: one at a time, few waiting.
     checking: Arc<Semaphore>,
     waiting: Arc<Semaphore>,
 }
@@ -56,22 +55,22 @@ pub struct Auth {
 struct AuthState {
     sessions: Sessions,
     attempts: Attempts,
-    /// Ends what goes on for those without a session, when other rules apply.
+    /// Ends streams of users without a session when the access rules change.
     over: CancellationToken,
-    /// When a refusal was logged last, by its reason.
+    /// Time of the last log line, by reason of the refusal.
     logged: BTreeMap<&'static str, Duration>,
 }
 
-/// LoginMethod someone was let in.
+/// Way in which a user was authenticated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum LoginMethod {
     /// The request was made on this machine.
     ThisMachine,
-    /// They logged in.
+    /// The user logged in with the password.
     Password,
-    /// A proxy says who they are.
+    /// A trusted proxy named the user.
     Proxy,
-    /// A program that has the token.
+    /// A program sent the token.
     Token,
 }
 
@@ -86,21 +85,21 @@ impl LoginMethod {
     }
 }
 
-/// Someone who was let in.
+/// An authenticated user.
 #[derive(Clone, Debug)]
 pub(super) struct User {
-    /// What they are called in logs and as authors; empty when nobody said.
+    /// Name in logs and as an author; empty if unknown.
     pub(super) name: String,
     how: LoginMethod,
-    /// What their page must send to act.
+    /// Value of the proof header that the user's page must send to act.
     proof: Option<Secret>,
     over: CancellationToken,
-    /// LoginMethod long they may stay; without it until `over`.
+    /// Time until the session ends; `None` if it lasts until `over`.
     left: Option<Duration>,
 }
 
 impl User {
-    /// Waits until they may stay no longer: they logged out, or other rules apply.
+    /// Waits until the user's access ends, by logout, timeout or a change of the rules.
     pub(super) fn over(&self) -> impl Future<Output = ()> + Send + 'static {
         let (over, left) = (self.over.clone(), self.left);
         async move {
@@ -111,7 +110,7 @@ impl User {
         }
     }
 
-    /// Who they are in the log: their name, else how they came in.
+    /// Returns the user's name for the log, or else the login method.
     pub(super) fn by(&self) -> &str {
         if self.name.is_empty() {
             self.how.word()
@@ -125,7 +124,7 @@ impl User {
     }
 }
 
-/// Why someone is not let in.
+/// Reason of a refusal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Denial {
     Host,
@@ -140,7 +139,7 @@ enum Denial {
 }
 
 impl Denial {
-    /// As metrics and logs have it.
+    /// Returns the word for metrics and logs.
     fn word(self) -> &'static str {
         match self {
             Self::Host => "host",
@@ -156,6 +155,8 @@ impl Denial {
     }
 
     fn problem(self) -> ApiError {
+        // The help names the setting to change, because whoever reads it is usually setting Foghorn
+        // up.
         let (status, error, help) = match self {
             Self::Host => (
                 StatusCode::MISDIRECTED_REQUEST,
@@ -226,9 +227,10 @@ impl Default for Auth {
 }
 
 impl Auth {
-    /// A auth for this machine's users.
+    /// Creates an auth for the users of this machine.
     ///
     /// # Errors
+    ///
     /// When the machine has no randomness.
     pub fn for_this_machine() -> std::io::Result<Self> {
         Ok(Self {
@@ -237,8 +239,8 @@ impl Auth {
         })
     }
 
-    /// Lets in whom `access` lets in, too, and programs that have the token. `public_url`: how
-    /// people reach this server.
+    /// Also admits everyone whom `access` admits, and programs with the token. `public_url` is the
+    /// address people use for this server.
     #[must_use]
     pub fn opened(self, access: PageAccess, token: Secret, public_url: Option<&str>) -> Self {
         let public = public_url.and_then(Public::of);
@@ -254,9 +256,10 @@ impl Auth {
         Self { metrics, ..self }
     }
 
-    /// From now on others may see the page. Whoever is logged in stays so, unless the password is
-    /// another.
+    /// Replaces the access rules. Sessions stay, unless the password changed.
     pub fn replace(&self, access: PageAccess) {
+        // The state is locked first, as everywhere: a login that is in progress sees either the old
+        // or the new rules.
         let mut inside = self.inside();
         let mut current = self.access.write().unwrap_or_else(PoisonError::into_inner);
         if **current == access {
@@ -265,6 +268,7 @@ impl Auth {
         if current.password != access.password {
             inside.sessions.clear();
         }
+        // Streams end even if their users may stay: they must be authorized again.
         inside.sessions.interrupt();
         std::mem::take(&mut inside.over).cancel();
         *current = Arc::new(access);
@@ -275,11 +279,11 @@ impl Auth {
     }
 
     fn inside(&self) -> MutexGuard<'_, AuthState> {
-        // Whole after every statement, so whole after a panic.
+        // Every statement leaves the state consistent, so it is usable after a panic.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Lets a request in, or says why not. What is no reading needs the proof.
+    /// Authenticates a request, or refuses it. Methods other than GET and HEAD also need the proof.
     pub(super) fn enter(
         &self,
         method: &Method,
@@ -317,17 +321,17 @@ impl Auth {
         }
     }
 
-    /// Whether the request asks for us by a name of ours.
+    /// Returns true if the request uses one of our host names.
     pub(super) fn knows_host(&self, headers: &HeaderMap) -> bool {
         self.access().knows_host(self.public.as_ref(), headers)
     }
 
-    /// Whether the page that sends this, if one does, is ours, as far as the browser says.
+    /// Returns true unless the browser says that a page of another site sent this request.
     pub(super) fn is_of_our_page(&self, headers: &HeaderMap) -> bool {
         knows_origin(self.public.as_ref(), headers) && is_same_site(headers)
     }
 
-    /// Whether the request asks for us by a name of ours: enough for what is no secret.
+    /// Fails unless the request uses one of our host names. This is enough for public data.
     pub(super) fn check_host(
         &self,
         headers: &HeaderMap,
@@ -341,7 +345,7 @@ impl Auth {
         }
     }
 
-    /// For machines that watch this one: whoever may look, and this machine, logged in or not.
+    /// Admits monitoring: everyone who may read, and this machine even without a login.
     pub(super) fn check_watcher(
         &self,
         headers: &HeaderMap,
@@ -357,7 +361,7 @@ impl Auth {
             .map_err(|reason| self.refuse(reason, peer))
     }
 
-    /// Nothing comes from another page.
+    /// Refuses requests sent by pages of other sites.
     fn check_page(&self, headers: &HeaderMap) -> Result<(), Denial> {
         if self.is_of_our_page(headers) {
             Ok(())
@@ -373,8 +377,7 @@ impl Auth {
         peer: Option<&Peer>,
     ) -> Result<User, Denial> {
         let user = self.whoever(access, headers, peer)?;
-        // For reading too: what another page makes a browser ask for it cannot read, but we would
-        // work for it.
+        // Checked for reading too: a foreign page cannot read the answer, but could cause work.
         self.check_page(headers).map(|()| user)
     }
 
@@ -384,6 +387,8 @@ impl Auth {
         headers: &HeaderMap,
         peer: Option<&Peer>,
     ) -> Result<User, Denial> {
+        // The order matters: explicit credentials come before the address, which anyone behind a
+        // local proxy shares.
         let bearer = bearer(headers);
         if let (Some(Bearer::One(given)), Some(token)) = (&bearer, &self.token)
             && same(token, given)
@@ -409,7 +414,7 @@ impl Auth {
                 .ok_or(Denial::Session)?;
             return Ok(user_of(found));
         }
-        // Before this machine: a proxy on it that names nobody is no user of it.
+        // Checked before the address: a local proxy that names no user is not this machine's user.
         if said == ProxyUser::Unclear {
             return Err(Denial::NoUser);
         }
@@ -433,7 +438,7 @@ impl Auth {
         }
     }
 
-    /// The cookie of a session. By https only one that only https can set.
+    /// Returns the session cookie. Over HTTPS only the cookie name that HTTP cannot set counts.
     fn cookie(
         &self,
         access: &PageAccess,
@@ -453,7 +458,7 @@ impl Auth {
             .map(|(_, value)| Secret::new(value))
     }
 
-    /// Counted always; logged at most once a second, without anything the request says.
+    /// Counts a refusal, and logs it at most once a second without any content of the request.
     fn refuse(&self, reason: Denial, peer: Option<&Peer>) -> ApiError {
         let why = reason.word();
         self.metrics.page_refused(why);
@@ -463,7 +468,7 @@ impl Auth {
         reason.problem()
     }
 
-    /// Whether this kind of line was not logged a moment ago.
+    /// Returns true if no line of this kind was logged recently.
     fn speaks(&self, kind: &'static str) -> bool {
         let now = self.clock.elapsed();
         let logged = &mut self.inside().logged;
@@ -486,15 +491,15 @@ fn user_of(found: sessions::Found) -> User {
     }
 }
 
-/// What a request gives as its token.
+/// Token in the headers of a request.
 enum Bearer<'a> {
     One(&'a [u8]),
-    /// Several headers, of which one could be meant.
+    /// Several headers, so the intended one is unclear.
     Unclear,
 }
 
-/// The token of a request; `None` where it speaks of none. What other schemes say is for whoever
-/// asked for it.
+/// Returns the token of a request; `None` if it has none. Other schemes are ignored, because a
+/// proxy may have asked for them.
 fn bearer(headers: &HeaderMap) -> Option<Bearer<'_>> {
     let values: Vec<&[u8]> = headers
         .get_all(header::AUTHORIZATION)
@@ -515,9 +520,9 @@ fn bearer(headers: &HeaderMap) -> Option<Bearer<'_>> {
     })
 }
 
-/// The proof of someone without a session: another for each of them, and for each start.
+/// Returns the proof for a user without a session. It differs for each user and each start.
 fn proof(key: &[u8; 32], how: LoginMethod, name: &str) -> Secret {
-    // A key of any length will do.
+    // HMAC accepts keys of any length, so this never fails.
     let mut mac = <Hmac<Sha256> as KeyInit>::new_from_slice(key)
         .unwrap_or_else(|_| Hmac::new(&Default::default()));
     mac.update(how.word().as_bytes());
@@ -532,7 +537,7 @@ fn proof(key: &[u8; 32], how: LoginMethod, name: &str) -> Secret {
     )
 }
 
-/// For logs.
+/// Returns the peer's address for the log.
 fn from(peer: Option<&Peer>) -> IpAddr {
     peer.map_or(IpAddr::from([0, 0, 0, 0]), Peer::ip)
 }

@@ -1,5 +1,4 @@
-//! What a request says of where it comes from, judged by what is configured. Pure: no session, no
-//! clock.
+//! Evaluation of a request's origin by the configuration, without session or clock.
 
 use std::net::IpAddr;
 
@@ -8,12 +7,12 @@ use warp::http::{HeaderMap, header};
 use crate::model::PageAccess;
 use crate::web::{Peer, from_this_machine};
 
-/// The longest name a proxy may give.
+/// Maximum length of a name from a proxy.
 const MAX_NAME: usize = 128;
-/// So many proxies may stand one behind the other.
+/// Maximum number of proxies in a chain.
 const MOST_HOPS: usize = 8;
 
-/// The URL people reach this server by.
+/// The URL under which people reach this server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::web) struct Public {
     host: String,
@@ -38,19 +37,19 @@ impl Public {
     }
 }
 
-/// Whom a proxy names.
+/// User named by a proxy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum ProxyUser {
-    /// The request comes through no proxy of ours, or it is not asked.
+    /// The request came through no trusted proxy, or proxies name no users here.
     Nothing,
-    /// It is one of ours, and does not say, or not so that it could be believed.
+    /// A trusted proxy named no user, or not in a reliable way.
     Unclear,
-    /// This person.
+    /// The user's name.
     Name(String),
 }
 
 impl PageAccess {
-    /// Whether a request comes straight from a proxy that is believed.
+    /// Returns true if the request comes directly from a trusted proxy.
     pub(super) fn is_proxy(&self, peer: Option<&Peer>) -> bool {
         peer.is_some_and(|peer| self.trusts(peer.ip()))
     }
@@ -61,11 +60,12 @@ impl PageAccess {
             .any(|network| network.contains(ip))
     }
 
-    /// Who asks, by a proxy that is believed.
+    /// Returns the user that a trusted proxy names.
     pub(super) fn proxy_says(&self, headers: &HeaderMap, peer: Option<&Peer>) -> ProxyUser {
         let Some(name) = self.user_header.as_ref().filter(|_| self.is_proxy(peer)) else {
             return ProxyUser::Nothing;
         };
+        // A second header may come from the client, so only a single one is reliable.
         let mut values = headers.get_all(name).iter();
         let (one, another) = (values.next(), values.next());
         let said = one
@@ -77,7 +77,8 @@ impl PageAccess {
         }
     }
 
-    /// Whether it was made on this machine itself, by whatever it says or does not say.
+    /// Returns true if the request was made on this machine and not forwarded, judged by address
+    /// and headers.
     pub(super) fn is_here(&self, headers: &HeaderMap, peer: Option<&Peer>) -> bool {
         let named = self
             .user_header
@@ -86,7 +87,7 @@ impl PageAccess {
         from_this_machine(peer, headers) && !named
     }
 
-    /// Whether the person's browser came by https.
+    /// Returns true if the user's browser uses HTTPS.
     pub(super) fn is_https(
         &self,
         public: Option<&Public>,
@@ -103,8 +104,8 @@ impl PageAccess {
         publicly || (said && self.is_proxy(peer))
     }
 
-    /// The name a request asks for is one of ours: no page whose name was made to mean this machine
-    /// gets past it.
+    /// Returns true if the request uses one of our host names. This stops pages whose DNS name
+    /// resolves to this machine.
     pub(super) fn knows_host(&self, public: Option<&Public>, headers: &HeaderMap) -> bool {
         if !headers.contains_key(header::HOST) {
             return true;
@@ -117,9 +118,9 @@ impl PageAccess {
             || self.hosts.contains(&name)
     }
 
-    /// Whom to blame for a wrong password, the likeliest last: behind a proxy of ours, whom it
-    /// names. One that is trusted only as a part of a network may be no proxy, but somebody there
-    /// who names whom they like: it is to blame, too.
+    /// Returns the addresses that a wrong password counts against, the most likely one last. Behind
+    /// a trusted proxy that is the client it names. A proxy that is trusted only as part of a
+    /// network may be a client that forges the header, so it counts too.
     pub(super) fn clients(&self, headers: &HeaderMap, peer: &Peer) -> Vec<IpAddr> {
         let values = headers
             .get_all("x-forwarded-for")
@@ -130,6 +131,8 @@ impl PageAccess {
             .map(str::trim)
             .collect();
         let peer = peer.ip();
+        // The nearest hop is last in the header; everything before the first untrusted one can be
+        // forged.
         let named = named.iter().rev().map_while(|hop| address(hop));
         let mut blamed = Vec::new();
         for hop in std::iter::once(peer).chain(named).take(MOST_HOPS) {
@@ -154,7 +157,7 @@ impl PageAccess {
     }
 }
 
-/// `192.0.2.1`, `192.0.2.1:4711`, `2001:db8::1`, `[2001:db8::1]:4711`.
+/// Parses `192.0.2.1`, `192.0.2.1:4711`, `2001:db8::1`, `[2001:db8::1]:4711`.
 fn address(hop: &str) -> Option<IpAddr> {
     let bare = hop.parse().ok();
     let with_port = || {
@@ -169,7 +172,8 @@ fn is_name(said: &str) -> bool {
     !said.is_empty() && said.len() <= MAX_NAME && !said.chars().any(char::is_control)
 }
 
-/// What `Host` names, in lower case, and its port. `None` without exactly one that reads.
+/// Returns the host name in lower case, and the port. `None` unless exactly one valid `Host` header
+/// exists.
 pub(in crate::web) fn host(headers: &HeaderMap) -> Option<(String, Option<u16>)> {
     let mut hosts = headers.get_all(header::HOST).iter();
     let (Some(host), None) = (hosts.next(), hosts.next()) else {
@@ -187,12 +191,12 @@ pub(in crate::web) fn host(headers: &HeaderMap) -> Option<(String, Option<u16>)>
     Some((name.trim_end_matches('.').to_ascii_lowercase(), port))
 }
 
-/// Localhost or an address, which no one else's DNS can hand out.
+/// Returns true for localhost and IP addresses, which no foreign DNS name can stand for.
 pub(in crate::web) fn is_own(name: &str) -> bool {
     name == "localhost" || name.ends_with(".localhost") || name.parse::<IpAddr>().is_ok()
 }
 
-/// Whether the page that sends this, if one does, is ours.
+/// Returns true unless the `Origin` header names another site.
 pub(in crate::web) fn knows_origin(public: Option<&Public>, headers: &HeaderMap) -> bool {
     let mut origins = headers.get_all(header::ORIGIN).iter();
     let Some(origin) = origins.next() else {
@@ -211,7 +215,7 @@ pub(in crate::web) fn knows_origin(public: Option<&Public>, headers: &HeaderMap)
     is_host || public.is_some_and(|public| public.origin == origin)
 }
 
-/// Whether the browser, if it says, says that no page of another site made it send this.
+/// Returns true unless the browser says that a page of another site sent this request.
 pub(in crate::web) fn is_same_site(headers: &HeaderMap) -> bool {
     headers
         .get_all("sec-fetch-site")

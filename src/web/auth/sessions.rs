@@ -1,5 +1,5 @@
-//! Who is logged in. In memory only, and of each cookie only a hash: who reads our memory or a core
-//! dump cannot use it.
+//! Sessions of logged-in users. They exist only in memory and store only a hash of each cookie, so
+//! a memory dump cannot be used to log in.
 
 use std::collections::HashMap;
 use std::io;
@@ -13,17 +13,17 @@ use tokio_util::sync::CancellationToken;
 use crate::clock;
 use crate::model::Secret;
 
-/// A session that was not used for so long is over …
+/// Time after which an unused session ends.
 pub(super) const IDLE: Duration = Duration::from_secs(12 * 3_600);
-/// … and so is one that began so long ago.
+/// Maximum duration of a session.
 pub(super) const LONGEST: Duration = Duration::from_secs(7 * 86_400);
-/// The most sessions; for one more the oldest ends.
+/// Maximum number of sessions; a further one ends the oldest.
 const MOST: usize = 1_000;
 
-/// What a cookie is remembered by.
+/// Hash of a cookie.
 type Id = [u8; 32];
 
-/// Every session, by monotonic time.
+/// All sessions, by monotonic time.
 #[derive(Debug, Default)]
 pub(super) struct Sessions(HashMap<Id, Session>);
 
@@ -32,18 +32,18 @@ struct Session {
     proof: Secret,
     began: Duration,
     used: Duration,
-    /// Ends what goes on for it.
+    /// Ends the session's streams.
     over: CancellationToken,
 }
 
 /// A session that was found.
 #[derive(Clone, Debug)]
 pub(super) struct Found {
-    /// What its page sends to act.
+    /// Value of the proof header that the page must send to act.
     pub(super) proof: Secret,
-    /// Cancelled when it ends before its time.
+    /// Cancelled if the session ends early.
     pub(super) over: CancellationToken,
-    /// LoginMethod long it lasts when it is not used again.
+    /// Time until the session ends if it is not used again.
     pub(super) left: Duration,
 }
 
@@ -55,7 +55,7 @@ impl Session {
 }
 
 impl Sessions {
-    /// Begins one: what its cookie says, and the session.
+    /// Creates a session; returns its cookie too.
     pub(super) fn begin(&mut self, now: Duration) -> io::Result<(Secret, Found)> {
         let cookie = Secret::new(BASE64.encode(clock::unguessable::<32>()?));
         let proof = Secret::new(BASE64.encode(clock::unguessable::<32>()?));
@@ -83,7 +83,7 @@ impl Sessions {
         Ok((cookie, Found { proof, over, left }))
     }
 
-    /// The session of this cookie; it is used by that.
+    /// Returns the session of this cookie, and marks it as used.
     pub(super) fn find(&mut self, cookie: &str, now: Duration) -> Option<Found> {
         self.prune(now);
         let session = self.0.get_mut(&id(cookie))?;
@@ -95,19 +95,19 @@ impl Sessions {
         })
     }
 
-    /// Ends one.
+    /// Ends a session.
     pub(super) fn end(&mut self, cookie: &str) {
         self.remove(&id(cookie));
     }
 
-    /// Ends all.
+    /// Ends all sessions.
     pub(super) fn clear(&mut self) {
         self.0
             .drain()
             .for_each(|(_, session)| session.over.cancel());
     }
 
-    /// Ends what goes on for anyone, but nobody's session: it must be asked for again.
+    /// Ends all streams but no session: the streams must be authorized again.
     pub(super) fn interrupt(&mut self) {
         for session in self.0.values_mut() {
             std::mem::take(&mut session.over).cancel();
