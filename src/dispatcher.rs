@@ -1,8 +1,9 @@
-//! Outbox -> pace -> destination -> settle: one lane per destination.
+//! Sends the outbox, with one lane per destination: outbox, pace, destination, settle.
 //!
-//! A lane keeps the next deliveries in memory, sends several incidents at once and the messages of
-//! one incident strictly in order, and settles what became of each try. What is sent but not
-//! settled when the process dies is sent again: at least once, and once in a process's life.
+//! A lane keeps the next deliveries in memory. It sends several incidents at once, but the messages
+//! of one incident strictly in order, and records the result of each attempt. A message that was
+//! sent but not settled when the process dies is sent again: at least once overall, and exactly
+//! once in the life of a process.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -32,35 +33,36 @@ pub use status::{DestinationStatus, Statuses};
 use doubt::{Doubt, Turn};
 use refusal::refusal;
 
-/// Deliveries of one destination kept in memory, and asked of the store at once.
+/// Number of deliveries of one destination kept in memory, and read from the store at once.
 const WINDOW: usize = 256;
-/// Messages that are summarised at once where many wait.
+/// Maximum number of messages that are summarised at once.
 const AT_ONCE: usize = 8_192;
-/// Incidents under way at once, where the pace is not that of a chat: what is under way at a kill
-/// comes twice. The fewest, and the most, where the pace is so fast that waiting for the disk and
-/// the network would slow it.
+/// Minimum and maximum number of incidents sent in parallel if the pace is faster than a chat's.
+/// The maximum is used only at paces that waiting for disk and network would slow down, because
+/// everything in progress at a kill is sent twice.
 const IN_FLIGHT: (usize, usize) = (8, 64);
-/// Time from the beginning of a send until it is settled, as a rule.
+/// Usual time from the beginning of a send until it is settled.
 const SETTLED: Duration = Duration::from_millis(20);
-/// At a pace no faster than this, one message is under way at a time.
+/// Interval between messages from which on one message is sent at a time.
 const A_CHATS_PACE: Duration = Duration::from_millis(100);
-/// Between probes of a destination that refuses everything.
+/// Interval between probes of a destination that refuses everything.
 const PROBE: Duration = Duration::from_secs(3_600);
-/// A destination that took nothing for less than this merely stumbled.
+/// Minimum duration of an outage that summaries mention.
 const NOTICED: Duration = Duration::from_secs(30);
-/// Time for what is under way at shutdown.
+/// Time limit for sends in progress at shutdown.
 const DRAIN: Duration = Duration::from_secs(5);
 
-/// Makes few messages of many: `render::Templates::digest`. Takes summaries too.
+/// Function that summarises many messages in few: `render::Templates::digest`. Its input may
+/// contain summaries.
 pub type Summarise = Arc<dyn Fn(&[Message], Option<&Gap>) -> Vec<Message> + Send + Sync>;
 
-/// Sends what is in the outbox.
+/// Sends the messages in the outbox.
 pub struct Dispatcher<S, T> {
     hub: Arc<Hub<S, T>>,
 }
 
 struct Hub<S, T> {
-    /// Why nothing more can be sent, and that it is so.
+    /// Error that ended all sending.
     fatal: OnceLock<store::Error>,
     over: CancellationToken,
     store: S,
@@ -72,8 +74,8 @@ struct Hub<S, T> {
 }
 
 impl<S: Outbox + Leases, T: Transport> Dispatcher<S, T> {
-    /// A dispatcher for these destinations; `views` see how each try went. Deliveries to any other
-    /// become dead letters at once.
+    /// Creates a dispatcher for these destinations; `views` record the result of each attempt.
+    /// Deliveries to other destinations become dead letters at once.
     #[must_use]
     pub fn new(
         store: S,
@@ -99,11 +101,12 @@ impl<S: Outbox + Leases, T: Transport> Dispatcher<S, T> {
         }
     }
 
-    /// Sends until told to stop; then finishes what is under way, for at most five seconds.
+    /// Sends until `stop`; then finishes sends in progress, for at most five seconds.
     ///
     /// # Errors
-    /// When the store must not be used any more: what waits cannot be read, or what became of it
-    /// not be noted.
+    ///
+    /// When the store cannot be used any more: deliveries cannot be read, or their results not be
+    /// recorded.
     pub async fn run(self, stop: CancellationToken) -> store::Result<()> {
         let mut lanes = JoinSet::new();
         for settings in &self.hub.destinations {
@@ -122,7 +125,7 @@ impl<S: Outbox + Leases, T: Transport> Dispatcher<S, T> {
     }
 }
 
-/// Sends to one destination as long as this process is the one that may.
+/// Sends to one destination while this process holds the lease for it.
 async fn send<S: Outbox + Leases, T: Transport>(
     hub: Arc<Hub<S, T>>,
     settings: Arc<DestinationSettings>,
@@ -131,8 +134,9 @@ async fn send<S: Outbox + Leases, T: Transport>(
     let Some(Some(lease)) = stop.run_until_cancelled(hub.lease(&settings)).await else {
         return;
     };
+    // A restart must not give the destination a fresh burst.
     let since = hub.store.clock().now() - settings.rate_limit.memory();
-    // What cannot be read counts as a spent burst.
+    // If the count cannot be read, the burst counts as used up.
     let spent = hub
         .store
         .delivered_since(&settings.name, since)
@@ -142,13 +146,13 @@ async fn send<S: Outbox + Leases, T: Transport>(
 }
 
 impl<S: Outbox + Leases, T> Hub<S, T> {
-    /// The right to send to a destination; `None` where nothing is sent any more.
+    /// Returns the lease for a destination; `None` if sending has ended.
     async fn lease(&self, settings: &DestinationSettings) -> Option<Lease> {
         loop {
             match self.store.acquire(Duty::Lane(settings.name.clone())).await {
                 Ok(lease) => return Some(lease),
                 Err(e) => {
-                    warn!(destination = %settings.name, error = %e, "cannot begin to send");
+                    warn!(destination = %settings.name, error = %e, "cannot start sending");
                     self.noticed(&e);
                 }
             }
@@ -159,8 +163,8 @@ impl<S: Outbox + Leases, T> Hub<S, T> {
         }
     }
 
-    /// Ends sending where the store is damaged or served by another process. Anything else the store
-    /// may do later.
+    /// Ends all sending if the store is damaged or another process has taken over. Other errors may
+    /// pass.
     fn noticed(&self, error: &store::Error) {
         let is_final = matches!(error, store::Error::Fatal(_) | store::Error::Lost(_));
         if is_final && self.fatal.set(error.clone()).is_ok() {
@@ -168,7 +172,7 @@ impl<S: Outbox + Leases, T> Hub<S, T> {
         }
     }
 
-    /// Receipt of an incident; `None` where nothing is sent any more.
+    /// Returns the receipt of an incident; `None` if sending has ended.
     async fn receipt(&self, lane: &Lease, incident: &str) -> Option<Option<Receipt>> {
         loop {
             match self.store.receipt(lane, incident).await {
@@ -185,8 +189,8 @@ impl<S: Outbox + Leases, T> Hub<S, T> {
         }
     }
 
-    /// Settles until it is durable: a delivery that was sent must not be sent again only because the store
-    /// was full.
+    /// Records an attempt, and repeats that until it is durable. A full disk must not cause a
+    /// second send.
     async fn settle(&self, lane: &Lease, id: DeliveryId, attempt: Attempt) {
         let mut wait = Duration::from_millis(50);
         while let Err(e) = self.store.settle(lane, id, attempt.clone()).await {
@@ -194,7 +198,7 @@ impl<S: Outbox + Leases, T> Hub<S, T> {
             if self.over.is_cancelled() {
                 return;
             }
-            warn!(delivery = id.0, error = %e, "cannot note what became of a message; trying again");
+            warn!(delivery = id.0, error = %e, "cannot store the result of an attempt; trying again");
             tokio::time::sleep(wait).await;
             wait = (wait * 2).min(Duration::from_secs(5));
         }
@@ -225,27 +229,27 @@ fn hash(incident: &str) -> u64 {
     hasher.finish()
 }
 
-/// A delivery under way: being sent, or what became of it being settled.
+/// A delivery that is being sent or settled.
 struct Flight {
     waiting: QueuedDelivery,
-    /// Journal time of the try.
+    /// Journal time of the attempt.
     at: Timestamp,
-    /// Which of the destination's failures it can still count towards.
+    /// Epoch of the destination's failures when the attempt began.
     epoch: u64,
-    /// Sequence number of this try.
+    /// Sequence number of this attempt.
     number: u64,
-    /// The try, once it is over and being settled.
+    /// The attempt, once it is over and being settled.
     over: Option<Attempt>,
 }
 
-/// Result of a try.
+/// Result of an attempt.
 struct TryResult {
     outcome: SendOutcome,
     status: Option<u16>,
     receipt: Option<Receipt>,
 }
 
-/// Back from a flight: how the try went, unless it was only being settled.
+/// Result of a finished task: that of the attempt, or `None` after settling only.
 type Landed = Option<TryResult>;
 
 struct Lane<S, T> {
@@ -256,40 +260,41 @@ struct Lane<S, T> {
     window: BTreeMap<DeliveryId, QueuedDelivery>,
     flights: HashMap<Id, Flight>,
     tasks: JoinSet<Landed>,
-    /// The newest delivery taken from the store; whether there may be more after it; when a failed
-    /// look is due again.
+    /// Newest delivery read from the store; whether there may be more; time of the next read after
+    /// an error.
     newest: DeliveryId,
     more: bool,
     look_again: Option<Timestamp>,
-    /// Transport failures in a row; tries that began before the last one are not counted again.
+    /// Number of consecutive failures. Attempts that began before the last failure are not counted
+    /// again.
     failures: u32,
     epoch: u64,
-    /// The first try that failed since the last success; then until when nothing was taken.
+    /// Time of the first failed attempt since the last success; then the outage that ended with it.
     failing_since: Option<Timestamp>,
     gap: Option<(Timestamp, Timestamp)>,
-    /// Tries so far; whether one of them was a success.
+    /// Number of attempts; whether one of them succeeded.
     tries: u64,
     proven: bool,
     doubt: Doubt,
     disabled: bool,
     told: bool,
-    /// The right to send one message, taken and not yet used.
+    /// Permission of the pace to send one message, obtained and not yet used.
     may_send: bool,
     backlog: Backlog,
 }
 
-/// Progress in a backlog that is summarised.
+/// Progress of summarising a backlog.
 #[derive(Default)]
 struct Backlog {
-    /// Notifications that were made part of summaries.
+    /// Number of notifications that are part of summaries.
     parts: usize,
-    /// The newest delivery that was read for that.
+    /// Newest delivery read for a summary.
     upto: DeliveryId,
-    /// Summarising was found not to make fewer of so many.
+    /// Backlog size up to which summarising saves no messages.
     not_worth: u64,
 }
 
-/// Messages that wait, and the newest delivery that was read for them.
+/// Waiting messages, and the newest delivery read for them.
 struct Unsent {
     ids: Vec<DeliveryId>,
     messages: Vec<Message>,
@@ -331,6 +336,7 @@ impl<S: Outbox + Leases, T: Transport> Lane<S, T> {
     async fn run(mut self, stop: CancellationToken) {
         let mut outbox = self.hub.store.outbox();
         let clock = self.hub.store.clock().clock();
+        // `biased` checks the branches in order: stopping must win over a busy outbox.
         loop {
             self.refill().await;
             let wake = self.send().await;
@@ -355,13 +361,14 @@ impl<S: Outbox + Leases, T: Transport> Lane<S, T> {
                 () = clock.sleep(wake.unwrap_or_default().since(now)), if wake.is_some() => {}
             }
         }
+        // Sends in progress would be repeated after the restart, so they get some time to finish.
         let drain = async {
             while let Some(landed) = self.tasks.join_next_with_id().await {
                 self.land(landed).await;
             }
         };
         if tokio::time::timeout(DRAIN, drain).await.is_err() {
-            warn!(destination = %self.settings.name, "what was under way at shutdown stays in the outbox");
+            warn!(destination = %self.settings.name, "sends did not finish before the shutdown; their messages stay in the outbox");
         }
     }
 
@@ -369,7 +376,7 @@ impl<S: Outbox + Leases, T: Transport> Lane<S, T> {
         self.hub.store.clock().now()
     }
 
-    /// Takes one batch from the store where there is room and may be more.
+    /// Reads one batch from the store if there is room and may be more.
     async fn refill(&mut self) {
         let now = self.now();
         if !self.more
@@ -402,11 +409,11 @@ impl<S: Outbox + Leases, T: Transport> Lane<S, T> {
         }
     }
 
-    /// Number of deliveries that may be under way now.
+    /// Returns the number of deliveries that may be in progress now.
     fn room(&self) -> usize {
         let period = self.settings.rate_limit.period();
         let alone = period >= A_CHATS_PACE;
-        // A destination that fails, or is not known to work, is probed by one message at a time.
+        // A destination that fails, or has not worked yet, gets one message at a time.
         if alone || !self.proven || self.failures > 0 || self.doubt.is_there() {
             return 1;
         }
@@ -415,7 +422,8 @@ impl<S: Outbox + Leases, T: Transport> Lane<S, T> {
         usize::try_from(at_pace).unwrap_or(most).clamp(least, most)
     }
 
-    /// Sends what may be sent now. Gives when to look again, where time alone brings that.
+    /// Sends all messages that may be sent now. Returns the time of the next attempt if only time
+    /// is missing.
     async fn send(&mut self) -> Option<Timestamp> {
         while self.flights.len() < self.room() {
             let now = self.now();
@@ -423,19 +431,22 @@ impl<S: Outbox + Leases, T: Transport> Lane<S, T> {
                 Ok(id) => id,
                 Err(due) => return due,
             };
+            // The permission stays valid for the next message if this one turns out to be part of a
+            // summary.
             if !self.may_send {
                 if let Err(wait) = self.pace.take() {
                     return Some(now + wait);
                 }
                 self.may_send = true;
             }
+            // A summary is built at the last moment, so that it contains every message that waits.
             if let Some(waiting) = self.overflow(now).await {
                 match self.summarise(waiting, now).await {
                     Ok(true) => continue,
                     Ok(false) => {}
                     Err(e) => {
                         self.hub.noticed(&e);
-                        warn!(destination = %self.settings.name, error = %e, "cannot summarise what waits");
+                        warn!(destination = %self.settings.name, error = %e, "cannot summarise the backlog");
                     }
                 }
             }
@@ -447,13 +458,14 @@ impl<S: Outbox + Leases, T: Transport> Lane<S, T> {
         None
     }
 
-    /// The first delivery that is due and whose incidents have no earlier one under way or waiting;
-    /// or when one will be due.
+    /// Returns the first delivery that is due, if its incidents have no earlier one in progress or
+    /// waiting; or else the time at which one will be due.
     fn next(&self, now: Timestamp) -> Result<DeliveryId, Option<Timestamp>> {
         let turn = self.doubt.turn(now);
         if let Turn::Wait(probe) = turn {
             return Err(Some(probe));
         }
+        // The messages of an incident keep their order even if an earlier one has to wait.
         let mut busy: HashSet<u64> = self
             .flights
             .values()
@@ -494,6 +506,8 @@ impl<S: Outbox + Leases, T: Transport> Lane<S, T> {
         } = &waiting.delivery;
         let (id, message) = (*id, Arc::clone(message));
         let size = if *plain { Size::Plain } else { Size::Full };
+        // Receipts and settling happen in the task, so a slow store does not hold up the other
+        // messages.
         let task = async move {
             let past = match settings.target.kind().remembers {
                 true => hub.receipt(&lease, &message.about.incident).await?,
@@ -509,8 +523,8 @@ impl<S: Outbox + Leases, T: Transport> Lane<S, T> {
                 status: sent.reply.status(),
                 receipt: sent.receipt,
             };
-            // A delivered message is settled here, so that many settle in one sync; until it is
-            // durable the delivery is under way and not sent again.
+            // Settling inside the task lets many deliveries share one sync. Until that is durable
+            // the delivery counts as in progress and is not sent again.
             if result.outcome == SendOutcome::Delivered {
                 let attempt = Attempt {
                     at,
@@ -537,7 +551,7 @@ impl<S: Outbox + Leases, T: Transport> Lane<S, T> {
         );
     }
 
-    /// Settles what a try that failed led to; the delivery stays under way until that is durable.
+    /// Records a failed attempt. The delivery stays in progress until that is durable.
     fn settle(&mut self, mut flight: Flight, attempt: Attempt) {
         let (hub, lease) = (self.hub.clone(), self.lease.clone());
         let id = flight.waiting.delivery.id;
@@ -550,15 +564,16 @@ impl<S: Outbox + Leases, T: Transport> Lane<S, T> {
     }
 
     async fn land(&mut self, landed: Result<(Id, Landed), tokio::task::JoinError>) {
+        // A panic in a task must not lose its delivery: it counts as a bad message.
         let (task, landed) = match landed {
             Ok((task, landed)) => (task, landed),
             Err(e) => {
-                error!(destination = %self.settings.name, error = %e, "a message could not be handled");
+                error!(destination = %self.settings.name, error = %e, "sending a message panicked");
                 (
                     e.id(),
                     Some(TryResult {
                         outcome: SendOutcome::BadPayload {
-                            why: "it could not be handled".to_owned(),
+                            why: "it could not be processed".to_owned(),
                         },
                         status: None,
                         receipt: None,
@@ -585,7 +600,7 @@ impl<S: Outbox + Leases, T: Transport> Lane<S, T> {
         }
     }
 
-    /// Decides what a try leads to.
+    /// Decides about the next state of a delivery after an attempt.
     async fn tried(&mut self, flight: Flight, result: TryResult) {
         let now = self.now();
         let Delivery {
@@ -595,6 +610,7 @@ impl<S: Outbox + Leases, T: Transport> Lane<S, T> {
             plain,
             ..
         } = flight.waiting.delivery;
+        // The time limit counts from the first attempt, so it includes the waiting times.
         let retry = self.settings.retry;
         let over = now.since(first_try.unwrap_or(flight.at)) >= retry.give_up_after;
         let again = |due: Timestamp, plain: bool| Next::Again { due, plain };
@@ -614,8 +630,8 @@ impl<S: Outbox + Leases, T: Transport> Lane<S, T> {
                 if flight.epoch == self.epoch {
                     (self.failures, self.epoch) = (self.failures.saturating_add(1), self.epoch + 1);
                 }
-                // One failure may be the message's; two in a row are the destination's, and so is
-                // the first one of all.
+                // One failure may be caused by the message, two in a row by the destination. Before
+                // the first success, every failure counts as the destination's.
                 let failures = if self.proven {
                     self.failures.saturating_sub(1)
                 } else {
@@ -627,7 +643,8 @@ impl<S: Outbox + Leases, T: Transport> Lane<S, T> {
                     self.pace
                         .pause(backoff(retry.first, retry.max, failures, 0.0));
                 }
-                // Another one is next, lest one that is never answered holds up all others.
+                // Waiting longer than the pause lets another message go first: one that always times out
+                // must not block the rest.
                 let wait = wait.max(self.pace.paused() + Duration::from_millis(1));
                 let next = if over {
                     Next::Dead
@@ -659,7 +676,7 @@ impl<S: Outbox + Leases, T: Transport> Lane<S, T> {
             SendOutcome::Broken { why } => {
                 self.doubt.refused(id, flight.number);
                 self.doubt.probe_at(now + PROBE);
-                // Another message tells whose fault it is, where there is one.
+                // If other messages exist, their result decides about the fault.
                 let under_way = self
                     .flights
                     .values()
@@ -667,7 +684,7 @@ impl<S: Outbox + Leases, T: Transport> Lane<S, T> {
                 if self.doubt.is_certain() || (!under_way && self.next(now).is_err()) {
                     self.disable(&why).await;
                 }
-                // Due at once: after a restart, perhaps with a better URL, it is tried at once.
+                // Due at once, so that a restart, perhaps with a corrected URL, tries it immediately.
                 ("broken", why, again(now, plain))
             }
         };
@@ -675,10 +692,10 @@ impl<S: Outbox + Leases, T: Transport> Lane<S, T> {
             self.failing_since.get_or_insert(flight.at);
         }
         if next == Next::Dead {
-            error!(destination = %self.settings.name, delivery = id.0, %why, "a message was given up: a dead letter");
+            error!(destination = %self.settings.name, delivery = id.0, %why, "gave up on a message: it is a dead letter");
             self.doubt.forget(id);
         }
-        warn!(destination = %self.settings.name, delivery = id.0, attempt = attempts + 1, outcome = word, %why, "not delivered");
+        warn!(destination = %self.settings.name, delivery = id.0, attempt = attempts + 1, outcome = word, %why, "an attempt failed");
         self.hub.metrics.attempt(&self.settings.name, word);
         self.hub.statuses.note(&self.settings.name, |status| {
             *status.attempts.entry(word).or_default() += 1
@@ -705,12 +722,12 @@ impl<S: Outbox + Leases, T: Transport> Lane<S, T> {
         });
     }
 
-    /// Notes that the destination took a message.
+    /// Records a success.
     fn delivered(&mut self, now: Timestamp, id: DeliveryId, number: u64) {
         let clear = self.doubt.take(id, number);
         if (clear && self.disabled) || self.failures > 1 {
-            info!(destination = %self.settings.name, "takes messages again");
-            // What failed because of the destination need not wait for its own next try.
+            info!(destination = %self.settings.name, "the destination accepts messages again");
+            // Messages that failed because of the destination need not wait any longer.
             self.window
                 .values_mut()
                 .for_each(|waiting| waiting.delivery.due = waiting.delivery.due.min(now));
@@ -735,8 +752,8 @@ impl<S: Outbox + Leases, T: Transport> Lane<S, T> {
         });
     }
 
-    /// Stops sending: the destination refuses everything. Keeps its backlog, and notifies once,
-    /// elsewhere.
+    /// Stops sending to a destination that refuses everything. The backlog stays, and another
+    /// destination is notified once.
     async fn disable(&mut self, why: &str) {
         self.disabled = true;
         self.hub.statuses.note(&self.settings.name, |status| {
@@ -745,8 +762,9 @@ impl<S: Outbox + Leases, T: Transport> Lane<S, T> {
         if self.told {
             return;
         }
-        error!(destination = %self.settings.name, %why, "refuses messages; kept for it, tried again hourly");
+        error!(destination = %self.settings.name, %why, "the destination refuses messages; they are kept, and one is tried every hour");
         let statuses = self.hub.statuses.all();
+        // A notification is useless at a destination that refuses messages itself.
         let healthy = |d: &&Arc<DestinationSettings>| {
             d.name != self.settings.name
                 && statuses
@@ -764,21 +782,21 @@ impl<S: Outbox + Leases, T: Transport> Lane<S, T> {
         let message = refusal(&self.settings, &other.name, why, clock.clock().wall());
         match self.hub.store.enqueue(message, clock.now()).await {
             Ok(()) => self.told = true,
-            Err(e) => warn!(error = %e, "cannot tell of it elsewhere yet"),
+            Err(e) => warn!(error = %e, "could not queue a notification about the refusal yet"),
         }
     }
 
-    /// Number of messages that wait, where they would wait too long at the pace. `None` while it
-    /// fails: a probe is one message, with its own past.
+    /// Returns the number of waiting messages if they would wait too long at this pace. `None`
+    /// while the destination fails, because a probe is a single message.
     async fn overflow(&mut self, now: Timestamp) -> Option<usize> {
         let by_summary = self.settings.overflow == Overflow::Summary;
         if !by_summary || self.failures > 0 || self.doubt.is_there() {
             return None;
         }
-        // What cannot be read now is looked at again with the next message.
+        // If the read fails, the next message tries it again.
         let totals = self.hub.store.totals_of(&self.settings.name).await.ok()?;
         let queued = totals.queued.saturating_sub(self.flights.len() as u64);
-        // One of them goes now.
+        // One of them is sent now.
         let late = |waiting: u64| {
             self.pace.estimate(waiting.saturating_sub(1)) > self.settings.overflow_after
         };
@@ -793,12 +811,13 @@ impl<S: Outbox + Leases, T: Transport> Lane<S, T> {
         is_worth.then(|| usize::try_from(waiting).unwrap_or(usize::MAX))
     }
 
-    /// Makes a few summaries of what waits, where that makes fewer.
+    /// Replaces waiting messages by a few summaries if that reduces their number.
     ///
-    /// While little waits, all of it is summarised anew each time, summaries too, so that they are
-    /// as few as can be. Of more, a message is read and summarised once: in a storm the same
-    /// thousands would be summarised again for each message that is sent.
+    /// A small backlog is summarised completely each time, including earlier summaries, so that the
+    /// result is as short as possible. Messages of a large backlog are read and summarised only
+    /// once; otherwise a storm would summarise the same thousands again for each message sent.
     async fn summarise(&mut self, waiting: usize, now: Timestamp) -> store::Result<bool> {
+        // Earlier summaries are read again only while the backlog is small.
         let all = (DeliveryId(0), true);
         let mut from = all;
         if self.backlog.parts + waiting > AT_ONCE {
@@ -816,10 +835,11 @@ impl<S: Outbox + Leases, T: Transport> Lane<S, T> {
         let (few, parts) = (ids.len() as u64, messages.iter().map(parts).sum());
         let summarise = Arc::clone(&self.hub.summarise);
         let gap = self.gap();
-        // Thousands of messages take long enough to hold up what else this thread does.
+        // Rendering thousands of messages would block the other tasks of this thread.
         let made = tokio::task::spawn_blocking(move || summarise(&messages, gap.as_ref())).await;
         let mut summaries = made.unwrap_or_default();
         let made = summaries.len() as u64;
+        // Without this mark, the same backlog would be read and rendered again for each message.
         if few < 3 || made == 0 || made >= few {
             self.backlog.not_worth = waiting as u64 + (waiting as u64 / 4).max(3);
             return Ok(false);
@@ -828,7 +848,9 @@ impl<S: Outbox + Leases, T: Transport> Lane<S, T> {
         for summary in &mut summaries {
             summary.about.to = vec![to.clone()];
         }
-        info!(destination = %to, messages = few, summaries = made, "more than its pace allows: summarised");
+        info!(destination = %to, messages = few, summaries = made, "summarised a backlog that exceeds the rate limit");
+        // The store replaces the messages atomically; the copies in memory go first, so none is
+        // sent meanwhile.
         self.window.retain(|id, _| ids.binary_search(id).is_err());
         let (store, lease) = (&self.hub.store, &self.lease);
         store.summarise(lease, &to, ids, summaries, now).await?;
@@ -853,7 +875,7 @@ impl<S: Outbox + Leases, T: Transport> Lane<S, T> {
         Ok(true)
     }
 
-    /// Time in which the destination took nothing, if that is why messages wait.
+    /// Returns the time without deliveries, if that is why messages wait.
     fn gap(&self) -> Option<Gap> {
         let (from, to) = self.gap?;
         let (now, wall) = (self.now(), self.hub.store.clock().clock().wall());
@@ -864,8 +886,8 @@ impl<S: Outbox + Leases, T: Transport> Lane<S, T> {
         })
     }
 
-    /// Messages that wait beyond `after` and may become part of a summary, oldest first; with summaries, or
-    /// only a bounded number of other messages.
+    /// Returns waiting messages after `after` that may become part of a summary, oldest first: all
+    /// including summaries, or a bounded number without them.
     async fn waiting(&self, (after, summaries): (DeliveryId, bool)) -> store::Result<Unsent> {
         let under_way: HashSet<_> = self
             .flights
@@ -885,7 +907,7 @@ impl<S: Outbox + Leases, T: Transport> Lane<S, T> {
             for delivery in page {
                 let id = delivery.id;
                 let is_taken = under_way.contains(&id) || self.doubt.knows(id);
-                // A message that was refused would be refused in a summary, with all the others.
+                // A refused message would cause the refusal of a whole summary.
                 if is_taken || delivery.plain {
                     continue;
                 }
@@ -901,12 +923,13 @@ impl<S: Outbox + Leases, T: Transport> Lane<S, T> {
     }
 }
 
-/// Number of notifications that a message stands for.
+/// Returns the number of notifications in a message.
 fn parts(message: &Message) -> usize {
     message.folded.len().max(1)
 }
 
-/// A message without what no summary shows: thousands of them are in memory at once.
+/// Removes the parts of a message that no summary shows, because thousands of messages are in
+/// memory at once.
 fn bare(message: Message) -> Message {
     let about = Notification {
         event: serde_json::Value::Null,

@@ -90,7 +90,8 @@ fn options_of_serve_are_not_dropped_silently_before_another_command() {
 fn one_rule_is_one_rule_and_a_file_without_tests_says_so() {
     let (code, said) = alone(Some(RULE), &["check"]);
     assert!(
-        code == 0 && said.contains("no problems, 1 warning. 1 rule, 0 tests; tells console."),
+        code == 0
+            && said.contains("no problems, 1 warning. 1 rule, 0 tests; destinations: console."),
         "{code}: {said}"
     );
     assert!(

@@ -113,9 +113,9 @@ async fn a_server_that_does_well_is_said_to_and_its_refusals_are_counted() {
     has(
         &said,
         "ok",
-        "signatures: none refused since the start; 1 post taken",
+        "signatures: none rejected since the start; 1 post accepted",
     );
-    has(&said, "ok", "heard of `mist`: ");
+    has(&said, "ok", "posts of `mist`: ");
     has(&said, "ok", "port: the server listens");
 
     let client = foghorn::wire::direct().unwrap();
@@ -127,7 +127,7 @@ async fn a_server_that_does_well_is_said_to_and_its_refusals_are_counted() {
     has(
         &doctor(&dir, &[]).await.1,
         "warning",
-        "signatures: 1 post refused since the start, 1 taken",
+        "signatures: 1 post rejected since the start, 1 accepted",
     );
 
     assert_eq!(doctor(&dir, &["--quick"]).await.0, 0);
@@ -164,7 +164,7 @@ async fn a_destination_that_takes_nothing_is_said_with_what_waits() {
         let (code, said) = doctor(&foghorn.dir, &[]).await;
         if said
             .lines()
-            .any(|line| line.starts_with("PROBLEM  messages to chat: it takes none any more; "))
+            .any(|line| line.starts_with("PROBLEM  messages to chat: it refuses all messages; "))
         {
             assert!(
                 code == 3 && said.contains("404") && said.contains("foghorn send-test chat"),
@@ -209,7 +209,7 @@ async fn files_that_root_left_are_found_and_a_repair_leaves_none() {
     has(
         &said,
         "PROBLEM",
-        "data folder: nobody serves here, and cannot read and write data/foghorn.db",
+        "data folder: the service runs as nobody here, but that user cannot read and write data/foghorn.db",
     );
     assert!(said.contains("sudo chown -R 65534:65534 data "), "{said}");
     // Spoiled: the command is the owner's.
@@ -228,7 +228,7 @@ async fn files_that_root_left_are_found_and_a_repair_leaves_none() {
         said.contains("`sudo -u nobody foghorn repair --data data`"),
         "{said}"
     );
-    assert!(!said.contains("nobody serves here"), "{said}");
+    assert!(!said.contains("the service runs as nobody"), "{said}");
     // Repaired by root all the same: into its place, and into a new folder.
     std::fs::write(data.join("foghorn.db"), sound).unwrap();
     for args in [&["repair", "--to", "new"][..], &["repair"]] {
@@ -282,7 +282,7 @@ async fn each_thing_that_is_wrong_is_found() {
     has(
         &said,
         "warning",
-        "destination c: not asked: its URL is missing",
+        "destination c: not checked: its URL is missing",
     );
 
     // As the service has it, with a file of variables.
@@ -347,7 +347,14 @@ async fn each_finding_says_what_to_do() {
         "rules.yaml",
         rules(free(), "  c: {webhook: {url: \"env:CANARY\"}}\n").as_bytes(),
     );
-    said(&[], 3, "warning", "destination c: not asked", "--env-file").await;
+    said(
+        &[],
+        3,
+        "warning",
+        "destination c: not checked",
+        "--env-file",
+    )
+    .await;
     write("rules.yaml", fine.as_bytes());
     said(
         &["--quick"],
@@ -393,7 +400,7 @@ async fn each_finding_says_what_to_do() {
         3,
         "PROBLEM",
         "not a Foghorn database",
-        "another program's file",
+        "the file belongs to another program",
     )
     .await;
 }
@@ -424,10 +431,6 @@ async fn an_address_that_leads_to_another_program_is_no_foghorn() {
         "answers 200, and not as Foghorn does",
     );
     std::fs::write(foghorn.dir.join("rules.yaml"), to(&foghorn.address)).unwrap();
-    has(
-        &doctor(&foghorn.dir, &[]).await.1,
-        "ok",
-        "leads to a Foghorn",
-    );
+    has(&doctor(&foghorn.dir, &[]).await.1, "ok", "leads to Foghorn");
     foghorn.stop().await;
 }

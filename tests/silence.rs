@@ -65,7 +65,7 @@ async fn the_command_line_silences_lists_and_ends() {
 
     assert_eq!(
         run(&["silence", "list"]),
-        (Some(0), "nothing is silenced\n".to_owned())
+        (Some(0), "no silences in force\n".to_owned())
     );
     let (code, made) = run(&[
         "silence",
@@ -82,7 +82,7 @@ async fn the_command_line_silences_lists_and_ends() {
         made.contains("silenced condition=ap_offline until ") && made.contains("(in 2 h)"),
         "{made}"
     );
-    assert!(!made.contains("matches nothing"), "{made}");
+    assert!(!made.contains("matches no open alert"), "{made}");
     let (_, listed) = run(&["silence", "list"]);
     assert!(
         listed.contains(&id) && listed.contains("by anna: WAN work"),
@@ -109,7 +109,7 @@ async fn the_command_line_silences_lists_and_ends() {
 
     let (code, note) = run(&["silence", "add", "device=nobody", "--until", "morning"]);
     assert!(
-        code == Some(0) && note.contains("note: it matches nothing that is open now"),
+        code == Some(0) && note.contains("note: it matches no open alert"),
         "{note}"
     );
     let json: Vec<Value> = run(&["silence", "list", "--format", "json"])
@@ -165,7 +165,7 @@ async fn the_command_line_silences_lists_and_ends() {
     std::fs::write(&file, "0123456789abcdef0123456789abcdef").unwrap();
     let (code, text) = run(&["silence", "list"]);
     assert!(
-        code == Some(1) && text.contains("does not know the token"),
+        code == Some(1) && text.contains("does not accept the token"),
         "{text}"
     );
     std::fs::remove_file(&file).unwrap();
@@ -200,14 +200,14 @@ async fn without_a_server_the_command_line_says_so() {
         &["silence", "list", "--server", "http://127.0.0.1:1"],
     );
     assert!(
-        code == Some(1) && text.contains("no server answers at http://127.0.0.1:1/"),
+        code == Some(1) && text.contains("no server answered at http://127.0.0.1:1/"),
         "{text}"
     );
     let (code, text) = foghorn(
         &server.dir,
         &["silence", "list", "--server", &server.address],
     );
-    assert_eq!((code, text.as_str()), (Some(0), "nothing is silenced\n"));
+    assert_eq!((code, text.as_str()), (Some(0), "no silences in force\n"));
     // Killed, it leaves its address behind: that is no server either.
     let dir = server.kill().unwrap();
     assert!(dir.path().join("data/address").exists());
@@ -288,7 +288,7 @@ async fn a_link_of_a_message_silences_by_its_button_only() {
     );
     assert_eq!(
         foghorn(&server.dir, &["silence", "list"]).1,
-        "nothing is silenced\n"
+        "no silences in force\n"
     );
 
     let form = |request: reqwest::RequestBuilder, body: &'static str| {
@@ -328,7 +328,7 @@ async fn a_link_of_a_message_silences_by_its_button_only() {
     assert_eq!(undone.status(), 200);
     assert_eq!(
         foghorn(&server.dir, &["silence", "list"]).1,
-        "nothing is silenced\n"
+        "no silences in force\n"
     );
     // An up message has nothing to silence; no log line has a link.
     server

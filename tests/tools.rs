@@ -233,7 +233,7 @@ fn rules_that_say_little_are_left_alone() {
     );
     let folder = folder(&[("rules.yaml", RULES), ("quiet", &quiet), ("nothing", "")]);
     let (code, out, _) = run(folder.path(), &["tune", "quiet"]);
-    assert!(code == 0 && out.contains("Nothing to improve"), "{out}");
+    assert!(code == 0 && out.contains("No suggestions"), "{out}");
     assert_eq!(
         run(folder.path(), &["tune", "quiet", "--patch"]),
         (0, String::new(), String::new())
@@ -590,7 +590,7 @@ fn tune_says_which_tests_its_patch_breaks() {
     let (code, out, err) = run(folder.path(), &["tune", "week"]);
     assert_eq!(code, 0, "{err}");
     assert!(
-        out.contains("Mind: 1 test of the file will fail with these changes: \"told at once\""),
+        out.contains("Note: 1 test of the file will fail with these changes: \"told at once\""),
         "{out}"
     );
     let (_, out, err) = run(folder.path(), &["tune", "week", "--patch"]);
@@ -750,7 +750,7 @@ fn tune_knows_a_cure_for_each_kind_of_noise() {
         assert!(out.contains(cure), "{name}: {cure:?} is not in:\n{out}");
         let lossy = !cure.starts_with("keep");
         assert_eq!(
-            out.contains("It would lose, which may matter"),
+            out.contains("Lost alerts that may matter"),
             lossy,
             "{name}:\n{out}"
         );

@@ -1,4 +1,4 @@
-//! `check`: every problem at once (printed while loading), and with `--explain` every implied
+//! `check`: reports all problems (printed while loading), and with `--explain` every implied
 //! setting.
 
 use super::{Failure, out};
@@ -31,7 +31,7 @@ pub(super) fn run(config: &Config, explain: bool) -> Result<(), Failure> {
         .map(|d| d.name.as_str())
         .collect();
     out(&format!(
-        "{place}: no problems{warned}. {rules}, {tests}; tells {}.\n",
+        "{place}: no problems{warned}. {rules}, {tests}; destinations: {}.\n",
         names.join(", ")
     ));
     Ok(())

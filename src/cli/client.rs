@@ -1,4 +1,4 @@
-//! The running server, for commands that speak to it: by the address and the token in its data
+//! Client of the running server, for commands that need one. Address and token come from its data
 //! folder.
 
 use std::io::{Error, ErrorKind};
@@ -13,38 +13,38 @@ use crate::config::Config;
 use crate::web::run_files;
 use crate::wire;
 
-/// The server answers within 5 s, even when the engine is busy.
+/// Time limit of a request; the server answers within 5 s even when the engine is busy.
 const TIMEOUT: Duration = Duration::from_secs(15);
-/// A server that is not ready yet is asked again so often …
+/// Number of attempts while the server is not ready …
 const TRIES: u32 = 50;
-/// … after this pause.
+/// … and the pause between them.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// Which server.
+/// Options that select the server.
 #[derive(Debug, clap::Args)]
 pub(super) struct ServerArgs {
     /// The server's data folder, instead of `server.data`
     #[arg(long, value_name = "DIR")]
     pub(super) data: Option<PathBuf>,
-    /// Where the server is, instead of where its data folder says
+    /// URL of the server, instead of the address in its data folder
     #[arg(long, value_name = "URL")]
     server: Option<String>,
 }
 
-/// A running server, and what it takes to be heard.
+/// A running server and the credentials for it.
 pub(super) struct Client {
     base: Url,
-    /// Whether the command line says where it is.
+    /// True if the command line names the server.
     named: bool,
     token: crate::model::Secret,
     folder: PathBuf,
-    /// What the server asks of who acts, where it does.
+    /// Value of the proof header, if the server requires one for actions.
     proof: Option<String>,
 }
 
 impl Client {
     pub(super) fn open(config: Option<PathBuf>, server: &ServerArgs) -> Result<Self, Failure> {
-        // A config that is being edited must not be in the way of who names the folder.
+        // With --data the config is not needed, so errors in it must not matter.
         let folder = match &server.data {
             Some(folder) => folder.clone(),
             None => load(config, Config::load_offline)?.server.data,
@@ -52,8 +52,8 @@ impl Client {
         let base = match &server.server {
             Some(url) => url.clone(),
             None => {
-                // A server that was killed leaves its address behind, and another may listen there:
-                // no token for it.
+                // A server that was killed leaves its address file behind. Another program may listen
+                // there by now and must not get the token.
                 let address =
                     run_files::Address::find(&folder).map_err(|error| not_ours(&error))?;
                 let address = address.filter(|_| crate::app::backend::is_held(&folder));
@@ -81,14 +81,14 @@ impl Client {
         })
     }
 
-    /// Asks who we are to the server, and takes what acting needs.
+    /// Asks the server for the proof that actions need.
     pub(super) fn introduced(mut self) -> Result<Self, Failure> {
         let me = self.ask(&Method::GET, "me", None)?;
         self.proof = me.get("csrf").and_then(Value::as_str).map(str::to_owned);
         Ok(self)
     }
 
-    /// One request below `/api/v1/`, and the JSON of its answer.
+    /// Sends one request below `/api/v1/` and returns the JSON of the answer.
     pub(super) fn ask(
         &self,
         method: &Method,
@@ -101,6 +101,7 @@ impl Client {
             .build()
             .map_err(Failure::unexpected)?;
         let client = wire::direct().map_err(Failure::unexpected)?;
+        // One request at a time needs no thread pool.
         let answer = runtime.block_on(async {
             let mut tries = 0;
             loop {
@@ -115,7 +116,7 @@ impl Client {
                     request = request.header("x-csrf-token", proof);
                 }
                 let response = request.send().await?;
-                // A server that has just started judges first what came before.
+                // A server that has just started answers 503 until it has judged the stored entries.
                 if response.status() != StatusCode::SERVICE_UNAVAILABLE || tries == TRIES {
                     return Ok::<_, reqwest::Error>((
                         response.status().as_u16(),
@@ -130,7 +131,7 @@ impl Client {
             Ok(answer) => answer,
             Err(error) if error.is_connect() && self.named => {
                 return Err(Failure::unexpected(format!(
-                    "no server answers at {}",
+                    "no server answered at {}",
                     self.base
                 )));
             }
@@ -143,10 +144,11 @@ impl Client {
             }
         };
         let answer = serde_json::from_str::<Value>(&text).unwrap_or_default();
+        // The exit code separates mistakes of the user from failures of the server.
         match status {
             200..=299 if !answer.is_null() => Ok(answer),
             401 => Err(Failure::unexpected(format!(
-                "the server does not know the token in {}: is --data another server's folder?",
+                "the server does not accept the token in {}: does --data name another server's folder?",
                 self.folder.display()
             ))),
             _ if answer.get("error").is_none() => Err(Failure::unexpected(format!(
@@ -179,7 +181,7 @@ fn not_running(folder: &Path) -> Failure {
     ))
 }
 
-/// Whether a server runs there is not for this user to know.
+/// Returns the failure for a data folder this user may not read.
 fn not_ours(error: &Error) -> Failure {
     Failure::unexpected(format!(
         "{error}\nrun this as the user that runs `foghorn serve`"
@@ -194,7 +196,7 @@ fn hint(folder: &Path) -> String {
     }
 }
 
-/// A field of an answer, as text.
+/// Returns a field of an answer as text.
 pub(super) fn word(answer: &Value, key: &str) -> String {
     answer
         .get(key)

@@ -1,5 +1,5 @@
-//! `dead-letters`: the messages that were given up, newest first. Reads beside a running `serve`;
-//! what is done with them, the server does.
+//! `dead-letters`: lists the messages Foghorn gave up on, newest first. The list is read beside a
+//! running `serve`; resend and discard are requests to the server.
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -15,10 +15,10 @@ use crate::config::Config;
 use crate::model::plural;
 use crate::render::{markup, one_line};
 
-/// How many are listed.
+/// Maximum number of dead letters listed.
 const MOST: usize = 1_000;
 
-/// What to list, or to do.
+/// Arguments of `dead-letters`.
 #[derive(Debug, clap::Args)]
 pub(super) struct DeadLettersArgs {
     /// The data folder, instead of `server.data`
@@ -30,26 +30,26 @@ pub(super) struct DeadLettersArgs {
 
 #[derive(Debug, Subcommand)]
 enum Act {
-    /// Queue them anew, at the running server
+    /// Queue dead letters again, on the running server
     Resend(Which),
-    /// Put them away, at the running server: counted, and no longer listed
+    /// Discard dead letters on the running server: they are counted, but no longer listed
     Discard(Which),
 }
 
-/// Which of them.
+/// Selection of dead letters.
 #[derive(Debug, clap::Args)]
 struct Which {
-    /// Their numbers, as `dead-letters` prints them
+    /// Numbers of the dead letters, as `dead-letters` prints them
     #[arg(
         value_name = "ID",
         required_unless_present = "all",
         conflicts_with = "all"
     )]
     ids: Vec<u64>,
-    /// All of them
+    /// All dead letters
     #[arg(long)]
     all: bool,
-    /// With --all: only those of this destination
+    /// With --all: only dead letters of this destination
     #[arg(long, value_name = "NAME", requires = "all")]
     to: Option<String>,
     #[command(flatten)]
@@ -68,7 +68,7 @@ pub(super) fn run(config: Option<PathBuf>, args: DeadLettersArgs) -> Result<(), 
         mut server,
         ..
     } = which;
-    // It may stand before the word or after it.
+    // --data is accepted before and after the subcommand.
     server.data = server.data.or(args.data);
     let client = Client::open(config, &server)?.introduced()?;
     if ids.is_empty() {

@@ -1,5 +1,5 @@
-//! `demo`: a simulated home posts real, signed webhooks to this very process, many times faster
-//! than life.
+//! `demo`: a simulated home posts real, signed webhooks to this process, many times faster than in
+//! reality.
 
 use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
@@ -17,13 +17,13 @@ use crate::source::{self, SourceSettings};
 use crate::store::Totals as _;
 use crate::wire::{Http, HttpRequest, Reply, Transport as _};
 
-/// The demo's own secret: both sides are in this process.
+/// Secret of the demo. Both sides are in this process, so it protects nothing.
 const SECRET: &str = "the demo's own secret";
-/// What a chat may take for the last messages, in real time.
+/// Time limit for the delivery of the last messages, in real time.
 const LAST_MESSAGES: Duration = Duration::from_secs(20);
 
 pub(super) fn run(config: Config, args: &DemoArgs) -> Result<(), Failure> {
-    // An evening, whenever it is played.
+    // The story plays in the evening, whatever the real time is.
     let today = Clock::system().wall().millis().div_euclid(86_400_000) * 86_400_000;
     let start = Timestamp::from_millis(today) + Duration::from_secs(19 * 3_600);
     let story = story(args.seed, start);
@@ -52,6 +52,7 @@ pub(super) fn run(config: Config, args: &DemoArgs) -> Result<(), Failure> {
         .map(|destination| destination.name.clone())
         .collect();
     introduce(args, &names);
+    // Server and simulated network run together; the first to end stops the other.
     let ended = runtime.block_on(async {
         let clock = Clock::pinned(start).faster(args.speed);
         let (tell, told) = tokio::sync::oneshot::channel();
@@ -87,7 +88,7 @@ pub(super) fn run(config: Config, args: &DemoArgs) -> Result<(), Failure> {
     }
 }
 
-/// The folder of the demo's data, gone afterwards unless it is to be kept.
+/// Data folder of the demo, deleted at the end unless the user keeps it.
 struct Data {
     folder: PathBuf,
     keep: bool,
@@ -111,7 +112,7 @@ impl Drop for Data {
     }
 }
 
-/// Whether the console is all there is.
+/// Returns true if there is no destination except the console.
 pub(super) fn is_only_console(config: &Config) -> bool {
     config
         .destinations
@@ -119,7 +120,7 @@ pub(super) fn is_only_console(config: &Config) -> bool {
         .all(|destination| destination.target.url().is_none())
 }
 
-/// The one source there is, of the default kind.
+/// Returns the demo's only source, of the default kind.
 fn source() -> SourceSettings {
     SourceSettings {
         secrets: vec![Secret::new(SECRET.to_owned())],
@@ -128,8 +129,8 @@ fn source() -> SourceSettings {
     }
 }
 
-/// The same rules and templates, with one source of our own and, unless it is to be sent,
-/// everything printed here.
+/// Returns the config for the demo: its rules and templates, one source, and, without `--send`, the
+/// console as every destination.
 fn for_demo(mut config: Config, args: &DemoArgs) -> Config {
     config.path = None; // no reload: it would bring the real destinations back
     config.server.public_url = None;
@@ -152,7 +153,8 @@ fn for_demo(mut config: Config, args: &DemoArgs) -> Config {
     config
 }
 
-/// Chats do not live faster: by the fast clock, their pace is so much slower.
+/// Stretches the limits of a destination, because real chats do not accept messages faster while
+/// the clock runs faster.
 fn in_real_time(destination: &mut DestinationSettings, speed: u32) {
     let retry = &mut destination.retry;
     for span in [
@@ -165,8 +167,8 @@ fn in_real_time(destination: &mut DestinationSettings, speed: u32) {
     }
 }
 
-/// Posts the story's traffic and prints its lines, each when it is time. Gives how many messages
-/// were delivered.
+/// Posts the story's traffic and prints its lines, each at its time. Returns the number of messages
+/// delivered.
 async fn play(
     clock: Clock,
     running: &Running,
@@ -186,6 +188,7 @@ async fn play(
         send(&http, &url, post).await?;
     }
     clock.sleep(until(story.ends_at)).await;
+    // The last messages may wait for a chat, so the demo does not end with the story.
     let gave_up = clock.wall() + clock.stretch(LAST_MESSAGES);
     loop {
         let totals = running.store.totals().await.map_err(|e| e.to_string())?;
@@ -200,7 +203,7 @@ async fn play(
     }
 }
 
-/// One POST as its sender would send it.
+/// Sends one POST as its sender would.
 async fn send(http: &Http, url: &Secret, post: &simulate::SimPost) -> Result<(), String> {
     let body: serde_json::Value = serde_json::from_str(&post.body).map_err(|e| e.to_string())?;
     let raw = serde_json::to_vec(&body).map_err(|e| e.to_string())?;
@@ -234,7 +237,7 @@ fn introduce(args: &DemoArgs, names: &[Name]) {
     );
 }
 
-/// What happens in the network.
+/// Prints an event of the simulated network.
 fn say(at: Timestamp, text: &str) {
     let (dim, off) = if std::io::stdout().is_terminal() {
         ("\u{1b}[2m", "\u{1b}[0m")
@@ -289,7 +292,7 @@ fn write(file: &Path, story: &DemoStory) -> Result<(), Failure> {
     std::fs::write(file, text)
         .map_err(|e| Failure::unexpected(format!("cannot write {}: {e}", file.display())))?;
     println!(
-        "{} webhooks written; `foghorn replay {}` tells what would be sent",
+        "{} webhooks written; `foghorn replay {}` prints what would be sent",
         story.posts.len(),
         file.display()
     );

@@ -1,6 +1,6 @@
-//! `doctor`: looks at the machine, the config, the data folder and the other sides, and says what
-//! to do about each finding. Posts nothing, and prints no secret and no part of a URL that may hold
-//! one.
+//! `doctor`: checks the machine, the config, the data folder and the destinations, and gives advice
+//! for each finding. It posts nothing, and prints neither secrets nor those parts of a URL that may
+//! hold one.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -19,10 +19,10 @@ mod server;
 
 use report::{Finding, Mark};
 
-/// Each check has this long.
+/// Time limit of a check.
 const LIMIT: Duration = Duration::from_secs(5);
 
-/// What to look at.
+/// Arguments of `doctor`.
 #[derive(Debug, clap::Args)]
 pub(super) struct DoctorArgs {
     /// The data folder, instead of `server.data`
@@ -31,12 +31,12 @@ pub(super) struct DoctorArgs {
     /// Read variables from this file too, as the service does (lines NAME=VALUE)
     #[arg(long, value_name = "FILE")]
     env_file: Option<PathBuf>,
-    /// Only ask the running server whether it is well: for health checks
+    /// Only check that the running server answers, for health checks
     #[arg(long)]
     quick: bool,
 }
 
-/// A variable's value, by its name.
+/// Function that returns the value of an environment variable.
 type Lookup = Box<dyn Fn(&str) -> Option<String>>;
 
 pub(super) fn run(named: Option<PathBuf>, args: DoctorArgs) -> Result<(), Failure> {
@@ -53,12 +53,14 @@ pub(super) fn run(named: Option<PathBuf>, args: DoctorArgs) -> Result<(), Failur
             .or_else(|| config::environment(name))
     });
     let path = config_path(named.or_else(|| env("FOGHORN_CONFIG").map(PathBuf::from)));
-    // Files on a disk that hangs are looked at beside the rest; nothing waits for them at the end.
+    // File checks can hang on a broken disk: they run beside the others, and the shutdown does not
+    // wait for them.
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build();
     let runtime = runtime.map_err(Failure::unexpected)?;
+    // A quick check must not fail because of rules that somebody is editing.
     let findings = if args.quick {
         let folder = match args.data {
             Some(folder) => folder,
@@ -89,15 +91,17 @@ pub(super) fn run(named: Option<PathBuf>, args: DoctorArgs) -> Result<(), Failur
     }
 }
 
-/// Everything but the config, at once; printed in the order of a message's way through Foghorn.
+/// Runs all checks except that of the config in parallel. The findings follow a message's path
+/// through Foghorn.
 async fn look(config: Option<Config>, data: Option<PathBuf>) -> Vec<Finding> {
     let clock = Clock::system();
     let config = config.map(Arc::new);
     let folder = data.or_else(|| config.as_ref().map(|config| config.server.data.clone()));
     let mut under_way = Vec::new();
+    // Every check is a task of its own, so a slow one does not use up the time of the others.
     let mut start = |check: &str, work: Work| {
         let check = check.to_owned();
-        // A database is read to its end.
+        // This check reads the whole database.
         let most = if check == "journal" {
             server::ALONE * 2
         } else {
@@ -138,6 +142,8 @@ async fn look(config: Option<Config>, data: Option<PathBuf>) -> Vec<Finding> {
             Box::pin(server::running(folder.clone(), clock.wall())),
         );
     }
+    // The clock is judged last, because the destinations' answers contain their time, but printed
+    // first.
     let mut skews = Vec::new();
     let mut findings = Vec::new();
     if let Some(config) = &config {
@@ -160,8 +166,8 @@ async fn look(config: Option<Config>, data: Option<PathBuf>) -> Vec<Finding> {
                 (
                     Finding::problem(
                         &away::name(settings),
-                        "the check broke off",
-                        "ask again; if it does so each time, that is a bug",
+                        "the check stopped unexpectedly",
+                        "run doctor again; if this repeats, it is a bug",
                     ),
                     None,
                 )
@@ -192,7 +198,7 @@ async fn look(config: Option<Config>, data: Option<PathBuf>) -> Vec<Finding> {
 
 type Work = std::pin::Pin<Box<dyn Future<Output = Vec<Finding>> + Send>>;
 
-/// Work on files, off the threads that wait for the network.
+/// Runs file checks on a thread of their own, so that they do not block network checks.
 fn blocking(work: impl FnOnce() -> Vec<Finding> + Send + 'static) -> Work {
     Box::pin(async move { tokio::task::spawn_blocking(work).await.unwrap_or_default() })
 }
@@ -203,7 +209,7 @@ async fn within_all(check: &str, most: Duration, work: Work) -> Vec<Finding> {
         vec![Finding::problem(
             check,
             what,
-            "look at the disk, the network, or the load",
+            "check the disk, the network and the load",
         )]
     };
     tokio::time::timeout(most, work).await.unwrap_or_else(late)
@@ -214,7 +220,7 @@ async fn within(check: &str, work: impl Future<Output = Finding>) -> Finding {
     tokio::time::timeout(LIMIT, work).await.unwrap_or_else(late)
 }
 
-/// The config, as far as it can be used, and what is wrong with it.
+/// Returns the config if it is usable, and the findings about it.
 fn read_config(path: Option<&Path>, env: &Lookup) -> (Option<Config>, Vec<Finding>) {
     let said = |Problems(found): Problems| -> Vec<Finding> {
         let finding = |problem: &config::Problem| {
@@ -244,9 +250,13 @@ fn read_config(path: Option<&Path>, env: &Lookup) -> (Option<Config>, Vec<Findin
                 .map(|d| d.name.as_str())
                 .collect();
             let what = match path {
-                Some(path) => format!("{}: {rules}; tells {}", path.display(), told.join(", ")),
+                Some(path) => format!(
+                    "{}: {rules}; destinations: {}",
+                    path.display(),
+                    told.join(", ")
+                ),
                 None => format!(
-                    "no ./rules.yaml here, so the built-in rules apply; tells {}",
+                    "no ./rules.yaml here, so the built-in rules apply; destinations: {}",
                     told.join(", ")
                 ),
             };
@@ -254,20 +264,20 @@ fn read_config(path: Option<&Path>, env: &Lookup) -> (Option<Config>, Vec<Findin
             findings.extend(said(Problems(config.warnings.clone())));
             (Some(config), findings)
         }
-        // What does not need the missing secrets is still looked at.
+        // Checks that need no secrets still run if secrets are missing.
         Err(problems) => (Config::load_offline(path, env).ok(), said(problems)),
     }
 }
 
-/// What to do about a problem of the file that does not say so itself.
+/// Returns advice about a problem of the config that has none.
 fn what_to_do(problem: &config::Problem) -> &'static str {
     match problem.line {
-        0 => "is it there, and may this user read it? --config names another",
-        _ => "mend that line: `foghorn check` shows it",
+        0 => "does the file exist, and may this user read it? --config names another",
+        _ => "correct that line: `foghorn check` shows it",
     }
 }
 
-/// The lines NAME=VALUE of a file, as systemd reads them.
+/// Reads lines of the form NAME=VALUE from a file, as systemd does.
 fn variables(path: &Path) -> Result<BTreeMap<String, String>, Failure> {
     let text = std::fs::read_to_string(path)
         .map_err(|e| Failure::usage(format!("--env-file: cannot read {}: {e}", path.display())))?;

@@ -1,5 +1,5 @@
-//! `explain`: what was decided about an event, a device or a message, and why. Folds the stored
-//! journal again, with the rules as they stood; reads beside a running `serve`.
+//! `explain`: the decisions about an event, a device or a message, and their reasons. It folds the
+//! stored journal again with the rules in force at that time, beside a running `serve`.
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -16,17 +16,17 @@ use crate::model::{EventId, Message, Seq, Timestamp, plural};
 use crate::render::{markup, one_line};
 use crate::store::{DeliveryState, Sent};
 
-/// What to explain.
+/// Arguments of `explain`.
 #[derive(Debug, clap::Args)]
 #[command(group(clap::ArgGroup::new("which").required(true).args(["what", "device"])))]
 pub(super) struct ExplainArgs {
-    /// An event's id, as in `123.1`, or a message's, as it stands in the message
+    /// Id of an event, such as `123.1`, or of a message, as shown in the message
     #[arg(value_name = "EVENT or MESSAGE")]
     what: Option<String>,
     /// Everything about this device, by name or MAC
     #[arg(long, value_name = "DEVICE")]
     device: Option<String>,
-    /// Of a device, only the last this long
+    /// With --device: only events of this period, up to now
     #[arg(
         long,
         value_name = "DURATION",
@@ -34,7 +34,7 @@ pub(super) struct ExplainArgs {
         default_value = "1d"
     )]
     since: String,
-    /// How to print; as JSON it is one object
+    /// Output format; json is one object
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
     /// The data folder, instead of `server.data`
@@ -75,6 +75,7 @@ pub(super) fn run(config: &Config, args: &ExplainArgs) -> Result<(), Failure> {
     if chapters.is_empty() {
         return Err(nothing(&question, &story, &folder.display().to_string()));
     }
+    // The fold creates the messages again; the outbox knows whether and when they were sent.
     let told: Vec<&Message> = chapters
         .iter()
         .filter_map(|chapter| chapter.message.as_deref())
@@ -108,7 +109,7 @@ fn question(args: &ExplainArgs) -> Result<Question, Failure> {
             Ok(Question::Message(what))
         }
         _ => Err(Failure::usage(format!(
-            "`{what}` is neither an event, as in 123.1, nor a message, as in k3x9q2; of a device: --device {what}"
+            "`{what}` is neither an event id, as in 123.1, nor a message id, as in k3x9q2; for a device: --device {what}"
         ))),
     }
 }
@@ -121,18 +122,18 @@ fn nothing(question: &Question, story: &Story<'_>, folder: &str) -> Failure {
     match question {
         Question::Event(id) => Failure::usage(format!("there is no event {id}: {kept}")),
         Question::Message(id) if id.bytes().all(|b| b.is_ascii_digit()) => Failure::usage(format!(
-            "there is no message {id}: {kept}\nan event is its position and its place in the POST, as in {id}.1"
+            "there is no message {id}: {kept}\nan event id also has its place in the POST, as in {id}.1"
         )),
         Question::Message(id) => Failure::usage(format!("there is no message {id}: {kept}")),
         Question::Device(name, since) => Failure::unexpected(format!(
-            "nothing was heard of {name} since {}: {kept}",
+            "no events about {name} since {}: {kept}",
             moment(*since)
         )),
     }
 }
 
-/// A message of the refold and one of the outbox. Numbers differ where the journal's beginning was
-/// removed.
+/// Compares a message of the repeated fold with one of the outbox. Ids are ignored: they differ if
+/// the beginning of the journal was removed.
 fn is_same(told: &Message, sent: &Message) -> bool {
     let (a, b) = (&told.about, &sent.about);
     a.at == b.at
@@ -142,7 +143,7 @@ fn is_same(told: &Message, sent: &Message) -> bool {
         && a.subjects == b.subjects
 }
 
-/// Of a `device`, events that came before are only counted.
+/// Formats the explanation as text. For a device, duplicates are only counted.
 fn as_text(
     story: &Story<'_>,
     chapters: &[&Chapter],
@@ -158,7 +159,7 @@ fn as_text(
         0
     };
     let mut lines = Vec::new();
-    // What was told comes right below its decision.
+    // A message is printed right below the decision that sent it.
     let flush = |lines: &mut Vec<explain::DecisionLine>, text: &mut String| {
         for line in explain::print(lines, file, &|event| story.describe(event), &moment) {
             text.push_str(&line);
@@ -200,7 +201,7 @@ fn as_text(
         let repeats = plural(left_out as u64, "repeat");
         let _ = writeln!(
             text,
-            "{repeats} of these events left out; `--format json` has them"
+            "{repeats} of these events omitted; `--format json` lists them"
         );
     }
     text
@@ -225,7 +226,7 @@ fn state(sent: &Sent) -> String {
     match sent.state {
         DeliveryState::Queued => format!("queued{tries}{why}"),
         DeliveryState::Delivered => format!("delivered{at}{tries}"),
-        DeliveryState::Digested => format!("told in a digest{at}"),
+        DeliveryState::Digested => format!("sent in a summary{at}"),
         DeliveryState::Dead => format!("given up{at}{tries}{why}"),
         DeliveryState::Discarded => format!("given up and discarded{at}{tries}{why}"),
     }

@@ -1,4 +1,4 @@
-//! `export`: the stored traffic, as lines that `replay` reads. Reads beside a running `serve`.
+//! `export`: prints the stored traffic as lines for `replay`, beside a running `serve`.
 
 use std::io::{BufWriter, Write};
 use std::path::PathBuf;
@@ -30,8 +30,8 @@ pub(super) fn run(
     Ok(())
 }
 
-/// The stored traffic, oldest first, with the wall time it was received at, and the silences that
-/// people made meanwhile. Those that were in force at the beginning come first.
+/// Passes on the stored traffic, oldest first, with the wall time of its receipt, and the silences
+/// people created. Silences in force at the beginning come first.
 pub(super) fn stored(
     config: &Config,
     data: Option<PathBuf>,

@@ -1,4 +1,5 @@
-//! `hash-password`: what stands in `server.password`, so that the password itself stands nowhere.
+//! `hash-password`: creates the hash for `server.password`, so that the password itself is not
+//! stored anywhere.
 
 use std::io::{self, BufRead, IsTerminal, Read, Write};
 
@@ -11,7 +12,7 @@ use crate::clock;
 use crate::model::Secret;
 use crate::password::{LEAST, hash};
 
-/// The most bytes taken.
+/// Maximum length of a password in bytes.
 const MOST: u64 = 1_024;
 
 pub(super) fn run() -> Result<(), Failure> {
@@ -23,20 +24,20 @@ pub(super) fn run() -> Result<(), Failure> {
     let characters = password.expose().chars().count();
     if characters < LEAST {
         return Err(Failure::usage(format!(
-            "a password has at least {LEAST} characters, this has {characters}"
+            "a password needs at least {LEAST} characters, this one has {characters}"
         )));
     }
     let salt = clock::unguessable()
-        .map_err(|error| Failure::unexpected(format!("no randomness: {error}")))?;
+        .map_err(|error| Failure::unexpected(format!("no random numbers available: {error}")))?;
     let hash = hash(&password, &salt).map_err(Failure::unexpected)?;
     out(&format!("{}\n", hash.expose()));
     if io::stdout().is_terminal() {
-        eprintln!("put it into rules.yaml, in quotes: server: {{password: '…'}}");
+        eprintln!("put the hash into rules.yaml, in quotes: server: {{password: '…'}}");
     }
     Ok(())
 }
 
-/// All that comes, without the end of its line.
+/// Reads the whole input without the final line break.
 fn piped(input: impl BufRead) -> Result<Secret, Failure> {
     let mut text = String::new();
     input
@@ -53,14 +54,14 @@ fn piped(input: impl BufRead) -> Result<Secret, Failure> {
     Ok(Secret::new(line))
 }
 
-/// Asked for twice: nobody sees what they type.
+/// Asks for the password twice, because the terminal does not show it.
 fn ask() -> Result<Secret, Failure> {
     let first = typed("password: ")?;
-    let again = typed("the same again: ")?;
+    let again = typed("repeat the password: ")?;
     if first == again {
         Ok(first)
     } else {
-        Err(Failure::usage("these are two different passwords"))
+        Err(Failure::usage("the two passwords differ"))
     }
 }
 
@@ -79,7 +80,7 @@ fn typed(prompt: &str) -> Result<Secret, Failure> {
     )
 }
 
-/// A line as it is typed, with the keys that take back. `None`: given up.
+/// Reads a line with the usual editing keys. `None` means that the user gave up.
 fn edited(keys: impl Iterator<Item = io::Result<u8>>) -> io::Result<Option<Vec<u8>>> {
     let mut line = Vec::new();
     for key in keys {
@@ -87,7 +88,7 @@ fn edited(keys: impl Iterator<Item = io::Result<u8>>) -> io::Result<Option<Vec<u
             b'\n' | b'\r' => return Ok(Some(line)),
             // Ctrl-C, Ctrl-D
             3 | 4 => return Ok(None),
-            // Backspace takes a whole character.
+            // Backspace removes all bytes of a UTF-8 character.
             8 | 0x7f => while line.pop().is_some_and(|byte: u8| byte & 0xc0 == 0x80) {},
             // Ctrl-U
             0x15 => line.clear(),
@@ -97,8 +98,8 @@ fn edited(keys: impl Iterator<Item = io::Result<u8>>) -> io::Result<Option<Vec<u
     Ok(None)
 }
 
-/// A terminal that shows nothing and interrupts nothing, until dropped: Ctrl-C must not leave it
-/// so.
+/// A terminal without echo and signals, until dropped. Signals are off because Ctrl-C would leave
+/// the echo off.
 struct Unseen(Termios);
 
 impl Unseen {

@@ -1,4 +1,4 @@
-//! `repair`: what is whole in a damaged data folder, made into one that serves.
+//! `repair`: creates a working data folder from the readable parts of a damaged one.
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -8,17 +8,17 @@ use crate::app::backend::{Repaired, repair};
 use crate::config::Config;
 use crate::model::plural;
 
-/// So many lost messages are named.
+/// Maximum number of lost messages listed.
 const NAMED: usize = 20;
 
-/// Which folder, and where to.
+/// Arguments of `repair`.
 #[derive(Debug, clap::Args)]
 pub(super) struct RepairArgs {
     /// The data folder, instead of `server.data`
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
-    /// Write what was saved into this folder; otherwise the damaged database is set aside beside
-    /// its repaired copy
+    /// Write the repaired database to this folder; otherwise it replaces the damaged one, which is
+    /// kept under another name
     #[arg(long, value_name = "DIR")]
     to: Option<PathBuf>,
 }
@@ -53,6 +53,7 @@ fn report(repaired: &Repaired) -> String {
         damaged_messages,
         ..
     } = repaired;
+    // Every kind of loss has a line of its own, because they need different actions.
     let [queued, delivered, digested, dead, discarded] = messages;
     let mut text = format!("repaired: {}\n", repaired.database.display());
     let _ = writeln!(
@@ -68,24 +69,25 @@ fn report(repaired: &Repaired) -> String {
         Some(seq) => {
             let _ = writeln!(
                 text,
-                "kept: the state of all alerts as of entry {seq}; what came after it is judged again"
+                "kept: the state of all alerts as of entry {seq}; later entries are judged again"
             );
-            text.push_str("the live page lists the events from there on; `export` and `replay --stored` have all\n");
+            text.push_str("the live page lists the events from there on; `export` and `replay --stored` include all\n");
         }
-        None => text
-            .push_str("the state of all alerts was not whole: it is made again from the journal\n"),
+        None => {
+            text.push_str("the state of all alerts was damaged: it is rebuilt from the journal\n")
+        }
     }
     let _ = writeln!(
         text,
         "lost: {lost} journal entries, {damaged_messages} stored messages"
     );
     for unsaid in repaired.unsaid.iter().take(NAMED) {
-        let _ = writeln!(text, "lost, and not told: {unsaid}");
+        let _ = writeln!(text, "lost before it was sent: {unsaid}");
     }
     if repaired.unsaid.len() > NAMED {
         let _ = writeln!(
             text,
-            "lost, and not told: {} more",
+            "lost before they were sent: {} more",
             repaired.unsaid.len() - NAMED
         );
     }
@@ -93,30 +95,32 @@ fn report(repaired: &Repaired) -> String {
         let missing = plural(repaired.missing_messages, "message");
         let _ = writeln!(
             text,
-            "lost: {missing} more, of which nothing is there (dead letters sent again leave such gaps too)"
+            "lost: {missing} more without a trace (dead letters sent again leave such gaps too)"
         );
     }
     if repaired.vanished_messages > 0 {
         let vanished = plural(repaired.vanished_messages, "message");
         let _ = writeln!(
             text,
-            "not there any more: {vanished} that retention removed, or that are lost too"
+            "missing: {vanished} that retention removed, or that are lost too"
         );
     }
     if repaired.log_pages > 0 {
         let pages = plural(repaired.log_pages, "page");
         let _ = writeln!(
             text,
-            "lost: what {pages} of SQLite's log held, which come after a damaged one"
+            "lost: the content of {pages} of SQLite's log that follow a damaged one"
         );
     }
     if repaired.cursor_guessed {
-        text.push_str("how far it was judged could not be read: some messages may be told again\n");
+        text.push_str(
+            "the position of the judge could not be read: some messages may be sent again\n",
+        );
     }
     if let Some(aside) = &repaired.set_aside {
         let _ = writeln!(
             text,
-            "the damaged database is {}: delete it when you miss nothing",
+            "the damaged database is {}: delete it once nothing is missing",
             aside.display()
         );
     }

@@ -1,4 +1,4 @@
-//! `replay`: what these rules would have sent.
+//! `replay`: prints the messages that these rules would have sent.
 
 use std::io::{BufWriter, Write};
 use std::path::Path;
@@ -44,7 +44,7 @@ pub(super) fn run(config: &Config, args: ReplayArgs) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Hands over the traffic a command line names, oldest first.
+/// Passes on the traffic that the command line names, oldest first.
 pub(super) fn each_heard(
     config: &Config,
     traffic: &Traffic,
@@ -61,16 +61,16 @@ pub(super) fn each_heard(
     super::traffic::each_post(&traffic.files, |post| each(TrafficEntry::Post(post)))
 }
 
-/// Time that is to run on to a moment before the last line runs on no further.
+/// Warns about an `--until` before the last line, which has no effect.
 fn warn_of_early(until: Option<Timestamp>, last: Option<Timestamp>) {
     if let Some((until, last)) = until.zip(last).filter(|(until, last)| until < last) {
         super::err(format!(
-            "foghorn: --until {until} is before the last line ({last}), so it changes nothing: every line is judged"
+            "foghorn: --until {until} is before the last line ({last}), so it has no effect: every line is judged"
         ));
     }
 }
 
-/// `--diff`: the same traffic under two sets of rules.
+/// Compares two sets of rules on the same traffic.
 fn compare(
     config: &Config,
     other: &Path,
@@ -79,6 +79,7 @@ fn compare(
     format: Format,
 ) -> Result<(), Failure> {
     let other = super::load(Some(other.to_owned()), Config::load_offline)?;
+    // Both sides read the traffic in one pass, because it may come from standard input.
     let mut sides =
         [&config.rules, &other.rules].map(|rules| (Refold::new(Arc::clone(rules)), Vec::new()));
     let mut from = None;
@@ -105,7 +106,7 @@ fn compare(
     Ok(())
 }
 
-/// What the rules are called: their file.
+/// Returns the name of the rules: their file.
 pub(super) fn place(config: &Config) -> String {
     config.path.as_ref().map_or_else(
         || "the built-in rules".to_owned(),
@@ -113,7 +114,7 @@ pub(super) fn place(config: &Config) -> String {
     )
 }
 
-/// What was replayed: `last 7 days`, else from when to when.
+/// Returns the replayed period: `last 7 days`, or start and end.
 pub(super) fn period(
     traffic: &Traffic,
     from: Option<Timestamp>,

@@ -1,4 +1,4 @@
-//! `send-test`: a sample message to one destination, and what the other side said.
+//! `send-test`: sends a sample message to one destination and prints its answer.
 
 use super::{Failure, out};
 use crate::clock::Clock;
@@ -38,14 +38,14 @@ pub(super) fn run(config: &Config, name: &str) -> Result<(), Failure> {
     };
     match sent.outcome {
         SendOutcome::Delivered => {
-            out(&format!("{name} took it ({said})\n"));
+            out(&format!("{name} accepted it ({said})\n"));
             Ok(())
         }
         SendOutcome::Retry { why } => Err(Failure::unexpected(format!(
-            "{name} did not take it: {why} ({said}); serve would try again"
+            "{name} did not accept it: {why} ({said}); `serve` would try again"
         ))),
         SendOutcome::RetryAfter { wait } => Err(Failure::unexpected(format!(
-            "{name} asks to wait {} s ({said}); serve would",
+            "{name} asks to wait {} s ({said}); `serve` would do so",
             wait.as_secs()
         ))),
         SendOutcome::BadPayload { why } | SendOutcome::Broken { why } => Err(Failure::unexpected(
@@ -54,7 +54,7 @@ pub(super) fn run(config: &Config, name: &str) -> Result<(), Failure> {
     }
 }
 
-/// Why nothing can be sent there.
+/// Returns the reason why a destination cannot be used.
 fn unknown(config: &Config, name: &str) -> String {
     let digests = &config.rules.surroundings().digests;
     if let Some(digest) = digests.iter().find(|digest| digest.name.as_str() == name) {
@@ -64,7 +64,7 @@ fn unknown(config: &Config, name: &str) -> String {
             .map(|name| format!("`foghorn send-test {name}`"))
             .collect();
         return format!(
-            "`{name}` is a digest: it sends nothing itself, but through others; try {}",
+            "`{name}` is a digest: it sends through other destinations; try {}",
             into.join(", ")
         );
     }
@@ -84,7 +84,7 @@ fn unknown(config: &Config, name: &str) -> String {
     )
 }
 
-/// A message that shows everything a real one does.
+/// Returns a sample notification that fills the parts of a real one.
 fn sample(to: &Name) -> Notification {
     let now = Clock::system().wall();
     let began = now.shifted(-190_000);

@@ -1,4 +1,4 @@
-//! `serve`: receives, judges, tells.
+//! `serve`: runs the server.
 
 use std::path::PathBuf;
 
@@ -9,6 +9,7 @@ use crate::config::{Config, Log};
 pub(super) fn run(named: Option<PathBuf>, args: ServeArgs) -> Result<(), Failure> {
     begin_again_with_one_arena();
     let config = super::load(named, Config::load)?;
+    // The config was checked with its own `listen`; the option can expose the server to others.
     if let Some(listen) = args.listen
         && let Some(what) = config.exposed(listen)
     {
@@ -45,7 +46,7 @@ pub(super) fn run(named: Option<PathBuf>, args: ServeArgs) -> Result<(), Failure
     runtime.shutdown_timeout(std::time::Duration::from_secs(1));
     ended.map_err(|error| match error {
         app::Error::Start(text) => Failure::start(with_way_out(text, &folder)),
-        // Met while it served, as it would be at the next start.
+        // Damage found while serving has the exit code of a failed start, because the next start fails.
         app::Error::Failed(text) if is_damage(&text) => Failure {
             text: format!("foghorn: {}", with_way_out(text, &folder)),
             code: 5,
@@ -58,23 +59,24 @@ fn is_damage(text: &str) -> bool {
     text.contains("damaged")
 }
 
-/// What to do about a database that is damaged.
+/// Adds advice to the text about a damaged database.
 fn with_way_out(text: String, folder: &std::path::Path) -> String {
     if !is_damage(&text) {
         return text;
     }
     let anew = crate::app::backend::begin_anew(folder);
     format!(
-        "{text}; `foghorn repair --data {}` saves what is whole; if nothing is, {anew}",
+        "{text}; `foghorn repair --data {}` saves everything readable; if that is nothing, {anew}",
         folder.display()
     )
 }
 
-/// glibc gives each of our threads an arena to allocate from, and keeps in each what its thread
-/// took most at any time: in a storm that was half as much memory again as all threads need
-/// together. It reads how many there may be before `main`, so the process begins once more. Where
-/// that fails it only takes more memory. Big buffers are mapped and given back: by itself glibc
-/// soon takes them from the heap, where what is small and stays lies behind them.
+/// Restarts the process with one malloc arena. glibc gives each thread an arena that keeps the
+/// thread's peak memory; in a storm that was half as much memory again as all threads together
+/// need. glibc reads the setting before `main`, so the process has to start again. If that fails,
+/// it only uses more memory. The second setting returns large buffers to the system: by default
+/// glibc soon allocates them on the heap, where small long-lived blocks keep them from being
+/// returned.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 fn begin_again_with_one_arena() {
     use std::os::unix::process::CommandExt as _;
@@ -90,12 +92,13 @@ fn begin_again_with_one_arena() {
     }
 }
 
-/// Other allocators do without.
+/// Does nothing: other allocators need no setting.
 #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
 fn begin_again_with_one_arena() {}
 
-/// Logs to standard error, from this level on; FOGHORN_LOG filters (`info`, `foghorn=debug`). HTTP
-/// crates never speak below info: their debug lines hold request paths, which are secrets here.
+/// Logs to standard error from this level on; FOGHORN_LOG filters (`info`, `foghorn=debug`). HTTP
+/// crates never log below info, because their debug lines contain request paths, which are secrets
+/// here.
 pub(super) fn log_to_stderr(format: Log, least: &str) {
     use tracing_subscriber::filter::EnvFilter;
     let filter = EnvFilter::try_from_env("FOGHORN_LOG").unwrap_or_else(|_| EnvFilter::new(least));
@@ -110,8 +113,7 @@ pub(super) fn log_to_stderr(format: Log, least: &str) {
     .into_iter()
     .filter_map(|directive| directive.parse().ok())
     .fold(filter, EnvFilter::add_directive);
-    // A log that cannot be written is no reason to stop; by itself it would be said on standard
-    // error, where that cannot be.
+    // A failing log must not stop Foghorn, and cannot be reported on the same standard error.
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)

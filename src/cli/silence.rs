@@ -1,5 +1,4 @@
-//! `silence add, list, expire`: speaks to the running server, by the address and the token in its
-//! data folder.
+//! `silence add, list, expire`: requests to the running server.
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -14,25 +13,25 @@ use super::{Failure, Format, out, out_exact};
 use crate::clock::{Clock, local};
 use crate::model::{Timestamp, human_duration};
 
-/// What to do about silences.
+/// Subcommands of `silence`.
 #[derive(Debug, Subcommand)]
 pub(super) enum SilenceCommand {
-    /// Say nothing of what matches, for a while; what was told as down is still told when it is
-    /// back
+    /// Suppress notifications about matching events for a while; recoveries of outages that were
+    /// notified before are still sent
     Add(AddArgs),
-    /// The silences in force
+    /// List the silences in force
     List {
-        /// How to print; as JSON a silence is a line
+        /// Output format; json is one line per silence
         #[arg(long, value_enum, default_value_t = Format::Text)]
         format: Format,
         #[command(flatten)]
         server: ServerArgs,
     },
-    /// End a silence before its time
+    /// End a silence early
     Expire {
-        /// Its id, as `silence list` prints it
+        /// Id of the silence, as `silence list` prints it
         id: String,
-        /// Who ends it; default: the user's name
+        /// Name of the person who ends it; default: the user's name
         #[arg(long, value_name = "NAME")]
         author: Option<String>,
         #[command(flatten)]
@@ -40,29 +39,30 @@ pub(super) enum SilenceCommand {
     },
 }
 
-/// What to silence, and for how long.
+/// Arguments of `silence add`.
 #[derive(Debug, clap::Args)]
 #[command(group(clap::ArgGroup::new("end").required(true).args(["lasts", "until"])))]
 pub(super) struct AddArgs {
-    /// As in `match`: `condition=ap_offline site=Home`; the same field twice means either
+    /// Fields of a `match`: `condition=ap_offline site=Home`; a repeated field matches any of its
+    /// values
     #[arg(value_name = "FIELD=VALUE")]
     fields: Vec<String>,
-    /// A whole `match`, as YAML or JSON
+    /// A complete `match`, as YAML or JSON
     #[arg(long = "match", value_name = "MATCH")]
     matches: Option<String>,
     /// Silence everything
     #[arg(long, conflicts_with_all = ["fields", "matches"])]
     all: bool,
-    /// For so long (`2h`), at most a year
+    /// Duration (`2h`), at most a year
     #[arg(long = "for", value_name = "DURATION")]
     lasts: Option<String>,
-    /// Until then: a time (RFC 3339), `morning` (08:00), or `resolved`
+    /// End: a time (RFC 3339), `morning` (08:00), or `resolved`
     #[arg(long, value_name = "TIME")]
     until: Option<String>,
-    /// Why
+    /// Reason
     #[arg(long, value_name = "TEXT")]
     comment: Option<String>,
-    /// Who makes it; default: the user's name
+    /// Name of the author; default: the user's name
     #[arg(long, value_name = "NAME")]
     author: Option<String>,
     #[command(flatten)]
@@ -115,9 +115,10 @@ fn add(config: Option<PathBuf>, args: AddArgs) -> Result<(), Failure> {
     }
     let made =
         Client::open(config, &args.server)?.ask(&Method::POST, "silences", Some(&asked.into()))?;
+    // The server ends a silence until resolved at once if it matches nothing that is open.
     if made.get("over").is_some() {
         out(&format!(
-            "nothing that {} matches is open now, so the silence is over already\n",
+            "{} matches no open alert, so the silence has ended already\n",
             matcher(&made)
         ));
         return Ok(());
@@ -129,7 +130,7 @@ fn add(config: Option<PathBuf>, args: AddArgs) -> Result<(), Failure> {
         ends(&made)
     );
     if made.get("matching").and_then(Value::as_u64) == Some(0) {
-        text.push_str("note: it matches nothing that is open now\n");
+        text.push_str("note: it matches no open alert\n");
     }
     let _ = writeln!(
         text,
@@ -140,7 +141,7 @@ fn add(config: Option<PathBuf>, args: AddArgs) -> Result<(), Failure> {
     Ok(())
 }
 
-/// One map of both ways to say it.
+/// Combines fields and `--match` into one map.
 fn read_match(fields: &[String], whole: Option<&str>) -> Result<Map<String, Value>, Failure> {
     let mut map = match whole {
         None => Map::new(),
@@ -204,7 +205,7 @@ fn list(config: Option<PathBuf>, format: Format, server: &ServerArgs) -> Result<
         };
     }
     if silences.is_empty() && format == Format::Text {
-        text.push_str("nothing is silenced\n");
+        text.push_str("no silences in force\n");
     }
     match format {
         Format::Json => out_exact(&text),
@@ -213,7 +214,7 @@ fn list(config: Option<PathBuf>, format: Format, server: &ServerArgs) -> Result<
     Ok(())
 }
 
-/// Who runs this.
+/// Returns the name of the user.
 fn user() -> String {
     ["SUDO_USER", "USER", "LOGNAME"]
         .into_iter()
@@ -222,7 +223,7 @@ fn user() -> String {
         .unwrap_or_else(|| "the command line".to_owned())
 }
 
-/// `condition=ap_offline site=Home`.
+/// Formats the matcher of a silence: `condition=ap_offline site=Home`.
 fn matcher(silence: &Value) -> String {
     let Some(map) = silence
         .get("match")
@@ -246,7 +247,8 @@ fn matcher(silence: &Value) -> String {
     map.iter().map(one).collect::<Vec<_>>().join(" ")
 }
 
-/// What is left: it was made a moment ago, so not less than it was. A while is told to the minute.
+/// Rounds the remaining time: up to the second, because the silence was created a moment ago, and
+/// to the minute if it is long.
 fn roughly(left: Duration) -> Duration {
     const A_WHILE: u64 = 600;
     let seconds = left

@@ -1,15 +1,15 @@
-//! The way to a terminal: what others wrote must not move its cursor, ring its bell or turn its
-//! text around.
+//! Output to a terminal. Text from others must not move the cursor, ring the bell or reverse the
+//! writing direction.
 
 use std::borrow::Cow;
 use std::io::{IsTerminal as _, Write as _};
 
-/// Prints for people, on standard output; a reader that went away (`| head`) is no error.
+/// Prints for people on standard output. A reader that left (`| head`) is no error.
 pub(super) fn out(text: &str) {
     write_out(&harmless(text));
 }
 
-/// Prints for programs: every character as it is, but on a terminal.
+/// Prints for programs: every character unchanged, except on a terminal.
 pub(super) fn out_exact(text: &str) {
     if std::io::stdout().is_terminal() {
         out(text)
@@ -18,7 +18,7 @@ pub(super) fn out_exact(text: &str) {
     }
 }
 
-/// Prints on standard error, with the end of a line.
+/// Prints a line on standard error.
 pub(super) fn err(text: impl std::fmt::Display) {
     let _ = writeln!(std::io::stderr().lock(), "{}", harmless(&text.to_string()));
 }
@@ -27,7 +27,7 @@ fn write_out(text: &str) {
     let _ = std::io::stdout().lock().write_all(text.as_bytes());
 }
 
-/// Without control characters (but ends of lines and tabs), and without what sets the direction of
+/// Removes control characters except line breaks and tabs, and characters that set the direction of
 /// text.
 fn harmless(text: &str) -> Cow<'_, str> {
     let is_harmful = |c: char| match c {

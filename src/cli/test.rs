@@ -1,4 +1,4 @@
-//! `test`: the config's own tests, in virtual time.
+//! `test`: runs the tests in the config, in virtual time.
 
 use super::{Failure, out};
 use crate::config::Config;
@@ -15,6 +15,7 @@ pub(super) fn run(config: &Config) -> Result<(), Failure> {
         ));
         return Ok(());
     }
+    // A failed test does not stop the others: one run shows all failures.
     let mut failed = 0;
     for case in &config.tests {
         let outcome = trial::run(case, &config.rules, &templates, &file, &|| false);

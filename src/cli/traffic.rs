@@ -1,4 +1,4 @@
-//! Traffic files, read as one: by the time of their lines, whatever the order they are named in.
+//! Traffic files, read as one in the order of their lines' times.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader};
@@ -8,10 +8,10 @@ use super::Failure;
 use crate::model::Timestamp;
 use crate::replay::{Post, TrafficError, read_posts};
 
-/// So many lines of a file that hold nothing are named.
+/// Maximum number of lines without events that are reported per file.
 const NAMED: usize = 5;
 
-/// Hands over every POST, oldest first. Lines of one file stay in their order.
+/// Passes every POST to `each`, oldest first. Lines of one file keep their order.
 pub(super) fn each_post(files: &[PathBuf], mut each: impl FnMut(Post)) -> Result<(), Failure> {
     let several = files.len() > 1;
     let mut open = files
@@ -19,7 +19,7 @@ pub(super) fn each_post(files: &[PathBuf], mut each: impl FnMut(Post)) -> Result
         .map(|file| Lines::open(file, several))
         .collect::<Result<Vec<_>, _>>()?;
     loop {
-        // The first of those that are equally old: as the files are named.
+        // Of equally old lines, the file named first comes first.
         let waiting = open.iter_mut().filter(|lines| lines.next.is_some());
         let Some(oldest) = waiting.min_by_key(|lines| lines.at) else {
             break;
@@ -36,9 +36,9 @@ pub(super) fn each_post(files: &[PathBuf], mut each: impl FnMut(Post)) -> Result
 struct Lines<'f> {
     file: &'f Path,
     posts: Box<dyn Iterator<Item = Result<(usize, Post), TrafficError>>>,
-    /// What it hands over next …
+    /// Next post of the file …
     next: Option<Post>,
-    /// … and when that came, where it matters: never before the line above it.
+    /// … and its time, if several files are merged; never before that of the line above.
     at: Timestamp,
     timed: bool,
     empty: usize,
@@ -65,7 +65,7 @@ impl<'f> Lines<'f> {
         Ok(lines)
     }
 
-    /// Hands over the next and reads the one after it.
+    /// Returns the next post and reads the one after it.
     fn step(&mut self) -> Result<Option<Post>, Failure> {
         let read = self.posts.next().transpose();
         let read =
@@ -89,7 +89,7 @@ impl<'f> Lines<'f> {
         self.empty += 1;
         if self.empty <= NAMED {
             super::err(format!(
-                "{}: warning: nothing to judge in line {number}: {why}",
+                "{}: warning: no events in line {number}: {why}",
                 self.file.display()
             ));
         }
@@ -98,7 +98,7 @@ impl<'f> Lines<'f> {
     fn warn_of_more(&self) {
         if let Some(more) = self.empty.checked_sub(NAMED).filter(|more| *more > 0) {
             super::err(format!(
-                "{}: warning: nor in {more} more lines",
+                "{}: warning: no events in {more} more lines either",
                 self.file.display()
             ));
         }

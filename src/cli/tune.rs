@@ -1,5 +1,5 @@
-//! `tune`: which rules make the noise, and a patch to rules.yaml that helps, measured on the stored
-//! traffic.
+//! `tune`: the noisiest rules, and a patch to rules.yaml that reduces the noise, measured on the
+//! stored traffic.
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -11,22 +11,22 @@ use crate::diff;
 use crate::model::{human_duration, plural};
 use crate::tune::{self, RuleNoise, Suggestion};
 
-/// What to look at.
+/// Arguments of `tune`.
 #[derive(Debug, clap::Args)]
 pub(super) struct TuneArgs {
     /// Traffic files instead of the stored journal; `-` is standard input
     #[arg(value_name = "FILE")]
     files: Vec<PathBuf>,
-    /// Look at the stored journal (the default without files)
+    /// Use the stored journal (the default without files)
     #[arg(long, conflicts_with = "files")]
     stored: bool,
-    /// Of the stored journal, only the last this long (`30d`)
+    /// Use only this period of the stored journal, up to now (`30d`)
     #[arg(long, value_name = "DURATION", conflicts_with = "files")]
     since: Option<String>,
     /// The data folder, instead of `server.data`
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
-    /// Print the patch only, as in `foghorn tune --patch | patch -p0`
+    /// Print only the patch, as in `foghorn tune --patch | patch -p0`
     #[arg(long)]
     patch: bool,
 }
@@ -45,7 +45,7 @@ pub(super) fn run(config: &Config, args: TuneArgs) -> Result<(), Failure> {
     if args.patch {
         let Some(patch) = &patch(config, &config.text, &advice.text) else {
             return Err(Failure::unexpected(
-                "there are no built-in rules to patch: copy them to rules.yaml first",
+                "built-in rules cannot be patched: copy them to rules.yaml first",
             ));
         };
         out_exact(patch);
@@ -86,9 +86,10 @@ fn report(config: &Config, advice: &Advice, period: &str) -> String {
             talkers(noise)
         );
     }
+    // Without suggestions the noisiest rules are still useful, so they come first.
     if found.suggestions.is_empty() {
         text.push_str(
-            "\nNothing to improve: no change would save much without losing something.\n",
+            "\nNo suggestions: no change would save many messages without losing an alert.\n",
         );
         return text;
     }
@@ -103,10 +104,11 @@ fn report(config: &Config, advice: &Advice, period: &str) -> String {
             .collect();
         let _ = writeln!(
             text,
-            "\nNothing helps without losing something: {}.",
+            "\nNo change helps without losing an alert: {}.",
             names.join(", ")
         );
     }
+    // Suggestions influence each other, so the total is measured with all of them applied.
     let (before, after) = (advice.measured.before, advice.measured.after);
     let lost = found
         .suggestions
@@ -115,15 +117,18 @@ fn report(config: &Config, advice: &Advice, period: &str) -> String {
         .sum::<usize>();
     let lost = if lost == 0 {
         format!(
-            "nothing that lasted longer than {} is missed",
+            "no outage longer than {} is missed",
             human_duration(tune::BLIP)
         )
     } else {
-        format!("{lost} are missed that may matter: see above")
+        format!("{lost} alerts are lost that may matter: see above")
     };
-    let _ = writeln!(text, "\nAll of it: {before} -> {after} messages; {lost}.");
+    let _ = writeln!(
+        text,
+        "\nAll changes together: {before} -> {after} messages; {lost}."
+    );
     if let Some(broken) = broken(advice) {
-        let _ = writeln!(text, "Mind: {broken}.");
+        let _ = writeln!(text, "Note: {broken}.");
     }
     match &patch(config, &config.text, &advice.text) {
         Some(patch) if patch.is_empty() => {}
@@ -141,7 +146,7 @@ fn report(config: &Config, advice: &Advice, period: &str) -> String {
     text + "\n"
 }
 
-/// That tests of the file fail with the changes, where some do.
+/// Returns a warning about tests of the file that fail with the changes.
 fn broken(advice: &Advice) -> Option<String> {
     let names = advice
         .broken
@@ -150,8 +155,11 @@ fn broken(advice: &Advice) -> Option<String> {
         .collect::<Vec<_>>()
         .join(", ");
     let tests = plural(advice.broken.len() as u64, "test");
-    (!names.is_empty())
-        .then(|| format!("{tests} of the file will fail with these changes: {names}: change what they expect, too"))
+    (!names.is_empty()).then(|| {
+        format!(
+            "{tests} of the file will fail with these changes: {names}; update their expectations"
+        )
+    })
 }
 
 fn talkers(noise: &RuleNoise) -> String {
@@ -207,7 +215,7 @@ fn describe(
         };
         let _ = writeln!(
             text,
-            "   It would lose, which may matter: {}{rest}",
+            "   Lost alerts that may matter: {}{rest}",
             shown.join(", ")
         );
     }

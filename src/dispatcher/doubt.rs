@@ -1,47 +1,46 @@
-//! Whose fault a refusal is: the message's or the destination's.
+//! Decision whether a refusal is the fault of the message or of the destination.
 //!
-//! "No such webhook" may be said of a URL that is gone, or of one message that something on the way
-//! does not like. Only other messages tell: where they are taken, the one that was refused is at
-//! fault.
+//! "No such webhook" can mean a deleted webhook, or a single message that something on the way
+//! rejects. Only other messages can decide: if they are accepted, the refused one is at fault.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::Timestamp;
 use crate::store::DeliveryId;
 
-/// So many messages in a row refused are the destination's fault, whatever else waits.
+/// Number of refused messages in a row that proves the destination's fault.
 const ENOUGH: usize = 3;
 
 /// Refusals so far.
 #[derive(Debug, Default)]
 pub(super) struct Doubt {
-    /// Messages that were refused, and the number of the try at which they first were.
+    /// Refused messages, each with the number of its first refused attempt.
     refused: BTreeMap<DeliveryId, u64>,
-    /// Those of them that were since anything was taken, and the last of them.
+    /// Messages refused since the last success, and the latest of them.
     since: BTreeSet<DeliveryId>,
     last: Option<DeliveryId>,
-    /// The newest try that was a success, and the newest that was refused.
+    /// Number of the newest successful attempt, and of the newest refused one.
     taken: u64,
     doubted: u64,
-    /// Time at which one that was refused may be tried again.
+    /// Time at which a refused message may be tried again.
     probe: Option<Timestamp>,
 }
 
-/// Which deliveries may be tried now.
+/// Deliveries that may be tried now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Turn {
-    /// Any.
+    /// Any delivery.
     Any,
-    /// One that was not refused lately; any, but the last of those rather not, from this time on.
+    /// A delivery that was not refused lately; from this time on any.
     Fresh(Option<Timestamp>),
     /// None before this time.
     Wait(Timestamp),
-    /// Any, but the last that was refused only where there is no other.
+    /// Any delivery, but the one refused last only if there is no other.
     Probe,
 }
 
 impl Doubt {
-    /// Returns true if refusals stand that nothing has contradicted.
+    /// Returns true if there are refusals that no success has contradicted.
     pub(super) fn is_there(&self) -> bool {
         !self.since.is_empty()
     }
@@ -55,7 +54,7 @@ impl Doubt {
         }
     }
 
-    /// Returns true if it was refused since anything was taken.
+    /// Returns true if the message was refused since the last success.
     pub(super) fn of(&self, id: DeliveryId) -> bool {
         self.since.contains(&id)
     }
@@ -64,12 +63,12 @@ impl Doubt {
         self.last == Some(id)
     }
 
-    /// Returns true if it was ever refused and not yet taken.
+    /// Returns true if the message was ever refused and not accepted since.
     pub(super) fn knows(&self, id: DeliveryId) -> bool {
         self.refused.contains_key(&id)
     }
 
-    /// A refused one is tried again at this time, not before.
+    /// Sets the time at which a refused message may be tried again.
     pub(super) fn probe_at(&mut self, at: Timestamp) {
         self.probe = Some(at);
     }
@@ -78,27 +77,28 @@ impl Doubt {
         self.probe.filter(|_| self.is_there())
     }
 
-    /// Returns true if it is at fault when it is refused now: it was before, and others were taken since.
+    /// Returns true if a further refusal proves the message's fault: it was refused before, and
+    /// others were accepted since.
     pub(super) fn convicts(&self, id: DeliveryId) -> bool {
         self.refused
             .get(&id)
             .is_some_and(|first| self.taken > *first)
     }
 
-    /// Notes that it was refused, at this try.
+    /// Records a refusal at this attempt.
     pub(super) fn refused(&mut self, id: DeliveryId, number: u64) {
         self.refused.entry(id).or_insert(number);
         self.since.insert(id);
         (self.last, self.doubted) = (Some(id), number.max(self.doubted));
     }
 
-    /// Returns true if so many were refused that another would not tell more.
+    /// Returns true if the destination's fault is proven.
     pub(super) fn is_certain(&self) -> bool {
         self.since.len() >= ENOUGH
     }
 
-    /// Notes that it was taken, at this try. Returns true if that contradicts what was refused: an
-    /// earlier try does not.
+    /// Records a success at this attempt. Returns true if it contradicts the refusals; an earlier
+    /// attempt does not.
     pub(super) fn take(&mut self, id: DeliveryId, number: u64) -> bool {
         self.forget(id);
         self.taken = self.taken.max(number);
@@ -110,7 +110,7 @@ impl Doubt {
         clear
     }
 
-    /// Forgets one that is delivered, or a dead letter.
+    /// Removes a message that is delivered or a dead letter.
     pub(super) fn forget(&mut self, id: DeliveryId) {
         self.refused.remove(&id);
         self.since.remove(&id);

@@ -1,4 +1,4 @@
-//! One try: a destination's requests and the replies to them.
+//! One attempt: the requests of a destination and the replies to them.
 
 use std::io::{ErrorKind, Write as _};
 
@@ -6,21 +6,21 @@ use crate::destination::{Action, Content, DestinationSettings, SendOutcome};
 use crate::model::Receipt;
 use crate::wire::{Reply, Transport};
 
-/// Maximum number of requests of one try.
+/// Maximum number of requests of an attempt.
 const MOST_REQUESTS: usize = 8;
 
-/// Result of a try, and its last reply.
+/// Result of an attempt, with the last reply.
 #[derive(Debug)]
 pub struct Exchange {
     /// The outcome.
     pub outcome: SendOutcome,
-    /// Receipt of the incident from now on; `None`: as before.
+    /// New receipt of the incident; `None` keeps the old one.
     pub receipt: Option<Receipt>,
     /// The last reply.
     pub reply: Reply,
 }
 
-/// Sends what a destination wants sent for a message, request by request, within its timeout.
+/// Sends a message by the requests its destination asks for, within its timeout.
 pub async fn exchange<T: Transport>(
     settings: &DestinationSettings,
     content: Content<'_>,
@@ -31,7 +31,7 @@ pub async fn exchange<T: Transport>(
     let talk = talk(settings, content, past, transport, &mut heard);
     let ended = match tokio::time::timeout(settings.timeout, talk).await {
         Ok(ended) => ended,
-        // The destination says what the missing reply means.
+        // The destination decides what the missing reply means.
         Err(_) => {
             heard.push(Reply::failed("timed out"));
             match settings.target.next(&content, past, &heard) {
@@ -52,7 +52,7 @@ pub async fn exchange<T: Transport>(
     }
 }
 
-/// The requests and replies of one try; `None` where it asks for too many.
+/// Exchanges requests and replies; returns `None` after too many requests.
 async fn talk<T: Transport>(
     settings: &DestinationSettings,
     content: Content<'_>,
@@ -74,8 +74,8 @@ async fn talk<T: Transport>(
     }
 }
 
-/// Prints to standard output. A file on a full disk has room later; whoever closed the pipe reads
-/// nothing any more.
+/// Prints to standard output. A full disk is a failure that may pass; a closed pipe is none,
+/// because nobody reads.
 fn print(text: &str) -> Reply {
     match writeln!(std::io::stdout(), "{text}") {
         Ok(()) => Reply::Printed,

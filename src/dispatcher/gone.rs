@@ -1,5 +1,5 @@
-//! Messages for a destination that is gone: nobody will ever send it, so they are given up at
-//! once, where people see them.
+//! Messages for destinations that were removed from the config. No lane will ever send them, so
+//! they become dead letters at once, which people see.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,17 +12,17 @@ use super::{Hub, WINDOW};
 use crate::model::Name;
 use crate::store::{self, Attempt, Delivery, DeliveryId, Duty, Lease, Leases, Next, Outbox};
 
-/// After the store could not be read it is looked at again so much later.
+/// Interval between attempts to read the store after an error.
 const AGAIN: Duration = Duration::from_secs(1);
 
-/// Gives up what comes for destinations that are gone, until told to stop.
+/// Turns messages for removed destinations into dead letters, until `stop`.
 pub(super) async fn give_up<S: Outbox + Leases, T>(hub: Arc<Hub<S, T>>, stop: CancellationToken) {
     let mut outbox = hub.store.outbox();
     loop {
         outbox.mark_unchanged();
         let looked = all(&hub).await;
         if let Err(e) = &looked {
-            warn!(error = %e, "cannot read what waits for destinations that are gone");
+            warn!(error = %e, "cannot read the messages for removed destinations");
             hub.noticed(e);
         }
         tokio::select! {
@@ -49,6 +49,7 @@ async fn all<S: Outbox + Leases, T>(hub: &Hub<S, T>) -> store::Result<()> {
             let page = hub.store.queued(&name, after, WINDOW).await?;
             let Some(last) = page.last() else { break };
             after = last.id;
+            // The store syncs all settled deliveries of a page at once.
             join_all(page.iter().map(|delivery| one(hub, &lane, &name, delivery))).await;
         }
     }
@@ -61,8 +62,8 @@ async fn one<S: Outbox + Leases, T>(
     name: &Name,
     delivery: &Delivery,
 ) {
-    let why = format!("there is no destination `{name}` any more");
-    error!(destination = %name, delivery = delivery.id.0, %why, "a message was given up: a dead letter");
+    let why = format!("the destination `{name}` was removed");
+    error!(destination = %name, delivery = delivery.id.0, %why, "gave up on a message: it is a dead letter");
     let attempt = Attempt {
         at: hub.store.clock().now(),
         status: None,

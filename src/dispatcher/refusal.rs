@@ -1,10 +1,10 @@
-//! The message elsewhere about a destination that refuses everything.
+//! Notification about a destination that refuses everything.
 
 use crate::destination::DestinationSettings;
 use crate::model::{Message, Name, Notification, Reason, Severity, Timestamp};
 use crate::render::markup;
 
-/// Tells people of `other` that `broken` takes no messages.
+/// Creates the message for `other` that `broken` accepts no messages.
 pub(super) fn refusal(
     broken: &DestinationSettings,
     other: &Name,

@@ -5,29 +5,30 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::model::{Name, Timestamp};
 
-/// State of one destination, for metrics, pages and logs. The store knows how many messages wait.
+/// State of one destination, for metrics, pages and logs. The number of waiting messages is in the
+/// store.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DestinationStatus {
-    /// Nothing is sent before this journal time.
+    /// Journal time before which nothing is sent.
     pub paused_until: Option<Timestamp>,
     /// Journal time of the last success.
     pub last_success: Option<Timestamp>,
-    /// Journal time of the last failure, and why.
+    /// Journal time and reason of the last failure.
     pub last_error: Option<(Timestamp, String)>,
-    /// Why it takes nothing any more.
+    /// Reason why the destination accepts nothing any more.
     pub disabled: Option<String>,
-    /// Tries by outcome: `delivered`, `retry`, `retry_after`, `bad_payload`, `broken`.
+    /// Number of attempts by outcome: `delivered`, `retry`, `retry_after`, `bad_payload`, `broken`.
     pub attempts: BTreeMap<&'static str, u64>,
-    /// Times its backlog was summarised.
+    /// Number of times its backlog was summarised.
     pub folds: u64,
 }
 
-/// State of every destination. Clones share it; it outlives a reload.
+/// State of every destination. Clones share it, and it survives a reload.
 #[derive(Clone, Debug, Default)]
 pub struct Statuses(Arc<Mutex<BTreeMap<Name, DestinationStatus>>>);
 
 impl Statuses {
-    /// All of them, as they are now.
+    /// Returns a copy of all states.
     #[must_use]
     pub fn all(&self) -> BTreeMap<Name, DestinationStatus> {
         self.0

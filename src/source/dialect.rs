@@ -1,4 +1,4 @@
-//! What a body of one kind says.
+//! Content of the bodies of one kind of source.
 
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -8,23 +8,23 @@ use serde_json::{Map, Value};
 use super::Rejected;
 use crate::model::{Event, Link, Name, Seq, SourceKind, Subject, Timestamp};
 
-/// A journaled body with all that is known of how it came.
+/// A journaled body with the circumstances of its arrival.
 #[derive(Clone, Copy, Debug)]
 pub struct Arrival<'a> {
-    /// The source it came from.
+    /// Source of the body.
     pub source: &'a Name,
-    /// The kind of that source.
+    /// Kind of that source.
     pub kind: SourceKind,
-    /// Its place in the journal: makes the events' ids.
+    /// Position in the journal, from which the events' ids derive.
     pub seq: Seq,
-    /// Wall time at which we got it.
+    /// Wall time at which Foghorn received it.
     pub received: Timestamp,
-    /// The raw bytes.
+    /// Raw bytes of the body.
     pub body: &'a [u8],
 }
 
 impl<'a> Arrival<'a> {
-    /// A body from a source of the default kind.
+    /// Creates an arrival from a source of the default kind.
     #[must_use]
     pub fn new(source: &'a Name, seq: Seq, received: Timestamp, body: &'a [u8]) -> Self {
         Self {
@@ -42,52 +42,52 @@ impl<'a> Arrival<'a> {
 pub enum Parsed {
     /// One event, after fan-out.
     Event(Arc<Event>),
-    /// Something signed and well-formed that we do not understand, or too much of it: kept, counted
+    /// Well-formed content that Foghorn does not understand, or too much of it. It is kept, counted
     /// and shown.
     Malformed {
-        /// What was expected, for people.
+        /// Reason, for people.
         why: &'static str,
-        /// How many items it stands for.
+        /// Number of items it stands for.
         count: u64,
     },
 }
 
-/// What a type does to its condition.
+/// Effect of an event type on its condition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
-    /// Opens it.
+    /// Opens the condition.
     Opens,
-    /// Closes it.
+    /// Closes the condition.
     Closes,
-    /// Either, as the event's `status` says.
+    /// Opens or closes it, depending on the event's `status`.
     Status,
 }
 
-/// One type of event that a kind of source is known to send.
+/// An event type that a kind of source is known to send.
 #[derive(Clone, Copy, Debug)]
 pub struct EventType {
-    /// The topic it comes on.
+    /// Topic on which it arrives.
     pub topic: &'static str,
-    /// Another topic it comes on, too.
+    /// Another topic on which it arrives too.
     pub also_on: Option<&'static str>,
-    /// The type as the sender spells it.
+    /// Type in the sender's spelling.
     pub kind: &'static str,
-    /// The group of an alarm; empty where unknown.
+    /// Group of an alarm; empty if unknown.
     pub group: &'static str,
-    /// What it does to its condition.
+    /// Effect on its condition.
     pub role: Option<Role>,
-    /// The condition; empty without a role.
+    /// Name of the condition; empty without a role.
     pub condition: &'static str,
-    /// The type of the devices it tells of, where its name says so.
+    /// Type of the devices it is about, if its name contains it.
     pub device_type: Option<&'static str>,
 }
 
-/// What the bodies of one kind of source say, and the words they use.
+/// Content and vocabulary of the bodies of one kind of source.
 pub trait Dialect: Sync {
-    /// Gives each event of a body in order, those at these places (1 is the first) at least. With
-    /// each comes its item as it was sent, where it has one of its own. Total: any bytes give
-    /// some answer. Holds one event at a time: a body of a megabyte can be made to become a
-    /// hundred of them.
+    /// Passes on the events of a body in order, at least those at these places (1 is the first),
+    /// each with its item as sent, if it has one of its own. Any bytes give some answer. Only one
+    /// event is in memory at a time, because a megabyte of body can become a hundred megabytes of
+    /// events.
     fn each(
         &self,
         arrival: &Arrival<'_>,
@@ -95,41 +95,43 @@ pub trait Dialect: Sync {
         take: &mut dyn FnMut(Parsed, Option<&str>),
     );
 
-    /// Checks in one pass that a body can be read later, and gives its topic, normalised.
+    /// Checks in one pass that a body can be parsed later, and returns its normalised topic.
     ///
     /// # Errors
+    ///
     /// [`Rejected::NotJson`], then [`Rejected::TooDeep`].
     fn topic(&self, body: &[u8]) -> Result<Option<String>, Rejected>;
 
-    /// How many events a body carries, before fan-out; 0 where it has no list of them.
+    /// Returns the number of events in a body, before fan-out; 0 if it has no list of them.
     fn count_events(&self, body: &[u8]) -> u64;
 
-    /// Whether a topic is much traffic that hardly any rule wants: not stored unless one names it.
+    /// Returns true for a topic with much traffic that few rules need. It is stored only if a rule
+    /// names it.
     fn is_chatty(&self, topic: &str) -> bool;
 
-    /// Whether a topic is that of the sender's test button.
+    /// Returns true for the topic of the sender's test button.
     fn is_test(&self, topic: &str) -> bool;
 
-    /// Whether nothing on this topic opens or closes anything.
+    /// Returns true if no event on this topic opens or closes a condition.
     fn is_endless(&self, topic: &str) -> bool;
 
-    /// Every topic there is known to be.
+    /// Returns all known topics.
     fn topics(&self) -> &'static [&'static str];
 
-    /// Every type there is known to be.
+    /// Returns all known event types.
     fn types(&self) -> Box<dyn Iterator<Item = EventType>>;
 
-    /// The types of this name, whatever their topic.
+    /// Returns the types with this name, on any topic.
     fn types_named(&self, name: &str) -> Box<dyn Iterator<Item = EventType>>;
 
-    /// The body that would have been sent for `{type, device?, site?, topic?, …}`, happening at
-    /// `at`: for `tests:` of rules.yaml.
+    /// Builds the body that the source would send for `{type, device?, site?, topic?, …}` at the
+    /// time `at`, for `tests:` in rules.yaml.
     fn synthesise(&self, fields: Map<String, Value>, at: Timestamp) -> Value;
 
-    /// The host of the portal where the settings name none.
+    /// Returns the host of the portal for settings without one.
     fn portal(&self) -> &'static str;
 
-    /// A link to a device's page in the portal on this host, where the ids for it are at hand and
+    /// Returns a link to a device's page in the portal on this host, if its ids are known and
     /// well-formed.
     fn page(&self, host: &str, subject: &Subject) -> Option<Link>;
 }

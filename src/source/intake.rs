@@ -1,4 +1,4 @@
-//! How the bodies of one kind come: posted to us, or fetched by us.
+//! Ways in which bodies of a source arrive: posted to Foghorn, or fetched by it.
 
 use std::time::Duration;
 
@@ -8,15 +8,15 @@ use warp::http::HeaderMap;
 use super::{Rejected, SourceSettings, Verified};
 use crate::model::{Cursor, Secret, Timestamp};
 
-/// One way in which a source's bodies come. A kind may have several.
+/// One way in which bodies of a source arrive. A kind may have several.
 pub enum Intake {
-    /// The source posts them; each proves who sent it.
+    /// The source posts bodies, each with a proof of its sender.
     Posted(&'static dyn Signature),
-    /// We ask for them, where the settings say how.
+    /// Foghorn fetches the bodies if the settings say how.
     Pulled(fn(&SourceSettings) -> Option<Box<dyn Pull>>),
 }
 
-/// The proof that a POST comes from someone who knows the secret.
+/// Proof that the sender of a POST knows the secret.
 pub trait Signature: Sync {
     /// Checks the headers against the raw bytes. `from_this_machine` is true for a loopback peer
     /// without a forwarding header.
@@ -31,79 +31,80 @@ pub trait Signature: Sync {
         body: &[u8],
     ) -> Result<(), Rejected>;
 
-    /// The header that signs a body, as its sender would write it: name and value.
+    /// Returns the header that signs a body as its sender would: name and value.
     fn sign(&self, secret: &Secret, body: &[u8]) -> (&'static str, String);
 }
 
-/// A source that is asked: two pure functions. Whoever drives them sends what [`Pull::ask`] says,
-/// keeps the pace, and appends the bodies in order, the last of them with the new cursor.
+/// A source that is polled, as two pure functions. The driver sends the requests of [`Pull::ask`],
+/// keeps the pace, and appends the bodies in order; the last one carries the new cursor.
 pub trait Pull: Send + Sync {
-    /// The next question, going on from where the last answer that was stored left off.
+    /// Returns the next request, which continues after the last stored answer.
     fn ask(&self, cursor: Option<&Cursor>, now: Timestamp) -> Ask;
 
-    /// What an answer to the question from this cursor brought.
+    /// Returns the bodies of an answer to the request from this cursor.
     ///
     /// # Errors
-    /// [`Trouble`] where it holds no bodies; the cursor stays.
+    ///
+    /// [`Trouble`] if it contains none; the cursor stays.
     fn take(&self, cursor: Option<&Cursor>, answer: &Answer) -> Result<Portion, Trouble>;
 }
 
-/// A question to a pulled source: a GET.
+/// A request to a polled source: a GET.
 #[derive(Debug)]
 pub struct Ask {
-    /// Where to; it may hold a token.
+    /// URL of the request, which may contain a token.
     pub url: Secret,
-    /// What goes with it; a value may be a token.
+    /// Headers of the request; a value may be a token.
     pub headers: Vec<(String, Secret)>,
-    /// The most bytes an answer may have.
+    /// Maximum size of the answer in bytes.
     pub at_most: usize,
-    /// How long it may take.
+    /// Time limit of the request.
     pub within: Duration,
 }
 
-/// The answer to an [`Ask`], whole.
+/// The complete answer to an [`Ask`].
 #[derive(Debug)]
 pub struct Answer {
-    /// The HTTP status.
+    /// HTTP status.
     pub status: u16,
-    /// Its headers.
+    /// Response headers.
     pub headers: HeaderMap,
-    /// Its body.
+    /// Response body.
     pub body: Bytes,
 }
 
-/// What one answer brought.
+/// Content of one answer.
 #[derive(Debug)]
 pub struct Portion {
-    /// Bodies to be journaled, in order.
+    /// Bodies to append to the journal, in order.
     pub bodies: Vec<Verified>,
-    /// Where to go on from once they are stored.
+    /// Cursor to continue from once they are stored.
     pub cursor: Cursor,
-    /// When to ask again.
+    /// Time of the next request.
     pub again: Again,
 }
 
-/// When to ask a pulled source again.
+/// Time of the next request to a polled source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Again {
-    /// At once: there is more.
+    /// At once, because there is more.
     Now,
-    /// After this long.
+    /// After this time.
     After(Duration),
 }
 
-/// Why an answer brought nothing.
+/// Reason why an answer contained no bodies.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Trouble {
-    /// It may work later, not before this long where the source says so.
+    /// A later request may succeed, after the time the source asks for, if any.
     #[error("{why}")]
     Passing {
-        /// One line, without secrets.
+        /// One line without secrets.
         why: String,
-        /// What the source asked for.
+        /// Waiting time the source asked for.
         after: Option<Duration>,
     },
-    /// It will not work until a person does something.
+    /// Requests fail until a person intervenes.
     #[error("{0}")]
     Lasting(String),
 }

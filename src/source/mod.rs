@@ -1,7 +1,7 @@
-//! Who sends to us: checks that a body is genuine, and turns a journaled one into events.
+//! Sources of events: verifies that a body is genuine, and converts a journaled one to events.
 //!
-//! [`KINDS`] is the one table of kinds. A line has a [`Dialect`], what the bodies say, and the
-//! [`Intake`]s by which they come. Nothing outside this module names a kind.
+//! [`KINDS`] is the only table of kinds. Each entry has a [`Dialect`], which parses the bodies, and
+//! the [`Intake`]s through which they arrive. No code outside this module names a kind.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -22,17 +22,17 @@ pub use intake::{Again, Answer, Ask, Intake, Portion, Pull, Signature, Trouble};
 
 /// One kind of source.
 struct Registration {
-    /// Its number in the journal: never changed, never given to another.
+    /// Number in the journal: never changed, never reused.
     number: SourceKind,
-    /// Its word, in `kind`, in the path of its posts, and as the name of its first source.
+    /// Word in `kind`, in the path of its posts, and as the name of its first source.
     word: &'static str,
-    /// The environment variable with the secret of that source.
+    /// Environment variable with the secret of that source.
     secret: &'static str,
     dialect: &'static dyn Dialect,
     intakes: &'static [Intake],
 }
 
-/// Every kind; the first is the default.
+/// All kinds; the first is the default.
 static KINDS: [Registration; 1] = [Registration {
     number: SourceKind(0),
     word: "mist",
@@ -41,7 +41,7 @@ static KINDS: [Registration; 1] = [Registration {
     intakes: &[Intake::Posted(&mist::Mist)],
 }];
 
-/// The words of all kinds; the first is the default.
+/// Words of all kinds; the first is the default.
 #[expect(clippy::indexing_slicing, reason = "evaluated by the compiler")]
 pub const WORDS: [&str; KINDS.len()] = {
     let mut words = [""; KINDS.len()];
@@ -53,9 +53,9 @@ pub const WORDS: [&str; KINDS.len()] = {
     words
 };
 
-/// What rules.yaml's reference says of `sources`.
+/// Description of `sources` in the reference of rules.yaml.
 pub const ABOUT: &str = "Who sends to us. `mist` is POST /mist, another, `lab`, is POST /mist/lab.";
-/// What rules.yaml's reference says of `portal`.
+/// Description of `portal` in the reference of rules.yaml.
 pub const ABOUT_PORTAL: &str =
     "The host of your cloud's portal, for links. Default manage.mist.com.";
 
@@ -81,7 +81,7 @@ fn dialect(kind: SourceKind) -> Option<&'static dyn Dialect> {
     registration(kind).map(|line| line.dialect)
 }
 
-/// The kind of this word; `None` for any other.
+/// Returns the kind with this word.
 #[must_use]
 pub fn kind(word: &str) -> Option<SourceKind> {
     KINDS
@@ -90,19 +90,19 @@ pub fn kind(word: &str) -> Option<SourceKind> {
         .map(|line| line.number)
 }
 
-/// The word of a kind; `None` of one that this release does not know.
+/// Returns the word of a kind; `None` if this release does not know the kind.
 #[must_use]
 pub fn word(kind: SourceKind) -> Option<&'static str> {
     registration(kind).map(|line| line.word)
 }
 
-/// The name of the source there is without settings: the word of the default kind.
+/// Returns the name of the source that exists without settings: the word of the default kind.
 #[must_use]
 pub fn default_name() -> Name {
     Name::new(Registration::default().word)
 }
 
-/// The words of the kinds that post: each is where the path of its posts begins.
+/// Returns the words of the kinds that post. The path of their posts begins with the word.
 pub fn posting() -> impl Iterator<Item = &'static str> {
     KINDS
         .iter()
@@ -110,39 +110,39 @@ pub fn posting() -> impl Iterator<Item = &'static str> {
         .map(|line| line.word)
 }
 
-/// Every type of event that any kind is known to send.
+/// Returns all known event types of all kinds.
 pub fn types() -> impl Iterator<Item = EventType> {
     KINDS.iter().flat_map(|line| line.dialect.types())
 }
 
-/// The types of this name, of any kind and topic.
+/// Returns the types with this name, of any kind and topic.
 pub fn types_named(name: &str) -> impl Iterator<Item = EventType> {
     KINDS
         .iter()
         .flat_map(move |line| line.dialect.types_named(name))
 }
 
-/// Every topic that any kind is known to have.
+/// Returns all known topics of all kinds.
 pub fn topics() -> impl Iterator<Item = &'static str> {
     KINDS
         .iter()
         .flat_map(|line| line.dialect.topics().iter().copied())
 }
 
-/// Whether nothing on this topic opens or closes anything, whatever the kind.
+/// Returns true if no event on this topic opens or closes a condition, for any kind.
 #[must_use]
 pub fn is_endless(topic: &str) -> bool {
     KINDS.iter().any(|line| line.dialect.is_endless(topic))
 }
 
-/// The body that the default kind would have sent, see [`Dialect::synthesise`].
+/// Builds the body that the default kind would send, see [`Dialect::synthesise`].
 #[must_use]
 pub fn synthesise(fields: Map<String, Value>, at: Timestamp) -> Value {
     Registration::default().dialect.synthesise(fields, at)
 }
 
-/// A body whose sender was checked: the only thing that can be journaled as received. Only this
-/// module makes one.
+/// A body with a verified sender. Only this module creates it, and only it can be journaled as
+/// received.
 #[derive(Clone, Debug)]
 pub struct Verified {
     source: Name,
@@ -152,7 +152,7 @@ pub struct Verified {
 }
 
 impl Verified {
-    /// A body whose sender is known to be the source's: that it can be read is checked here.
+    /// Creates the value for a verified sender, after checking that the body can be parsed.
     fn new(settings: &SourceSettings, body: Bytes) -> Result<Self, Rejected> {
         let dialect = dialect(settings.kind).ok_or(Rejected::SignatureMissing)?;
         Ok(Self {
@@ -163,39 +163,40 @@ impl Verified {
         })
     }
 
-    /// The topic it carries, normalised; `None` where it names none.
+    /// Returns the normalised topic; `None` if the body names none.
     #[must_use]
     pub fn topic(&self) -> Option<&str> {
         self.topic.as_deref()
     }
 
-    /// The topic, where it is one of those that tell of every client's every step.
+    /// Returns the topic if it is a chatty one.
     #[must_use]
     pub fn chatty_topic(&self) -> Option<&str> {
         let dialect = dialect(self.kind)?;
         self.topic().filter(|topic| dialect.is_chatty(topic))
     }
 
-    /// Whether somebody pressed the sender's test button.
+    /// Returns true if somebody pressed the sender's test button.
     #[must_use]
     pub fn is_test(&self) -> bool {
         let is_test = |dialect: &dyn Dialect| self.topic().is_some_and(|t| dialect.is_test(t));
         dialect(self.kind).is_some_and(is_test)
     }
 
-    /// How many events it carries, before fan-out. Reads the body again: for what is not journaled.
+    /// Returns the number of events before fan-out. It parses the body again, so it is meant for
+    /// bodies that are not journaled.
     #[must_use]
     pub fn count_events(&self) -> u64 {
         dialect(self.kind).map_or(0, |dialect| dialect.count_events(&self.body))
     }
 
-    /// The raw body's length in bytes.
+    /// Returns the body's length in bytes.
     #[must_use]
     pub fn size(&self) -> usize {
         self.body.len()
     }
 
-    /// The record to be journaled; with the last body of an answer goes the new cursor.
+    /// Returns the record to append. The last body of an answer carries the new cursor.
     #[must_use]
     pub fn into_record(self, cursor: Option<Cursor>) -> Record {
         Record::Received {
@@ -207,29 +208,32 @@ impl Verified {
     }
 }
 
-/// How one source is set up; resolved from rules.yaml.
+/// Settings of one source, from rules.yaml.
 #[derive(Clone, Debug)]
 pub struct SourceSettings {
-    /// Its name: the default kind's word is `POST /<word>`, any other is `POST /<word>/<name>`.
+    /// Name of the source. A source named like its kind has the path `/<word>`, any other
+    /// `/<word>/<name>`.
     pub name: Name,
-    /// What it is.
+    /// Kind of the source.
     pub kind: SourceKind,
-    /// Secrets valid at once. Empty: unsigned posts, from loopback only unless `allow_unsigned`.
+    /// Secrets that are valid at the same time. If empty, posts are unsigned, from loopback only
+    /// unless `allow_unsigned`.
     pub secrets: Vec<Secret>,
-    /// Accept unsigned posts from anywhere.
+    /// Accepts unsigned posts from anywhere.
     pub allow_unsigned: bool,
-    /// Accept the older of two signatures where the newer is absent.
+    /// Accepts the older of two signatures if the newer is missing.
     pub allow_v1: bool,
-    /// Store the chatty topics too.
+    /// Stores chatty topics too.
     pub store_all: bool,
-    /// Openings older than this are kept and shown, not told. `None`: no limit.
+    /// Maximum age of an event that opens an alert. Older ones are stored and shown, but not
+    /// notified. `None`: no limit.
     pub max_event_age: Option<Duration>,
-    /// The host of the portal, for links; empty is the kind's own.
+    /// Host of the portal, for links; empty for the default of the kind.
     pub portal: String,
 }
 
 impl SourceSettings {
-    /// The settings of a source of which nothing but name and kind is said.
+    /// Creates the default settings of a source.
     #[must_use]
     pub fn new(name: &str, kind: SourceKind) -> Self {
         Self {
@@ -244,7 +248,7 @@ impl SourceSettings {
         }
     }
 
-    /// The environment variable with the secret of the source that is named as its kind.
+    /// Returns the environment variable with the secret, if the source is named like its kind.
     #[must_use]
     pub fn secret_variable(&self) -> Option<&'static str> {
         registration(self.kind)
@@ -252,7 +256,7 @@ impl SourceSettings {
             .map(|line| line.secret)
     }
 
-    /// The path of its posts.
+    /// Returns the path of its posts.
     #[must_use]
     pub fn path(&self) -> String {
         match word(self.kind).unwrap_or_default() {
@@ -261,7 +265,8 @@ impl SourceSettings {
         }
     }
 
-    /// The header that signs a body with its first secret, as its sender would: name and value.
+    /// Returns the header that signs a body with the first secret, as its sender would: name and
+    /// value.
     #[must_use]
     pub fn sign(&self, body: &[u8]) -> Option<(&'static str, String)> {
         let signature = registration(self.kind)?.signature()?;
@@ -277,8 +282,8 @@ impl Portal for SourceSettings {
     }
 }
 
-/// Why a POST was refused. Each becomes one status and one short reason; nothing of the request is
-/// repeated.
+/// Reason why a POST was rejected. Each becomes a status and a short text, without any content of
+/// the request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}", self.text())]
 pub enum Rejected {
@@ -295,7 +300,7 @@ pub enum Rejected {
 }
 
 impl Rejected {
-    /// The reason, as it is answered.
+    /// Returns the text of the answer.
     #[must_use]
     pub const fn text(self) -> &'static str {
         match self {
@@ -308,7 +313,7 @@ impl Rejected {
     }
 }
 
-/// Turns one journaled body into events. Total: any bytes give some answer.
+/// Converts a journaled body to events. Any bytes give some answer.
 #[must_use]
 pub fn parse(arrival: &Arrival<'_>) -> Vec<Parsed> {
     let mut parsed = Vec::new();
@@ -316,12 +321,12 @@ pub fn parse(arrival: &Arrival<'_>) -> Vec<Parsed> {
     parsed
 }
 
-/// As [`parse`], and holds one event at a time.
+/// Converts like [`parse`], with one event in memory at a time.
 pub fn each(arrival: &Arrival<'_>, take: &mut dyn FnMut(Parsed)) {
     each_at(arrival, 1..=u64::MAX, &mut |parsed, _| take(parsed));
 }
 
-/// As [`each`], of the events at these places at least, see [`Dialect::each`].
+/// Converts like [`each`], at least the events at these places, see [`Dialect::each`].
 pub fn each_at(
     arrival: &Arrival<'_>,
     places: RangeInclusive<u64>,
@@ -336,7 +341,7 @@ pub fn each_at(
     }
 }
 
-/// Whether a body surely holds events that can be read: for who would rather not read them.
+/// Returns true if a body certainly contains readable events, without parsing them.
 #[must_use]
 pub fn is_readable(kind: SourceKind, body: &[u8]) -> bool {
     let readable = |dialect: &dyn Dialect| {
@@ -345,11 +350,13 @@ pub fn is_readable(kind: SourceKind, body: &[u8]) -> bool {
     dialect(kind).is_some_and(readable)
 }
 
-/// Checks a POST's signature over the raw bytes, then that it can be read later.
+/// Verifies the signature of a POST over the raw bytes, then checks that the body can be parsed
+/// later.
 ///
 /// `from_this_machine` is true for a loopback peer without a forwarding header.
 ///
 /// # Errors
+///
 /// [`Rejected`], in this order: signature, JSON, depth.
 pub fn verify(
     settings: &SourceSettings,

@@ -1,4 +1,4 @@
-//! The other sides: each destination, and our own address as the world sees it. Nothing is posted.
+//! Checks of the destinations, and of our own public address. Nothing is posted.
 
 use std::time::Duration;
 
@@ -13,43 +13,45 @@ use crate::source;
 use crate::web::HEALTHY;
 use crate::wire::{Http, HttpRequest, Method, Reply, Transport as _, Url, is_local};
 
-/// Name of a destination in findings.
+/// Returns the name of a destination in findings.
 pub(super) fn name(settings: &DestinationSettings) -> String {
     format!("destination {}", settings.name)
 }
 
-/// Name, connection and certificate of a destination; and by how many seconds its clock is ahead of
-/// ours. It is asked for the head of its first page: the path, which is the secret, is not sent,
-/// and the host, which may be one, not printed.
+/// Checks name, connection and certificate of a destination, and returns the seconds by which its
+/// clock is ahead. It requests only the head of `/`: the path is the secret, so it is not sent. The
+/// host may be secret too, so it is not printed.
 pub(super) async fn destination(settings: DestinationSettings) -> (Finding, Option<(String, i64)>) {
     let check = name(&settings);
     let Some(url) = settings.target.url() else {
-        let found = Finding::ok(&check, "prints here; nobody else is told");
+        let found = Finding::ok(&check, "prints to standard output only");
         return (found, None);
     };
     let Some(origin) = origin(url) else {
         return (
             Finding::problem(
                 &check,
-                "its URL is not a URL",
+                "its URL is not valid",
                 "write it as in https://hooks.slack.com/services/…",
             ),
             None,
         );
     };
-    // What stands for a secret that is missing; the config's findings say which.
+    // The placeholder of a missing secret; the findings about the config name it.
     if origin.host_str() == Some("missing.invalid") {
         return (
             Finding::warning(
                 &check,
-                "not asked: its URL is missing",
-                "set what the finding of `config` names: doctor reads --env-file as the service does",
+                "not checked: its URL is missing",
+                "set the variable that the finding about `config` names; --env-file reads the file of the service",
             ),
             None,
         );
     }
+    // All steps share one time limit: doctor must not wait for each of them.
     let clock = Clock::system();
     let left = || LIMIT.saturating_sub(clock.elapsed());
+    // Behind a proxy this machine may not resolve names, so only the request through it counts.
     let through_proxy = !is_local(&origin) && proxied();
     if !through_proxy && let Err((what, help)) = connect(&origin, left()).await {
         return (Finding::problem(&check, what, help), None);
@@ -76,9 +78,9 @@ pub(super) async fn destination(settings: DestinationSettings) -> (Finding, Opti
         }
         Reply::Failed { why } => {
             let help = if why.contains("certificate") {
-                "a proxy that opens TLS? Add its CA to this machine: update-ca-certificates. Is the clock right?"
+                "if a proxy decrypts TLS, add its CA to this machine: update-ca-certificates. Is the clock right?"
             } else {
-                "it was connected to, but did not answer: is it the right host, or something in between?"
+                "the connection worked, but there was no answer: is it the right host, or a device in between?"
             };
             (
                 Finding::problem(&check, format!("TLS or HTTP: {why}"), help),
@@ -89,11 +91,11 @@ pub(super) async fn destination(settings: DestinationSettings) -> (Finding, Opti
     }
 }
 
-/// Looks the host up, and connects to one of its addresses.
+/// Resolves the host and connects to one of its addresses.
 async fn connect(origin: &Url, within: Duration) -> Result<(), (String, &'static str)> {
-    const DNS: &str = "look at the URL and at /etc/resolv.conf";
+    const DNS: &str = "check the URL and /etc/resolv.conf";
     const TCP: &str =
-        "is it up? Does a firewall let this machine out to it? Behind a proxy, set HTTPS_PROXY";
+        "is the host up? Does a firewall block this machine? Behind a proxy, set HTTPS_PROXY";
     let clock = Clock::system();
     let host = origin
         .host_str()
@@ -116,7 +118,7 @@ async fn connect(origin: &Url, within: Duration) -> Result<(), (String, &'static
     }
 }
 
-/// An error of the system without its number.
+/// Returns an error of the system without its number.
 fn plain(error: &std::io::Error) -> String {
     let text = error.to_string().to_lowercase();
     text.split(" (os error")
@@ -125,7 +127,7 @@ fn plain(error: &std::io::Error) -> String {
         .to_owned()
 }
 
-/// Scheme, host and port of a URL.
+/// Returns scheme, host and port of a URL.
 fn origin(url: &Secret) -> Option<Url> {
     let mut origin = Url::parse(url.expose()).ok().filter(Url::has_host)?;
     origin.set_path("/");
@@ -143,11 +145,11 @@ fn proxied() -> bool {
         .any(|name| crate::config::environment(name).is_some_and(|value| !value.is_empty()))
 }
 
-/// Asks whether our own public address leads to a Foghorn.
+/// Checks that our public address leads to a Foghorn.
 pub(super) async fn public_url(url: &str, runs: bool) -> Finding {
     const CHECK: &str = "public_url";
-    const REACH: &str = "look at its DNS name, the proxy before Foghorn, and the firewall. From within a network its own \
-                         public address may not be reachable: then ask from elsewhere";
+    const REACH: &str = "check its DNS name, the proxy in front of Foghorn, and the firewall. A network's public address may be \
+                         unreachable from inside: then run doctor elsewhere";
     let Ok(healthz) = Url::parse(&format!("{url}/healthz")) else {
         return Finding::problem(
             CHECK,
@@ -155,23 +157,24 @@ pub(super) async fn public_url(url: &str, runs: bool) -> Finding {
             "write it as in https://foghorn.example.net",
         );
     };
+    // The answer of `/healthz` is unique, so a foreign server at that address is noticed.
     let get = HttpRequest::new(Method::GET, Secret::new(healthz));
     match Http::new(true).send(&get, LIMIT).await {
         Reply::Http {
             status: 200, body, ..
-        } if body.trim() == HEALTHY => Finding::ok(CHECK, format!("{url} leads to a Foghorn")),
+        } if body.trim() == HEALTHY => Finding::ok(CHECK, format!("{url} leads to Foghorn")),
         Reply::Http { status, .. } if !runs => {
-            let what = format!("{url} answers {status}; no server runs here that it could lead to");
-            Finding::warning(CHECK, what, "start the server, and ask again")
+            let what = format!("{url} answers {status}, but no server runs here");
+            Finding::warning(CHECK, what, "start the server, then run doctor again")
         }
         Reply::Http { status, .. } => {
-            let what = format!("{url}/healthz answers {status}, and not as Foghorn does");
+            let what = format!("{url}/healthz answers {status}, but not like Foghorn");
             let mut posts = String::new();
             for kind in source::posting() {
                 posts = format!("{posts}, /{kind}");
             }
             let help =
-                format!("have the proxy hand on /healthz{posts} and /silence/ to this server");
+                format!("forward /healthz{posts} and /silence/ from the proxy to this server");
             Finding::warning(CHECK, what, help)
         }
         Reply::Failed { why } => Finding::problem(CHECK, format!("{url}: {why}"), REACH),

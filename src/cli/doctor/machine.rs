@@ -1,4 +1,4 @@
-//! This machine: its clock, the port, the data folder, and who may read the secrets.
+//! Checks of this machine: clock, port, data folder, and access to the secrets.
 
 use std::fs::{self, OpenOptions};
 use std::io::{ErrorKind, Write as _};
@@ -13,25 +13,25 @@ use crate::config::Config;
 use crate::model::{Timestamp, human_duration};
 use crate::web::run_files::Address;
 
-/// No clock of a machine that this was built for shows less: 1 January 2026, …
+/// Earliest plausible time: 1 January 2026, …
 const BUILT: Timestamp = Timestamp::from_millis(1_767_225_600_000);
-/// … nor more: 1 January 2100.
+/// … and latest: 1 January 2100.
 const FAR: Timestamp = Timestamp::from_millis(4_102_444_800_000);
-/// A clock may be off by this much.
+/// Tolerated error of the clock, in seconds.
 const SKEW_SECONDS: i64 = 5;
-/// Less free space than this will not do.
+/// Minimum free space on the disk.
 const LEAST_FREE: u64 = 64 << 20;
-/// A secret shorter than this can be guessed.
+/// Minimum length of a secret; a shorter one can be guessed.
 const LEAST_SECRET: usize = 16;
 
-/// The zone of this machine by its name, or why there is none.
+/// Returns the name of this machine's time zone, or the reason why there is none.
 pub(super) fn zone() -> Result<String, String> {
     let zone = jiff::tz::TimeZone::try_system().map_err(|e| e.to_string())?;
     Ok(zone.iana_name().unwrap_or("of no name").to_owned())
 }
 
-/// `skews`: how many seconds each destination's clock is ahead of ours, by its name. `oldest`: what
-/// is older is not told.
+/// Checks the clock. `skews` are the seconds by which each destination's clock is ahead of ours.
+/// `oldest` is the age beyond which events are ignored.
 pub(super) fn clock(
     now: Timestamp,
     zone: Result<String, String>,
@@ -43,15 +43,16 @@ pub(super) fn clock(
     if !(BUILT..FAR).contains(&now) {
         return Finding::problem("clock", format!("this machine says it is {said}"), SET);
     }
-    // Where destinations differ, one of them is wrong; the nearest is believed.
+    // If destinations disagree, one of their clocks is wrong; the one nearest to ours is believed.
     let nearest = skews.iter().min_by_key(|(_, seconds)| seconds.abs());
+    // A clock ahead by more than `max_event_age` silences Foghorn completely, so this is an error.
     if let Some((name, off)) = nearest
         && *off < 0
         && oldest.is_some_and(|oldest| off.unsigned_abs() > oldest.as_secs())
     {
         let span = human_duration(Duration::from_secs(off.unsigned_abs()));
         let what = format!(
-            "{said}: {span} ahead of the clock of {name}: all that Mist says looks too old, and nothing is told"
+            "{said}: {span} ahead of the clock of {name}: all events look too old, so nobody is notified"
         );
         return Finding::problem(
             "clock",
@@ -63,7 +64,7 @@ pub(super) fn clock(
         Ok(zone) => zone,
         Err(why) => {
             let what = format!(
-                "{said}; the time zone of this machine cannot be told, so times are UTC: {why}"
+                "{said}; the time zone of this machine is unknown, so times are UTC: {why}"
             );
             return Finding::warning(
                 "clock",
@@ -91,10 +92,11 @@ pub(super) fn clock(
 }
 
 pub(super) fn port(listen: SocketAddr, folder: &Path) -> Finding {
+    // A running server holds the port itself, so binding it would fail without a fault.
     let held = backend::held(folder);
     if held.is_none() {
         let what = format!(
-            "whether a server runs on {} cannot be told by this user",
+            "this user cannot find out whether a server runs on {}",
             folder.display()
         );
         return Finding::warning("port", what, as_user(folder));
@@ -115,7 +117,7 @@ pub(super) fn port(listen: SocketAddr, folder: &Path) -> Finding {
             None => Finding::warning(
                 "port",
                 "the server does not listen yet",
-                "ask again in a few seconds",
+                "run doctor again in a few seconds",
             ),
         };
     }
@@ -124,11 +126,11 @@ pub(super) fn port(listen: SocketAddr, folder: &Path) -> Finding {
         Err(error) => {
             let help = match error.kind() {
                 ErrorKind::AddrInUse => format!(
-                    "see who has it: ss -ltnp 'sport = :{}'. Stop that, or choose another in `server.listen`",
+                    "find the program that uses it: ss -ltnp 'sport = :{}'. Stop it, or choose another port in `server.listen`",
                     listen.port()
                 ),
                 ErrorKind::PermissionDenied => {
-                    "ports below 1024 are for root: take 8080, and a proxy before it".into()
+                    "ports below 1024 need root: use 8080 behind a proxy".into()
                 }
                 ErrorKind::AddrNotAvailable => {
                     "this machine has no such address: see `ip address`".into()
@@ -140,8 +142,7 @@ pub(super) fn port(listen: SocketAddr, folder: &Path) -> Finding {
     }
 }
 
-/// The data folder: whose it is, whether it can be written, and how much room it has for `kept`
-/// bytes of database.
+/// Checks the data folder: owner, write access, and free space for `kept` bytes of database.
 pub(super) fn folder(dir: &Path, kept: u64) -> Vec<Finding> {
     let at = dir.display();
     let problem = |what: String, help: String| vec![Finding::problem("data folder", what, help)];
@@ -154,10 +155,10 @@ pub(super) fn folder(dir: &Path, kept: u64) -> Vec<Finding> {
             );
         }
         Err(error) if error.kind() == ErrorKind::NotFound => {
-            let help = "`foghorn serve` makes it at its first start; is it the folder that your service names?";
+            let help = "`foghorn serve` creates it at its first start; is it the folder that your service names?";
             return vec![Finding::warning(
                 "data folder",
-                format!("{at} is not there yet"),
+                format!("{at} does not exist yet"),
                 help,
             )];
         }
@@ -165,9 +166,10 @@ pub(super) fn folder(dir: &Path, kept: u64) -> Vec<Finding> {
     };
     let me = rustix::process::geteuid().as_raw();
     let mut findings = Vec::new();
+    // Writing as another user, such as root, would prove nothing about the service.
     if meta.uid() != me {
         let what = format!(
-            "{at} belongs to user {}, and this runs as user {me}: writing was not tried",
+            "{at} belongs to user {}, but doctor runs as user {me}: write access was not checked",
             meta.uid()
         );
         findings.push(Finding::warning("data folder", what, as_user(dir)));
@@ -177,7 +179,7 @@ pub(super) fn folder(dir: &Path, kept: u64) -> Vec<Finding> {
             writing_help(&error),
         );
     } else if meta.permissions().mode() & 0o007 != 0 {
-        let what = format!("{at}: everyone on this machine may look into it");
+        let what = format!("{at} can be read by everyone on this machine");
         findings.push(Finding::warning(
             "data folder",
             what,
@@ -191,8 +193,7 @@ pub(super) fn folder(dir: &Path, kept: u64) -> Vec<Finding> {
     findings
 }
 
-/// What `command` is to be run as, where the folder is another user's; nothing where it is this
-/// one's.
+/// Returns the `sudo` prefix for a command, if the folder belongs to another user.
 pub(super) fn as_owner(dir: &Path) -> String {
     match fs::metadata(dir).map(|meta| meta.uid()) {
         Ok(owner) if owner != rustix::process::geteuid().as_raw() => {
@@ -202,7 +203,7 @@ pub(super) fn as_owner(dir: &Path) -> String {
     }
 }
 
-/// Who should ask.
+/// Returns the advice to run doctor as the owner of the folder.
 pub(super) fn as_user(dir: &Path) -> String {
     let who = as_owner(dir);
     let who = if who.is_empty() {
@@ -210,10 +211,10 @@ pub(super) fn as_user(dir: &Path) -> String {
     } else {
         who
     };
-    format!("run this as the user that serves: {who}foghorn doctor …")
+    format!("run doctor as the user of the service: {who}foghorn doctor …")
 }
 
-/// A user by the name this machine has for it, as `sudo -u` and `chown` take it.
+/// Returns the name of a user, as `sudo -u` and `chown` accept it.
 fn user(uid: u32) -> String {
     let users = fs::read_to_string("/etc/passwd").unwrap_or_default();
     let named = users.lines().find_map(|line| {
@@ -224,7 +225,8 @@ fn user(uid: u32) -> String {
     named.unwrap_or_else(|| format!("'#{uid}'"))
 }
 
-/// Files of the folder that its owner cannot read and write, be it that root made them.
+/// Finds files in the folder that its owner cannot read and write, for example because root created
+/// them.
 fn not_its_owners(dir: &Path, owner: &fs::Metadata) -> Option<Finding> {
     const FILES: [&str; 10] = [
         "foghorn.db",
@@ -238,6 +240,7 @@ fn not_its_owners(dir: &Path, owner: &fs::Metadata) -> Option<Finding> {
         "token",
         "address",
     ];
+    // Unix permissions apply by class: an owner without a right does not get it from the group.
     let is_shut = |path: &std::path::PathBuf| {
         let Ok(meta) = fs::metadata(path) else {
             return false;
@@ -259,7 +262,7 @@ fn not_its_owners(dir: &Path, owner: &fs::Metadata) -> Option<Finding> {
         .collect();
     (!shut.is_empty()).then(|| {
         let what = format!(
-            "{} serves here, and cannot read and write {}",
+            "the service runs as {} here, but that user cannot read and write {}",
             user(owner.uid()),
             shut.join(", ")
         );
@@ -275,11 +278,11 @@ fn not_its_owners(dir: &Path, owner: &fs::Metadata) -> Option<Finding> {
 
 fn writing_help(error: &std::io::Error) -> String {
     match error.kind() {
-        ErrorKind::StorageFull => "the disk is full: make room".to_owned(),
+        ErrorKind::StorageFull => "the disk is full: free some space".to_owned(),
         ErrorKind::ReadOnlyFilesystem => {
-            "mounted read only: look at `mount` and the kernel's log".to_owned()
+            "mounted read-only: check `mount` and the kernel log".to_owned()
         }
-        _ => "give it to the user that serves: chown -R foghorn: DIR".to_owned(),
+        _ => "change its owner to the user of the service: chown -R foghorn: DIR".to_owned(),
     }
 }
 
@@ -304,11 +307,11 @@ fn room(dir: &Path, kept: u64) -> Option<Finding> {
     Some(judge_room(free, kept.saturating_sub(used)))
 }
 
-/// `grows`: how many bytes the database may still become bigger.
+/// Judges the free space. `grows` is the number of bytes the database may still grow.
 pub(super) fn judge_room(free: u64, grows: u64) -> Finding {
     let (mib, more) = (free >> 20, grows >> 20);
     let what = format!("{mib} MiB free; the database may grow by {more} MiB");
-    let help = "make room, or lower `server.retention.size`. A full disk is answered 503, and Mist's events are lost then";
+    let help = "free some space, or lower `server.retention.size`. With a full disk posts are answered 503, and Mist's events are lost";
     if free < LEAST_FREE {
         Finding::problem("disk", what, help)
     } else if free < grows {
@@ -318,7 +321,7 @@ pub(super) fn judge_room(free: u64, grows: u64) -> Finding {
     }
 }
 
-/// The secrets of the sources, and who may read the files that hold some.
+/// Checks the secrets of the sources, and who can read the files with secrets.
 pub(super) fn secrets(config: &Config) -> Vec<Finding> {
     let mut findings = Vec::new();
     for source in &config.sources {
@@ -337,7 +340,7 @@ pub(super) fn secrets(config: &Config) -> Vec<Finding> {
             };
             Finding::warning(
                 &check,
-                format!("there is none: unsigned posts are taken from {who}"),
+                format!("none is set: unsigned posts are accepted from {who}"),
                 help,
             )
         } else if short {
@@ -345,7 +348,7 @@ pub(super) fn secrets(config: &Config) -> Vec<Finding> {
             Finding::warning(
                 &check,
                 what,
-                "take a better one, here and in Mist: openssl rand -hex 32",
+                "use a better one, here and in Mist: openssl rand -hex 32",
             )
         } else {
             Finding::ok(&check, "posts must be signed")
@@ -355,7 +358,7 @@ pub(super) fn secrets(config: &Config) -> Vec<Finding> {
     findings
 }
 
-/// A file that holds secrets and that everyone may read.
+/// Finds a file with secrets that every user can read.
 pub(super) fn private(what: &str, path: &Path) -> Option<Finding> {
     let mode = fs::metadata(path).ok()?.permissions().mode() & 0o7777;
     let at = path.display();

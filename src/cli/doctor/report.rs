@@ -1,25 +1,25 @@
-//! What was found, and how it reads.
+//! Findings of doctor, and their format.
 
 use std::fmt::Write as _;
 
-/// How grave a finding is.
+/// Severity of a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Mark {
-    /// As it should be.
+    /// No problem.
     Ok,
-    /// Works, and is worth a look.
+    /// Works, but deserves attention.
     Warning,
     /// Does not work.
     Problem,
 }
 
-/// One thing that was looked at.
+/// Result of one check.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Finding {
     pub(super) mark: Mark,
     check: String,
     what: String,
-    /// What to do; empty where there is nothing to do.
+    /// Advice; empty if nothing needs to be done.
     help: String,
 }
 
@@ -51,7 +51,7 @@ impl Finding {
     }
 }
 
-/// The gravest of them.
+/// Returns the highest severity.
 pub(super) fn worst(findings: &[Finding]) -> Mark {
     findings
         .iter()
@@ -60,7 +60,7 @@ pub(super) fn worst(findings: &[Finding]) -> Mark {
         .unwrap_or(Mark::Ok)
 }
 
-/// One line each, with what to do below it, and the sum at the end.
+/// Formats the findings: one line each, the advice below it, and the totals at the end.
 pub(super) fn print(findings: &[Finding]) -> String {
     let mut text = String::new();
     for Finding {
@@ -89,7 +89,7 @@ pub(super) fn print(findings: &[Finding]) -> String {
     let (problems, warnings) = (count(Mark::Problem), count(Mark::Warning));
     let plural = crate::model::plural;
     let _ = match (problems, warnings) {
-        (0, 0) => writeln!(text, "all is well"),
+        (0, 0) => writeln!(text, "no problems found"),
         (0, _) => writeln!(text, "{}", plural(warnings, "warning")),
         (_, 0) => writeln!(text, "{}", plural(problems, "problem")),
         _ => writeln!(

@@ -1,4 +1,4 @@
-//! The journal, and the server that may be running on it.
+//! Checks of the journal, and of the server that may be running.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -14,40 +14,44 @@ use crate::web::UNSTORED;
 use crate::web::run_files::{self, Address};
 use crate::wire;
 
-/// A network that sends nothing for longer is unusual.
+/// Time without posts after which a source is suspicious.
 const QUIET: Duration = Duration::from_secs(86_400);
-/// What waits for longer is late.
+/// Waiting time after which a message is late.
 const LATE: Duration = Duration::from_secs(600);
-/// So many of the newest entries are read and their checksums asked.
+/// Number of newest entries whose checksums are verified.
 const ENTRIES: u64 = 300;
-/// All pages are looked at for so long, beside a server, whose log cannot be put away meanwhile,
-/// and where there is none.
+/// Time limits of the integrity check: beside a running server, which cannot checkpoint its log
+/// during the check, and without one.
 const BESIDE: Duration = Duration::from_secs(3);
 pub(super) const ALONE: Duration = Duration::from_secs(60);
 pub(super) const RESTART: &str =
     "restart it: systemctl restart foghorn; its log may say why: journalctl -u foghorn";
 const START: &str =
     "start it: systemctl start foghorn; if it runs, is this its data folder? --data names another";
-const PORTAL: &str = "in Mist's portal, look at the webhook: its URL, its topics, whether it is enabled; and press its test";
+const PORTAL: &str = "check the webhook in Mist's portal: is it enabled, are its URL and topics right? Then press its test button";
 
-/// Whether the database can be read, how new it is, and when each source was heard last.
+/// Checks that the database is readable, the age of its newest entry, and the newest post of each
+/// source.
 pub(super) fn journal(dir: &Path, sources: Vec<Name>, now: Timestamp) -> Vec<Finding> {
     let (database, marker) = (dir.join("foghorn.db"), dir.join("foghorn.marker"));
     if !database.exists() && !marker.exists() {
-        return vec![Finding::ok("journal", "none yet: the first start makes it")];
+        return vec![Finding::ok(
+            "journal",
+            "none yet: the first start creates it",
+        )];
     }
     let damaged = |what: String| {
         let help = way_out(dir, &what);
         vec![Finding::problem("journal", what, help)]
     };
     let is_served = backend::held(dir) != Some(false);
-    // What this user may not read is not therefore damaged.
+    // A file that this user may not read is not damaged for that reason.
     for name in ["foghorn.db", "foghorn.db-wal", "foghorn.db-shm"] {
         if let Err(error) = std::fs::File::open(dir.join(name))
             && error.kind() == std::io::ErrorKind::PermissionDenied
         {
             let what = format!(
-                "{} cannot be read by this user, so it was not looked at",
+                "{} cannot be read by this user, so it was not checked",
                 dir.join(name).display()
             );
             return vec![Finding::problem(
@@ -57,7 +61,7 @@ pub(super) fn journal(dir: &Path, sources: Vec<Name>, now: Timestamp) -> Vec<Fin
             )];
         }
     }
-    // While it is served it is written at.
+    // A running server is writing to the log, so only a closed one can be checked.
     if !is_served && let Some(what) = backend::log_damage(dir) {
         return damaged(what);
     }
@@ -69,10 +73,11 @@ pub(super) fn journal(dir: &Path, sources: Vec<Name>, now: Timestamp) -> Vec<Fin
         Ok(newest) => newest,
         Err(error) => return damaged(error.to_string()),
     };
+    // An open read keeps the server from shortening its log, so beside it the check is short.
     let looked = match reader.whole(if is_served { BESIDE } else { ALONE }) {
-        Ok(true) => "every page is sound",
+        Ok(true) => "all pages are intact",
         Ok(false) => {
-            "what could be looked at in a few seconds is sound; `serve` looks at all of it at its start and each day"
+            "the pages checked in a few seconds are intact; `serve` checks all of them at its start and once a day"
         }
         Err(error) => return damaged(error.to_string()),
     };
@@ -84,11 +89,11 @@ pub(super) fn journal(dir: &Path, sources: Vec<Name>, now: Timestamp) -> Vec<Fin
         None => Finding::ok("journal", format!("empty; {looked}")),
     }];
     for source in sources {
-        let check = format!("heard of `{source}`");
+        let check = format!("posts of `{source}`");
         findings.push(match reader.heard(&source) {
             Ok(Some(at)) if now.since(at) > QUIET => Finding::warning(&check, ago(now, at), PORTAL),
             Ok(Some(at)) => Finding::ok(&check, ago(now, at)),
-            Ok(None) => Finding::warning(&check, "nothing that is still kept", PORTAL),
+            Ok(None) => Finding::warning(&check, "none in the stored journal", PORTAL),
             Err(error) => {
                 Finding::problem(&check, error.to_string(), way_out(dir, &error.to_string()))
             }
@@ -97,15 +102,16 @@ pub(super) fn journal(dir: &Path, sources: Vec<Name>, now: Timestamp) -> Vec<Fin
     findings
 }
 
-/// What to do about a database that cannot be used.
+/// Returns advice about an unusable database.
 fn way_out(dir: &Path, what: &str) -> String {
     const BACKUP: &str = "restore a backup (docs/install.md)";
     let (at, who) = (dir.display(), super::machine::as_owner(dir));
+    // The reason is known only as text, because the errors come from SQLite and the system too.
     if what.contains("newer Foghorn") {
         return "install that version again, or restore a backup from before the upgrade (docs/install.md)".to_owned();
     }
     if what.contains("not a Foghorn database") {
-        return "another program's file: does `server.data` name the right folder? If so, move it away".to_owned();
+        return "the file belongs to another program: does `server.data` name the right folder? If so, move the file away".to_owned();
     }
     if ["permission denied", "unable to open", "readonly"]
         .iter()
@@ -118,19 +124,18 @@ fn way_out(dir: &Path, what: &str) -> String {
         return format!("{BACKUP}, or {}", backend::begin_anew(dir));
     }
     format!(
-        "stop the server; `{who}foghorn repair --data {at}` saves what is whole and keeps the damaged file\n\
+        "stop the server; `{who}foghorn repair --data {at}` saves everything readable and keeps the damaged file\n\
          or {BACKUP}; if nothing can be saved, {}",
         backend::begin_anew(dir)
     )
 }
 
-/// A token that `serve` would refuse.
+/// Finds a token that `serve` would refuse.
 pub(super) fn token(dir: &Path) -> Option<Finding> {
     let error = run_files::read_token(dir)
         .err()
         .filter(|error| error.kind() == std::io::ErrorKind::InvalidData)?;
-    let help =
-        "the next start makes a new one; the links in messages sent so far end with the old one";
+    let help = "the next start creates a new one; links in messages sent so far stop working";
     Some(Finding::problem("token", error.to_string(), help))
 }
 
@@ -150,22 +155,22 @@ fn ago(now: Timestamp, then: Timestamp) -> String {
     }
 }
 
-/// Where the server of this folder listens, where one runs.
+/// Returns the address of this folder's server, if one runs.
 fn address(dir: &Path) -> Option<SocketAddr> {
     Address::read(dir).filter(|_| backend::is_held(dir))
 }
 
-/// Why no server is asked.
+/// Returns the finding about a server that cannot be reached.
 fn not_running(dir: &Path, mark: Mark) -> Finding {
     let at = dir.display();
     let (what, help) = match backend::held(dir) {
         None => (
-            format!("whether one runs on {at} cannot be told by this user"),
+            format!("this user cannot find out whether one runs on {at}"),
             super::machine::as_user(dir),
         ),
         Some(true) => (
-            format!("one holds {at}, and does not listen yet"),
-            "ask again in a few seconds".to_owned(),
+            format!("one uses {at}, but does not listen yet"),
+            "run doctor again in a few seconds".to_owned(),
         ),
         Some(false) if dir.exists() && !dir.is_dir() => (
             format!("none can run on {at}: it is not a folder"),
@@ -176,7 +181,7 @@ fn not_running(dir: &Path, mark: Mark) -> Finding {
     Finding::new(mark, "server", what, help)
 }
 
-/// For health checks: the server is there and answers.
+/// Checks that the server answers, for health checks.
 pub(super) async fn alive(dir: PathBuf) -> Finding {
     let Some(address) = address(&dir) else {
         return not_running(&dir, Mark::Problem);
@@ -190,7 +195,7 @@ pub(super) async fn alive(dir: PathBuf) -> Finding {
     }
 }
 
-/// The running server: whether it keeps up, and what it counted.
+/// Checks that the running server keeps up, and its counters.
 pub(super) async fn running(dir: PathBuf, now: Timestamp) -> Vec<Finding> {
     let Some(address) = address(&dir) else {
         return vec![not_running(&dir, Mark::Warning)];
@@ -208,14 +213,14 @@ pub(super) async fn running(dir: PathBuf, now: Timestamp) -> Vec<Finding> {
     let mut findings = match ask(address, "readyz", Some(&token)).await {
         Ok((StatusCode::OK, _)) => vec![Finding::ok("server", format!("{address} is ready"))],
         Ok((StatusCode::SERVICE_UNAVAILABLE, text)) if text.trim() == UNSTORED => {
-            let help = "make room on its disk: until then posts are answered 503";
+            let help = "free some space on its disk: until then posts are answered 503";
             vec![Finding::problem("server", text.trim(), help)]
         }
         Ok((StatusCode::SERVICE_UNAVAILABLE, _)) => {
-            let help = "wait: it takes posts meanwhile";
+            let help = "wait: it accepts posts meanwhile";
             vec![Finding::warning(
                 "server",
-                "it still judges what came before its start",
+                "it is still processing posts from before its start",
                 help,
             )]
         }
@@ -234,6 +239,7 @@ pub(super) async fn running(dir: PathBuf, now: Timestamp) -> Vec<Finding> {
             )];
         }
     };
+    // The details need a running server only; without them the findings above still stand.
     if let Ok((StatusCode::OK, text)) = ask(address, "metrics", Some(&token)).await {
         findings.extend(counted(&text));
     }
@@ -246,7 +252,7 @@ pub(super) async fn running(dir: PathBuf, now: Timestamp) -> Vec<Finding> {
     findings
 }
 
-/// How many alerts are open of those that can be followed at once, as the server's API says it.
+/// Judges the number of open alerts, from the server's API.
 pub(super) fn followed(text: &str) -> Option<Finding> {
     let answer = serde_json::from_str::<Value>(text).ok()?;
     let alerts = answer.get("alerts")?;
@@ -267,7 +273,7 @@ pub(super) fn followed(text: &str) -> Option<Finding> {
     if alerts.get("full_since").is_some_and(Value::is_string) {
         let passed_on = plural(number("passed_on"), "event");
         let what = format!(
-            "{what}: {passed_on} sent without being followed; {}",
+            "{what}: {passed_on} notified without an alert; {}",
             held.join(", ")
         );
         return Some(Finding::problem("alerts", what, help));
@@ -279,13 +285,12 @@ pub(super) fn followed(text: &str) -> Option<Finding> {
     Some(Finding::ok("alerts", what))
 }
 
-/// What the metrics say: the version that runs, posts that were refused, messages that were given
-/// up.
+/// Judges the metrics: version of the server, refused posts, dead letters.
 pub(super) fn counted(text: &str) -> Vec<Finding> {
     let mut findings = Vec::new();
     let mine = format!("version=\"{}\"", env!("CARGO_PKG_VERSION"));
     if sum(text, "foghorn_build_info", &mine) == 0 {
-        let what = "another version runs than this one";
+        let what = "the running server has another version than this command";
         findings.push(Finding::warning(
             "server",
             what,
@@ -298,25 +303,26 @@ pub(super) fn counted(text: &str) -> Vec<Finding> {
     );
     const SECRETS: &str = "the secret here and the one in Mist must be the same: set MIST_WEBHOOK_SECRET, or list both \
                            under `secrets` while you change it";
+    // Single refused posts may come from a scanner; if none was accepted, the secret is wrong.
     findings.push(match (refused, taken) {
         (0, _) => Finding::ok(
             "signatures",
             format!(
-                "none refused since the start; {} taken",
+                "none rejected since the start; {} accepted",
                 plural(taken, "post")
             ),
         ),
         (_, 0) => Finding::problem(
             "signatures",
             format!(
-                "all of {} since the start were refused",
+                "all {} since the start were rejected",
                 plural(refused, "post")
             ),
             SECRETS,
         ),
         _ => {
             let what = format!(
-                "{} refused since the start, {taken} taken",
+                "{} rejected since the start, {taken} accepted",
                 plural(refused, "post")
             );
             Finding::warning("signatures", what, SECRETS)
@@ -324,7 +330,7 @@ pub(super) fn counted(text: &str) -> Vec<Finding> {
     });
     let dead = sum(text, "foghorn_message_fates", "fate=\"dead\"");
     if dead > 0 {
-        let help = "see why: foghorn dead-letters; then send them again, or discard them";
+        let help = "see the reasons: foghorn dead-letters; then resend or discard them";
         findings.push(Finding::warning(
             "dead letters",
             format!("{} given up", plural(dead, "message")),
@@ -334,8 +340,7 @@ pub(super) fn counted(text: &str) -> Vec<Finding> {
     findings
 }
 
-/// How each destination does, as the server's API says it: what is refused, what waits, what fails
-/// again and again.
+/// Judges each destination, from the server's API: refusals, waiting messages, repeated failures.
 pub(super) fn told(text: &str, now: Timestamp) -> Vec<Finding> {
     let answer = serde_json::from_str::<Value>(text).unwrap_or_default();
     let all = answer.get("destinations").and_then(Value::as_array);
@@ -369,44 +374,45 @@ fn how_it_does(one: &Value, now: Timestamp) -> Option<Finding> {
             .unwrap_or_default()
     };
     let why = match Timestamp::parse_rfc3339(of_error("at")) {
-        Some(at) => format!("; the last failure, {}: {}", ago(now, at), of_error("why")),
+        Some(at) => format!("; last failure, {}: {}", ago(now, at), of_error("why")),
         None => String::new(),
     };
     let since = match Timestamp::parse_rfc3339(word("last_success")) {
-        Some(at) => format!("the last success is {}", ago(now, at)),
+        Some(at) => format!("last success {}", ago(now, at)),
         None => "no success since the start".to_owned(),
     };
     let check = format!("messages to {name}");
+    // A destination without problems yields no finding, so that the problems stand out.
     Some(match state {
         "refuses" => Finding::problem(
             &check,
-            format!("it takes none any more; {waits}; {since}{why}"),
+            format!("it refuses all messages; {waits}; {since}{why}"),
             format!(
-                "make a new webhook there and put its URL in place of this one; `foghorn send-test {name}` tries it. It is tried once an hour"
+                "create a new webhook there and replace this URL; `foghorn send-test {name}` tests it. Foghorn tries the old one once an hour"
             ),
         ),
         "gone" if queued > 0 => Finding::warning(
             &check,
-            format!("the config has no such destination, and {waits}"),
-            "name it again in `destinations:`, and what waits is sent; until then it stays here",
+            format!("this destination is not in the config, and {waits}"),
+            "add it to `destinations:` again to send these messages",
         ),
         "fails" | "paused" if queued > 0 || state == "fails" => Finding::warning(
             &check,
-            format!("the last try went wrong; {waits}; {since}{why}"),
+            format!("the last attempt failed; {waits}; {since}{why}"),
             format!(
-                "it is tried again by itself. If it lasts: `foghorn send-test {name}` says what the other side answers"
+                "Foghorn tries again by itself. If this continues, `foghorn send-test {name}` shows what the destination answers"
             ),
         ),
         _ if queued > 0 && oldest >= LATE => Finding::warning(
             &check,
             format!("{waits}; {since}{why}"),
-            "more is told than its `rate_limit` lets through: `foghorn tune` finds the noise; or raise the limit, where the other side allows",
+            "more messages than its `rate_limit` allows: `foghorn tune` finds the noise; or raise the limit, if the destination allows it",
         ),
         _ => return None,
     })
 }
 
-/// The sum of a metric over its rows that hold this label.
+/// Returns the sum of a metric over its rows with this label.
 fn sum(text: &str, name: &str, label: &str) -> u64 {
     let rows = text.lines().filter(|line| {
         line.strip_prefix(name)
@@ -428,7 +434,7 @@ async fn ask(
     if let Some(token) = token {
         request = request.bearer_auth(token.expose());
     }
-    let failed = |error: reqwest::Error| format!("it does not answer ({})", error.without_url());
+    let failed = |error: reqwest::Error| format!("no answer ({})", error.without_url());
     let response = request.timeout(super::LIMIT).send().await.map_err(failed)?;
     Ok((response.status(), response.text().await.map_err(failed)?))
 }

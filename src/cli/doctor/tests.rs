@@ -57,7 +57,7 @@ fn how_full_it_is_reads_so() {
     for part in [
         "12 of 16000 alerts are open",
         "12800 of 16000 alerts are open; Uplinks holds 6400, APs holds 9",
-        "12 events sent without being followed; Uplinks holds 8000",
+        "12 events notified without an alert; Uplinks holds 8000",
     ] {
         assert!(said.contains(part), "{part:?} is not in:\n{said}");
     }

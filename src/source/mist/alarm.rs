@@ -1,5 +1,5 @@
-//! Alarms: one about devices is one event for each, one about a service, the air or a threat is one
-//! at its site.
+//! Alarms. One about devices becomes one event per device; one about a service, the air or a threat
+//! becomes one event at its site.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use super::{clues, digest, note};
 use crate::model::{Device, Event, Phase, Timestamp};
 use crate::source::Role;
 
-/// Where alarms list devices, and what those are.
+/// Fields in which alarms list devices, and the kind of these devices.
 pub(super) const LISTS: [(&str, &str); 4] = [
     ("aps", "ap"),
     ("switches", "switch"),
@@ -23,18 +23,20 @@ pub(super) const LISTS: [(&str, &str); 4] = [
     ("mxedges", "mxedge"),
 ];
 
-/// One event the alarm becomes: about a device, on a port where the condition has one.
+/// One event of an alarm: its device, and the part if the condition has one.
 struct Place {
     device: Device,
     sub_id: Option<String>,
 }
 
-/// An alarm comes up to ten minutes after what it tells of, and counts what happens for a while. A
-/// `last_seen` further before its `timestamp` is of another clock, or of another matter.
+/// Maximum time by which `last_seen` may precede the `timestamp`. An alarm arrives up to ten
+/// minutes after the event and counts repeats for a while; a greater difference means another clock
+/// or another matter.
 const LATE: Duration = Duration::from_secs(3_600);
 
-/// When what an alarm tells of happened last, which may be long before or after the alarm was made.
-/// Not of a Marvis action: it keeps what it saw first when it is resolved.
+/// Returns the time of the latest event of an alarm, which may be long before or after the alarm
+/// was created. A Marvis action has none, because its `last_seen` stays the first when it is
+/// resolved.
 pub(super) fn last_seen(event: &Event, entry: Option<&Entry>, item: &Item) -> Option<Timestamp> {
     let action = event.group.as_deref() == Some("marvis")
         || entry.is_some_and(|e| e.role == Some(Role::Status));
@@ -43,14 +45,14 @@ pub(super) fn last_seen(event: &Event, entry: Option<&Entry>, item: &Item) -> Op
         .and_then(time)
         .map(|last| last.min(event.received))?;
     let before = event.time.since(last);
-    // It is written without a fraction.
+    // Mist writes `last_seen` without fractions of a second.
     let same = before < Duration::from_secs(1) && last <= event.time;
     (!action && event.own_time && !same && before <= LATE).then_some(last)
 }
 
-/// The time of an alarm's one event, from the time of the alarm and of the last it saw. Of several
-/// devices or ports nobody knows which was seen last: each keeps the earlier time, so that what is
-/// over already is not opened again.
+/// Sets the time of an alarm's only event, from the alarm's time and the latest one seen. If there
+/// are several devices or ports, it is unknown which was seen last. Each then keeps the earlier
+/// time, so that a recovered one is not opened again.
 fn happened(event: &mut Event, last_seen: Option<Timestamp>) {
     let Some(last) = last_seen.filter(|last| *last > event.time) else {
         return;
@@ -62,17 +64,18 @@ fn happened(event: &mut Event, last_seen: Option<Timestamp>) {
     }
 }
 
-/// As much text as an alarm's events may repeat in all.
+/// Maximum amount of text that an alarm's events repeat in total.
 const COPIED: usize = 16 << 20;
 
-/// The most events one alarm becomes: Mist lists ten devices. What is beyond is counted, not named.
+/// Returns the maximum number of events of one alarm. Mist lists ten devices; further ones are
+/// counted, not named.
 fn most(event: &Event) -> usize {
     let text = event.text.as_ref().map_or(0, String::len)
         + event.reasons.iter().map(String::len).sum::<usize>();
     (COPIED / text.max(1)).clamp(10, LISTED)
 }
 
-/// The events of one alarm, each with its own digest.
+/// Returns the events of one alarm, each with its own content hash.
 pub(super) fn fan_out(draft: &Draft) -> Vec<Event> {
     let Value::Object(item) = &*draft.raw else {
         return Vec::new();
@@ -88,7 +91,7 @@ pub(super) fn fan_out(draft: &Draft) -> Vec<Event> {
         About::Entity | About::Device if !listed.is_empty() => listed,
         About::Entity | About::Device => entities,
     };
-    // No list, but perhaps one device named as events name theirs.
+    // Without a list, the alarm may name one device in the fields that events use.
     if places.is_empty() {
         places.extend(draft.event.device.clone());
     }
@@ -102,6 +105,7 @@ pub(super) fn fan_out(draft: &Draft) -> Vec<Event> {
         return vec![at_site(draft, Vec::new(), Vec::new())];
     }
     let others = places.len() as u64 - 1;
+    // Each event gets its own device and part; everything else is copied from the draft.
     let event = |(n, place): (usize, Place)| {
         let mut event = draft.event.clone();
         if let Some(entry) = draft.entry {
@@ -130,8 +134,8 @@ pub(super) fn fan_out(draft: &Draft) -> Vec<Event> {
         if others == 0 {
             happened(&mut event, draft.last_seen);
         }
-        // Mist lists ten devices at most; only then does its count say how many more there are.
-        // They go with the first.
+        // Mist lists ten devices at most, and only then does `count` include unlisted ones. They
+        // are counted with the first event.
         event.count = if n == 0 && others >= 9 {
             event.count.saturating_sub(others).max(1)
         } else {
@@ -145,7 +149,7 @@ pub(super) fn fan_out(draft: &Draft) -> Vec<Event> {
     places.into_iter().enumerate().map(event).collect()
 }
 
-/// What an alarm the catalogue does not know is about.
+/// Returns the subject of an alarm that the catalogue does not know.
 fn guess(draft: &Draft, entities: &[Device]) -> About {
     match draft.event.group.as_deref() {
         Some("security") => About::Site,
@@ -154,7 +158,7 @@ fn guess(draft: &Draft, entities: &[Device]) -> About {
     }
 }
 
-/// The one event of an alarm about a site, or about nothing we can name.
+/// Returns the only event of an alarm about a site, or about nothing with a name.
 fn at_site(draft: &Draft, listed: Vec<Device>, entities: Vec<Device>) -> Event {
     let mut event = draft.event.clone();
     event.device = None;
@@ -162,11 +166,12 @@ fn at_site(draft: &Draft, listed: Vec<Device>, entities: Vec<Device>) -> Event {
     event.listed.extend(entities);
     unique(&mut event.listed);
     event.listed.truncate(LISTED);
-    // Mist lists ten devices at most; only then does its count say how many more there are.
+    // Mist lists ten devices at most, and only then does `count` include unlisted ones.
     let listed = event.listed.len() as u64;
     if listed >= 10 {
         event.more = event.count.saturating_sub(listed);
     }
+    // A threat is not a device: its SSID or BSSID is shown with the devices that saw it.
     if event.group.as_deref() == Some("security")
         && let Value::Object(item) = &*draft.raw
     {
@@ -191,7 +196,7 @@ fn at_site(draft: &Draft, listed: Vec<Device>, entities: Vec<Device>) -> Event {
     event
 }
 
-/// The devices in `aps`, `switches`, `gateways` and `mxedges`, with their names where it is sure
+/// Returns the devices in `aps`, `switches`, `gateways` and `mxedges`, with names if it is certain
 /// whose they are.
 fn listed(item: &Item, draft: &Draft) -> Vec<Device> {
     let mut devices: Vec<Device> = Vec::new();
@@ -211,6 +216,7 @@ fn listed(item: &Item, draft: &Draft) -> Vec<Device> {
             ..Device::default()
         }));
     } else if names.len() == devices.len() {
+        // The two lists correspond only if they have the same length.
         for (device, name) in devices.iter_mut().zip(names) {
             device.name = Some(name);
         }
@@ -230,7 +236,7 @@ fn listed(item: &Item, draft: &Draft) -> Vec<Device> {
     devices
 }
 
-/// The devices (or services) Marvis found affected.
+/// Returns the devices (or services) that Marvis found affected.
 fn entities(item: &Item) -> Vec<Device> {
     let one = |entity: &Value| {
         let entity = entity.as_object()?;
@@ -241,7 +247,7 @@ fn entities(item: &Item) -> Vec<Device> {
                 .filter(|name| !name.eq_ignore_ascii_case("unknown")),
             kind: first(entity, &["entity_type"]).map(|kind| kind.to_ascii_lowercase()),
             model: first(entity, &["entity_model", "model"]),
-            // the port is the switch's that an AP hangs on, not one of its own
+            // the port belongs to the switch to which the AP is connected, not to the AP
             port: first(entity, &["port_id"]).filter(|_| uplink.is_none()),
             note: uplink,
         };
@@ -254,10 +260,10 @@ fn entities(item: &Item) -> Vec<Device> {
     }
 }
 
-/// A device's places: one, or where its parts tell its conditions apart one for each. `alone`: the
-/// alarm is about no other.
+/// Returns the places of a device: one, or one for each part if parts distinguish its conditions.
+/// `alone` means that the alarm is about no other device.
 fn parted(device: Device, draft: &Draft, item: &Item, alone: bool) -> Vec<Place> {
-    // The port is the switch's that the AP hangs on, not one of its own.
+    // The port belongs to the switch to which the AP is connected, not to the AP.
     if draft
         .entry
         .is_some_and(|entry| entry.condition == "ap_offline")
@@ -293,7 +299,7 @@ fn parted(device: Device, draft: &Draft, item: &Item, alone: bool) -> Vec<Place>
     parts.into_iter().map(place).collect()
 }
 
-/// Names each device once (per port).
+/// Removes repeated devices (per port).
 fn unique(devices: &mut Vec<Device>) {
     let mut seen = HashSet::new();
     devices.retain(|device| {

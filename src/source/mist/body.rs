@@ -1,7 +1,7 @@
-//! A journaled body, opened: its topic, and its items as text, to be read one at a time.
+//! A journaled body with its items as text, to be parsed one at a time.
 //!
-//! A megabyte of JSON becomes many as a tree. So items stay text until their turn, and of a body
-//! that holds more of them than Mist ever sends the rest is counted only.
+//! A megabyte of JSON becomes many as a tree, so items stay text until they are needed. If a body
+//! has more items than Mist ever sends, the rest is only counted.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -12,17 +12,17 @@ use serde_json::value::RawValue;
 
 use super::envelope::normalise_topic;
 
-/// What a body holds.
+/// Content of a body.
 pub(super) struct Opened<'a> {
-    /// The topic, normalised.
+    /// Normalised topic.
     pub(super) topic: String,
-    /// The items, as text: at most as many as were asked for.
+    /// Items as text, up to the requested number.
     pub(super) items: Vec<&'a RawValue>,
-    /// How many more there are.
+    /// Number of further items.
     pub(super) more: u64,
 }
 
-/// Opens a body; of its items at most so many. Or what is wrong with it.
+/// Opens a body with at most `most` items, or returns what is wrong with it.
 pub(super) fn open(text: &str, most: usize) -> Result<Opened<'_>, &'static str> {
     const SHAPE: &str = "the body is not an object with `topic` and `events`";
     if !text.trim_ascii_start().starts_with('{') {
@@ -49,8 +49,8 @@ pub(super) fn open(text: &str, most: usize) -> Result<Opened<'_>, &'static str> 
     }
 }
 
-/// The text of a body with U+FFFD for every half of a surrogate pair: senders write them where they
-/// cut a text, and JSON's grammar has nothing against them, but no text can hold one.
+/// Replaces each half of a surrogate pair by U+FFFD. Senders write such halves where they cut a
+/// text; JSON's grammar allows them, but no Rust string can contain one.
 pub(super) fn mended(text: &str) -> Cow<'_, str> {
     let (mut mended, mut kept, mut at) = (String::new(), 0, 0);
     while let Some(found) = text.get(at..).and_then(|rest| rest.find('\\')) {
@@ -76,12 +76,12 @@ pub(super) fn mended(text: &str) -> Cow<'_, str> {
     mended.into()
 }
 
-/// The UTF-16 unit that is escaped here, if one is.
+/// Returns the UTF-16 unit escaped at this place, if any.
 fn unit(text: &str, at: usize) -> Option<u32> {
     u32::from_str_radix(text.get(at..at + 6)?.strip_prefix("\\u")?, 16).ok()
 }
 
-/// The two keys that count. Where one comes twice the last one does, as everywhere in JSON.
+/// The two keys of interest. If a key occurs twice, the last one counts, as usual in JSON.
 #[derive(Default)]
 struct Outer<'a> {
     topic: Option<&'a RawValue>,

@@ -1,5 +1,5 @@
-//! The catalogue of Mist's types: what each opens or closes, how it is called, what it is about.
-//! Data, in `catalogue.tsv`; a type not in it still works.
+//! Catalogue of Mist's event types: the conditions they open or close, their names, and what they
+//! are about. The data is in `catalogue.tsv`; unknown types work too.
 
 use std::collections::HashMap;
 use std::sync::LazyLock;
@@ -7,42 +7,42 @@ use std::sync::LazyLock;
 use crate::model::Severity;
 use crate::source::Role;
 
-/// What a type is about.
+/// Subject of a type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum About {
-    /// One device; an alarm that lists several is one event for each.
+    /// One device; an alarm that lists several becomes one event for each.
     Device,
-    /// A site; the devices listed are its subjects.
+    /// A site; the listed devices are the event's subjects.
     Site,
-    /// The alarm's impacted entities, one event for each.
+    /// The impacted entities of the alarm, one event for each.
     Entity,
 }
 
-/// One type Mist is known to send.
+/// One type that Mist is known to send.
 #[derive(Clone, Debug)]
 pub(super) struct Entry {
     /// `alarm`, `device-event` or `mxedge-event`.
     pub(super) family: &'static str,
-    /// As Mist spells it.
+    /// Type in Mist's spelling.
     pub(super) kind: &'static str,
-    /// An alarm's group; empty where unknown.
+    /// Group of an alarm; empty if unknown.
     pub(super) group: &'static str,
-    /// Mist's severity, where published.
+    /// Mist's severity, if published.
     pub(super) severity: Option<Severity>,
-    /// What it does to its condition.
+    /// Effect on its condition.
     pub(super) role: Option<Role>,
     /// The condition; empty without a role.
     pub(super) condition: &'static str,
-    /// The field that tells two conditions of one device apart; `text:<word>` is the word after
-    /// that in its text or reasons, `unit` what they number of a chassis; `a|b` is `b` where
+    /// Field that distinguishes two conditions of one device. `text:<word>` is the word after
+    /// `<word>` in its text or reasons, `unit` a numbered unit of a chassis. `a|b` means `b` if
     /// there is no `a`, and `a+b` both together.
     pub(super) sub_id: &'static str,
-    /// What it is about.
+    /// Subject of the type.
     pub(super) about: About,
 }
 
 impl Entry {
-    /// The topic events of this type come on.
+    /// Returns the topic on which events of this type arrive.
     #[must_use]
     pub(super) fn topic(&self) -> &'static str {
         match self.family {
@@ -95,18 +95,18 @@ fn entry(line: &'static str) -> Option<Entry> {
     })
 }
 
-/// Types compare without regard to case and with `-` = `_`.
+/// Returns the key of a type: types compare without case, and `-` equals `_`.
 fn key(kind: &str) -> String {
     kind.to_ascii_lowercase().replace('-', "_")
 }
 
-/// Every known type.
+/// Returns all known types.
 #[must_use]
 pub(super) fn all() -> &'static [Entry] {
     &CATALOGUE.entries
 }
 
-/// The entry of a type as it comes on a topic: that topic's own before another's.
+/// Returns the entry of a type on a topic; an entry for that topic takes precedence.
 #[must_use]
 pub(super) fn lookup(topic: &str, kind: &str) -> Option<&'static Entry> {
     let positions = CATALOGUE.by_kind.get(&key(kind))?;
@@ -117,7 +117,7 @@ pub(super) fn lookup(topic: &str, kind: &str) -> Option<&'static Entry> {
     entries.clone().find(of_topic).or_else(|| entries.next())
 }
 
-/// Every type of this name, on whatever topic.
+/// Returns all types with this name, on any topic.
 pub(super) fn named(kind: &str) -> impl Iterator<Item = &'static Entry> + use<> {
     CATALOGUE
         .by_kind

@@ -1,14 +1,14 @@
-//! What an event tells about other events of its device: that it is connected after all, and what
-//! may have taken it down.
+//! Evidence in an event about other events of its device: that it is connected after all, or what
+//! may have caused its outage.
 
 use super::catalogue::Entry;
 use super::fields::{Item, first};
 use crate::model::{Cause, Clues, Event, Phase, removed_from};
 use crate::source::Role;
 
-/// Types that only a connected device can lead to: it reports them itself, or it took what it was
-/// sent. What the cloud does on its own (a new config, an assignment, a schedule) is not among
-/// them.
+/// Types that only a connected device can cause, because it reports them itself or has received
+/// what was sent to it. Actions of the cloud alone (a new config, an assignment, a schedule) are
+/// not among them.
 const ALIVE: &[&str] = &[
     "AP_CONFIGURED",
     "AP_RECONFIGURED",
@@ -68,7 +68,7 @@ const ALIVE: &[&str] = &[
     "ME_RESOURCE_USAGE",
 ];
 
-/// What a device's own events say of it, by the first letters of their type.
+/// Prefix of a device's event types, and the condition they disprove.
 const OFFLINE: [(&str, &str); 4] = [
     ("AP_", "ap_offline"),
     ("SW_", "switch_offline"),
@@ -76,7 +76,7 @@ const OFFLINE: [(&str, &str); 4] = [
     ("ME_", "edge_offline"),
 ];
 
-/// The clues of an event, once it is known what it is about.
+/// Returns the evidence in an event whose device is known.
 pub(super) fn of(event: &Event, entry: Option<&Entry>, item: &Item) -> Clues {
     let kind = event.kind.to_ascii_uppercase().replace('-', "_");
     let of_device = matches!(
@@ -91,9 +91,8 @@ pub(super) fn of(event: &Event, entry: Option<&Entry>, item: &Item) -> Clues {
         };
     }
     if !of_device {
-        // A link that the sender counts several times went down and up in between. Of services it
-        // counts clients, and of a Marvis action, which says by its status when it is over,
-        // what it found.
+        // A `count` above one means that a link went down and up several times. For services it
+        // counts clients, and for a Marvis action, which has a status, its findings.
         let link = entry.is_some_and(|e| {
             let linked = !e.sub_id.is_empty() && !e.condition.contains("_alarm_");
             e.role != Some(Role::Status)
@@ -121,7 +120,7 @@ pub(super) fn of(event: &Event, entry: Option<&Entry>, item: &Item) -> Clues {
     }
 }
 
-/// What this may explain.
+/// Returns the possible cause of an outage that the event names.
 fn cause(kind: &str, event: &Event) -> Option<Cause> {
     let port = || event.device.as_ref().and_then(|d| d.port.clone());
     let on_port = |what: &str| match port() {
@@ -176,7 +175,7 @@ fn cause(kind: &str, event: &Event) -> Option<Cause> {
     let elsewhere = kind.starts_with("SW_") && (kind.contains("PORT") || kind.contains("POE"));
     let mentions = elsewhere.then(|| event.text.clone()).flatten();
     let restarted = kind.ends_with("_RESTARTED");
-    // One that says nothing of why may be the one that was planned; a power cut is another.
+    // A restart without a reason may be the planned one; a power cut names its reason.
     let upgraded = |reason: &String| reason.to_ascii_lowercase().contains("upgrade");
     let back = restarted && (event.reasons.is_empty() || event.reasons.iter().any(upgraded));
     Some(Cause {
@@ -189,7 +188,7 @@ fn cause(kind: &str, event: &Event) -> Option<Cause> {
     })
 }
 
-/// `First Last email` without the address: a name is enough for a chat.
+/// Removes the address from `First Last email`: a name is enough for a chat.
 fn without_address(name: &str) -> String {
     let words: Vec<&str> = name
         .split_whitespace()

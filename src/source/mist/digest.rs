@@ -1,5 +1,4 @@
-//! An event's fingerprint: equal when Mist sends the same thing again, on every build and every
-//! machine.
+//! Content hash of an event: equal if Mist sends the same thing again, on every build and machine.
 
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -7,7 +6,7 @@ use sha2::{Digest, Sha256};
 use super::fields::Item;
 use crate::model::Timestamp;
 
-/// The fingerprint of what a device did: the same on device-events and on device-updowns.
+/// Returns the content hash of a device's event, equal on device-events and device-updowns.
 pub(super) fn of_device(kind: &str, device: &str, time: Timestamp, port: Option<&str>) -> u64 {
     let mut hash = Sha256::new();
     let kind = kind.to_ascii_lowercase().replace('-', "_");
@@ -23,7 +22,7 @@ pub(super) fn of_device(kind: &str, device: &str, time: Timestamp, port: Option<
     finish(hash)
 }
 
-/// The fingerprint of an item's whole content, but for `for_site`, by which copies differ.
+/// Returns the content hash of a whole item without `for_site`, in which copies differ.
 pub(super) fn of_item(topic: &str, item: &Item) -> u64 {
     let mut hash = Sha256::new();
     text(&mut hash, "item");
@@ -32,7 +31,7 @@ pub(super) fn of_item(topic: &str, item: &Item) -> u64 {
     finish(hash)
 }
 
-/// The fingerprint of one of the events an item was fanned out to.
+/// Returns the content hash of one of the events that an item was fanned out to.
 pub(super) fn nth(item: u64, place: usize) -> u64 {
     if place == 0 {
         return item;
@@ -49,7 +48,7 @@ fn finish(hash: Sha256) -> u64 {
         .map_or(0, |bytes| u64::from_be_bytes(*bytes))
 }
 
-/// Lengths before contents, so that no two different values look alike.
+/// Hashes the length before the text, so that no two different values look alike.
 fn text(hash: &mut Sha256, text: &str) {
     hash.update((text.len() as u64).to_be_bytes());
     hash.update(text);
@@ -57,7 +56,7 @@ fn text(hash: &mut Sha256, text: &str) {
 
 fn object<'a>(hash: &mut Sha256, entries: impl Iterator<Item = (&'a String, &'a Value)>) {
     let mut entries: Vec<_> = entries.collect();
-    // The order of keys means nothing.
+    // The order of keys has no meaning in JSON.
     entries.sort_unstable_by_key(|(key, _)| *key);
     hash.update((entries.len() as u64).to_be_bytes());
     for (key, entry) in entries {
@@ -66,7 +65,7 @@ fn object<'a>(hash: &mut Sha256, entries: impl Iterator<Item = (&'a String, &'a 
     }
 }
 
-/// Nesting is bounded by what serde_json reads.
+/// Hashes a value. serde_json bounds the nesting.
 fn value(hash: &mut Sha256, it: &Value) {
     match it {
         Value::Null => hash.update("n"),

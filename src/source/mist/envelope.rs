@@ -17,7 +17,7 @@ struct Head<'a> {
 
 #[derive(Deserialize)]
 struct Events {
-    // A list of nothings takes no memory.
+    // A list of `IgnoredAny` takes no memory.
     events: Vec<IgnoredAny>,
 }
 
@@ -28,14 +28,14 @@ struct Events {
 /// [`Rejected::NotJson`], then [`Rejected::TooDeep`].
 pub fn check(body: &[u8]) -> Result<Option<String>, Rejected> {
     let text = std::str::from_utf8(body).map_err(|_| Rejected::NotJson)?;
-    // A struct would also be read from a list.
+    // serde would also read the struct from a list.
     let object = text.trim_ascii_start().starts_with('{');
     let topic = match serde_json::from_str::<Head>(text) {
         Ok(head) if object => head
             .topic
             .and_then(|raw| serde_json::from_str::<String>(raw.get()).ok()),
         _ => {
-            // JSON all the same, perhaps: another shape, or a key twice. It is kept.
+            // The body may still be JSON of another shape, or have a key twice; it is stored then.
             serde_json::from_str::<IgnoredAny>(text).map_err(|_| Rejected::NotJson)?;
             None
         }

@@ -69,7 +69,7 @@ const MOST_COUNTED: u64 = 1_000_000;
 /// A count, whether number or text; at least 1.
 pub(super) fn count(item: &Item) -> u64 {
     let count = first(item, &["count"]).and_then(|text| text.parse::<f64>().ok());
-    // Saturates, and gives 0 for NaN.
+    // The cast saturates, and converts NaN to 0.
     count.map_or(1, |count| count as u64).clamp(1, MOST_COUNTED)
 }
 
@@ -95,7 +95,7 @@ fn since_1970(number: f64) -> Option<Timestamp> {
         n if n < 1e13 => n,
         n if n < 1e16 => n / 1e3,
         n if n < 1e19 => n / 1e6,
-        // No unit makes sense of it: the far future.
+        // No unit gives a plausible time; the far future is capped later.
         n => n,
     };
     Some(Timestamp::from_millis(millis.round() as i64))

@@ -1,4 +1,4 @@
-//! Juniper Mist: its signature, its envelope, its topics.
+//! Juniper Mist: signature, envelope and topics.
 
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -29,10 +29,10 @@ use catalogue::Entry;
 use fields::Item;
 use normal::kind_by_prefix;
 
-/// The most that is judged of one body: Mist sends a few hundred events at once, and ten times that
-/// is still fine.
+/// Maximum number of events parsed from one body. Mist sends a few hundred at once; ten times as
+/// many still work.
 pub const MOST: usize = 10_000;
-/// Topics Mist is known to send.
+/// Topics that Mist is known to send.
 const TOPICS: &[&str] = &[
     "alarms",
     "audits",
@@ -67,15 +67,15 @@ const TOPICS: &[&str] = &[
     "wifi-unconn-raw",
     "zone",
 ];
-/// As many bytes of nested alerts are read, each with all that surrounds it.
+/// Maximum number of bytes of nested alerts that are read, each with its surrounding item.
 const NESTED_BYTES: usize = 64 << 20;
 
-/// Mist's webhooks: what they say, and how they are signed.
+/// Mist's webhooks: content and signature.
 pub(super) struct Mist;
 
 impl Dialect for Mist {
-    /// One event for each item, one for each device of an alarm about devices, one for each nested
-    /// occupancy alert. Each is given away before the next is read. What is more than [`MOST`] is
+    /// Passes on one event per item, one per device of an alarm about devices, and one per nested
+    /// occupancy alert. Each is passed on before the next is parsed. Everything beyond [`MOST`] is
     /// [`Parsed::Malformed`].
     fn each(
         &self,
@@ -97,7 +97,7 @@ impl Dialect for Mist {
             topic: topic.into(),
             received: arrival.received,
         };
-        // Of these an item may be several events, or none of its own.
+        // An item of these topics can become several events, or none of its own.
         let fans_out = matches!(&*origin.topic, "alarms" | "occupancy-alerts");
         let mut reader = Reader {
             origin,
@@ -113,6 +113,7 @@ impl Dialect for Mist {
             if place > *places.end() {
                 return;
             }
+            // An item of these topics is always one event, so it can be skipped without parsing it.
             if place < *places.start() && !fans_out {
                 reader.given += 1;
                 continue;
@@ -121,13 +122,14 @@ impl Dialect for Mist {
             match serde_json::from_str(raw.get()) {
                 Ok(Value::Object(item)) => reader.item(item, raw.get().len()),
                 Ok(_) => reader.malformed("an item of `events` is not an object"),
-                Err(_) => {
-                    reader.malformed("a number in an item of `events` is beyond what can be held")
-                }
+                Err(_) => reader.malformed("a number in an item of `events` is too large"),
             }
         }
         if reader.left > 0 {
-            let (why, count) = ("one post holds more than is judged of one", reader.left);
+            let (why, count) = (
+                "the post holds more events than are judged of one post",
+                reader.left,
+            );
             (reader.take)(Parsed::Malformed { why, count }, None);
         }
     }
@@ -193,7 +195,7 @@ impl Signature for Mist {
     }
 }
 
-/// A line of the catalogue for who does not know Mist.
+/// Converts an entry of the catalogue for code that does not know Mist.
 fn event_type(entry: &Entry) -> EventType {
     let is_device_event = entry.family == "device-event";
     let changes = ["_CONNECTED", "_DISCONNECTED", "_RESTARTED"];
@@ -209,17 +211,17 @@ fn event_type(entry: &Entry) -> EventType {
     }
 }
 
-/// Reads the items of one body, within bounds.
+/// Parses the items of one body, within limits.
 struct Reader<'a> {
     origin: normal::Origin<'a>,
     seq: Seq,
-    /// How many were given away.
+    /// Number of events passed on.
     given: usize,
-    /// How much of nested alerts was read.
+    /// Number of bytes of nested alerts read.
     nested: usize,
-    /// What there is no room for.
+    /// Number of items beyond the limits.
     left: u64,
-    /// The item as it was sent.
+    /// Text of the current item as it was sent.
     text: Option<&'a str>,
     take: &'a mut dyn FnMut(Parsed, Option<&str>),
 }
@@ -242,11 +244,11 @@ impl Reader<'_> {
         }
     }
 
-    /// One item, `bytes` long.
+    /// Parses one item of `bytes` bytes.
     fn item(&mut self, mut item: Item, bytes: usize) {
         match nested(&self.origin.topic, &mut item) {
             None => self.events(item),
-            // What surrounds them belongs to each.
+            // The fields of the surrounding item belong to each nested one.
             Some(inner) => {
                 self.text = None;
                 for inner in inner {
@@ -277,7 +279,7 @@ impl Reader<'_> {
     }
 }
 
-/// Occupancy alerts nest the real events: takes them out.
+/// Takes the real events out of an occupancy alert, which nests them.
 fn nested(topic: &str, item: &mut Item) -> Option<Vec<Value>> {
     const NESTED: &str = "alert_events";
     if topic != "occupancy-alerts" {
@@ -292,8 +294,8 @@ fn nested(topic: &str, item: &mut Item) -> Option<Vec<Value>> {
     }
 }
 
-/// Whether a topic tells of every client's every step (places, raw radio data, clients' sessions):
-/// much traffic that hardly any rule wants, so it is not stored unless one names it.
+/// Returns true for a topic with data about every client (locations, raw radio data, sessions).
+/// That is much traffic that few rules need, so it is stored only if a rule names it.
 #[must_use]
 pub fn is_chatty(topic: &str) -> bool {
     const NAMES: [&str; 5] = [

@@ -1,4 +1,4 @@
-//! One item of `events[]`, in whatever shape, made an event.
+//! Conversion of one item of `events[]`, in any shape, to events.
 
 use std::sync::Arc;
 
@@ -12,24 +12,24 @@ use crate::model::{
 };
 use crate::source::Role;
 
-/// What all items of one body have in common.
+/// Properties shared by all items of one body.
 pub(super) struct Origin<'a> {
     pub(super) source: &'a Name,
     pub(super) topic: Arc<str>,
     pub(super) received: Timestamp,
 }
 
-/// An item as far as it is the same for all its events.
+/// The part of an event that is the same for all events of an item.
 pub(super) struct Draft {
     pub(super) event: Event,
     pub(super) raw: Arc<Value>,
     pub(super) entry: Option<&'static Entry>,
-    /// When an alarm's window ended.
+    /// End of an alarm's time window.
     pub(super) last_seen: Option<Timestamp>,
 }
 
 impl Origin<'_> {
-    /// The item's events: one, or for an alarm one for each device it is about.
+    /// Returns the item's events: one, or for an alarm one per device it is about.
     pub(super) fn events(&self, item: Item) -> Vec<Event> {
         let topic = &*self.topic;
         let kind = self.kind(&item);
@@ -40,6 +40,8 @@ impl Origin<'_> {
             reasons.extend(list(&item, "reasons"));
             reasons
         };
+        // A sender's clock may be ahead; an event in the future would stay open too long, so its
+        // time is capped.
         let mut event = Event {
             id: EventId::default(),
             source: self.source.clone(),
@@ -78,13 +80,14 @@ impl Origin<'_> {
             .device
             .as_ref()
             .and_then(|device| device.mac.as_deref());
+        // Alarms find their parts per device later, in the fan-out.
         let part = entry
             .filter(|_| topic != "alarms")
             .and_then(|entry| part(entry, &item));
         event.digest = match (topic, device, own_time) {
             ("device-events" | "device-updowns", Some(device), Some(time)) => {
                 let port = first(&item, &["port_id"]);
-                // Two neighbors are lost in the same second, told by nothing but their text.
+                // Two neighbors can be lost in the same second; only the text distinguishes them.
                 digest::of_device(
                     &event.kind,
                     device,
@@ -94,6 +97,7 @@ impl Origin<'_> {
             }
             _ => digest::of_item(topic, &item),
         };
+        // An alarm's own time can be that of its report; `last_seen` is closer to the event.
         if topic == "alarms" {
             let last_seen = alarm::last_seen(&event, entry, &item);
             event.time = event.time.min(last_seen.unwrap_or(event.time));
@@ -126,8 +130,8 @@ impl Origin<'_> {
         }
     }
 
-    /// What the catalogue knows of the type; for an alarm whose type it does not know, of its
-    /// symptom.
+    /// Returns the catalogue's entry for the type, or for the symptom of an alarm with an unknown
+    /// type.
     fn entry(&self, kind: &str, item: &Item) -> Option<&'static Entry> {
         match &*self.topic {
             "alarms" => catalogue::lookup("alarms", kind).or_else(|| {
@@ -139,8 +143,8 @@ impl Origin<'_> {
         }
     }
 
-    /// The one device an item is about. Which field says so depends on the topic: a client's `mac`
-    /// is no device's.
+    /// Returns the device an item is about. The field depends on the topic: a client's `mac`, for
+    /// example, belongs to no device.
     fn device(&self, kind: &str, item: &Item) -> Option<Device> {
         let topic = &*self.topic;
         let (by_prefix, type_name) = (kind_by_prefix(kind), kind);
@@ -148,6 +152,7 @@ impl Origin<'_> {
             topic,
             "alarms" | "device-events" | "device-updowns" | "mxedge-events"
         );
+        // The order of the keys matters: the first one present names the device most precisely.
         let (macs, names): (&[&str], &[&str]) = match topic {
             "ping" => return None,
             "mxedge-events" => (&["mxedge_id", "mac"], &["mxedge_name", "device_name"]),
@@ -185,7 +190,7 @@ impl Origin<'_> {
     }
 }
 
-/// What kind of device a type's first letters tell of.
+/// Returns the kind of device that the prefix of a type names.
 pub(super) fn kind_by_prefix(kind: &str) -> Option<&'static str> {
     match kind.split_once('_')?.0 {
         prefix if prefix.eq_ignore_ascii_case("ap") => Some("ap"),
@@ -211,7 +216,7 @@ fn status(item: &Item) -> Option<String> {
     status.map(|status| status.to_ascii_lowercase())
 }
 
-/// What an entry's type does to its condition, with the status where that decides.
+/// Returns the condition of an entry, and its phase by role and status.
 pub(super) fn condition(
     entry: &Entry,
     status: Option<&str>,
@@ -224,7 +229,7 @@ pub(super) fn condition(
         Some(Role::Closes) => Phase::Close,
         Some(Role::Status) => match status {
             Some("resolved" | "validated" | "closed") => Phase::Close,
-            // `open`, `new`, `reoccured` (sic), and whatever else: better told than missed.
+            // `open`, `new`, `reoccured` (sic) and unknown words: a false alert is better than none.
             _ => Phase::Open,
         },
     };
@@ -239,8 +244,8 @@ pub(super) fn condition(
     )
 }
 
-/// A Marvis action the catalogue does not know, or not as one: it opens and closes by its status
-/// like the others.
+/// Returns the condition of a Marvis action that is missing in the catalogue. It opens and closes
+/// by its status like the others.
 pub(super) fn unknown_action(
     event: &Event,
     item: &Item,
@@ -266,7 +271,7 @@ pub(super) fn unknown_action(
     ))
 }
 
-/// What tells what an event is about from other conditions of its device.
+/// Returns the part that distinguishes the event from other conditions of its device.
 fn part(entry: &Entry, item: &Item) -> Option<String> {
     parts::of(entry, item, None, true)
         .into_iter()

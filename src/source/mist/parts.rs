@@ -1,21 +1,21 @@
-//! What tells one condition of a device from another: its port, a peer, a power supply. The
-//! catalogue says where it stands.
+//! Parts of a device that distinguish its conditions: a port, a peer, a power supply. The catalogue
+//! says which field contains them.
 
 use super::catalogue::Entry;
 use super::fields::{Item, first, list, word_after};
 
-/// One of them.
+/// One part of a device.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Part {
-    /// Its name, its pieces parted by `, `.
+    /// Name; several pieces are separated by `, `.
     pub(super) name: String,
-    /// The port, where it is one.
+    /// The port, if the part is one.
     pub(super) port: Option<String>,
 }
 
-/// The parts an item is about: of the alternatives in the catalogue (`a|b`; `a+b` is both together)
-/// the first of which the item has anything. `port`: the port its device is named with. `alone`:
-/// there is no other device that the item's ports and texts could be about.
+/// Returns the parts an item is about: the first of the catalogue's alternatives that the item
+/// contains (`a|b`; `a+b` is both together). `port` is the port given with its device. `alone`
+/// means that the item's ports and texts can concern no other device.
 pub(super) fn of(entry: &Entry, item: &Item, port: Option<&str>, alone: bool) -> Vec<Part> {
     let all = |alternative: &str| {
         let mut parts: Vec<Part> = Vec::new();
@@ -96,13 +96,13 @@ fn named(field: &str, item: &Item, port: Option<&str>, alone: bool) -> Vec<Part>
     parts
 }
 
-/// Where an item's own words stand: events have one text, alarms a list of reasons.
+/// Returns the texts of an item: events have one text, alarms a list of reasons.
 fn texts(item: &Item) -> Vec<String> {
     let text = first(item, &["text"]).map(|text| vec![text]);
     text.unwrap_or_else(|| list(item, "reasons"))
 }
 
-/// A port's name out of that of a logical interface on it: `ge-0/0/7` of `ge-0/0/7.0`.
+/// Returns the port of a logical interface: `ge-0/0/7` for `ge-0/0/7.0`.
 fn port_of(name: String, word: &str) -> String {
     match name.rsplit_once('.') {
         Some((port, unit))
@@ -114,7 +114,7 @@ fn port_of(name: String, word: &str) -> String {
     }
 }
 
-/// What a chassis numbers, and how we call it.
+/// Numbered units of a chassis, as senders spell them and as Foghorn names them.
 const UNITS: [(&str, &str); 14] = [
     ("fpc", "FPC"),
     ("pem", "PEM"),
@@ -132,7 +132,7 @@ const UNITS: [(&str, &str); 14] = [
     ("node", "node"),
 ];
 
-/// The numbered units of a chassis that a text names: `FPC 0, PSU 1` of "FPC 0 Power Supply 1 Not
+/// Returns the numbered units of a chassis in a text: `FPC 0, PSU 1` for "FPC 0 Power Supply 1 Not
 /// Powered".
 fn unit(text: &str) -> Option<String> {
     let mut found: Vec<String> = Vec::new();
@@ -165,14 +165,14 @@ fn unit(text: &str) -> Option<String> {
     Some(found.join(", ")).filter(|found| !found.is_empty())
 }
 
-/// Whether the name of a part is that of a port, and does not say so itself.
+/// Returns true if a part is a port but its name does not contain that word.
 pub(super) fn is_port(part: &str) -> bool {
     let part = part.to_ascii_lowercase();
     let digits = |rest: &str| rest.starts_with(|c: char| c.is_ascii_digit());
     let named = ["ge-", "xe-", "et-", "mge-", "eth", "ae", "irb", "me"]
         .iter()
         .any(|p| part.strip_prefix(p).is_some_and(digits));
-    // a path leads from a port to a peer
+    // a name with `->` is a path from a port to a peer
     (part.contains('/') || named) && !part.contains("->")
 }
 

@@ -1,11 +1,11 @@
-//! Mist's portal: where it shows a device.
+//! Pages of devices in Mist's portal.
 
 use crate::model::{Link, Subject};
 
-/// The portal of Mist's first cloud.
+/// Portal of Mist's first cloud.
 pub(super) const HOST: &str = "manage.mist.com";
 
-/// The device's page, where the ids for it are at hand and well-formed.
+/// Returns the device's page, if its ids are known and well-formed.
 pub(super) fn page(host: &str, subject: &Subject) -> Option<Link> {
     let (org, site) = (id(&subject.org_id)?, id(&subject.site_id)?);
     let mac = subject.device_mac.as_deref()?;

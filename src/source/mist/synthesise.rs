@@ -1,4 +1,4 @@
-//! Events out of a few words, for the `tests:` of rules.yaml: what Mist would have sent.
+//! Events from a few fields, for the `tests:` of rules.yaml, in the form Mist would send.
 
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
@@ -9,14 +9,14 @@ use super::fields::{self, text};
 use super::normal::kind_by_prefix;
 use crate::model::Timestamp;
 
-/// The organisation of every event made up.
+/// Organisation of all synthetic events.
 const ORG_ID: &str = "0f0f0f0f-0000-4000-8000-000000000001";
 
-/// Builds the body Mist would POST for `{type, device?, site?, topic?, ...}`, happening at `at`:
-/// the topic follows from the type, MAC and site id from the names; everything else goes to the
-/// event as it is, and wins.
+/// Builds the body that Mist would POST for `{type, device?, site?, topic?, ...}` at the time `at`.
+/// The topic follows from the type, MAC and site id from the names. All other fields are copied
+/// unchanged and take precedence.
 ///
-/// `device` is a name or a MAC, or a list of them for an alarm that tells of several.
+/// `device` is a name or a MAC, or a list of them for an alarm about several.
 #[must_use]
 pub(super) fn synthesise(mut fields: Map<String, Value>, at: Timestamp) -> Value {
     let kind = fields.get("type").and_then(text).unwrap_or_default();
@@ -53,14 +53,14 @@ pub(super) fn synthesise(mut fields: Map<String, Value>, at: Timestamp) -> Value
     json!({ "topic": topic, "events": [event] })
 }
 
-/// The topic a type comes on: as the catalogue says, else as the type is spelled.
+/// Returns the topic of a type: from the catalogue, else by the spelling of the type.
 fn topic_of(kind: &str) -> &'static str {
     let in_lower_case = !kind.bytes().any(|byte| byte.is_ascii_uppercase());
     if kind == "ping" {
         return "ping";
     }
-    // ap_offline and AP_OFFLINE are one alarm to the catalogue; elsewhere the spelling tells alarms
-    // from events.
+    // The catalogue treats ap_offline and AP_OFFLINE as one alarm. For unknown types the spelling
+    // distinguishes alarms from events.
     let entries: Vec<&Entry> = catalogue::named(kind).collect();
     let exact = entries.iter().find(|entry| entry.kind == kind);
     if let Some(entry) = exact.or(entries.first()) {
@@ -79,7 +79,7 @@ fn topic_of(kind: &str) -> &'static str {
     }
 }
 
-/// A device by name or MAC: its MAC, and its name where it was given.
+/// Returns the MAC of a device, and its name if that was given.
 fn known(device: String) -> (String, Option<String>) {
     let digits: String = device
         .chars()
@@ -92,7 +92,7 @@ fn known(device: String) -> (String, Option<String>) {
     }
 }
 
-/// The first bytes of a name's hash, in hex: stable, and different for different names.
+/// Returns the first bytes of a name's hash in hex: stable, and different for different names.
 fn hex(name: &str, bytes: usize) -> String {
     Sha256::digest(name)
         .iter()
@@ -101,7 +101,7 @@ fn hex(name: &str, bytes: usize) -> String {
         .collect()
 }
 
-/// An id that looks like Mist's.
+/// Returns an id in Mist's format.
 fn site_id(name: &str) -> String {
     let groups = [8, 4, 4, 4, 12];
     let digits = hex(name, 16);
@@ -111,7 +111,7 @@ fn site_id(name: &str) -> String {
         .join("-")
 }
 
-/// An event of one device.
+/// Fills in the device of an event that has only one.
 fn single(
     event: &mut Map<String, Value>,
     topic: &str,
@@ -144,7 +144,7 @@ fn single(
     }
 }
 
-/// An alarm, with its devices where alarms of this type have them.
+/// Fills in the devices of an alarm, in the fields that alarms of this type use.
 fn alarm(
     event: &mut Map<String, Value>,
     fields: &mut Map<String, Value>,
@@ -162,6 +162,7 @@ fn alarm(
     }
     event.insert("count".to_owned(), json!(devices.len().max(1)));
     let kind = device_kind(kind, entry);
+    // Marvis lists entities; other alarms list MACs, and names in a second list.
     if entry.is_some_and(|entry| entry.about == About::Entity || entry.group == "marvis") {
         let port = fields.get("port_id").cloned();
         let entity = |(mac, name): &(String, Option<String>)| {
@@ -197,8 +198,8 @@ fn alarm(
     }
 }
 
-/// What kind of device an alarm tells of, by its type's and its condition's words; most tell of
-/// APs.
+/// Returns the kind of device an alarm is about, by the words of its type and condition. Most are
+/// about APs.
 fn device_kind(kind: &str, entry: Option<&Entry>) -> &'static str {
     let kind = kind.to_ascii_lowercase();
     if let Some(device) = kind_by_prefix(&kind) {
