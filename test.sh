@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Builds Foghorn and runs every test, those of the page in a real browser too. Needs Rust, a C compiler and Node, and gets the rest:
-# npm packages into target/page, schemathesis into target/api, Chromium where there is none, and as root on Debian what lies to
-# programs about the clock and the disk, and what rates the systemd unit. With arguments: `cargo test` with them, and nothing else.
+# Builds Foghorn and runs every test, also those of the page in a real browser. Needs Rust, a C compiler and Node. Installs the rest:
+# npm packages into target/page, schemathesis into target/api, and Chromium if it is missing. As root on Debian it also installs
+# faketime and fiu-utils (faults of clock and disk) and systemd (rates the unit). With arguments, it only runs `cargo test` with them.
 set -euo pipefail
 cd "$(dirname "$0")"
 
@@ -12,7 +12,7 @@ for tool in cargo cc; do
     fi
 done
 
-# Without these, tests say that they are skipped.
+# Without these, some tests are skipped and print so.
 if [ $# -eq 0 ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
     get() { apt-get install -y --no-install-recommends faketime fiu-utils systemd >/dev/null 2>&1; }
     if ! { command -v faketime && command -v fiu-run && command -v systemd-analyze; } >/dev/null; then

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Holds the running server to docs/openapi.json: asks what the document allows, and what it forbids. Needs python3 with venv; gets
-# schemathesis into target/api. Under CI it must be there.
+# Tests the running server against docs/openapi.json, with requests that the document allows and forbids. Needs python3 with venv.
+# Installs schemathesis into target/api; CI fails without it.
 #   FOGHORN=PATH    the binary
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -41,7 +41,7 @@ direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 direct.open(urllib.request.Request(sys.argv[1], body, {"Content-Type": "application/json"}))
 PY
 
-# The stream has no end, so no whole answer. `tune` is left out: it works for minutes.
+# The stream never ends, and `tune` takes minutes, so both are left out.
 check() {
     "$tools/bin/schemathesis" --config-file "$project/tests/api/schemathesis.toml" run "$project/docs/openapi.json" --url "$address" \
         --header "Authorization: Bearer $(cat data/token)" --request-timeout 30 --generation-database none --workers 2 --no-color \
@@ -49,6 +49,6 @@ check() {
 }
 project=$PWD
 cd "$folder"
-# Every boundary of every field, and then what chance brings: by number, not by time, so that each run asks the same.
+# Every boundary of every field, then random requests. Their number is fixed, so that runs are comparable.
 check --phases coverage
 check --phases fuzzing --max-examples 20

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Tests the live page in a real browser, headless. Needs node 20 or newer; sets up the rest: npm packages into target/page, and
-# Chromium where there is none.
+# Tests the page in a headless browser. Needs node 20 or newer. Installs npm packages into target/page, and Chromium if it is
+# missing.
 #   CHROMIUM=PATH     the browser to use
 #   PAGE_SHOTS=DIR    writes screenshots there
 set -euo pipefail
@@ -29,5 +29,5 @@ if ! CHROMIUM="$(found)"; then
 fi
 export CHROMIUM
 
-# They wait more than they work: together they take a third less time.
+# The tests mostly wait, so running them together saves a third of the time.
 exec node --test --test-concurrency=3 --test-reporter=spec "$@" tests/page/*.test.mjs
