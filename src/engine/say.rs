@@ -39,24 +39,12 @@ impl Engine {
             .map(|a| a.open_count() as u64)
             .sum::<u64>();
         let firing = lasting + alerts().map(|a| a.left).sum::<u64>();
-        let started = self
-            .members(id)
-            .flat_map(|a| &a.members)
-            .map(|m| m.starts_at)
-            .min()
-            .unwrap_or(self.state.now);
+        let started = began(&subjects, reason).unwrap_or(self.state.now);
         let ended = alerts().filter_map(Alert::ends_at).max();
         // Only some reasons have a duration: the outage that ended, or the time it has lasted so
         // far.
         let duration_ms = match reason {
-            Reason::Resolved | Reason::Recovered => {
-                let first = alerts()
-                    .flat_map(|a| &a.members)
-                    .map(|m| m.starts_at)
-                    .min()
-                    .unwrap_or(started);
-                ended.map(|ended| ended.since(first))
-            }
+            Reason::Resolved | Reason::Recovered => ended.map(|ended| ended.since(started)),
             Reason::Repeat | Reason::Stale | Reason::Absent => Some(self.wall().since(started)),
             _ => None,
         };
@@ -288,6 +276,15 @@ impl Engine {
             u64::try_from(t.window.as_millis()).unwrap_or(u64::MAX)
         })
     }
+}
+
+/// Returns when the subjects that a message names began. If it reports a beginning, those that
+/// ended meanwhile do not count.
+fn began(subjects: &[Subject], reason: Reason) -> Option<Timestamp> {
+    let lasting = subjects.iter().filter(|s| s.ends_at.is_none());
+    let began = lasting.filter_map(|s| s.starts_at).min();
+    let all = || subjects.iter().filter_map(|s| s.starts_at).min();
+    began.filter(|_| reason.begins()).or_else(all)
 }
 
 /// Returns whether a message with this reason counts an alert as open. After an end, an unsent

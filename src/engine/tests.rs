@@ -926,3 +926,35 @@ fn what_has_no_end_gives_way_to_what_is_new() {
         ["radar first 0", "plain first 1", "plain resolved 1"]
     );
 }
+
+#[test]
+fn a_message_says_since_when_of_those_it_names() {
+    let mut engine = Engine::new(two_rules(), openings, EngineLimits::default());
+    let mut since = Vec::new();
+    for (n, (after, what, device)) in [(0, 0, 0), (600, 0, 1), (900, 3, 1), (1_000, 3, 0)]
+        .into_iter()
+        .enumerate()
+    {
+        let happening = Happening {
+            after_ms: 0,
+            what,
+            device,
+            port: 0,
+            late_s: 0,
+        };
+        let at = START + secs(after);
+        let input = Input::Event(Arc::new(event(n, at, 0, &happening)));
+        let mut decisions = engine.handle(at, &input).decisions;
+        decisions.extend(engine.handle(at + secs(20), &Input::Tick).decisions);
+        for (_, about) in told(&decisions) {
+            since.push((about.reason, about.started.since(START).as_secs()));
+        }
+    }
+    let expected = [
+        (Reason::First, 0),
+        (Reason::NewEvents, 600),
+        (Reason::Recovered, 600),
+        (Reason::Resolved, 0),
+    ];
+    assert_eq!(since, expected);
+}

@@ -230,7 +230,7 @@ pub struct Notification {
     pub more: u64,
     /// Number of events suppressed since the last message ("12 more since").
     pub more_since: u64,
-    /// Beginning of the incident (the earliest of its subjects), by the sender's clock.
+    /// Earliest beginning of its subjects, by the sender's clock.
     pub started: Timestamp,
     /// Duration of the outage once it is resolved, or so far in a reminder.
     pub duration_ms: Option<u64>,
