@@ -18,6 +18,8 @@ pub(super) struct Appearance {
     pub(super) text_color: &'static str,
     /// The site, where the title does not name it.
     pub(super) site: Option<String>,
+    /// The facts, without the site that stands above them.
+    pub(super) facts: Vec<(String, String)>,
 }
 
 impl Appearance {
@@ -44,11 +46,12 @@ impl Appearance {
                 (Mood::Flapping, _) => ("🔁", ("Severity", severity), urgent),
                 (Mood::Unwell, _) => (ball, ("Severity", severity), urgent),
             };
-        let site = message
+        let (sites, facts): (Vec<_>, Vec<_>) = message
             .facts
             .iter()
-            .find(|(name, _)| name == "Site")
-            .map(|(_, value)| markup::plain(value));
+            .cloned()
+            .partition(|(name, _)| name == "Site");
+        let site = sites.first().map(|(_, value)| markup::plain(value));
         let site = site.filter(|site| !markup::plain(&message.title).contains(site.as_str()));
         Self {
             icon,
@@ -58,6 +61,7 @@ impl Appearance {
             style,
             text_color,
             site,
+            facts,
         }
     }
 }
@@ -262,20 +266,17 @@ fn halves(span: &Span, max: usize, len: fn(&Span) -> usize) -> Option<(Span, Spa
     Some((make(text.get(..soft)?), make(text.get(soft..)?)))
 }
 
-/// Small print. The short id stays when the rest must go, for people to ask about the
-/// message.
+/// Small print. The id, which `explain` takes, stays when the rest must go.
 pub(super) fn footer(message: &Message, shrink: Shrink) -> Vec<(&'static str, String)> {
     let about = &message.about;
-    let none = String::new();
-    let (rule, incident) = match about.collected.as_deref() {
-        None => ("rule", &about.incident),
-        Some(collected) if collected.maintenance => ("maintenance", &none),
-        Some(_) => ("digest", &none),
+    let rule = match about.collected.as_deref() {
+        None => "rule",
+        Some(collected) if collected.maintenance => "maintenance",
+        Some(_) => "digest",
     };
     [
         (rule, &about.rule),
         ("type", &about.kind),
-        ("incident", incident),
         ("id", &about.id),
     ]
     .into_iter()

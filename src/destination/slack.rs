@@ -135,7 +135,7 @@ fn card(message: &Message, shrink: Shrink) -> Value {
     for part in shrink.text(&markup::parse(&message.text), MAX_SECTION, encoded_len) {
         blocks.push(section(&encode_spans(&part)));
     }
-    let (facts, hidden) = shrink.facts(&message.facts, 7);
+    let (facts, hidden) = shrink.facts(&look.facts, 7);
     let mut fields = vec![mrkdwn(&format!("*{}*\n{}", look.label, look.word))];
     fields.extend(facts.iter().map(|(name, value)| {
         let value = layout::cut_spans(
@@ -161,11 +161,7 @@ fn card(message: &Message, shrink: Shrink) -> Value {
     if !footer.is_empty() {
         blocks.push(json!({"type": "context", "elements": [mrkdwn(&footer.join("  |  "))]}));
     }
-    let fallback = format!(
-        "{}: {}",
-        look.word.to_uppercase(),
-        text(&markup::cut(&markup::shown(&message.title), 200))
-    );
+    let fallback = text(&markup::cut(&markup::shown(&message.title), 200));
     json!({"text": headline(message), "attachments": [{"color": look.color, "fallback": fallback, "blocks": blocks}]})
 }
 

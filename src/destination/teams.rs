@@ -135,7 +135,7 @@ fn card(message: &Message, shrink: Shrink) -> Value {
         for part in shrink.paragraphs(&message.text, MAX_BLOCK, encoded_len) {
             body.push(json!({"type": "TextBlock", "text": encode_spans(&part), "wrap": true}));
         }
-        let (facts, hidden) = shrink.facts(&message.facts, 10);
+        let (facts, hidden) = shrink.facts(&look.facts, 10);
         let mut facts: Vec<Value> = facts
             .iter()
             .map(|(name, value)| {

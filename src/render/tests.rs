@@ -669,7 +669,7 @@ fn a_scheduled_digest_tells_what_matters_first_and_counts_the_rest() {
         ..kept().remove(5)
     };
     assert!(
-        say(nameless.clone()).ends_with("Nothing that Backup heard waits for has come at Home."),
+        say(nameless.clone()).ends_with("Nothing that Backup heard waits for has come."),
         "{}",
         say(nameless)
     );
