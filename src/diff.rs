@@ -22,7 +22,7 @@ const AFTER: Duration = Duration::from_secs(3_600);
 
 /// Something that people were notified of: a device that was down, a radar event.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Told {
+pub struct Report {
     /// Condition, or else Mist's type.
     pub what: String,
     /// The first rule that notified.
@@ -43,14 +43,14 @@ pub struct Told {
 
 /// Something that both sides report, one of them later.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Moved {
+pub struct MovedReport {
     /// The report of the first side.
-    pub told: Told,
+    pub told: Report,
     /// Time of the report of the other side.
     pub other: Timestamp,
 }
 
-impl Moved {
+impl MovedReport {
     /// Returns the difference of the times.
     #[must_use]
     pub fn by(&self) -> Duration {
@@ -81,19 +81,19 @@ pub struct Diff {
     /// Rules, largest change first.
     pub rules: Vec<RuleMessages>,
     /// Reported by the first rules only.
-    pub missed: Vec<Told>,
+    pub missed: Vec<Report>,
     /// Reported by the other rules only.
-    pub new: Vec<Told>,
+    pub new: Vec<Report>,
     /// Reported by both, later by the other rules.
-    pub later: Vec<Moved>,
+    pub later: Vec<MovedReport>,
     /// Reported by both, earlier by the other rules.
-    pub earlier: Vec<Moved>,
+    pub earlier: Vec<MovedReport>,
 }
 
 /// Compares the notifications of two sets of rules on the same traffic.
 #[must_use]
 pub fn diff(before: &[Notification], after: &[Notification]) -> Diff {
-    let (first, other) = (told(before), told(after));
+    let (first, other) = (reports(before), reports(after));
     let (mut later, mut earlier) = (Vec::new(), Vec::new());
     let first_of_other = Finder::new(&other);
     let mut matched: HashMap<usize, usize> = HashMap::new();
@@ -116,7 +116,7 @@ pub fn diff(before: &[Notification], after: &[Notification]) -> Diff {
             // Its time is that of the outage it is behind.
             continue;
         }
-        let moved = Moved {
+        let moved = MovedReport {
             told: told.clone(),
             other: found.at,
         };
@@ -154,7 +154,7 @@ pub fn diff(before: &[Notification], after: &[Notification]) -> Diff {
 }
 
 /// Returns the list without entries behind something that is in the list itself.
-fn on_their_own(mut list: Vec<Told>) -> Vec<Told> {
+fn on_their_own(mut list: Vec<Report>) -> Vec<Report> {
     let explain: HashSet<String> = list
         .iter()
         .filter(|told| !told.behind)
@@ -172,6 +172,7 @@ pub fn count(notifications: &[Notification]) -> u64 {
 
 fn by_rule(before: &[Notification], after: &[Notification]) -> Vec<RuleMessages> {
     let mut rules: BTreeMap<&str, (u64, u64)> = BTreeMap::new();
+    // A message to three destinations counts three times: each of them disturbs somebody.
     for notification in before {
         rules.entry(&notification.rule).or_default().0 += notification.to.len() as u64;
     }
@@ -186,6 +187,7 @@ fn by_rule(before: &[Notification], after: &[Notification]) -> Vec<RuleMessages>
             after,
         })
         .collect();
+    // People look for the largest change; among equal ones the noisier rule comes first.
     rules.sort_by_key(|rule| {
         (
             std::cmp::Reverse(rule.before.abs_diff(rule.after)),
@@ -197,33 +199,33 @@ fn by_rule(before: &[Notification], after: &[Notification]) -> Vec<RuleMessages>
 
 /// Returns everything these messages report, by the time of the first report.
 #[must_use]
-pub fn told(notifications: &[Notification]) -> Vec<Told> {
-    let mut tellings = Tellings::default();
+pub fn reports(notifications: &[Notification]) -> Vec<Report> {
+    let mut list = ReportList::default();
     for notification in notifications {
         match &notification.collected {
-            None => tellings.note(notification, notification.at, false),
+            None => list.note(notification, notification.at, false),
             // A digest or a report of a maintenance reports its items in their present state, and
             // nothing of its own.
             Some(collected) => collected
                 .items
                 .iter()
-                .for_each(|item| tellings.note(item, notification.at, true)),
+                .for_each(|item| list.note(item, notification.at, true)),
         }
     }
-    merge(tellings.all)
+    merge(list.all)
 }
 
 /// Incident and subject; for items of a report also their beginning.
 type Key<'n> = (&'n str, String, Option<Option<Timestamp>>);
 
 #[derive(Default)]
-struct Tellings<'n> {
-    all: Vec<Told>,
+struct ReportList<'n> {
+    all: Vec<Report>,
     /// Index of the open reports of each incident.
     open: HashMap<Key<'n>, usize>,
 }
 
-impl<'n> Tellings<'n> {
+impl<'n> ReportList<'n> {
     /// Adds a notification. With `whole` it is an item of a report, which includes the end.
     fn note(&mut self, notification: &'n Notification, at: Timestamp, whole: bool) {
         // Subjects behind an outage are reported with it.
@@ -267,12 +269,12 @@ impl<'n> Tellings<'n> {
     }
 }
 
-fn one(notification: &Notification, subject: &Subject, at: Timestamp, behind: bool) -> Told {
+fn one(notification: &Notification, subject: &Subject, at: Timestamp, behind: bool) -> Report {
     let what = notification
         .condition
         .as_ref()
         .unwrap_or(&notification.kind);
-    Told {
+    Report {
         what: if behind {
             format!("behind {what}")
         } else {
@@ -290,11 +292,13 @@ fn one(notification: &Notification, subject: &Subject, at: Timestamp, behind: bo
 }
 
 /// Merges reports by several rules: the first report counts.
-fn merge(mut all: Vec<Told>) -> Vec<Told> {
+fn merge(mut all: Vec<Report>) -> Vec<Report> {
     let mut known: HashMap<(String, String, Option<Timestamp>), usize> = HashMap::new();
-    let mut merged: Vec<Told> = Vec::new();
+    let mut merged: Vec<Report> = Vec::new();
+    // The first report decides the time and the rule that are shown.
     all.sort_by_key(|told| told.at);
     for told in all {
+        // Rules differ in the case of types, and a repeated outage of the device has another start.
         let key = (
             told.what.to_lowercase(),
             identity(&told.subject),
@@ -325,12 +329,12 @@ pub fn identity(subject: &Subject) -> String {
 
 /// Finds the report of the same outage on the other side.
 struct Finder<'t> {
-    all: &'t [Told],
+    all: &'t [Report],
     by_subject: HashMap<String, Vec<usize>>,
 }
 
 impl<'t> Finder<'t> {
-    fn new(all: &'t [Told]) -> Self {
+    fn new(all: &'t [Report]) -> Self {
         let mut by_subject: HashMap<String, Vec<usize>> = HashMap::new();
         for (index, told) in all.iter().enumerate() {
             by_subject
@@ -342,7 +346,7 @@ impl<'t> Finder<'t> {
     }
 
     /// Returns the nearest report of the same outage.
-    fn find(&self, told: &Told) -> Option<usize> {
+    fn find(&self, told: &Report) -> Option<usize> {
         let candidates = self.by_subject.get(&identity(&told.subject))?;
         let near = |index: &&usize| self.all.get(**index).is_some_and(|other| same(told, other));
         let distance = |index: &&usize| {
@@ -354,12 +358,12 @@ impl<'t> Finder<'t> {
     }
 }
 
-fn start(told: &Told) -> Timestamp {
+fn start(told: &Report) -> Timestamp {
     told.subject.starts_at.unwrap_or(told.at)
 }
 
 /// Returns whether both are reports of the same outage, given that the subject is the same.
-fn same(told: &Told, other: &Told) -> bool {
+fn same(told: &Report, other: &Report) -> bool {
     // An incident of several conditions may be named after another of them.
     if told.subject.starts_at.is_some() && told.subject.starts_at == other.subject.starts_at {
         return true;
@@ -368,7 +372,7 @@ fn same(told: &Told, other: &Told) -> bool {
         return false;
     }
     if told.lasting || other.lasting {
-        let end = |told: &Told| match (told.subject.ends_at, told.lasting) {
+        let end = |told: &Report| match (told.subject.ends_at, told.lasting) {
             (Some(end), _) => end,
             (None, true) => Timestamp::MAX,
             (None, false) => told.at,

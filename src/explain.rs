@@ -162,6 +162,7 @@ impl Explainer {
 
     /// Returns what would have been needed for a message, or what the alert waits for.
     fn needed(&self, decision: &Decision, rule: Option<&Rule>) -> String {
+        // The first alert that is known stands for the others of the decision.
         let known = decision
             .alerts
             .iter()
@@ -176,6 +177,7 @@ impl Explainer {
             (Verdict::Again, Some(rule)) => known
                 .map(|known| waits(known, decision.at, &rule.policy))
                 .unwrap_or_default(),
+            // A count of zero is the timer's, when the window is over.
             (Verdict::BelowThreshold { seen, need, .. }, _) if *need > 0 => {
                 let more = (*need as usize).saturating_sub(*seen);
                 format!(": {more} more would be needed")
@@ -319,6 +321,7 @@ fn with_times(text: &str, when: &dyn Fn(Timestamp) -> String) -> String {
 /// Describes an event in a few words: `AP_DISCONNECTED of ap-1 (Home)`.
 #[must_use]
 pub fn describe(event: &Event) -> String {
+    // Some events have no type; the topic says at least what they are about.
     let kind = if event.kind.is_empty() {
         event.topic.as_ref()
     } else {
@@ -413,7 +416,7 @@ mod tests {
             ..Policy::default()
         };
         let lacked_by = |ended: Timestamp, story: Vec<(i64, Verdict)>| {
-            let mut teller = Explainer::default();
+            let mut explainer = Explainer::default();
             for (minute, verdict) in story {
                 let said = verdict.to_string();
                 let decision = Decision {
@@ -423,9 +426,9 @@ mod tests {
                     alerts: vec![7],
                     verdict,
                 };
-                teller.note(&decision, &said);
+                explainer.note(&decision, &said);
             }
-            lacked(&teller.alerts[&7], ended, &policy(300))
+            lacked(&explainer.alerts[&7], ended, &policy(300))
         };
         let lacked = |story| lacked_by(at(10), story);
         let fires = || vec![(0, pending(3)), (3, Verdict::Firing)];

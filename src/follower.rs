@@ -121,6 +121,7 @@ impl<S: Journal> Follower<S> {
         let is_act = |e: &Journaled| matches!(e.record, Record::Silence(_) | Record::Expire { .. });
         let at = self.store.clock().now();
         let look = entries.iter().any(is_act) || at.since(self.looked.0) >= LOOK_AFTER;
+        // All three come from the same state, so that the page never contradicts itself.
         let silences = look.then(|| Arc::new(self.fold.silences()));
         let incidents = look.then(|| Arc::new(self.fold.incidents(INCIDENTS)));
         let fullness = look.then(|| Arc::new(self.fold.fullness()));
@@ -129,6 +130,7 @@ impl<S: Journal> Follower<S> {
         } else {
             (self.looked.0, true)
         };
+        // One modification notifies watchers once.
         self.published.send_modify(|published| {
             published.folded = self.folded;
             if let Some(silences) = silences {

@@ -202,6 +202,7 @@ impl<S: Journal + Steps + Leases> Judge<S> {
                     why,
                     count,
                 } => {
+                    // A body is never logged, since it may hold personal data.
                     self.metrics.malformed(&source, count);
                     warn!(source = %source, entry = seq.0, count, "of a post of `{source}` not all was understood; it is kept: {why}");
                 }
@@ -210,6 +211,7 @@ impl<S: Journal + Steps + Leases> Judge<S> {
                 }
             }
         }
+        // One set of templates renders the whole batch, even if a reload replaces it meanwhile.
         let templates = self.templates.borrow();
         let mut outgoing = Vec::new();
         for decision in conclusions.decisions {

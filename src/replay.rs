@@ -37,7 +37,7 @@ pub enum TrafficEntry {
     /// A POST.
     Post(Post),
     /// A silence that was made or ended.
-    Said {
+    Silence {
         /// Wall time.
         at: Timestamp,
         /// [`Record::Silence`] or [`Record::Expire`].
@@ -210,7 +210,7 @@ impl Stored {
             let lasts = |silence: &Silence| !matches!(silence.until, Until::At(end) if end <= at);
             let in_force = self.in_force.drain(..).filter(lasts);
             in_force.for_each(|silence| {
-                each(TrafficEntry::Said {
+                each(TrafficEntry::Silence {
                     at,
                     record: Record::Silence(silence),
                 })
@@ -232,7 +232,7 @@ impl Stored {
             }
             Record::Expire { id, .. } if early => self.in_force.retain(|silence| silence.id != id),
             record @ (Record::Silence(_) | Record::Expire { .. }) => {
-                each(TrafficEntry::Said { at, record })
+                each(TrafficEntry::Silence { at, record })
             }
             Record::Received { .. } | Record::Tick | Record::Rules(_) => {}
         }
@@ -282,7 +282,7 @@ impl Refold {
     pub fn hear(&mut self, heard: &TrafficEntry) -> Vec<Decision> {
         match heard {
             TrafficEntry::Post(post) => self.post(post),
-            TrafficEntry::Said { at, record } => self.apply(*at, record.clone()),
+            TrafficEntry::Silence { at, record } => self.apply(*at, record.clone()),
         }
     }
 
@@ -291,7 +291,7 @@ impl Refold {
     pub fn hear_within(&mut self, heard: &TrafficEntry, most: usize) -> Option<Vec<Decision>> {
         let at = match heard {
             TrafficEntry::Post(post) => post.received_at,
-            TrafficEntry::Said { at, .. } => Some(*at),
+            TrafficEntry::Silence { at, .. } => Some(*at),
         };
         let mut made = Vec::new();
         while let Some(due) = at.and_then(|at| self.fold.next_wakeup().filter(|due| *due <= at)) {

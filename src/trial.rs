@@ -211,6 +211,7 @@ fn differences(expected: &Expectation, message: &Message, start: Timestamp) -> V
         }
     };
     let at = about.at.since(start);
+    // A key that the case leaves out matches anything.
     differ(
         "at",
         expected.at.is_none_or(|wanted| wanted == at),
@@ -251,6 +252,7 @@ fn differences(expected: &Expectation, message: &Message, start: Timestamp) -> V
         expected.notify.as_ref().is_none_or(same_names),
         format!("[{}]", to.join(", ")),
     );
+    // Cases are written without markup.
     let (title, text) = (markup::plain(&message.title), markup::plain(&message.text));
     differ(
         "title",
@@ -273,6 +275,7 @@ fn differences(expected: &Expectation, message: &Message, start: Timestamp) -> V
             .is_none_or(|wanted| *wanted == about.incident),
         about.incident.clone(),
     );
+    // `contains` may span both, with the title first.
     let said = format!("{title}\n{text}");
     differ(
         "contains",
@@ -294,6 +297,7 @@ fn names(to: &[Name]) -> Vec<&str> {
 /// Returns expected and actual messages side by side.
 fn side_by_side(expected: &[Expectation], said: &[Message], start: Timestamp) -> String {
     let mut text = String::new();
+    // Either list may be longer.
     for index in 0..expected.len().max(said.len()) {
         let (wanted, actual) = (expected.get(index), said.get(index));
         let verdict = match (wanted, actual) {
@@ -323,6 +327,7 @@ fn side_by_side(expected: &[Expectation], said: &[Message], start: Timestamp) ->
 }
 
 fn describe_expected(expected: &Expectation) -> String {
+    // Only the keys that the case gives are printed, in the order of the documentation.
     let keys = [
         expected.at.map(|at| format!("at: {}", offset(at))),
         expected.rule.as_ref().map(|rule| format!("rule: {rule}")),

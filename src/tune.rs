@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::diff::{self, Diff, Told};
+use crate::diff::{self, Diff, Report};
 use crate::fold::{Compile, Fold, notifications};
 use crate::model::{Event, Journaled, Notification, Record, Seq, Timestamp};
 use crate::replay::TrafficEntry;
@@ -39,7 +39,7 @@ pub struct ParsedTraffic {
 enum Read {
     Event(Arc<Event>),
     /// A silence that was made or ended.
-    Said(Record),
+    Silence(Record),
 }
 
 impl ParsedTraffic {
@@ -50,8 +50,8 @@ impl ParsedTraffic {
         let later = |at: Timestamp| last.map_or(at, |last| last.max(at));
         let post = match heard {
             TrafficEntry::Post(post) => post,
-            TrafficEntry::Said { at, record } => {
-                return self.heard.push((later(*at), Read::Said(record.clone())));
+            TrafficEntry::Silence { at, record } => {
+                return self.heard.push((later(*at), Read::Silence(record.clone())));
             }
         };
         let parse = |at| {
@@ -104,7 +104,7 @@ impl ParsedTraffic {
         for (at, read) in &self.heard {
             hear(match read {
                 Read::Event(event) => fold.handle_event(*at, Arc::clone(event)),
-                Read::Said(record) => {
+                Read::Silence(record) => {
                     fold.apply(&Journaled {
                         seq: self.seq,
                         at: *at,
@@ -137,9 +137,9 @@ pub struct Suggestion {
     /// Number it would report.
     pub told_after: usize,
     /// Reports that nobody would miss: blips, and repetitions.
-    pub quiet: Vec<Told>,
+    pub quiet: Vec<Report>,
     /// Reports that would be lost although they may matter.
-    pub lost: Vec<Told>,
+    pub lost: Vec<Report>,
     /// Delays of the reports that would come later.
     pub later: Vec<Duration>,
 }
@@ -184,6 +184,7 @@ pub fn tune(
         messages: diff::count(&base),
         ..TuningReport::default()
     };
+    // A comparison with nothing lists every rule with its messages.
     tuning.rules = diff::diff(&base, &[])
         .rules
         .iter()
@@ -206,6 +207,7 @@ pub fn tune(
         let Some(rule) = rules.rules().iter().find(|rule| *rule.name == *name) else {
             continue;
         };
+        // Candidates are derived from what the rule itself reported.
         let own: Vec<Notification> = base.iter().filter(|n| n.rule == name).cloned().collect();
         let measured: Vec<Suggestion> = candidates::changes(rule, &own, rules)
             .into_iter()
@@ -226,6 +228,7 @@ pub fn tune(
 fn noise(rules: &RuleSet, base: &[Notification], rule: &diff::RuleMessages) -> RuleNoise {
     let mut talkers: BTreeMap<String, u64> = BTreeMap::new();
     for notification in base.iter().filter(|n| n.rule == rule.rule) {
+        // A message that names a device twice still disturbs once.
         let names: BTreeSet<String> = notification.subjects.iter().map(diff::name).collect();
         for name in names {
             *talkers.entry(name).or_default() += notification.to.len() as u64;
@@ -233,6 +236,7 @@ fn noise(rules: &RuleSet, base: &[Notification], rule: &diff::RuleMessages) -> R
     }
     let mut talkers: Vec<(String, u64)> = talkers.into_iter().collect();
     talkers.sort_by_key(|(_, messages)| std::cmp::Reverse(*messages));
+    // A digest or a maintenance has messages, but no rule with a line.
     let line = rules
         .rules()
         .iter()
@@ -264,11 +268,11 @@ fn measure(
         ..
     } = diff::diff(base, &after);
     let mut first: HashMap<(String, String), Timestamp> = HashMap::new();
-    for told in diff::told(&after) {
+    for told in diff::reports(&after) {
         // Reports come in order, so the first one stays.
         first.entry(thing(&told)).or_insert(told.at);
     }
-    let repeats = |missed: &Told| {
+    let repeats = |missed: &Report| {
         first
             .get(&thing(missed))
             .is_some_and(|first| *first <= missed.at)
@@ -283,8 +287,8 @@ fn measure(
         change,
         before: messages,
         saved: before.saturating_sub(now),
-        told: diff::told(own).len(),
-        told_after: diff::told(
+        told: diff::reports(own).len(),
+        told_after: diff::reports(
             &after
                 .iter()
                 .filter(|n| n.rule == name)
@@ -294,17 +298,17 @@ fn measure(
         .len(),
         quiet,
         lost,
-        later: later.iter().map(diff::Moved::by).collect(),
+        later: later.iter().map(diff::MovedReport::by).collect(),
     }
 }
 
 /// Returns what a report is about, without its time.
-fn thing(told: &Told) -> (String, String) {
+fn thing(told: &Report) -> (String, String) {
     (told.what.clone(), diff::identity(&told.subject))
 }
 
 /// Returns whether an outage ended before anybody could have acted.
-fn is_blip(told: &Told) -> bool {
+fn is_blip(told: &Report) -> bool {
     told.subject
         .ends_at
         .zip(told.subject.starts_at)

@@ -157,7 +157,7 @@ pub(crate) fn why(suggestion: &Suggestion) -> String {
         quiet,
         ..
     } = suggestion;
-    let length = |told: &diff::Told| {
+    let length = |told: &diff::Report| {
         told.subject
             .ends_at
             .zip(told.subject.starts_at)

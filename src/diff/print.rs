@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use serde_json::{Value, json};
 
-use super::{Diff, Moved, Told};
+use super::{Diff, MovedReport, Report};
 use crate::model::{Subject, Timestamp, human_duration, plural};
 
 /// Maximum number of entries of a list for people.
@@ -22,6 +22,7 @@ pub fn text(diff: &Diff, period: &str, names: (&str, &str)) -> String {
         .collect();
     // Writing to a String cannot fail.
     let _ = writeln!(text, "\nBy rule, {} -> {}:", names.0, names.1);
+    // Columns are as wide as their widest number, or the arrows would not line up.
     let width = |number: u64| number.to_string().len();
     let widest = |side: fn(&super::RuleMessages) -> u64| {
         changed.iter().map(|r| width(side(r))).max().unwrap_or(1)
@@ -35,6 +36,7 @@ pub fn text(diff: &Diff, period: &str, names: (&str, &str)) -> String {
         );
     }
     and_more(&mut text, changed.len(), 2 * MOST);
+    // Unchanged rules are only counted: a long list of them would hide the others.
     let same = diff.rules.len() - changed.len();
     if same > 0 {
         let (rules, messages) = (
@@ -92,6 +94,7 @@ pub fn headline(diff: &Diff, period: &str) -> String {
         text.push_str("would have missed nothing\n");
         return text;
     }
+    // The line is a headline: three names fit, and the list below has all of them.
     let shown: Vec<String> = worst_first(&diff.missed)
         .into_iter()
         .take(3)
@@ -106,9 +109,9 @@ pub fn headline(diff: &Diff, period: &str) -> String {
 }
 
 /// Sorts by severity, then by duration: short outages of low severity come last.
-pub(crate) fn worst_first(list: &[Told]) -> Vec<&Told> {
-    let mut list: Vec<&Told> = list.iter().collect();
-    let length = |told: &Told| match told.subject.ends_at {
+pub(crate) fn worst_first(list: &[Report]) -> Vec<&Report> {
+    let mut list: Vec<&Report> = list.iter().collect();
+    let length = |told: &Report| match told.subject.ends_at {
         None if told.lasting => std::time::Duration::MAX,
         end => end.map(|end| end.since(began(told))).unwrap_or_default(),
     };
@@ -117,7 +120,7 @@ pub(crate) fn worst_first(list: &[Told]) -> Vec<&Told> {
 }
 
 /// Returns one entry in short: `sw-garage 19 Nov 03:12 (4 min)`.
-pub(crate) fn brief(told: &Told) -> String {
+pub(crate) fn brief(told: &Report) -> String {
     let lasted = lasted(told)
         .map(|lasted| format!(" ({lasted})"))
         .unwrap_or_default();
@@ -128,10 +131,11 @@ pub(crate) fn brief(told: &Told) -> String {
     )
 }
 
-fn told_list(text: &mut String, title: &str, list: &[Told]) {
+fn told_list(text: &mut String, title: &str, list: &[Report]) {
     if list.is_empty() {
         return;
     }
+    // The order of a single entry means nothing.
     let worst = if list.len() > 1 {
         ", the worst first"
     } else {
@@ -154,12 +158,12 @@ fn told_list(text: &mut String, title: &str, list: &[Told]) {
     and_more(text, list.len(), MOST);
 }
 
-fn moved_list(text: &mut String, title: &str, word: &str, list: &[Moved]) {
+fn moved_list(text: &mut String, title: &str, word: &str, list: &[MovedReport]) {
     if list.is_empty() {
         return;
     }
     // One distance describes all of them only if they hardly differ.
-    let mut by: Vec<_> = list.iter().map(Moved::by).collect();
+    let mut by: Vec<_> = list.iter().map(MovedReport::by).collect();
     by.sort_unstable();
     let middle = by.get(by.len() / 2).copied().unwrap_or_default();
     let most = by.last().copied().unwrap_or_default();
@@ -174,7 +178,7 @@ fn moved_list(text: &mut String, title: &str, word: &str, list: &[Moved]) {
         format!("{by} in the middle and {} at most", human_duration(most))
     };
     let _ = writeln!(text, "\n{title}: {}, by {by} (UTC):", list.len());
-    let mut longest: Vec<&Moved> = list.iter().collect();
+    let mut longest: Vec<&MovedReport> = list.iter().collect();
     longest.sort_by_key(|moved| (std::cmp::Reverse(moved.by()), moved.told.at));
     for moved in longest.into_iter().take(MOST) {
         let (told, by) = (&moved.told, human_duration(moved.by()));
@@ -200,12 +204,12 @@ fn and_more(text: &mut String, all: usize, shown: usize) {
     }
 }
 
-fn began(told: &Told) -> Timestamp {
+fn began(told: &Report) -> Timestamp {
     told.subject.starts_at.unwrap_or(told.at)
 }
 
 /// Returns the duration; `None` for events without an end.
-fn lasted(told: &Told) -> Option<String> {
+fn lasted(told: &Report) -> Option<String> {
     match told.subject.ends_at {
         Some(end) => Some(human_duration(end.since(began(told)))),
         None if told.lasting => Some("still lasting".to_owned()),
@@ -257,8 +261,9 @@ pub fn json(
     until: Option<Timestamp>,
     names: (&str, &str),
 ) -> Value {
-    let moved = |list: &[Moved]| -> Vec<Value> {
-        let one = |moved: &Moved| {
+    // Machines need both times, but people see only the difference.
+    let moved = |list: &[MovedReport]| -> Vec<Value> {
+        let one = |moved: &MovedReport| {
             let mut value = told(&moved.told);
             if let Some(map) = value.as_object_mut() {
                 map.insert("after_told_at".to_owned(), json!(moved.other.rfc3339()));
@@ -281,7 +286,7 @@ pub fn json(
     })
 }
 
-fn told(told: &Told) -> Value {
+fn told(told: &Report) -> Value {
     let subject = &told.subject;
     json!({
         "what": told.what,

@@ -67,7 +67,7 @@ fn event(rule: &str, device: &str, at: i64) -> Notification {
     }
 }
 
-fn names(list: &[Told]) -> Vec<&str> {
+fn names(list: &[Report]) -> Vec<&str> {
     list.iter()
         .filter_map(|told| told.subject.device.as_deref())
         .collect()
@@ -122,7 +122,7 @@ fn a_renamed_rule_that_waits_longer_misses_nothing_and_tells_later() {
     let found = diff(&before, &after);
     assert!(found.missed.is_empty() && found.new.is_empty());
     assert_eq!(
-        found.later.iter().map(Moved::by).collect::<Vec<_>>(),
+        found.later.iter().map(MovedReport::by).collect::<Vec<_>>(),
         [Duration::from_secs(120)]
     );
     assert_eq!(diff(&after, &before).earlier.len(), 1);
@@ -188,7 +188,7 @@ fn two_rules_about_one_outage_are_one_thing() {
         outage("mass outage", "ap-1", 0, 5 * MINUTE, HOUR),
     ]
     .concat();
-    assert_eq!(told(&both).len(), 1);
+    assert_eq!(reports(&both).len(), 1);
     let found = diff(&both, &both[..2]);
     assert!(found.missed.is_empty() && found.after == 2);
 }
@@ -211,7 +211,7 @@ fn other_destinations_and_reminders_are_not_told_twice() {
             ..said[0].clone()
         },
     );
-    assert_eq!(told(&said).len(), 1);
+    assert_eq!(reports(&said).len(), 1);
 }
 
 #[test]
@@ -336,6 +336,6 @@ fn a_digest_and_a_report_tell_what_they_list_each_on_its_own_and_nothing_else() 
     }
 }
 
-fn lasted(told: &Told) -> i64 {
+fn lasted(told: &Report) -> i64 {
     told.subject.ends_at.unwrap().millis() - told.subject.starts_at.unwrap().millis()
 }

@@ -485,6 +485,7 @@ fn subjects(event: &Event) -> Vec<Subject> {
         org_id: event.org_id.clone(),
         ..Subject::default()
     };
+    // Listed devices carry no site of their own.
     let of = |device: &crate::model::Device| Subject {
         device_mac: device.mac.clone(),
         device: device.name.clone(),
@@ -498,6 +499,7 @@ fn subjects(event: &Event) -> Vec<Subject> {
     match &event.device {
         Some(device) => vec![of(device)],
         None if event.listed.is_empty() => vec![base],
+        // The alarm counts all of them; the list may be long.
         None => event.listed.iter().take(MAX_SUBJECTS).map(of).collect(),
     }
 }

@@ -29,6 +29,7 @@ impl Closes {
             .latest
             .get_key_value(key)
             .map(|(key, known)| (*known, Arc::clone(key)));
+        // A late close must not replace a newer one.
         let key = match known {
             Some((known, _)) if known >= time => return,
             Some(known) => {

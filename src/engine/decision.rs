@@ -210,6 +210,7 @@ impl Verdict {
             Self::Planned { .. } => "planned",
             Self::Expected => "expected",
             Self::WhenFailed { .. } => "when_failed",
+            // The others do not decide the outcome of an event on their own.
             _ => return None,
         })
     }
@@ -246,6 +247,7 @@ impl fmt::Display for Verdict {
             Self::OverLimit { kept: None } => f.write_str(
                 "as many alerts are open as are followed: it is told with others, without its end",
             ),
+            // The reason is a metric label, which has no spaces.
             Self::OverLimit { kept: Some(kept) } => write!(
                 f,
                 "as many alerts are open as are followed, and it is not told: {}",
@@ -279,6 +281,7 @@ impl fmt::Display for Verdict {
                     "kept quiet: silence {id} by {author} until it is resolved"
                 )
             }
+            // With an end the alert waits for it; without one it is dropped.
             Self::Muted { until: Some(until) } => {
                 write!(f, "kept quiet until {until}: outside of its rule's hours")
             }
@@ -323,6 +326,8 @@ impl fmt::Display for Verdict {
                 write!(f, "silence {id} cannot be read by this release")
             }
             Self::Notify(notification) => {
+                // The text of the message is shown beside the decision, so names and reason are
+                // enough.
                 let names: Vec<&str> = notification
                     .to
                     .iter()

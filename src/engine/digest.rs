@@ -274,6 +274,7 @@ impl Engine {
             return 0;
         };
         let mut more = 0;
+        // Alerts that have not been sent report their count with their own message.
         for id in &incident.alerts {
             if let Some(alert) = self
                 .state
@@ -282,6 +283,8 @@ impl Engine {
                 .filter(|a| a.settled && a.told_to.contains(digest))
             {
                 more += alert.more_since;
+                // Another destination has not heard of these events yet, so they stay counted for
+                // it.
                 if alert.told_to.iter().all(|told| told == digest) {
                     alert.more_since = 0;
                 }

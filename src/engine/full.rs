@@ -220,6 +220,7 @@ impl Engine {
         let takes = |(_, least): &(Name, Severity)| waiting.severity >= *least;
         let to: Vec<Name> = takers.filter(takes).map(|(name, _)| name).collect();
         let at = self.wall();
+        // These messages belong to no incident, but chats group by this name.
         let incident = short(
             &[rule.as_bytes(), b"passed on", &at.millis().to_le_bytes()],
             10,
@@ -240,6 +241,7 @@ impl Engine {
             started: waiting.started,
             ..self.blank(rule, &waiting.sample, false)
         };
+        // The message must say that no recovery will follow.
         about.insight.unfollowed = true;
         if about.to.is_empty() {
             return self.decide(&[], None, Some(rule), Verdict::NobodyToTell);
@@ -320,6 +322,7 @@ impl Engine {
 
     fn tell_full(&mut self, to: Vec<Name>, reason: Reason, detail: String) {
         let at = self.wall();
+        // The newest number distinguishes this overflow from a later one.
         let incident = short(&[KIND.as_bytes(), &self.state.next_id.to_le_bytes()], 10);
         let sample = Sample::of(&Event::nothing(Name::new("foghorn"), at));
         let about = Notification {
@@ -333,6 +336,7 @@ impl Engine {
             kind: KIND.to_owned(),
             started: at,
             detail: Some(detail),
+            // A rule's own template knows nothing of this message.
             template: None,
             ..self.blank(&Arc::from("foghorn"), &sample, false)
         };

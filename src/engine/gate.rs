@@ -299,6 +299,7 @@ impl Engine {
             return;
         };
         let rule = Arc::clone(&alert.rule);
+        // Events since the opening may have shown that the device is being upgraded.
         let until = self.pending_until(alert, since, &self.policy(&rule));
         if until > self.state.now {
             self.decide(

@@ -86,6 +86,7 @@ impl Engine {
     pub(super) fn index_relations(&mut self) {
         let rules = Arc::clone(&self.rules);
         for (position, rule) in rules.surroundings().inhibit_rules.iter().enumerate() {
+            // The index is filled after the loop, which borrows the state.
             let mut found = Vec::new();
             for (&id, alert) in self.state.alerts.iter().filter(|(_, a)| a.related) {
                 if rule.source.matches(&alert.event)

@@ -81,6 +81,7 @@ impl Engine {
         let now = self.state.now;
         let value = distinct(rule, event);
         let member = Member::new(event, key, part, value, now);
+        // A threshold counts first; without one a single event is enough.
         let state = if rule.threshold.is_some() {
             AlertState::Collecting
         } else {
@@ -466,6 +467,7 @@ impl Engine {
             self.pass_on(rule, event, &alert, effects);
             return None;
         }
+        // Numbers are given in the order of opening, which decides what is "oldest" elsewhere.
         let id = self.next_id();
         let members = &alert.members;
         members

@@ -108,6 +108,7 @@ impl From<Written> for PastRule {
             }
         };
         let when = written.when.as_deref().map(When::compile);
+        // An unreadable matcher matches everything, which must not end an absence.
         let readable = matcher.is_ok() && !matches!(when, Some(Err(_)));
         let rule = Rule {
             name: written.name,
@@ -118,6 +119,7 @@ impl From<Written> for PastRule {
             threshold: written.threshold,
             when: when.and_then(Result::ok),
             absent: written.absent.filter(|_| readable),
+            // Only the groups matter for ends; everything else comes from the rule in force.
             policy: Arc::new(Policy {
                 group_by: written.group_by,
                 ..Policy::default()
@@ -227,6 +229,7 @@ impl Engine {
         rule: &Rule,
         event: &Event,
     ) -> Option<(AlertId, String, Option<String>)> {
+        // A reload may have happened several times since, so there may be several versions.
         let pasts = self.state.pasts.values();
         let of_name = pasts.filter(|past| past.rule.name == rule.name);
         for past in of_name {
@@ -239,6 +242,7 @@ impl Engine {
                 }
                 _ => continue,
             };
+            // The key is shared by all rules, so the alert must be of this one.
             for id in self.index.by_key.get(&key).into_iter().flatten() {
                 let same = self.state.alerts.get(id).is_some_and(|alert| {
                     alert.lasting

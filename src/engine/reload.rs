@@ -110,6 +110,7 @@ impl Engine {
     fn changes(&self, rules: &RuleSet) -> BTreeMap<Arc<str>, RuleChange> {
         let of_alerts = self.state.alerts.values().map(|alert| &alert.rule);
         let names: BTreeSet<&Arc<str>> = of_alerts.chain(self.state.absences.names()).collect();
+        // Comparing the texts cannot miss a field, and reloads are rare.
         let intervals = |set: &RuleSet| format!("{:?}", set.surroundings().time_intervals);
         let intervals = intervals(&self.rules) != intervals(rules);
         let now: BTreeMap<&Arc<str>, &Arc<Rule>> = rules
@@ -123,6 +124,7 @@ impl Engine {
                 gone: true,
                 ..RuleChange::default()
             },
+            // A removed rule has returned. Its alerts keep their earlier version.
             (None, Some(_)) => RuleChange::default(),
         };
         names
@@ -284,8 +286,10 @@ impl Engine {
         let Some(alert) = self.state.alerts.get_mut(&id) else {
             return;
         };
+        // The message is still to be made, so it can follow the present rule.
         alert.group = group(rule, &alert.event);
         alert.severity = severity(rule, &alert.event);
+        // The wait counts from the beginning: a shorter `for` may already be over.
         match alert.state {
             AlertState::Firing | AlertState::Pending { .. } if alert.lasting => {
                 let since = match alert.state {
@@ -449,6 +453,7 @@ impl Engine {
             .threshold
             .as_ref()
             .map_or(1, |threshold| threshold.count as usize);
+        // As in `recount`, openings before the window no longer count.
         let lately = |m: &&Member| {
             rule.threshold
                 .as_ref()
@@ -465,6 +470,7 @@ impl Engine {
             && let Some(since) = since
         {
             alert.state = AlertState::Pending { since };
+            // An event without an end has nothing to wait for.
             if !alert.lasting {
                 self.fire(id);
             }
@@ -480,6 +486,7 @@ impl Engine {
                 .map(|t| t.window)
                 .unwrap_or_default(),
         };
+        // Its events were pending and are decided now; more of them may come.
         let reason = verdict.suppression().unwrap_or("dropped");
         self.state.counters.alert_dropped(id, alert, reason);
         if !alert.lasting {
@@ -516,8 +523,10 @@ impl Engine {
         };
         let unexplained = |source: &&AlertId| !self.is_explained(**source, below);
         let cut: Vec<AlertId> = below.sources.iter().filter(unexplained).copied().collect();
+        // Every source is checked first: one that remains keeps the alert suppressed.
         cut.iter().for_each(|source| self.cut(*source, id));
         let free = self.state.alerts.get(&id).filter(|a| a.sources.is_empty());
+        // Without a change the alert waits as before, and its timer must not start again.
         let Some(alert) = free.filter(|_| !cut.is_empty()) else {
             return;
         };
@@ -569,6 +578,8 @@ pub(super) fn event_of(event: &Event, member: &Member, one: bool) -> Event {
     else {
         return event.clone();
     };
+    // The device, the site, the condition and the time differ; everything else is that of the first
+    // event.
     Event {
         device: Some(Device {
             mac: subject.device_mac.clone(),

@@ -123,6 +123,7 @@ impl Engine {
                 .ends_at()
                 .map(|ended| ended.since(alert.began()))
                 .map(|d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX)),
+            // A report shows no message of the alert, so it has no destinations and no id.
             ..self.blank(
                 &alert.rule,
                 &Sample::of(&alert.event),

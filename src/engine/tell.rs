@@ -415,12 +415,14 @@ impl Engine {
         else {
             return;
         };
+        // All members have ended, which is the usual case.
         if !alert.members.iter().any(Member::is_open) {
             return;
         }
         let (rest, ended): (Vec<Member>, Vec<Member>) = std::mem::take(&mut alert.members)
             .into_iter()
             .partition(Member::is_open);
+        // The ended members stay, since the message about the end names them.
         alert.members = ended;
         alert.left = rest.len() as u64;
         self.index.forget(id, &rest, &alert.members);

@@ -11,7 +11,7 @@ use crate::model::{Name, Severity, Subject, Timestamp};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Progress {
     /// Destinations were notified.
-    Told,
+    Notified,
     /// It goes up and down too often to send each change.
     Flapping,
     /// It waits for its rule's `for`, or for `group_wait`.
@@ -25,7 +25,7 @@ impl Progress {
     #[must_use]
     pub const fn word(self) -> &'static str {
         match self {
-            Self::Told => "told",
+            Self::Notified => "told",
             Self::Flapping => "flapping",
             Self::Pending => "pending",
             Self::Held => "held",
@@ -120,7 +120,7 @@ impl Engine {
                 Progress::Flapping,
                 Some("it goes up and down too often to be told each time".to_owned()),
             ),
-            (false, true) => (Progress::Told, None),
+            (false, true) => (Progress::Notified, None),
             (false, false) => (
                 Progress::Pending,
                 Some("its message waits for company".to_owned()),
@@ -145,6 +145,7 @@ impl Engine {
                 .map(|a| a.began())
                 .min()
                 .unwrap_or(self.state.now),
+            // The incident's own list: alerts that joined later may have other destinations.
             told: incident.told.iter().cloned().collect(),
             alerts: ends(&incident.alerts),
             more,
@@ -161,6 +162,7 @@ impl Engine {
             more,
             devices,
         } = concerned(alert.subjects());
+        // A suppression is what people ask about, whatever the state of the alert.
         let (standing, why) = match (&alert.quiet, alert.state) {
             (Some(quiet), _) => (Progress::Held, Some(self.kept_quiet(id, &quiet.by))),
             (None, AlertState::Pending { since }) => {
@@ -175,6 +177,7 @@ impl Engine {
             (None, _) => (Progress::Pending, None),
         };
         IncidentState {
+            // An alert without an incident has no name of its own, but the page needs one.
             id: format!("alert-{id}"),
             rule: Arc::clone(&alert.rule),
             condition: about(
@@ -238,6 +241,7 @@ struct Concerned {
 
 fn concerned(all: impl Iterator<Item = Subject>) -> Concerned {
     let (mut subjects, mut more, mut devices) = (Vec::new(), 0, HashSet::new());
+    // The first name that exists identifies the device; without one, the site.
     for subject in all {
         let named = [
             &subject.device_mac,
@@ -245,6 +249,7 @@ fn concerned(all: impl Iterator<Item = Subject>) -> Concerned {
             &subject.site_id,
             &subject.site,
         ];
+        // The number covers all of them, also those beyond the sample.
         devices.insert(
             named
                 .into_iter()

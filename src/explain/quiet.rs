@@ -22,6 +22,8 @@ pub(super) fn by_what(decision: &Decision, rule: Option<&Rule>, rules: &RuleSet)
             else {
                 return String::new();
             };
+            // An alert without an end is dropped for the whole window, whose end the verdict does
+            // not name.
             let end = window
                 .during
                 .next_change(decision.at)
@@ -50,6 +52,7 @@ fn muted(rule: &Rule, rules: &RuleSet, at: Timestamp) -> String {
             .join(", ")
     };
     let mute: Vec<&Name> = policy.mute_time_intervals.iter().filter(within).collect();
+    // No interval mutes it now, so it is outside all of its active ones.
     let which = if mute.is_empty() {
         format!(
             "it speaks only within {}",

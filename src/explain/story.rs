@@ -40,7 +40,7 @@ pub struct Story<'t> {
     templates: &'t Templates,
     fold: Fold,
     rules: Arc<RuleSet>,
-    teller: Explainer,
+    explainer: Explainer,
     chapters: Vec<Chapter>,
     /// The events in question.
     asked: HashSet<EventId>,
@@ -83,9 +83,10 @@ impl<'t> Story<'t> {
             question,
             file,
             templates,
+            // Old entries are judged by these rules until the journal names others.
             fold: Fold::new(Arc::clone(&rules), compile),
             rules,
-            teller: Explainer::default(),
+            explainer: Explainer::default(),
             chapters: Vec::new(),
             asked: HashSet::new(),
             events: HashMap::new(),
@@ -254,6 +255,7 @@ impl<'t> Story<'t> {
     /// Adds a line for an event without a decision, mostly the end of a condition that was not
     /// open.
     fn keep_silence(&mut self, at: Timestamp, event: &Event) {
+        // The engine makes no decision about these events, so the text comes from the phase.
         let (verdict, text) = match event.phase {
             Phase::Close => (
                 "nothing_open",
@@ -304,10 +306,10 @@ impl<'t> Story<'t> {
             if self.known.as_ref().is_some_and(other) {
                 continue;
             }
-            self.teller.set_offset(offset);
+            self.explainer.set_offset(offset);
             let beside = decision.at.shifted(offset);
             let mut line = self
-                .teller
+                .explainer
                 .say(&decision, &self.rules, &|at| moment_beside(at, beside));
             line.at = line.at.shifted(offset);
             if let Some(event) = event.filter(|event| asked && decision.event == Some(event.id)) {
@@ -352,6 +354,7 @@ impl<'t> Story<'t> {
         else {
             return String::new();
         };
+        // The same default as in the engine.
         let severity = rule
             .policy
             .severity
@@ -380,6 +383,7 @@ impl<'t> Story<'t> {
             .filter(|(name, _)| named(name))
             .map(|(_, least)| least)
             .min();
+        // The least demanding destination decides whether anybody is notified.
         match least {
             Some(least) if severity >= least => String::new(),
             Some(least) => {
@@ -478,6 +482,7 @@ fn event_first(decisions: &mut [Decision], event: EventId) {
         let Verdict::Inhibited { .. } = first.verdict else {
             continue;
         };
+        // Only a decision about the same alert belongs after its event.
         let shares = |other: &Decision| {
             is_its(other)
                 && other
@@ -489,6 +494,7 @@ fn event_first(decisions: &mut [Decision], event: EventId) {
             continue;
         };
         let at = rest.iter().position(shares);
+        // The event moves to the front, and everything between stays in order.
         if let Some(moved) = at.and_then(|at| decisions.get_mut(index..=index + 1 + at)) {
             moved.rotate_left(1);
         }

@@ -180,6 +180,7 @@ impl<S: store::Archive> PastEvents<S> {
         };
         let (_, entries) = self.store.entries(vec![id.seq()]).await?;
         let mut found = None;
+        // A body may hold thousands of events; only the wanted place is read.
         for entry in &entries {
             let Some(arrival) = arrival(entry, row.received) else {
                 continue;
@@ -345,6 +346,7 @@ pub fn shown(row: &EventRow, event: &Event) -> Value {
     let cut = |text: &str| text.chars().take(SHOWN).collect::<String>();
     let maybe = |text: Option<&String>| text.map(|text| cut(text));
     let device = event.device.as_ref();
+    // Some types have a reason instead of a text, which says the same.
     let text = event.text.as_ref().or_else(|| event.reasons.first());
     json!({
         "id": row.id.to_string(),

@@ -27,6 +27,7 @@ pub(super) fn occasion(about: &Notification) -> Option<&'static str> {
 /// generic one.
 pub(super) fn choose(about: &Notification) -> &'static str {
     let kinds = Kinds::of(&about.subjects);
+    // With a single kind, or none in older snapshots, the notification's own decides.
     if kinds.all().len() < 2 {
         let group = about
             .event
@@ -43,6 +44,7 @@ pub(super) fn choose(about: &Notification) -> &'static str {
             of.group.as_deref().unwrap_or_default(),
         )
     };
+    // A template about one kind would be wrong about the others.
     let mut templates = kinds.all().iter().map(of);
     let first = templates.next().unwrap_or("generic");
     if templates.all(|other| other == first) {

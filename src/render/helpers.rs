@@ -386,6 +386,7 @@ pub(super) fn mac(text: &str) -> String {
 /// Returns a type or condition in words: `AP_RRM_ACTION` is `AP RRM action`, `SW_PORT_DOWN` is
 /// `Switch port down`.
 pub(super) fn humanise(word: &str) -> String {
+    // Chassis alarms have words of their own; part by part they would read badly.
     if let Some(said) = chassis_alarm(&word.to_ascii_uppercase()) {
         return said;
     }
@@ -402,6 +403,7 @@ pub(super) fn humanise(word: &str) -> String {
             "GW" if i == 0 => "gateway".to_owned(),
             "ME" | "MXEDGE" if i == 0 => "Mist Edge".to_owned(),
             "TT" if i == 0 => "tunnel terminator".to_owned(),
+            // The prefix says only that Mist's infrastructure noticed it.
             "INFRA" if i == 0 => continue,
             "POE" => "PoE".to_owned(),
             "AP" | "RRM" | "DHCP" | "DNS" | "ARP" | "VLAN" | "BGP" | "OSPF" | "VPN" | "PSU"

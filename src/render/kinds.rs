@@ -241,12 +241,14 @@ pub(super) fn devices(about: &Notification) -> Option<usize> {
 /// Joins words, each once, without the words that all begin with: `A, b and c`.
 fn in_a_row(words: &[String]) -> String {
     let mut each: Vec<&String> = Vec::new();
+    // Two spellings of one type are one word for people.
     for word in words {
         if !each.iter().any(|known| known.eq_ignore_ascii_case(word)) {
             each.push(word);
         }
     }
     let each: Vec<String> = each.into_iter().cloned().collect();
+    // "Switch port down and up" does not repeat the words with which both begin.
     let shared = shared_words(&each);
     let mut parts: Vec<String> = each
         .iter()

@@ -195,6 +195,7 @@ impl<'a> Lint<'a> {
     ) {
         match parameter {
             Parameter::Literal(_) => {}
+            // An expression in an expression is checked like a tag of its own.
             Parameter::Subexpression(sub) => match sub.as_element() {
                 TemplateElement::Expression(tag) => self.tag(part, at, tag, names),
                 _ => self.find(part, at, "this is not supported".to_owned(), None),
@@ -237,6 +238,7 @@ impl<'a> Lint<'a> {
                 suggestion(name, &known),
             );
         };
+        // The check must stop here: following the circle would never end.
         if self.within.iter().any(|outer| outer == name) {
             return self.find(
                 part,
@@ -245,6 +247,7 @@ impl<'a> Lint<'a> {
                 None,
             );
         }
+        // Without a circle the number of calls may still double with each level.
         self.inlined += 1;
         if self.inlined > 2_000 {
             return self.find(

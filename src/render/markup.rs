@@ -108,6 +108,7 @@ pub fn parse(markup: &str) -> Vec<Span> {
     while let Some(c) = rest.chars().next() {
         let after = rest.get(c.len_utf8()..).unwrap_or_default();
         rest = match c {
+            // Only punctuation can be escaped, so that a Windows path keeps its backslashes.
             '\\' => match after.chars().next().filter(char::is_ascii_punctuation) {
                 Some(plain) => {
                     spans.text.push(plain);

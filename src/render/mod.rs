@@ -138,6 +138,7 @@ impl Templates {
         if let Some(folder) = overrides {
             read_folder(folder, &mut files, &mut problems);
         }
+        // All problems are reported together, so that one reload shows them all.
         match Self::compile(files) {
             Ok(templates) if problems.is_empty() => Ok(templates),
             Ok(_) => Err(problems),
@@ -197,12 +198,14 @@ impl Templates {
     /// Renders a notification.
     #[must_use]
     pub fn render(&self, about: Notification) -> Message {
+        // A digest has a form of its own, whose items are titles.
         if about.collected.is_some() {
             return collected::message(about, |item| self.said(item)[0].clone());
         }
         let [title, text, facts] = self.said(&about);
         Message {
             title,
+            // Templates leave blank lines where their conditions do not hold.
             text: text
                 .lines()
                 .map(str::trim_end)
@@ -222,8 +225,8 @@ impl Templates {
     }
 
     /// Folds queued messages, which may be summaries themselves, into as few as their sizes permit.
-    /// Every device is named, critical ones come first, and an incident that began and ended inside
-    /// has both times.
+    /// Every device is named, critical and ongoing ones come first, and an incident that began and
+    /// ended inside has both times. The title gives the reason for the summary.
     #[must_use]
     pub fn digest(&self, waiting: &[Message], gap: Option<&Gap>) -> Vec<Message> {
         digest::fold(waiting, gap)
@@ -527,6 +530,7 @@ fn fallback(about: &Notification) -> [String; 3] {
     let names: Vec<String> = about
         .subjects
         .iter()
+        // The plain form is for emergencies; the rest of a long list would not help.
         .take(20)
         .map(context::subject_name)
         .collect();
@@ -543,6 +547,7 @@ fn fallback(about: &Notification) -> [String; 3] {
             &about.kind
         })
     );
+    // The message must have a title, and the rule's name always exists.
     let title = if title.trim().is_empty() {
         about.rule.clone()
     } else {

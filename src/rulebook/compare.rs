@@ -86,7 +86,7 @@ pub(super) async fn compare(
 }
 
 /// Keeps the worst, and says how many are not named.
-fn cut(list: &mut Vec<diff::Told>) -> usize {
+fn cut(list: &mut Vec<diff::Report>) -> usize {
     let all = list.len();
     *list = diff::worst_first(list)
         .into_iter()

@@ -148,6 +148,7 @@ impl Period {
     fn boundaries(&self, date: Date) -> impl Iterator<Item = Timestamp> + '_ {
         let day = self.has_day(date);
         let tomorrow = date.tomorrow().ok();
+        // Without times of day the day itself is the period, which changes at midnight.
         let changes = self.times.is_empty()
             && date
                 .yesterday()
@@ -158,6 +159,7 @@ impl Period {
             .iter()
             .filter(move |_| day)
             .flat_map(move |(from, until)| {
+                // An end at or before the start is on the next day.
                 let end = if from < until {
                     (Some(date), *until)
                 } else {

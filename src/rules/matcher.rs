@@ -93,6 +93,7 @@ impl Matcher {
             .iter()
             .find(|(field, test)| !test.holds(event, field))
             .map(|(field, test)| (field, Some(test)));
+        // The tests under `not` matter only if all others hold.
         let excluded = || {
             self.not
                 .iter()
@@ -100,6 +101,7 @@ impl Matcher {
                 .map(|(field, _)| (field, None))
         };
         let (field, failed) = failed.or_else(excluded)?;
+        // People compare the shown values with the rule, so all of them are listed.
         let found: Vec<String> = event
             .values(field)
             .iter()

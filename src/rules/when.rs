@@ -473,6 +473,7 @@ fn tokens(text: &str) -> Vec<WhenToken<'_>> {
     while let Some(rest) = text.get(at..)
         && let Some(first) = rest.chars().next()
     {
+        // A quoted text is one token: words in it are not fields.
         let length = match first {
             '"' | '\'' => {
                 let mut escaped = false;
@@ -488,6 +489,7 @@ fn tokens(text: &str) -> Vec<WhenToken<'_>> {
                 .unwrap_or(rest.len()),
             c => c.len_utf8(),
         };
+        // Positions must match the text, so white space is skipped and not removed.
         if !first.is_whitespace() {
             found.push(WhenToken {
                 text: rest.get(..length).unwrap_or_default(),

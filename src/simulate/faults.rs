@@ -359,6 +359,7 @@ fn critical_port(
     at: Timestamp,
     kind: &'static str,
 ) {
+    // The alarm of a recovery is only information, as in Mist.
     let severity = if kind.ends_with("down") {
         "critical"
     } else {
@@ -452,6 +453,7 @@ pub(super) fn bad_cable(
     let entity = json!({"port_id": port});
     let action = "test_replace_cable";
     let id = feed.marvis(at, switch, "bad_cable", None, ("open", action), &entity);
+    // Marvis repeats its finding, which must not become a second message.
     feed.marvis(
         at + lasts / 2,
         switch,
@@ -491,6 +493,7 @@ pub(super) fn power_supply(
         })
     };
     let back = at + lasts;
+    // Both topics report it a few seconds apart: one message is expected.
     feed.device(at, switch, "SW_ALARM_CHASSIS_PSU", &text);
     feed.alarm(
         at + SECOND * 5,
@@ -531,6 +534,7 @@ pub(super) fn flapping_ap(
         }
     }
     Some(SimIncident {
+        // Without enough changes it is no flapping, and there is nothing to expect.
         detected_at: *changes.get(FLAPS_AT)?,
         tells: &["ap_offline"],
         what: format!("{} comes and goes: {} changes", ap.name, changes.len()),

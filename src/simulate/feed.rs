@@ -177,6 +177,7 @@ impl CloudFeed {
         (status, action): (&str, &str),
         entity: &Value,
     ) -> String {
+        // Marvis names the device in a list of affected entities, not in fields of its own.
         let mut affected = object(&json!({
             "entity_mac": device.mac, "entity_name": device.name, "entity_type": device.family.word(),
         }));

@@ -164,6 +164,7 @@ impl SimNetwork {
             on_gateway,
             chance,
         );
+        // The names are stable, since the demo's texts mention them.
         let names = ["ap-kitchen", "ap-office", "ap-attic"];
         let ap = |(nth, name): (usize, &str)| {
             let port = Some((switch.mac.clone(), format!("ge-0/0/{}", nth + 1)));
@@ -255,6 +256,7 @@ fn device(
     behind: Option<(String, String)>,
     chance: &mut Chance,
 ) -> Arc<SimDevice> {
+    // The first half of a MAC belongs to the vendor, as in real traffic.
     let vendor = match family {
         Family::Ap => "5c5b35",
         Family::Switch => "60c78d",

@@ -47,6 +47,7 @@ pub(super) fn restart(
         &ap.place.org_id,
         &format!("Restart Device \"{}\"", ap.name),
     );
+    // The AP is up again before the shipped rules would notify.
     let back = at + chance.seconds(80, 150);
     feed.device(
         at + SECOND,
@@ -138,12 +139,14 @@ pub(super) fn day(
             true,
         );
     }
+    // Logins and spanning-tree changes are what switches log most.
     for _ in 0..volume.logins {
         let at = day(chance);
         let Some((_, switch)) = any_switch(network, chance) else {
             continue;
         };
         let port = access(&switch, chance);
+        // Each client has another MAC, so that no two events are duplicates.
         let client = format!(
             "ac:91:a1:{:02x}:{:02x}:07",
             chance.between(0, 255),
@@ -223,6 +226,7 @@ fn administrator(feed: &mut CloudFeed, network: &SimNetwork, at: Timestamp, chan
         return;
     };
     let org = &network.org_id;
+    // Four kinds of actions, of which only the last two change a device.
     match chance.between(1, 4) {
         1 => {
             feed.audit(at, None, org, "Accessed Org \"Example\"");

@@ -76,7 +76,7 @@ impl IncidentReport {
 #[derive(Clone, Debug, Default)]
 pub struct RefereeReport {
     /// The report of each incident.
-    pub tellings: Vec<IncidentReport>,
+    pub reports: Vec<IncidentReport>,
     /// Number of all messages.
     pub messages: usize,
     /// Messages that belong to no incident as text, with the noise that probably caused them.
@@ -86,7 +86,7 @@ pub struct RefereeReport {
 impl RefereeReport {
     /// Adds the figures of another result.
     pub fn add(&mut self, other: Self) {
-        self.tellings.extend(other.tellings);
+        self.reports.extend(other.reports);
         self.messages += other.messages;
         self.unwanted.extend(other.unwanted);
     }
@@ -94,9 +94,9 @@ impl RefereeReport {
     /// Returns the number of incidents that were reported.
     #[must_use]
     pub fn told(&self) -> usize {
-        self.tellings
+        self.reports
             .iter()
-            .filter(|telling| telling.told_at.is_some())
+            .filter(|report| report.told_at.is_some())
             .count()
     }
 
@@ -104,39 +104,38 @@ impl RefereeReport {
     #[must_use]
     pub fn messages_per_incident(&self) -> f64 {
         let wanted = self.messages.saturating_sub(self.unwanted.len());
-        wanted as f64 / self.tellings.len().max(1) as f64
+        wanted as f64 / self.reports.len().max(1) as f64
     }
 
     /// Returns the complaints, one line each.
     #[must_use]
     pub fn complaints(&self) -> Vec<String> {
         let mut complaints = Vec::new();
-        for telling in &self.tellings {
-            let IncidentReport { fault, what, .. } = telling;
-            let said = if telling.said.is_empty() {
+        for report in &self.reports {
+            let IncidentReport { fault, what, .. } = report;
+            let said = if report.said.is_empty() {
                 "    (nothing was said)".to_owned()
             } else {
-                telling
+                report
                     .said
                     .iter()
                     .map(|line| format!("    {line}"))
                     .collect::<Vec<_>>()
                     .join("\n")
             };
+            // Every complaint shows the messages, since they are what must be judged.
             let mut complain =
                 |about: &str| complaints.push(format!("{}: {about}: {what}\n{said}", fault.word()));
-            if telling.told_at.is_none() {
+            if report.told_at.is_none() {
                 complain("never told");
             }
-            if telling.late() {
-                let (delay, allowed) = (
-                    human_duration(telling.delay),
-                    human_duration(telling.allowed),
-                );
+            if report.late() {
+                let (delay, allowed) =
+                    (human_duration(report.delay), human_duration(report.allowed));
                 complain(&format!("told after {delay}, {allowed} allowed"));
             }
-            if !telling.ended_well() {
-                complain(&format!("its end was told {:?} times", telling.ends));
+            if !report.ended_well() {
+                complain(&format!("its end was told {:?} times", report.ends));
             }
         }
         complaints
@@ -147,35 +146,36 @@ impl fmt::Display for RefereeReport {
     /// Prints a table with a line for each kind.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut kinds: BTreeMap<Fault, Vec<&IncidentReport>> = BTreeMap::new();
-        for telling in &self.tellings {
-            kinds.entry(telling.fault).or_default().push(telling);
+        for report in &self.reports {
+            kinds.entry(report.fault).or_default().push(report);
         }
         writeln!(
             f,
             "  {:<16} {:>5} {:>5} {:>5} {:>8} {:>9}",
             "incident", "count", "told", "late", "end off", "messages"
         )?;
-        for (fault, tellings) in &kinds {
+        // Kinds are sorted, so that two runs can be compared line by line.
+        for (fault, reports) in &kinds {
             let count = |is: fn(&IncidentReport) -> bool| {
-                tellings.iter().filter(|telling| is(telling)).count()
+                reports.iter().filter(|report| is(report)).count()
             };
-            let messages: usize = tellings.iter().map(|telling| telling.messages).sum();
+            let messages: usize = reports.iter().map(|report| report.messages).sum();
             writeln!(
                 f,
                 "  {:<16} {:>5} {:>5} {:>5} {:>8} {:>9.2}",
                 fault.word(),
-                tellings.len(),
-                count(|telling| telling.told_at.is_some()),
+                reports.len(),
+                count(|report| report.told_at.is_some()),
                 count(IncidentReport::late),
-                count(|telling| !telling.ended_well()),
-                messages as f64 / tellings.len().max(1) as f64,
+                count(|report| !report.ended_well()),
+                messages as f64 / reports.len().max(1) as f64,
             )?;
         }
         write!(
             f,
             "  in all: {} of {} told, {:.2} messages each, {} unwanted",
             self.told(),
-            self.tellings.len(),
+            self.reports.len(),
             self.messages_per_incident(),
             self.unwanted.len(),
         )
@@ -202,8 +202,8 @@ pub fn judge(
         wanted.extend(its.iter().map(|(nth, _)| *nth));
         let its: Vec<&Message> = its.into_iter().map(|(_, message)| message).collect();
         verdict
-            .tellings
-            .push(telling(incident, &its, messages, rules, allowance));
+            .reports
+            .push(report(incident, &its, messages, rules, allowance));
     }
     let strangers = messages
         .iter()
@@ -263,7 +263,7 @@ fn names_root(message: &Message, incident: &SimIncident, ended: bool) -> bool {
     })
 }
 
-fn telling(
+fn report(
     incident: &SimIncident,
     its: &[&Message],
     all: &[Message],
@@ -282,11 +282,11 @@ fn telling(
     let conversations: BTreeSet<&str> = match incident.ended_at {
         None => BTreeSet::new(),
         Some(_) => {
-            let telling = |message: &&&Message| {
+            let report = |message: &&&Message| {
                 tells(message, incident) && names_root(message, incident, false)
             };
             its.iter()
-                .filter(telling)
+                .filter(report)
                 .map(|message| message.about.incident.as_str())
                 .collect()
         }
@@ -337,8 +337,10 @@ fn allowed(
         .find(|rule| *rule.name == *message.about.rule)
         .map(|rule| (*rule.policy).clone())
         .unwrap_or_default();
+    // The usual delay of a first message.
     let base = policy.r#for + policy.group_wait + DELIVERY;
     let due = incident.detected_at + base;
+    // Messages of one incident keep a distance, so the second may have to wait.
     let joins = all.iter().any(|before| {
         let at = before.about.at;
         before.about.incident == message.about.incident
@@ -368,6 +370,7 @@ fn mistaken(message: &Message, incidents: &[SimIncident], quiet: &[SimNoise]) ->
         .filter_map(|s| s.device_mac.as_ref())
         .collect();
     let touches = |devices: &BTreeSet<String>| devices.iter().any(|mac| named.contains(mac));
+    // Noise is the better explanation: an incident of the device may be long over.
     let noise = quiet
         .iter()
         .find(|quiet| near(quiet.from, quiet.to) && touches(&quiet.devices));

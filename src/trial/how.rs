@@ -33,6 +33,8 @@ impl Wrong {
             }) {
                 continue;
             }
+            // The rule of a wrong message is known from its alerts; a missing one has only its
+            // name.
             match wanted {
                 Some(Expectation {
                     rule: Some(rule), ..
@@ -82,12 +84,12 @@ pub(super) fn how_it_came(
     let when = |at: Timestamp| offset(at.since(course.start));
     let wrong = Wrong::of(expected, said, course);
     let find = |id: EventId| course.events.iter().find(|event| event.id == id);
-    let mut teller = Explainer::default();
+    let mut explainer = Explainer::default();
     let mut lines = Vec::new();
     // Every decision passes through the teller, which remembers the alerts, even if its line is not
     // shown.
     for decision in &course.decisions {
-        let mut line = teller.say(decision, rules, &when);
+        let mut line = explainer.say(decision, rules, &when);
         if let (Verdict::Unmatched, Some(event)) =
             (&decision.verdict, decision.event.and_then(find))
         {

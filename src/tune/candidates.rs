@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::KeyChange;
-use crate::diff::{Told, identity, told};
+use crate::diff::{Report, identity, reports};
 use crate::model::{Field, Notification, Reason, Severity, exactly};
 use crate::rules::{Rule, RuleSet, Threshold};
 
@@ -37,7 +37,7 @@ const TRIES: usize = 4;
 
 /// Returns changes to a rule that might help; `own` are its notifications.
 pub(super) fn changes(rule: &Rule, own: &[Notification], rules: &RuleSet) -> Vec<KeyChange> {
-    let told = told(own);
+    let told = reports(own);
     // A rule may report both kinds; the more frequent one decides which keys make sense.
     let lasting = told.iter().filter(|t| t.lasting).count() * 2 > told.len();
     let mut changes = Vec::new();
@@ -118,8 +118,8 @@ fn values(
 }
 
 /// Returns the times between reports of the same subject.
-fn gaps(told: &[Told], between: impl Fn(&Told, &Told) -> Option<Duration>) -> Vec<Duration> {
-    let mut last: BTreeMap<String, &Told> = BTreeMap::new();
+fn gaps(told: &[Report], between: impl Fn(&Report, &Report) -> Option<Duration>) -> Vec<Duration> {
+    let mut last: BTreeMap<String, &Report> = BTreeMap::new();
     told.iter()
         .filter_map(|told| {
             last.insert(identity(&told.subject), told)
