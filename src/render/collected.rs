@@ -1,23 +1,23 @@
-//! A scheduled digest, and the report of a maintenance: counts first, then the few things that
-//! matter first. One message, whatever it stands for; what does not fit is counted.
+//! Scheduled digests and reports of maintenances: counts first, then the most important items. The
+//! result is always one message; items that do not fit are counted.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::digest::{self, Entry, Group, How};
+use super::digest::{self, EntryStyle, SummaryEntry, SummaryGroup};
 use super::markup;
 use crate::model::{Collected, DigestOf, Message, Notification, Reason, Severity, Timestamp};
 
-/// What its text may cost: short enough to be read, and far below what a chat takes.
+/// Maximum length of the text: short enough to read, and far below the limit of a chat.
 const MAX_CHARS: usize = 3_300;
 const MAX_BYTES: usize = 7_500;
-/// Room for the sentences about what is left out.
+/// Room for the sentences about omitted items.
 const TAIL: usize = 500;
-/// Times longer ago than this are shown with their date: no time of day comes twice.
+/// Age from which times have a date, so that no time of day is ambiguous.
 const DAY: Duration = Duration::from_hours(24);
 
-/// The message, given how to title each notification it stands for.
+/// Returns the message; `title` returns the title of an item.
 pub(super) fn message(about: Notification, title: impl Fn(&Notification) -> String) -> Message {
     let Some(collected) = about.collected.as_deref() else {
         return build(about, String::new(), String::new(), Vec::new());
@@ -33,7 +33,7 @@ pub(super) fn message(about: Notification, title: impl Fn(&Notification) -> Stri
     let heading = heading(&about, collected, &groups);
     let text = text(&about, collected, &groups);
     if collected.more > 0 {
-        // so that the count survives when this is itself folded into another digest
+        // The count must survive if this message is included in a summary.
         let rest = Notification {
             more: collected.more,
             subjects: Vec::new(),
@@ -44,7 +44,8 @@ pub(super) fn message(about: Notification, title: impl Fn(&Notification) -> Stri
     build(about, heading, text, told)
 }
 
-/// What is over says so in its title too; what belongs to no incident is one of its own.
+/// Returns the item in its present state: one that has ended has the title of a recovery, and one
+/// without an incident gets its own.
 fn as_it_stands(item: &Notification, n: usize) -> Notification {
     let over = !item.subjects.is_empty() && item.subjects.iter().all(|s| s.ends_at.is_some());
     Notification {
@@ -63,6 +64,7 @@ fn as_it_stands(item: &Notification, n: usize) -> Notification {
 }
 
 fn build(about: Notification, title: String, text: String, folded: Vec<DigestOf>) -> Message {
+    // The message has no links: its items belong to many devices.
     let since = about.collected.as_ref().map(|collected| collected.since);
     let facts = [
         ("From", digest::time(since)),
@@ -81,13 +83,13 @@ fn build(about: Notification, title: String, text: String, folded: Vec<DigestOf>
     }
 }
 
-/// All of one rule and severity, the most urgent first; what still lasts before what is over.
-fn groups(told: &[DigestOf]) -> Vec<(Severity, String, Group)> {
-    let mut groups: BTreeMap<(Reverse<Severity>, String), Group> = BTreeMap::new();
+/// Groups the items by rule and severity: most urgent first, and open before ended ones.
+fn groups(told: &[DigestOf]) -> Vec<(Severity, String, SummaryGroup)> {
+    let mut groups: BTreeMap<(Reverse<Severity>, String), SummaryGroup> = BTreeMap::new();
     for incident in digest::incidents(told) {
         for mut entry in incident.subjects {
             let key = (Reverse(incident.severity), incident.rule.clone());
-            // each is here as it stands now, with both its times
+            // Each item has its present state, with both of its times.
             entry.began_here = true;
             groups.entry(key).or_default().add(entry, &incident.id);
         }
@@ -100,11 +102,11 @@ fn groups(told: &[DigestOf]) -> Vec<(Severity, String, Group)> {
     groups
 }
 
-/// `Digest daily: 2 ongoing, 7 over`.
+/// Returns the title: `Digest daily: 2 ongoing, 7 over`.
 fn heading(
     about: &Notification,
     collected: &Collected,
-    groups: &[(Severity, String, Group)],
+    groups: &[(Severity, String, SummaryGroup)],
 ) -> String {
     let word = if collected.maintenance {
         "Maintenance"
@@ -112,6 +114,7 @@ fn heading(
         "Digest"
     };
     let name = markup::cut(&about.rule, 60);
+    // A digest named "daily digest" needs no second "Digest".
     let says_so = name.to_lowercase().contains(&word.to_lowercase());
     let name = if says_so {
         name
@@ -131,7 +134,7 @@ fn heading(
 fn text(
     about: &Notification,
     collected: &Collected,
-    groups: &[(Severity, String, Group)],
+    groups: &[(Severity, String, SummaryGroup)],
 ) -> String {
     let messages = (collected.items.len() as u64).saturating_add(collected.more);
     let (events, quiet) = (
@@ -148,6 +151,7 @@ fn text(
     });
     let day_ago = about.at - DAY;
     let mut left: Vec<(&str, usize)> = Vec::new();
+    // Less room for less urgent items, and less still if even these do not fit.
     for (severity, rule, group) in groups {
         let usual = match severity {
             Severity::Critical => 12,
@@ -157,7 +161,7 @@ fn text(
         let fitting = [usual, 3, 1]
             .into_iter()
             .map(|max| block(*severity, rule, group, max.min(usual), day_ago));
-        // in order: nothing of less weight is shown in place of what did not fit
+        // The order is kept: nothing less urgent is shown in place of what did not fit.
         match fitting
             .into_iter()
             .find(|block| left.is_empty() && text.fits(block))
@@ -170,23 +174,24 @@ fn text(
     text.text
 }
 
-/// The rule's things, at most `max` of each kind.
+/// Returns the items of a rule, at most `max` of each kind.
 fn block(
     severity: Severity,
     rule: &str,
-    group: &Group,
+    group: &SummaryGroup,
     max: usize,
     dated_before: Timestamp,
 ) -> String {
     let all = group.lists().into_iter().flat_map(|(_, list)| list);
     let sites: BTreeSet<&str> = all.map(|(_, entry)| entry.site.as_str()).collect();
+    // The site is named once if all items share it, else with each of them.
     let (one, site) = match sites.first() {
         Some(site) if sites.len() == 1 && !site.is_empty() => {
             (true, format!(" at {}", markup::embed(site)))
         }
         _ => (false, String::new()),
     };
-    let how = How {
+    let how = EntryStyle {
         short: false,
         dated_before,
         site: !one,
@@ -204,8 +209,8 @@ fn block(
     out
 }
 
-/// `a since 14:02, b since 14:10 and 12 more`.
-fn entries(list: &[(String, Entry)], max: usize, how: How) -> String {
+/// Returns the items with the number of others: `a since 14:02, b since 14:10 and 12 more`.
+fn entries(list: &[(String, SummaryEntry)], max: usize, how: EntryStyle) -> String {
     let shown: Vec<String> = list
         .iter()
         .take(max)
@@ -220,7 +225,7 @@ fn entries(list: &[(String, Entry)], max: usize, how: How) -> String {
     format!("{}{rest}", shown.join(", "))
 }
 
-/// What is not shown: `Also: 12 of "A", 9 of "B" and 14 of 3 more rules.`
+/// Returns the omitted items: `Also: 12 of "A", 9 of "B" and 14 of 3 more rules.`
 fn rest(left: &[(&str, usize)], more: u64) -> String {
     let mut parts: Vec<String> = left
         .iter()
@@ -233,6 +238,7 @@ fn rest(left: &[(&str, usize)], more: u64) -> String {
             )
         })
         .collect();
+    // A digest may cover hundreds of rules: five are named.
     let others = left.iter().skip(5);
     let (rules, things) = others.fold((0_u64, 0), |(rules, things), (_, count)| {
         (rules + 1, things + *count as u64)

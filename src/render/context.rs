@@ -1,5 +1,5 @@
-//! The documented names a template may use, and their values for one notification. For people:
-//! docs/templates.md.
+//! The documented names of templates, with their values for one notification. See docs/templates.md
+//! for users.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use crate::model::{
     Collected, Happening, Message, Notification, Reason, Subject, human_duration, removed_from,
 };
 
-/// Every name a template may use.
+/// All names of templates.
 pub(super) const NAMES: [&str; 71] = [
     "at",
     "destination",
@@ -88,8 +88,8 @@ pub(super) const NAMES: [&str; 71] = [
     "meanwhile",
 ];
 
-/// Every name of an item of `subjects`, `ended`, `lasting`, `remaining`, `behind`, `behind_back`
-/// and `behind_dark`.
+/// All names of an item of `subjects`, `ended`, `lasting`, `remaining`, `behind`, `behind_back` and
+/// `behind_dark`.
 pub(super) const SUBJECT: [&str; 17] = [
     "site_id",
     "site",
@@ -110,10 +110,10 @@ pub(super) const SUBJECT: [&str; 17] = [
     "kinds",
 ];
 
-/// Every name of an item of `group`.
+/// All names of an item of `group`.
 pub(super) const GROUP: [&str; 2] = ["name", "value"];
 
-/// Every name within `collected`.
+/// All names within `collected`.
 pub(super) const COLLECTED: [&str; 7] = [
     "maintenance",
     "since",
@@ -124,7 +124,7 @@ pub(super) const COLLECTED: [&str; 7] = [
     "items",
 ];
 
-/// Every name of an item of `collected.items`.
+/// All names of an item of `collected.items`.
 pub(super) const ITEM: [&str; 11] = [
     "at",
     "rule",
@@ -139,12 +139,12 @@ pub(super) const ITEM: [&str; 11] = [
     "subjects",
 ];
 
-/// Lists are cut to this many items, so that no template can be made to run for long.
+/// Maximum length of lists, so that no template can run for long.
 const MAX_LIST: usize = 100;
 
-/// The names and their values.
+/// Returns the names and their values.
 pub(super) fn of(whole: &Notification) -> Value {
-    // Where some begins and other ends, the message is named after what begins.
+    // A message with beginnings and ends is named after the beginnings.
     let begins = matches!(
         whole.reason,
         Reason::First | Reason::NewEvents | Reason::Absent
@@ -157,6 +157,7 @@ pub(super) fn of(whole: &Notification) -> Value {
     });
     let all = begun.as_ref().unwrap_or(whole);
     let kinds = Kinds::of(&all.subjects);
+    // Several alerts may be about the same device: people want to read its name once.
     let about = &Notification {
         subjects: kinds::each_once(&all.subjects),
         ..all.clone()
@@ -172,11 +173,12 @@ pub(super) fn of(whole: &Notification) -> Value {
     let part = first.and_then(|s| s.part.clone()).filter(|_| !many);
     let name = name(about, total, noun, nouns);
     let site = common_site(about);
-    // a word of ours may be capitalised, a device's name may not
+    // A word of ours may be capitalised, but not the name of a device.
     let ours = ["port ", "switch ", "gateway "]
         .iter()
         .any(|word| name.starts_with(word));
     let what = kinds.words().unwrap_or_else(|| what(about));
+    // A note is shown only if it applies to all subjects and is not part of their name.
     let note = first.and_then(|s| s.note.clone()).filter(|note| {
         let all = about.more == 0 && about.subjects.iter().all(|s| s.note.as_ref() == Some(note));
         all && !name.contains(note.as_str())
@@ -224,6 +226,7 @@ pub(super) fn of(whole: &Notification) -> Value {
         behind.iter().collect(),
         &Kinds::of(&[]),
     );
+    // Templates with both kinds in one message need each list on its own.
     for (ended, lasting, subjects) in [
         ("ended", "lasting", &whole.subjects),
         ("behind_back", "behind_dark", &behind),
@@ -270,18 +273,20 @@ pub(super) fn of(whole: &Notification) -> Value {
         names.extend(more);
     }
     let mut names = Value::Object(names);
+    // Values from events may be long or deep: the bound protects every template.
     bound(&mut names, 0);
     names
 }
 
-/// The devices that cannot be reached because of it; and in words what else is not told on its own
-/// and still lasts.
+/// Returns the devices that are unreachable because of it, and in words the other suppressed
+/// problems that are still open.
 pub(super) fn behind(about: &Notification) -> (Vec<Subject>, Option<String>) {
     let own: HashSet<&str> = about
         .subjects
         .iter()
         .filter_map(Subject::device_key)
         .collect();
+    // A device in the message itself is not behind it.
     let itself = |s: &Subject| s.device_key().is_some_and(|device| own.contains(device));
     let offline = |s: &Subject| {
         s.of.as_deref().is_none_or(|of| {
@@ -301,7 +306,7 @@ pub(super) fn behind(about: &Notification) -> (Vec<Subject>, Option<String>) {
         .into_iter()
         .filter(|s| s.ends_at.is_none() && !offline(s) && !told(s))
         .collect();
-    // a device's port says nothing of a device that is gone
+    // The port of a device that is down says nothing.
     let dark: Vec<Subject> = dark
         .into_iter()
         .map(|s| Subject { part: None, ..s })
@@ -309,7 +314,7 @@ pub(super) fn behind(about: &Notification) -> (Vec<Subject>, Option<String>) {
     (kinds::each_once(&dark), Kinds::of(&lasting).words())
 }
 
-/// The reason, where the text does not hold it anyway.
+/// Returns the reason, if the text does not contain it anyway.
 fn because(about: &Notification) -> Option<&str> {
     let why = about.why.as_deref().filter(|why| !why.trim().is_empty())?;
     let said = about.detail.as_deref().unwrap_or_default().to_lowercase();
@@ -319,7 +324,7 @@ fn because(about: &Notification) -> Option<&str> {
     .then_some(why)
 }
 
-/// `power_cycle` as people write it; what has words is as it is.
+/// Returns `power_cycle` in words; a reason that has words is unchanged.
 fn spaced(reason: &str) -> String {
     if reason.contains(' ') {
         reason.to_owned()
@@ -328,7 +333,7 @@ fn spaced(reason: &str) -> String {
     }
 }
 
-/// A list of subjects as templates see it, and how many they are, since a long one is cut.
+/// Adds a list of subjects for templates, and its full length, since a long one is cut.
 fn list(names: &mut Map<String, Value>, name: &str, subjects: Vec<&Subject>, kinds: &Kinds) {
     if name != "subjects" {
         names.insert(format!("{name}_total"), subjects.len().into());
@@ -345,7 +350,7 @@ fn list(names: &mut Map<String, Value>, name: &str, subjects: Vec<&Subject>, kin
     names.insert(name.to_owned(), items.collect());
 }
 
-/// The time within which something changed, for people.
+/// Returns a duration for people.
 fn changing(millis: u64) -> Value {
     if millis == 0 {
         Value::Null
@@ -354,7 +359,8 @@ fn changing(millis: u64) -> Value {
     }
 }
 
-/// Whether it goes up and down, like a device or a port: of DHCP at a site people say otherwise.
+/// Returns whether it goes up and down, like a device or a port. A DHCP failure at a site has other
+/// words.
 fn is_updown(about: &Notification, kinds: &Kinds) -> bool {
     let goes = |condition: Option<&str>| {
         condition.is_some_and(|c| c.ends_with("_offline") || kinds::is_of_port(c))
@@ -365,9 +371,10 @@ fn is_updown(about: &Notification, kinds: &Kinds) -> bool {
     }
 }
 
-/// The notification as documented JSON: what a webhook sends by default, and the core of every
-/// template's names.
+/// Returns the notification as documented JSON: the default body of a webhook, and the core of
+/// every template's names.
 pub(crate) fn data(about: &Notification) -> Value {
+    // Lists are complete here: only templates need the bound.
     let subjects: Vec<Value> = about.subjects.iter().map(subject).collect();
     let insight = &about.insight;
     json!({
@@ -402,7 +409,7 @@ pub(crate) fn data(about: &Notification) -> Value {
     })
 }
 
-/// What a digest stands for. `more` counts what the list does not hold.
+/// Returns the content of a digest. `more` counts the items beyond the list.
 fn collected(all: &Collected) -> Value {
     let items = all.items.iter().take(MAX_LIST).map(|item| {
         json!({
@@ -414,6 +421,7 @@ fn collected(all: &Collected) -> Value {
             "topic": item.topic,
             "type": item.kind,
             "condition": item.condition,
+            // The titles are rendered later, see `add_texts`.
             "title": Value::Null,
             "more": item.more,
             "subjects": item.subjects.iter().take(MAX_LIST).map(subject).collect::<Vec<_>>(),
@@ -431,8 +439,8 @@ fn collected(all: &Collected) -> Value {
     })
 }
 
-/// Adds what only a rendered message knows: its title and text as plain text, and the title of each
-/// collected item.
+/// Adds the values that only a rendered message has: its title and text as plain text, and the
+/// title of each collected item.
 pub(crate) fn add_texts(names: &mut Value, message: &Message) {
     let items = names
         .pointer_mut("/collected/items")
@@ -467,7 +475,7 @@ fn subject(subject: &Subject) -> Value {
     })
 }
 
-/// The type in words where the subjects do not say what happened to them.
+/// Returns the type in words, for subjects without a kind.
 fn what(about: &Notification) -> String {
     let kind = if about.kind.is_empty() {
         &about.topic
@@ -480,8 +488,8 @@ fn what(about: &Notification) -> String {
     })
 }
 
-/// The name, beside words that say already what kind of device it is: "Switch loop detected:
-/// sw-garage".
+/// Returns the name without the type of device if the words beside it contain that: "Switch loop
+/// detected: sw-garage".
 fn whom(name: &str, noun: &str, what: &str) -> String {
     let says_so = what
         .to_lowercase()
@@ -493,7 +501,7 @@ fn whom(name: &str, noun: &str, what: &str) -> String {
     bare.unwrap_or(name).to_owned()
 }
 
-/// Whether it is a device that has the trouble, rather than its site: an AP's RadSec, not DHCP.
+/// Returns whether a device has the problem and not its site: an AP's RadSec, but not DHCP.
 fn is_by_device(about: &Notification, kinds: &Kinds) -> bool {
     let own = |word: &str| {
         let word = word.to_ascii_lowercase();
@@ -514,7 +522,8 @@ fn is_by_device(about: &Notification, kinds: &Kinds) -> bool {
         }
 }
 
-/// A site without a name by the beginning of its id: a whole one reads badly, and tells no more.
+/// Returns the name of a site. Without a name it is the beginning of the id, since a complete one
+/// is hard to read.
 fn site_label(name: Option<&String>, id: Option<&String>) -> Option<String> {
     name.cloned().or_else(|| id.map(|id| short_id(id)))
 }
@@ -526,7 +535,7 @@ fn short_id(id: &str) -> String {
         .map_or_else(|| id.to_owned(), |short| format!("site {short}"))
 }
 
-/// `AP kitchen`, `port ge-0/0/1 of sw-1`, `3 APs`, `Home`.
+/// Returns the name of the subjects: `AP kitchen`, `port ge-0/0/1 of sw-1`, `3 APs`, `Home`.
 fn name(about: &Notification, total: u64, noun: &str, nouns: &str) -> String {
     let Some(first) = about.subjects.first() else {
         return about
@@ -536,6 +545,7 @@ fn name(about: &Notification, total: u64, noun: &str, nouns: &str) -> String {
             .find(|v| !v.is_empty())
             .unwrap_or_default();
     };
+    // Several subjects are counted; their names are in the text.
     if total > 1 {
         return match kinds::devices(about) {
             Some(1) if about.more == 0 && noun != "port" => parts_of(about, first),
@@ -546,6 +556,7 @@ fn name(about: &Notification, total: u64, noun: &str, nouns: &str) -> String {
         };
     }
     let name = subject_name(first);
+    // A device named "switch-1" needs no "switch" before it.
     let has_noun = name.to_lowercase().starts_with(&noun.to_lowercase());
     match (&first.part, device_name(first)) {
         (Some(part), Some(device)) if first.is_port => format!("port {part} of {device}"),
@@ -555,8 +566,8 @@ fn name(about: &Notification, total: u64, noun: &str, nouns: &str) -> String {
     }
 }
 
-/// Several things of one device: `a and b of gw-1`, `5 on gw-1`; the device, where not all have a
-/// name of their own.
+/// Returns the name for several parts of one device: `a and b of gw-1`, `5 on gw-1`. If a part has
+/// no name, it is the name of the device.
 fn parts_of(about: &Notification, first: &Subject) -> String {
     let device = device_name(first).unwrap_or_default();
     let parts: Option<Vec<String>> = about.subjects.iter().map(|s| s.part.clone()).collect();
@@ -567,7 +578,7 @@ fn parts_of(about: &Notification, first: &Subject) -> String {
     }
 }
 
-/// What one subject is called: its device (with its part), else its site; names before ids.
+/// Returns the name of a subject: its device (with its part), or its site; names before ids.
 pub(super) fn subject_name(subject: &Subject) -> String {
     let part = match &subject.part {
         Some(part) if subject.is_port => format!(" port {part}"),
@@ -592,7 +603,7 @@ fn device_name(subject: &Subject) -> Option<String> {
     given(&subject.device).or_else(|| given(&subject.device_mac).map(named))
 }
 
-/// The site all subjects share; none when there are several.
+/// Returns the site of all subjects; `None` if there are several.
 fn common_site(about: &Notification) -> Option<String> {
     let site = |s: &Subject| site_label(s.site.as_ref(), s.site_id.as_ref());
     let first = about.subjects.first().and_then(site);
@@ -604,6 +615,7 @@ fn common_site(about: &Notification) -> Option<String> {
             .map(|(_, value)| short_id(value))
             .filter(|site| !site.is_empty())
     };
+    // Without subjects the group may still name the site.
     match first {
         Some(first)
             if about
@@ -638,7 +650,7 @@ fn noun_of(subjects: &[Subject]) -> (&'static str, &'static str) {
     kinds::nouns(all.unwrap_or_default())
 }
 
-/// Cuts long lists, long texts and deep nests.
+/// Cuts long lists, long texts and deep nesting.
 fn bound(value: &mut Value, depth: usize) {
     match value {
         Value::Array(items) => {

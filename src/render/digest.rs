@@ -1,4 +1,5 @@
-//! Many messages as few: by rule and site, what is critical and ongoing first, every device named.
+//! Summaries: many messages in a few, by rule and site. Critical and ongoing items come first, and
+//! every device is named.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -10,22 +11,24 @@ use serde_json::Value;
 use super::{context, kinds, markup, subject_key};
 use crate::model::{DigestOf, Gap, Message, Notification, Reason, Severity, Subject, Timestamp};
 
-/// What a digest's text may cost: Slack counts characters, both chats count bytes; what each adds
-/// is estimated.
+/// Maximum length of a summary's text: Slack counts characters, and both chats count bytes. The
+/// additions of each chat are estimated.
 const MAX_CHARS: usize = 5_200;
 const MAX_BYTES: usize = 10_500;
-/// From how many on, a list is names only.
+/// Length from which a list has names only.
 const LONG: usize = 12;
 
 pub(super) fn fold(waiting: &[Message], gap: Option<&Gap>) -> Vec<Message> {
     let Some(first) = waiting.first() else {
         return Vec::new();
     };
+    // A summary may contain summaries: their messages are sorted again with the others.
     let told: Vec<DigestOf> = waiting.iter().flat_map(unfold).collect();
     let incidents = incidents(&told);
     let groups = by_weight(incidents);
     let pages = pages(&groups);
     let count = pages.len();
+    // The rules keep the order of the groups, the most urgent first.
     let mut rules: Vec<&str> = Vec::new();
     for ((_, rule, _), _) in &groups {
         if !rules.contains(&rule.as_str()) {
@@ -45,6 +48,7 @@ pub(super) fn fold(waiting: &[Message], gap: Option<&Gap>) -> Vec<Message> {
         .zip(parts)
         .enumerate()
         .map(|(i, (page, folded))| {
+            // With several pages, each has its number, since a chat shows them apart.
             let part = if count > 1 {
                 format!(" ({} of {count})", i + 1)
             } else {
@@ -72,9 +76,10 @@ pub(super) fn fold(waiting: &[Message], gap: Option<&Gap>) -> Vec<Message> {
 /// Severity, rule and site of a group.
 type GroupKey = (Reverse<Severity>, String, String);
 
-/// All of one severity, rule and site, the most urgent first; what is ongoing before what is over.
-fn by_weight(incidents: Vec<Incident>) -> Vec<(GroupKey, Group)> {
-    let mut groups: BTreeMap<GroupKey, Group> = BTreeMap::new();
+/// Groups the subjects by severity, rule and site: most urgent first, and ongoing before ended
+/// ones.
+fn by_weight(incidents: Vec<SummaryIncident>) -> Vec<(GroupKey, SummaryGroup)> {
+    let mut groups: BTreeMap<GroupKey, SummaryGroup> = BTreeMap::new();
     for incident in incidents {
         for subject in incident.subjects {
             let severity = Reverse(incident.severity);
@@ -82,16 +87,17 @@ fn by_weight(incidents: Vec<Incident>) -> Vec<(GroupKey, Group)> {
             groups.entry(key).or_default().add(subject, &incident.id);
         }
     }
-    let mut groups: Vec<(GroupKey, Group)> = groups.into_iter().collect();
+    let mut groups: Vec<(GroupKey, SummaryGroup)> = groups.into_iter().collect();
     groups.sort_by_key(|((severity, ..), group)| (*severity, group.ongoing() == 0));
     groups
 }
 
-/// `Slack took nothing from 13:15 to 13:16; 9 ongoing, 3 over: Switch unreachable at Home and 2
-/// more`.
-fn heading(groups: &[(GroupKey, Group)], gap: Option<&Gap>, messages: usize) -> String {
+/// Returns the title: `Slack took nothing from 13:15 to 13:16; 9 ongoing, 3 over: Switch
+/// unreachable at Home and 2 more`.
+fn heading(groups: &[(GroupKey, SummaryGroup)], gap: Option<&Gap>, messages: usize) -> String {
     let why = match gap {
         Some(Gap { chat, from, to }) => {
+            // Within a day a time of day is enough.
             let token = if to.since(*from) < Duration::from_hours(24) {
                 "clock"
             } else {
@@ -121,15 +127,16 @@ fn heading(groups: &[(GroupKey, Group)], gap: Option<&Gap>, messages: usize) -> 
     format!("{why}; {counts}{first}{more}")
 }
 
-/// Notifications of each page, with only the subjects that the page names, so that pages can be
-/// folded apart.
-fn parts(told: &[DigestOf], pages: &[Page]) -> Vec<Vec<DigestOf>> {
+/// Returns the notifications of each page, with only the subjects that the page names, so that
+/// pages can be included in other summaries.
+fn parts(told: &[DigestOf], pages: &[SummaryPage]) -> Vec<Vec<DigestOf>> {
     let mut places: HashMap<(&str, &str, &str), Vec<usize>> = HashMap::new();
     for (n, page) in pages.iter().enumerate() {
         for (rule, incident, key) in &page.named {
             places.entry((rule, incident, key)).or_default().push(n);
         }
     }
+    // A page without any notification of its own still needs its place.
     let mut parts = vec![Vec::new(); pages.len()];
     for one in told {
         for (page, part) in split(one, &places) {
@@ -141,11 +148,12 @@ fn parts(told: &[DigestOf], pages: &[Page]) -> Vec<Vec<DigestOf>> {
     parts
 }
 
-/// Parts of one notification, by the page that names them.
+/// Returns the parts of a notification by the page that names them.
 fn split(
     one: &DigestOf,
     places: &HashMap<(&str, &str, &str), Vec<usize>>,
 ) -> BTreeMap<usize, DigestOf> {
+    // A subject may be named on several pages if its list was continued.
     let pages = |key: &str| {
         let found = places.get(&(one.rule.as_str(), one.incident.as_str(), key));
         found.cloned().unwrap_or_default()
@@ -176,6 +184,7 @@ fn split(
             part.behind.push(subject.clone());
         }
     }
+    // The count belongs to the page that shows it.
     if one.more > 0 {
         for page in pages(MORE) {
             parts.entry(page).or_insert_with(without_subjects).more = one.more;
@@ -188,7 +197,7 @@ fn split(
     parts
 }
 
-/// The key of what a notification counted beyond its subjects.
+/// The key of things counted beyond the subjects.
 const MORE: &str = "more";
 
 fn unfold(message: &Message) -> Vec<DigestOf> {
@@ -198,7 +207,7 @@ fn unfold(message: &Message) -> Vec<DigestOf> {
     vec![of(&message.about, message.title.clone())]
 }
 
-/// What a digest keeps of a notification.
+/// Returns the part of a notification that a summary keeps.
 pub(super) fn of(about: &Notification, title: String) -> DigestOf {
     DigestOf {
         at: about.at,
@@ -215,60 +224,61 @@ pub(super) fn of(about: &Notification, title: String) -> DigestOf {
     }
 }
 
-/// One conversation: everything told of it in this digest.
-pub(super) struct Incident {
+/// An incident with everything about it in this summary.
+pub(super) struct SummaryIncident {
     pub(super) id: String,
     pub(super) rule: String,
     pub(super) severity: Severity,
-    pub(super) subjects: Vec<Entry>,
+    pub(super) subjects: Vec<SummaryEntry>,
 }
 
-/// What became of one subject.
+/// A subject with its final state.
 #[derive(Clone)]
-pub(super) struct Entry {
+pub(super) struct SummaryEntry {
     key: String,
     name: String,
     pub(super) site: String,
     began: Option<Timestamp>,
-    /// Whether its beginning is told here too.
+    /// True if its beginning is in this summary, too.
     pub(super) began_here: bool,
     ended: Option<Timestamp>,
-    /// Whether another device here explains why it cannot be reached.
+    /// True if it is behind another device of this summary.
     behind: bool,
-    /// `down` for what can be down.
+    /// True if the word for it is `down`.
     down: bool,
-    /// Whether it can end at all.
+    /// True if it can end.
     lasts: bool,
-    /// How often it changed, where it flapped.
+    /// Number of changes, if it flapped.
     changes: u64,
-    /// Events that came silently since what was told last.
+    /// Number of events suppressed since the last message.
     more_since: u64,
-    /// What happened to it: its kind, and that in words.
+    /// The kind of event in words.
     of: Option<String>,
 }
 
-/// How an entry is written.
+/// The style of an entry.
 #[derive(Clone, Copy)]
-pub(super) struct How {
-    /// The name only.
+pub(super) struct EntryStyle {
+    /// True for the name only.
     pub(super) short: bool,
-    /// Times before this are shown with their date.
+    /// Time before which times have a date.
     pub(super) dated_before: Timestamp,
-    /// With its site.
+    /// True to include the site.
     pub(super) site: bool,
-    /// With what happened to it, since that is not the same of all.
+    /// True to include the kind of event, if the entries differ in it.
     pub(super) kinds: bool,
 }
 
-/// Told in order, so that the last word on each subject counts.
-pub(super) fn incidents(told: &[DigestOf]) -> Vec<Incident> {
+/// Merges notifications by incident. They are in order, so that the last state of each subject
+/// counts.
+pub(super) fn incidents(told: &[DigestOf]) -> Vec<SummaryIncident> {
     let mut order: HashMap<(&str, &str), usize> = HashMap::new();
-    let mut all: Vec<(Incident, HashMap<String, usize>)> = Vec::new();
+    let mut all: Vec<(SummaryIncident, HashMap<String, usize>)> = Vec::new();
     for one in told {
         let place = *order
             .entry((one.rule.as_str(), one.incident.as_str()))
             .or_insert_with(|| {
-                let incident = Incident {
+                let incident = SummaryIncident {
                     id: one.incident.clone(),
                     rule: one.rule.clone(),
                     severity: one.severity,
@@ -280,12 +290,14 @@ pub(super) fn incidents(told: &[DigestOf]) -> Vec<Incident> {
         let Some((incident, keys)) = all.get_mut(place) else {
             continue;
         };
+        // The highest severity counts, even if the incident has become less severe.
         incident.severity = incident.severity.max(one.severity);
+        // Without subjects the title is all there is.
         if one.subjects.is_empty() && one.more == 0 {
             incident.subjects.push(titled(one));
         }
         if one.more > 0 {
-            let counted = Entry {
+            let counted = SummaryEntry {
                 name: format!("{} more", number(one.more)),
                 key: MORE.to_owned(),
                 ..beside(one)
@@ -301,11 +313,12 @@ pub(super) fn incidents(told: &[DigestOf]) -> Vec<Incident> {
         let own = one.subjects.iter().map(|subject| (subject, false));
         let behind = one.behind.iter().map(|subject| (subject, true));
         for (n, (subject, behind)) in own.chain(behind).enumerate() {
-            // counted for all of them together
+            // The count is for all subjects together, so the first one has it.
             let more_since = if n == 0 { one.more_since } else { 0 };
             let mut entry = entry(one, subject);
             (entry.more_since, entry.behind) = (more_since, behind);
             let key = entry.key.clone();
+            // A later notification about the subject replaces its state.
             match keys.get(&key).and_then(|i| incident.subjects.get_mut(*i)) {
                 Some(known) => known.follow(entry),
                 None => {
@@ -318,7 +331,7 @@ pub(super) fn incidents(told: &[DigestOf]) -> Vec<Incident> {
     all.into_iter().map(|(incident, _)| incident).collect()
 }
 
-fn entry(told: &DigestOf, subject: &Subject) -> Entry {
+fn entry(told: &DigestOf, subject: &Subject) -> SummaryEntry {
     let condition = told.condition.as_deref().unwrap_or_default();
     let site = subject
         .site
@@ -326,10 +339,11 @@ fn entry(told: &DigestOf, subject: &Subject) -> Entry {
         .or_else(|| subject.site_id.clone())
         .unwrap_or_default();
     let name = markup::cut(&markup::clean(&context::subject_name(subject)), 80);
-    Entry {
+    SummaryEntry {
         key: entry_key(subject),
         of: subject.of.as_deref().map(kinds::type_words),
         more_since: 0,
+        // A subject without any name still needs an entry.
         name: if name.is_empty() {
             titled(told).name
         } else {
@@ -340,6 +354,7 @@ fn entry(told: &DigestOf, subject: &Subject) -> Entry {
         began_here: subject.ends_at.is_none(),
         ended: subject.ends_at,
         behind: false,
+        // Older messages have no condition, but their title says that the device is offline.
         down: condition.ends_with("_offline")
             || condition.ends_with("_port")
             || told.title.contains("offline"),
@@ -350,7 +365,7 @@ fn entry(told: &DigestOf, subject: &Subject) -> Entry {
     }
 }
 
-/// What tells one entry of an incident from another: the thing, and what happened to it.
+/// Returns the key of an entry within its incident: the subject and the kind of event.
 fn entry_key(subject: &Subject) -> String {
     let of = subject
         .of
@@ -360,22 +375,22 @@ fn entry_key(subject: &Subject) -> String {
     format!("{}\n{of}", subject_key(subject))
 }
 
-/// What a notification counted without naming: as its first subject.
-fn beside(told: &DigestOf) -> Entry {
+/// Returns the entry for things a notification counted without naming, like its first subject.
+fn beside(told: &DigestOf) -> SummaryEntry {
     told.subjects
         .first()
         .map_or_else(|| titled(told), |subject| entry(told, subject))
 }
 
-/// A notification without subjects: its title stands for it.
-fn titled(told: &DigestOf) -> Entry {
+/// Returns the entry of a notification without subjects: its title.
+fn titled(told: &DigestOf) -> SummaryEntry {
     let title = markup::plain(&told.title);
-    // the rule stands above it
+    // The rule is named above the entry.
     let said = title
         .strip_prefix(&told.rule)
         .and_then(|rest| rest.strip_prefix(": "))
         .unwrap_or(&title);
-    Entry {
+    SummaryEntry {
         key: String::new(),
         name: markup::cut(said, 120),
         site: String::new(),
@@ -391,9 +406,10 @@ fn titled(told: &DigestOf) -> Entry {
     }
 }
 
-impl Entry {
+impl SummaryEntry {
     fn follow(&mut self, later: Self) {
         let began = self.began.min(later.began).or(self.began).or(later.began);
+        // After an end, the later notification is about another outage.
         *self = Self {
             began: if self.ended.is_some() {
                 later.began
@@ -406,7 +422,7 @@ impl Entry {
         };
     }
 
-    pub(super) fn text(&self, how: How) -> String {
+    pub(super) fn text(&self, how: EntryStyle) -> String {
         let mut name = markup::embed(&self.name);
         if let Some(of) = self.of.as_ref().filter(|_| how.kinds) {
             name = format!("{name} ({})", markup::embed(of));
@@ -424,7 +440,7 @@ impl Entry {
         };
         let time = |at: Timestamp| format!("<{}:{}>", token(at), at.seconds());
         let text = match (self.began, self.ended) {
-            // its own times are those of what it is behind
+            // Its times are those of the device it is behind.
             _ if how.short || self.behind => name,
             (Some(from), Some(to)) if self.began_here => {
                 format!("{name} {was} {} to {}", time(from), time(to))
@@ -447,25 +463,25 @@ impl Entry {
     }
 }
 
-/// The subjects of one rule at one site.
+/// The subjects of a rule at a site.
 #[derive(Default)]
-pub(super) struct Group {
-    pub(super) lasting: Vec<(String, Entry)>,
-    pub(super) seen: Vec<(String, Entry)>,
-    pub(super) over: Vec<(String, Entry)>,
-    /// Devices behind those that are down; and behind those that are up again.
-    behind: [Vec<(String, Entry)>; 2],
+pub(super) struct SummaryGroup {
+    pub(super) lasting: Vec<(String, SummaryEntry)>,
+    pub(super) seen: Vec<(String, SummaryEntry)>,
+    pub(super) over: Vec<(String, SummaryEntry)>,
+    /// Devices behind those that are down, and behind those that are up again.
+    behind: [Vec<(String, SummaryEntry)>; 2],
 }
 
-impl Group {
-    /// How many are ongoing, with those behind them.
+impl SummaryGroup {
+    /// Returns the number of ongoing subjects, with the devices behind them.
     pub(super) fn ongoing(&self) -> usize {
         let [down, _] = &self.behind;
         self.lasting.len() + down.len()
     }
 
-    /// What it holds, in the order in which people read it.
-    pub(super) fn lists(&self) -> [(&'static str, &[(String, Entry)]); 5] {
+    /// Returns the lists in the order in which people read them.
+    pub(super) fn lists(&self) -> [(&'static str, &[(String, SummaryEntry)]); 5] {
         let [down, up] = &self.behind;
         [
             ("Ongoing", &self.lasting),
@@ -476,7 +492,7 @@ impl Group {
         ]
     }
 
-    /// Whether not the same happened to all of them.
+    /// Returns whether the entries have different kinds of events.
     pub(super) fn is_mixed(&self) -> bool {
         let mut all = [&self.lasting, &self.seen, &self.over]
             .into_iter()
@@ -486,8 +502,9 @@ impl Group {
         all.any(|of| Some(of) != first)
     }
 
-    pub(super) fn add(&mut self, entry: Entry, incident: &str) {
+    pub(super) fn add(&mut self, entry: SummaryEntry, incident: &str) {
         let [down, up] = &mut self.behind;
+        // An event without an end is neither ongoing nor over.
         let list = match (entry.ended.is_some(), entry.lasts) {
             (true, _) if entry.behind => up,
             (false, _) if entry.behind => down,
@@ -499,8 +516,8 @@ impl Group {
     }
 }
 
-/// `12 ongoing, 3 over`.
-pub(super) fn counts<'a>(groups: impl IntoIterator<Item = &'a Group>) -> String {
+/// Returns the counts in words: `12 ongoing, 3 over`.
+pub(super) fn counts<'a>(groups: impl IntoIterator<Item = &'a SummaryGroup>) -> String {
     let mut counts = [("ongoing", 0), ("seen", 0), ("over", 0)];
     for group in groups {
         let [ongoing, seen, over] = &mut counts;
@@ -515,16 +532,17 @@ pub(super) fn counts<'a>(groups: impl IntoIterator<Item = &'a Group>) -> String 
 }
 
 #[derive(Default)]
-struct Page {
+struct SummaryPage {
     text: String,
     cost: (usize, usize),
-    /// Rule, incident and subject of everything named here.
+    /// Rule, incident and subject of all entries on the page.
     named: HashSet<(String, String, String)>,
 }
 
-impl Page {
+impl SummaryPage {
     fn fits(&self, more: &str) -> bool {
         let (chars, bytes) = cost(more);
+        // An empty page takes any entry, or a very long one would never fit.
         self.text.is_empty()
             || (self.cost.0 + chars <= MAX_CHARS && self.cost.1 + bytes <= MAX_BYTES)
     }
@@ -536,8 +554,9 @@ impl Page {
     }
 }
 
-/// What text costs once a chat has escaped it: characters and bytes.
+/// Returns the cost of a text after the escaping of a chat: characters and bytes.
 pub(super) fn cost(text: &str) -> (usize, usize) {
+    // A time token becomes a date in the reader's zone, which is longer.
     let tokens = text.matches("<clock:").count() + text.matches("<time:").count();
     text.chars()
         .fold((tokens * 40, tokens * 40), |(chars, bytes), c| match c {
@@ -549,8 +568,8 @@ pub(super) fn cost(text: &str) -> (usize, usize) {
         })
 }
 
-fn pages(groups: &[(GroupKey, Group)]) -> Vec<Page> {
-    let mut pages = vec![Page::default()];
+fn pages(groups: &[(GroupKey, SummaryGroup)]) -> Vec<SummaryPage> {
+    let mut pages = vec![SummaryPage::default()];
     for ((severity, told_rule, site), group) in groups {
         let at = if site.is_empty() {
             String::new()
@@ -563,10 +582,11 @@ fn pages(groups: &[(GroupKey, Group)]) -> Vec<Page> {
         let kinds = group.is_mixed();
         let mut opened = false;
         for (label, list) in group.lists() {
+            // A long list has names only: times would fill the page.
             let short = list.len() > LONG;
             let mut line_open = false;
             for (incident, entry) in list {
-                let text = entry.text(How {
+                let text = entry.text(EntryStyle {
                     short,
                     dated_before: Timestamp::from_millis(i64::MIN),
                     site: false,
@@ -577,11 +597,12 @@ fn pages(groups: &[(GroupKey, Group)]) -> Vec<Page> {
                     (true, false) => format!("\n{label}: {text}"),
                     (false, false) => format!("{head}\n{label}: {text}"),
                 };
+                // The cost includes the separators, which depend on what is open.
                 let fits = pages
                     .last()
                     .is_none_or(|page| page.fits(&format!("\n\n{full}")));
                 if !fits {
-                    pages.push(Page::default());
+                    pages.push(SummaryPage::default());
                 }
                 let Some(page) = pages.last_mut() else {
                     continue;
@@ -593,6 +614,7 @@ fn pages(groups: &[(GroupKey, Group)]) -> Vec<Page> {
                 };
                 if fits {
                     page.push(&format!("{gap}{full}"));
+                // A new page repeats the heading, since each page may be read alone.
                 } else {
                     let again = if opened { " (continued)" } else { "" };
                     page.push(&format!("{head}{again}\n{label}: {text}"));
@@ -606,7 +628,7 @@ fn pages(groups: &[(GroupKey, Group)]) -> Vec<Page> {
     pages
 }
 
-/// `1 event`, `1,204 events`.
+/// Returns a number with its noun: `1 event`, `1,204 events`.
 pub(super) fn counted(count: u64, word: &str) -> String {
     if count == 1 {
         format!("1 {word}")
@@ -615,7 +637,7 @@ pub(super) fn counted(count: u64, word: &str) -> String {
     }
 }
 
-/// `1,204`.
+/// Returns a number with separators: `1,204`.
 pub(super) fn number(number: u64) -> String {
     let digits = number.to_string();
     let mut out = String::new();
@@ -633,7 +655,7 @@ pub(super) fn time(at: Option<Timestamp>) -> String {
         .unwrap_or_default()
 }
 
-/// The same for the same contents, so that a digest made again after a crash is recognised.
+/// Returns an id for the contents, so that a summary made again after a crash is recognised.
 fn digest_id(told: &[DigestOf]) -> String {
     let mut hasher = DefaultHasher::new();
     for one in told {
@@ -642,7 +664,7 @@ fn digest_id(told: &[DigestOf]) -> String {
     format!("digest-{:016x}", hasher.finish())
 }
 
-/// What people call one page of a digest: 6 letters and digits, the same for the same contents.
+/// Returns the short name of a page: 6 letters and digits, the same for the same contents.
 fn short_id(id: &str, page: usize) -> String {
     const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
     let mut hasher = DefaultHasher::new();
@@ -669,6 +691,7 @@ fn about(
     (id, n): (&str, usize),
     folded: &[DigestOf],
 ) -> Notification {
+    // The newest message dates the summary: nothing in it is later.
     let at = told.iter().map(|t| t.at).max().unwrap_or(first.about.at);
     Notification {
         id: short_id(id, n),
@@ -678,7 +701,7 @@ fn about(
         rule: "digest".to_owned(),
         template: None,
         reason: Reason::Digest,
-        // one incident for all pages: they arrive in order
+        // All pages belong to one incident, so that they arrive in order.
         incident: id.to_owned(),
         severity,
         topic: String::new(),
