@@ -1,4 +1,4 @@
-//! The one door for time and randomness. Everything above it takes time as an argument.
+//! The only source of time and randomness. All other code takes time as an argument.
 
 use std::hash::{BuildHasher, Hash, Hasher};
 use std::time::Duration;
@@ -15,9 +15,12 @@ pub struct Clock {
 }
 
 impl Clock {
-    /// The machine's clocks.
+    /// Returns the machine's clocks.
     #[must_use]
-    #[expect(clippy::disallowed_methods, reason = "this is the door")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the only place that may read the clock"
+    )]
     pub fn system() -> Self {
         Self {
             started: tokio::time::Instant::now(),
@@ -26,9 +29,13 @@ impl Clock {
         }
     }
 
-    /// A wall clock that starts at `wall` and moves with tokio's (possibly paused) time: for tests.
+    /// Returns a wall clock that starts at `wall` and follows tokio's (possibly paused) time, for
+    /// tests.
     #[must_use]
-    #[expect(clippy::disallowed_methods, reason = "this is the door")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the only place that may read the clock"
+    )]
     pub fn pinned(wall: Timestamp) -> Self {
         Self {
             started: tokio::time::Instant::now(),
@@ -37,7 +44,7 @@ impl Clock {
         }
     }
 
-    /// The same clock so many times faster: for the demo.
+    /// Returns the same clock running `speed` times faster, for the demo.
     #[must_use]
     pub fn faster(self, speed: u32) -> Self {
         Self {
@@ -46,20 +53,19 @@ impl Clock {
         }
     }
 
-    /// Waits until so much of this clock's time has passed.
+    /// Waits for a time of this clock.
     pub async fn sleep(&self, span: Duration) {
         tokio::time::sleep(span / self.speed).await;
     }
 
-    /// How much of this clock's time passes in so much real time: what another machine asks us to
-    /// wait.
+    /// Converts real time, such as a wait another machine asks for, to time of this clock.
     #[must_use]
     pub fn stretch(&self, real: Duration) -> Duration {
         real.saturating_mul(self.speed)
     }
 
-    /// A number in `0.0..1.0`, good enough to spread retries: random, but decided by the time where
-    /// time is a test's.
+    /// Returns a number in `0.0..1.0` that spreads retries. It is random, but depends only on the
+    /// time if a test controls the time.
     #[must_use]
     pub fn spread(&self) -> f64 {
         let bits = match self.pinned {
@@ -70,9 +76,12 @@ impl Clock {
         (bits >> 11) as f64 / (1_u64 << 53) as f64
     }
 
-    /// Wall time, for people and calendars; may jump.
+    /// Returns the wall time, for people and calendars. It may jump.
     #[must_use]
-    #[expect(clippy::disallowed_methods, reason = "this is the door")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the only place that may read the clock"
+    )]
     pub fn wall(&self) -> Timestamp {
         match self.pinned {
             Some(base) => base + self.elapsed(),
@@ -85,15 +94,18 @@ impl Clock {
         }
     }
 
-    /// Monotonic time since this clock was made.
+    /// Returns the monotonic time since this clock was created.
     #[must_use]
-    #[expect(clippy::disallowed_methods, reason = "this is the door")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the only place that may read the clock"
+    )]
     pub fn elapsed(&self) -> Duration {
         self.stretch(tokio::time::Instant::now().duration_since(self.started))
     }
 }
 
-/// So that limiters run on (possibly paused) tokio time; governor's own clocks do not.
+/// Runs limiters on (possibly paused) tokio time, unlike governor's own clocks.
 impl governor::clock::Clock for Clock {
     type Instant = Duration;
 
@@ -127,13 +139,13 @@ impl JournalClock {
         }
     }
 
-    /// Now, in journal time.
+    /// Returns the current journal time.
     #[must_use]
     pub fn now(&self) -> Timestamp {
         self.base + self.clock.elapsed().saturating_sub(self.base_elapsed)
     }
 
-    /// Wall time minus journal time, in milliseconds, now.
+    /// Returns wall time minus journal time in milliseconds.
     #[must_use]
     pub fn offset_ms(&self) -> i64 {
         self.clock
@@ -142,14 +154,14 @@ impl JournalClock {
             .saturating_sub(self.now().millis())
     }
 
-    /// The wall clock behind it.
+    /// Returns the wall clock.
     #[must_use]
     pub fn clock(&self) -> Clock {
         self.clock
     }
 }
 
-/// A moment as this machine's people say it, in its zone, which it names.
+/// Formats a time for people, in this machine's time zone and with its name.
 #[must_use]
 pub fn local(at: Timestamp) -> String {
     let zone = jiff::tz::TimeZone::system();
@@ -169,10 +181,11 @@ fn hashed(time: Duration) -> u64 {
     hasher.finish()
 }
 
-/// Bytes no one can guess, from the operating system: for keys.
+/// Returns bytes from the operating system that nobody can guess, for keys.
 ///
 /// # Errors
-/// When the operating system gives none.
+///
+/// When the operating system provides none.
 pub fn unguessable<const N: usize>() -> std::io::Result<[u8; N]> {
     let mut bytes = [0; N];
     std::io::Read::read_exact(&mut std::fs::File::open("/dev/urandom")?, &mut bytes)?;

@@ -1,19 +1,20 @@
-//! Foghorn turns a network's webhook firehose into the few chat messages a person wants.
+//! Foghorn turns the webhooks of a network into few chat messages.
 //!
-//! `decisions = fold(rules, journal)`. A POST reaches [`web`]; its [`source`] checks the signature
-//! and yields a [`source::Verified`], the only thing ingest can journal; once the [`store`] has it
-//! on disk the sender gets its 200. The [`judge`] reads the journal in order, has the source
-//! make [`model::Event`]s of it and hands each to the [`engine`], a pure state machine that returns
-//! [`engine::Decision`]s. What is to be told is [`render`]ed; journal position and messages are
-//! committed as one [`store::Step`]. The [`dispatcher`] sends the outbox at each [`destination`]'s
-//! pace. `test` and `replay` fold a file with the same code, in virtual time.
+//! `decisions = fold(rules, journal)`. A POST arrives at [`web`]. Its [`source`] verifies the
+//! signature and returns a [`source::Verified`], the only type that ingest can journal. Once the
+//! [`store`] has written it to disk, the sender gets its 200. The [`judge`] reads the journal in
+//! order, lets the source convert it to [`model::Event`]s, and passes each to the [`engine`]. The
+//! engine is a pure state machine that returns [`engine::Decision`]s. Messages are [`render`]ed;
+//! journal position and messages are committed as one [`store::Step`]. The [`dispatcher`] sends the
+//! outbox at each [`destination`]'s pace. `test` and `replay` fold a file with the same code, in
+//! virtual time.
 //!
-//! The floors; a module uses only floors below its own (`tests/architecture.rs` holds them):
-//! * 0: [`model`], the words
+//! Layers of the crate. A module uses only lower layers (`tests/architecture.rs` checks this):
+//! * 0: [`model`], the shared types
 //! * 1: [`clock`], [`rules`], [`render`], [`pacing`], [`metrics`], [`links`], [`password`],
 //!   [`notify`], [`wire`], [`worker`]: small parts
 //! * 2: [`engine`], [`source`], [`destination`], [`store`], [`simulate`]: the core, and one file
-//!   per outside thing
+//!   per external system
 //! * 3: [`config`], [`fold`], [`history`], [`follower`], [`judge`], [`dispatcher`], [`replay`], [`diff`],
 //!   [`tune`], [`explain`], [`trial`], [`web`]: settings, and what runs
 //! * 4: [`rulebook`]: the rules file as the page shows and changes it

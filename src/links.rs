@@ -1,7 +1,8 @@
-//! Links that act for whoever holds them: signed, good for a day, and the same each time the same
-//! message is made.
+//! Links that act for everyone who holds them: signed, valid for a day, and identical each time the
+//! same message is rendered.
 //!
-//! Pure: a key, a notification and a time in, text out. What such a link does is the web's affair.
+//! This module is pure: it makes text from a key, a notification and a time. `web` implements the
+//! actions.
 
 use std::collections::BTreeSet;
 
@@ -14,20 +15,20 @@ use sha2::Sha256;
 
 use crate::model::{Link, Notification, Reason, Secret, Subject, Timestamp, exactly};
 
-/// How long a link acts after its message was decided.
+/// Time for which a link is valid, from the decision about its message.
 const GOOD_FOR_SECS: i64 = 24 * 3_600;
-/// The longest URL: three of them and the portal's fit into one section of Slack.
+/// Maximum length of a URL: three of them and the portal's fit into one section of Slack.
 const MAX_URL: usize = 700;
-/// The most bytes of the words that say whom it concerns.
+/// Maximum length in bytes of the description of what is silenced.
 const MAX_WHOM: usize = 80;
-/// What people click, and the choice it makes on the page.
+/// Label of each link, and the choice it selects on the page.
 const CHOICES: [(&str, &str); 3] = [
     ("Silence 1 h", "1h"),
     ("Silence until morning", "morning"),
     ("Silence until resolved", "resolved"),
 ];
 
-/// What links are signed with.
+/// Key that signs links.
 #[derive(Clone)]
 pub struct LinkKey([u8; 32]);
 
@@ -38,13 +39,13 @@ impl std::fmt::Debug for LinkKey {
 }
 
 impl LinkKey {
-    /// A key of its own, made from the token: who has one cannot compute the other.
+    /// Derives the key from the token. Neither can be computed from the other link.
     #[must_use]
     pub fn of(token: &Secret) -> Self {
         Self(mac(token.expose().as_bytes(), "key", b"foghorn links"))
     }
 
-    /// The text that says this and cannot be changed: a part of a path.
+    /// Returns a signed text for the path of a URL.
     #[must_use]
     pub fn sign(&self, says: &Says) -> String {
         let body = BASE64.encode(serde_json::to_vec(says).unwrap_or_default());
@@ -52,10 +53,11 @@ impl LinkKey {
         format!("{body}.{signature}")
     }
 
-    /// What this text says, if we signed it and it has not expired.
+    /// Returns the content of a signed text if the signature is valid and it has not expired.
     ///
     /// # Errors
-    /// Which of the two it is.
+    ///
+    /// The reason why the link is not valid.
     pub fn verify(&self, text: &str, now: Timestamp) -> Result<Says, Bad> {
         let (body, signature) = text.split_once('.').ok_or(Bad::Forged)?;
         let signature = BASE64.decode(signature).map_err(|_| Bad::Forged)?;
@@ -72,7 +74,8 @@ impl LinkKey {
         }
     }
 
-    /// The id of the silence a link makes: the same however often it is used, so that it makes one.
+    /// Returns the id of a link's silence. It is always the same, so that repeated use creates only
+    /// one silence.
     #[must_use]
     pub fn silence_id(&self, offer: &Offer) -> String {
         id_of(&mac(
@@ -83,25 +86,25 @@ impl LinkKey {
     }
 }
 
-/// Why a link does not act.
+/// Reason why a link is not valid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Bad {
-    /// Not ours, or altered.
+    /// Not signed by this key, or altered.
     Forged,
-    /// Its time is over.
+    /// Expired.
     Expired,
 }
 
-/// What a link says.
+/// Content of a link.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Says {
-    /// Silence this.
+    /// Creates this silence.
     #[serde(rename = "s")]
     Silence(Offer),
-    /// End the silence with this id.
+    /// Ends the silence with this id.
     #[serde(rename = "u")]
     Undo {
-        /// Its id.
+        /// Id of the silence.
         #[serde(rename = "i")]
         id: String,
         /// Seconds since the epoch at which the link expires.
@@ -111,7 +114,7 @@ pub enum Says {
 }
 
 impl Says {
-    /// The way back for a silence made now.
+    /// Returns the link that ends a silence created now.
     #[must_use]
     pub fn undo(id: &str, now: Timestamp) -> Self {
         Self::Undo {
@@ -121,16 +124,16 @@ impl Says {
     }
 }
 
-/// What a message's link would silence. Its keys are short because it stands in a URL.
+/// Silence that a message's link offers. The keys are short because they are part of a URL.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Offer {
-    /// As `match` in rules.yaml.
+    /// Matcher in the format of `match` in rules.yaml.
     #[serde(rename = "m")]
     pub matches: Value,
-    /// Whom it concerns, in words.
+    /// Description of what is silenced.
     #[serde(rename = "w")]
     pub whom: String,
-    /// The message's short name.
+    /// Short name of the message.
     #[serde(rename = "n")]
     pub message: String,
     /// Seconds since the epoch at which the link expires.
@@ -138,7 +141,7 @@ pub struct Offer {
     pub expires: i64,
 }
 
-/// Eight letters and digits of random or hashed bytes, without those that look alike.
+/// Converts random or hashed bytes to eight letters and digits, without those that look alike.
 #[must_use]
 pub fn id_of(bytes: &[u8; 32]) -> String {
     const SIGNS: [char; 32] = [
@@ -152,7 +155,7 @@ pub fn id_of(bytes: &[u8; 32]) -> String {
         .collect()
 }
 
-/// Whether two secrets are equal, in a time that says nothing of either.
+/// Compares two secrets in constant time.
 #[must_use]
 pub fn same(ours: &Secret, theirs: &[u8]) -> bool {
     let key = ours.expose().as_bytes();
@@ -162,7 +165,7 @@ pub fn same(ours: &Secret, theirs: &[u8]) -> bool {
 }
 
 fn begin(key: &[u8], use_: &str, body: &[u8]) -> Hmac<Sha256> {
-    // A key of any length will do: longer ones are hashed.
+    // HMAC accepts keys of any length; longer ones are hashed.
     let mut mac = <Hmac<Sha256> as KeyInit>::new_from_slice(key)
         .unwrap_or_else(|_| Hmac::new(&Default::default()));
     mac.update(use_.as_bytes());
@@ -175,7 +178,7 @@ fn mac(key: &[u8], use_: &str, body: &[u8]) -> [u8; 32] {
     begin(key, use_, body).finalize().into_bytes().into()
 }
 
-/// Makes the links of messages.
+/// Creates the links of messages.
 #[derive(Clone, Debug)]
 pub struct SilenceLinks {
     public_url: String,
@@ -183,7 +186,7 @@ pub struct SilenceLinks {
 }
 
 impl SilenceLinks {
-    /// Links below this URL.
+    /// Creates links below this URL.
     #[must_use]
     pub fn new(public_url: &str, key: LinkKey) -> Self {
         Self {
@@ -192,7 +195,7 @@ impl SilenceLinks {
         }
     }
 
-    /// What people may click in this message: none where there is nothing to silence.
+    /// Returns the links of a message; none if there is nothing to silence.
     #[must_use]
     pub fn of(&self, about: &Notification) -> Vec<Link> {
         offers(about)
@@ -216,7 +219,8 @@ impl SilenceLinks {
     }
 }
 
-/// What this message may silence, the narrowest first: its devices, else its sites.
+/// Returns the silences a message may offer, the narrowest first: for its devices, else for its
+/// sites.
 fn offers(about: &Notification) -> impl Iterator<Item = Offer> {
     let tells = matches!(
         about.reason,
@@ -230,7 +234,7 @@ fn offers(about: &Notification) -> impl Iterator<Item = Offer> {
     } else {
         json!(what)
     };
-    // One device's name that is too long is no reason to silence its whole site.
+    // If the link for a single device is too long, its whole site is no substitute.
     let devices = devices(about);
     let alone = devices.is_some() && about.subjects.len() == 1;
     let matches = [devices, sites(about).filter(|_| !alone)];
@@ -252,8 +256,8 @@ fn offers(about: &Notification) -> impl Iterator<Item = Offer> {
         })
 }
 
-/// The field and the values that name all it tells of: what is silenced is no less than what was
-/// told.
+/// Returns the field and values that match everything in the message, so that the silence covers
+/// all of it.
 fn kinds(about: &Notification) -> (&'static str, Vec<&str>) {
     let of = || {
         about
@@ -272,7 +276,7 @@ fn kinds(about: &Notification) -> (&'static str, Vec<&str>) {
     }
 }
 
-/// The devices, where every subject has one and none is merely counted.
+/// Matches the devices, if every subject has one and none is merely counted.
 fn devices(about: &Notification) -> Option<(Value, String)> {
     if about.more > 0 {
         return None;
@@ -299,7 +303,7 @@ fn devices(about: &Notification) -> Option<(Value, String)> {
     ))
 }
 
-/// The sites; everything, where even those are unknown.
+/// Matches the sites; everything if they are unknown too.
 fn sites(about: &Notification) -> Option<(Value, String)> {
     let ids = each(about, |subject| subject.site_id.as_ref()).map(|ids| ("site_id", ids));
     let by =
@@ -324,12 +328,13 @@ fn sites(about: &Notification) -> Option<(Value, String)> {
     }
 }
 
-/// Values of `match` that fit these texts and no others.
+/// Returns values for `match` that match exactly these texts.
 fn literal(values: &[&str]) -> Vec<String> {
     values.iter().copied().map(exactly).collect()
 }
 
-/// This of every subject, each once, in their order; `None` where one lacks it.
+/// Returns a property of all subjects without repeats, in their order; `None` if a subject lacks
+/// it.
 fn each<'a>(
     about: &'a Notification,
     of: impl Fn(&'a Subject) -> Option<&'a String>,
@@ -344,7 +349,7 @@ fn each<'a>(
     (!found.is_empty()).then_some(found)
 }
 
-/// As many names as fit, and how many more there are.
+/// Lists as many names as fit, and the number of further ones.
 fn listed(names: &[&str], most: usize) -> String {
     let mut text = String::new();
     for (n, name) in names.iter().enumerate() {

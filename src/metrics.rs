@@ -1,9 +1,8 @@
-//! What Prometheus scrapes: one consistent snapshot each time, so that the sums hold in every
-//! scrape.
+//! Metrics for Prometheus. Each scrape is one consistent snapshot, so its sums always hold.
 //!
 //! `foghorn_events_total` is the sum of `foghorn_event_fates`, and for each destination
-//! `foghorn_messages_total` the sum of `foghorn_message_fates`. Counts nothing itself beyond
-//! adding: who decides, tells.
+//! `foghorn_messages_total` the sum of `foghorn_message_fates`. This module only adds up; the
+//! modules that decide report to it.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
@@ -19,15 +18,15 @@ use prometheus_client::registry::Registry;
 
 use crate::model::{EventFates, MessageFates, Name, Seq, Timestamp};
 
-/// The most topics counted by name: a sender can make up any number of `client-…`.
+/// Maximum number of topics counted by name, because a sender can invent any number of `client-…`.
 const MOST_TOPICS: usize = 64;
-/// Over how many seconds events a second are counted, and how many of them are remembered.
+/// Number of seconds averaged for the event rate, and number of seconds stored.
 const LATELY: i64 = 10;
 const PACED: usize = 16;
-/// Where the rest is counted.
+/// Label of all further topics.
 const OTHER_TOPICS: &str = "other";
 
-/// The counters, shared: a clone counts the same.
+/// The counters. Clones share them.
 #[derive(Clone, Debug, Default)]
 pub struct Metrics(Arc<Mutex<Counts>>);
 
@@ -48,43 +47,43 @@ struct Counts {
     heard: BTreeMap<Name, Minute>,
 }
 
-/// How many events were judged in all, and in each of the last seconds in which any were.
+/// Number of judged events in total, and in each of the latest seconds with any.
 #[derive(Clone, Debug, Default)]
 struct Paced {
     total: Option<u64>,
     seconds: VecDeque<(i64, u64)>,
 }
 
-/// When a source was heard last, and its posts of the last minute, by second.
+/// Time of a source's last post, and its posts of the last minute by second.
 #[derive(Clone, Debug, Default)]
 struct Minute {
     last: Option<Timestamp>,
     seconds: VecDeque<(i64, u64)>,
 }
 
-/// How a source does.
+/// Activity of a source.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Heard {
-    /// Wall time of its last post that was taken.
+    /// Wall time of its last accepted post.
     pub last: Option<Timestamp>,
-    /// Posts of the last minute.
+    /// Number of posts in the last minute.
     pub per_minute: u64,
-    /// Posts whose signature was missing or wrong, since the start.
+    /// Number of posts with a missing or wrong signature since the start.
     pub signature_failures: u64,
 }
 
 impl Metrics {
     fn counts(&self) -> MutexGuard<'_, Counts> {
-        // Whole after every statement, so whole after a panic.
+        // Every statement leaves the counters consistent, so they are usable after a panic.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A POST to a source was answered with this status.
+    /// Counts the answer to a POST.
     pub fn post(&self, source: &Name, answer: u16) {
         add(&mut self.counts().posts, (source.clone(), answer), 1);
     }
 
-    /// A POST of a source was taken now, by the wall clock.
+    /// Counts an accepted POST of a source.
     pub fn heard_of(&self, source: &Name, now: Timestamp) {
         let mut counts = self.counts();
         let minute = counts.heard.entry(source.clone()).or_default();
@@ -98,7 +97,7 @@ impl Metrics {
         }
     }
 
-    /// How a source does.
+    /// Returns the activity of a source.
     #[must_use]
     pub fn heard(&self, source: &Name, now: Timestamp) -> Heard {
         let counts = self.counts();
@@ -117,13 +116,13 @@ impl Metrics {
         }
     }
 
-    /// The fates of every event judged so far.
+    /// Returns the outcomes of all events judged so far.
     #[must_use]
     pub fn events(&self) -> EventFates {
         self.counts().events.clone()
     }
 
-    /// So many events of a chatty topic were answered 200 and not stored.
+    /// Counts events of a chatty topic that were answered 200 and not stored.
     pub fn not_stored(&self, topic: &str, events: u64) {
         let topics = &mut self.counts().not_stored;
         let known = topics.contains_key(topic) || topics.len() < MOST_TOPICS;
@@ -134,32 +133,32 @@ impl Metrics {
         );
     }
 
-    /// A POST held something that is not an event.
+    /// Counts parts of a POST that are not events.
     pub fn malformed(&self, source: &Name, count: u64) {
         add(&mut self.counts().malformed, source.clone(), count);
     }
 
-    /// Someone pressed the portal's test button.
+    /// Counts a use of the portal's test button.
     pub fn ping(&self) {
         self.counts().pings += 1;
     }
 
-    /// A request about silences, by the `api` or by a `link`, was answered with this status.
+    /// Counts the answer to a request about silences, from the `api` or from a `link`.
     pub fn silence(&self, door: &'static str, answer: u16) {
         add(&mut self.counts().silences, (door, answer), 1);
     }
 
-    /// Someone was not let in to the page, or may not do what they asked for.
+    /// Counts a refused request for the page.
     pub fn page_refused(&self, reason: &'static str) {
         add(&mut self.counts().refusals, reason, 1);
     }
 
-    /// A login ended so: `ok`, `wrong`, `limited`, `busy`.
+    /// Counts a login by its outcome: `ok`, `wrong`, `limited`, `busy`.
     pub fn login(&self, outcome: &'static str) {
         add(&mut self.counts().logins, outcome, 1);
     }
 
-    /// A changed rules.yaml was taken, or refused.
+    /// Counts a reload of rules.yaml by its result.
     pub fn reload(&self, taken: bool) {
         add(
             &mut self.counts().reloads,
@@ -168,7 +167,7 @@ impl Metrics {
         );
     }
 
-    /// An attempt to tell a destination ended so: `delivered`, `retry`, `dead`, …
+    /// Counts an attempt at a destination by its outcome: `delivered`, `retry`, `dead`, …
     pub fn attempt(&self, destination: &Name, outcome: &'static str) {
         add(
             &mut self.counts().attempts,
@@ -177,20 +176,20 @@ impl Metrics {
         );
     }
 
-    /// The fates of every event judged so far, and how far that is: replaces what was known.
+    /// Replaces the outcomes of all events, and the position they were counted up to.
     pub fn set_events(&self, events: EventFates, judged: Seq) {
         let mut counts = self.counts();
         counts.events = events;
         counts.judged = judged;
     }
 
-    /// So many events were judged in all by now, by the wall clock; the first time it says where
-    /// counting begins.
+    /// Records the total number of judged events at this wall time. The first call sets the
+    /// starting value.
     pub fn judged_by(&self, now: Timestamp, total: u64) {
         let paced = &mut self.counts().paced;
         let gained = total.saturating_sub(paced.total.replace(total).unwrap_or(total));
         match paced.seconds.back_mut() {
-            // A clock that was set back begins anew.
+            // If the clock was set back, the stored seconds are in the future and useless.
             Some((second, _)) if *second > now.seconds() => {
                 paced.seconds = [(now.seconds(), gained)].into()
             }
@@ -202,7 +201,7 @@ impl Metrics {
         }
     }
 
-    /// How many events a second were judged lately, on the average of some seconds.
+    /// Returns the number of events judged per second, averaged over the latest seconds.
     #[must_use]
     pub fn per_second(&self, now: Timestamp) -> u64 {
         let counts = self.counts();
@@ -219,8 +218,8 @@ impl Metrics {
         events.div_ceil(LATELY.unsigned_abs())
     }
 
-    /// One scrape, as OpenMetrics text. `last`: the newest journal position; `messages`: the
-    /// store's fates.
+    /// Returns one scrape as OpenMetrics text. `last` is the newest journal position, `messages`
+    /// the store's totals.
     #[must_use]
     pub fn encode(&self, last: Seq, messages: &[(Name, MessageFates)]) -> String {
         let counts = self.counts().clone();
@@ -241,7 +240,7 @@ fn add<K: Ord>(map: &mut BTreeMap<K, u64>, key: K, count: u64) {
     *map.entry(key).or_default() += count;
 }
 
-/// Everything one scrape shows.
+/// Content of one scrape.
 #[derive(Debug)]
 struct Scrape {
     counts: Counts,
@@ -258,6 +257,7 @@ impl Collector for Scrape {
             last,
             messages,
         } = self;
+        // Events that were not stored never reach the judge, so they are added to its total.
         let not_stored: u64 = counts.not_stored.values().sum();
         let fates = &counts.events;
 
@@ -285,7 +285,7 @@ impl Collector for Scrape {
         family(
             &mut encoder,
             "foghorn_event_fates",
-            "Where each event ended",
+            "Events by outcome",
             MetricType::Gauge,
             rows,
         )?;
@@ -296,7 +296,7 @@ impl Collector for Scrape {
         family(
             &mut encoder,
             "foghorn_messages",
-            "Messages made",
+            "Messages created",
             MetricType::Counter,
             rows,
         )?;
@@ -313,7 +313,7 @@ impl Collector for Scrape {
         family(
             &mut encoder,
             "foghorn_message_fates",
-            "Where each message ended",
+            "Messages by state",
             MetricType::Gauge,
             rows,
         )?;
@@ -326,7 +326,7 @@ impl Collector for Scrape {
         family(
             &mut encoder,
             "foghorn_attempts",
-            "Tries to tell a destination",
+            "Delivery attempts by outcome",
             MetricType::Counter,
             rows,
         )?;
@@ -371,7 +371,7 @@ impl Collector for Scrape {
         family(
             &mut encoder,
             "foghorn_page_refusals",
-            "Requests not let in",
+            "Refused requests for the page",
             MetricType::Counter,
             rows,
         )?;
@@ -382,7 +382,7 @@ impl Collector for Scrape {
         family(
             &mut encoder,
             "foghorn_logins",
-            "Logins, by how they ended",
+            "Logins by outcome",
             MetricType::Counter,
             rows,
         )?;
@@ -404,7 +404,7 @@ impl Collector for Scrape {
         family(
             &mut encoder,
             "foghorn_malformed",
-            "What was kept and not understood",
+            "Parts of posts that were stored but not understood",
             MetricType::Counter,
             rows,
         )?;
@@ -426,7 +426,7 @@ impl Collector for Scrape {
         number(
             &mut encoder,
             "foghorn_judged_seq",
-            "The newest entry judged",
+            "The newest judged entry",
             MetricType::Gauge,
             counts.judged.0,
         )?;
@@ -445,14 +445,14 @@ impl Collector for Scrape {
         family(
             &mut encoder,
             "foghorn_build_info",
-            "This program",
+            "Version of this program",
             MetricType::Gauge,
             [(version, 1)],
         )
     }
 }
 
-/// One metric without labels.
+/// Encodes one metric without labels.
 fn number(
     encoder: &mut DescriptorEncoder,
     name: &str,
@@ -467,7 +467,7 @@ fn number(
     }
 }
 
-/// One metric with a row for each set of labels; without rows nothing is shown.
+/// Encodes one metric with a row per set of labels. Without rows it is omitted.
 fn family<'a>(
     encoder: &mut DescriptorEncoder,
     name: &str,

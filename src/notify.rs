@@ -1,5 +1,5 @@
-//! Tells the service manager how this process does (systemd's `sd_notify`), and keeps its watchdog
-//! quiet as long as judging moves. Where nobody asks, nothing happens.
+//! Notifications to the service manager (systemd's `sd_notify`), including its watchdog. Without a
+//! service manager nothing happens.
 
 use std::os::unix::net::UnixDatagram;
 use std::sync::Arc;
@@ -9,12 +9,12 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
-/// How often something must beat that nobody watches: never too often to cost anything.
+/// Interval between heartbeats that nobody watches; rare enough to cost nothing.
 const UNWATCHED: Duration = Duration::from_secs(30);
-/// The watchdog waits for so many of our looks: one may be missed.
+/// Number of our checks within the watchdog's time limit, so that one may be missed.
 const LOOKS: u32 = 4;
 
-/// That something moves: whoever does the work beats, whoever watches looks.
+/// Heartbeat of a task, for the watchdog.
 #[derive(Clone, Debug)]
 pub struct Pulse {
     beats: Arc<AtomicU64>,
@@ -31,34 +31,34 @@ impl Default for Pulse {
 }
 
 impl Pulse {
-    /// One piece of work was done, or there was none.
+    /// Records that the task has made progress or has nothing to do.
     pub fn beat(&self) {
         self.beats.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Who has nothing to do beats this often all the same.
+    /// Returns the interval at which an idle task must beat too.
     #[must_use]
     pub fn every(&self) -> Duration {
         self.every
     }
 
-    /// How many beats there were.
+    /// Returns the number of beats so far.
     #[must_use]
     pub fn beats(&self) -> u64 {
         self.beats.load(Ordering::Relaxed)
     }
 }
 
-/// The service manager's ear.
+/// Connection to the service manager.
 #[derive(Debug)]
 pub struct Manager {
     socket: Option<UnixDatagram>,
-    /// It ends us when it hears nothing for so long.
+    /// Time without a notification after which the manager ends the process.
     watchdog: Option<Duration>,
 }
 
 impl Manager {
-    /// As the environment says: `NOTIFY_SOCKET`, `WATCHDOG_USEC` and `WATCHDOG_PID`.
+    /// Reads `NOTIFY_SOCKET`, `WATCHDOG_USEC` and `WATCHDOG_PID` from the environment.
     #[must_use]
     pub fn from_environment(env: impl Fn(&str) -> Option<String>) -> Self {
         let socket = env("NOTIFY_SOCKET").and_then(|path| match connect(&path) {
@@ -80,7 +80,7 @@ impl Manager {
         }
     }
 
-    /// The pulse that this watches: beaten often enough for the watchdog.
+    /// Returns a heartbeat whose interval suits the watchdog.
     #[must_use]
     pub fn pulse(&self) -> Pulse {
         let every = self
@@ -92,9 +92,9 @@ impl Manager {
         }
     }
 
-    /// Says that all is up, then reports to the watchdog whenever the pulse went on, until told to
-    /// stop; then says that. Where the pulse stands still, it keeps silent, and the manager
-    /// ends the process.
+    /// Reports that the process is ready, then notifies the watchdog whenever the heartbeat has
+    /// advanced, and finally reports the stop. If the heartbeat stands still, it sends nothing, and
+    /// the manager ends the process.
     pub async fn report(self, status: String, pulse: Pulse, stop: CancellationToken) {
         self.say(&format!("READY=1\nSTATUS={status}"));
         let look = self.watchdog.map_or(Duration::MAX, |limit| limit / LOOKS);
@@ -107,13 +107,13 @@ impl Manager {
         {
             let beats = pulse.beats();
             if beats == seen {
-                warn!("judging has not moved; the watchdog is not told that it has");
+                warn!("judging made no progress, so the watchdog was not notified");
             } else {
                 self.tick();
             }
             seen = beats;
         }
-        self.say("STOPPING=1\nSTATUS=finishing what is under way");
+        self.say("STOPPING=1\nSTATUS=finishing work in progress");
     }
 
     fn tick(&self) {
@@ -126,15 +126,15 @@ impl Manager {
         if let Some(socket) = &self.socket
             && let Err(error) = socket.send(what.as_bytes())
         {
-            debug!("the service manager was not told: {error}");
+            debug!("could not notify the service manager: {error}");
         }
     }
 }
 
-/// A path, or `@name` for a socket without a file.
+/// Connects to a path, or to `@name` for a socket without a file.
 fn connect(path: &str) -> std::io::Result<UnixDatagram> {
     let socket = UnixDatagram::unbound()?;
-    // Its queue may be full; nothing here may wait for it.
+    // The manager's queue may be full, and nothing here may block on it.
     socket.set_nonblocking(true)?;
     match path.strip_prefix('@') {
         None => socket.connect(path)?,
@@ -196,7 +196,7 @@ mod tests {
         told.await.unwrap();
         assert_eq!(
             heard(&ear),
-            ["STOPPING=1\nSTATUS=finishing what is under way"]
+            ["STOPPING=1\nSTATUS=finishing work in progress"]
         );
     }
 

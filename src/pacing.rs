@@ -1,5 +1,5 @@
-//! Pace of one destination: its limit, the pauses it asked for, and waits that grow
-//! while it fails.
+//! Pace of one destination: its rate limit, the pauses it asked for, and the backoff while it
+//! fails.
 
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -10,65 +10,65 @@ use governor::{Quota, RateLimiter};
 
 use crate::clock::Clock;
 
-/// `limit` messages per `per`, and up to `burst` at once.
+/// Rate limit: `limit` messages per `per`, and up to `burst` at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RateLimit {
     /// Number of messages; at least 1.
     pub limit: u32,
-    /// Time for them.
+    /// Period of the limit.
     pub per: Duration,
     /// Number of messages at once after a pause; at least 1.
     pub burst: u32,
 }
 
 impl RateLimit {
-    /// One message per this.
+    /// Returns the interval of one message.
     pub(crate) fn period(&self) -> Duration {
         (self.per / self.limit.max(1)).max(Duration::from_nanos(1))
     }
 
-    /// Time for which a sent message counts: as long as a spent burst takes to fill again.
+    /// Returns the time for which a sent message counts: as long as a used burst takes to refill.
     #[must_use]
     pub fn memory(&self) -> Duration {
         self.period().saturating_mul(self.burst)
     }
 }
 
-/// Backoff: doubles from `first` to `max`, with jitter, until `give_up_after` since the first try.
+/// Backoff: doubles from `first` to `max`, with jitter, until `give_up_after` since the first
+/// attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Retry {
     /// The first wait.
     pub first: Duration,
     /// The longest wait.
     pub max: Duration,
-    /// Then it is a dead letter.
+    /// Time after which the message becomes a dead letter.
     pub give_up_after: Duration,
 }
 
 type Limiter = RateLimiter<NotKeyed, InMemoryState, Clock, StateInformationMiddleware>;
 
-/// The pace of one destination. It only says how long to wait; waiting is the caller's, on tokio's
-/// timer.
+/// Pace of one destination. It only returns waiting times; the caller waits on tokio's timer.
 #[derive(Debug)]
 pub struct Pace {
     clock: Clock,
     limiter: Limiter,
-    /// One message per this.
+    /// Interval of one message.
     period: Duration,
     burst: u32,
-    /// Messages the limiter had left, and when (`Clock::elapsed`).
+    /// Number of messages the limiter had left, and the time of that (`Clock::elapsed`).
     left: (u32, Duration),
     not_before: Duration,
 }
 
 impl Pace {
-    /// The pace of a destination that was sent `spent` messages lately (see [`RateLimit::memory`]):
-    /// a limiter forgets over a restart what was sent just before it.
+    /// Creates the pace of a destination that received `spent` messages lately (see
+    /// [`RateLimit::memory`]), because the limiter itself does not survive a restart.
     #[must_use]
     pub fn new(clock: Clock, limit: RateLimit, spent: u32) -> Self {
         let burst = NonZeroU32::new(limit.burst).unwrap_or(NonZeroU32::MIN);
         let period = limit.period();
-        // Not `Quota::per_minute(n)`: its burst is n too, so that 2n - 1 pass in the first minute.
+        // `Quota::per_minute(n)` would allow a burst of n, so 2n - 1 messages in the first minute.
         let quota = Quota::with_period(period)
             .unwrap_or(Quota::per_second(NonZeroU32::MIN))
             .allow_burst(burst);
@@ -88,10 +88,11 @@ impl Pace {
         }
     }
 
-    /// Takes the right to send one message now.
+    /// Takes the permission to send one message now.
     ///
     /// # Errors
-    /// Time to wait before asking again.
+    ///
+    /// Time to wait before the next call.
     pub fn take(&mut self) -> Result<(), Duration> {
         let now = self.clock.elapsed();
         let paused = self.paused();
@@ -105,26 +106,26 @@ impl Pace {
             }
             Err(not_until) => {
                 self.left = (0, now);
-                // Never zero, or the caller would spin.
+                // A wait of zero would make the caller spin.
                 Err(not_until.wait_time_from(now).max(Duration::from_millis(1)))
             }
         }
     }
 
-    /// Nothing for this long; a longer pause stays.
+    /// Pauses for this time; a longer pause stays.
     pub fn pause(&mut self, wait: Duration) {
         self.not_before = self
             .not_before
             .max(self.clock.elapsed().saturating_add(wait));
     }
 
-    /// Rest of the pause.
+    /// Returns the rest of the pause.
     #[must_use]
     pub fn paused(&self) -> Duration {
         self.not_before.saturating_sub(self.clock.elapsed())
     }
 
-    /// Time the last of `waiting` messages would wait.
+    /// Returns the time that the last of `waiting` messages would wait.
     #[must_use]
     pub fn estimate(&self, waiting: u64) -> Duration {
         let (left, at) = self.left;
@@ -137,8 +138,9 @@ impl Pace {
     }
 }
 
-/// Time to wait after the `failures`th failure in a row: doubles from `first` to `max`, less up
-/// to a quarter so that many do not come back at once. `random` is in `0.0..1.0`.
+/// Returns the time to wait after the `failures`th failure in a row. It doubles from `first` to
+/// `max`, and is shortened by up to a quarter so that many senders do not return at once. `random`
+/// is in `0.0..1.0`.
 #[must_use]
 pub fn backoff(first: Duration, max: Duration, failures: u32, random: f64) -> Duration {
     let doubled = first.saturating_mul(

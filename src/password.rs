@@ -1,5 +1,4 @@
-//! Passwords: only their Argon2id hashes are kept, and telling whether one is right costs memory
-//! and time on purpose.
+//! Passwords. Only Argon2id hashes are stored, and verification takes memory and time on purpose.
 
 use argon2::{
     Algorithm, Argon2, Params, PasswordHash, PasswordHasher, PasswordVerifier, Version,
@@ -8,17 +7,18 @@ use argon2::{
 
 use crate::model::Secret;
 
-/// What a new hash costs: 19 MiB, two passes, one lane, as OWASP has it.
+/// Cost of a new hash: 19 MiB, two passes, one lane, as OWASP recommends.
 const COST: (u32, u32, u32) = (19 * 1024, 2, 1);
-/// The most a hash may cost whoever logs in, and us: 64 MiB, 16 passes, 16 lanes.
+/// Maximum accepted cost of a hash: 64 MiB, 16 passes, 16 lanes.
 const MOST: (u32, u32, u32) = (64 * 1024, 16, 16);
-/// The fewest characters of a password.
+/// Minimum length of a password in characters.
 pub const LEAST: usize = 8;
 
-/// The hash of a password, as a PHC string. `salt` is random, and used once.
+/// Returns the hash of a password as a PHC string. `salt` is random and used once.
 ///
 /// # Errors
-/// When the hash cannot be made: memory, mostly.
+///
+/// When the hash cannot be computed, mostly for lack of memory.
 pub fn hash(password: &Secret, salt: &[u8; 16]) -> Result<Secret, String> {
     let (memory, passes, lanes) = COST;
     let made = || -> Result<String, password_hash::Error> {
@@ -31,10 +31,10 @@ pub fn hash(password: &Secret, salt: &[u8; 16]) -> Result<Secret, String> {
     };
     made()
         .map(Secret::new)
-        .map_err(|error| format!("the hash cannot be made: {error}"))
+        .map_err(|error| format!("cannot compute the hash: {error}"))
 }
 
-/// Why this text cannot serve as a hash; never names it.
+/// Returns the reason why a text is no usable hash, without quoting it.
 #[must_use]
 pub fn objection(hash: &Secret) -> Option<&'static str> {
     let Ok(parsed) = PasswordHash::new(hash.expose()) else {
@@ -44,15 +44,15 @@ pub fn objection(hash: &Secret) -> Option<&'static str> {
         return Some("is not an Argon2id hash");
     }
     let Ok(params) = Params::try_from(&parsed) else {
-        return Some("is an Argon2id hash with odd parameters");
+        return Some("is an Argon2id hash with invalid parameters");
     };
     let (memory, passes, lanes) = MOST;
     let costly = params.m_cost() > memory || params.t_cost() > passes || params.p_cost() > lanes;
     costly.then_some("is a hash that takes more than 64 MiB, 16 passes or 16 lanes to check")
 }
 
-/// Whether the password is the one of this hash. Takes its time: not for a thread that others wait
-/// for.
+/// Returns true if the password matches the hash. It is slow, so it must not run on a thread that
+/// others wait for.
 #[must_use]
 pub fn verify(hash: &Secret, given: &Secret) -> bool {
     let parsed = PasswordHash::new(hash.expose());

@@ -1,6 +1,6 @@
-//! Threads for work that must not take the processor from requests.
+//! Threads for computation that must not take the processor from requests.
 
-/// Judging is plain computation: on a thread of its own it never holds up the web.
+/// Runs a future on a thread of its own, so that its computation does not block the web.
 pub fn on_own_thread<T: Send + 'static>(
     name: &'static str,
     work: impl Future<Output = T> + Send + 'static,
@@ -12,21 +12,21 @@ pub fn on_own_thread<T: Send + 'static>(
         lower_priority();
         let _ = sender.send(runtime.block_on(work));
     }) {
-        tracing::error!("the thread {name} cannot start: {e}");
+        tracing::error!("cannot start the thread {name}: {e}");
     }
     receiver
 }
 
-/// Judging may lag for a while, taking may not: where both want the processor, this thread gets
-/// about a tenth. What posts bring in a burst is judged right after it.
+/// Lowers the priority of this thread to about a tenth of the processor if requests need it too.
+/// Judging may lag; accepting posts may not. The backlog of a burst is judged afterwards.
 #[cfg(target_os = "linux")]
 pub fn lower_priority() {
-    // Linux counts niceness by thread: this is not the process's.
+    // Linux applies niceness per thread, so this does not affect the whole process.
     if let Err(e) = rustix::process::setpriority_process(None, 10) {
-        tracing::debug!("the processor keeps its priority: {e}");
+        tracing::debug!("cannot lower the priority of a thread: {e}");
     }
 }
 
-/// Elsewhere niceness is the whole process's, or not there at all.
+/// Does nothing: on other systems a priority is that of the whole process, or does not exist.
 #[cfg(not(target_os = "linux"))]
 pub fn lower_priority() {}

@@ -340,7 +340,7 @@ async fn what_must_not_be_applied_is_refused_and_nothing_is_written() {
         ),
         (
             text.replace("name: AP unreachable", "name: <hidden 1>"),
-            "does not stand where it was",
+            "is not in its original place",
         ),
         (
             text.replace("expect: [{rule: AP unreachable}]", "expect: []"),

@@ -1,7 +1,7 @@
-//! Destinations: one file a kind, which implements [`Destination`], and one line in [`KINDS`].
+//! Destinations: one file per kind, which implements [`Destination`], and one line in [`KINDS`].
 //!
-//! A destination is pure: it says what to send and what a reply means. No retries, no limits, no
-//! client here: those exist once, in [`crate::dispatcher`] and [`crate::wire`].
+//! A destination is pure: it returns what to send, and interprets replies. Retries, limits and the
+//! client exist only once, in [`crate::dispatcher`] and [`crate::wire`].
 
 use std::any::Any;
 use std::fmt;
@@ -25,8 +25,8 @@ mod webhook;
 pub use console::CONSOLE;
 pub use values::{SettingValue, Unusable, Values};
 
-/// Every kind of destination. All that differs by kind is read from here: keys of rules.yaml, their
-/// schema, previews, `send-test`, `doctor` and errors.
+/// All kinds of destinations. Everything that differs by kind comes from here: keys of rules.yaml,
+/// their schema, previews, `send-test`, `doctor` and errors.
 pub const KINDS: &[DestinationKind] = &[slack::KIND, teams::KIND, webhook::KIND, CONSOLE];
 
 /// One kind of destination.
@@ -45,7 +45,7 @@ pub struct DestinationKind {
     pub rate_limit: RateLimit,
     /// Treatment of messages the pace would delay, unless the file says otherwise.
     pub overflow: Overflow,
-    /// Makes a destination of what the file says.
+    /// Creates a destination from its settings.
     pub make: fn(&Values) -> Result<Arc<dyn Destination>, Unusable>,
     /// Makes what is posted for a message, for people to look at: without any address.
     pub preview: Option<fn(&Message) -> Value>,
@@ -225,7 +225,7 @@ pub enum SendOutcome {
     Delivered,
     /// Try again later, with backoff.
     Retry {
-        /// Why.
+        /// Reason.
         why: String,
     },
     /// The destination asked everyone to wait.
@@ -235,12 +235,12 @@ pub enum SendOutcome {
     },
     /// This payload will never be taken: once more in its smallest form, then it is a dead letter.
     BadPayload {
-        /// Why.
+        /// Reason.
         why: String,
     },
     /// This destination takes nothing any more: disable it, tell through another one, probe.
     Broken {
-        /// Why, and what to do.
+        /// Reason and advice.
         why: String,
     },
 }

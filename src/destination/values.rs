@@ -23,7 +23,7 @@ pub enum SettingValue {
 #[derive(Clone, Debug, Default)]
 pub struct Values(BTreeMap<&'static str, SettingValue>);
 
-/// Why no destination can be made of its settings.
+/// Reason why settings cannot be used for a destination.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unusable {
     /// This key must be there.

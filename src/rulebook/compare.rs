@@ -1,4 +1,4 @@
-//! What two sets of rules make of the stored traffic, beside everything else that runs.
+//! Comparison of two sets of rules on the stored traffic, beside everything else that runs.
 
 use std::sync::Arc;
 
@@ -12,15 +12,14 @@ use crate::rules::RuleSet;
 use crate::store::Journal;
 use crate::web::rules_api::Declined;
 
-/// More messages than this are noise whatever they say, and would have to be kept at once.
+/// Maximum number of messages per side. More are noise in any case, and would all be in memory.
 const MOST_MESSAGES: usize = 20_000;
-/// Of each list, the worst are named.
+/// Maximum number of entries listed; the most severe come first.
 const MOST_NAMED: usize = 200;
-/// Journal entries at a time.
+/// Number of journal entries read at once.
 const AT_ONCE: usize = 500;
 
-/// The traffic received since then, under the rules in force and under the others. `period` is what
-/// people call that.
+/// Compares the rules on the traffic received since `from`. `period` is its description for people.
 pub(super) async fn compare(
     store: impl Journal,
     rules: [Arc<RuleSet>; 2],
@@ -28,6 +27,7 @@ pub(super) async fn compare(
     period: String,
 ) -> Result<Value, Declined> {
     let mut sides = rules.map(|rules| (Refold::new(rules), Vec::<Notification>::new()));
+    // Both sides fold the traffic in one pass, because reading it takes most of the time.
     let (mut stored, mut after, mut began) = (Stored::since(Some(from)), Seq::default(), None);
     let mut is_too_much = false;
     loop {
@@ -61,7 +61,7 @@ pub(super) async fn compare(
                 "compare a shorter time",
             );
         }
-        // Here it can be stopped.
+        // Dropping the future takes effect here.
         tokio::task::yield_now().await;
     }
     let last = sides.iter().filter_map(|(refold, _)| refold.at()).max();
@@ -85,7 +85,7 @@ pub(super) async fn compare(
     Ok(value)
 }
 
-/// Keeps the worst, and says how many are not named.
+/// Keeps the most severe entries; returns the number of removed ones.
 fn cut(list: &mut Vec<diff::Report>) -> usize {
     let all = list.len();
     *list = diff::worst_first(list)

@@ -1,9 +1,8 @@
-//! Changes one key of one rule in the text of rules.yaml, and nothing else: comments and layout
-//! stay as they are.
+//! Changes one key of one rule in the text of rules.yaml. Comments and layout stay as they are.
 //!
-//! A change is made where it reads best and then checked: the new text must mean exactly the old
-//! file with that one key set. Where no place passes, there is no change; the file is never guessed
-//! at.
+//! A change is tried at the most readable place and then checked: the new text must mean exactly
+//! the old file with that key set. If no place passes this check, there is no change; nothing is
+//! guessed.
 
 use serde_json::{Map, Value};
 
@@ -14,14 +13,14 @@ use crate::config::tree::{At, Node, Tree};
 /// A changed text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Edited {
-    /// The whole text.
+    /// Complete new text.
     pub text: String,
-    /// The line that changed, or the one that is new, from 1.
+    /// Line that changed or was added, from 1.
     pub line: usize,
 }
 
-/// Sets a key of a rule, as in `["for"]` to `"3m"` or `["match", "not", "device"]` to `["ap-1"]`.
-/// `None` where the file's layout gives no safe place for it.
+/// Sets a key of a rule: for example `["for"]` to `"3m"`, or `["match", "not", "device"]` to
+/// `["ap-1"]`. `None` if the layout of the file has no safe place for it.
 #[must_use]
 pub fn set(text: &str, rule: &str, key: &[&str], value: &Value) -> Option<Edited> {
     let root = parse(text)?;
@@ -35,7 +34,7 @@ pub fn set(text: &str, rule: &str, key: &[&str], value: &Value) -> Option<Edited
         .find(|edited| parse(&edited.text).is_some_and(|root| root.json() == wanted))
 }
 
-/// What a key of a rule is set to, as JSON.
+/// Returns the value of a rule's key as JSON.
 #[must_use]
 pub fn value(text: &str, rule: &str, key: &[&str]) -> Option<Value> {
     let root = parse(text)?;
@@ -45,9 +44,9 @@ pub fn value(text: &str, rule: &str, key: &[&str]) -> Option<Value> {
         .map(Node::json)
 }
 
-/// The file as JSON, which is YAML too, with the rules of another text behind its own, and with the
-/// tests of that alone, which expect nothing. What both say is the file's. `None` where either is
-/// no map.
+/// Returns the file as JSON, which is YAML too, with the rules of another text appended. The tests
+/// are only those of that text, without expectations. The file wins if both define a key. `None` if
+/// either is not a map.
 #[must_use]
 pub fn joined(text: &str, more: &str) -> Option<String> {
     let (mut root, mut more) = (parse(text)?.json(), parse(more)?.json());
@@ -64,7 +63,7 @@ pub fn joined(text: &str, more: &str) -> Option<String> {
     let mut tests = more
         .remove("tests")
         .unwrap_or_else(|| Value::Array(Vec::new()));
-    // What they expect may be of rules there are not any more.
+    // Their expectations may name rules that no longer exist.
     for test in tests
         .as_array_mut()
         .into_iter()
@@ -77,7 +76,7 @@ pub fn joined(text: &str, more: &str) -> Option<String> {
     serde_json::to_string_pretty(root).ok()
 }
 
-/// A value as YAML on one line.
+/// Formats a value as YAML on one line.
 #[must_use]
 pub fn flow(value: &Value) -> String {
     match value {
@@ -87,7 +86,7 @@ pub fn flow(value: &Value) -> String {
             items.iter().map(flow).collect::<Vec<_>>().join(", ")
         ),
         Value::Object(map) => format!("{{{}}}", pairs(map)),
-        // A JSON text is a YAML text in quotes.
+        // JSON is valid YAML, with strings in quotes.
         other => other.to_string(),
     }
 }
@@ -99,7 +98,7 @@ fn pairs(map: &Map<String, Value>) -> String {
         .join(", ")
 }
 
-/// Whether a text needs no quotes in YAML and is a text without them.
+/// Returns true if a text needs no quotes to be read as text in YAML.
 fn is_plain(text: &str) -> bool {
     let duration = crate::model::parse_duration(text).is_ok();
     let word = text.starts_with(|c: char| c.is_ascii_alphabetic())
@@ -138,7 +137,7 @@ fn get<'n>(node: &'n Node, key: &str) -> Option<&'n Node> {
         .map(|(_, value)| value)
 }
 
-/// The same change, made to what the file means.
+/// Applies the change to the parsed file.
 fn put(node: &mut Value, key: &[&str], value: &Value) -> Option<()> {
     let (first, rest) = key.split_first()?;
     let map = node.as_object_mut()?;
@@ -154,7 +153,7 @@ fn put(node: &mut Value, key: &[&str], value: &Value) -> Option<()> {
     )
 }
 
-/// The change in every way it might be made, the most readable first.
+/// Returns all possible ways to make the change, the most readable first.
 fn places(lines: &[&str], map: &Node, key: &[&str], value: &Value) -> Vec<Edited> {
     let Some((first, rest)) = key.split_first() else {
         return Vec::new();
@@ -171,13 +170,13 @@ fn places(lines: &[&str], map: &Node, key: &[&str], value: &Value) -> Vec<Edited
     }
 }
 
-/// Writes over a value that stands on one line.
+/// Replaces a value that is on one line.
 fn replace(lines: &[&str], known: &Node, value: &Value) -> Option<Edited> {
     let new = flow(value);
     if matches!(known.tree, Tree::Scalar(_)) {
         return write(lines, known.at, known.at.width, &new);
     }
-    // A list or map in brackets: as far as the brackets go.
+    // A list or map in brackets ends with its closing bracket.
     write(
         lines,
         known.at,
@@ -186,7 +185,7 @@ fn replace(lines: &[&str], known: &Node, value: &Value) -> Option<Edited> {
     )
 }
 
-/// How many characters a bracketed value at the beginning of this text has.
+/// Returns the length in characters of the bracketed value at the beginning of the text.
 fn bracketed(text: &str) -> Option<usize> {
     let (mut depth, mut quote) = (0_usize, None);
     for (index, c) in text.chars().enumerate() {
@@ -205,7 +204,7 @@ fn bracketed(text: &str) -> Option<usize> {
     None
 }
 
-/// Adds a key that is not there.
+/// Adds a missing key.
 fn insert(lines: &[&str], map: &Node, key: &str, value: &Value) -> Vec<Edited> {
     let Tree::Map(entries) = &map.tree else {
         return Vec::new();
@@ -219,6 +218,7 @@ fn insert(lines: &[&str], map: &Node, key: &str, value: &Value) -> Vec<Edited> {
     let called =
         |(name, _): &&(Node, Node), wanted: &str| name.scalar().is_some_and(|s| s.text == wanted);
     let mut tries = Vec::new();
+    // A key can only be added in the style of the map: inside braces, or as a line of its own.
     let in_braces = character(lines, map.at) == Some('{');
     if in_braces {
         if !entries.iter().any(|(name, _)| {
@@ -231,7 +231,7 @@ fn insert(lines: &[&str], map: &Node, key: &str, value: &Value) -> Vec<Edited> {
                     .and_then(|(_, last)| append(lines, last, &entry)),
             );
         }
-        // Before the entry that comes after `match` or `name`, else before any.
+        // Best before the entry that follows `match` or `name`, otherwise before any other.
         let after = |wanted: &str| {
             entries
                 .iter()
@@ -246,7 +246,7 @@ fn insert(lines: &[&str], map: &Node, key: &str, value: &Value) -> Vec<Edited> {
                 .filter_map(|(name, _)| write(lines, name.at, 0, &format!("{entry}, "))),
         );
     } else {
-        // A line of its own, below `match`, else below any other.
+        // A new line, best below `match`, otherwise below any other entry.
         let indent = " ".repeat(index(first.at.column).unwrap_or_default());
         let line = format!("{indent}{entry}");
         let by_choice = ["match", "name"]
@@ -259,7 +259,7 @@ fn insert(lines: &[&str], map: &Node, key: &str, value: &Value) -> Vec<Edited> {
     tries
 }
 
-/// After a value that stands on one line.
+/// Appends an entry after a value that is on one line.
 fn append(lines: &[&str], value: &Node, entry: &str) -> Option<Edited> {
     let width = if matches!(value.tree, Tree::Scalar(_)) {
         value.at.width
@@ -283,7 +283,7 @@ fn rest_of_line(lines: &[&str], at: At) -> Option<String> {
     )
 }
 
-/// The last line a value reaches, as far as its parts tell.
+/// Returns the last line of a value, as far as its parts show.
 fn last_line(node: &Node) -> u64 {
     match &node.tree {
         Tree::Null | Tree::Scalar(_) => node.at.line,
@@ -295,7 +295,7 @@ fn last_line(node: &Node) -> u64 {
     }
 }
 
-/// From 1 in a place, from 0 in a list.
+/// Converts a number that counts from 1 to an index.
 fn index(number: u64) -> Option<usize> {
     usize::try_from(number).ok()?.checked_sub(1)
 }
@@ -304,7 +304,7 @@ fn character(lines: &[&str], at: At) -> Option<char> {
     lines.get(index(at.line)?)?.chars().nth(index(at.column)?)
 }
 
-/// Puts `new` in place of so many characters.
+/// Replaces `width` characters by `new`.
 fn write(lines: &[&str], at: At, width: usize, new: &str) -> Option<Edited> {
     let (number, column) = (index(at.line)?, index(at.column)?);
     let line = lines.get(number)?;
@@ -322,7 +322,7 @@ fn write(lines: &[&str], at: At, width: usize, new: &str) -> Option<Edited> {
     })
 }
 
-/// Puts a new line below this one, with the same ending.
+/// Inserts a line below this one, with the same line ending.
 fn below(lines: &[&str], line: u64, new: &str) -> Option<Edited> {
     let number = index(line)?;
     let above = lines.get(number)?;

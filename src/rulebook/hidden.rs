@@ -1,6 +1,6 @@
-//! The file as people may see it on the page: every secret behind a numbered mark, and the marks
-//! turned back into what they stand for. A mark is good for the place it stands at and for no
-//! other: a secret that could be moved could be shown.
+//! Redaction of the file for the page: each secret is replaced by a numbered placeholder, and
+//! placeholders are replaced by their secrets again. A placeholder is valid only in its own place;
+//! otherwise a secret could be moved to a place where it is shown.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -15,18 +15,18 @@ mod swaps;
 
 use swaps::Swaps;
 
-/// What is wrong with a hidden value that is somewhere else, and what to do.
-const MOVED: &str = "a hidden value does not stand where it was";
-const PUT_BACK: &str = "put it back where it was";
+/// Problem of a placeholder in another place, and its help.
+const MOVED: &str = "a hidden value is not in its original place";
+const PUT_BACK: &str = "move it back to its original place";
 
-/// A text whose secrets are hidden.
+/// A text with redacted secrets.
 #[derive(Clone, Debug)]
 pub struct Hidden {
     file: String,
     original: String,
     shown: String,
     root: Node,
-    /// What marks begin with: a word the text itself does not use so.
+    /// Beginning of each placeholder: a word that the text itself does not contain.
     sign: String,
     marks: Vec<Mark>,
     swaps: Swaps,
@@ -35,32 +35,32 @@ pub struct Hidden {
 /// One secret.
 #[derive(Clone, Debug)]
 struct Mark {
-    /// Where it stands in the tree: several places where it has an anchor, none for a comment's.
+    /// Paths in the tree: several if the value has an anchor, none for a comment.
     paths: BTreeSet<Path>,
-    /// As it is written, quotes and all.
+    /// Secret as written, including quotes.
     source: String,
-    /// What it says.
+    /// Value of the secret.
     text: String,
 }
 
-/// What was edited, with its secrets in their places again.
+/// The edited text with its secrets restored.
 #[derive(Clone, Debug)]
 pub struct Restored {
-    /// The text for the file.
+    /// Text for the file.
     pub text: String,
     swaps: Swaps,
     edited: String,
 }
 
 impl Restored {
-    /// Says a problem's place in the text that was edited.
+    /// Converts a problem's position to the edited text.
     pub fn place(&self, line: &mut u64, column: &mut u64) {
         (*line, *column) = self.swaps.back(&self.text, &self.edited, *line, *column);
     }
 }
 
 impl Hidden {
-    /// Hides the secrets of this text; `None` when it is not YAML, so that nobody can say what is
+    /// Redacts the secrets of a text. `None` if it is not YAML, because then it is unknown what is
     /// secret.
     #[must_use]
     pub fn of(text: &str, file: &str) -> Option<Self> {
@@ -69,9 +69,10 @@ impl Hidden {
         if problems.failed() {
             return None;
         }
+        // Keyed by position, so that the placeholders are numbered in the order of the text.
         let mut found: BTreeMap<usize, (Range<usize>, Mark)> = BTreeMap::new();
         let leaves = leaves(&root);
-        // A secret where a key should be: the file is wrong, and cannot be shown.
+        // A secret in the place of a key is an error in the file, and it cannot be redacted safely.
         if leaves.iter().any(Leaf::is_misplaced) {
             return None;
         }
@@ -86,7 +87,7 @@ impl Hidden {
             let (_, mark) = found
                 .entry(start)
                 .or_insert_with(|| (start..start + source.len(), fresh()));
-            // An anchor and what refers to it are one.
+            // An anchor and its aliases are one value in several places.
             let same = leaves
                 .iter()
                 .filter(|other| !other.is_key && other.node.span.start == start);
@@ -106,6 +107,7 @@ impl Hidden {
                 ),
             );
         }
+        // A placeholder must be recognisable, so its first word may not occur in the text.
         let mut sign = "<hidden".to_owned();
         while text.contains(&format!("{sign} ")) {
             sign.push('_');
@@ -127,37 +129,38 @@ impl Hidden {
         })
     }
 
-    /// The text as it may be shown.
+    /// Returns the redacted text.
     #[must_use]
     pub fn text(&self) -> &str {
         &self.shown
     }
 
-    /// The text as it is.
+    /// Returns the original text.
     #[must_use]
     pub fn original(&self) -> &str {
         &self.original
     }
 
-    /// Says a place of the original in the text that is shown.
+    /// Converts a position of the original to the redacted text.
     pub fn place(&self, line: &mut u64, column: &mut u64) {
         (*line, *column) = self
             .swaps
             .forth(&self.original, &self.shown, *line, *column);
     }
 
-    /// Puts the secrets back into what became of the shown text. What the page must not change has
-    /// not changed.
+    /// Restores the secrets in an edited text, and checks that protected settings are unchanged.
     ///
     /// # Errors
-    /// Every mark that does not stand where its secret was, every change that is to be made in the
-    /// file itself, and that it is not YAML; their places are those of `edited`.
+    ///
+    /// Every placeholder in a wrong place, every change of a protected setting, and text that is
+    /// not YAML; with positions in `edited`.
     pub fn restore(&self, edited: &str) -> Result<Restored, Vec<Problem>> {
         let edited = self.with_our_line_ends(edited);
         let mut problems = Collector::new(&self.file, &edited);
         let Some(root) = raw::parse(&edited, &mut problems).filter(|_| !problems.failed()) else {
             return Err(problems.finish());
         };
+        // The checks build on each other: each stops if it has found problems.
         let before = leaves(&root);
         let swapped = self.swapped(&edited, &root, &before, &mut problems);
         if problems.failed() {
@@ -166,7 +169,7 @@ impl Hidden {
         let unsure = |problems: &mut Collector<'_>| {
             problems.error(
                 At::default(),
-                "the hidden values cannot be put back where they were",
+                "the hidden values cannot be restored in their places",
                 PUT_BACK,
             );
         };
@@ -184,8 +187,8 @@ impl Hidden {
             unsure(&mut problems);
             return Err(problems.finish());
         };
-        // However it was quoted: what reads as a mark before must read as its secret after, and
-        // nothing else may differ.
+        // Whatever the quotes are: each placeholder must have become its secret, and nothing else
+        // may differ.
         let after = leaves(&whole);
         let mark_at = |start: usize| {
             swapped
@@ -205,7 +208,7 @@ impl Hidden {
             unsure(&mut problems);
             return Err(problems.finish());
         }
-        // A comment is hidden for what stands around it: moved elsewhere it would be shown.
+        // A comment is redacted because of the lines around it; moved elsewhere it would be shown.
         let hidden = redact::secrets(&text, &whole);
         let is_hidden = |range: &Range<usize>| {
             hidden
@@ -237,7 +240,7 @@ impl Hidden {
         }
     }
 
-    /// Browsers give every line end as `\n`. What is hidden has its own, and comes back as it was.
+    /// Restores the line ends of the file, because browsers convert them all to `\n`.
     fn with_our_line_ends(&self, edited: &str) -> String {
         if self.shown.contains("\r\n") && !edited.contains('\r') {
             edited.replace('\n', "\r\n")
@@ -246,7 +249,7 @@ impl Hidden {
         }
     }
 
-    /// Every mark of the text, with what it stands for.
+    /// Returns every placeholder of the text with its secret.
     fn swapped<'m>(
         &'m self,
         edited: &str,
@@ -268,6 +271,8 @@ impl Hidden {
                 problems.error(at, "no hidden value has this number", PUT_BACK);
                 continue;
             };
+            // A placeholder in a value must be the whole value, and in one of its own paths; one
+            // from a comment must still be in a comment.
             let around: Vec<&Leaf<'_>> = leaves.iter().filter(|leaf| leaf.holds(&range)).collect();
             let alone = |leaf: &&Leaf<'_>| {
                 leaf.text.trim_end() == edited.get(range.clone()).unwrap_or_default()
@@ -284,7 +289,7 @@ impl Hidden {
             if !in_place {
                 problems.error(at, MOVED, PUT_BACK);
             } else {
-                // A quoted mark is replaced with its quotes.
+                // The quotes around a placeholder are replaced too, because the secret has its own.
                 let whole = around
                     .first()
                     .and_then(|leaf| leaf.written(edited))

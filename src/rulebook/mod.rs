@@ -1,5 +1,5 @@
-//! The rules file for the page: shown, checked, compared, and changed. All that is long runs where
-//! it holds up nobody.
+//! The rules file for the page: shows, checks, compares and changes it. Long work runs on threads
+//! where it blocks nothing else.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -33,16 +33,16 @@ mod rewrite;
 
 pub use hidden::{Hidden, Restored};
 
-/// How long a text may be checked, and traffic compared.
+/// Time limits of a check and of a comparison.
 const CHECKED_WITHIN: Duration = Duration::from_secs(10);
 const COMPARED_WITHIN: Duration = Duration::from_secs(60);
-/// How long a reload may take: messages under way are finished first.
+/// Time limit of a reload, which first finishes sends in progress.
 const RELOADED_WITHIN: Duration = Duration::from_secs(30);
 
-/// Somebody waits to hear how a reload went.
+/// Receiver of a reload's result.
 pub type Reload = oneshot::Sender<Result<(), String>>;
 
-/// What is in force.
+/// The rules in force.
 pub struct Loaded {
     config: Config,
     at: Timestamp,
@@ -60,11 +60,11 @@ impl Loaded {
     }
 }
 
-/// The file and what is in force. Cheap to clone.
+/// The rules file and the rules in force. Clones are cheap.
 pub struct Book<S>(Arc<Inner<S>>);
 
 struct Inner<S> {
-    /// None: the built-in rules.
+    /// Path of the file; `None` for the built-in rules.
     path: Option<PathBuf>,
     may_edit: bool,
     loaded: watch::Receiver<Arc<Loaded>>,
@@ -73,19 +73,20 @@ struct Inner<S> {
     checking: Arc<Semaphore>,
     comparing: Arc<Semaphore>,
     applying: Mutex<()>,
-    /// Versions are made with it: who sees them cannot try out what is hidden in the text.
+    /// Key of the versions, so that nobody can use a version to guess redacted values.
     key: [u8; 16],
 }
 
-/// The file as it stands.
+/// The current file.
 struct Page {
     bytes: Vec<u8>,
     hidden: Arc<Hidden>,
-    /// What is shown is the file, and not what is loaded because the file is no YAML.
+    /// True if the file is shown; false if the rules in force are shown because the file is not
+    /// YAML.
     is_file: bool,
 }
 
-/// Declines a text for what it is: an error about no line of it.
+/// Declines a text as a whole, with an error that concerns no line.
 fn unfit<T>(what: &str, help: &str) -> Result<T, Declined> {
     let problem = Finding {
         line: 0,
@@ -107,7 +108,7 @@ impl<S> Clone for Book<S> {
 }
 
 impl<S: Journal> Book<S> {
-    /// Puts it together; `reload` asks for a reload, `loaded` follows what is in force.
+    /// Creates the book. `reload` requests a reload; `loaded` follows the rules in force.
     pub fn new(
         config: &Config,
         store: S,
@@ -130,7 +131,7 @@ impl<S: Journal> Book<S> {
         }))
     }
 
-    /// Two texts of one version are the same, as long as this process lives.
+    /// Returns the version of a text. While this process lives, equal versions mean equal texts.
     fn version(&self, bytes: &[u8]) -> String {
         let hash = Sha256::new()
             .chain_update(self.0.key)
@@ -153,7 +154,7 @@ impl<S: Journal> Book<S> {
         )
     }
 
-    /// What stands in the file.
+    /// Returns the current file.
     fn page(&self) -> Result<Page, Declined> {
         let loaded = self.loaded();
         let bytes = match &self.0.path {
@@ -175,8 +176,8 @@ impl<S: Journal> Book<S> {
         let is_file = hidden.is_some();
         let Some(hidden) = hidden.or_else(|| Hidden::of(&loaded.config.text, &file)) else {
             return Declined::failed(
-                "the rules cannot be shown without their secrets",
-                "look at the file itself",
+                "the secrets in the rules cannot be redacted",
+                "open the file itself",
             );
         };
         Ok(Page {
@@ -189,15 +190,15 @@ impl<S: Journal> Book<S> {
     fn why_not(&self, page: &Page) -> Option<String> {
         match &self.0.path {
             None => Some(
-                "the built-in rules apply: put a rules.yaml where Foghorn runs, and start it again"
+                "the built-in rules apply: create a rules.yaml where Foghorn runs, and restart it"
                     .to_owned(),
             ),
             Some(path) if !self.0.may_edit => Some(format!(
-                "to change the rules here, set `edit_rules: true` under `server:` in {} and start Foghorn again",
+                "to change the rules here, set `edit_rules: true` under `server:` in {} and restart Foghorn",
                 path.display()
             )),
             Some(_) if page.bytes.len() > MAX_TEXT => {
-                Some("the file is larger than 256 KiB: edit it itself".to_owned())
+                Some("the file is larger than 256 KiB: edit it on the machine".to_owned())
             }
             Some(_) => None,
         }
@@ -206,6 +207,7 @@ impl<S: Journal> Book<S> {
     async fn look(&self) -> Result<Sheet, Declined> {
         let (loaded, book) = (self.loaded(), self.clone());
         let file = self.file();
+        // The file may be on a slow disk, so it is read on a thread that may block.
         let (page, problems, differs) = blocking(CHECKED_WITHIN, move |_| {
             let page = book.page()?;
             let differs = page.bytes != loaded.config.text.as_bytes();
@@ -219,6 +221,7 @@ impl<S: Journal> Book<S> {
             Ok((page, problems, differs))
         })
         .await?;
+        // Positions are those of the file, which the reader does not see.
         let place = |line: &mut u64, column: &mut u64| {
             if page.is_file {
                 page.hidden.place(line, column)
@@ -226,7 +229,7 @@ impl<S: Journal> Book<S> {
         };
         let mut problems = findings(&problems, place);
         if !page.is_file {
-            // The lines are not those of the text that is shown.
+            // The line numbers are those of the file, not of the text that is shown.
             for problem in &mut problems {
                 problem.message =
                     format!("in the file, line {}: {}", problem.line, problem.message);
@@ -255,7 +258,7 @@ impl<S: Journal> Book<S> {
         })
     }
 
-    /// The tests of the rules in force: run once.
+    /// Returns the test results of the rules in force; the tests run only once.
     async fn own_tests(
         &self,
         loaded: &Arc<Loaded>,
@@ -266,7 +269,7 @@ impl<S: Journal> Book<S> {
             let run = move |stop: &AtomicBool| match kept.config.load_templates() {
                 Ok(templates) => Ok(tested(&kept.config, &templates, &file, stop)),
                 Err(_) => Declined::failed(
-                    "the templates do not load any more",
+                    "the templates can no longer be loaded",
                     "`foghorn check` says why",
                 ),
             };
@@ -275,12 +278,13 @@ impl<S: Journal> Book<S> {
         loaded.tests.get_or_try_init(run).await.cloned()
     }
 
-    /// Checks a text; gives it with its secrets where it has no errors.
+    /// Checks a text. Returns the text with its secrets too, unless it has errors.
     async fn judged(
         &self,
         page: &Page,
         text: String,
     ) -> Result<(Findings, Option<String>), Declined> {
+        // One check at a time: each may use a processor for seconds.
         let turn =
             tokio::time::timeout(CHECKED_WITHIN, Arc::clone(&self.0.checking).acquire_owned())
                 .await;
@@ -294,14 +298,14 @@ impl<S: Journal> Book<S> {
             .clone()
             .unwrap_or_else(|| PathBuf::from("rules.yaml"));
         blocking(CHECKED_WITHIN, move |stop| {
-            // Kept until the work has ended, whoever still waits for it.
+            // The permit is held until the work ends, even if the client has left.
             let _turn = turn;
             Ok(judge(&hidden, &path, &file, &text, stop))
         })
         .await
     }
 
-    /// Runs the one test of a text beside the rules in force, and has it expect what is said.
+    /// Runs the only test of a text together with the rules in force, and updates its expectations.
     async fn rehearsed(&self, text: String) -> Result<String, Declined> {
         let turn =
             tokio::time::timeout(CHECKED_WITHIN, Arc::clone(&self.0.checking).acquire_owned())
@@ -313,7 +317,7 @@ impl<S: Journal> Book<S> {
         blocking(CHECKED_WITHIN, move |stop| {
             let _turn = turn;
             let wrong = |problems: &[Problem]| {
-                // The lines are those of no text anybody sees.
+                // The line numbers belong to the joined text, which nobody sees.
                 let mut problems = findings(problems, |line, column| (*line, *column) = (0, 0));
                 problems.retain(|problem| problem.is_error);
                 Declined::Wrong(Findings {
@@ -354,6 +358,7 @@ impl<S: Journal> Book<S> {
         let other = blocking(CHECKED_WITHIN, move |_| book.other_rules(text)).await?;
         let rules = [Arc::clone(&loaded.config.rules), other.rules];
         let from = self.0.store.clock().clock().wall() - since;
+        // Dropping the guard stops the work if the client leaves or the time is over.
         let work = compare(self.0.store.clone(), rules, from, crate::diff::last(since));
         let stop = CancellationToken::new();
         let _when_nobody_waits = stop.clone().drop_guard();
@@ -395,6 +400,7 @@ impl<S: Journal> Book<S> {
     }
 
     async fn applied(&self, change: Change) -> Result<Applied, Declined> {
+        // Two changes at once could each pass the check of the version and overwrite each other.
         let _one_at_a_time = self.0.applying.lock().await;
         let page = self.page()?;
         let Some(path) = self
@@ -405,6 +411,8 @@ impl<S: Journal> Book<S> {
         else {
             return Err(Declined::Off(self.why_not(&page).unwrap_or_default()));
         };
+        // Checked before the text: a change based on another file must not be judged against this
+        // one.
         if self.version(&page.bytes) != change.version {
             return Err(Declined::Changed(self.version(&page.bytes)));
         }
@@ -422,8 +430,9 @@ impl<S: Journal> Book<S> {
                 .write(&path, &page.bytes, text.as_bytes(), page.bytes.clone())
                 .await?;
         }
+        // The reload can fail although the check passed, for example because of the environment.
         if let Err(why) = self.reload().await {
-            // What was kept before this is kept again: the text that goes was never in force.
+            // The earlier backup is restored too, because the new text was never in force.
             let kept = kept.unwrap_or_else(|| page.bytes.clone());
             if written
                 && self
@@ -432,23 +441,23 @@ impl<S: Journal> Book<S> {
                     .is_ok()
             {
                 return Err(Declined::Failed(
-                    format!("the rules before stay in force: {why}"),
-                    "the file is as it was",
+                    format!("the previous rules stay in force: {why}"),
+                    "the file is unchanged",
                 ));
             }
             return Err(Declined::Failed(
-                format!("the file is written, but: {why}"),
-                "the log says how it went on",
+                format!("the file was written, but: {why}"),
+                "the log says what happened then",
             ));
         }
-        tracing::info!(who = %change.who, "the rules were changed on the page");
+        tracing::info!(who = %change.who, "the rules were changed through the page");
         Ok(Applied {
             version: self.version(text.as_bytes()),
             findings,
         })
     }
 
-    /// Writes the file and what is kept beside it; gives what was kept there.
+    /// Writes the file and its backup; returns the previous backup.
     async fn write(
         &self,
         path: &Path,
@@ -465,7 +474,7 @@ impl<S: Journal> Book<S> {
                 Err(Declined::Changed(self.version(&self.page()?.bytes)))
             }
             Ok(Err(NotWritten::Failed(error))) => {
-                let help = "nothing was changed. Foghorn needs to write in the file's folder; of a mounted file, mount the folder";
+                let help = "nothing was changed. Foghorn must be able to write to the file's folder; mount the folder instead of the file";
                 Err(Declined::Failed(
                     format!("{} cannot be written: {error}", self.file()),
                     help,
@@ -489,7 +498,7 @@ impl<S: Journal> Book<S> {
         };
         tokio::time::timeout(RELOADED_WITHIN, asked)
             .await
-            .unwrap_or_else(|_| Err("the reload takes long".to_owned()))
+            .unwrap_or_else(|_| Err("the reload takes too long".to_owned()))
     }
 }
 
@@ -520,7 +529,7 @@ impl<S: Journal> Rulebook for Book<S> {
 
     fn apply(&self, change: Change) -> BoxFuture<'_, Result<Applied, Declined>> {
         let book = self.clone();
-        // A browser that goes away must not leave a file written and not loaded.
+        // Spawned, so that a client that leaves cannot interrupt between writing and reloading.
         let applying = tokio::spawn(async move { book.applied(change).await });
         async move {
             applying.await.unwrap_or_else(|_| {
@@ -531,7 +540,7 @@ impl<S: Journal> Rulebook for Book<S> {
     }
 }
 
-/// Runs this on a thread that may block; told to stop when it takes too long.
+/// Runs work on a thread that may block, and asks it to stop if it takes too long.
 async fn blocking<T: Send + 'static>(
     within: Duration,
     work: impl FnOnce(&AtomicBool) -> Result<T, Declined> + Send + 'static,
@@ -623,7 +632,7 @@ fn tested(
     )
 }
 
-/// A text that ends in what its test expects, with this instead.
+/// Returns the text with the expectations at its end replaced.
 fn expecting(text: &str, said: &[(Duration, String, &'static str)]) -> Option<String> {
     let lines: Vec<&str> = text.lines().collect();
     let last = lines
@@ -645,7 +654,7 @@ fn expecting(text: &str, said: &[(Duration, String, &'static str)]) -> Option<St
     Some(made.join("\n") + "\n")
 }
 
-/// YAML without characters nobody sees, or that steer what is seen: in quotes they are spelt out.
+/// Escapes invisible characters and characters that change how text is displayed.
 fn printable(yaml: &str) -> String {
     let one = |c: char| {
         let shown = c.is_ascii() || c.is_alphanumeric();
@@ -658,7 +667,7 @@ fn printable(yaml: &str) -> String {
     yaml.chars().map(one).collect()
 }
 
-/// A duration as YAML has it, to the millisecond.
+/// Formats a duration as in YAML, to the millisecond.
 fn exact(duration: Duration) -> String {
     let ms = duration.as_millis();
     let parts = [
@@ -680,7 +689,7 @@ fn exact(duration: Duration) -> String {
     }
 }
 
-/// Problems with their places as `place` moves them.
+/// Converts problems, with positions adjusted by `place`.
 fn findings(problems: &[Problem], place: impl Fn(&mut u64, &mut u64)) -> Vec<Finding> {
     let one = |problem: &Problem| {
         let (mut line, mut column) = (problem.line, problem.column);

@@ -1,13 +1,14 @@
-//! Protected settings: what the page must not change, however much else it may. A section in which
-//! a URL, a secret or a listener may stand is protected whole: whoever edits rules must not be able
-//! to let themselves further in, nor have anything sent elsewhere.
+//! Protected settings, which the page must not change. A section that can contain a URL, a secret
+//! or a listener is protected as a whole. An editor of rules must not be able to widen their own
+//! access or redirect messages.
 
 use std::collections::BTreeSet;
 
 use crate::config::redact::OPEN;
 use crate::config::tree::{At, Node, Tree};
 
-/// Every change of a protected section between these two files, and where it stands in the second.
+/// Returns every change of a protected section between two files, with its position in the second
+/// one.
 pub(super) fn changes(before: &Node, after: &Node) -> Vec<(At, String)> {
     let names: BTreeSet<&str> = [before, after]
         .into_iter()
@@ -23,7 +24,7 @@ pub(super) fn changes(before: &Node, after: &Node) -> Vec<(At, String)> {
     let changed = |name| {
         let (old, new) = (section(before, name), section(after, name));
         let at = new.map_or(At::START, |node| node.at);
-        (!alike(old, new)).then(|| (at, format!("`{name}:` is not changed on the page")))
+        (!alike(old, new)).then(|| (at, format!("`{name}:` cannot be changed on the page")))
     };
     names.into_iter().filter_map(changed).collect()
 }
@@ -38,7 +39,7 @@ fn sections(root: &Node) -> impl Iterator<Item = (&str, &Node)> {
         .filter_map(|(key, value)| Some((key.scalar()?.text.as_str(), value)))
 }
 
-/// Whether two trees mean the same, wherever they stand.
+/// Returns true if two trees mean the same, regardless of their positions.
 fn alike(a: Option<&Node>, b: Option<&Node>) -> bool {
     match (a.map(|node| &node.tree), b.map(|node| &node.tree)) {
         (None, None) | (Some(Tree::Null), Some(Tree::Null)) => true,

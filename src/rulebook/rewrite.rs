@@ -1,4 +1,4 @@
-//! The rules file written anew: whole or not at all, and what stood there before is kept.
+//! Atomic replacement of the rules file, with a backup of the previous one.
 
 use std::fs::{self, File, Metadata, OpenOptions, Permissions};
 use std::io::{self, Write as _};
@@ -7,12 +7,12 @@ use std::path::{Path, PathBuf};
 
 use crate::clock;
 
-/// Why it was not written.
+/// Reason why the file was not written.
 #[derive(Debug)]
 pub(super) enum NotWritten {
-    /// Somebody else changed it in the meantime.
+    /// The file was changed in the meantime.
     Changed,
-    /// The system would not.
+    /// The system reported an error.
     Failed(io::Error),
 }
 
@@ -22,8 +22,8 @@ impl From<io::Error> for NotWritten {
     }
 }
 
-/// Writes `after` where `before` stands, and `kept` beside it as `<file>.previous`; gives what that
-/// was. Of a link, what it leads to is replaced.
+/// Replaces `before` by `after` in the file, and writes `kept` to `<file>.previous`; returns the
+/// previous content of that. The target of a symbolic link is replaced, not the link.
 pub(super) fn rewrite(
     path: &Path,
     before: &[u8],
@@ -33,6 +33,7 @@ pub(super) fn rewrite(
     let target = fs::canonicalize(path)?;
     let meta = fs::metadata(&target)?;
     let previous = beside(&target, ".previous");
+    // Both files are written completely before either gets its name.
     let (fresh, kept) = (
         Draft::write(&target, &meta, after)?,
         Draft::write(&previous, &meta, kept)?,
@@ -43,22 +44,21 @@ pub(super) fn rewrite(
     }
     kept.become_it()?;
     fresh.become_it()?;
-    // The rename itself is to survive a power cut; where a folder cannot be synced, it is as good
-    // as it gets.
+    // The sync makes the rename survive a power cut. Some file systems cannot sync a folder.
     if let Some(folder) = target.parent() {
         let _ = File::open(folder).and_then(|folder| folder.sync_all());
     }
     Ok(earlier)
 }
 
-/// A file of this name with something at its end.
+/// Returns the path with a suffix added to the file name.
 fn beside(path: &Path, end: &str) -> PathBuf {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(end);
     path.with_file_name(name)
 }
 
-/// What is written and not yet in its place; gone when it is dropped.
+/// A written file without its final name; deleted when dropped.
 struct Draft {
     at: PathBuf,
     target: PathBuf,
@@ -83,10 +83,10 @@ impl Draft {
         let same_group = mine.gid() == like.gid()
             || std::os::unix::fs::fchown(&file, None, Some(like.gid())).is_ok();
         if mine.uid() != like.uid() {
-            // Only root may; then it is ours from now on.
+            // Only root may change the owner; otherwise the file belongs to this process's user.
             let _ = std::os::unix::fs::fchown(&file, Some(like.uid()), None);
         }
-        // What its group might do is not for another group.
+        // The rights of the old group must not go to another group.
         let mode = if same_group {
             like.mode() & 0o777
         } else {
@@ -104,7 +104,7 @@ impl Draft {
 
 impl Drop for Draft {
     fn drop(&mut self) {
-        // After its rename there is nothing of that name.
+        // After the rename no file has this name, and the removal fails harmlessly.
         let _ = fs::remove_file(&self.at);
     }
 }

@@ -1,5 +1,5 @@
-//! The only client that talks to the outside: requests with a size cap on the reply, proxies and
-//! deadlines. No retries here, no redirects, and no URL in any word that leaves.
+//! The only HTTP client for other machines, with size limits, proxies and deadlines. It neither
+//! retries nor follows redirects, and no URL appears in its errors.
 
 use std::error::Error;
 use std::future::Future;
@@ -16,28 +16,28 @@ use crate::model::Secret;
 
 mod redact;
 
-/// Cap on a reply where the request names none: as much as anyone reads.
+/// Size limit of a reply if the request has none.
 const REPLY_CAP: usize = 8 * 1024;
-/// Characters of a reply that are kept.
+/// Number of characters of a reply that are kept.
 const SUMMARY: usize = 120;
 
 /// One HTTP request.
 #[derive(Clone, Debug)]
 pub struct HttpRequest {
-    /// The method.
+    /// Request method.
     pub method: Method,
-    /// The URL.
+    /// Request URL.
     pub url: Secret,
     /// Headers beside those of the body; values may be secret.
     pub headers: Vec<(String, Secret)>,
-    /// The JSON body.
+    /// JSON body.
     pub body: Option<Value>,
-    /// Bytes of the reply's body that are read.
+    /// Maximum number of bytes read from the reply's body.
     pub cap: usize,
 }
 
 impl HttpRequest {
-    /// A request without a body.
+    /// Creates a request without a body.
     #[must_use]
     pub const fn new(method: Method, url: Secret) -> Self {
         Self {
@@ -49,7 +49,7 @@ impl HttpRequest {
         }
     }
 
-    /// A POST of this JSON.
+    /// Creates a POST of a JSON value.
     #[must_use]
     pub fn post(url: Secret, body: Value) -> Self {
         Self {
@@ -64,32 +64,32 @@ impl HttpRequest {
 pub enum Reply {
     /// The other side answered.
     Http {
-        /// The status.
+        /// Status of the reply.
         status: u16,
-        /// `Retry-After` as it came.
+        /// Content of `Retry-After`.
         retry_after: Option<String>,
-        /// `Date` as it came: what a `Retry-After` that is a date counts from.
+        /// Content of `Date`, to which a date in `Retry-After` is relative.
         date: Option<String>,
-        /// The body's beginning, at most as long as the request's cap.
+        /// Beginning of the body, limited by the request's cap.
         body: String,
     },
-    /// Nothing usable came back; the text never holds the URL.
+    /// There was no usable reply. The text never contains the URL.
     Failed {
         /// The problem: `connection refused`, `timed out`, …
         why: String,
     },
-    /// It was printed.
+    /// The message was printed.
     Printed,
 }
 
 impl Reply {
-    /// A reply that is none.
+    /// Creates a failed reply.
     #[must_use]
     pub fn failed(why: impl Into<String>) -> Self {
         Self::Failed { why: why.into() }
     }
 
-    /// The HTTP status, where the other side answered.
+    /// Returns the HTTP status, if there was a reply.
     #[must_use]
     pub const fn status(&self) -> Option<u16> {
         match self {
@@ -98,7 +98,7 @@ impl Reply {
         }
     }
 
-    /// The reply without its status, in one short line.
+    /// Returns the reply without its status as one short line.
     #[must_use]
     pub fn summary(&self) -> String {
         match self {
@@ -112,17 +112,16 @@ impl Reply {
     }
 }
 
-/// Makes one request. The real one is [`Http`].
+/// Sends one request. [`Http`] is the real implementation.
 pub trait Transport: Send + Sync + 'static {
-    /// Sends it and gives what came back, within `timeout`.
+    /// Sends a request and returns the reply within `timeout`.
     fn send(&self, request: &HttpRequest, timeout: Duration) -> impl Future<Output = Reply> + Send;
 }
 
-/// Sends requests. Proxies are those of the environment; what is on this machine is reached without
-/// one.
+/// Sends requests through the proxies of the environment, except to this machine.
 #[derive(Clone)]
 pub struct Http {
-    /// Both are made when first needed: reading the machine's certificates takes time and memory.
+    /// Created on first use, because reading the machine's certificates takes time and memory.
     proxied: Arc<OnceLock<Client>>,
     direct: Arc<OnceLock<Client>>,
     plain_http_anywhere: bool,
@@ -134,13 +133,14 @@ impl std::fmt::Debug for Http {
     }
 }
 
-/// Why no client could be made.
+/// Reason why no client could be created.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot set up the HTTP client: {0}")]
 pub struct NoClient(String);
 
 impl Http {
-    /// A client that sends over plain HTTP to this machine only, or anywhere when told so.
+    /// Creates a client that uses plain HTTP only for this machine, or for all if
+    /// `plain_http_anywhere`.
     #[must_use]
     pub fn new(plain_http_anywhere: bool) -> Self {
         Self {
@@ -150,11 +150,12 @@ impl Http {
         }
     }
 
-    /// Makes ready what these URLs need, so that what is wrong with this machine shows at the start.
+    /// Creates the clients for these URLs, so that problems of this machine show up at the start.
     ///
     /// # Errors
-    /// When TLS cannot be set up, neither with the machine's certificates nor with those compiled
-    /// in.
+    ///
+    /// When TLS cannot be set up, neither with the machine's certificates nor with the built-in
+    /// ones.
     pub fn prepare<'u>(&self, urls: impl IntoIterator<Item = &'u Secret>) -> Result<(), NoClient> {
         for url in urls {
             if Url::parse(url.expose()).is_ok_and(|url| !is_local(&url)) {
@@ -179,9 +180,9 @@ impl Http {
         }
     }
 
-    /// The client and the URL for a request, where it may be sent.
+    /// Returns the client and the URL for a request if it may be sent.
     fn open(&self, request: &HttpRequest) -> Result<(&Client, Url), String> {
-        let url = Url::parse(request.url.expose()).map_err(|_| "the URL is not a URL")?;
+        let url = Url::parse(request.url.expose()).map_err(|_| "the URL is not valid")?;
         let local = is_local(&url);
         let plain_http = url.scheme() == "http" && (local || self.plain_http_anywhere);
         if url.scheme() != "https" && !plain_http {
@@ -193,7 +194,7 @@ impl Http {
 }
 
 impl Transport for Http {
-    /// Never fails: what went wrong is the reply.
+    /// Never fails: an error becomes the reply.
     async fn send(&self, request: &HttpRequest, timeout: Duration) -> Reply {
         let (client, url) = match self.open(request) {
             Ok(open) => open,
@@ -205,7 +206,7 @@ impl Transport for Http {
         }
         for (name, value) in &request.headers {
             let Ok(mut value) = header::HeaderValue::from_str(value.expose()) else {
-                return Reply::failed("a header's value has characters no header may have");
+                return Reply::failed("a header's value contains invalid characters");
             };
             value.set_sensitive(true);
             call = call.header(name, value);
@@ -231,7 +232,7 @@ async fn read(mut response: Response, cap: usize) -> Reply {
         header(header::DATE),
     );
     let mut body = Vec::new();
-    // the status is what counts: a body that breaks off says less, not something else
+    // the status decides, so a body that ends early is still useful
     while let Ok(Some(chunk)) = response.chunk().await {
         body.extend(chunk.iter().take(cap - body.len()));
         if body.len() >= cap {
@@ -247,8 +248,8 @@ async fn read(mut response: Response, cap: usize) -> Reply {
 }
 
 fn build(with: impl Fn(ClientBuilder) -> ClientBuilder) -> Result<Client, NoClient> {
-    // ring, since the C code of rustls' default takes a newcomer's machine a minute and a half to
-    // build. An error means that the provider is installed already.
+    // ring is used because the C code of rustls' default provider takes long to build. An error
+    // means that a provider is installed already.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let builder = || {
         with(Client::builder())
@@ -259,8 +260,8 @@ fn build(with: impl Fn(ClientBuilder) -> ClientBuilder) -> Result<Client, NoClie
             .tcp_keepalive(Duration::from_secs(30))
             .user_agent(concat!("foghorn/", env!("CARGO_PKG_VERSION")))
     };
-    // a machine without a CA store cannot even build a client: then the compiled-in certificates
-    // serve
+    // without a CA store on the machine the client cannot be built; the built-in certificates
+    // replace it then
     builder()
         .build()
         .or_else(|_| {
@@ -272,9 +273,10 @@ fn build(with: impl Fn(ClientBuilder) -> ClientBuilder) -> Result<Client, NoClie
         .map_err(|error| NoClient(short(error)))
 }
 
-/// A client that uses no proxy, for commands and tests that speak to a running server.
+/// Creates a client without a proxy, for commands and tests that use a running server.
 ///
 /// # Errors
+///
 /// When TLS cannot be set up.
 pub fn direct() -> Result<Client, NoClient> {
     build(ClientBuilder::no_proxy)
@@ -290,7 +292,7 @@ pub(crate) fn is_local(url: &Url) -> bool {
     host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
-/// The problem in few words and without the URL, which is a secret.
+/// Describes an error in few words and without the URL, which is a secret.
 fn short(error: reqwest::Error) -> String {
     let error = error.without_url();
     if error.is_timeout() {
@@ -301,6 +303,7 @@ fn short(error: reqwest::Error) -> String {
         }
         .to_owned();
     }
+    // reqwest's own message contains little; the deepest source has the reason.
     let mut deepest: &dyn Error = &error;
     while let Some(source) = deepest.source() {
         if let Some(io) = source.downcast_ref::<std::io::Error>() {
@@ -315,7 +318,7 @@ fn short(error: reqwest::Error) -> String {
     let detail = deepest.to_string().to_lowercase();
     let what = match () {
         () if detail.contains("certificate") || detail.contains("tls") => {
-            "the TLS certificate was not accepted"
+            "the TLS certificate was rejected"
         }
         () if detail.contains("dns")
             || detail.contains("lookup")
@@ -325,7 +328,7 @@ fn short(error: reqwest::Error) -> String {
         }
         () if error.is_connect() => "cannot connect",
         () if error.is_builder() => "the request cannot be built",
-        () => "the connection broke",
+        () => "the connection was lost",
     };
     what.to_owned()
 }

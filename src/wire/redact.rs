@@ -1,4 +1,4 @@
-//! Replies that do not repeat what was sent.
+//! Redaction of request data in replies.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -7,13 +7,13 @@ use serde_json::Value;
 
 use super::{HttpRequest, Reply};
 
-/// Minimum length of a secret: a shorter text would be found in every other word.
+/// Minimum length of a secret; a shorter text would occur in other words.
 const LEAST_SECRET: usize = 6;
 
-/// A reply that does not repeat what was sent: some services answer with the path, the headers or
-/// the body they were asked by, and what they answer is kept and shown.
+/// Redacts everything in a reply that was sent in the request. Some services repeat path, headers
+/// or body, and replies are stored and shown.
 pub(super) fn reply(mut reply: Reply, request: &HttpRequest) -> Reply {
-    // A reply shorter than any secret, as Slack's "ok", holds none.
+    // A reply shorter than any secret, such as Slack's "ok", cannot contain one.
     if let Reply::Http { body, .. } = &mut reply
         && body.len() >= LEAST_SECRET
     {
@@ -29,8 +29,8 @@ pub(super) fn reply(mut reply: Reply, request: &HttpRequest) -> Reply {
     reply
 }
 
-/// Everything in a request that may be secret and fits into `longest` bytes, the longest first: a
-/// part must not leave the rest of its whole.
+/// Returns everything in a request that may be secret and fits into `longest` bytes. The longest
+/// comes first, so that replacing a part does not leave the rest of the whole.
 fn secrets(request: &HttpRequest, longest: usize) -> Vec<String> {
     let mut secrets = parts_of(request.url.expose());
     for (_, value) in &request.headers {
@@ -46,7 +46,7 @@ fn secrets(request: &HttpRequest, longest: usize) -> Vec<String> {
     secrets
 }
 
-/// Parts of a URL that may be secret, as written and decoded: all but the host.
+/// Returns the parts of a URL that may be secret, as written and decoded: all except the host.
 fn parts_of(url: &str) -> Vec<String> {
     let Ok(parsed) = Url::parse(url) else {
         return Vec::new();
@@ -67,7 +67,7 @@ fn parts_of(url: &str) -> Vec<String> {
     parts
 }
 
-/// A part of a URL without its percents.
+/// Decodes percent-encoding.
 fn decoded(part: &str) -> String {
     let pair = format!("={}", part.replace('+', "%2B").replace('&', "%26"));
     form_urlencoded::parse(pair.as_bytes())
@@ -75,7 +75,7 @@ fn decoded(part: &str) -> String {
         .collect()
 }
 
-/// Every text in a tree.
+/// Collects every text in a tree.
 fn texts(tree: &Value, found: &mut Vec<String>) {
     match tree {
         Value::String(text) => found.push(text.clone()),

@@ -319,7 +319,7 @@ async fn a_redirect_a_wrong_certificate_and_a_name_nobody_has_keep_their_backlog
         let logged = foghorn.logged();
         [
             "a redirect, which is never followed",
-            "the TLS certificate was not accepted",
+            "the TLS certificate was rejected",
             "the host was not found",
         ]
         .iter()

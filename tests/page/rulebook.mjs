@@ -61,7 +61,7 @@ async function tried(book, request, asked, say) {
 export async function answer(world, request, part, say) {
     const { book } = world;
     if (request.method === "GET") {
-        const why_not = book.edit ? null : "to change the rules here, set `edit_rules: true` under `server:` in /etc/foghorn/rules.yaml and start Foghorn again";
+        const why_not = book.edit ? null : "to change the rules here, set `edit_rules: true` under `server:` in /etc/foghorn/rules.yaml and restart Foghorn";
         const { text, version, differs } = book;
         return say({ file: "/etc/foghorn/rules.yaml", text, version: String(version), loaded_at: new Date(Date.now() - 3_600_000).toISOString(), differs, edit: book.edit, why_not, ...check(text) });
     }

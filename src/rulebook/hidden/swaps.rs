@@ -1,14 +1,14 @@
-//! Parts of a text replaced, and where a place of the one stands in the other.
+//! Replacement of parts of a text, and conversion of positions between both texts.
 
 use std::ops::Range;
 
 use crate::config::tree::At;
 
-/// What was replaced, in order: its bytes before and after.
+/// Byte ranges of the replaced parts before and after, in order.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Swaps(Vec<(Range<usize>, Range<usize>)>);
 
-/// Replaces these parts, which are in order; `None` where one is not a part of the text.
+/// Replaces these parts, which must be in order; `None` if one is not a part of the text.
 pub(super) fn swap(
     text: &str,
     parts: impl Iterator<Item = (Range<usize>, String)>,
@@ -26,12 +26,12 @@ pub(super) fn swap(
 }
 
 impl Swaps {
-    /// Where each part stands after.
+    /// Returns the range of each part in the new text.
     pub(super) fn after(&self) -> impl Iterator<Item = &Range<usize>> {
         self.0.iter().map(|(_, after)| after)
     }
 
-    /// Where a place before stands after.
+    /// Converts a position of the old text to the new one.
     pub(super) fn forth(&self, before: &str, after: &str, line: u64, column: u64) -> (u64, u64) {
         moved(
             self.0.iter().map(|(a, b)| (a, b)),
@@ -42,7 +42,7 @@ impl Swaps {
         )
     }
 
-    /// Where a place after stood before.
+    /// Converts a position of the new text to the old one.
     pub(super) fn back(&self, after: &str, before: &str, line: u64, column: u64) -> (u64, u64) {
         moved(
             self.0.iter().map(|(a, b)| (b, a)),
@@ -70,7 +70,7 @@ fn moved<'r>(
         if offset < a.start {
             break;
         }
-        // Within what was replaced there is only its beginning.
+        // A position inside a replaced part becomes the beginning of the new part.
         if offset < a.end {
             return pair(at(to, b.start));
         }
@@ -91,7 +91,7 @@ fn offset(text: &str, line: u64, column: u64) -> usize {
     start + rest.chars().take(before).map(char::len_utf8).sum::<usize>()
 }
 
-/// The line and column of a byte.
+/// Returns line and column of a byte offset.
 pub(super) fn at(text: &str, offset: usize) -> At {
     let mut end = offset.min(text.len());
     while !text.is_char_boundary(end) {

@@ -97,35 +97,35 @@ fn a_mark_that_moved_is_refused_and_says_where() {
     for (edited, why) in [
         (
             shown.replace("AP # unreachable", "<hidden 3>"),
-            "does not stand where it was",
+            "is not in its original place",
         ),
         (
             shown.replace("AP # unreachable", "see <hidden 3>"),
-            "does not stand where it was",
+            "is not in its original place",
         ),
         (
             shown.replace("# see", "# <hidden 3>"),
-            "does not stand where it was",
+            "is not in its original place",
         ),
         (
             shown.replace("runbook: https", "# <hidden 1>\n    runbook: https"),
-            "does not stand where it was",
+            "is not in its original place",
         ),
         (
             shown.replace("<hidden 3>", "<hidden 4>"),
-            "does not stand where it was",
+            "is not in its original place",
         ),
         (
             shown.replace("<hidden 3>", "x<hidden 3>"),
-            "does not stand where it was",
+            "is not in its original place",
         ),
         (
             shown.replace("  ops:", "  other:"),
-            "does not stand where it was",
+            "is not in its original place",
         ),
         (
             shown.replace("#   - <hidden 10>\n", "") + "#   - <hidden 10>\n",
-            "does not stand where it was",
+            "is not in its original place",
         ),
         (
             shown.replace("<hidden 2>", "<hidden 1>"),
@@ -137,11 +137,11 @@ fn a_mark_that_moved_is_refused_and_says_where() {
         ),
         (
             shown.replace("text: <", "text: <hidden 5> <"),
-            "does not stand where it was",
+            "is not in its original place",
         ),
         (
             shown.replace("routing_key", "<hidden 1>"),
-            "does not stand where it was",
+            "is not in its original place",
         ),
         (shown.replace("rules:", "rules: ["), "not YAML"),
     ] {
@@ -217,7 +217,7 @@ fn the_page_does_not_open_its_own_door() {
         assert_ne!(edited, shown, "{section}");
         let said = said(&edited);
         assert!(
-            said.contains(&format!("`{section}:` is not changed on the page")),
+            said.contains(&format!("`{section}:` cannot be changed on the page")),
             "{said}\nof\n{edited}"
         );
     }
