@@ -27,7 +27,7 @@ use foghorn::model::{
 };
 use foghorn::render::{Templates, markup};
 use foghorn::rules::{Matcher, Pattern, Policy, Resolve, Rule, RuleSet, Test};
-use foghorn::source::{self, Arrival, Parsed};
+use foghorn::source::{self, Arrival, ParsedItem};
 use serde_json::json;
 
 const START: Timestamp = Timestamp::from_millis(1_767_571_200_000);
@@ -225,8 +225,8 @@ fn events(kind: &str, n: usize) -> Vec<Event> {
     parsed
         .into_iter()
         .map(|parsed| match parsed {
-            Parsed::Event(event) => Arc::unwrap_or_clone(event),
-            Parsed::Malformed { why, .. } => panic!("{why}"),
+            ParsedItem::Event(event) => Arc::unwrap_or_clone(event),
+            ParsedItem::Malformed { why, .. } => panic!("{why}"),
         })
         .collect()
 }

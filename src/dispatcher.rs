@@ -386,6 +386,7 @@ impl<S: Outbox + Leases, T: Transport> Lane<S, T> {
             return;
         }
         self.look_again = None;
+        // The window is filled in batches, so that a lane reads the store rarely.
         match self
             .hub
             .store

@@ -19,7 +19,7 @@ use crate::model::{
     Seq, Timestamp,
 };
 use crate::rules::RuleSet;
-use crate::source::{self, Arrival, Parsed, Role};
+use crate::source::{self, Arrival, ParsedItem, Role};
 
 /// Compiles a journaled text of rules; `None` if this release cannot read it.
 pub type Compile = fn(&RulesRecord) -> Option<RuleSet>;
@@ -251,10 +251,10 @@ impl Fold {
     fn apply_body(&mut self, at: Timestamp, arrival: &Arrival<'_>, conclusions: &mut Conclusions) {
         let mut malformed: Vec<(&'static str, u64)> = Vec::new();
         source::each(arrival, &mut |parsed| match parsed {
-            Parsed::Event(event) => {
+            ParsedItem::Event(event) => {
                 conclusions.add(self.engine.handle(at, &Input::Event(event)));
             }
-            Parsed::Malformed { why, count } => {
+            ParsedItem::Malformed { why, count } => {
                 // A flood of malformed items must not make a flood of log lines.
                 match malformed.iter_mut().find(|(known, _)| *known == why) {
                     Some((_, known)) => *known += count,

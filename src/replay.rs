@@ -16,7 +16,7 @@ use crate::model::{
 };
 use crate::render::{Templates, markup};
 use crate::rules::RuleSet;
-use crate::source::{self, Arrival, Parsed};
+use crate::source::{self, Arrival, ParsedItem};
 
 /// One POST of the traffic.
 #[derive(Clone, Debug)]
@@ -163,8 +163,8 @@ impl Post {
             source::parse(&self.arrival(Seq(1), Timestamp::MAX))
         };
         parsed.iter().find_map(|parsed| match parsed {
-            Parsed::Malformed { why, .. } => Some(*why),
-            Parsed::Event(_) => None,
+            ParsedItem::Malformed { why, .. } => Some(*why),
+            ParsedItem::Event(_) => None,
         })
     }
 
@@ -173,7 +173,7 @@ impl Post {
     pub fn newest_event(&self) -> Option<Timestamp> {
         let parsed = source::parse(&self.arrival(Seq(1), Timestamp::MAX));
         let times = parsed.iter().filter_map(|parsed| match parsed {
-            Parsed::Event(event) if event.own_time => Some(event.time),
+            ParsedItem::Event(event) if event.own_time => Some(event.time),
             _ => None,
         });
         times.filter(|time| *time < Timestamp::MAX).max()

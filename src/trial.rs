@@ -11,7 +11,7 @@ use crate::fold::{Compile, Fold, messages};
 use crate::model::{Event, Journaled, Message, Name, Record, Seq, Silence, Timestamp, Until};
 use crate::render::{Templates, markup};
 use crate::rules::RuleSet;
-use crate::source::{self, Arrival, Parsed};
+use crate::source::{self, Arrival, ParsedItem};
 
 mod how;
 
@@ -164,7 +164,7 @@ fn fold(case: &TestCase, rules: &Arc<RuleSet>, stop: &dyn Fn() -> bool) -> Resul
                 // The engine receives events as from Mist, so that the tests cover the parser and
                 // the catalogue.
                 for parsed in source::parse(&arrival) {
-                    if let Parsed::Event(event) = parsed {
+                    if let ParsedItem::Event(event) = parsed {
                         course.events.push(Arc::clone(&event));
                         course.decisions.extend(fold.handle_event(at, event));
                     }

@@ -13,7 +13,7 @@ use crate::fold::{Compile, Fold, notifications};
 use crate::model::{Event, Journaled, Notification, Record, Seq, Timestamp};
 use crate::replay::TrafficEntry;
 use crate::rules::RuleSet;
-use crate::source::{self, Parsed};
+use crate::source::{self, ParsedItem};
 
 mod candidates;
 mod change;
@@ -58,8 +58,8 @@ impl ParsedTraffic {
             source::parse(&post.arrival(self.seq, at))
                 .into_iter()
                 .filter_map(|parsed| match parsed {
-                    Parsed::Event(event) => Some(event),
-                    Parsed::Malformed { .. } => None,
+                    ParsedItem::Event(event) => Some(event),
+                    ParsedItem::Malformed { .. } => None,
                 })
         };
         // A bare body arrives at the time of its newest event.

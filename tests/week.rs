@@ -18,7 +18,7 @@ use foghorn::model::{Message, Name, Seq, SourceKind, Timestamp};
 use foghorn::replay::{Post, Replay};
 use foghorn::simulate::referee::{RefereeReport, Tolerance, judge};
 use foghorn::simulate::{Fault, Options, Preset, Simulation, simulate};
-use foghorn::source::{Arrival, Parsed};
+use foghorn::source::{Arrival, ParsedItem};
 
 /// Monday, 5 January 2026, midnight.
 const START: Timestamp = Timestamp::from_millis(1_767_571_200_000);
@@ -298,7 +298,7 @@ fn a_seed_names_one_week_and_every_body_of_it_is_understood() {
             post.body.as_bytes(),
         ));
         for item in &parsed {
-            let Parsed::Event(event) = item else {
+            let ParsedItem::Event(event) = item else {
                 panic!("not understood: {}", post.body)
             };
             assert!(

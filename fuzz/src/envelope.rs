@@ -12,7 +12,7 @@ use foghorn::model::{
 };
 use foghorn::render::Templates;
 use foghorn::source::mist::signature::{V2, sign};
-use foghorn::source::{self, Arrival, Parsed, Rejected, SourceSettings, Verified};
+use foghorn::source::{self, Arrival, ParsedItem, Rejected, SourceSettings, Verified};
 use serde_json::Value;
 use warp::http::HeaderMap;
 
@@ -84,7 +84,7 @@ fn verify(body: &Bytes) -> Option<Verified> {
 }
 
 /// How many events there are; never more than the body has room for, each with a name of its own.
-fn understood(data: &[u8], verified: Option<&Verified>, parsed: &[Parsed]) -> u64 {
+fn understood(data: &[u8], verified: Option<&Verified>, parsed: &[ParsedItem]) -> u64 {
     // A number beyond all (1e400) is JSON that can be skipped but not read.
     let room =
         serde_json::from_slice::<Value>(data).map_or(data.len().max(1), |value| nodes(&value));
@@ -95,7 +95,9 @@ fn understood(data: &[u8], verified: Option<&Verified>, parsed: &[Parsed]) -> u6
     );
     let mut events = 0;
     for (item, number) in parsed.iter().zip(1..) {
-        let Parsed::Event(event) = item else { continue };
+        let ParsedItem::Event(event) = item else {
+            continue;
+        };
         events += 1;
         assert_eq!(event.id, EventId::new(Seq(1), number));
         assert!(

@@ -2,7 +2,7 @@
 
 use foghorn::history::words::{Key, fits, of, terms};
 use foghorn::model::{Name, Seq};
-use foghorn::source::{self, Arrival, Parsed};
+use foghorn::source::{self, Arrival, ParsedItem};
 use foghorn::store::Term;
 use serde_json::json;
 
@@ -33,7 +33,7 @@ pub fn run(data: &[u8]) {
         NOW,
         body.to_string().as_bytes(),
     )) {
-        let Parsed::Event(event) = parsed else {
+        let ParsedItem::Event(event) = parsed else {
             continue;
         };
         let words = of(&event, &["rule".into()]);

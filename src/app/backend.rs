@@ -2,4 +2,4 @@
 //! `tests/architecture.rs`.
 
 pub use crate::store::sqlite::{self as files, Sqlite as Backend};
-pub use files::{Reader, Repaired, begin_anew, held, is_held, log_damage, repair};
+pub use files::{JournalReader, Repaired, begin_anew, held, is_held, log_damage, repair};

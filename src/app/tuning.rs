@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::backend::Reader;
+use super::backend::JournalReader;
 use crate::clock::Clock;
 use crate::config::{self, Config, TestCase};
 use crate::diff;
@@ -227,7 +227,7 @@ pub(super) fn tuner(path: Option<PathBuf>, data: PathBuf, clock: Clock) -> Tuner
         let from = clock.wall() - since;
         let (from, cut) = newest(&data, from).map_err(|e| e.to_string())?;
         let mut posts = ParsedTraffic::default();
-        let reader = Reader::open(&data).map_err(|e| e.to_string())?;
+        let reader = JournalReader::open(&data).map_err(|e| e.to_string())?;
         let mut stored = Stored::since(Some(from));
         for entry in reader.entries(Seq::default()) {
             stored.take(entry.map_err(|e| e.to_string())?, |heard| {
@@ -245,7 +245,7 @@ pub(super) fn tuner(path: Option<PathBuf>, data: PathBuf, clock: Clock) -> Tuner
 
 /// From when on the traffic is not too much, and whether that is later than was asked for.
 fn newest(data: &Path, from: Timestamp) -> Result<(Timestamp, bool), crate::store::Error> {
-    let reader = Reader::open(data)?;
+    let reader = JournalReader::open(data)?;
     let (mut kept, mut bytes, mut cut, mut offset_ms) = (VecDeque::new(), 0, false, 0);
     for entry in reader.entries(Seq::default()) {
         let entry = entry?;

@@ -12,6 +12,7 @@ pub(super) fn run(config: &Config, explain: bool) -> Result<(), Failure> {
     }
     let place = super::replay::place(config);
     let mut warnings = config.warnings.len() as u64;
+    // Rules without a test are valid, so this warning exists only here and not in the loader.
     if config.tests.is_empty() {
         warnings += 1;
         super::err(format!(

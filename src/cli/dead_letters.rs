@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::client::{Client, ServerArgs};
 use super::{Failure, load, out};
-use crate::app::backend::Reader;
+use crate::app::backend::JournalReader;
 use crate::config::Config;
 use crate::model::plural;
 use crate::render::{markup, one_line};
@@ -25,20 +25,20 @@ pub(super) struct DeadLettersArgs {
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
     #[command(subcommand)]
-    act: Option<Act>,
+    act: Option<DeadLettersCommand>,
 }
 
 #[derive(Debug, Subcommand)]
-enum Act {
+enum DeadLettersCommand {
     /// Queue dead letters again, on the running server
-    Resend(Which),
+    Resend(LetterSelection),
     /// Discard dead letters on the running server: they are counted, but no longer listed
-    Discard(Which),
+    Discard(LetterSelection),
 }
 
 /// Selection of dead letters.
 #[derive(Debug, clap::Args)]
-struct Which {
+struct LetterSelection {
     /// Numbers of the dead letters, as `dead-letters` prints them
     #[arg(
         value_name = "ID",
@@ -59,10 +59,10 @@ struct Which {
 pub(super) fn run(config: Option<PathBuf>, args: DeadLettersArgs) -> Result<(), Failure> {
     let (which, word, done) = match args.act {
         None => return list(&load(config, Config::load_offline)?, args.data),
-        Some(Act::Resend(which)) => (which, "resend", "queued again"),
-        Some(Act::Discard(which)) => (which, "discard", "discarded"),
+        Some(DeadLettersCommand::Resend(which)) => (which, "resend", "queued again"),
+        Some(DeadLettersCommand::Discard(which)) => (which, "discard", "discarded"),
     };
-    let Which {
+    let LetterSelection {
         ids,
         to,
         mut server,
@@ -94,7 +94,7 @@ pub(super) fn run(config: Option<PathBuf>, args: DeadLettersArgs) -> Result<(), 
 
 fn list(config: &Config, data: Option<PathBuf>) -> Result<(), Failure> {
     let folder = data.unwrap_or_else(|| config.server.data.clone());
-    let reader = Reader::open(&folder).map_err(Failure::unexpected)?;
+    let reader = JournalReader::open(&folder).map_err(Failure::unexpected)?;
     let letters = reader.dead_letters(MOST).map_err(Failure::unexpected)?;
     let mut text = String::new();
     for letter in &letters {

@@ -17,7 +17,7 @@ mod machine;
 mod report;
 mod server;
 
-use report::{Finding, Mark};
+use report::{CheckResult, CheckStatus};
 
 /// Time limit of a check.
 const LIMIT: Duration = Duration::from_secs(5);
@@ -83,17 +83,17 @@ pub(super) fn run(named: Option<PathBuf>, args: DoctorArgs) -> Result<(), Failur
     runtime.shutdown_background();
     out(&report::print(&findings));
     match report::worst(&findings) {
-        Mark::Problem => Err(Failure {
+        CheckStatus::Problem => Err(Failure {
             text: String::new(),
             code: 3,
         }),
-        Mark::Ok | Mark::Warning => Ok(()),
+        CheckStatus::Ok | CheckStatus::Warning => Ok(()),
     }
 }
 
 /// Runs all checks except that of the config in parallel. The findings follow a message's path
 /// through Foghorn.
-async fn look(config: Option<Config>, data: Option<PathBuf>) -> Vec<Finding> {
+async fn look(config: Option<Config>, data: Option<PathBuf>) -> Vec<CheckResult> {
     let clock = Clock::system();
     let config = config.map(Arc::new);
     let folder = data.or_else(|| config.as_ref().map(|config| config.server.data.clone()));
@@ -164,7 +164,7 @@ async fn look(config: Option<Config>, data: Option<PathBuf>) -> Vec<Finding> {
         for (settings, asked) in config.destinations.iter().zip(asked) {
             let failed = |_| {
                 (
-                    Finding::problem(
+                    CheckResult::problem(
                         &away::name(settings),
                         "the check stopped unexpectedly",
                         "run doctor again; if this repeats, it is a bug",
@@ -196,17 +196,17 @@ async fn look(config: Option<Config>, data: Option<PathBuf>) -> Vec<Finding> {
     first
 }
 
-type Work = std::pin::Pin<Box<dyn Future<Output = Vec<Finding>> + Send>>;
+type Work = std::pin::Pin<Box<dyn Future<Output = Vec<CheckResult>> + Send>>;
 
 /// Runs file checks on a thread of their own, so that they do not block network checks.
-fn blocking(work: impl FnOnce() -> Vec<Finding> + Send + 'static) -> Work {
+fn blocking(work: impl FnOnce() -> Vec<CheckResult> + Send + 'static) -> Work {
     Box::pin(async move { tokio::task::spawn_blocking(work).await.unwrap_or_default() })
 }
 
-async fn within_all(check: &str, most: Duration, work: Work) -> Vec<Finding> {
+async fn within_all(check: &str, most: Duration, work: Work) -> Vec<CheckResult> {
     let what = format!("no answer within {} s", most.as_secs());
     let late = |_| {
-        vec![Finding::problem(
+        vec![CheckResult::problem(
             check,
             what,
             "check the disk, the network and the load",
@@ -215,14 +215,14 @@ async fn within_all(check: &str, most: Duration, work: Work) -> Vec<Finding> {
     tokio::time::timeout(most, work).await.unwrap_or_else(late)
 }
 
-async fn within(check: &str, work: impl Future<Output = Finding>) -> Finding {
-    let late = |_| Finding::problem(check, "no answer within 5 s", server::RESTART);
+async fn within(check: &str, work: impl Future<Output = CheckResult>) -> CheckResult {
+    let late = |_| CheckResult::problem(check, "no answer within 5 s", server::RESTART);
     tokio::time::timeout(LIMIT, work).await.unwrap_or_else(late)
 }
 
 /// Returns the config if it is usable, and the findings about it.
-fn read_config(path: Option<&Path>, env: &Lookup) -> (Option<Config>, Vec<Finding>) {
-    let said = |Problems(found): Problems| -> Vec<Finding> {
+fn read_config(path: Option<&Path>, env: &Lookup) -> (Option<Config>, Vec<CheckResult>) {
+    let said = |Problems(found): Problems| -> Vec<CheckResult> {
         let finding = |problem: &config::Problem| {
             let place = if problem.line == 0 {
                 String::new()
@@ -235,8 +235,8 @@ fn read_config(path: Option<&Path>, env: &Lookup) -> (Option<Config>, Vec<Findin
                 .clone()
                 .unwrap_or_else(|| what_to_do(problem).to_owned());
             match problem.level {
-                Level::Warning => Finding::warning("config", what, help),
-                Level::Error => Finding::problem("config", what, help),
+                Level::Warning => CheckResult::warning("config", what, help),
+                Level::Error => CheckResult::problem("config", what, help),
             }
         };
         found.iter().map(finding).collect()
@@ -260,7 +260,7 @@ fn read_config(path: Option<&Path>, env: &Lookup) -> (Option<Config>, Vec<Findin
                     told.join(", ")
                 ),
             };
-            let mut findings = vec![Finding::ok("config", what)];
+            let mut findings = vec![CheckResult::ok("config", what)];
             findings.extend(said(Problems(config.warnings.clone())));
             (Some(config), findings)
         }

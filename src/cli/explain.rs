@@ -8,7 +8,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::{Failure, Format, duration, out, out_exact, replay};
-use crate::app::backend::Reader;
+use crate::app::backend::JournalReader;
 use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::explain::{self, Chapter, Question, Story, moment};
@@ -49,7 +49,7 @@ pub(super) fn run(config: &Config, args: &ExplainArgs) -> Result<(), Failure> {
         .clone()
         .unwrap_or_else(|| config.server.data.clone());
     let failed = |e| Failure::unexpected(format!("{}: {e}", folder.display()));
-    let reader = Reader::open(&folder).map_err(failed)?;
+    let reader = JournalReader::open(&folder).map_err(failed)?;
     let templates = config
         .load_templates()
         .map_err(|problems| Failure::config(&problems))?;
@@ -256,6 +256,7 @@ fn as_json(story: &Story<'_>, chapters: &[&Chapter], sent: &[Sent], file: &str) 
             "text": line.text,
         });
         if let (Some(message), Some(map)) = (&chapter.message, value.as_object_mut()) {
+            // One message can have several deliveries, one for each destination.
             let same = sent
                 .iter()
                 .filter(|sent| is_same(message, &sent.delivery.message));

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::{Failure, duration};
-use crate::app::backend::Reader;
+use crate::app::backend::JournalReader;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::model::Seq;
@@ -41,7 +41,7 @@ pub(super) fn stored(
     let folder = data.unwrap_or_else(|| config.server.data.clone());
     let from = since.map(|since| Clock::system().wall() - since);
     let failed = |e| Failure::unexpected(format!("{}: {e}", folder.display()));
-    let reader = Reader::open(&folder).map_err(failed)?;
+    let reader = JournalReader::open(&folder).map_err(failed)?;
     let mut stored = Stored::since(from);
     for entry in reader.entries(Seq::default()) {
         stored.take(entry.map_err(failed)?, &mut each);

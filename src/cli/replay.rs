@@ -38,6 +38,7 @@ pub(super) fn run(config: &Config, args: ReplayArgs) -> Result<(), Failure> {
         printer.feed(&mut replay, &heard)
     })?;
     warn_of_early(until, replay.at());
+    // Timers that are still running at the end can send messages too.
     let rest = replay.finish(until);
     printer.print(&rest);
     printer.summary(&replay);

@@ -160,6 +160,7 @@ fn read_match(fields: &[String], whole: Option<&str>) -> Result<Map<String, Valu
                 "`{said}` is not FIELD=VALUE, as in condition=ap_offline"
             )));
         };
+        // A repeated field becomes a list, which matches any of its values.
         match map.get_mut(field) {
             None => drop(map.insert(field.to_owned(), value.into())),
             Some(Value::Array(values)) => values.push(value.into()),

@@ -206,6 +206,7 @@ fn describe(
         format!("\n{number}. {rule}: {before} -> {after} with `{key}: {value}` ({place})\n");
     let _ = writeln!(text, "   {}", why(suggestion));
     if !suggestion.lost.is_empty() {
+        // Losses are listed by name, because a count does not show whether they matter.
         let shown: Vec<String> = suggestion.lost.iter().take(5).map(diff::brief).collect();
         let rest = suggestion.lost.len() - shown.len();
         let rest = if rest > 0 {

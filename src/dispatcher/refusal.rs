@@ -12,6 +12,8 @@ pub(super) fn refusal(
     wall: Timestamp,
 ) -> Message {
     let kind = broken.target.kind().label;
+    // The notification has no rule and no alert, so the fields about them stay empty. One incident
+    // per destination keeps repeated refusals together.
     let about = Notification {
         id: String::new(),
         at: wall,

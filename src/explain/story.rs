@@ -11,7 +11,7 @@ use crate::model::{
 };
 use crate::render::Templates;
 use crate::rules::{RuleSet, fold as folded};
-use crate::source::{self, Arrival, Parsed};
+use crate::source::{self, Arrival, ParsedItem};
 
 /// A question.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -150,9 +150,9 @@ impl<'t> Story<'t> {
                 };
                 for parsed in source::parse(&arrival) {
                     match parsed {
-                        Parsed::Event(event) => self.event(entry.at, &event),
+                        ParsedItem::Event(event) => self.event(entry.at, &event),
                         // Time passes even if the body cannot be parsed.
-                        Parsed::Malformed { .. } => {
+                        ParsedItem::Malformed { .. } => {
                             let decisions = self.fold.tick(entry.at);
                             self.keep(decisions, None);
                         }

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::words::{self, Key};
 use crate::model::{Event, EventId, Journaled, Record, Seq, Timestamp};
-use crate::source::{self, Arrival, Parsed};
+use crate::source::{self, Arrival, ParsedItem};
 use crate::store::{self, Doc, EventRow, RowQuery, Term, Wanted};
 
 /// Maximum number of unindexed events scanned per query.
@@ -189,7 +189,7 @@ impl<S: store::Archive> PastEvents<S> {
                 &arrival,
                 id.place()..=id.place(),
                 &mut |parsed, text| match parsed {
-                    Parsed::Event(event) if event.id == id => {
+                    ParsedItem::Event(event) if event.id == id => {
                         let sent =
                             text.and_then(|text| RawValue::from_string(text.to_owned()).ok());
                         found = Some((event, sent));
@@ -278,7 +278,7 @@ fn parsed(entry: &Journaled, rows: &[EventRow]) -> HashMap<EventId, Arc<Event>> 
         return found;
     };
     source::each_at(&arrival, from..=to, &mut |parsed, _| {
-        if let Parsed::Event(event) = parsed {
+        if let ParsedItem::Event(event) = parsed {
             found.insert(event.id, event);
         }
     });

@@ -28,13 +28,13 @@ pub struct Hidden {
     root: Node,
     /// Beginning of each placeholder: a word that the text itself does not contain.
     sign: String,
-    marks: Vec<Mark>,
+    marks: Vec<Placeholder>,
     swaps: Swaps,
 }
 
 /// One secret.
 #[derive(Clone, Debug)]
-struct Mark {
+struct Placeholder {
     /// Paths in the tree: several if the value has an anchor, none for a comment.
     paths: BTreeSet<Path>,
     /// Secret as written, including quotes.
@@ -70,7 +70,7 @@ impl Hidden {
             return None;
         }
         // Keyed by position, so that the placeholders are numbered in the order of the text.
-        let mut found: BTreeMap<usize, (Range<usize>, Mark)> = BTreeMap::new();
+        let mut found: BTreeMap<usize, (Range<usize>, Placeholder)> = BTreeMap::new();
         let leaves = leaves(&root);
         // A secret in the place of a key is an error in the file, and it cannot be redacted safely.
         if leaves.iter().any(Leaf::is_misplaced) {
@@ -79,7 +79,7 @@ impl Hidden {
         for leaf in leaves.iter().filter(|leaf| leaf.is_secret()) {
             let source = text.get(leaf.node.span.clone())?.trim_end();
             let start = leaf.node.span.start;
-            let fresh = || Mark {
+            let fresh = || Placeholder {
                 paths: BTreeSet::new(),
                 source: source.to_owned(),
                 text: leaf.text.trim_end().to_owned(),
@@ -99,7 +99,7 @@ impl Hidden {
                 range.start,
                 (
                     range,
-                    Mark {
+                    Placeholder {
                         paths: BTreeSet::new(),
                         text: source.clone(),
                         source,
@@ -256,7 +256,7 @@ impl Hidden {
         root: &Node,
         leaves: &[Leaf<'_>],
         problems: &mut Collector<'_>,
-    ) -> Vec<(Range<usize>, &'m Mark)> {
+    ) -> Vec<(Range<usize>, &'m Placeholder)> {
         let remarks = comments(edited, root);
         let mut swapped = Vec::new();
         for (range, number) in self.marks_in(edited) {

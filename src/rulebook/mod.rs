@@ -61,9 +61,9 @@ impl Loaded {
 }
 
 /// The rules file and the rules in force. Clones are cheap.
-pub struct Book<S>(Arc<Inner<S>>);
+pub struct Book<S>(Arc<BookState<S>>);
 
-struct Inner<S> {
+struct BookState<S> {
     /// Path of the file; `None` for the built-in rules.
     path: Option<PathBuf>,
     may_edit: bool,
@@ -78,7 +78,7 @@ struct Inner<S> {
 }
 
 /// The current file.
-struct Page {
+struct RulesFile {
     bytes: Vec<u8>,
     hidden: Arc<Hidden>,
     /// True if the file is shown; false if the rules in force are shown because the file is not
@@ -118,7 +118,7 @@ impl<S: Journal> Book<S> {
         let (checking, comparing) = (Arc::new(Semaphore::new(1)), Arc::new(Semaphore::new(1)));
         let (path, may_edit) = (config.path.clone(), config.server.edit_rules);
         let (applying, key) = (Mutex::new(()), clock::unguessable().unwrap_or_default());
-        Self(Arc::new(Inner {
+        Self(Arc::new(BookState {
             path,
             may_edit,
             loaded,
@@ -155,7 +155,7 @@ impl<S: Journal> Book<S> {
     }
 
     /// Returns the current file.
-    fn page(&self) -> Result<Page, Declined> {
+    fn page(&self) -> Result<RulesFile, Declined> {
         let loaded = self.loaded();
         let bytes = match &self.0.path {
             None => BUILT_IN.as_bytes().to_vec(),
@@ -174,20 +174,21 @@ impl<S: Journal> Book<S> {
             .ok()
             .and_then(|text| Hidden::of(text, &file));
         let is_file = hidden.is_some();
+        // A file that is not YAML cannot be redacted; the rules in force can.
         let Some(hidden) = hidden.or_else(|| Hidden::of(&loaded.config.text, &file)) else {
             return Declined::failed(
                 "the secrets in the rules cannot be redacted",
                 "open the file itself",
             );
         };
-        Ok(Page {
+        Ok(RulesFile {
             bytes,
             hidden: Arc::new(hidden),
             is_file,
         })
     }
 
-    fn why_not(&self, page: &Page) -> Option<String> {
+    fn why_not(&self, page: &RulesFile) -> Option<String> {
         match &self.0.path {
             None => Some(
                 "the built-in rules apply: create a rules.yaml where Foghorn runs, and restart it"
@@ -281,7 +282,7 @@ impl<S: Journal> Book<S> {
     /// Checks a text. Returns the text with its secrets too, unless it has errors.
     async fn judged(
         &self,
-        page: &Page,
+        page: &RulesFile,
         text: String,
     ) -> Result<(Findings, Option<String>), Declined> {
         // One check at a time: each may use a processor for seconds.
@@ -583,6 +584,7 @@ fn judge(
         Err(problems) => return wrong(findings(&problems, |_, _| ())),
     };
     let place = |line: &mut u64, column: &mut u64| restored.place(line, column);
+    // Placeholders are restored first, because the loader must check the real secrets.
     let loaded = Config::load_text(&restored.text, path, &environment)
         .and_then(|config| config.load_templates().map(|templates| (config, templates)));
     let (config, templates) = match loaded {

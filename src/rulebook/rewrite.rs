@@ -35,8 +35,8 @@ pub(super) fn rewrite(
     let previous = beside(&target, ".previous");
     // Both files are written completely before either gets its name.
     let (fresh, kept) = (
-        Draft::write(&target, &meta, after)?,
-        Draft::write(&previous, &meta, kept)?,
+        TempFile::write(&target, &meta, after)?,
+        TempFile::write(&previous, &meta, kept)?,
     );
     let earlier = fs::read(&previous).ok();
     if fs::read(&target)? != before {
@@ -59,12 +59,12 @@ fn beside(path: &Path, end: &str) -> PathBuf {
 }
 
 /// A written file without its final name; deleted when dropped.
-struct Draft {
+struct TempFile {
     at: PathBuf,
     target: PathBuf,
 }
 
-impl Draft {
+impl TempFile {
     fn write(target: &Path, like: &Metadata, bytes: &[u8]) -> io::Result<Self> {
         let word: [u8; 6] = clock::unguessable()?;
         let word: String = word.iter().map(|byte| format!("{byte:02x}")).collect();
@@ -102,7 +102,7 @@ impl Draft {
     }
 }
 
-impl Drop for Draft {
+impl Drop for TempFile {
     fn drop(&mut self) {
         // After the rename no file has this name, and the removal fails harmlessly.
         let _ = fs::remove_file(&self.at);

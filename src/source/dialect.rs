@@ -39,7 +39,7 @@ impl<'a> Arrival<'a> {
 
 /// One piece of a journaled body.
 #[derive(Clone, Debug)]
-pub enum Parsed {
+pub enum ParsedItem {
     /// One event, after fan-out.
     Event(Arc<Event>),
     /// Well-formed content that Foghorn does not understand, or too much of it. It is kept, counted
@@ -92,7 +92,7 @@ pub trait Dialect: Sync {
         &self,
         arrival: &Arrival<'_>,
         places: RangeInclusive<u64>,
-        take: &mut dyn FnMut(Parsed, Option<&str>),
+        take: &mut dyn FnMut(ParsedItem, Option<&str>),
     );
 
     /// Checks in one pass that a body can be parsed later, and returns its normalised topic.

@@ -17,7 +17,7 @@ mod dialect;
 mod intake;
 pub mod mist;
 
-pub use dialect::{Arrival, Dialect, EventType, Parsed, Role};
+pub use dialect::{Arrival, Dialect, EventType, ParsedItem, Role};
 pub use intake::{Again, Answer, Ask, Intake, Portion, Pull, Signature, Trouble};
 
 /// One kind of source.
@@ -315,14 +315,14 @@ impl Rejected {
 
 /// Converts a journaled body to events. Any bytes give some answer.
 #[must_use]
-pub fn parse(arrival: &Arrival<'_>) -> Vec<Parsed> {
+pub fn parse(arrival: &Arrival<'_>) -> Vec<ParsedItem> {
     let mut parsed = Vec::new();
     each(arrival, &mut |one| parsed.push(one));
     parsed
 }
 
 /// Converts like [`parse`], with one event in memory at a time.
-pub fn each(arrival: &Arrival<'_>, take: &mut dyn FnMut(Parsed)) {
+pub fn each(arrival: &Arrival<'_>, take: &mut dyn FnMut(ParsedItem)) {
     each_at(arrival, 1..=u64::MAX, &mut |parsed, _| take(parsed));
 }
 
@@ -330,13 +330,13 @@ pub fn each(arrival: &Arrival<'_>, take: &mut dyn FnMut(Parsed)) {
 pub fn each_at(
     arrival: &Arrival<'_>,
     places: RangeInclusive<u64>,
-    take: &mut dyn FnMut(Parsed, Option<&str>),
+    take: &mut dyn FnMut(ParsedItem, Option<&str>),
 ) {
     match dialect(arrival.kind) {
         Some(dialect) => dialect.each(arrival, places, take),
         None => {
             let why = "its kind of source is unknown to this release";
-            take(Parsed::Malformed { why, count: 1 }, None);
+            take(ParsedItem::Malformed { why, count: 1 }, None);
         }
     }
 }

@@ -136,7 +136,7 @@ pub struct SentMessage {
 
 /// An engine snapshot kept in the archive.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Mark {
+pub struct KeptSnapshot {
     /// Position of the last entry the snapshot includes.
     pub seq: Seq,
     /// Progress of the engine at that position.
@@ -206,7 +206,11 @@ pub trait Archive: Journal + Totals {
     /// Returns the newest kept snapshot that is older than the entry and than every alert numbered
     /// `alert` or higher. A fold from there repeats the decisions, provided the duplicates are
     /// known.
-    fn mark(&self, entry: Seq, alert: u64) -> impl Future<Output = Result<Option<Mark>>> + Send;
+    fn mark(
+        &self,
+        entry: Seq,
+        alert: u64,
+    ) -> impl Future<Output = Result<Option<KeptSnapshot>>> + Send;
 
     /// Returns the entries between `after` and `before` that set the rules in force and the clock.
     fn settings(

@@ -7,7 +7,7 @@ use crate::model::Name;
 
 /// Action on a dead letter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Act {
+pub enum DeadLetterAction {
     /// Queue it again, behind the waiting messages. It keeps its attempts and gets the full time
     /// again.
     Resend,
@@ -17,7 +17,7 @@ pub enum Act {
 
 /// Result of an action.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Acted {
+pub enum ActionResult {
     /// Done, for these deliveries. A message queued again has a new number, because it is sent
     /// after the messages already queued.
     Done(Vec<(Name, DeliveryId)>),
@@ -35,13 +35,25 @@ pub trait Desk: Store {
     fn destination(&self, id: DeliveryId) -> impl Future<Output = Result<Option<Name>>> + Send;
 
     /// Acts on one dead letter. Afterwards it is no longer a dead letter.
-    fn act(&self, act: Act, id: DeliveryId) -> impl Future<Output = Result<Acted>> + Send;
+    fn act(
+        &self,
+        act: DeadLetterAction,
+        id: DeliveryId,
+    ) -> impl Future<Output = Result<ActionResult>> + Send;
 
     /// Acts on all dead letters of a destination and returns their number. A large number takes
     /// several transactions.
-    fn act_on_all(&self, act: Act, to: &Name) -> impl Future<Output = Result<u64>> + Send;
+    fn act_on_all(
+        &self,
+        act: DeadLetterAction,
+        to: &Name,
+    ) -> impl Future<Output = Result<u64>> + Send;
 
     /// Queues a copy of the newest message with this short name, for those of the destinations that
     /// it went to. Queues nothing if one of them has the message queued already.
-    fn again(&self, message: &str, to: Vec<Name>) -> impl Future<Output = Result<Acted>> + Send;
+    fn again(
+        &self,
+        message: &str,
+        to: Vec<Name>,
+    ) -> impl Future<Output = Result<ActionResult>> + Send;
 }

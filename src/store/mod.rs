@@ -22,10 +22,10 @@ pub mod sqlite;
 mod steps;
 
 pub use archive::{
-    Archive, AttemptRow, DeadLetter, Doc, EventRow, Mark, Noise, RowQuery, Rows, Sent, SentMessage,
-    Term, Wanted,
+    Archive, AttemptRow, DeadLetter, Doc, EventRow, KeptSnapshot, Noise, RowQuery, Rows, Sent,
+    SentMessage, Term, Wanted,
 };
-pub use desk::{Act, Acted, Desk};
+pub use desk::{ActionResult, DeadLetterAction, Desk};
 pub use journal::Journal;
 pub use lease::{Duty, Lease, Leases};
 pub use outbox::{Attempt, Delivery, DeliveryId, DeliveryState, Next, Outbox};

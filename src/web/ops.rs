@@ -37,6 +37,8 @@ pub(super) fn routes<S: Journal + Totals>(state: &State<S>) -> BoxedFilter<(Resp
                 .unstored
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner);
+            // A failed write is reported before the backlog: it needs a person, the backlog only
+            // time.
             if unstored.is_some_and(|at| shared.store.clock().now().since(at) < FULL) {
                 plain(StatusCode::SERVICE_UNAVAILABLE, UNSTORED)
             } else if *shared.ready.borrow() {

@@ -135,6 +135,7 @@ fn send(asset: &Asset, headers: &HeaderMap) -> Response {
         .iter()
         .filter_map(|value| value.to_str().ok());
     let tag = asset.tag.to_str().unwrap_or_default();
+    // Browsers and proxies may send several tags, or mark a tag as weak.
     let same = known
         .flat_map(|value| value.split(','))
         .any(|one| one.trim().trim_start_matches("W/") == tag);

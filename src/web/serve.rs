@@ -60,12 +60,12 @@ impl Default for Limits {
 #[derive(Clone, Debug)]
 pub struct Peer {
     address: SocketAddr,
-    use_: Arc<Use>,
+    use_: Arc<ConnectionActivity>,
 }
 
 /// Activity of a connection, which decides which one is closed if there are too many.
 #[derive(Debug, Default)]
-struct Use {
+struct ConnectionActivity {
     /// True while a complete request waits for its answer.
     answering: AtomicBool,
     /// True once a request was answered, which only real clients achieve.
@@ -283,14 +283,14 @@ impl Acceptor {
 
 /// Open connections, oldest first.
 #[derive(Debug, Default)]
-struct Open(Mutex<BTreeMap<u64, (CancellationToken, Arc<Use>)>>);
+struct Open(Mutex<BTreeMap<u64, (CancellationToken, Arc<ConnectionActivity>)>>);
 
 impl Open {
-    fn all(&self) -> MutexGuard<'_, BTreeMap<u64, (CancellationToken, Arc<Use>)>> {
+    fn all(&self) -> MutexGuard<'_, BTreeMap<u64, (CancellationToken, Arc<ConnectionActivity>)>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn add(&self, number: u64, closed: CancellationToken, use_: Arc<Use>) {
+    fn add(&self, number: u64, closed: CancellationToken, use_: Arc<ConnectionActivity>) {
         self.all().insert(number, (closed, use_));
     }
 
@@ -310,7 +310,7 @@ impl Open {
     /// `spared` are closed only if there are no others.
     fn make_room(&self, spared: u64) {
         let all = self.all();
-        let worth = |use_: &Use| {
+        let worth = |use_: &ConnectionActivity| {
             let (answered, since) = (
                 use_.answered.load(Ordering::Relaxed),
                 use_.since.load(Ordering::Relaxed),

@@ -19,7 +19,7 @@ use warp::reply::Response;
 
 use super::body::read_body;
 use super::reply::ApiError;
-use super::silences::{Heeded, Silencing, check_room, expire, make, morning, said, until};
+use super::silences::{SilenceResult, Silencing, check_room, expire, make, morning, said, until};
 use super::{Refused, State};
 use crate::clock::local;
 use crate::engine::SilenceState;
@@ -47,6 +47,7 @@ pub(super) fn routes<S: Journal>(state: &State<S>) -> BoxedFilter<(Response,)> {
             move |link: String, undo, method, query: String, headers, body| {
                 let state = state.clone();
                 async move {
+                    // Without silencing there is no key, so no link can be valid.
                     let Some(silencing) = state.silencing.clone() else {
                         return Err(Refused::NOT_FOUND.into());
                     };
@@ -247,20 +248,20 @@ impl<S: Journal> Visit<'_, S> {
         let (made, heeded) = make(self.state, self.silencing, silence).await?;
         // The answer says what happened, because the silence may have ended before it is shown.
         let state = match (heeded, made.matching) {
-            (Heeded::Over, _) => {
+            (SilenceResult::Over, _) => {
                 let text = format!(
                     "<p>Nothing of {} lasts any more: there is nothing to wait for.</p>",
                     what(offer)
                 );
                 return Ok(page(StatusCode::OK, "It is resolved already", &text));
             }
-            (Heeded::Later, _) => {
+            (SilenceResult::Later, _) => {
                 "It is noted. Foghorn has much to do at the moment and will heed it soon."
                     .to_owned()
             }
-            (Heeded::InForce, 0) => "Nothing of it is open now.".to_owned(),
-            (Heeded::InForce, 1) => "One alert that is open now falls silent.".to_owned(),
-            (Heeded::InForce, n) => format!("{n} alerts that are open now fall silent."),
+            (SilenceResult::InForce, 0) => "Nothing of it is open now.".to_owned(),
+            (SilenceResult::InForce, 1) => "One alert that is open now falls silent.".to_owned(),
+            (SilenceResult::InForce, n) => format!("{n} alerts that are open now fall silent."),
         };
         let back = self
             .silencing

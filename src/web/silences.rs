@@ -143,11 +143,11 @@ async fn answer<S: Journal>(
             let (made, heeded) = make(state, silencing, silence).await?;
             // `over` lets the caller explain why the new silence is not in the list.
             let mut answer = json_of(&made);
-            if let (Heeded::Over, Some(answer)) = (heeded, answer.as_object_mut()) {
+            if let (SilenceResult::Over, Some(answer)) = (heeded, answer.as_object_mut()) {
                 answer.insert("over".to_owned(), true.into());
             }
             Ok(reply(
-                if heeded == Heeded::Later {
+                if heeded == SilenceResult::Later {
                     StatusCode::ACCEPTED
                 } else {
                     StatusCode::CREATED
@@ -195,7 +195,7 @@ fn check_ready<S: Store>(state: &State<S>) -> Result<(), ApiError> {
 /// Body of a request to create a silence.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-struct Asked {
+struct SilenceRequest {
     #[serde(rename = "match")]
     matches: Option<Value>,
     all: bool,
@@ -206,7 +206,7 @@ struct Asked {
     comment: Option<String>,
 }
 
-fn silence(asked: Asked, user: &User, now: Timestamp) -> Result<Silence, ApiError> {
+fn silence(asked: SilenceRequest, user: &User, now: Timestamp) -> Result<Silence, ApiError> {
     let matches = asked.matches.unwrap_or_else(|| json!({}));
     check_match(&matches, asked.all)?;
     let bytes = clock::unguessable().map_err(|_| {
@@ -316,6 +316,7 @@ pub(super) fn until(
 ) -> Result<Until, ApiError> {
     let example =
         "write `for` as in 2h, or `until` as in 2026-01-05T12:00:00Z, morning or resolved";
+    // Exactly one of both is required: a silence without an end would be forgotten.
     let at = match (lasts, until) {
         (Some(lasts), None) => {
             now + parse_duration(lasts).map_err(|why| {
@@ -416,7 +417,7 @@ pub(super) fn check_room(silencing: &Silencing, id: &str) -> Result<(), ApiError
 
 /// Result of creating a silence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Heeded {
+pub(super) enum SilenceResult {
     /// The silence is in force.
     InForce,
     /// The silence ended at once: it lasts until resolved, and no matching alert is open.
@@ -430,7 +431,7 @@ pub(super) async fn make<S: Journal>(
     state: &State<S>,
     silencing: &Silencing,
     silence: Silence,
-) -> Result<(SilenceState, Heeded), ApiError> {
+) -> Result<(SilenceState, SilenceResult), ApiError> {
     let folded = append(state, silencing, Record::Silence(silence.clone())).await?;
     tracing::info!(id = %silence.id, author = %silence.author, "a silence begins");
     let unknown = SilenceState {
@@ -438,9 +439,9 @@ pub(super) async fn make<S: Journal>(
         matching: 0,
     };
     Ok(match silencing.find(&unknown.silence.id) {
-        Some(found) if folded => (found, Heeded::InForce),
-        None if folded => (unknown, Heeded::Over),
-        _ => (unknown, Heeded::Later),
+        Some(found) if folded => (found, SilenceResult::InForce),
+        None if folded => (unknown, SilenceResult::Over),
+        _ => (unknown, SilenceResult::Later),
     })
 }
 

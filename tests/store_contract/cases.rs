@@ -8,9 +8,9 @@ use foghorn::model::{
     Severity, Silence, SourceKind, Timestamp, Until, WaitsWith,
 };
 use foghorn::store::{
-    Act, Acted, Archive, Attempt, AttemptRow, DeliveryId, DeliveryState, Desk, Doc, Duty, Error,
-    EventRow, Journal, Leases, MessageFates, Next, Noise, Outbox, Step, Steps, Term, Totals,
-    Wanted,
+    ActionResult, Archive, Attempt, AttemptRow, DeadLetterAction, DeliveryId, DeliveryState, Desk,
+    Doc, Duty, Error, EventRow, Journal, Leases, MessageFates, Next, Noise, Outbox, Step, Steps,
+    Term, Totals, Wanted,
 };
 
 use super::{Bench, World, attempt, message, outgoing, post, query, row, step};
@@ -503,8 +503,14 @@ pub(super) async fn a_receipt_comes_back_for_its_incident_while_its_message_is_k
         assert_eq!(of(&ops, "three").await, None);
         if !resent {
             // The dead letter gets a new number, and the receipt stays with it.
-            let acted = store.act(Act::Resend, DeliveryId(4)).await.unwrap();
-            assert_eq!(acted, Acted::Done(vec![("ops".into(), DeliveryId(5))]));
+            let acted = store
+                .act(DeadLetterAction::Resend, DeliveryId(4))
+                .await
+                .unwrap();
+            assert_eq!(
+                acted,
+                ActionResult::Done(vec![("ops".into(), DeliveryId(5))])
+            );
         }
     }
     let long = serde_json::json!("x".repeat(Receipt::MAX));
@@ -533,14 +539,20 @@ pub(super) async fn a_dead_letter_is_sent_again_or_put_away_once_and_a_message_a
     }
     let mut outbox = store.outbox();
     outbox.mark_unchanged();
-    let done = |id| Acted::Done(vec![(ops.clone(), DeliveryId(id))]);
+    let done = |id| ActionResult::Done(vec![(ops.clone(), DeliveryId(id))]);
     assert_eq!(
-        store.act(Act::Resend, DeliveryId(1)).await.unwrap(),
+        store
+            .act(DeadLetterAction::Resend, DeliveryId(1))
+            .await
+            .unwrap(),
         done(4)
     );
     assert!(outbox.has_changed().unwrap(), "who sends wakes");
     assert_eq!(
-        store.act(Act::Discard, DeliveryId(2)).await.unwrap(),
+        store
+            .act(DeadLetterAction::Discard, DeliveryId(2))
+            .await
+            .unwrap(),
         done(2)
     );
     for reopened in [false, true] {
@@ -548,20 +560,32 @@ pub(super) async fn a_dead_letter_is_sent_again_or_put_away_once_and_a_message_a
             store.reopen().await;
         }
         assert_eq!(
-            store.act(Act::Resend, DeliveryId(1)).await.unwrap(),
-            Acted::Missing
+            store
+                .act(DeadLetterAction::Resend, DeliveryId(1))
+                .await
+                .unwrap(),
+            ActionResult::Missing
         );
         assert_eq!(
-            store.act(Act::Resend, DeliveryId(4)).await.unwrap(),
-            Acted::Stands(DeliveryState::Queued)
+            store
+                .act(DeadLetterAction::Resend, DeliveryId(4))
+                .await
+                .unwrap(),
+            ActionResult::Stands(DeliveryState::Queued)
         );
         assert_eq!(
-            store.act(Act::Resend, DeliveryId(2)).await.unwrap(),
-            Acted::Stands(DeliveryState::Discarded)
+            store
+                .act(DeadLetterAction::Resend, DeliveryId(2))
+                .await
+                .unwrap(),
+            ActionResult::Stands(DeliveryState::Discarded)
         );
         assert_eq!(
-            store.act(Act::Discard, DeliveryId(99)).await.unwrap(),
-            Acted::Missing
+            store
+                .act(DeadLetterAction::Discard, DeliveryId(99))
+                .await
+                .unwrap(),
+            ActionResult::Missing
         );
         let fates = MessageFates {
             total: 3,
@@ -611,14 +635,14 @@ pub(super) async fn a_dead_letter_is_sent_again_or_put_away_once_and_a_message_a
     };
     assert_eq!(
         again("a", &["ops"]).await,
-        Acted::Stands(DeliveryState::Queued)
+        ActionResult::Stands(DeliveryState::Queued)
     );
-    assert_eq!(again("z", &["ops"]).await, Acted::Missing);
-    assert_eq!(again("b", &["boss"]).await, Acted::Elsewhere);
+    assert_eq!(again("z", &["ops"]).await, ActionResult::Missing);
+    assert_eq!(again("b", &["boss"]).await, ActionResult::Elsewhere);
     assert_eq!(again("b", &["ops", "boss"]).await, done(5));
     assert_eq!(
         again("b", &["ops"]).await,
-        Acted::Stands(DeliveryState::Queued)
+        ActionResult::Stands(DeliveryState::Queued)
     );
     let sent = store.sent(vec![7]).await.unwrap();
     assert_eq!(
@@ -632,10 +656,19 @@ pub(super) async fn a_dead_letter_is_sent_again_or_put_away_once_and_a_message_a
         ]
     );
     assert_eq!(
-        store.act_on_all(Act::Resend, &"boss".into()).await.unwrap(),
+        store
+            .act_on_all(DeadLetterAction::Resend, &"boss".into())
+            .await
+            .unwrap(),
         0
     );
-    assert_eq!(store.act_on_all(Act::Resend, &ops).await.unwrap(), 1);
+    assert_eq!(
+        store
+            .act_on_all(DeadLetterAction::Resend, &ops)
+            .await
+            .unwrap(),
+        1
+    );
     let fates = MessageFates {
         total: 4,
         queued: 3,

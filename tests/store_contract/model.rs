@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use foghorn::model::{Name, Seq, Timestamp};
 use foghorn::store::{
-    Act, Acted, DeliveryId, DeliveryState, Desk, Journal, MessageFates, Next, Outbox, Totals,
+    ActionResult, DeadLetterAction, DeliveryId, DeliveryState, Desk, Journal, MessageFates, Next,
+    Outbox, Totals,
 };
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
@@ -17,7 +18,7 @@ enum Move {
     Commit { ahead: u8, messages: Vec<bool> },
     Settle { which: u8, how: u8 },
     Summarise { upto: u8 },
-    Act { discard: bool, which: u8 },
+    DeadLetterAction { discard: bool, which: u8 },
     Again { which: u8 },
     Crash,
 }
@@ -28,7 +29,7 @@ fn moves() -> impl Strategy<Value = Vec<Move>> {
         4 => (0..3_u8, prop::collection::vec(any::<bool>(), 0..4)).prop_map(|(ahead, messages)| Move::Commit { ahead, messages }),
         4 => (any::<u8>(), 0..3_u8).prop_map(|(which, how)| Move::Settle { which, how }),
         1 => (0..6_u8).prop_map(|upto| Move::Summarise { upto }),
-        2 => (any::<bool>(), any::<u8>()).prop_map(|(discard, which)| Move::Act { discard, which }),
+        2 => (any::<bool>(), any::<u8>()).prop_map(|(discard, which)| Move::DeadLetterAction { discard, which }),
         1 => any::<u8>().prop_map(|which| Move::Again { which }),
         1 => Just(Move::Crash),
     ];
@@ -138,12 +139,16 @@ async fn agrees<B: Bench>(moves: Vec<Move>) {
                 let summary = message("digest", &["ops"]);
                 store.summarise(&ops, ids, summary, at).await;
             }
-            Move::Act { discard, which } => {
+            Move::DeadLetterAction { discard, which } => {
                 let id = i64::from(which) % (model.made + 1);
-                let act = if discard { Act::Discard } else { Act::Resend };
+                let act = if discard {
+                    DeadLetterAction::Discard
+                } else {
+                    DeadLetterAction::Resend
+                };
                 let done = matches!(
                     store.act(act, DeliveryId(id)).await.unwrap(),
-                    Acted::Done(_)
+                    ActionResult::Done(_)
                 );
                 assert_eq!(done, model.act(discard, id));
             }
@@ -159,7 +164,7 @@ async fn agrees<B: Bench>(moves: Vec<Move>) {
                     .any(|other| *other == (to.clone(), title.clone()));
                 let done = store.again(&title, vec![to.clone()]).await.unwrap();
                 assert_eq!(
-                    done == Acted::Stands(DeliveryState::Queued),
+                    done == ActionResult::Stands(DeliveryState::Queued),
                     queued,
                     "{done:?}"
                 );

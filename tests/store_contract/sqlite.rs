@@ -7,10 +7,10 @@ use foghorn::clock::Clock;
 use foghorn::model::{
     EventId, EventOutcome, Name, OutcomeChange, Record, Seq, Timestamp, WaitsWith,
 };
-use foghorn::store::sqlite::{Reader, Sqlite};
+use foghorn::store::sqlite::{JournalReader, Sqlite};
 use foghorn::store::{
-    Acted, Archive, Attempt, DeliveryId, DeliveryState, Desk, Doc, Duty, Error, Journal, Leases,
-    MessageFates, Next, Outbox, Reached, Recovered, Retention, Step, Steps, Totals,
+    ActionResult, Archive, Attempt, DeliveryId, DeliveryState, Desk, Doc, Duty, Error, Journal,
+    Leases, MessageFates, Next, Outbox, Reached, Recovered, Retention, Step, Steps, Totals,
 };
 
 use super::{Bench, World, attempt, every_case, message, post, row, step, suite};
@@ -79,7 +79,12 @@ async fn a_reader_sees_what_is_stored_also_where_nobody_serves() {
         store.append(post(n.to_string())).await.unwrap();
     }
     let all = store.read(Seq(0), 9).await.unwrap();
-    let entries = || Reader::open(dir.path()).unwrap().entries(Seq(0)).collect();
+    let entries = || {
+        JournalReader::open(dir.path())
+            .unwrap()
+            .entries(Seq(0))
+            .collect()
+    };
     let read: Result<Vec<_>, _> = entries();
     assert_eq!(read.unwrap(), all);
     drop(store);
@@ -277,7 +282,7 @@ async fn a_database_of_an_older_schema_is_taken_over_as_it_is() {
     for (version, entries, delivered, events) in [(1, 5, 1, 0), (2, 3, 2, 6)] {
         let dir = tempfile::tempdir().unwrap();
         left_by_schema(version, dir.path());
-        let before = Reader::open(dir.path())
+        let before = JournalReader::open(dir.path())
             .unwrap()
             .entries(Seq(0))
             .collect::<Result<Vec<_>, _>>()
@@ -335,7 +340,7 @@ async fn what_waited_in_an_older_schema_waits_on_and_is_found_by_its_short_name(
     assert_eq!(titles(&store, "gone").await, ["3 APs are offline at Home"]);
     assert_eq!(
         store.again("f2m59x", vec![gone.clone()]).await.unwrap(),
-        Acted::Stands(DeliveryState::Queued)
+        ActionResult::Stands(DeliveryState::Queued)
     );
     let sent = store.sent(vec![1]).await.unwrap();
     let statuses: Vec<Vec<_>> = sent
@@ -350,7 +355,7 @@ async fn what_waited_in_an_older_schema_waits_on_and_is_found_by_its_short_name(
     let console = Name::new("console");
     assert_eq!(
         store.again("f2m59x", vec![console.clone()]).await.unwrap(),
-        Acted::Done(vec![(console, DeliveryId(4))]),
+        ActionResult::Done(vec![(console, DeliveryId(4))]),
         "it is sent once more, although the release that made it did not know how"
     );
     assert_eq!(
@@ -452,7 +457,12 @@ async fn a_damaged_or_missing_entry_is_named_not_returned() {
         );
     }
     spoil("DELETE FROM journal WHERE seq = 3");
-    assert!(Reader::open(dir.path()).unwrap().read(Seq(1), 10).is_err());
+    assert!(
+        JournalReader::open(dir.path())
+            .unwrap()
+            .read(Seq(1), 10)
+            .is_err()
+    );
     spoil("DELETE FROM journal WHERE seq = 4");
     assert!(refused(dir.path()).contains("journal ends at 2, not at 4"));
 }

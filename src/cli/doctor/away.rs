@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 
 use super::LIMIT;
-use super::report::Finding;
+use super::report::CheckResult;
 use crate::clock::Clock;
 use crate::destination::DestinationSettings;
 use crate::model::Secret;
@@ -21,15 +21,17 @@ pub(super) fn name(settings: &DestinationSettings) -> String {
 /// Checks name, connection and certificate of a destination, and returns the seconds by which its
 /// clock is ahead. It requests only the head of `/`: the path is the secret, so it is not sent. The
 /// host may be secret too, so it is not printed.
-pub(super) async fn destination(settings: DestinationSettings) -> (Finding, Option<(String, i64)>) {
+pub(super) async fn destination(
+    settings: DestinationSettings,
+) -> (CheckResult, Option<(String, i64)>) {
     let check = name(&settings);
     let Some(url) = settings.target.url() else {
-        let found = Finding::ok(&check, "prints to standard output only");
+        let found = CheckResult::ok(&check, "prints to standard output only");
         return (found, None);
     };
     let Some(origin) = origin(url) else {
         return (
-            Finding::problem(
+            CheckResult::problem(
                 &check,
                 "its URL is not valid",
                 "write it as in https://hooks.slack.com/services/…",
@@ -40,7 +42,7 @@ pub(super) async fn destination(settings: DestinationSettings) -> (Finding, Opti
     // The placeholder of a missing secret; the findings about the config name it.
     if origin.host_str() == Some("missing.invalid") {
         return (
-            Finding::warning(
+            CheckResult::warning(
                 &check,
                 "not checked: its URL is missing",
                 "set the variable that the finding about `config` names; --env-file reads the file of the service",
@@ -54,7 +56,7 @@ pub(super) async fn destination(settings: DestinationSettings) -> (Finding, Opti
     // Behind a proxy this machine may not resolve names, so only the request through it counts.
     let through_proxy = !is_local(&origin) && proxied();
     if !through_proxy && let Err((what, help)) = connect(&origin, left()).await {
-        return (Finding::problem(&check, what, help), None);
+        return (CheckResult::problem(&check, what, help), None);
     }
     let head = HttpRequest::new(Method::HEAD, Secret::new(origin.as_str()));
     match Http::new(false).send(&head, left()).await {
@@ -72,7 +74,7 @@ pub(super) async fn destination(settings: DestinationSettings) -> (Finding, Opti
                 settings.name
             );
             (
-                Finding::ok(&check, what),
+                CheckResult::ok(&check, what),
                 ahead.map(|ahead| (settings.name.to_string(), ahead)),
             )
         }
@@ -83,11 +85,11 @@ pub(super) async fn destination(settings: DestinationSettings) -> (Finding, Opti
                 "the connection worked, but there was no answer: is it the right host, or a device in between?"
             };
             (
-                Finding::problem(&check, format!("TLS or HTTP: {why}"), help),
+                CheckResult::problem(&check, format!("TLS or HTTP: {why}"), help),
                 None,
             )
         }
-        Reply::Printed => (Finding::ok(&check, "prints here"), None),
+        Reply::Printed => (CheckResult::ok(&check, "prints here"), None),
     }
 }
 
@@ -146,12 +148,12 @@ fn proxied() -> bool {
 }
 
 /// Checks that our public address leads to a Foghorn.
-pub(super) async fn public_url(url: &str, runs: bool) -> Finding {
+pub(super) async fn public_url(url: &str, runs: bool) -> CheckResult {
     const CHECK: &str = "public_url";
     const REACH: &str = "check its DNS name, the proxy in front of Foghorn, and the firewall. A network's public address may be \
                          unreachable from inside: then run doctor elsewhere";
     let Ok(healthz) = Url::parse(&format!("{url}/healthz")) else {
-        return Finding::problem(
+        return CheckResult::problem(
             CHECK,
             "not a URL",
             "write it as in https://foghorn.example.net",
@@ -162,10 +164,10 @@ pub(super) async fn public_url(url: &str, runs: bool) -> Finding {
     match Http::new(true).send(&get, LIMIT).await {
         Reply::Http {
             status: 200, body, ..
-        } if body.trim() == HEALTHY => Finding::ok(CHECK, format!("{url} leads to Foghorn")),
+        } if body.trim() == HEALTHY => CheckResult::ok(CHECK, format!("{url} leads to Foghorn")),
         Reply::Http { status, .. } if !runs => {
             let what = format!("{url} answers {status}, but no server runs here");
-            Finding::warning(CHECK, what, "start the server, then run doctor again")
+            CheckResult::warning(CHECK, what, "start the server, then run doctor again")
         }
         Reply::Http { status, .. } => {
             let what = format!("{url}/healthz answers {status}, but not like Foghorn");
@@ -175,9 +177,9 @@ pub(super) async fn public_url(url: &str, runs: bool) -> Finding {
             }
             let help =
                 format!("forward /healthz{posts} and /silence/ from the proxy to this server");
-            Finding::warning(CHECK, what, help)
+            CheckResult::warning(CHECK, what, help)
         }
-        Reply::Failed { why } => Finding::problem(CHECK, format!("{url}: {why}"), REACH),
-        Reply::Printed => Finding::ok(CHECK, url),
+        Reply::Failed { why } => CheckResult::problem(CHECK, format!("{url}: {why}"), REACH),
+        Reply::Printed => CheckResult::ok(CHECK, url),
     }
 }

@@ -7,7 +7,7 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 use std::time::Duration;
 
-use super::report::Finding;
+use super::report::CheckResult;
 use crate::app::backend;
 use crate::config::Config;
 use crate::model::{Timestamp, human_duration};
@@ -37,11 +37,11 @@ pub(super) fn clock(
     zone: Result<String, String>,
     skews: &[(String, i64)],
     oldest: Option<Duration>,
-) -> Finding {
+) -> CheckResult {
     const SET: &str = "switch on NTP: timedatectl set-ntp true";
     let said = now.rfc3339();
     if !(BUILT..FAR).contains(&now) {
-        return Finding::problem("clock", format!("this machine says it is {said}"), SET);
+        return CheckResult::problem("clock", format!("this machine says it is {said}"), SET);
     }
     // If destinations disagree, one of their clocks is wrong; the one nearest to ours is believed.
     let nearest = skews.iter().min_by_key(|(_, seconds)| seconds.abs());
@@ -54,7 +54,7 @@ pub(super) fn clock(
         let what = format!(
             "{said}: {span} ahead of the clock of {name}: all events look too old, so nobody is notified"
         );
-        return Finding::problem(
+        return CheckResult::problem(
             "clock",
             what,
             format!("{SET}; or `max_event_age: never` where no clock can be trusted"),
@@ -66,7 +66,7 @@ pub(super) fn clock(
             let what = format!(
                 "{said}; the time zone of this machine is unknown, so times are UTC: {why}"
             );
-            return Finding::warning(
+            return CheckResult::warning(
                 "clock",
                 what,
                 "set one: timedatectl set-timezone Europe/Berlin",
@@ -77,21 +77,23 @@ pub(super) fn clock(
         Some((name, off)) if off.abs() > SKEW_SECONDS => {
             let way = if *off > 0 { "behind" } else { "ahead of" };
             let span = human_duration(Duration::from_secs(off.unsigned_abs()));
-            Finding::warning(
+            CheckResult::warning(
                 "clock",
                 format!("{said}: {span} {way} the clock of {name}"),
                 SET,
             )
         }
-        Some((name, _)) => Finding::ok("clock", format!("{said}, zone {zone}; agrees with {name}")),
-        None => Finding::ok(
+        Some((name, _)) => {
+            CheckResult::ok("clock", format!("{said}, zone {zone}; agrees with {name}"))
+        }
+        None => CheckResult::ok(
             "clock",
             format!("{said}, zone {zone}; no other clock to compare with"),
         ),
     }
 }
 
-pub(super) fn port(listen: SocketAddr, folder: &Path) -> Finding {
+pub(super) fn port(listen: SocketAddr, folder: &Path) -> CheckResult {
     // A running server holds the port itself, so binding it would fail without a fault.
     let held = backend::held(folder);
     if held.is_none() {
@@ -99,22 +101,22 @@ pub(super) fn port(listen: SocketAddr, folder: &Path) -> Finding {
             "this user cannot find out whether a server runs on {}",
             folder.display()
         );
-        return Finding::warning("port", what, as_user(folder));
+        return CheckResult::warning("port", what, as_user(folder));
     }
     if held == Some(true) {
         return match Address::read(folder) {
             Some(address) if address.port() == listen.port() || listen.port() == 0 => {
-                Finding::ok("port", format!("the server listens on {address}"))
+                CheckResult::ok("port", format!("the server listens on {address}"))
             }
             Some(address) => {
                 let what = format!("the server listens on {address}, the config says {listen}");
-                Finding::warning(
+                CheckResult::warning(
                     "port",
                     what,
                     "`server.listen` takes effect at the next start, and --listen overrides it",
                 )
             }
-            None => Finding::warning(
+            None => CheckResult::warning(
                 "port",
                 "the server does not listen yet",
                 "run doctor again in a few seconds",
@@ -122,7 +124,7 @@ pub(super) fn port(listen: SocketAddr, folder: &Path) -> Finding {
         };
     }
     match std::net::TcpListener::bind(listen) {
-        Ok(_) => Finding::ok("port", format!("{listen} is free")),
+        Ok(_) => CheckResult::ok("port", format!("{listen} is free")),
         Err(error) => {
             let help = match error.kind() {
                 ErrorKind::AddrInUse => format!(
@@ -137,15 +139,16 @@ pub(super) fn port(listen: SocketAddr, folder: &Path) -> Finding {
                 }
                 _ => "choose another in `server.listen`".into(),
             };
-            Finding::problem("port", format!("cannot listen on {listen}: {error}"), help)
+            CheckResult::problem("port", format!("cannot listen on {listen}: {error}"), help)
         }
     }
 }
 
 /// Checks the data folder: owner, write access, and free space for `kept` bytes of database.
-pub(super) fn folder(dir: &Path, kept: u64) -> Vec<Finding> {
+pub(super) fn folder(dir: &Path, kept: u64) -> Vec<CheckResult> {
     let at = dir.display();
-    let problem = |what: String, help: String| vec![Finding::problem("data folder", what, help)];
+    let problem =
+        |what: String, help: String| vec![CheckResult::problem("data folder", what, help)];
     let meta = match fs::metadata(dir) {
         Ok(meta) if meta.is_dir() => meta,
         Ok(_) => {
@@ -156,7 +159,7 @@ pub(super) fn folder(dir: &Path, kept: u64) -> Vec<Finding> {
         }
         Err(error) if error.kind() == ErrorKind::NotFound => {
             let help = "`foghorn serve` creates it at its first start; is it the folder that your service names?";
-            return vec![Finding::warning(
+            return vec![CheckResult::warning(
                 "data folder",
                 format!("{at} does not exist yet"),
                 help,
@@ -172,7 +175,7 @@ pub(super) fn folder(dir: &Path, kept: u64) -> Vec<Finding> {
             "{at} belongs to user {}, but doctor runs as user {me}: write access was not checked",
             meta.uid()
         );
-        findings.push(Finding::warning("data folder", what, as_user(dir)));
+        findings.push(CheckResult::warning("data folder", what, as_user(dir)));
     } else if let Err(error) = try_writing(dir) {
         return problem(
             format!("cannot write into {at}: {error}"),
@@ -180,13 +183,16 @@ pub(super) fn folder(dir: &Path, kept: u64) -> Vec<Finding> {
         );
     } else if meta.permissions().mode() & 0o007 != 0 {
         let what = format!("{at} can be read by everyone on this machine");
-        findings.push(Finding::warning(
+        findings.push(CheckResult::warning(
             "data folder",
             what,
             format!("chmod 700 {at}"),
         ));
     } else {
-        findings.push(Finding::ok("data folder", format!("{at} can be written")));
+        findings.push(CheckResult::ok(
+            "data folder",
+            format!("{at} can be written"),
+        ));
     }
     findings.extend(not_its_owners(dir, &meta));
     findings.extend(room(dir, kept));
@@ -227,7 +233,7 @@ fn user(uid: u32) -> String {
 
 /// Finds files in the folder that its owner cannot read and write, for example because root created
 /// them.
-fn not_its_owners(dir: &Path, owner: &fs::Metadata) -> Option<Finding> {
+fn not_its_owners(dir: &Path, owner: &fs::Metadata) -> Option<CheckResult> {
     const FILES: [&str; 10] = [
         "foghorn.db",
         "foghorn.db-wal",
@@ -272,7 +278,7 @@ fn not_its_owners(dir: &Path, owner: &fs::Metadata) -> Option<Finding> {
             owner.uid(),
             owner.gid()
         );
-        Finding::problem("data folder", what, help)
+        CheckResult::problem("data folder", what, help)
     })
 }
 
@@ -300,7 +306,7 @@ fn try_writing(dir: &Path) -> std::io::Result<()> {
     written
 }
 
-fn room(dir: &Path, kept: u64) -> Option<Finding> {
+fn room(dir: &Path, kept: u64) -> Option<CheckResult> {
     let disk = rustix::fs::statvfs(dir).ok()?;
     let free = disk.f_bavail.saturating_mul(disk.f_frsize);
     let used = fs::metadata(dir.join("foghorn.db")).map_or(0, |meta| meta.len());
@@ -308,21 +314,21 @@ fn room(dir: &Path, kept: u64) -> Option<Finding> {
 }
 
 /// Judges the free space. `grows` is the number of bytes the database may still grow.
-pub(super) fn judge_room(free: u64, grows: u64) -> Finding {
+pub(super) fn judge_room(free: u64, grows: u64) -> CheckResult {
     let (mib, more) = (free >> 20, grows >> 20);
     let what = format!("{mib} MiB free; the database may grow by {more} MiB");
     let help = "free some space, or lower `server.retention.size`. With a full disk posts are answered 503, and Mist's events are lost";
     if free < LEAST_FREE {
-        Finding::problem("disk", what, help)
+        CheckResult::problem("disk", what, help)
     } else if free < grows {
-        Finding::warning("disk", what, help)
+        CheckResult::warning("disk", what, help)
     } else {
-        Finding::ok("disk", what)
+        CheckResult::ok("disk", what)
     }
 }
 
 /// Checks the secrets of the sources, and who can read the files with secrets.
-pub(super) fn secrets(config: &Config) -> Vec<Finding> {
+pub(super) fn secrets(config: &Config) -> Vec<CheckResult> {
     let mut findings = Vec::new();
     for source in &config.sources {
         let check = format!("secret of `{}`", source.name);
@@ -330,6 +336,7 @@ pub(super) fn secrets(config: &Config) -> Vec<Finding> {
             .secrets
             .iter()
             .any(|secret| secret.expose().len() < LEAST_SECRET);
+        // The worst of the three states is reported: no secret, a weak one, or a good one.
         findings.push(if source.secrets.is_empty() {
             let help =
                 "set MIST_WEBHOOK_SECRET, or `secrets` of the source, to the secret that Mist has";
@@ -338,20 +345,20 @@ pub(super) fn secrets(config: &Config) -> Vec<Finding> {
             } else {
                 "this machine"
             };
-            Finding::warning(
+            CheckResult::warning(
                 &check,
                 format!("none is set: unsigned posts are accepted from {who}"),
                 help,
             )
         } else if short {
             let what = format!("shorter than {LEAST_SECRET} characters: it can be guessed");
-            Finding::warning(
+            CheckResult::warning(
                 &check,
                 what,
                 "use a better one, here and in Mist: openssl rand -hex 32",
             )
         } else {
-            Finding::ok(&check, "posts must be signed")
+            CheckResult::ok(&check, "posts must be signed")
         });
     }
     findings.extend(private("the token", &config.server.data.join("token")));
@@ -359,12 +366,12 @@ pub(super) fn secrets(config: &Config) -> Vec<Finding> {
 }
 
 /// Finds a file with secrets that every user can read.
-pub(super) fn private(what: &str, path: &Path) -> Option<Finding> {
+pub(super) fn private(what: &str, path: &Path) -> Option<CheckResult> {
     let mode = fs::metadata(path).ok()?.permissions().mode() & 0o7777;
     let at = path.display();
     (mode & 0o007 != 0).then(|| {
         let what =
             format!("{what}, {at}, can be read by everyone on this machine (mode {mode:04o})");
-        Finding::warning("secrets", what, format!("chmod o= {at}"))
+        CheckResult::warning("secrets", what, format!("chmod o= {at}"))
     })
 }

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 /// Severity of a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Mark {
+pub(super) enum CheckStatus {
     /// No problem.
     Ok,
     /// Works, but deserves attention.
@@ -15,29 +15,29 @@ pub(super) enum Mark {
 
 /// Result of one check.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Finding {
-    pub(super) mark: Mark,
+pub(super) struct CheckResult {
+    pub(super) mark: CheckStatus,
     check: String,
     what: String,
     /// Advice; empty if nothing needs to be done.
     help: String,
 }
 
-impl Finding {
+impl CheckResult {
     pub(super) fn ok(check: &str, what: impl Into<String>) -> Self {
-        Self::new(Mark::Ok, check, what, "")
+        Self::new(CheckStatus::Ok, check, what, "")
     }
 
     pub(super) fn warning(check: &str, what: impl Into<String>, help: impl Into<String>) -> Self {
-        Self::new(Mark::Warning, check, what, help)
+        Self::new(CheckStatus::Warning, check, what, help)
     }
 
     pub(super) fn problem(check: &str, what: impl Into<String>, help: impl Into<String>) -> Self {
-        Self::new(Mark::Problem, check, what, help)
+        Self::new(CheckStatus::Problem, check, what, help)
     }
 
     pub(super) fn new(
-        mark: Mark,
+        mark: CheckStatus,
         check: &str,
         what: impl Into<String>,
         help: impl Into<String>,
@@ -52,18 +52,18 @@ impl Finding {
 }
 
 /// Returns the highest severity.
-pub(super) fn worst(findings: &[Finding]) -> Mark {
+pub(super) fn worst(findings: &[CheckResult]) -> CheckStatus {
     findings
         .iter()
         .map(|finding| finding.mark)
         .max()
-        .unwrap_or(Mark::Ok)
+        .unwrap_or(CheckStatus::Ok)
 }
 
 /// Formats the findings: one line each, the advice below it, and the totals at the end.
-pub(super) fn print(findings: &[Finding]) -> String {
+pub(super) fn print(findings: &[CheckResult]) -> String {
     let mut text = String::new();
-    for Finding {
+    for CheckResult {
         mark,
         check,
         what,
@@ -71,11 +71,12 @@ pub(super) fn print(findings: &[Finding]) -> String {
     } in findings
     {
         let mark = match mark {
-            Mark::Ok => "ok",
-            Mark::Warning => "warning",
-            Mark::Problem => "PROBLEM",
+            CheckStatus::Ok => "ok",
+            CheckStatus::Warning => "warning",
+            CheckStatus::Problem => "PROBLEM",
         };
         let _ = writeln!(text, "{mark:<8} {check}: {what}");
+        // Advice may have several lines, for example two alternatives.
         for line in help.lines() {
             let _ = writeln!(text, "         = {line}");
         }
@@ -86,7 +87,7 @@ pub(super) fn print(findings: &[Finding]) -> String {
             .filter(|finding| finding.mark == mark)
             .count() as u64
     };
-    let (problems, warnings) = (count(Mark::Problem), count(Mark::Warning));
+    let (problems, warnings) = (count(CheckStatus::Problem), count(CheckStatus::Warning));
     let plural = crate::model::plural;
     let _ = match (problems, warnings) {
         (0, 0) => writeln!(text, "no problems found"),

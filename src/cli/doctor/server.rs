@@ -7,8 +7,8 @@ use std::time::Duration;
 use reqwest::StatusCode;
 use serde_json::Value;
 
-use super::report::{Finding, Mark};
-use crate::app::backend::{self, Reader};
+use super::report::{CheckResult, CheckStatus};
+use crate::app::backend::{self, JournalReader};
 use crate::model::{Name, Secret, Timestamp, human_duration, plural};
 use crate::web::UNSTORED;
 use crate::web::run_files::{self, Address};
@@ -32,17 +32,17 @@ const PORTAL: &str = "check the webhook in Mist's portal: is it enabled, are its
 
 /// Checks that the database is readable, the age of its newest entry, and the newest post of each
 /// source.
-pub(super) fn journal(dir: &Path, sources: Vec<Name>, now: Timestamp) -> Vec<Finding> {
+pub(super) fn journal(dir: &Path, sources: Vec<Name>, now: Timestamp) -> Vec<CheckResult> {
     let (database, marker) = (dir.join("foghorn.db"), dir.join("foghorn.marker"));
     if !database.exists() && !marker.exists() {
-        return vec![Finding::ok(
+        return vec![CheckResult::ok(
             "journal",
             "none yet: the first start creates it",
         )];
     }
     let damaged = |what: String| {
         let help = way_out(dir, &what);
-        vec![Finding::problem("journal", what, help)]
+        vec![CheckResult::problem("journal", what, help)]
     };
     let is_served = backend::held(dir) != Some(false);
     // A file that this user may not read is not damaged for that reason.
@@ -54,7 +54,7 @@ pub(super) fn journal(dir: &Path, sources: Vec<Name>, now: Timestamp) -> Vec<Fin
                 "{} cannot be read by this user, so it was not checked",
                 dir.join(name).display()
             );
-            return vec![Finding::problem(
+            return vec![CheckResult::problem(
                 "journal",
                 what,
                 super::machine::as_user(dir),
@@ -65,7 +65,7 @@ pub(super) fn journal(dir: &Path, sources: Vec<Name>, now: Timestamp) -> Vec<Fin
     if !is_served && let Some(what) = backend::log_damage(dir) {
         return damaged(what);
     }
-    let reader = match Reader::open(dir) {
+    let reader = match JournalReader::open(dir) {
         Ok(reader) => reader,
         Err(error) => return damaged(error.to_string()),
     };
@@ -82,20 +82,22 @@ pub(super) fn journal(dir: &Path, sources: Vec<Name>, now: Timestamp) -> Vec<Fin
         Err(error) => return damaged(error.to_string()),
     };
     let mut findings = vec![match newest {
-        Some((seq, at)) => Finding::ok(
+        Some((seq, at)) => CheckResult::ok(
             "journal",
             format!("its newest entry, {seq}, is {}; {looked}", ago(now, at)),
         ),
-        None => Finding::ok("journal", format!("empty; {looked}")),
+        None => CheckResult::ok("journal", format!("empty; {looked}")),
     }];
     for source in sources {
         let check = format!("posts of `{source}`");
         findings.push(match reader.heard(&source) {
-            Ok(Some(at)) if now.since(at) > QUIET => Finding::warning(&check, ago(now, at), PORTAL),
-            Ok(Some(at)) => Finding::ok(&check, ago(now, at)),
-            Ok(None) => Finding::warning(&check, "none in the stored journal", PORTAL),
+            Ok(Some(at)) if now.since(at) > QUIET => {
+                CheckResult::warning(&check, ago(now, at), PORTAL)
+            }
+            Ok(Some(at)) => CheckResult::ok(&check, ago(now, at)),
+            Ok(None) => CheckResult::warning(&check, "none in the stored journal", PORTAL),
             Err(error) => {
-                Finding::problem(&check, error.to_string(), way_out(dir, &error.to_string()))
+                CheckResult::problem(&check, error.to_string(), way_out(dir, &error.to_string()))
             }
         });
     }
@@ -131,12 +133,12 @@ fn way_out(dir: &Path, what: &str) -> String {
 }
 
 /// Finds a token that `serve` would refuse.
-pub(super) fn token(dir: &Path) -> Option<Finding> {
+pub(super) fn token(dir: &Path) -> Option<CheckResult> {
     let error = run_files::read_token(dir)
         .err()
         .filter(|error| error.kind() == std::io::ErrorKind::InvalidData)?;
     let help = "the next start creates a new one; links in messages sent so far stop working";
-    Some(Finding::problem("token", error.to_string(), help))
+    Some(CheckResult::problem("token", error.to_string(), help))
 }
 
 fn ago(now: Timestamp, then: Timestamp) -> String {
@@ -161,7 +163,7 @@ fn address(dir: &Path) -> Option<SocketAddr> {
 }
 
 /// Returns the finding about a server that cannot be reached.
-fn not_running(dir: &Path, mark: Mark) -> Finding {
+fn not_running(dir: &Path, mark: CheckStatus) -> CheckResult {
     let at = dir.display();
     let (what, help) = match backend::held(dir) {
         None => (
@@ -178,32 +180,32 @@ fn not_running(dir: &Path, mark: Mark) -> Finding {
         ),
         Some(false) => (format!("none runs on {at}"), START.to_owned()),
     };
-    Finding::new(mark, "server", what, help)
+    CheckResult::new(mark, "server", what, help)
 }
 
 /// Checks that the server answers, for health checks.
-pub(super) async fn alive(dir: PathBuf) -> Finding {
+pub(super) async fn alive(dir: PathBuf) -> CheckResult {
     let Some(address) = address(&dir) else {
-        return not_running(&dir, Mark::Problem);
+        return not_running(&dir, CheckStatus::Problem);
     };
     match ask(address, "healthz", None).await {
-        Ok((StatusCode::OK, _)) => Finding::ok("server", format!("{address} answers")),
+        Ok((StatusCode::OK, _)) => CheckResult::ok("server", format!("{address} answers")),
         Ok((status, _)) => {
-            Finding::problem("server", format!("{address} answers {status}"), RESTART)
+            CheckResult::problem("server", format!("{address} answers {status}"), RESTART)
         }
-        Err(why) => Finding::problem("server", format!("{address}: {why}"), RESTART),
+        Err(why) => CheckResult::problem("server", format!("{address}: {why}"), RESTART),
     }
 }
 
 /// Checks that the running server keeps up, and its counters.
-pub(super) async fn running(dir: PathBuf, now: Timestamp) -> Vec<Finding> {
+pub(super) async fn running(dir: PathBuf, now: Timestamp) -> Vec<CheckResult> {
     let Some(address) = address(&dir) else {
-        return vec![not_running(&dir, Mark::Warning)];
+        return vec![not_running(&dir, CheckStatus::Warning)];
     };
     let token = match run_files::read_token(&dir) {
         Ok(token) => token,
         Err(error) => {
-            return vec![Finding::warning(
+            return vec![CheckResult::warning(
                 "server",
                 format!("not asked: {error}"),
                 super::machine::as_user(&dir),
@@ -211,28 +213,28 @@ pub(super) async fn running(dir: PathBuf, now: Timestamp) -> Vec<Finding> {
         }
     };
     let mut findings = match ask(address, "readyz", Some(&token)).await {
-        Ok((StatusCode::OK, _)) => vec![Finding::ok("server", format!("{address} is ready"))],
+        Ok((StatusCode::OK, _)) => vec![CheckResult::ok("server", format!("{address} is ready"))],
         Ok((StatusCode::SERVICE_UNAVAILABLE, text)) if text.trim() == UNSTORED => {
             let help = "free some space on its disk: until then posts are answered 503";
-            vec![Finding::problem("server", text.trim(), help)]
+            vec![CheckResult::problem("server", text.trim(), help)]
         }
         Ok((StatusCode::SERVICE_UNAVAILABLE, _)) => {
             let help = "wait: it accepts posts meanwhile";
-            vec![Finding::warning(
+            vec![CheckResult::warning(
                 "server",
                 "it is still processing posts from before its start",
                 help,
             )]
         }
         Ok((status, _)) => {
-            return vec![Finding::problem(
+            return vec![CheckResult::problem(
                 "server",
                 format!("{address} answers {status}"),
                 RESTART,
             )];
         }
         Err(why) => {
-            return vec![Finding::problem(
+            return vec![CheckResult::problem(
                 "server",
                 format!("{address}: {why}"),
                 RESTART,
@@ -253,7 +255,7 @@ pub(super) async fn running(dir: PathBuf, now: Timestamp) -> Vec<Finding> {
 }
 
 /// Judges the number of open alerts, from the server's API.
-pub(super) fn followed(text: &str) -> Option<Finding> {
+pub(super) fn followed(text: &str) -> Option<CheckResult> {
     let answer = serde_json::from_str::<Value>(text).ok()?;
     let alerts = answer.get("alerts")?;
     let number = |key: &str| alerts.get(key).and_then(Value::as_u64).unwrap_or_default();
@@ -276,22 +278,23 @@ pub(super) fn followed(text: &str) -> Option<Finding> {
             "{what}: {passed_on} notified without an alert; {}",
             held.join(", ")
         );
-        return Some(Finding::problem("alerts", what, help));
+        return Some(CheckResult::problem("alerts", what, help));
     }
+    // At four fifths of the limit there is still time to change the rules.
     if open * 5 >= limit * 4 {
         let what = format!("{what}; {}", held.join(", "));
-        return Some(Finding::warning("alerts", what, help));
+        return Some(CheckResult::warning("alerts", what, help));
     }
-    Some(Finding::ok("alerts", what))
+    Some(CheckResult::ok("alerts", what))
 }
 
 /// Judges the metrics: version of the server, refused posts, dead letters.
-pub(super) fn counted(text: &str) -> Vec<Finding> {
+pub(super) fn counted(text: &str) -> Vec<CheckResult> {
     let mut findings = Vec::new();
     let mine = format!("version=\"{}\"", env!("CARGO_PKG_VERSION"));
     if sum(text, "foghorn_build_info", &mine) == 0 {
         let what = "the running server has another version than this command";
-        findings.push(Finding::warning(
+        findings.push(CheckResult::warning(
             "server",
             what,
             "after an upgrade: systemctl restart foghorn",
@@ -305,14 +308,14 @@ pub(super) fn counted(text: &str) -> Vec<Finding> {
                            under `secrets` while you change it";
     // Single refused posts may come from a scanner; if none was accepted, the secret is wrong.
     findings.push(match (refused, taken) {
-        (0, _) => Finding::ok(
+        (0, _) => CheckResult::ok(
             "signatures",
             format!(
                 "none rejected since the start; {} accepted",
                 plural(taken, "post")
             ),
         ),
-        (_, 0) => Finding::problem(
+        (_, 0) => CheckResult::problem(
             "signatures",
             format!(
                 "all {} since the start were rejected",
@@ -325,13 +328,13 @@ pub(super) fn counted(text: &str) -> Vec<Finding> {
                 "{} rejected since the start, {taken} accepted",
                 plural(refused, "post")
             );
-            Finding::warning("signatures", what, SECRETS)
+            CheckResult::warning("signatures", what, SECRETS)
         }
     });
     let dead = sum(text, "foghorn_message_fates", "fate=\"dead\"");
     if dead > 0 {
         let help = "see the reasons: foghorn dead-letters; then resend or discard them";
-        findings.push(Finding::warning(
+        findings.push(CheckResult::warning(
             "dead letters",
             format!("{} given up", plural(dead, "message")),
             help,
@@ -341,7 +344,7 @@ pub(super) fn counted(text: &str) -> Vec<Finding> {
 }
 
 /// Judges each destination, from the server's API: refusals, waiting messages, repeated failures.
-pub(super) fn told(text: &str, now: Timestamp) -> Vec<Finding> {
+pub(super) fn told(text: &str, now: Timestamp) -> Vec<CheckResult> {
     let answer = serde_json::from_str::<Value>(text).unwrap_or_default();
     let all = answer.get("destinations").and_then(Value::as_array);
     all.into_iter()
@@ -350,7 +353,7 @@ pub(super) fn told(text: &str, now: Timestamp) -> Vec<Finding> {
         .collect()
 }
 
-fn how_it_does(one: &Value, now: Timestamp) -> Option<Finding> {
+fn how_it_does(one: &Value, now: Timestamp) -> Option<CheckResult> {
     let word = |key: &str| one.get(key).and_then(Value::as_str).unwrap_or_default();
     let (name, state) = (word("name"), word("state"));
     let queued = one.get("queued").and_then(Value::as_u64).unwrap_or(0);
@@ -384,26 +387,26 @@ fn how_it_does(one: &Value, now: Timestamp) -> Option<Finding> {
     let check = format!("messages to {name}");
     // A destination without problems yields no finding, so that the problems stand out.
     Some(match state {
-        "refuses" => Finding::problem(
+        "refuses" => CheckResult::problem(
             &check,
             format!("it refuses all messages; {waits}; {since}{why}"),
             format!(
                 "create a new webhook there and replace this URL; `foghorn send-test {name}` tests it. Foghorn tries the old one once an hour"
             ),
         ),
-        "gone" if queued > 0 => Finding::warning(
+        "gone" if queued > 0 => CheckResult::warning(
             &check,
             format!("this destination is not in the config, and {waits}"),
             "add it to `destinations:` again to send these messages",
         ),
-        "fails" | "paused" if queued > 0 || state == "fails" => Finding::warning(
+        "fails" | "paused" if queued > 0 || state == "fails" => CheckResult::warning(
             &check,
             format!("the last attempt failed; {waits}; {since}{why}"),
             format!(
                 "Foghorn tries again by itself. If this continues, `foghorn send-test {name}` shows what the destination answers"
             ),
         ),
-        _ if queued > 0 && oldest >= LATE => Finding::warning(
+        _ if queued > 0 && oldest >= LATE => CheckResult::warning(
             &check,
             format!("{waits}; {since}{why}"),
             "more messages than its `rate_limit` allows: `foghorn tune` finds the noise; or raise the limit, if the destination allows it",

@@ -35,7 +35,7 @@ fn findings_read_so() {
         machine::judge_room(1 << 33, 1 << 30),
     ];
     insta::assert_snapshot!(report::print(&findings));
-    assert_eq!(report::worst(&findings), Mark::Problem);
+    assert_eq!(report::worst(&findings), CheckStatus::Problem);
 }
 
 #[test]
@@ -61,7 +61,7 @@ fn how_full_it_is_reads_so() {
     ] {
         assert!(said.contains(part), "{part:?} is not in:\n{said}");
     }
-    assert_eq!(report::worst(&findings), Mark::Problem);
+    assert_eq!(report::worst(&findings), CheckStatus::Problem);
 }
 
 #[test]

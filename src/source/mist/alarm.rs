@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::catalogue::{About, Entry};
+use super::catalogue::{About, CatalogueEntry};
 use super::fields::{Item, LISTED, first, list, mac, time};
 use super::normal::{Draft, condition, kind_by_prefix, unknown_action};
 use super::parts::{self, Part};
@@ -24,7 +24,7 @@ pub(super) const LISTS: [(&str, &str); 4] = [
 ];
 
 /// One event of an alarm: its device, and the part if the condition has one.
-struct Place {
+struct AlarmTarget {
     device: Device,
     sub_id: Option<String>,
 }
@@ -37,7 +37,11 @@ const LATE: Duration = Duration::from_secs(3_600);
 /// Returns the time of the latest event of an alarm, which may be long before or after the alarm
 /// was created. A Marvis action has none, because its `last_seen` stays the first when it is
 /// resolved.
-pub(super) fn last_seen(event: &Event, entry: Option<&Entry>, item: &Item) -> Option<Timestamp> {
+pub(super) fn last_seen(
+    event: &Event,
+    entry: Option<&CatalogueEntry>,
+    item: &Item,
+) -> Option<Timestamp> {
     let action = event.group.as_deref() == Some("marvis")
         || entry.is_some_and(|e| e.role == Some(Role::Status));
     let last = item
@@ -96,7 +100,7 @@ pub(super) fn fan_out(draft: &Draft) -> Vec<Event> {
         places.extend(draft.event.device.clone());
     }
     let alone = places.len() == 1;
-    let places: Vec<Place> = places
+    let places: Vec<AlarmTarget> = places
         .into_iter()
         .flat_map(|device| parted(device, draft, item, alone))
         .take(most(&draft.event))
@@ -106,7 +110,7 @@ pub(super) fn fan_out(draft: &Draft) -> Vec<Event> {
     }
     let others = places.len() as u64 - 1;
     // Each event gets its own device and part; everything else is copied from the draft.
-    let event = |(n, place): (usize, Place)| {
+    let event = |(n, place): (usize, AlarmTarget)| {
         let mut event = draft.event.clone();
         if let Some(entry) = draft.entry {
             (event.condition, event.phase) =
@@ -262,13 +266,13 @@ fn entities(item: &Item) -> Vec<Device> {
 
 /// Returns the places of a device: one, or one for each part if parts distinguish its conditions.
 /// `alone` means that the alarm is about no other device.
-fn parted(device: Device, draft: &Draft, item: &Item, alone: bool) -> Vec<Place> {
+fn parted(device: Device, draft: &Draft, item: &Item, alone: bool) -> Vec<AlarmTarget> {
     // The port belongs to the switch to which the AP is connected, not to the AP.
     if draft
         .entry
         .is_some_and(|entry| entry.condition == "ap_offline")
     {
-        return vec![Place {
+        return vec![AlarmTarget {
             device: Device {
                 port: None,
                 ..device
@@ -281,14 +285,14 @@ fn parted(device: Device, draft: &Draft, item: &Item, alone: bool) -> Vec<Place>
         .map(|entry| parts::of(entry, item, device.port.as_deref(), alone))
         .unwrap_or_default();
     if parts.is_empty() {
-        return vec![Place {
+        return vec![AlarmTarget {
             device,
             sub_id: None,
         }];
     }
     let place = |part: Part| {
         let port = part.port.or_else(|| device.port.clone());
-        Place {
+        AlarmTarget {
             device: Device {
                 port,
                 ..device.clone()

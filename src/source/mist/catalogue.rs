@@ -20,7 +20,7 @@ pub(super) enum About {
 
 /// One type that Mist is known to send.
 #[derive(Clone, Debug)]
-pub(super) struct Entry {
+pub(super) struct CatalogueEntry {
     /// `alarm`, `device-event` or `mxedge-event`.
     pub(super) family: &'static str,
     /// Type in Mist's spelling.
@@ -41,7 +41,7 @@ pub(super) struct Entry {
     pub(super) about: About,
 }
 
-impl Entry {
+impl CatalogueEntry {
     /// Returns the topic on which events of this type arrive.
     #[must_use]
     pub(super) fn topic(&self) -> &'static str {
@@ -54,12 +54,12 @@ impl Entry {
 }
 
 struct Catalogue {
-    entries: Vec<Entry>,
+    entries: Vec<CatalogueEntry>,
     by_kind: HashMap<String, Vec<usize>>,
 }
 
 static CATALOGUE: LazyLock<Catalogue> = LazyLock::new(|| {
-    let entries: Vec<Entry> = include_str!("catalogue.tsv")
+    let entries: Vec<CatalogueEntry> = include_str!("catalogue.tsv")
         .lines()
         .skip(1)
         .filter_map(entry)
@@ -71,10 +71,10 @@ static CATALOGUE: LazyLock<Catalogue> = LazyLock::new(|| {
     Catalogue { entries, by_kind }
 });
 
-fn entry(line: &'static str) -> Option<Entry> {
+fn entry(line: &'static str) -> Option<CatalogueEntry> {
     let columns: Vec<&'static str> = line.split('\t').collect();
     let column = |n: usize| columns.get(n).copied().unwrap_or_default();
-    Some(Entry {
+    Some(CatalogueEntry {
         family: columns.first().copied()?,
         kind: columns.get(1).copied()?,
         group: column(3),
@@ -102,15 +102,15 @@ fn key(kind: &str) -> String {
 
 /// Returns all known types.
 #[must_use]
-pub(super) fn all() -> &'static [Entry] {
+pub(super) fn all() -> &'static [CatalogueEntry] {
     &CATALOGUE.entries
 }
 
 /// Returns the entry of a type on a topic; an entry for that topic takes precedence.
 #[must_use]
-pub(super) fn lookup(topic: &str, kind: &str) -> Option<&'static Entry> {
+pub(super) fn lookup(topic: &str, kind: &str) -> Option<&'static CatalogueEntry> {
     let positions = CATALOGUE.by_kind.get(&key(kind))?;
-    let of_topic = |entry: &&Entry| entry.topic() == topic;
+    let of_topic = |entry: &&CatalogueEntry| entry.topic() == topic;
     let mut entries = positions
         .iter()
         .filter_map(|&position| CATALOGUE.entries.get(position));
@@ -118,7 +118,7 @@ pub(super) fn lookup(topic: &str, kind: &str) -> Option<&'static Entry> {
 }
 
 /// Returns all types with this name, on any topic.
-pub(super) fn named(kind: &str) -> impl Iterator<Item = &'static Entry> + use<> {
+pub(super) fn named(kind: &str) -> impl Iterator<Item = &'static CatalogueEntry> + use<> {
     CATALOGUE
         .by_kind
         .get(&key(kind))

@@ -1,7 +1,7 @@
 //! Evidence in an event about other events of its device: that it is connected after all, or what
 //! may have caused its outage.
 
-use super::catalogue::Entry;
+use super::catalogue::CatalogueEntry;
 use super::fields::{Item, first};
 use crate::model::{Cause, Clues, Event, Phase, removed_from};
 use crate::source::Role;
@@ -77,7 +77,7 @@ const OFFLINE: [(&str, &str); 4] = [
 ];
 
 /// Returns the evidence in an event whose device is known.
-pub(super) fn of(event: &Event, entry: Option<&Entry>, item: &Item) -> Clues {
+pub(super) fn of(event: &Event, entry: Option<&CatalogueEntry>, item: &Item) -> Clues {
     let kind = event.kind.to_ascii_uppercase().replace('-', "_");
     let of_device = matches!(
         &*event.topic,

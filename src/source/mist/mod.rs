@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 use warp::http::HeaderMap;
 
-use super::{Arrival, Dialect, EventType, Parsed, Rejected, Signature, SourceSettings};
+use super::{Arrival, Dialect, EventType, ParsedItem, Rejected, Signature, SourceSettings};
 use crate::model::{EventId, Link, Secret, Seq, Subject, Timestamp};
 
 mod catalogue;
@@ -25,7 +25,7 @@ mod portal;
 mod synthesise;
 
 use body::Opened;
-use catalogue::Entry;
+use catalogue::CatalogueEntry;
 use fields::Item;
 use normal::kind_by_prefix;
 
@@ -76,14 +76,14 @@ pub(super) struct Mist;
 impl Dialect for Mist {
     /// Passes on one event per item, one per device of an alarm about devices, and one per nested
     /// occupancy alert. Each is passed on before the next is parsed. Everything beyond [`MOST`] is
-    /// [`Parsed::Malformed`].
+    /// [`ParsedItem::Malformed`].
     fn each(
         &self,
         arrival: &Arrival<'_>,
         places: RangeInclusive<u64>,
-        take: &mut dyn FnMut(Parsed, Option<&str>),
+        take: &mut dyn FnMut(ParsedItem, Option<&str>),
     ) {
-        let mut malformed = |why, count| take(Parsed::Malformed { why, count }, None);
+        let mut malformed = |why, count| take(ParsedItem::Malformed { why, count }, None);
         let Ok(text) = std::str::from_utf8(arrival.body) else {
             return malformed("the body is not text", 1);
         };
@@ -99,7 +99,7 @@ impl Dialect for Mist {
         };
         // An item of these topics can become several events, or none of its own.
         let fans_out = matches!(&*origin.topic, "alarms" | "occupancy-alerts");
-        let mut reader = Reader {
+        let mut reader = ItemReader {
             origin,
             seq: arrival.seq,
             given: 0,
@@ -130,7 +130,7 @@ impl Dialect for Mist {
                 "the post holds more events than are judged of one post",
                 reader.left,
             );
-            (reader.take)(Parsed::Malformed { why, count }, None);
+            (reader.take)(ParsedItem::Malformed { why, count }, None);
         }
     }
 
@@ -196,7 +196,7 @@ impl Signature for Mist {
 }
 
 /// Converts an entry of the catalogue for code that does not know Mist.
-fn event_type(entry: &Entry) -> EventType {
+fn event_type(entry: &CatalogueEntry) -> EventType {
     let is_device_event = entry.family == "device-event";
     let changes = ["_CONNECTED", "_DISCONNECTED", "_RESTARTED"];
     let is_updown = is_device_event && changes.iter().any(|end| entry.kind.ends_with(end));
@@ -212,7 +212,7 @@ fn event_type(entry: &Entry) -> EventType {
 }
 
 /// Parses the items of one body, within limits.
-struct Reader<'a> {
+struct ItemReader<'a> {
     origin: normal::Origin<'a>,
     seq: Seq,
     /// Number of events passed on.
@@ -223,15 +223,15 @@ struct Reader<'a> {
     left: u64,
     /// Text of the current item as it was sent.
     text: Option<&'a str>,
-    take: &'a mut dyn FnMut(Parsed, Option<&str>),
+    take: &'a mut dyn FnMut(ParsedItem, Option<&str>),
 }
 
-impl Reader<'_> {
+impl ItemReader<'_> {
     fn full(&self) -> bool {
         self.given >= MOST || self.nested >= NESTED_BYTES
     }
 
-    fn give(&mut self, parsed: Parsed) {
+    fn give(&mut self, parsed: ParsedItem) {
         self.given += 1;
         (self.take)(parsed, self.text);
     }
@@ -240,7 +240,7 @@ impl Reader<'_> {
         if self.full() {
             self.left += 1;
         } else {
-            self.give(Parsed::Malformed { why, count: 1 });
+            self.give(ParsedItem::Malformed { why, count: 1 });
         }
     }
 
@@ -274,7 +274,7 @@ impl Reader<'_> {
         }
         for mut event in self.origin.events(item) {
             event.id = EventId::new(self.seq, self.given as u64 + 1);
-            self.give(Parsed::Event(Arc::new(event)));
+            self.give(ParsedItem::Event(Arc::new(event)));
         }
     }
 }

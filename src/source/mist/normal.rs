@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::catalogue::{self, Entry};
+use super::catalogue::{self, CatalogueEntry};
 use super::fields::{self, Item, count, first, id, list, mac};
 use super::{alarm, clues, digest, is_chatty, note, parts};
 use crate::model::{
@@ -23,7 +23,7 @@ pub(super) struct Origin<'a> {
 pub(super) struct Draft {
     pub(super) event: Event,
     pub(super) raw: Arc<Value>,
-    pub(super) entry: Option<&'static Entry>,
+    pub(super) entry: Option<&'static CatalogueEntry>,
     /// End of an alarm's time window.
     pub(super) last_seen: Option<Timestamp>,
 }
@@ -132,7 +132,7 @@ impl Origin<'_> {
 
     /// Returns the catalogue's entry for the type, or for the symptom of an alarm with an unknown
     /// type.
-    fn entry(&self, kind: &str, item: &Item) -> Option<&'static Entry> {
+    fn entry(&self, kind: &str, item: &Item) -> Option<&'static CatalogueEntry> {
         match &*self.topic {
             "alarms" => catalogue::lookup("alarms", kind).or_else(|| {
                 catalogue::lookup("alarms", &symptom(item)?)
@@ -218,7 +218,7 @@ fn status(item: &Item) -> Option<String> {
 
 /// Returns the condition of an entry, and its phase by role and status.
 pub(super) fn condition(
-    entry: &Entry,
+    entry: &CatalogueEntry,
     status: Option<&str>,
     sub_id: Option<String>,
     of_site: bool,
@@ -272,7 +272,7 @@ pub(super) fn unknown_action(
 }
 
 /// Returns the part that distinguishes the event from other conditions of its device.
-fn part(entry: &Entry, item: &Item) -> Option<String> {
+fn part(entry: &CatalogueEntry, item: &Item) -> Option<String> {
     parts::of(entry, item, None, true)
         .into_iter()
         .next()

@@ -1,7 +1,7 @@
 //! Parts of a device that distinguish its conditions: a port, a peer, a power supply. The catalogue
 //! says which field contains them.
 
-use super::catalogue::Entry;
+use super::catalogue::CatalogueEntry;
 use super::fields::{Item, first, list, word_after};
 
 /// One part of a device.
@@ -16,7 +16,12 @@ pub(super) struct Part {
 /// Returns the parts an item is about: the first of the catalogue's alternatives that the item
 /// contains (`a|b`; `a+b` is both together). `port` is the port given with its device. `alone`
 /// means that the item's ports and texts can concern no other device.
-pub(super) fn of(entry: &Entry, item: &Item, port: Option<&str>, alone: bool) -> Vec<Part> {
+pub(super) fn of(
+    entry: &CatalogueEntry,
+    item: &Item,
+    port: Option<&str>,
+    alone: bool,
+) -> Vec<Part> {
     let all = |alternative: &str| {
         let mut parts: Vec<Part> = Vec::new();
         for piece in alternative.split('+') {
@@ -51,6 +56,8 @@ impl Part {
 }
 
 fn named(field: &str, item: &Item, port: Option<&str>, alone: bool) -> Vec<Part> {
+    // A text or a list of the item can concern any of its devices, so it is used only if there is
+    // no other device.
     let names: Vec<String> = match field.split_once(':') {
         Some(("text", word)) if alone => texts(item)
             .iter()
@@ -141,6 +148,7 @@ fn unit(text: &str) -> Option<String> {
         .split(|c: char| !c.is_ascii_alphanumeric())
         .filter(|word| !word.is_empty())
     {
+        // A number follows its unit either directly (`FPC0`) or as the next word (`FPC 0`).
         let digits = word.trim_start_matches(|c: char| c.is_ascii_alphabetic());
         let letters = word
             .strip_suffix(digits)

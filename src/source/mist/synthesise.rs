@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
 use super::alarm::LISTS;
-use super::catalogue::{self, About, Entry};
+use super::catalogue::{self, About, CatalogueEntry};
 use super::fields::{self, text};
 use super::normal::kind_by_prefix;
 use crate::model::Timestamp;
@@ -37,6 +37,7 @@ pub(super) fn synthesise(mut fields: Map<String, Value>, at: Timestamp) -> Value
         None => Vec::new(),
     };
 
+    // Ids and names derive from each other, so the same name is the same device in every test.
     let mut event = Map::new();
     event.insert("org_id".to_owned(), json!(ORG_ID));
     event.insert("site_id".to_owned(), json!(site_id(&site)));
@@ -61,7 +62,7 @@ fn topic_of(kind: &str) -> &'static str {
     }
     // The catalogue treats ap_offline and AP_OFFLINE as one alarm. For unknown types the spelling
     // distinguishes alarms from events.
-    let entries: Vec<&Entry> = catalogue::named(kind).collect();
+    let entries: Vec<&CatalogueEntry> = catalogue::named(kind).collect();
     let exact = entries.iter().find(|entry| entry.kind == kind);
     if let Some(entry) = exact.or(entries.first()) {
         return entry.topic();
@@ -121,6 +122,7 @@ fn single(
     let Some((mac, name)) = devices.first() else {
         return;
     };
+    // Each topic has its own field for the device, as in real posts.
     let (mac_key, mac, name_key) = match topic {
         "mxedge-events" => (
             "mxedge_id",
@@ -200,7 +202,7 @@ fn alarm(
 
 /// Returns the kind of device an alarm is about, by the words of its type and condition. Most are
 /// about APs.
-fn device_kind(kind: &str, entry: Option<&Entry>) -> &'static str {
+fn device_kind(kind: &str, entry: Option<&CatalogueEntry>) -> &'static str {
     let kind = kind.to_ascii_lowercase();
     if let Some(device) = kind_by_prefix(&kind) {
         return device;

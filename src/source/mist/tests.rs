@@ -9,28 +9,28 @@ use serde_json::{Map, json};
 use super::*;
 use crate::model::{Device, Event, Name, Phase};
 
-fn parse(body: &[u8], received: Timestamp) -> Vec<Parsed> {
+fn parse(body: &[u8], received: Timestamp) -> Vec<ParsedItem> {
     crate::source::parse(&Arrival::new(&Name::new("mist"), Seq(7), received, body))
 }
 
-fn parse_text(body: &str, received: Timestamp) -> Vec<Parsed> {
+fn parse_text(body: &str, received: Timestamp) -> Vec<ParsedItem> {
     parse(body.as_bytes(), received)
 }
 
 fn events(body: &Value) -> Vec<Arc<Event>> {
     let parsed = parse_text(&body.to_string(), Timestamp::from_millis(1_750_420_800_000));
     let event = |parsed| match parsed {
-        Parsed::Event(event) => event,
-        Parsed::Malformed { why, .. } => panic!("{why}: {body}"),
+        ParsedItem::Event(event) => event,
+        ParsedItem::Malformed { why, .. } => panic!("{why}: {body}"),
     };
     parsed.into_iter().map(event).collect()
 }
 
 /// What the fixtures compare: every field by its name there.
-fn shown(parsed: &Parsed) -> Value {
+fn shown(parsed: &ParsedItem) -> Value {
     let event = match parsed {
-        Parsed::Malformed { why, .. } => return json!({ "malformed": why }),
-        Parsed::Event(event) => event,
+        ParsedItem::Malformed { why, .. } => return json!({ "malformed": why }),
+        ParsedItem::Event(event) => event,
     };
     let device = event.device.clone().unwrap_or_default();
     json!({
@@ -90,7 +90,7 @@ fn some_of_a_body_are_what_they_are_among_all() {
             let arrival = Arrival::new(&source, Seq(7), Timestamp::EPOCH, body.as_bytes());
             let is_wanted = |event: &Event| places.contains(&event.id.place());
             crate::source::each_at(&arrival, places.clone(), &mut |one, text| {
-                if let Parsed::Event(event) = one
+                if let ParsedItem::Event(event) = one
                     && is_wanted(&event)
                 {
                     sent.extend(
@@ -99,9 +99,9 @@ fn some_of_a_body_are_what_they_are_among_all() {
                     some.push(event);
                 }
             });
-            let wanted = |one: &Parsed| match one {
-                Parsed::Event(event) => is_wanted(event).then(|| Arc::clone(event)),
-                Parsed::Malformed { .. } => None,
+            let wanted = |one: &ParsedItem| match one {
+                ParsedItem::Event(event) => is_wanted(event).then(|| Arc::clone(event)),
+                ParsedItem::Malformed { .. } => None,
             };
             let wanted: Vec<_> = all.iter().filter_map(wanted).collect();
             assert_eq!(
@@ -151,9 +151,9 @@ fn every_fixture_is_read_as_it_says() {
 
 /// What each became: its type, or how many are malformed.
 fn became(body: &str) -> Vec<String> {
-    let one = |parsed: &Parsed| match parsed {
-        Parsed::Event(event) => event.kind.clone(),
-        Parsed::Malformed { count, .. } => format!("{count} malformed"),
+    let one = |parsed: &ParsedItem| match parsed {
+        ParsedItem::Event(event) => event.kind.clone(),
+        ParsedItem::Malformed { count, .. } => format!("{count} malformed"),
     };
     parse_text(body, Timestamp::from_millis(1_750_420_800_000))
         .iter()
@@ -535,7 +535,7 @@ proptest! {
         prop_assert!(parsed.len() >= items.len());
         let mut ids = HashSet::new();
         for parsed in &parsed {
-            if let Parsed::Event(event) = parsed {
+            if let ParsedItem::Event(event) = parsed {
                 prop_assert!(ids.insert(event.id));
                 prop_assert!(event.time <= received);
                 prop_assert!(event.count >= 1);

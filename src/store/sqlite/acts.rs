@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use rusqlite::OptionalExtension;
 
 use super::connection::checksum;
-use super::writer::{Group, NewMessage};
+use super::writer::{NewMessage, WriteGroup};
 use crate::model::{Name, Timestamp};
-use crate::store::{Act, Acted, DeliveryId, DeliveryState, Result};
+use crate::store::{ActionResult, DeadLetterAction, DeliveryId, DeliveryState, Result};
 
 /// Additions of schema 3: totals of discarded messages, and the short name by which a message is
 /// found.
@@ -22,41 +22,46 @@ CREATE INDEX outbox_message ON outbox (message) WHERE message IS NOT NULL;
 /// Maximum number of dead letters in one transaction.
 const AT_ONCE: i64 = 500;
 
-impl Group<'_> {
-    pub(super) fn act(&mut self, act: Act, id: DeliveryId, at: Timestamp) -> Result<Acted> {
+impl WriteGroup<'_> {
+    pub(super) fn act(
+        &mut self,
+        act: DeadLetterAction,
+        id: DeliveryId,
+        at: Timestamp,
+    ) -> Result<ActionResult> {
         if let Some(done) = self.act_on(act, id, at)? {
-            return Ok(Acted::Done(vec![done]));
+            return Ok(ActionResult::Done(vec![done]));
         }
         let sql = "SELECT state FROM outbox WHERE id = ?1";
         let state = self
             .connection
             .prepare_cached(sql)
             .and_then(|mut s| s.query_row([id.0], |row| row.get(0)).optional())?;
-        Ok(state.map_or(Acted::Missing, Acted::Stands))
+        Ok(state.map_or(ActionResult::Missing, ActionResult::Stands))
     }
 
     /// Acts on a dead letter; returns `None` if the delivery is not one.
     fn act_on(
         &mut self,
-        act: Act,
+        act: DeadLetterAction,
         id: DeliveryId,
         at: Timestamp,
     ) -> Result<Option<(Name, DeliveryId)>> {
         let (sql, state) = match act {
-            Act::Resend => (
+            DeadLetterAction::Resend => (
                 "UPDATE outbox SET id = ?2, state = ?4, due = ?3, first_try = NULL, plain = 0,
                      settled_at = NULL
                  WHERE id = ?1 AND state = ?5 RETURNING dest",
                 DeliveryState::Queued,
             ),
-            Act::Discard => (
+            DeadLetterAction::Discard => (
                 "UPDATE outbox SET id = ?2, state = ?4, settled_at = ?3
                  WHERE id = ?1 AND state = ?5 RETURNING dest",
                 DeliveryState::Discarded,
             ),
         };
         // Lanes look for higher numbers only, so a message to resend gets a new one.
-        let new = if act == Act::Resend {
+        let new = if act == DeadLetterAction::Resend {
             self.heads.id + 1
         } else {
             id.0
@@ -89,8 +94,8 @@ impl Group<'_> {
         self.count(&to, |fates| {
             fates.dead = fates.dead.saturating_sub(1);
             match act {
-                Act::Resend => fates.queued += 1,
-                Act::Discard => fates.discarded += 1,
+                DeadLetterAction::Resend => fates.queued += 1,
+                DeadLetterAction::Discard => fates.discarded += 1,
             }
         });
         Ok(Some((to, DeliveryId(new))))
@@ -100,7 +105,7 @@ impl Group<'_> {
     /// state.
     pub(super) fn act_on_some(
         &mut self,
-        act: Act,
+        act: DeadLetterAction,
         to: &Name,
         upto: DeliveryId,
         at: Timestamp,
@@ -120,7 +125,12 @@ impl Group<'_> {
         Ok(done)
     }
 
-    pub(super) fn again(&mut self, message: &str, to: &[Name], at: Timestamp) -> Result<Acted> {
+    pub(super) fn again(
+        &mut self,
+        message: &str,
+        to: &[Name],
+        at: Timestamp,
+    ) -> Result<ActionResult> {
         let sql = "SELECT id, dest, state FROM outbox WHERE message = ?1 ORDER BY id";
         let found: Vec<(i64, String, DeliveryState)> =
             self.connection.prepare_cached(sql).and_then(|mut s| {
@@ -128,7 +138,7 @@ impl Group<'_> {
                     .collect()
             })?;
         if found.is_empty() {
-            return Ok(Acted::Missing);
+            return Ok(ActionResult::Missing);
         }
         let wanted = found
             .into_iter()
@@ -138,13 +148,13 @@ impl Group<'_> {
         // Two copies of one message in a queue would both be sent.
         let queued = DeliveryState::Queued;
         if wanted.iter().any(|(.., state)| *state == queued) {
-            return Ok(Acted::Stands(queued));
+            return Ok(ActionResult::Stands(queued));
         }
         // Later rows replace earlier ones, so the newest message of each destination remains.
         let newest: BTreeMap<Name, i64> =
             wanted.into_iter().map(|(dest, id, _)| (dest, id)).collect();
         if newest.is_empty() {
-            return Ok(Acted::Elsewhere);
+            return Ok(ActionResult::Elsewhere);
         }
         // All copies are read before the first is queued: a damaged one must leave nothing behind.
         let mut copies = Vec::new();
@@ -155,7 +165,7 @@ impl Group<'_> {
                 .prepare_cached(sql)
                 .and_then(|mut s| s.query_row([id], |row| Ok((row.get(0)?, row.get(1)?))))?;
             if crc != checksum(&[&body]) {
-                return Ok(Acted::Missing);
+                return Ok(ActionResult::Missing);
             }
             copies.push((
                 id,
@@ -177,6 +187,6 @@ impl Group<'_> {
             )?;
             made.extend(new.to.into_iter().map(|to| (to, DeliveryId(copy))));
         }
-        Ok(Acted::Done(made))
+        Ok(ActionResult::Done(made))
     }
 }

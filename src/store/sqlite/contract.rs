@@ -6,17 +6,18 @@ use rusqlite::Connection;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::journal::Entry;
-use super::writer::{Group, NewMessage};
+use super::journal::JournalRow;
+use super::writer::{NewMessage, WriteGroup};
 use super::{ENOUGH, ROWS, Sqlite, journal, marks, outbox, past, receipts};
 use crate::clock::JournalClock;
 use crate::model::{
     Cursor, EventId, Journaled, Message, MessageFates, Name, Receipt, Record, Seq, Timestamp,
 };
 use crate::store::{
-    Act, Acted, Archive, Attempt, DeadLetter, Delivery, DeliveryId, DeliveryState, Desk, Doc, Duty,
-    EVENTS_LOOKED_AT, Error, EventRow, Journal, Lease, Leases, Mark, Next, Noise, Outbox, Outgoing,
-    Recovered, Result, RowQuery, Rows, SentMessage, Step, Steps, Store, Totals,
+    ActionResult, Archive, Attempt, DeadLetter, DeadLetterAction, Delivery, DeliveryId,
+    DeliveryState, Desk, Doc, Duty, EVENTS_LOOKED_AT, Error, EventRow, Journal, KeptSnapshot,
+    Lease, Leases, Next, Noise, Outbox, Outgoing, Recovered, Result, RowQuery, Rows, SentMessage,
+    Step, Steps, Store, Totals,
 };
 
 fn new_message(message: &Message, to: Vec<Name>, alerts: &[u64]) -> Result<NewMessage> {
@@ -32,7 +33,7 @@ fn new_message(message: &Message, to: Vec<Name>, alerts: &[u64]) -> Result<NewMe
 
 impl Journal for Sqlite {
     async fn append(&self, record: Record) -> Result<Seq> {
-        let entry = Entry::new(record)?;
+        let entry = JournalRow::new(record)?;
         // Read here, not in the writer: only a task knows tokio's (possibly paused) time.
         let (now, wall) = (self.inner.clock.now(), self.inner.clock.clock().wall());
         self.write(entry.body.len(), move |group| {
@@ -63,7 +64,7 @@ impl Steps for Sqlite {
         let ahead = step.events.len().saturating_sub(1) / ROWS;
         for n in 0..ahead {
             let events = Arc::clone(&step.events);
-            let slice = move |group: &mut Group<'_>| {
+            let slice = move |group: &mut WriteGroup<'_>| {
                 group.note(events.get(n * ROWS..(n + 1) * ROWS).unwrap_or_default())
             };
             self.write(ROWS * 64, slice).await?;
@@ -77,7 +78,8 @@ impl Steps for Sqlite {
             })
             .collect::<Result<Vec<_>>>()?;
         let weight = messages.iter().map(|message| message.body.len()).sum();
-        let commit = move |group: &mut Group<'_>| group.commit(from, &step, &messages, written);
+        let commit =
+            move |group: &mut WriteGroup<'_>| group.commit(from, &step, &messages, written);
         match self.write(weight, commit).await? {
             None => Ok(()),
             Some(cursor) => Err(Error::Lost(format!(
@@ -201,12 +203,12 @@ impl Desk for Sqlite {
             .await
     }
 
-    async fn act(&self, act: Act, id: DeliveryId) -> Result<Acted> {
+    async fn act(&self, act: DeadLetterAction, id: DeliveryId) -> Result<ActionResult> {
         let at = self.inner.clock.now();
         self.write(0, move |group| group.act(act, id, at)).await
     }
 
-    async fn act_on_all(&self, act: Act, to: &Name) -> Result<u64> {
+    async fn act_on_all(&self, act: DeadLetterAction, to: &Name) -> Result<u64> {
         let at = self.inner.clock.now();
         // Messages that become dead letters during the call keep their state: without this bound it
         // would not end while a destination fails.
@@ -223,7 +225,7 @@ impl Desk for Sqlite {
         }
     }
 
-    async fn again(&self, message: &str, to: Vec<Name>) -> Result<Acted> {
+    async fn again(&self, message: &str, to: Vec<Name>) -> Result<ActionResult> {
         let (at, message) = (self.inner.clock.now(), message.to_owned());
         self.write(0, move |group| group.again(&message, &to, at))
             .await
@@ -286,7 +288,7 @@ impl Archive for Sqlite {
             .await
     }
 
-    async fn mark(&self, entry: Seq, alert: u64) -> Result<Option<Mark>> {
+    async fn mark(&self, entry: Seq, alert: u64) -> Result<Option<KeptSnapshot>> {
         self.look_back(move |connection, _| marks::before(connection, entry, alert))
             .await
     }

@@ -9,7 +9,7 @@ use crate::model::{Cursor, Journaled, Name, Record, Seq, SourceKind, Timestamp};
 use crate::store::{Error, Result};
 
 /// A record in the columns of the journal.
-pub(super) struct Entry {
+pub(super) struct JournalRow {
     pub(super) kind: i64,
     pub(super) source: Name,
     pub(super) body: Bytes,
@@ -36,7 +36,7 @@ struct ExpireBody {
     author: String,
 }
 
-impl Entry {
+impl JournalRow {
     pub(super) fn new(record: Record) -> Result<Self> {
         let unwritable = |e: serde_json::Error| Error::Fatal(format!("cannot write a record: {e}"));
         let mut cursor = None;

@@ -6,7 +6,7 @@ use rusqlite::{Connection, OptionalExtension};
 
 use super::connection::{checksum, int, uint};
 use crate::model::Seq;
-use crate::store::{Mark, Reached, Result};
+use crate::store::{KeptSnapshot, Reached, Result};
 
 /// Table of older snapshots. It needs no schema version, because older releases ignore it.
 pub(super) const SCHEMA: &str = "
@@ -51,9 +51,13 @@ pub(super) fn keep(
 
 /// Returns the newest snapshot before an entry and before every alert numbered `alert` or higher. A
 /// damaged snapshot counts as none.
-pub(super) fn before(connection: &Connection, entry: Seq, alert: u64) -> Result<Option<Mark>> {
+pub(super) fn before(
+    connection: &Connection,
+    entry: Seq,
+    alert: u64,
+) -> Result<Option<KeptSnapshot>> {
     let sql = "SELECT seq, body, crc, work, alert FROM marks WHERE seq < ?1 AND alert < ?2 ORDER BY seq DESC LIMIT 1";
-    let read = || -> rusqlite::Result<Option<(Mark, i64)>> {
+    let read = || -> rusqlite::Result<Option<(KeptSnapshot, i64)>> {
         let mut statement = connection.prepare_cached(sql)?;
         let found = statement.query_row((int(entry.0), int(alert)), |row| {
             let reached = Reached {
@@ -61,7 +65,7 @@ pub(super) fn before(connection: &Connection, entry: Seq, alert: u64) -> Result<
                 alert: row.get(4).map(uint)?,
             };
             Ok((
-                Mark {
+                KeptSnapshot {
                     seq: Seq(row.get(0).map(uint)?),
                     reached,
                     snapshot: row.get(1)?,

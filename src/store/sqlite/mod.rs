@@ -33,7 +33,7 @@ mod sums;
 mod writer;
 
 pub use files::{begin_anew, held, is_held, log_damage};
-pub use reader::Reader;
+pub use reader::JournalReader;
 pub use repair::{Repaired, repair};
 
 use connection::connect_read_only;
@@ -41,7 +41,7 @@ use files::{Folder, SEARCH};
 use heads::Fates;
 use search::Search;
 use sums::Sums;
-use writer::{Group, Job, Shared, Writer, bytes_beside, checkpoint};
+use writer::{Job, Shared, WriteGroup, Writer, bytes_beside, checkpoint};
 
 /// Time after which a search returns its results so far. The caller can continue from there.
 const ENOUGH: Duration = Duration::from_millis(80);
@@ -55,10 +55,10 @@ const ROWS: usize = 1_000;
 /// releases the folder.
 #[derive(Clone)]
 pub struct Sqlite {
-    inner: Arc<Inner>,
+    inner: Arc<SqliteState>,
 }
 
-struct Inner {
+struct SqliteState {
     path: PathBuf,
     clock: JournalClock,
     retention: Retention,
@@ -80,7 +80,7 @@ struct Inner {
     _folder: Folder,
 }
 
-impl Drop for Inner {
+impl Drop for SqliteState {
     fn drop(&mut self) {
         (self.jobs, self.stop) = (None, None);
         self.looking.interrupt();
@@ -193,7 +193,7 @@ impl Sqlite {
             Arc::new(Mutex::new((sums, Sums::default()))),
             Arc::new(search),
         );
-        let inner = Inner {
+        let inner = SqliteState {
             path,
             clock,
             retention,
@@ -241,7 +241,7 @@ impl Sqlite {
     async fn write<T: Send + 'static>(
         &self,
         weight: usize,
-        work: impl FnOnce(&mut Group<'_>) -> Result<T> + Send + 'static,
+        work: impl FnOnce(&mut WriteGroup<'_>) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         let gone = || Error::Fatal("the store's writer stopped".to_owned());
         let (job, answer) = Job::new(weight, work);

@@ -166,6 +166,7 @@ fn row(row: &Row<'_>) -> rusqlite::Result<EventRow> {
         row.get::<_, Option<String>>(3)
             .map(|why| Arc::from(why.unwrap_or_default()))
     };
+    // The lowest bit distinguishes tickets from alerts, see `number`.
     let waits = |number: i64| match (number / 2, number % 2) {
         (alert, 0) => WaitsWith::Alert(uint(alert)),
         (ticket, _) => WaitsWith::Ticket(uint(ticket)),

@@ -16,12 +16,12 @@ const LOOKED_BACK: u64 = 200_000;
 /// Read-only handle on the stored journal. Each batch sees everything that is durable at that time,
 /// even if another process writes.
 #[derive(Debug)]
-pub struct Reader {
+pub struct JournalReader {
     connection: Connection,
     path: PathBuf,
 }
 
-impl Reader {
+impl JournalReader {
     /// Opens a data folder's database without claiming the folder.
     ///
     /// # Errors

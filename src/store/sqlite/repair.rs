@@ -13,7 +13,7 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension, Row};
 
 use super::connection::{checksum, uint};
 use super::files::{self, Folder, SEARCH, beside};
-use super::journal::{Entry, entry_checksum};
+use super::journal::{JournalRow, entry_checksum};
 use super::log::{self, End};
 use super::{receipts, schema};
 use crate::clock::Clock;
@@ -282,6 +282,7 @@ impl Sieve<'_> {
         let outbox = of("outbox", columns);
         journal.each(&mut |seq, row| self.entry(seq, row))?;
         cursors.each(&mut |_, row| self.cursor(row))?;
+        // Numbers below 1 were never given to a message, so such a row is damaged.
         outbox.each(&mut |id, row| match id {
             1.. => self.message(&outbox, id, row),
             _ => Ok(()),
@@ -567,7 +568,7 @@ fn fill(connection: &Connection, first: i64, last: i64, at: i64, lost: &mut u64)
     let sql =
         "INSERT INTO journal (seq, at, kind, source, body, crc) VALUES (?1, ?2, 1, '', x'', ?3)";
     let mut put = connection.prepare(sql)?;
-    let tick = Entry::new(Record::Tick)?;
+    let tick = JournalRow::new(Record::Tick)?;
     let mut before = None;
     for seq in first..=last {
         let found = known

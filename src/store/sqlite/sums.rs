@@ -35,7 +35,7 @@ struct Kind {
 }
 
 /// Columns of one event that the totals need.
-struct One {
+struct CountedEvent {
     id: i64,
     received: i64,
     fate: i64,
@@ -44,12 +44,12 @@ struct One {
 
 const COLUMNS: &str = "id, received, fate, rules, told";
 
-fn one(row: &Row<'_>) -> rusqlite::Result<One> {
+fn one(row: &Row<'_>) -> rusqlite::Result<CountedEvent> {
     let kind = Kind {
         rules: row.get(3)?,
         told: row.get(4)?,
     };
-    Ok(One {
+    Ok(CountedEvent {
         id: row.get(0)?,
         received: row.get(1)?,
         fate: row.get(2)?,
@@ -107,7 +107,7 @@ impl Sums {
         Ok(())
     }
 
-    fn add(&mut self, one: One) {
+    fn add(&mut self, one: CountedEvent) {
         // A pending event gets its outcome later; the next query looks it up again.
         if one.fate == PENDING {
             return self.waiting.push(one.id);

@@ -12,7 +12,7 @@ use tokio::sync::{oneshot, watch};
 use super::connection::{checksum, connect, give_back, int};
 use super::files::{SEARCH, beside};
 use super::heads::{self, Fates, Heads};
-use super::journal::{self, Entry};
+use super::journal::{self, JournalRow};
 use super::outbox::SETTLED_BEFORE;
 use super::{marks, past, receipts};
 use crate::clock::JournalClock;
@@ -41,7 +41,7 @@ type Answer = Box<dyn FnOnce(Result<()>) + Send>;
 
 /// Does the work of a job. Returns its result in this group, and the function that answers the
 /// caller.
-type Work = Box<dyn FnOnce(Result<&mut Group<'_>>) -> (Result<()>, Answer) + Send>;
+type Work = Box<dyn FnOnce(Result<&mut WriteGroup<'_>>) -> (Result<()>, Answer) + Send>;
 
 /// The request of one caller. Given a group it does its work there; given an error it only passes
 /// that on.
@@ -56,10 +56,10 @@ impl Job {
     /// that is durable.
     pub(super) fn new<T: Send + 'static>(
         weight: usize,
-        work: impl FnOnce(&mut Group<'_>) -> Result<T> + Send + 'static,
+        work: impl FnOnce(&mut WriteGroup<'_>) -> Result<T> + Send + 'static,
     ) -> (Self, oneshot::Receiver<Result<T>>) {
         let (answer, answered) = oneshot::channel();
-        let work = move |group: Result<&mut Group<'_>>| {
+        let work = move |group: Result<&mut WriteGroup<'_>>| {
             let done = group.and_then(work);
             let end = done.as_ref().map(|_| ()).map_err(Clone::clone);
             // The send fails if the caller has gone away; nobody needs the answer then.
@@ -84,7 +84,7 @@ pub(super) struct Shared {
 }
 
 /// An open transaction, and the positions that hold once it is durable.
-pub(super) struct Group<'c> {
+pub(super) struct WriteGroup<'c> {
     pub(super) connection: &'c Connection,
     pub(super) heads: Heads,
     fates: Fates,
@@ -101,7 +101,7 @@ pub(super) struct NewMessage {
     pub(super) alerts: Vec<u64>,
 }
 
-impl Group<'_> {
+impl WriteGroup<'_> {
     pub(super) fn execute(&self, sql: &str, params: impl rusqlite::Params) -> Result<usize> {
         self.connection
             .prepare_cached(sql)
@@ -109,7 +109,12 @@ impl Group<'_> {
             .map_err(Error::from)
     }
 
-    pub(super) fn append(&mut self, entry: &Entry, now: Timestamp, wall: Timestamp) -> Result<Seq> {
+    pub(super) fn append(
+        &mut self,
+        entry: &JournalRow,
+        now: Timestamp,
+        wall: Timestamp,
+    ) -> Result<Seq> {
         // The system clock can go back; journal time must not.
         let (seq, at) = (Seq(self.heads.seq.0 + 1), now.max(self.heads.at));
         let crc = entry.checksum(seq, at);
@@ -525,7 +530,7 @@ impl Writer {
 
     /// Runs one transaction: all of it becomes durable, or nothing of it, in the database and in
     /// memory.
-    fn transaction<T>(&mut self, work: impl FnOnce(&mut Group<'_>) -> Result<T>) -> Result<T> {
+    fn transaction<T>(&mut self, work: impl FnOnce(&mut WriteGroup<'_>) -> Result<T>) -> Result<T> {
         let connection = match self.connection.take() {
             Some(connection) => connection,
             None => connect(&self.path, 2_048)?,
@@ -538,7 +543,7 @@ impl Writer {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone();
-        let mut group = Group {
+        let mut group = WriteGroup {
             connection: &connection,
             heads: self.heads,
             fates,
@@ -553,7 +558,7 @@ impl Writer {
                 connection.execute_batch("COMMIT")?;
                 Ok(value)
             });
-        let Group {
+        let WriteGroup {
             heads,
             fates,
             touched,

@@ -8,7 +8,7 @@ use warp::http::{HeaderMap, StatusCode, header};
 use super::Api;
 use super::request::{bad, unreadable};
 use crate::model::Name;
-use crate::store::{self, Act, Acted, DeliveryId};
+use crate::store::{self, ActionResult, DeadLetterAction, DeliveryId};
 use crate::web::auth::User;
 use crate::web::body::read_body;
 use crate::web::reply::ApiError;
@@ -18,7 +18,7 @@ type Body = BoxStream<'static, Result<bytes::Bytes, warp::Error>>;
 /// Body of a request for an action.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-struct Said {
+struct ActionRequest {
     to: Option<String>,
 }
 
@@ -49,11 +49,11 @@ pub(super) async fn answer<S: store::Archive + store::Desk>(
     }
 }
 
-fn act_of(word: &str) -> Act {
+fn act_of(word: &str) -> DeadLetterAction {
     if word == "discard" {
-        Act::Discard
+        DeadLetterAction::Discard
     } else {
-        Act::Resend
+        DeadLetterAction::Resend
     }
 }
 
@@ -62,9 +62,9 @@ async fn read<S: store::Store>(
     api: &Api<S>,
     headers: &HeaderMap,
     body: Body,
-) -> Result<Said, ApiError> {
+) -> Result<ActionRequest, ApiError> {
     if !headers.contains_key(header::CONTENT_TYPE) {
-        return Ok(Said::default());
+        return Ok(ActionRequest::default());
     }
     let body = read_body(&api.state, headers, "application/json", body).await?;
     let wrong = |e: serde_json::Error| {
@@ -113,7 +113,7 @@ fn done(made: Vec<(Name, DeliveryId)>) -> Value {
 async fn one<S: store::Archive + store::Desk>(
     api: &Api<S>,
     id: &str,
-    act: Act,
+    act: DeadLetterAction,
     by: &User,
 ) -> Result<Value, ApiError> {
     let missing = || {
@@ -122,7 +122,7 @@ async fn one<S: store::Archive + store::Desk>(
         ApiError::new(StatusCode::NOT_FOUND, "there is no such dead letter", help)
     };
     let number = id.parse().map(DeliveryId).map_err(|_| missing())?;
-    if act == Act::Resend {
+    if act == DeadLetterAction::Resend {
         // A message to a destination without a lane would wait forever.
         let dead = api
             .state
@@ -140,7 +140,7 @@ async fn one<S: store::Archive + store::Desk>(
         .await
         .map_err(|e| unwritable(&e))?
     {
-        Acted::Done(made) => {
+        ActionResult::Done(made) => {
             tracing::info!(
                 id,
                 act = word(act),
@@ -149,34 +149,34 @@ async fn one<S: store::Archive + store::Desk>(
             );
             Ok(done(made))
         }
-        Acted::Stands(state) => {
+        ActionResult::Stands(state) => {
             let error = format!("it is no dead letter any more: it is {}", state.word());
             Err(ApiError::new(StatusCode::CONFLICT, error, "look again"))
         }
-        Acted::Missing | Acted::Elsewhere => Err(missing()),
+        ActionResult::Missing | ActionResult::Elsewhere => Err(missing()),
     }
 }
 
-fn word(act: Act) -> &'static str {
+fn word(act: DeadLetterAction) -> &'static str {
     match act {
-        Act::Resend => "resend",
-        Act::Discard => "discard",
+        DeadLetterAction::Resend => "resend",
+        DeadLetterAction::Discard => "discard",
     }
 }
 
 async fn all<S: store::Archive + store::Desk>(
     api: &Api<S>,
-    act: Act,
-    said: Said,
+    act: DeadLetterAction,
+    said: ActionRequest,
     by: &User,
 ) -> Result<Value, ApiError> {
     let known = known(api);
     let to = match (said.to, act) {
-        (Some(to), Act::Resend) => vec![named(&to, &known)?],
-        (Some(to), Act::Discard) => vec![Name::new(to.trim())],
-        (None, Act::Resend) => known,
+        (Some(to), DeadLetterAction::Resend) => vec![named(&to, &known)?],
+        (Some(to), DeadLetterAction::Discard) => vec![Name::new(to.trim())],
+        (None, DeadLetterAction::Resend) => known,
         // Dead letters of removed destinations can be discarded too.
-        (None, Act::Discard) => api
+        (None, DeadLetterAction::Discard) => api
             .state
             .store
             .totals()
@@ -207,7 +207,7 @@ async fn all<S: store::Archive + store::Desk>(
 async fn again<S: store::Archive + store::Desk>(
     api: &Api<S>,
     id: &str,
-    said: Said,
+    said: ActionRequest,
     by: &User,
 ) -> Result<Value, ApiError> {
     let known = known(api);
@@ -215,6 +215,7 @@ async fn again<S: store::Archive + store::Desk>(
         Some(to) => vec![named(to, &known)?],
         None => known,
     };
+    // The copy gets a new number, so it is sent after the messages already queued.
     match api
         .state
         .store
@@ -222,7 +223,7 @@ async fn again<S: store::Archive + store::Desk>(
         .await
         .map_err(|e| unwritable(&e))?
     {
-        Acted::Done(made) => {
+        ActionResult::Done(made) => {
             tracing::info!(
                 message = id,
                 deliveries = made.len(),
@@ -231,12 +232,12 @@ async fn again<S: store::Archive + store::Desk>(
             );
             Ok(done(made))
         }
-        Acted::Stands(_) => Err(ApiError::new(
+        ActionResult::Stands(_) => Err(ApiError::new(
             StatusCode::CONFLICT,
             "it is queued already",
             "it goes out at the destination's pace",
         )),
-        Acted::Elsewhere => {
+        ActionResult::Elsewhere => {
             let error = "it went to none of these destinations";
             Err(ApiError::new(
                 StatusCode::CONFLICT,
@@ -244,7 +245,7 @@ async fn again<S: store::Archive + store::Desk>(
                 "its event's page lists where it went",
             ))
         }
-        Acted::Missing => {
+        ActionResult::Missing => {
             let help = "retention took it, or it was never there: its short id is on the message";
             Err(ApiError::new(
                 StatusCode::NOT_FOUND,

@@ -157,7 +157,7 @@ pub(super) async fn page<S: store::Archive>(
 /// One event, with its item exactly as it was sent. A JSON tree would sort its keys and round its
 /// numbers.
 #[derive(serde::Serialize)]
-struct One {
+struct EventDetail {
     #[serde(flatten)]
     shown: serde_json::Map<String, Value>,
     raw: Box<RawValue>,
@@ -201,7 +201,7 @@ pub(super) async fn one<S: store::Archive>(
             messages(&sent, api.state.offset_ms()),
         );
     }
-    let one = One {
+    let one = EventDetail {
         shown: value.as_object().cloned().unwrap_or_default(),
         raw,
     };

@@ -16,7 +16,7 @@ use crate::explain::{Chapter, EventFacts, Question, Story};
 use crate::fold::Fold;
 use crate::history;
 use crate::model::{Event, EventId, EventOutcome, Record, Seq, Timestamp};
-use crate::store::{self, EventRow, Mark};
+use crate::store::{self, EventRow, KeptSnapshot};
 use crate::web::reply::ApiError;
 
 /// Maximum work to reach an event, and maximum work after it. The explanation omits what happened
@@ -228,13 +228,13 @@ async fn fold<S: store::Archive>(
 async fn beginning<S: store::Archive>(
     store: &S,
     row: &EventRow,
-) -> store::Result<(Option<Mark>, bool)> {
+) -> store::Result<(Option<KeptSnapshot>, bool)> {
     let nearest = store.mark(row.id.seq(), u64::MAX).await?;
     let Some(born) = row.alerts.iter().min() else {
         return Ok((nearest, false));
     };
     let mark = store.mark(row.id.seq(), *born).await?;
-    let work = |mark: &Option<Mark>| mark.as_ref().map_or(0, |mark| mark.reached.work);
+    let work = |mark: &Option<KeptSnapshot>| mark.as_ref().map_or(0, |mark| mark.reached.work);
     let is_far = work(&nearest).saturating_sub(work(&mark)) > BEFORE;
     Ok(if is_far {
         (nearest, true)
@@ -258,6 +258,7 @@ async fn first_like<S: store::Archive>(
         .and_then(|device| device.mac.clone().or_else(|| device.name.clone()));
     let kind = Some(event.kind.clone()).filter(|kind| !kind.is_empty());
     let topic = Some(event.topic.to_string());
+    // The query narrows the search; the content hash decides.
     let mut asked = history::EventQuery {
         before: Some(row.id),
         limit: 200,
@@ -305,6 +306,7 @@ fn answer(
     let began = chapters
         .first()
         .map_or(row.received, |chapter| chapter.line.at);
+    // An explanation with gaps must say so, or the reader would draw wrong conclusions.
     let before = is_cut.then(|| note(began, "how it began, long before,"));
     let after = rest.map(|at| note(at, "what came of it after this"));
     before

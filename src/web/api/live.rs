@@ -31,7 +31,7 @@ const MOST: usize = 64;
 const AGAIN: usize = 100;
 
 /// Connected clients of the stream.
-pub(super) struct Live {
+pub(super) struct LiveStreams {
     feed: Feed,
     stop: CancellationToken,
     watching: Arc<AtomicUsize>,
@@ -39,15 +39,15 @@ pub(super) struct Live {
 }
 
 /// One place among the clients, until dropped.
-struct Place(Arc<AtomicUsize>);
+struct StreamPermit(Arc<AtomicUsize>);
 
-impl Drop for Place {
+impl Drop for StreamPermit {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
-impl Live {
+impl LiveStreams {
     pub(super) fn new(feed: Feed, stop: CancellationToken) -> Self {
         Self {
             feed,
@@ -57,13 +57,13 @@ impl Live {
         }
     }
 
-    fn place(&self) -> Option<Place> {
+    fn place(&self) -> Option<StreamPermit> {
         let taken = self
             .watching
             .fetch_update(Ordering::AcqRel, Ordering::Acquire, |n| {
                 (n < MOST).then_some(n + 1)
             });
-        taken.ok().map(|_| Place(Arc::clone(&self.watching)))
+        taken.ok().map(|_| StreamPermit(Arc::clone(&self.watching)))
     }
 }
 
@@ -128,7 +128,7 @@ struct Watcher {
     frames: broadcast::Receiver<Arc<Frame>>,
     /// Held as long as the client is connected.
     #[expect(dead_code, reason = "its end is its use")]
-    place: Place,
+    place: StreamPermit,
     stop: CancellationToken,
     /// Missed events, newest first.
     again: Vec<Frame>,
@@ -240,6 +240,7 @@ fn standing<S>(
     published: &mut tokio::sync::watch::Receiver<crate::follower::Published>,
 ) -> Vec<String> {
     let now = published.borrow_and_update().clone();
+    // Only fields that the page displays are compared; counters change all the time.
     let incidents = now.incidents.0.iter().map(|i| {
         format!(
             "{} {} {:?} {}",

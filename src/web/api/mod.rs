@@ -49,7 +49,7 @@ struct Api<S> {
     state: State<S>,
     looking: Looking,
     past: PastEvents<S>,
-    live: live::Live,
+    live: live::LiveStreams,
     noise: state::Kept,
     explaining: Semaphore,
     tuning: tune::Tuning,
@@ -63,7 +63,7 @@ pub(super) fn routes<S: store::Archive + store::Desk>(
 ) -> BoxedFilter<(Response,)> {
     let api = Arc::new(Api {
         past: PastEvents::new(state.store.clone()),
-        live: live::Live::new(looking.feed.clone(), looking.stop.clone()),
+        live: live::LiveStreams::new(looking.feed.clone(), looking.stop.clone()),
         noise: state::Kept::default(),
         state: state.clone(),
         looking,

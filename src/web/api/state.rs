@@ -85,6 +85,7 @@ fn incident_json(
             .collect()
     };
     let first = incident.subjects.first();
+    // The list shows one site per incident: that of the first subject.
     let site = first.and_then(|s| s.site.clone().or_else(|| s.site_id.clone()));
     let subject = |s: &crate::model::Subject| {
         json!({
@@ -320,6 +321,7 @@ async fn talkers<S: store::Archive>(api: &Api<S>, from: Timestamp) -> Result<Tal
             }
             looked += 1;
             since = Some(row.received);
+            // Events without a device cannot be counted, but they are part of the sample.
             let Some(device) = &event.device else {
                 continue;
             };

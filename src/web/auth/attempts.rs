@@ -14,12 +14,12 @@ const OF_ALL: usize = 30;
 /// Guesses of the last minute that were wrong or are still being checked.
 #[derive(Debug, Default)]
 pub(super) struct Attempts {
-    made: VecDeque<Attempt>,
+    made: VecDeque<Guess>,
     next: u64,
 }
 
 #[derive(Debug)]
-struct Attempt {
+struct Guess {
     number: u64,
     at: Duration,
     from: Vec<IpAddr>,
@@ -42,11 +42,11 @@ impl Attempts {
         }
         let from: Vec<IpAddr> = from.iter().copied().map(household).collect();
         // Returns the time of the guess that must expire before another one is allowed.
-        let oldest = |made: &[&Attempt], most: usize| {
+        let oldest = |made: &[&Guess], most: usize| {
             let index = made.len().checked_sub(most)?;
             made.get(index).map(|attempt| attempt.at)
         };
-        let everyone: Vec<&Attempt> = self.made.iter().collect();
+        let everyone: Vec<&Guess> = self.made.iter().collect();
         let all = oldest(&everyone, OF_ALL);
         let ones = from.iter().filter_map(|one| {
             let own = everyone.iter().filter(|attempt| attempt.from.contains(one));
@@ -56,7 +56,7 @@ impl Attempts {
             return Err((until + MINUTE).saturating_sub(now));
         }
         self.next += 1;
-        self.made.push_back(Attempt {
+        self.made.push_back(Guess {
             number: self.next,
             at: now,
             from,

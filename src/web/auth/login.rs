@@ -85,7 +85,7 @@ pub(in crate::web) fn routes<S: Store>(state: &State<S>) -> BoxedFilter<(Respons
 /// Body of a login request.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Asked {
+struct LoginRequest {
     password: String,
 }
 
@@ -123,7 +123,7 @@ impl Auth {
         peer: Option<&Peer>,
     ) -> Result<Response, ApiError> {
         // An invalid body may still contain the password, so the error does not quote it.
-        let given = read_json::<Asked>(body)
+        let given = read_json::<LoginRequest>(body)
             .map(|asked| Secret::new(asked.password))
             .map_err(|_| {
                 ApiError::new(
