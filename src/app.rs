@@ -1,9 +1,11 @@
 //! Builds everything in one straight line, runs it, drains it.
 
 use std::io::Write as _;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use sha2::{Digest as _, Sha256};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -312,13 +314,7 @@ impl Live {
         let mut hangup = signal(tokio::signal::unix::SignalKind::hangup())?;
         let mut poll = tokio::time::interval(Duration::from_secs(2));
         let mut damaged = self.store.damaged();
-        let text = |config: &Config| {
-            config
-                .path
-                .as_ref()
-                .and_then(|path| std::fs::read_to_string(path).ok())
-        };
-        let mut seen = text(&config);
+        let mut seen = Snapshot::of(&config);
         let judged = |result: Result<Result<(), crate::store::Error>, _>| match result {
             Ok(Ok(())) => Ok(()),
             Ok(Err(e)) => Err(Error::Failed(e.to_string())),
@@ -350,19 +346,22 @@ impl Live {
                     return Err(Error::Failed(found.to_string()));
                 }
                 _ = hangup.recv() => {
-                    seen = text(&config).or(seen);
+                    seen = Snapshot::of(&config);
                     let _ = self.reload(&mut config).await;
                 }
                 Some(waiting) = self.asked.recv() => {
-                    seen = text(&config).or(seen);
+                    seen = Snapshot::of(&config);
                     // Who went away meanwhile sees it in the log.
                     let _ = waiting.send(self.reload(&mut config).await);
                 }
                 _ = poll.tick() => {
-                    let now = text(&config);
-                    if now.is_some() && now != seen {
-                        seen = now;
+                    let now = Snapshot::of(&config);
+                    // A file that is missing is being replaced: the next look will find it.
+                    if now.is_whole(&seen) && now != seen {
+                        let files = config.files();
                         let _ = self.reload(&mut config).await;
+                        // A change meanwhile is found by the next look, unless other files count.
+                        seen = if config.files() == files { now } else { Snapshot::of(&config) };
                     }
                 }
             }
@@ -378,7 +377,11 @@ impl Live {
 
     /// Puts a changed file into force, whole or not at all; says why not.
     async fn reload(&mut self, config: &mut Config) -> Result<(), String> {
-        let loaded = Config::load(config.path.as_deref(), &config::environment)
+        // One that was not there at the start counts as soon as it is.
+        let default = Path::new(config::DEFAULT_PATH);
+        let path = config.path.as_deref();
+        let path = path.or_else(|| Some(default).filter(|path| path.exists()));
+        let loaded = Config::load(path, &config::environment)
             .and_then(|fresh| fresh.load_templates().map(|templates| (fresh, templates)));
         let (fresh, templates) = match loaded {
             Ok(loaded) => loaded,
@@ -443,6 +446,25 @@ impl Live {
             stop.cancel();
             let _ = dispatching.await;
         }
+    }
+}
+
+/// The files of a config, by their hashes: what a reload depends on.
+#[derive(Debug, PartialEq, Eq)]
+struct Snapshot(Vec<(PathBuf, Option<[u8; 32]>)>);
+
+impl Snapshot {
+    fn of(config: &Config) -> Self {
+        let hash = |path: &Path| Some(Sha256::digest(std::fs::read(path).ok()?).into());
+        let files = config.files().into_iter();
+        Self(files.map(|path| (path.clone(), hash(&path))).collect())
+    }
+
+    /// Returns true if no file that was there before is missing.
+    fn is_whole(&self, before: &Self) -> bool {
+        let missing = |path: &PathBuf| self.0.iter().any(|(p, hash)| p == path && hash.is_none());
+        let known = before.0.iter().filter(|(_, hash)| hash.is_some());
+        !known.map(|(path, _)| path).any(missing)
     }
 }
 

@@ -445,3 +445,12 @@ fn a_password_is_hashed_and_said_nowhere() {
     );
     assert_eq!(run(folder.path(), Some(&rules), &["check"], "").0, 3);
 }
+
+#[test]
+fn the_built_in_rules_are_printed_and_have_no_problems() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_, printed, _) = run(dir.path(), None, &["rules"], "");
+    assert_eq!(printed, include_str!("../rules.yaml"));
+    let (code, _, problems) = run(dir.path(), Some(&printed), &["check"], "");
+    assert_eq!(code, 0, "{problems}");
+}

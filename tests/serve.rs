@@ -514,3 +514,85 @@ async fn what_would_help_is_found_by_the_server_as_documented() {
     documented(&tuning["properties"]["rules"]["items"], &found["rules"][0]);
     foghorn.stop().await;
 }
+
+#[tokio::test]
+async fn a_file_that_appears_and_a_secret_that_changes_alone_are_found() {
+    let (first, second) = (Chat::start().await, Chat::start().await);
+    let dir = tempfile::tempdir().unwrap();
+    let foghorn = Foghorn::start_in(dir.path()).await;
+    assert!(foghorn.logged().contains("built-in rules"));
+
+    let secret = dir.path().join("slack.url");
+    std::fs::write(&secret, first.url("/services/T0/B0/canary")).unwrap();
+    let rules = rules(&first, "").replace(
+        &format!("\"{}\"", first.url("/services/T0/B0/canary")),
+        "\"file:slack.url\"",
+    );
+    std::fs::write(dir.path().join("rules.yaml"), rules).unwrap();
+    let in_force = |count| {
+        let logged = foghorn.logged();
+        (logged.matches("is in force").count() >= count).then_some(())
+    };
+    eventually("the new file", || in_force(1)).await;
+    foghorn
+        .post("device-events", json!([device_event("AP_DISCONNECTED", 1)]))
+        .await;
+    first.wait_for(1).await;
+
+    std::fs::write(&secret, second.url("/services/T0/B0/canary")).unwrap();
+    eventually("the new secret", || in_force(2)).await;
+    foghorn
+        .post("device-events", json!([device_event("AP_CONNECTED", 1)]))
+        .await;
+    second.wait_for(1).await;
+    assert_eq!(first.count(), 1);
+    assert!(!foghorn.logged().contains("canary"));
+    assert_eq!(foghorn.stop().await, Some(0));
+}
+
+#[tokio::test]
+async fn what_waits_for_a_destination_that_is_renamed_is_a_dead_letter_at_once() {
+    let chat = Chat::start().await;
+    let foghorn = Foghorn::start(&rules(&chat, "    group_by: [device]\n")).await;
+    chat.down(503, "down");
+    foghorn
+        .post("device-events", json!([device_event("AP_DISCONNECTED", 1)]))
+        .await;
+    eventually("the first try", || {
+        foghorn.logged().contains("not delivered").then_some(())
+    })
+    .await;
+    let renamed =
+        rules(&chat, "    group_by: [device]\n").replace("slack: {slack:", "ops: {slack:");
+    std::fs::write(foghorn.dir.join("rules.yaml"), renamed).unwrap();
+    foghorn.signal("HUP");
+    eventually("the dead letter", || {
+        foghorn
+            .logged()
+            .contains("there is no destination `slack` any more")
+            .then_some(())
+    })
+    .await;
+    let mut listing = binary();
+    let listed = listing
+        .args(["dead-letters", "--data"])
+        .arg(foghorn.dir.join("data"))
+        .current_dir(&foghorn.dir)
+        .env("MIST_WEBHOOK_SECRET", "x")
+        .output()
+        .unwrap();
+    let listed = String::from_utf8_lossy(&listed.stdout).into_owned();
+    assert!(
+        listed.contains("there is no destination `slack`"),
+        "{listed}"
+    );
+
+    // What is new goes where the rules in force say.
+    chat.up();
+    foghorn
+        .post("device-events", json!([device_event("AP_DISCONNECTED", 2)]))
+        .await;
+    chat.wait_for(1).await;
+    assert!(text(&chat.taken()[0]).contains("ap-2"));
+    assert_eq!(foghorn.stop().await, Some(0));
+}

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
-use crate::config::{Config, Problems};
+use crate::config::{BUILT_IN, Config, DEFAULT_PATH, Problems};
 
 mod check;
 mod client;
@@ -155,6 +155,8 @@ enum Command {
     Silence(silence::SilenceCommand),
     /// Ask for a password, and print what to write into `server.password`
     HashPassword,
+    /// Print the built-in rules, to begin a rules.yaml with
+    Rules,
     /// Print the JSON Schema of the config, for editors
     Schema,
     /// Simulate a home network that posts real webhooks to this process, and see what is told of it
@@ -268,6 +270,10 @@ fn run(cli: Cli) -> Result<(), Failure> {
         }
         Command::Silence(command) => silence::run(at, command),
         Command::HashPassword => hash_password::run(),
+        Command::Rules => {
+            out_exact(BUILT_IN);
+            Ok(())
+        }
         Command::Schema => {
             out_exact(&crate::config::schema());
             Ok(())
@@ -278,7 +284,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
 /// The config file that applies: the one named, else ./rules.yaml where there is one, else none
 /// (the built-in rules).
 fn config_path(named: Option<PathBuf>) -> Option<PathBuf> {
-    named.or_else(|| Some(PathBuf::from("rules.yaml")).filter(|path| path.exists()))
+    named.or_else(|| Some(PathBuf::from(DEFAULT_PATH)).filter(|path| path.exists()))
 }
 
 /// How a command reads its config: for sending, or offline.

@@ -6,6 +6,7 @@ use std::ops::RangeInclusive;
 use jiff::civil::{DateTime, Weekday};
 use jiff::tz::TimeZone;
 
+use super::cure;
 use super::keys;
 use super::matching::matcher;
 use super::read::{Reader, Section};
@@ -322,11 +323,15 @@ pub(super) fn zone_of(reader: &mut Reader<'_>, section: &Section<'_>) -> Option<
             .available()
             .map(|name| name.to_string())
             .collect();
-        let near = nearest(text, known.iter().map(String::as_str));
-        let help = near.map_or_else(
-            || "as in Europe/Paris".to_owned(),
-            |near| format!("did you mean \"{near}\"?"),
-        );
+        let help = match cure::zone(text) {
+            Some(zone) => {
+                format!("an abbreviation means one time of the year: name a place, as in {zone}")
+            }
+            None => nearest(text, known.iter().map(String::as_str)).map_or_else(
+                || "as in Europe/Paris".to_owned(),
+                |near| format!("did you mean \"{near}\"?"),
+            ),
+        };
         reader
             .problems
             .error(node.at, format!("nobody knows the zone \"{text}\""), help);

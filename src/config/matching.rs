@@ -12,6 +12,17 @@ use crate::source::{self, EventType, Role};
 
 /// A match: a map of fields and tests, and `not`.
 pub(super) fn matcher(reader: &mut Reader<'_>, node: &Node, place: &str) -> Option<Matcher> {
+    if let Some(word) = node.scalar().map(|scalar| scalar.text.as_str()) {
+        let field = if conditions().any(|known| same(known, word)) {
+            "condition"
+        } else {
+            "type"
+        };
+        let help = format!("as in {place}: {{{field}: {word}}}");
+        let what = format!("`{place}` must be a map, not a single value");
+        reader.problems.error(node.at, what, help);
+        return None;
+    }
     let entries = reader.entries(node, &format!("`{place}`"))?;
     let mut matcher = Matcher::default();
     for (key, at, value) in entries {
@@ -146,6 +157,13 @@ fn patterns(reader: &mut Reader<'_>, field: &Field, key: &str, items: &[&Node]) 
         if open && text.ends_with('/') && !text.starts_with('/') {
             open = false;
             continue;
+        }
+        if text.contains('?') && !text.starts_with('/') {
+            let help =
+                "* stands for any text; for one letter use a regular expression, as in /ap-./";
+            reader
+                .problems
+                .warn(item.at, "a ? stands for itself here", help);
         }
         let word = known_word(reader, field, item.at, text);
         match Pattern::parse_within(&mut reader.patterns, &word) {

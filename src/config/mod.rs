@@ -20,6 +20,7 @@ use crate::store::Retention;
 mod around;
 mod calendar;
 mod cases;
+mod cure;
 mod explain;
 mod keys;
 mod loops;
@@ -44,7 +45,10 @@ pub use settings::listen_address;
 use problem::Collector;
 use read::Reader;
 use spelling::did_you_mean;
-use tree::At;
+use tree::{At, Tree};
+
+/// The file that is read where none is named and it is there.
+pub const DEFAULT_PATH: &str = "rules.yaml";
 
 /// The rules that apply where there is no file.
 pub const BUILT_IN: &str = include_str!("../../rules.yaml");
@@ -78,6 +82,8 @@ pub struct Config {
     pub warnings: Vec<Problem>,
     /// The templates that rules name, and where.
     templates: Vec<(At, String)>,
+    /// The files that hold its secrets.
+    secret_files: Vec<PathBuf>,
 }
 
 /// `server:`.
@@ -251,6 +257,7 @@ impl Config {
             offline,
             zone,
             patterns: Allowance::default(),
+            secret_files: Vec::new(),
         };
         let config = resolve(text, path, &mut reader);
         if reader.literal_secrets
@@ -347,6 +354,19 @@ impl Config {
         }
     }
 
+    /// Returns the files it was read from: the config itself first, then secrets and templates.
+    #[must_use]
+    pub fn files(&self) -> Vec<PathBuf> {
+        let own = self.path.clone().unwrap_or_else(|| DEFAULT_PATH.into());
+        let templates = self.server.templates.as_deref();
+        let names = templates.map(template_files).unwrap_or_default();
+        let template = |name: &String| templates.map(|folder| folder.join(format!("{name}.hbs")));
+        std::iter::once(own)
+            .chain(self.secret_files.iter().cloned())
+            .chain(names.iter().filter_map(template))
+            .collect()
+    }
+
     /// These rules as they are journaled.
     #[must_use]
     pub fn record(&self) -> RulesRecord {
@@ -372,6 +392,7 @@ pub fn rules_from_record(record: &RulesRecord) -> Option<RuleSet> {
         offline: true,
         zone: jiff::tz::TimeZone::system(),
         patterns: Allowance::default(),
+        secret_files: Vec::new(),
     };
     let root = raw::parse(&record.text, &mut reader.problems)?;
     let file = reader.section(&root, keys::FILE, "the file")?;
@@ -382,7 +403,17 @@ pub fn rules_from_record(record: &RulesRecord) -> Option<RuleSet> {
 }
 
 fn resolve(text: &str, path: Option<&Path>, reader: &mut Reader<'_>) -> Option<Config> {
+    if cure::odd_spaces(text, &mut reader.problems) {
+        reader.problems.hide_by_guessing();
+        return None;
+    }
     let root = raw::parse(text, &mut reader.problems)?;
+    if matches!(root.tree, Tree::Null) {
+        let help = "`foghorn rules` prints the rules it comes with; without a file those apply";
+        reader.problems.error(At::START, "the file is empty", help);
+        return None;
+    }
+    cure::misread(text, &root, &mut reader.problems);
     let file = reader.section(&root, keys::FILE, "the file")?;
     let (server, listen) = settings::server(reader, &file);
     let sources = settings::sources(reader, &file);
@@ -420,6 +451,7 @@ fn resolve(text: &str, path: Option<&Path>, reader: &mut Reader<'_>) -> Option<C
         tests,
         warnings: Vec::new(),
         templates,
+        secret_files: std::mem::take(&mut reader.secret_files),
     })
 }
 

@@ -131,8 +131,8 @@ impl fmt::Display for Problems {
         }
         match self.0.iter().filter(|p| p.level == Level::Error).count() {
             0 => Ok(()),
-            1 => write!(f, "1 problem. Nothing was started."),
-            many => write!(f, "{many} problems. Nothing was started."),
+            1 => write!(f, "1 problem."),
+            many => write!(f, "{many} problems."),
         }
     }
 }

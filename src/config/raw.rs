@@ -8,6 +8,7 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_saphyr::{DuplicateKeyPolicy, Spanned};
 
+use super::cure;
 use super::problem::Collector;
 use super::redact;
 use super::tree::{At, Node, Plain, Scalar, Tree};
@@ -76,27 +77,14 @@ fn report(text: &str, error: &serde_saphyr::Error, problems: &mut Collector<'_>)
             "one of them must go",
         );
     }
-    let line = usize::try_from(at.line.saturating_sub(1))
-        .ok()
-        .and_then(|n| text.lines().nth(n))
-        .unwrap_or_default();
-    let help = if unquoted(line, "{{") {
-        "put the whole text in quotes: an unquoted {{ begins a map in YAML"
-    } else if unquoted(line, "*") || said.contains("alias") {
-        "put quotes around it: an unquoted * is a reference in YAML"
-    } else if line.contains('\t') {
-        "indent with spaces"
-    } else {
-        ""
-    };
-    problems.error(at, format!("this is not YAML: {said}"), help);
-}
-
-/// Whether a value on this line begins with `mark` and no quote.
-fn unquoted(line: &str, mark: &str) -> bool {
-    [": ", "- ", "[", ", "]
-        .iter()
-        .any(|before| line.contains(&format!("{before}{mark}")))
+    let number = usize::try_from(at.line.saturating_sub(1)).unwrap_or_default();
+    let line = text.lines().nth(number).unwrap_or_default();
+    let above = text
+        .lines()
+        .take(number)
+        .filter(|line| !line.trim().is_empty());
+    let (what, help) = cure::yaml(said, line, above.last().unwrap_or_default());
+    problems.error(at, what, help);
 }
 
 /// What serde hears from saphyr, before the source text is put back.

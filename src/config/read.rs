@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::cure;
 use super::keys::LATER;
 use super::problem::Collector;
 use super::redact::PUBLIC_HEADERS;
@@ -25,6 +26,8 @@ pub(super) struct Reader<'a> {
     pub(super) zone: jiff::tz::TimeZone,
     /// What the regular expressions of the file may still take.
     pub(super) patterns: Allowance,
+    /// The files that hold secrets.
+    pub(super) secret_files: Vec<PathBuf>,
 }
 
 /// Stands for a secret that is missing where nothing is sent.
@@ -92,7 +95,7 @@ impl Reader<'_> {
                 self.problems.error(
                     *at,
                     format!("{place} has no key `{name}`"),
-                    did_you_mean(name, &known, "known"),
+                    cure::key(place, name).unwrap_or_else(|| did_you_mean(name, &known, "known")),
                 );
             }
             fine
@@ -316,7 +319,10 @@ impl Reader<'_> {
         let field = Field::parse(word);
         if field.is_none() {
             let known: Vec<&str> = Field::NAMED.iter().map(|(name, _)| *name).collect();
-            let near = did_you_mean(word, &known, "");
+            let near = match cure::field(word) {
+                Some(field) => format!("did you mean \"{field}\"?"),
+                None => did_you_mean(word, &known, ""),
+            };
             let near = if near.is_empty() {
                 format!("known: {}", known.join(", "))
             } else {
@@ -370,10 +376,11 @@ impl Reader<'_> {
                     help,
                 );
             }
-            return value.map(Secret::new);
+            return self.usable(node.at, key, value?);
         }
         if let Some(path) = text.strip_prefix("file:") {
             let path = self.path(path);
+            self.secret_files.push(path.clone());
             return match std::fs::read_to_string(&path) {
                 Ok(value) if !value.trim().is_empty() => {
                     if let Some(mode) = super::mode(&path).filter(|mode| mode & 0o004 != 0) {
@@ -384,7 +391,7 @@ impl Reader<'_> {
                         self.problems
                             .warn(node.at, what, format!("chmod o= {path}"));
                     }
-                    Some(Secret::new(value.trim()))
+                    self.usable(node.at, key, value.trim().to_owned())
                 }
                 Ok(_) => {
                     self.problems.error(
@@ -420,6 +427,27 @@ impl Reader<'_> {
             help,
         );
         Some(Secret::new(text))
+    }
+
+    /// A secret from outside the file, unless its quotes or a byte order mark would be taken for a
+    /// part of it.
+    fn usable(&mut self, at: At, key: &str, value: String) -> Option<Secret> {
+        let quoted = |quote| value.len() > 1 && value.starts_with(quote) && value.ends_with(quote);
+        let (what, help) = if value.starts_with('\u{feff}') {
+            (
+                "begins with a byte order mark",
+                "save the file as UTF-8 without BOM",
+            )
+        } else if quoted('"') || quoted('\'') {
+            (
+                "stands in quotes, which are a part of it here",
+                "take the quotes away: docker's --env-file and a secret's file keep them",
+            )
+        } else {
+            return Some(Secret::new(value));
+        };
+        self.problems.error(at, format!("`{key}` {what}"), help);
+        None
     }
 
     /// A path as written, from the folder of rules.yaml.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::calendar::named_interval;
+use super::cure;
 use super::keys;
 use super::matching::{endless, impossible, improbable, matcher};
 use super::read::{Reader, Section};
@@ -168,6 +169,14 @@ fn rule(
             );
         }
     }
+    let stale = section.get("stale_after").and(own.stale_after);
+    if stale.is_some_and(|stale| stale < own.r#for) {
+        reader.problems.warn(
+            section.key_at("stale_after"),
+            format!("{called} is stale before it fires: `stale_after` is shorter than `for`"),
+            "make `stale_after` longer",
+        );
+    }
     if let Some(why) = impossible(&matcher) {
         reader.problems.error(
             section.key_at("match"),
@@ -273,6 +282,7 @@ fn when(reader: &mut Reader<'_>, node: &Node, called: &str) -> Option<When> {
         .unknown
         .as_ref()
         .map(|(word, known)| did_you_mean(word, known, "known"))
+        .or_else(|| cure::expression(text).map(str::to_owned))
         .unwrap_or_default();
     // Quotes stand before it; where it has several lines or escapes, only the whole can be shown.
     let length = text.chars().count();

@@ -79,6 +79,21 @@ pub trait Destination: SameAs + Any + fmt::Debug + Send + Sync {
     fn next(&self, content: &Content<'_>, past: Option<&Receipt>, heard: &[Reply]) -> Action;
 }
 
+/// Returns the cure where a URL belongs to another chat than `kind`.
+fn another_chat(url: &reqwest::Url, kind: &str) -> Option<&'static str> {
+    let host = url.host_str().unwrap_or_default();
+    let (other, help) = match host {
+        "hooks.slack.com" | "hooks.slack-gov.com" => {
+            ("slack", "this URL is Slack's: write slack: {url: …}")
+        }
+        _ if host.ends_with(".logic.azure.com") || host.ends_with(".powerplatform.com") => {
+            ("teams", "this URL is Teams': write teams: {url: …}")
+        }
+        _ => return None,
+    };
+    (other != kind).then_some(help)
+}
+
 /// Comparison of destinations, so that a reload knows those that changed. Implemented for whatever
 /// can be compared.
 pub trait SameAs {

@@ -49,6 +49,20 @@ struct IncomingWebhook {
 impl IncomingWebhook {
     fn make(values: &Values) -> Result<Arc<dyn Destination>, Unusable> {
         let (url, parsed) = values.url("url")?;
+        if is_channel(&parsed) {
+            return Err(Unusable::Wrong {
+                key: "url",
+                what: "is the address of a channel, which takes no posts",
+                help: "make an app with an Incoming Webhook: its URL has /services/ in it",
+            });
+        }
+        if let Some(help) = super::another_chat(&parsed, KIND.word) {
+            return Err(Unusable::Wrong {
+                key: "url",
+                what: "is of another chat",
+                help,
+            });
+        }
         if is_workflow_trigger(&parsed) {
             return Err(Unusable::Wrong {
                 key: "url",
@@ -93,6 +107,13 @@ fn encode(message: &Message, size: Size) -> Value {
         |body| body.to_string().len() <= MAX_BYTES && chars(body) <= MAX_CHARS,
     )
     .unwrap_or_else(|| plain(message))
+}
+
+/// Returns true if a URL is what a browser shows for a channel or a workspace.
+fn is_channel(url: &Url) -> bool {
+    let host = url.host_str().unwrap_or_default();
+    let of_slack = host.ends_with(".slack.com") && host != "hooks.slack.com";
+    of_slack && host != "hooks.slack-gov.com"
 }
 
 /// Returns true if a URL starts a Workflow Builder workflow, which takes flat variables and no messages.

@@ -51,6 +51,13 @@ struct TeamsWorkflow {
 impl TeamsWorkflow {
     fn make(values: &Values) -> Result<Arc<dyn Destination>, Unusable> {
         let (url, parsed) = values.url("url")?;
+        if let Some(help) = super::another_chat(&parsed, KIND.word) {
+            return Err(Unusable::Wrong {
+                key: "url",
+                what: "is of another chat",
+                help,
+            });
+        }
         if is_connector(&parsed) {
             return Err(Unusable::Wrong {
                 key: "url",

@@ -55,7 +55,23 @@ impl Values {
         let Some(SettingValue::Secret(secret)) = self.0.get(key) else {
             return Err(Unusable::Missing(key));
         };
-        let Ok(url) = Url::parse(secret.expose()) else {
+        let text = secret.expose().trim();
+        if text.contains(char::is_whitespace) {
+            return Err(wrong(
+                "has a space or a line break in it",
+                "the URL ends before it: in a file of variables there are no comments behind a value",
+            ));
+        }
+        if text.starts_with(['"', '\'']) {
+            return Err(wrong(
+                "begins with a quote",
+                "write it without quotes: here they are a part of it",
+            ));
+        }
+        if text.contains('#') {
+            return Err(wrong("has a # in it", "the URL ends before it"));
+        }
+        let Ok(url) = Url::parse(text) else {
             return Err(wrong("is not a URL", "it must begin with https://"));
         };
         match url.scheme() {
