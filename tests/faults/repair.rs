@@ -56,8 +56,9 @@ async fn with_all_in_its_log(chat: &Chat) -> (tempfile::TempDir, Foghorn, rusqli
     std::fs::write(dir.path().join("rules.yaml"), rules(chat, 100)).unwrap();
     assert_eq!(Foghorn::start_in(dir.path()).await.stop().await, Some(0));
     let reader = rusqlite::Connection::open(dir.path().join("data/foghorn.db")).unwrap();
+    // Whether the stop put the log away is chance; with it put away, the file has a whole schema.
     reader
-        .execute_batch("BEGIN; SELECT count(*) FROM journal")
+        .execute_batch("PRAGMA wal_checkpoint(TRUNCATE); BEGIN; SELECT count(*) FROM journal")
         .unwrap();
     let foghorn = Foghorn::start_in(dir.path()).await;
     (dir, foghorn, reader)
@@ -466,7 +467,7 @@ async fn a_log_with_a_flipped_bit_is_refused_and_what_came_before_it_is_saved() 
         said.find("to begin anew").unwrap(),
     );
     assert!(
-        said.contains("its log foghorn.db-wal is there") && way < anew,
+        said.contains("its log foghorn.db-wal exists") && way < anew,
         "{said}"
     );
     let (_, said) = run(alone.path(), &["doctor"]);

@@ -568,7 +568,7 @@ async fn retention_removes_what_is_old_or_too_much_and_nothing_else() {
         .unwrap()
         .len();
     assert!(
-        size < (5 << 20) + 8 * 8_192,
+        size < (5 << 20) + 16 * 8_192,
         "the file shrank to its 4 MiB reserve: {size}"
     );
 }
