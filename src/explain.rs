@@ -198,6 +198,7 @@ fn waits(known: &AlertFacts, now: Timestamp, policy: &Policy) -> String {
     let wait = human_duration(policy.r#for);
     match (&known.quiet, known.fired) {
         _ if known.told => String::new(),
+        // The suppression is the reason, even if the alert is past its `for`.
         (SuppressionState::Now(by), _) => format!(", which nobody was told of yet: {by}"),
         (_, Some(_)) if known.held.is_some_and(|until| until > now) => {
             ", which waits for one that may explain it (`hold` of `inhibit_rules`)".to_owned()
@@ -304,6 +305,7 @@ fn word(verdict: &Verdict) -> String {
 /// Returns the text with its times formatted for people.
 fn with_times(text: &str, when: &dyn Fn(Timestamp) -> String) -> String {
     let one = |word: &str| {
+        // A time may end a sentence or stand in brackets.
         let bare = word.trim_end_matches([',', ';', ':', '.', ')']);
         let time = Timestamp::parse_rfc3339(bare)?;
         Some(format!(

@@ -61,6 +61,7 @@ impl<S: Journal> Follower<S> {
             fullness: Arc::new(fold.fullness()),
         });
         Self {
+            // Everything up to `folded` was published above, so nothing is stale.
             looked: (store.clock().now(), false),
             history: History::after(folded),
             store,

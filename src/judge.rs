@@ -313,8 +313,10 @@ impl<S: Journal + Steps + Leases> Judge<S> {
         if self.follower.is_stale() {
             self.follower.publish(&[]);
         }
+        // Watchers of `ready` wake up only at the first time.
         self.ready
             .send_if_modified(|ready| !std::mem::replace(ready, true));
+        // Journal time does not follow the wall clock, so the difference is an input of its own.
         let offset_ms = self.store.clock().offset_ms();
         if offset_ms.abs_diff(self.follower.fold().offset_ms()) > CLOCK_TOLERANCE_MS {
             info!(

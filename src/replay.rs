@@ -84,6 +84,7 @@ pub fn read_posts(
         let number = index + 1;
         match line {
             Err(why) => Some(Err(TrafficError::Read { line: number, why })),
+            // Editors often end a file with an empty line.
             Ok(text) if text.trim().is_empty() => None,
             Ok(text) => Some(match read_post(&text) {
                 Ok(post) => Ok((number, post)),
@@ -294,6 +295,7 @@ impl Refold {
             TrafficEntry::Silence { at, .. } => Some(*at),
         };
         let mut made = Vec::new();
+        // The check is between timers: a single step may make very many decisions.
         while let Some(due) = at.and_then(|at| self.fold.next_wakeup().filter(|due| *due <= at)) {
             made.extend(self.fold.tick(due));
             if made.len() > most {

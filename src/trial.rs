@@ -388,6 +388,7 @@ fn offset(at: Duration) -> String {
         .filter(|(n, _)| *n > 0)
         .map(|(n, unit)| format!("{n}{unit}"))
         .collect();
+    // A duration of zero still needs a unit.
     if text.is_empty() {
         "0s".to_owned()
     } else {

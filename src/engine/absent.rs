@@ -45,9 +45,11 @@ impl Absences {
             due: last,
         };
         let absence = known.entry(fingerprint.to_owned()).or_insert(fresh);
+        // The set has the due time in its keys, so the old entry must leave first.
         self.due
             .remove(&(absence.due, Arc::clone(rule), fingerprint.to_owned()));
         (absence.last, absence.due) = (last, last + window);
+        // A missing event was reported already; its arrival starts the wait again.
         if absence.alert.is_none() {
             self.due
                 .insert((absence.due, Arc::clone(rule), fingerprint.to_owned()));

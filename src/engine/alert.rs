@@ -231,6 +231,7 @@ impl Member {
             value,
             opened: at,
             starts_at: event.time,
+            // An update of an alarm names its last occurrence, which an older close must not end.
             newest: Some(event.latest()),
             ends_at: None,
             subjects: subjects(event),
@@ -290,6 +291,7 @@ impl Member {
     /// other.
     pub(super) fn is_part(&self, part: Option<&String>) -> bool {
         let within = |part: &str, other: &str| {
+            // A combined alarm lists several ports: one of them is a part of it, too.
             part.split(", ").all(|piece| {
                 other
                     .split(", ")

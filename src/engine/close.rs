@@ -155,6 +155,7 @@ impl Engine {
         if !matcher.matches(event) {
             return;
         }
+        // The rule in force finds its alerts by its own name.
         self.resolve_in(&Arc::clone(&rule.name), &rule, event, effects);
     }
 

@@ -173,6 +173,7 @@ impl Engine {
     /// Reconsiders alerts of a device after a change of plan: the delay of their messages depends
     /// on it.
     fn plan_changed(&mut self, device: &str) {
+        // Only outages of devices wait for a plan.
         for condition in [
             "ap_offline",
             "switch_offline",
@@ -187,6 +188,8 @@ impl Engine {
                 .unwrap_or_default()
             {
                 self.postpone(id);
+                // The end of a plan may make the alert due at once, so the timer is set in any
+                // case.
                 self.arm_alert(id);
             }
         }
@@ -210,6 +213,7 @@ impl Engine {
             return;
         };
         let until = (since + PLANNED).shifted(self.state.offset_ms);
+        // The extra time counts from the opening, like `for`.
         self.pend(id, since);
         self.decide(&[id], None, Some(&rule), Verdict::Planned { until });
     }

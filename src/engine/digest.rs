@@ -211,6 +211,7 @@ impl Engine {
 
     /// Updates the report of a maintenance after an alert that it suppressed has ended.
     pub(super) fn hidden_ended(&mut self, id: AlertId) {
+        // Most ends are outside of a maintenance and need no description.
         if !self.state.collectors.hides() {
             return;
         }

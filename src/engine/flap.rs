@@ -77,6 +77,7 @@ impl Changes {
         };
         let Some(&last) = times.last() else { return };
         times.retain(|time| *time < since);
+        // The key is sorted by its last change, which may have been removed.
         self.order.remove(&(last, key.to_owned()));
         match times.last() {
             Some(&last) => {

@@ -77,6 +77,7 @@ impl Engine {
             .into_iter()
             .map(|(rule, n)| (Arc::clone(rule), n))
             .collect();
+        // Equal rules are sorted by name, so that a replay gives the same list.
         rules.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
         rules.truncate(HOLDERS);
         let full = self.state.full.as_ref();

@@ -88,6 +88,7 @@ impl Engine {
 
     /// Checks suppressed alerts again.
     pub(super) fn recheck_held(&mut self, which: impl Fn(&SuppressedBy) -> bool) {
+        // A released alert leaves the set, so the ids are copied first.
         let held: Vec<AlertId> = self.index.held.iter().copied().collect();
         for id in held {
             if self
@@ -275,6 +276,7 @@ impl Engine {
     ) -> Timestamp {
         let plain = since + policy.r#for;
         if self.is_planned(alert) {
+            // A long `for` already covers an upgrade.
             plain.max(since + super::clues::PLANNED)
         } else {
             plain

@@ -92,11 +92,13 @@ impl Incident {
 
     /// Returns the time of its next message by this policy.
     pub(super) fn deadline(&self, policy: &Policy, reminds: bool) -> Option<Timestamp> {
+        // A second message keeps its distance from the first, but waits for `group_wait` as well.
         let flush = self.changed.map(|changed| {
             let waited = changed + policy.group_wait;
             self.last_message
                 .map_or(waited, |last| waited.max(last + policy.group_interval))
         });
+        // A suppressed reminder counts as one.
         let reminded = self.last_message.max(self.passed);
         let repeat = policy
             .repeat_interval
@@ -149,6 +151,7 @@ pub(super) fn is_short(raw: &Value) -> bool {
 /// Estimates the length of a JSON text without serialising the value.
 fn approximate_size(value: &Value) -> usize {
     match value {
+        // The result only decides whether a sample is kept, so escapes and digits do not matter.
         Value::String(text) => text.len() + 2,
         Value::Array(items) => {
             items

@@ -355,6 +355,7 @@ impl Engine {
                 .get(&below)
                 .into_iter()
                 .flat_map(|alert| &alert.sources);
+            // An alert may be behind several others: each is visited once.
             next.extend(above.filter(|id| known.insert(**id)));
         }
         known.contains(&source)
@@ -454,6 +455,7 @@ impl Engine {
         for (position, rule) in rules.surroundings().inhibit_rules.iter().enumerate() {
             let keys = [self.target_key(rule, &event), self.source_key(rule, &event)];
             for key in keys.into_iter().flatten() {
+                // The alert may be in either index, or in both.
                 for index in [&mut self.index.sources, &mut self.index.targets] {
                     let place = (position, key.clone());
                     if let Some(ids) = index.get_mut(&place) {
@@ -486,6 +488,7 @@ impl Engine {
             self.state.alerts.get(&source),
             self.state.alerts.get(&target),
         );
+        // The alerts may match several rules; the first one is named.
         let says = |rule: &&InhibitRule| {
             source.is_some_and(|a| rule.source.matches(&a.event))
                 && target.is_some_and(|a| rule.target.matches(&a.event))
@@ -534,6 +537,7 @@ fn darken(above: &mut Alert, alert: AlertId, subject: Subject) {
             && dark.subject.device == subject.device
             && dark.subject.part == subject.part
     };
+    // A subject that is listed already is updated even if the list is full.
     let room = above.behind.len() < MAX_BEHIND;
     match above.behind.iter_mut().find(same) {
         Some(known) => *known = Dark { alert, subject },

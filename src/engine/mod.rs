@@ -247,6 +247,7 @@ impl Engine {
             index: Indexes::default(),
             decisions: Vec::new(),
         };
+        // The rules go through the same path as a reload, which fills all that depends on them.
         engine.set_rules(rules);
         engine
     }
@@ -264,6 +265,7 @@ impl Engine {
         seen: impl IntoIterator<Item = &'a [u8]>,
     ) -> Result<Self, BadSnapshot> {
         let mut engine = Self::new(rules, openings, limits);
+        // The state of the new engine is replaced, so its indexes are rebuilt afterwards.
         engine.state = serde_json::from_slice(snapshot)?;
         seen.into_iter().for_each(|bytes| engine.seen.load(bytes));
         engine.reindex();

@@ -144,6 +144,7 @@ impl Counters {
         by: Vec<Arc<str>>,
     ) {
         self.fates.total += 1;
+        // Outcomes decided later concern events up to this one.
         self.last = event.id;
         self.judgement = Some(Judgement {
             event: Arc::clone(event),
@@ -203,6 +204,7 @@ impl Counters {
         let events = std::mem::take(&mut alert.waiting);
         if events > 0 {
             self.change(WaitsWith::Alert(id), outcome, by);
+            // Merged alerts have numbers of their own in the history.
             for gone in self.inherited.remove(&id).unwrap_or_default() {
                 self.change(WaitsWith::Alert(gone), outcome, by);
             }

@@ -52,6 +52,7 @@ impl Written {
         Self {
             name: Arc::clone(&rule.name),
             line: rule.line,
+            // As JSON it can be stored and compared, unlike a compiled matcher.
             matcher: rule.matcher.json(),
             when: rule.when.as_ref().map(|when| when.text().to_owned()),
             by: rule.by.clone(),
@@ -274,6 +275,7 @@ impl Engine {
         let (opened, one) = (Arc::clone(&alert.event), alert.members.len() == 1);
         let device = event.identity(&Field::Device);
         self.close_members(id, event, effects, |m| {
+            // The first event of the alert may be of another device than this member.
             let own = || event_of(&opened, m, false).identity(&Field::Device) == device;
             (one || own()) && m.is_part(part)
         })
@@ -358,6 +360,7 @@ impl Engine {
         let before = std::mem::replace(&mut alert.past, past);
         let (rule, fingerprint) = (Arc::clone(&alert.rule), alert.fingerprint.clone());
         let known = (Self::place(&rule, before), fingerprint.clone());
+        // Another alert of the rule may have taken the place.
         if self.index.by_fingerprint.get(&known) == Some(&id) {
             self.index.by_fingerprint.remove(&known);
         }

@@ -147,6 +147,7 @@ impl Engine {
             if untold {
                 self.drop_alert(id, &Verdict::RuleRemoved);
             } else {
+                // The policy in force until now still applies to the end.
                 let policy = self.policy(&rule);
                 self.state.orphans.insert(rule, policy);
             }
@@ -429,6 +430,7 @@ impl Engine {
             let place = (Arc::clone(&rule.name), self.fingerprint(rule, &event));
             self.index.by_fingerprint.get(&place).copied()
         });
+        // Events cannot wait with an alert that was sent or is below its threshold.
         let pending = |heir: &Alert| !heir.settled && heir.state != AlertState::Collecting;
         let heir = heir.filter(|heir| self.state.alerts.get(heir).is_some_and(pending));
         if let Some(heir_id) = heir
@@ -436,6 +438,7 @@ impl Engine {
         {
             let (from, to) = ((id, &mut alert), (heir_id, heir));
             self.state.counters.hand_over(from, to);
+            // The events are counted with the heir now.
             if let Some(gone) = self.state.alerts.get_mut(&id) {
                 (gone.waiting, gone.tickets) = (0, Vec::new());
             }

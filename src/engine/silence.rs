@@ -46,6 +46,8 @@ impl Engine {
     /// Returns the silences in force, oldest first.
     #[must_use]
     pub fn silences(&self) -> Vec<SilenceState> {
+        // Each silence is compared with every open alert, which is why the result is cached for a
+        // second.
         let matching = |standing: &ActiveSilence| {
             self.state
                 .alerts
@@ -182,6 +184,7 @@ impl Engine {
             .map(|standing| &standing.silence)
             .find(|silence| silence.id == id);
         Verdict::Silenced {
+            // A silence that has just ended is unknown here, but the decision still names its id.
             id: id.to_owned(),
             author: silence.map(|s| s.author.clone()).unwrap_or_default(),
             until: silence.and_then(|s| match s.until {
@@ -200,6 +203,7 @@ impl Engine {
             .state
             .silences
             .iter_mut()
+            // A silence until a fixed time does not depend on single alerts.
             .filter(|s| s.silence.until == Until::Resolved)
         {
             if standing.matches(alert) {
@@ -217,6 +221,7 @@ impl Engine {
             .iter_mut()
             .filter(|s| s.silence.until == Until::Resolved)
         {
+            // A silence that never waited for the alert is not affected.
             over |= standing.waits_for.remove(&id) && standing.waits_for.is_empty();
         }
         if over {

@@ -120,6 +120,7 @@ impl Engine {
             .iter()
             .find(|(_, timer)| *timer == Timer::Digests)
         {
+            // The timer leaves the set by hand, since `fire_some` would fire others, too.
             self.index.timers.remove(&(due, timer));
             self.state.now = self.state.now.max(due);
             self.timer_due(timer);

@@ -57,11 +57,14 @@ impl Windows {
     /// Removes windows without recent samples if there are too many, and then all windows of the
     /// largest rule.
     fn bound(&mut self, limit: usize, now: Timestamp) {
+        // Rules share the limit: the largest one makes room for the others.
         let size = |windows: &Self| windows.0.values().map(BTreeMap::len).sum::<usize>();
         if size(self) < limit {
             return;
         }
         for windows in self.0.values_mut() {
+            // The last sample is the newest; a window without recent samples can no longer reach
+            // its threshold.
             windows.retain(|_, w| {
                 w.samples
                     .last()

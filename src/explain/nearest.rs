@@ -88,6 +88,7 @@ fn nearest(rules: &RuleSet, event: &Event) -> Vec<(Arc<Rule>, Near)> {
 #[must_use]
 pub fn nearest_text(rules: &RuleSet, event: &Event, file: &str) -> String {
     let one = |(rule, near): &(Arc<Rule>, Near)| {
+        // With a failed `when` the `match` was passed, which is worth saying.
         let matches = if matches!(near, Near::When(_)) {
             " matches"
         } else {

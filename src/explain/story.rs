@@ -240,6 +240,7 @@ impl<'t> Story<'t> {
         if !repeats.is_some_and(|repeats| repeats.remove(&event.id)) {
             return self.fold.handle_event(at, Arc::clone(event));
         }
+        // The first event may be before the snapshot, where this fold has no memory of it.
         let mut decisions = self.fold.tick(at);
         let (event, verdict) = (Some(event.id), Verdict::Duplicate);
         decisions.push(Decision {
@@ -329,6 +330,7 @@ impl<'t> Story<'t> {
     fn add_to(&self, line: &mut DecisionLine, verdict: &Verdict, event: &Event) {
         match verdict {
             Verdict::Duplicate => {
+                // The first event may be before the snapshot; then only the store knows it.
                 let known = self.known.as_ref().and_then(|known| known.first);
                 if let Some(first) = known.or_else(|| self.contents.get(&event.digest).copied()) {
                     line.text = format!("{}, as {first}", line.text);
@@ -537,6 +539,7 @@ pub(crate) fn moment(at: Timestamp) -> String {
 
 /// Returns whether the event is about the device, or lists it.
 fn is_about(event: &Event, name: &str) -> bool {
+    // People write MACs with colons, hyphens, dots or nothing.
     let hex = |text: &str| {
         text.chars()
             .filter(char::is_ascii_alphanumeric)

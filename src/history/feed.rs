@@ -89,6 +89,7 @@ impl Feed {
         if shown.is_empty() {
             return;
         }
+        // The count comes first, so that `room` is right for the next batch.
         self.paced.lock().unwrap_or_else(PoisonError::into_inner).1 += shown.len();
         for (row, event) in shown {
             let data = super::shown(row, event).to_string();

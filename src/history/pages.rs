@@ -52,6 +52,7 @@ pub struct EventQuery {
 
 impl EventQuery {
     fn terms(&self) -> Vec<Term> {
+        // A value of a filter must match exactly; words of the text may be incomplete.
         let keys = [
             (Key::Topic, &self.topic),
             (Key::Type, &self.kind),
@@ -271,6 +272,7 @@ fn arrival(entry: &Journaled, received: Timestamp) -> Option<Arrival<'_>> {
 fn parsed(entry: &Journaled, rows: &[EventRow]) -> HashMap<EventId, Arc<Event>> {
     let mut found = HashMap::new();
     let places = || rows.iter().map(|row| row.id.place());
+    // The parser reads only this range: a body may hold thousands of events.
     let (Some(first), Some(from), Some(to)) = (rows.first(), places().min(), places().max()) else {
         return found;
     };
@@ -294,6 +296,7 @@ pub async fn catch_up<S: store::Archive>(store: &S) -> store::Result<bool> {
     let Some(last) = rows.last().map(|row| row.id) else {
         return Ok(false);
     };
+    // Fewer rows than asked for means that the end was reached.
     let more = rows.len() == INDEXED_AT_ONCE;
     let (events, _) = PastEvents::new(store.clone())
         .events(rows, &|| false)
@@ -302,6 +305,7 @@ pub async fn catch_up<S: store::Archive>(store: &S) -> store::Result<bool> {
         id: row.id,
         words: words::of(event, &row.rules),
     });
+    // The index continues after the last row, even if its event is lost.
     store.index(docs.collect(), last).await?;
     Ok(more)
 }

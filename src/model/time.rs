@@ -169,6 +169,7 @@ pub fn human_duration(duration: Duration) -> String {
         0..60 => format!("{s} s"),
         60..600 => two(s / 60, "min", s % 60, "s"),
         600..3_600 => format!("{} min", s / 60),
+        // Seconds matter only for the first ten minutes.
         3_600..86_400 => two(s / 3_600, "h", s % 3_600 / 60, "min"),
         _ => two(s / 86_400, "d", s % 86_400 / 3_600, "h"),
     }

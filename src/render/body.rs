@@ -74,6 +74,7 @@ impl Body {
             BodyNode::List(items) => items.iter().map(|item| self.value(item, context)).collect(),
             BodyNode::Map(entries) => {
                 let entries = entries
+                    // Keys are never templates, so no value can add one.
                     .iter()
                     .map(|(key, item)| (key.clone(), self.value(item, context)));
                 Value::Object(entries.collect::<Map<_, _>>())

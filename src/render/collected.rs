@@ -48,6 +48,7 @@ pub(super) fn message(about: Notification, title: impl Fn(&Notification) -> Stri
 /// without an incident gets its own.
 fn as_it_stands(item: &Notification, n: usize) -> Notification {
     let over = !item.subjects.is_empty() && item.subjects.iter().all(|s| s.ends_at.is_some());
+    // An alert that became stable has a title of its own.
     Notification {
         reason: if over && item.reason != Reason::Stable {
             Reason::Resolved

@@ -335,6 +335,7 @@ fn spaced(reason: &str) -> String {
 
 /// Adds a list of subjects for templates, and its full length, since a long one is cut.
 fn list(names: &mut Map<String, Value>, name: &str, subjects: Vec<&Subject>, kinds: &Kinds) {
+    // The total of `subjects` includes those that are only counted, see `of`.
     if name != "subjects" {
         names.insert(format!("{name}_total"), subjects.len().into());
     }
@@ -445,6 +446,7 @@ pub(crate) fn add_texts(names: &mut Value, message: &Message) {
     let items = names
         .pointer_mut("/collected/items")
         .and_then(Value::as_array_mut);
+    // Items and titles have the same order.
     for (item, of) in items.into_iter().flatten().zip(&message.folded) {
         if let Value::Object(item) = item {
             item.insert("title".to_owned(), markup::plain(&of.title).into());
@@ -503,6 +505,7 @@ fn whom(name: &str, noun: &str, what: &str) -> String {
 
 /// Returns whether a device has the problem and not its site: an AP's RadSec, but not DHCP.
 fn is_by_device(about: &Notification, kinds: &Kinds) -> bool {
+    // The prefix of the type names the kind of device that reports the problem about itself.
     let own = |word: &str| {
         let word = word.to_ascii_lowercase();
         ["ap_", "sw_", "gw_", "me_"]
@@ -641,6 +644,7 @@ fn noun_of(subjects: &[Subject]) -> (&'static str, &'static str) {
     if !subjects.is_empty() && subjects.iter().all(|s| s.part.is_some() && s.is_port) {
         return ("port", "ports");
     }
+    // Different types have only the general word in common.
     let kind = subjects.first().and_then(|s| s.device_type.as_deref());
     let all = kind.filter(|kind| {
         subjects

@@ -220,6 +220,7 @@ pub(super) fn of(about: &Notification, title: String) -> DigestOf {
         more_since: about.more_since,
         title,
         subjects: about.subjects.clone(),
+        // The words about other suppressed problems are not kept.
         behind: context::behind(about).0,
     }
 }
@@ -521,6 +522,7 @@ pub(super) fn counts<'a>(groups: impl IntoIterator<Item = &'a SummaryGroup>) -> 
     let mut counts = [("ongoing", 0), ("seen", 0), ("over", 0)];
     for group in groups {
         let [ongoing, seen, over] = &mut counts;
+        // Devices behind an outage count with it, whether they are down or up again.
         let [_, up] = &group.behind;
         ongoing.1 += group.ongoing();
         seen.1 += group.seen.len();
@@ -666,6 +668,7 @@ fn digest_id(told: &[DigestOf]) -> String {
 
 /// Returns the short name of a page: 6 letters and digits, the same for the same contents.
 fn short_id(id: &str, page: usize) -> String {
+    // Letters that look like digits are left out, since people copy the name by hand.
     const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
     let mut hasher = DefaultHasher::new();
     (id, page).hash(&mut hasher);

@@ -117,6 +117,7 @@ impl HelperDef for Any {
     ) -> Result<ScopedJson<'rc>, RenderError> {
         let mut values = helper.params().iter().map(|p| p.value());
         let first = values.next();
+        // A missing value equals nothing, not even another missing value.
         Ok(ScopedJson::Derived(Value::Bool(
             first.is_some() && values.any(|v| Some(v) == first),
         )))
@@ -136,6 +137,7 @@ impl HelperDef for TimeToken {
         out: &mut dyn Output,
     ) -> HelperResult {
         if let Some(at) = helper.param(0).and_then(|p| timestamp(p.value())) {
+            // Plain text has no token that a chat could translate.
             out.write(&if is_plain(registry) {
                 at.rfc3339()
             } else {
@@ -276,6 +278,7 @@ fn names(
 fn one_device(list: &[Value]) -> Option<String> {
     let text = |item: &Value, key: &str| item.get(key).and_then(Value::as_str).map(str::to_owned);
     let of = |item: &Value| {
+        // Without a part the name of the device is all there is.
         text(item, "part")?;
         let (name, mac_of) = (text(item, "device"), text(item, "device_mac"));
         let shown = name.clone().or_else(|| mac_of.as_deref().map(mac))?;
@@ -436,6 +439,7 @@ pub(super) fn humanise(word: &str) -> String {
 /// Returns a chassis alarm in words: `SW_ALARM_CHASSIS_PSU` is a `Power supply alarm`.
 fn chassis_alarm(word: &str) -> Option<String> {
     let (_, part) = word.split_once("_ALARM_CHASSIS_")?;
+    // Clearing an alarm has the same type with a suffix.
     let (part, over) = part
         .strip_suffix("_CLEAR")
         .map_or((part, ""), |part| (part, " cleared"));

@@ -24,6 +24,7 @@ impl Kinds {
         };
         let mut known: HashMap<String, usize> = HashMap::new();
         for (subject, of) in subjects.iter().filter_map(|s| Some((s, s.of.as_deref()?))) {
+            // The same kind in another spelling is not added again.
             let kind = *known.entry(kind_key(of)).or_insert_with(|| {
                 kinds.all.push(of.clone());
                 kinds.all.len() - 1
@@ -286,6 +287,7 @@ fn shared_words(all: &[String]) -> usize {
     };
     let first: Vec<&str> = first.split(' ').collect();
     let alike = |other: &String| {
+        // The last word always stays, or nothing would be left of one text.
         let most = first.len().min(other.split(' ').count()) - 1;
         first
             .iter()

@@ -277,6 +277,7 @@ impl<'a> Lint<'a> {
 /// Returns the scope of a path: that of an item, or that of the value itself.
 fn scope_of(subject: &Parameter, names: &Scopes, item: bool) -> Scope {
     let path = subject.as_name().unwrap_or_default();
+    // `../` and `@root` only say where to look; the name decides the scope.
     match path
         .trim_start_matches("../")
         .trim_start_matches("@root/")

@@ -41,6 +41,7 @@ fn visible(c: char) -> Option<char> {
         '\n' | '\r' | '\t' | '\u{85}' | '\u{2028}' | '\u{2029}' => Some(' '),
         c if c.is_control() => None,
         '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' => {
+            // These characters hide or reorder text, and could make one device look like another.
             None
         }
         '\u{2060}'..='\u{206f}'
@@ -195,6 +196,7 @@ fn until<'a>(text: &'a str, end: &str) -> Option<(String, &'a str)> {
         }
         let mut chars = rest.chars();
         match (chars.next()?, chars.clone().next()) {
+            // An escaped end is text.
             ('\\', Some(plain)) if plain.is_ascii_punctuation() => {
                 chars.next();
                 out.push(plain);

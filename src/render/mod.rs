@@ -235,6 +235,7 @@ impl Templates {
     /// Renders title, text and facts. The title is one line and never empty.
     fn said(&self, about: &Notification) -> [String; 3] {
         let rendered = self
+            // A broken template of a user must not lose the message.
             .parts(&self.choose(about), about)
             .or_else(|| self.parts("generic", about));
         let [title, text, facts] = rendered.unwrap_or_else(|| fallback(about));
@@ -262,6 +263,8 @@ impl Templates {
             (None, Some(named)) => named.into(),
             (None, None) => choice::choose(about).into(),
             (Some(occasion), named) => {
+                // Without a template for the occasion, the rule's own template would describe it
+                // wrongly.
                 let own = named
                     .map(|named| format!("{named}-{occasion}"))
                     .filter(|own| self.has(own));
@@ -495,6 +498,7 @@ fn render_capped(registry: &Handlebars<'_>, name: &str, context: &Context) -> Op
     struct Capped<'a>(&'a mut Vec<u8>);
     impl io::Write for Capped<'_> {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            // A loop in a template could fill the memory before it ends.
             if self.0.len() + bytes.len() > MAX_OUTPUT {
                 return Err(io::Error::other("the template writes more than 64 KiB"));
             }
@@ -567,6 +571,7 @@ fn subject_key(subject: &Subject) -> String {
     let text = |t: Option<&String>| t.cloned().unwrap_or_default();
     format!(
         "{}\n{}\n{}",
+        // A device may move to another site, but it remains the same subject.
         if device.is_some() {
             String::new()
         } else {

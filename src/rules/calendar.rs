@@ -182,6 +182,7 @@ impl Period {
             match ambiguous.offset() {
                 AmbiguousOffset::Gap { .. } => None,
                 AmbiguousOffset::Unambiguous { .. } | AmbiguousOffset::Fold { .. } => {
+                    // If the clock is put back, both times are real.
                     Some([ambiguous.earlier().ok(), ambiguous.later().ok()])
                 }
             }

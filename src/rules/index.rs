@@ -66,6 +66,7 @@ impl Index {
         if let Some(condition) = condition {
             add(&self.by_condition, condition);
         }
+        // The order of the rules is the order of their decisions.
         found.sort_unstable();
         found
     }

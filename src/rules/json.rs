@@ -16,6 +16,7 @@ impl Matcher {
         let mut matcher = Self::default();
         for (key, value) in map {
             if key == "not" {
+                // `not` cannot be nested, which keeps explanations simple.
                 for (key, value) in value.as_object().ok_or("`not` must be a map of fields")? {
                     matcher.not.push(one_test(key, value)?);
                 }
@@ -71,6 +72,7 @@ fn one_test(key: &str, value: &Value) -> Result<(Field, Test), String> {
             ));
         }
         Value::Object(bounds) => number_or_presence(key, bounds)?,
+        // An empty list is a mistake in nearly all cases.
         Value::Array(items) if items.is_empty() => {
             return Err(format!("`{key}` is an empty list: it can never match"));
         }
@@ -82,6 +84,7 @@ fn one_test(key: &str, value: &Value) -> Result<(Field, Test), String> {
 
 fn any_of(field: &Field, key: &str, items: &[Value]) -> Result<Test, String> {
     let (maps, values): (Vec<&Value>, Vec<&Value>) =
+        // A list may mix values and bounds.
         items.iter().partition(|item| item.is_object());
     let values = values
         .into_iter()

@@ -59,6 +59,7 @@ impl fmt::Display for Mismatch {
             found,
             wanted,
         } = self;
+        // Long lists are left out; the rule shows them.
         let wanted = if wanted.is_empty() {
             String::new()
         } else {
@@ -170,6 +171,7 @@ impl Test {
             Self::OneOf(patterns) => values
                 .iter()
                 .any(|value| patterns.iter().any(|p| p.fits(value))),
+            // A field without any value does not exist.
             Self::Exists(wanted) => values.is_empty() != *wanted,
             Self::Number { .. } => values
                 .iter()

@@ -245,6 +245,7 @@ impl RuleSet {
     pub fn new(rules: Vec<Rule>, destinations: Vec<(Name, Severity)>) -> Self {
         let rules: Vec<Arc<Rule>> = rules.into_iter().map(Arc::new).collect();
         let opening = Index::new(rules.iter().map(|rule| Some(&rule.matcher)));
+        // Other rules close by condition, which the engine looks up without an index.
         let resolving = Index::new(rules.iter().map(|rule| match &rule.resolve {
             Resolve::When(matcher) => Some(matcher),
             Resolve::Implied | Resolve::Never => None,
@@ -267,6 +268,7 @@ impl RuleSet {
             .iter_mut()
             .filter(|rule| *rule.name == *name)
             .for_each(change);
+        // The index depends on the rules, but nothing else does.
         let Self {
             rules,
             opening,

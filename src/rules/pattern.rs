@@ -207,6 +207,7 @@ impl Pattern {
         compile: impl FnMut(&str) -> Result<Regex, String>,
     ) -> Result<Self, String> {
         if let Some(inner) = text.strip_prefix('/') {
+            // A single slash would be an empty expression that matches everything.
             let Some(pattern) = inner.strip_suffix('/').filter(|_| text.len() > 2) else {
                 return Err(format!(
                     "unfinished regular expression `{text}`: it begins with / and must end with /; quote it"
@@ -247,6 +248,7 @@ impl Pattern {
     pub(super) fn fits_text(&self, text: &str) -> bool {
         match self {
             Self::Literal(literal) => {
+                // Most values are no MAC, so the cheap comparison comes first.
                 equal_folded(text, &literal.folded)
                     || literal
                         .mac
@@ -356,6 +358,7 @@ fn wrong(pattern: &str, error: regex::Error) -> String {
             format!("the regular expression `{pattern}` is too large")
         }
         regex::Error::Syntax(text) => {
+            // The error of the library shows the expression again over several lines.
             let last = text
                 .lines()
                 .last()

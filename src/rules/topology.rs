@@ -28,6 +28,7 @@ impl Topology {
     pub fn new<'a>(links: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<Self, Cycle> {
         let mut topology = Self::default();
         for (parent, child) in links {
+            // The first spelling is the one that people see.
             for name in [parent, child] {
                 topology
                     .names

@@ -169,6 +169,7 @@ impl When {
         let context: BTreeMap<&str, Value> = self
             .names
             .iter()
+            // A missing field stays undefined, so that `is defined` works.
             .filter_map(|(name, field)| match field {
                 Some(field) => Some((*name, Value::from(value(event, field)?))),
                 None => Some((*name, view(&event.raw, &event.raw, Vec::new()))),
@@ -267,6 +268,7 @@ fn after_brackets(tokens: &[WhenToken<'_>], open: usize) -> usize {
             ")" | "]" | "}" => depth = depth.saturating_sub(1),
             _ => {}
         }
+        // Brackets may be nested; the outermost one decides.
         if depth == 0 {
             return index + 1;
         }
@@ -432,6 +434,7 @@ impl Object for View {
             PathStep::Item(index) => self.here().get(index),
         }?;
         let path = [self.path.as_slice(), &[step]].concat();
+        // A null in the event counts as missing.
         Some(view(&self.root, found, path)).filter(|value| !value.is_undefined())
     }
 

@@ -622,6 +622,7 @@ pub(super) fn rrm_action(
         "pre_bandwidth": 20, "pre_channel": from, "pre_power": 12, "pre_usage": band, "reason": reason,
     });
     feed.device(at, ap, "AP_RRM_ACTION", &more);
+    // All automatic changes share one audit id in Mist.
     let audit = json!({"audit_id": "6175746f-0000-0000-3157-000000000000"});
     feed.device(at, ap, "AP_CONFIG_CHANGED_BY_RRM", &audit);
     feed.configured(at + SECOND, ap);

@@ -133,6 +133,7 @@ impl CloudFeed {
         kinds: [&'static str; 3],
         reason: Option<&'static str>,
     ) {
+        // Each family has its own types, in this order.
         let [ap, switch, gateway] = kinds;
         let kind = match device.family {
             Family::Ap => ap,
@@ -162,6 +163,7 @@ impl CloudFeed {
             "id": id, "type": kind, "timestamp": seconds_with_micros(at), "last_seen": iso(at), "count": 1,
             "org_id": place.org_id, "site_id": place.id, "site_name": place.name, "group": "infrastructure",
         }));
+        // Later values replace the defaults above.
         item.extend(object(more));
         self.note(at, "alarms", Some(place), item);
         id
@@ -330,6 +332,7 @@ fn item(at: Timestamp, device: &SimDevice, kind: &str, more: &Value) -> Map<Stri
         "type": kind, "timestamp": at.seconds(), "mac": device.mac, "device_name": device.name,
         "device_type": device.family.word(), "org_id": place.org_id, "site_id": place.id, "site_name": place.name,
     }));
+    // Mist's events of APs have their own fields; those of other devices name the model.
     match device.family {
         Family::Ap => {
             item.insert("ev_type".to_owned(), "NOTICE".into());

@@ -93,6 +93,7 @@ pub(super) fn nightly_rrm(
     for site in &network.sites {
         for ap in &site.aps {
             let at = at_hour(midnight, 3) + chance.seconds(0, 600);
+            // The radios change independently, and most nights only some of them.
             if chance.percent(60) {
                 let five = *chance.pick(&[36, 44, 52, 149]).unwrap_or(&36);
                 rrm_action(feed, ap, at, "scheduled-site_rrm", (149, five));
@@ -297,6 +298,7 @@ pub(super) fn upgrade(
     let up = down + chance.seconds(100, 240);
     feed.device(at, ap, "AP_UPGRADE_BY_SCHEDULE", &text);
     feed.down(down, ap);
+    // The shipped rules must not report this outage.
     feed.up(up, ap);
     feed.restarted(up + SECOND, ap, "upgrade");
     feed.device(up + SECOND * 3, ap, "AP_UPGRADED", &text);

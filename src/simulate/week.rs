@@ -98,12 +98,14 @@ struct Week {
 impl Week {
     /// Upgrades everything in one night of the week, or in that of a single day.
     fn upgrades(&mut self, chance: &mut Chance) {
+        // A short simulation has its upgrade in the first night.
         let night = chance.between(0, self.options.days.saturating_sub(1).min(6));
         let at = noise::at_hour(
             self.options.start + DAY * u32::try_from(night).unwrap_or(0),
             1,
         ) + MINUTE * 30;
         let quiet = noise::upgrade_night(&mut self.feed, &self.network, at, chance);
+        // The APs are busy, so no fault is planned at the same time.
         for mac in &quiet.devices {
             self.busy
                 .entry(mac.clone())
@@ -235,6 +237,7 @@ impl Week {
             )
         };
         let close = |other: &SimIncident| {
+            // Within this time two outages could have the same cause.
             at.since(other.began_at).max(other.began_at.since(at)) < MINUTE * 8
         };
         !loses(fault)
@@ -253,6 +256,7 @@ impl Week {
                     .all(|(f, t)| to + APART < *f || *t + APART < from)
             })
         };
+        // Either all devices are reserved or none.
         let free = macs.iter().all(free);
         if free {
             for mac in macs {
@@ -307,6 +311,7 @@ impl Week {
             else {
                 return;
             };
+            // A busy AP is skipped, or its outage would explain the noise.
             if self.take(std::slice::from_ref(&ap.mac), at, at + MINUTE * 3) {
                 let quiet = if by_hand {
                     noise::restart(&mut self.feed, &ap, at, chance)
@@ -324,6 +329,7 @@ impl Week {
 fn how_long(fault: Fault, chance: &mut Chance) -> Duration {
     match fault {
         Fault::ApOutage | Fault::LeftBehind => {
+            // Most outages are short, and few last for hours.
             let most = *chance.pick(&[15, 60, 240]).unwrap_or(&15);
             chance.minutes(5, most)
         }

@@ -107,6 +107,7 @@ fn values(
     times: &[Duration],
     told: usize,
 ) -> impl Iterator<Item = Duration> {
+    // A value concerns the outages and gaps that are shorter.
     let concerned = move |value: &Duration| times.iter().filter(|time| **time < *value).count();
     let enough: Vec<Duration> = all
         .iter()

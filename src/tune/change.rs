@@ -70,6 +70,7 @@ impl KeyChange {
     /// Applies the change to a rule.
     pub(super) fn apply(&self, rule: &mut Rule) {
         let policy =
+            // Policies are shared between versions of a rule, so a change copies its own.
             |rule: &mut Rule, set: &dyn Fn(&mut Policy)| set(Arc::make_mut(&mut rule.policy));
         match self {
             Self::For(time) => policy(rule, &|p| p.r#for = *time),
@@ -110,6 +111,7 @@ fn exclude(rule: &mut Rule, field: Field, one: &str) {
         .find(|(known, _)| *known == field)
     {
         Some((_, Test::OneOf(patterns))) => patterns.push(pattern),
+        // Another kind of test is not extended: the operator wrote it for a reason.
         Some(_) => {}
         None => rule.matcher.not.push((field, Test::OneOf(vec![pattern]))),
     }
