@@ -570,7 +570,7 @@ async fn what_waits_for_a_destination_that_is_gone_is_a_dead_letter_at_once() {
     assert!(
         letters
             .iter()
-            .all(|letter| letter.why.contains("no destination `ops` any more")),
+            .all(|letter| letter.why.contains("the destination `ops` was removed")),
         "{letters:?}"
     );
     assert!(world.tries().is_empty());

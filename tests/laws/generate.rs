@@ -37,14 +37,16 @@ const FOUND: &str = "AP_RADSEC_SERVER_CHANGE";
 const BEAT: &str = "AP_GET_SUPPORT_FILES";
 /// Ports of `sw-p`.
 const PORTS: [&str; 2] = ["ge-0/0/1", "ge-0/0/2"];
+/// A text for the rules, and the test that it stands for.
+type Oracle<T> = (&'static str, fn(&T) -> bool);
 /// Patterns for names of devices.
-pub(crate) const DEVICE_PATTERNS: [(&str, fn(&str) -> bool); 3] = [
+pub(crate) const DEVICE_PATTERNS: [Oracle<str>; 3] = [
     ("*-1", |name| name.ends_with("-1")),
     ("ap-*", |name| name.starts_with("ap-")),
     ("/-[124]$/", |name| name.ends_with(['1', '2', '4'])),
 ];
 /// Expressions for `when`.
-pub(crate) const WHENS: [(&str, fn(&Item) -> bool); 3] = [
+pub(crate) const WHENS: [Oracle<Item>; 3] = [
     ("device != 'ap-1'", |item| item.device != Some(2)),
     ("topic != 'alarms'", |item| item.topic != "alarms"),
     (
