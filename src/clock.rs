@@ -128,6 +128,7 @@ impl JournalClock {
     #[must_use]
     pub fn resume(clock: Clock, last: Option<(Timestamp, Timestamp)>) -> Self {
         let wall = clock.wall();
+        // The time Foghorn was down counts too, as far as the wall clock knows it.
         let base = match last {
             Some((last_at, last_wall)) => last_at + wall.since(last_wall),
             None => wall,

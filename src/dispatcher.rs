@@ -309,6 +309,7 @@ impl<S: Outbox + Leases, T: Transport> Lane<S, T> {
         spent: u32,
     ) -> Self {
         Self {
+            // Created before `hub` moves into the struct, because it needs the clock of the store.
             pace: Pace::new(hub.store.clock().clock(), settings.rate_limit, spent),
             hub,
             settings,

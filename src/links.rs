@@ -281,6 +281,7 @@ fn devices(about: &Notification) -> Option<(Value, String)> {
     if about.more > 0 {
         return None;
     }
+    // A MAC identifies a device better than a name, which can be given twice.
     let (field, values) = match each(about, |subject| subject.device_mac.as_ref()) {
         Some(macs) => ("device_mac", macs),
         None => (
@@ -306,6 +307,7 @@ fn devices(about: &Notification) -> Option<(Value, String)> {
 /// Matches the sites; everything if they are unknown too.
 fn sites(about: &Notification) -> Option<(Value, String)> {
     let ids = each(about, |subject| subject.site_id.as_ref()).map(|ids| ("site_id", ids));
+    // An id identifies a site better than its name.
     let by =
         ids.or_else(|| each(about, |subject| subject.site.as_ref()).map(|names| ("site", names)));
     let names = each(about, |subject| {

@@ -92,6 +92,7 @@ impl Metrics {
             Some((second, posts)) if *second == now.seconds() => *posts += 1,
             _ => minute.seconds.push_back((now.seconds(), 1)),
         }
+        // At most one entry per second, so 60 of them cover a minute.
         while minute.seconds.len() > 60 {
             minute.seconds.pop_front();
         }
@@ -125,6 +126,7 @@ impl Metrics {
     /// Counts events of a chatty topic that were answered 200 and not stored.
     pub fn not_stored(&self, topic: &str, events: u64) {
         let topics = &mut self.counts().not_stored;
+        // A new topic beyond the limit is counted under `other`.
         let known = topics.contains_key(topic) || topics.len() < MOST_TOPICS;
         add(
             topics,
@@ -268,6 +270,7 @@ impl Collector for Scrape {
             MetricType::Counter,
             fates.total + not_stored,
         )?;
+        // Every event is counted in exactly one row, so the rows add up to `foghorn_events`.
         let one = |fate: &'static str, count: u64| (vec![("fate", fate)], count);
         let mut rows: Vec<(Labels, u64)> = vec![
             one("duplicate", fates.duplicate),
@@ -290,6 +293,7 @@ impl Collector for Scrape {
             rows,
         )?;
 
+        // The store counts messages, because only the store survives a restart.
         let rows = messages
             .iter()
             .map(|(name, fates)| (vec![("destination", name.as_str())], fates.total));
@@ -317,6 +321,7 @@ impl Collector for Scrape {
             MetricType::Gauge,
             rows,
         )?;
+        // Attempts are counted since the start, unlike messages.
         let rows = counts.attempts.iter().map(|((name, outcome), count)| {
             (
                 vec![("destination", name.as_str()), ("outcome", *outcome)],
@@ -331,6 +336,7 @@ impl Collector for Scrape {
             rows,
         )?;
 
+        // The labels borrow the status as text, so the texts must live as long as the rows.
         let posts: Vec<_> = counts
             .posts
             .iter()
@@ -349,6 +355,7 @@ impl Collector for Scrape {
             MetricType::Counter,
             rows,
         )?;
+        // As above, the texts must live as long as the rows.
         let asked: Vec<_> = counts
             .silences
             .iter()
@@ -441,6 +448,7 @@ impl Collector for Scrape {
             MetricType::Counter,
             rows,
         )?;
+        // The version is a label, so its value is the constant 1, as usual in Prometheus.
         let version = vec![("version", env!("CARGO_PKG_VERSION"))];
         family(
             &mut encoder,

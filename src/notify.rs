@@ -68,6 +68,7 @@ impl Manager {
                 None
             }
         });
+        // The variables are inherited, so they may be meant for a parent process.
         let meant = env("WATCHDOG_PID").is_none_or(|pid| pid == std::process::id().to_string());
         let watchdog = env("WATCHDOG_USEC")
             .and_then(|text| text.parse().ok())

@@ -129,6 +129,7 @@ impl Pace {
     #[must_use]
     pub fn estimate(&self, waiting: u64) -> Duration {
         let (left, at) = self.left;
+        // The limiter cannot be asked without taking a permission, so its refill is computed here.
         let refilled =
             self.clock.elapsed().saturating_sub(at).as_nanos() / self.period.as_nanos().max(1);
         let free = (u128::from(left) + refilled).min(u128::from(self.burst));

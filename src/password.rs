@@ -55,6 +55,7 @@ pub fn objection(hash: &Secret) -> Option<&'static str> {
 /// others wait for.
 #[must_use]
 pub fn verify(hash: &Secret, given: &Secret) -> bool {
+    // An expensive hash could block logins for minutes, so its cost is checked before.
     let parsed = PasswordHash::new(hash.expose());
     objection(hash).is_none()
         && parsed.is_ok_and(|hash| {

@@ -274,6 +274,7 @@ fn conclude(args: &DemoArgs, story: &DemoStory, messages: u64) {
 
 fn write(file: &Path, story: &DemoStory) -> Result<(), Failure> {
     let line = |post: &simulate::SimPost| {
+        // Written in the format of `export`, so `replay` needs no special case for it.
         let traffic = replay::Post {
             received_at: Some(post.received_at),
             source: source::default_name(),

@@ -241,6 +241,7 @@ fn read_config(path: Option<&Path>, env: &Lookup) -> (Option<Config>, Vec<CheckR
         };
         found.iter().map(finding).collect()
     };
+    // The full load also resolves secrets, so missing ones are reported here.
     match Config::load(path, env) {
         Ok(config) => {
             let rules = plural(config.rules.rules().len() as u64, "rule");

@@ -65,6 +65,7 @@ pub(super) fn run(config: &Config, args: &ExplainArgs) -> Result<(), Failure> {
     for entry in reader.entries(Seq::default()) {
         story.entry(&entry.map_err(failed)?);
     }
+    // A message can be older than the stored journal; then the outbox still has it.
     let sent = match &question {
         Question::Message(id) => reader
             .deliveries(|m| m.about.id.eq_ignore_ascii_case(id))
@@ -72,6 +73,7 @@ pub(super) fn run(config: &Config, args: &ExplainArgs) -> Result<(), Failure> {
         Question::Event(_) | Question::Device(..) => Vec::new(),
     };
     let chapters = story.answer(sent.first().map(|sent| &*sent.delivery.message));
+    // An unknown id is a mistake of the user, so the error says what is stored.
     if chapters.is_empty() {
         return Err(nothing(&question, &story, &folder.display().to_string()));
     }

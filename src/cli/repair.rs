@@ -65,6 +65,7 @@ fn report(repaired: &Repaired) -> String {
         "kept: {} (queued {queued}, delivered {delivered}, digested {digested}, dead {dead}, discarded {discarded})",
         plural(messages.iter().sum(), "message")
     );
+    // The snapshot decides how much is judged again, so the user must know it.
     match repaired.snapshot {
         Some(seq) => {
             let _ = writeln!(
@@ -81,6 +82,7 @@ fn report(repaired: &Repaired) -> String {
         text,
         "lost: {lost} journal entries, {damaged_messages} stored messages"
     );
+    // These messages waited when the database was damaged, so people have never seen them.
     for unsaid in repaired.unsaid.iter().take(NAMED) {
         let _ = writeln!(text, "lost before it was sent: {unsaid}");
     }
@@ -98,6 +100,7 @@ fn report(repaired: &Repaired) -> String {
             "lost: {missing} more without a trace (dead letters sent again leave such gaps too)"
         );
     }
+    // Retention and damage cannot be distinguished here, so the text names both.
     if repaired.vanished_messages > 0 {
         let vanished = plural(repaired.vanished_messages, "message");
         let _ = writeln!(

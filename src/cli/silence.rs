@@ -74,6 +74,7 @@ pub(super) fn run(config: Option<PathBuf>, command: SilenceCommand) -> Result<()
         SilenceCommand::Add(args) => add(config, args),
         SilenceCommand::List { format, server } => list(config, format, &server),
         SilenceCommand::Expire { id, author, server } => {
+            // Names and ids go into a URL, so they must be escaped.
             let author = form_urlencoded::byte_serialize(author.unwrap_or_else(user).as_bytes())
                 .collect::<String>();
             let id = form_urlencoded::byte_serialize(id.as_bytes()).collect::<String>();
@@ -102,6 +103,7 @@ fn add(config: Option<PathBuf>, args: AddArgs) -> Result<(), Failure> {
             read_match(&args.fields, args.matches.as_deref())?.into(),
         );
     }
+    // The token does not identify a person, so the request names the author.
     let author = args.author.unwrap_or_else(user);
     for (key, value) in [
         ("for", args.lasts),
@@ -129,6 +131,7 @@ fn add(config: Option<PathBuf>, args: AddArgs) -> Result<(), Failure> {
         matcher(&made),
         ends(&made)
     );
+    // A typing error in a field is likely then, and the silence would do nothing.
     if made.get("matching").and_then(Value::as_u64) == Some(0) {
         text.push_str("note: it matches no open alert\n");
     }
@@ -231,6 +234,7 @@ fn matcher(silence: &Value) -> String {
         .and_then(Value::as_object)
         .filter(|map| !map.is_empty())
     else {
+        // An empty matcher matches every event, which an empty text would not show.
         return "everything".to_owned();
     };
     let plain = |value: &Value| {

@@ -48,6 +48,7 @@ pub(super) fn run(config: &Config, args: TuneArgs) -> Result<(), Failure> {
                 "built-in rules cannot be patched: copy them to rules.yaml first",
             ));
         };
+        // Only the patch goes to standard output, because `patch` reads it from there.
         out_exact(patch);
         if let Some(broken) = broken(&advice) {
             super::err(format!("foghorn: {broken}"));

@@ -62,6 +62,7 @@ impl Destination for Console {
 /// The text that says this.
 fn print(message: &Message, coloured: bool) -> String {
     let look = Appearance::of(message);
+    // The state decides first: a recovery is green whatever its severity.
     let color = match (Mood::of(message), message.about.severity) {
         (Mood::Well, _) => "\u{1b}[32m",
         (Mood::Report { lasting: false }, _) => "\u{1b}[34m",
@@ -74,6 +75,7 @@ fn print(message: &Message, coloured: bool) -> String {
     } else {
         ("", "", "")
     };
+    // Text from others can contain escape sequences, so every part is cleaned.
     let title = markup::clean(&markup::plain(&message.title));
     let mut out = format!(
         "{} {on}{:<9}{off} {bold}{title}{off}",

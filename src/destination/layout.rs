@@ -52,6 +52,7 @@ impl Appearance {
             .cloned()
             .partition(|(name, _)| name == "Site");
         let site = sites.first().map(|(_, value)| markup::plain(value));
+        // A title that names the site already must not repeat it.
         let site = site.filter(|site| !markup::plain(&message.title).contains(site.as_str()));
         Self {
             icon,

@@ -157,6 +157,7 @@ fn card(message: &Message, shrink: Shrink) -> Value {
         blocks.push(section(&encode_spans(&part)));
     }
     let (facts, hidden) = shrink.facts(&look.facts, 7);
+    // Slack shows at most ten fields per section, and the severity takes the first.
     let mut fields = vec![mrkdwn(&format!("*{}*\n{}", look.label, look.word))];
     fields.extend(facts.iter().map(|(name, value)| {
         let value = layout::cut_spans(
@@ -344,6 +345,7 @@ fn chars(body: &Value) -> usize {
 /// Outcome by Slack's reply. Keyed on the word in the body: statuses vary.
 fn classify(status: u16, body: &str, reply: &Reply) -> SendOutcome {
     let word = body.trim();
+    // The error word is the first one with an underscore; some replies surround it with other text.
     let error = word
         .split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'))
         .find(|w| w.contains('_'))

@@ -129,6 +129,7 @@ fn card(message: &Message, shrink: Shrink) -> Value {
         .chain([What::Time(message.about.at.seconds()).plain()])
         .chain(id_of(message, shrink))
         .collect();
+    // The header stays at every size, because it alone must say what is down and where.
     let mut body = vec![json!({
         "type": "Container", "style": look.style, "bleed": true,
         "items": [
@@ -160,6 +161,7 @@ fn card(message: &Message, shrink: Shrink) -> Value {
         if !facts.is_empty() {
             body.push(json!({"type": "FactSet", "facts": facts}));
         }
+        // Teams hides buttons beyond its limit, so the remaining links become text.
         let (buttons, links) = message.links.split_at(message.links.len().min(MAX_ACTIONS));
         if !links.is_empty() {
             let links: Vec<String> = links

@@ -102,6 +102,7 @@ impl Doubt {
     pub(super) fn take(&mut self, id: DeliveryId, number: u64) -> bool {
         self.forget(id);
         self.taken = self.taken.max(number);
+        // An attempt that began before a refusal proves nothing about the destination now.
         let clear = self.since.is_empty() || number > self.doubted;
         if clear {
             self.since.clear();

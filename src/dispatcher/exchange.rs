@@ -60,6 +60,7 @@ async fn talk<T: Transport>(
     transport: &T,
     heard: &mut Vec<Reply>,
 ) -> Option<(SendOutcome, Option<Receipt>)> {
+    // A destination that always asks for another request must not loop forever.
     while heard.len() < MOST_REQUESTS {
         let reply = match settings.target.next(&content, past, heard) {
             Action::Send(request) => transport.send(&request, settings.timeout).await,

@@ -55,6 +55,7 @@ pub(super) async fn compare(
                 }
             });
         }
+        // Checked per batch: a side with too many messages would fill the memory.
         if is_too_much {
             return Declined::failed(
                 "one side sends more than 20,000 messages",

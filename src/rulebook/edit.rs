@@ -28,6 +28,7 @@ pub fn set(text: &str, rule: &str, key: &[&str], value: &Value) -> Option<Edited
     let mut wanted = root.json();
     put(wanted.get_mut("rules")?.get_mut(position)?, key, value)?;
     let lines: Vec<&str> = text.split_inclusive('\n').collect();
+    // Every candidate is checked by parsing the resulting text.
     let tries = places(&lines, node, key, value);
     tries
         .into_iter()

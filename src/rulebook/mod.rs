@@ -389,6 +389,7 @@ impl<S: Journal> Book<S> {
             None => Config::load_offline(path, &environment)
                 .map_err(|found| wrong(findings(&found.0, |_, _| ()))),
             Some(text) => {
+                // The text comes from the page, so its secrets are redacted.
                 let restored = page
                     .hidden
                     .restore(&text)
@@ -466,6 +467,8 @@ impl<S: Journal> Book<S> {
         after: &[u8],
         kept: Vec<u8>,
     ) -> Result<Option<Vec<u8>>, Declined> {
+        // File operations can block for long, so they run on a blocking thread with their own
+        // copies.
         let (path, before, after) = (path.to_owned(), before.to_vec(), after.to_vec());
         let written =
             tokio::task::spawn_blocking(move || rewrite(&path, &before, &after, &kept)).await;

@@ -23,6 +23,7 @@ pub(super) fn changes(before: &Node, after: &Node) -> Vec<(At, String)> {
     };
     let changed = |name| {
         let (old, new) = (section(before, name), section(after, name));
+        // A removed section has no position, so the problem is shown at the beginning.
         let at = new.map_or(At::START, |node| node.at);
         (!alike(old, new)).then(|| (at, format!("`{name}:` cannot be changed on the page")))
     };

@@ -24,9 +24,9 @@ pub enum ActionResult {
     /// No message has that number or name.
     Missing,
     /// The delivery is in this state, which does not allow the action.
-    Stands(DeliveryState),
+    OtherState(DeliveryState),
     /// The message was never sent to any of these destinations.
-    Elsewhere,
+    OtherDestination,
 }
 
 /// Actions of people on messages. Each is one transaction, durable on return.

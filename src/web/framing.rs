@@ -93,6 +93,7 @@ impl<S> Watched<S> {
         if !self.in_head || read.is_empty() {
             return;
         }
+        // A head that arrives in one read is parsed in place, without a copy.
         let whole = if self.head.is_empty() {
             head_of(read).map(ends_of)
         } else {

@@ -328,6 +328,7 @@ fn is_forwarding(name: &str) -> bool {
         "x-original-",
         "x-azure-",
     ];
+    // Prefixes cover families of headers whose members vary between proxies.
     NAMES.contains(&name)
         || BEGINNINGS
             .iter()

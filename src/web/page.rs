@@ -92,6 +92,7 @@ pub(super) fn routes<S: Store>(state: &State<S>) -> BoxedFilter<(Response,)> {
 }
 
 fn asset(&(name, kind, body): &(&'static str, &'static str, &'static str)) -> Option<Asset> {
+    // The hash covers the body as sent, so a change of a comment alone keeps cached files valid.
     let body = if kind == SCRIPT {
         Bytes::from(without_comments(body))
     } else {

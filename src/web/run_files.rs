@@ -117,6 +117,7 @@ impl Drop for Address {
 /// Writes a file for its owner only, completely or not at all.
 fn write_whole(path: &Path, text: &str) -> io::Result<()> {
     let beside = path.with_extension("new");
+    // A crash may have left an unfinished file, and `create_new` would fail on it.
     let _ = fs::remove_file(&beside);
     let mut file = OpenOptions::new()
         .write(true)

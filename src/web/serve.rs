@@ -196,6 +196,7 @@ impl Acceptor {
         if let Ok(place) = Arc::clone(&self.places).try_acquire_owned() {
             return Some(place);
         }
+        // The closed connection frees its place a moment later, so this waits for it.
         self.make_room();
         Arc::clone(&self.places).acquire_owned().await.ok()
     }

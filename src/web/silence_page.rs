@@ -167,6 +167,7 @@ impl<S: Journal> Visit<'_, S> {
         } else {
             "1h"
         };
+        // The page shows absolute times, because the chat may be in another time zone.
         let hour = local(self.now + Duration::from_secs(3_600));
         for (value, label, until) in [
             ("1h", "One hour", format!("until {hour}")),
@@ -322,6 +323,7 @@ fn refused(bad: Bad) -> ApiError {
 }
 
 fn refusal(problem: &ApiError) -> Response {
+    // The help is plain text in which backticks mark a command; everything else is escaped.
     let help = escape(&problem.help)
         .replacen('`', "<code>", 1)
         .replacen('`', "</code>", 1);

@@ -122,6 +122,7 @@ async fn answer<S: Journal>(
     }
     match (method, id) {
         (&Method::GET | &Method::HEAD, None) => {
+            // Before that, the list would be incomplete.
             check_ready(state)?;
             let silences = Arc::clone(&silencing.published.borrow().silences);
             Ok(reply(
@@ -139,6 +140,8 @@ async fn answer<S: Journal>(
             })?;
             let now = state.wall();
             let silence = silence(asked, user, now)?;
+            // The limit bounds the work of the engine, which compares events with the silences in
+            // force.
             check_room(silencing, &silence.id)?;
             let (made, heeded) = make(state, silencing, silence).await?;
             // `over` lets the caller explain why the new silence is not in the list.
@@ -452,6 +455,7 @@ pub(super) async fn expire<S: Journal>(
     id: &str,
     author: String,
 ) -> Result<SilenceState, ApiError> {
+    // Checked before the record is written, so that the journal contains no useless entry.
     let Some(found) = silencing.find(id) else {
         let help = "it is over, or never was: `foghorn silence list` shows those in force";
         return Err(ApiError::new(

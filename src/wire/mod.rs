@@ -208,6 +208,7 @@ impl Transport for Http {
             let Ok(mut value) = header::HeaderValue::from_str(value.expose()) else {
                 return Reply::failed("a header's value contains invalid characters");
             };
+            // Sensitive values do not appear in debug output.
             value.set_sensitive(true);
             call = call.header(name, value);
         }
@@ -234,6 +235,7 @@ async fn read(mut response: Response, cap: usize) -> Reply {
     let mut body = Vec::new();
     // the status decides, so a body that ends early is still useful
     while let Ok(Some(chunk)) = response.chunk().await {
+        // A reply may be endless, so reading stops at the limit.
         body.extend(chunk.iter().take(cap - body.len()));
         if body.len() >= cap {
             break;

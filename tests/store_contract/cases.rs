@@ -571,14 +571,14 @@ pub(super) async fn a_dead_letter_is_sent_again_or_put_away_once_and_a_message_a
                 .act(DeadLetterAction::Resend, DeliveryId(4))
                 .await
                 .unwrap(),
-            ActionResult::Stands(DeliveryState::Queued)
+            ActionResult::OtherState(DeliveryState::Queued)
         );
         assert_eq!(
             store
                 .act(DeadLetterAction::Resend, DeliveryId(2))
                 .await
                 .unwrap(),
-            ActionResult::Stands(DeliveryState::Discarded)
+            ActionResult::OtherState(DeliveryState::Discarded)
         );
         assert_eq!(
             store
@@ -635,14 +635,14 @@ pub(super) async fn a_dead_letter_is_sent_again_or_put_away_once_and_a_message_a
     };
     assert_eq!(
         again("a", &["ops"]).await,
-        ActionResult::Stands(DeliveryState::Queued)
+        ActionResult::OtherState(DeliveryState::Queued)
     );
     assert_eq!(again("z", &["ops"]).await, ActionResult::Missing);
-    assert_eq!(again("b", &["boss"]).await, ActionResult::Elsewhere);
+    assert_eq!(again("b", &["boss"]).await, ActionResult::OtherDestination);
     assert_eq!(again("b", &["ops", "boss"]).await, done(5));
     assert_eq!(
         again("b", &["ops"]).await,
-        ActionResult::Stands(DeliveryState::Queued)
+        ActionResult::OtherState(DeliveryState::Queued)
     );
     let sent = store.sent(vec![7]).await.unwrap();
     assert_eq!(

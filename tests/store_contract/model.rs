@@ -164,7 +164,7 @@ async fn agrees<B: Bench>(moves: Vec<Move>) {
                     .any(|other| *other == (to.clone(), title.clone()));
                 let done = store.again(&title, vec![to.clone()]).await.unwrap();
                 assert_eq!(
-                    done == ActionResult::Stands(DeliveryState::Queued),
+                    done == ActionResult::OtherState(DeliveryState::Queued),
                     queued,
                     "{done:?}"
                 );

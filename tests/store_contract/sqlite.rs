@@ -340,7 +340,7 @@ async fn what_waited_in_an_older_schema_waits_on_and_is_found_by_its_short_name(
     assert_eq!(titles(&store, "gone").await, ["3 APs are offline at Home"]);
     assert_eq!(
         store.again("f2m59x", vec![gone.clone()]).await.unwrap(),
-        ActionResult::Stands(DeliveryState::Queued)
+        ActionResult::OtherState(DeliveryState::Queued)
     );
     let sent = store.sent(vec![1]).await.unwrap();
     let statuses: Vec<Vec<_>> = sent

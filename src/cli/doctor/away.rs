@@ -112,6 +112,7 @@ async fn connect(origin: &Url, within: Duration) -> Result<(), (String, &'static
         Ok(Err(_)) => return Err(("DNS: the host in its URL is not found".to_owned(), DNS)),
         Err(_) => return Err(("DNS: no answer within 5 s".to_owned(), DNS)),
     };
+    // Both steps share one time limit, so the second gets what the first left.
     let left = within.saturating_sub(clock.elapsed());
     match tokio::time::timeout(left, TcpStream::connect(addresses.as_slice())).await {
         Ok(Ok(_)) => Ok(()),

@@ -126,6 +126,7 @@ pub(super) fn port(listen: SocketAddr, folder: &Path) -> CheckResult {
     match std::net::TcpListener::bind(listen) {
         Ok(_) => CheckResult::ok("port", format!("{listen} is free")),
         Err(error) => {
+            // The three frequent reasons have different remedies.
             let help = match error.kind() {
                 ErrorKind::AddrInUse => format!(
                     "find the program that uses it: ss -ltnp 'sport = :{}'. Stop it, or choose another port in `server.listen`",
@@ -149,6 +150,7 @@ pub(super) fn folder(dir: &Path, kept: u64) -> Vec<CheckResult> {
     let at = dir.display();
     let problem =
         |what: String, help: String| vec![CheckResult::problem("data folder", what, help)];
+    // A missing folder is normal before the first start, but may also be a wrong path.
     let meta = match fs::metadata(dir) {
         Ok(meta) if meta.is_dir() => meta,
         Ok(_) => {
@@ -194,6 +196,7 @@ pub(super) fn folder(dir: &Path, kept: u64) -> Vec<CheckResult> {
             format!("{at} can be written"),
         ));
     }
+    // These problems are independent of the first one, so they are reported too.
     findings.extend(not_its_owners(dir, &meta));
     findings.extend(room(dir, kept));
     findings
@@ -266,6 +269,7 @@ fn not_its_owners(dir: &Path, owner: &fs::Metadata) -> Option<CheckResult> {
         .filter(is_shut)
         .map(|path| path.display().to_string())
         .collect();
+    // One finding for all files, because one command repairs them.
     (!shut.is_empty()).then(|| {
         let what = format!(
             "the service runs as {} here, but that user cannot read and write {}",

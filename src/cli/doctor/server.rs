@@ -202,6 +202,7 @@ pub(super) async fn running(dir: PathBuf, now: Timestamp) -> Vec<CheckResult> {
     let Some(address) = address(&dir) else {
         return vec![not_running(&dir, CheckStatus::Warning)];
     };
+    // The endpoints below need the token; without it their answer would be a refusal.
     let token = match run_files::read_token(&dir) {
         Ok(token) => token,
         Err(error) => {
@@ -212,6 +213,7 @@ pub(super) async fn running(dir: PathBuf, now: Timestamp) -> Vec<CheckResult> {
             )];
         }
     };
+    // A full disk and a backlog both give 503, but need different actions.
     let mut findings = match ask(address, "readyz", Some(&token)).await {
         Ok((StatusCode::OK, _)) => vec![CheckResult::ok("server", format!("{address} is ready"))],
         Ok((StatusCode::SERVICE_UNAVAILABLE, text)) if text.trim() == UNSTORED => {
@@ -292,6 +294,7 @@ pub(super) fn followed(text: &str) -> Option<CheckResult> {
 pub(super) fn counted(text: &str) -> Vec<CheckResult> {
     let mut findings = Vec::new();
     let mine = format!("version=\"{}\"", env!("CARGO_PKG_VERSION"));
+    // The metric has a row for the running version only.
     if sum(text, "foghorn_build_info", &mine) == 0 {
         let what = "the running server has another version than this command";
         findings.push(CheckResult::warning(
@@ -332,6 +335,7 @@ pub(super) fn counted(text: &str) -> Vec<CheckResult> {
         }
     });
     let dead = sum(text, "foghorn_message_fates", "fate=\"dead\"");
+    // Dead letters stay until a person acts on them.
     if dead > 0 {
         let help = "see the reasons: foghorn dead-letters; then resend or discard them";
         findings.push(CheckResult::warning(
@@ -360,7 +364,9 @@ fn how_it_does(one: &Value, now: Timestamp) -> Option<CheckResult> {
     let oldest = Timestamp::parse_rfc3339(word("oldest"))
         .map(|at| now.since(at))
         .unwrap_or_default();
+    // Whole seconds are precise enough for people.
     let span = |span: Duration| human_duration(Duration::from_secs(span.as_secs()));
+    // The advice depends on the number and age of waiting messages, so each finding contains them.
     let waits = match queued {
         0 => "nothing waits".to_owned(),
         1 => format!("1 message waits, for {}", span(oldest)),

@@ -35,6 +35,7 @@ pub(super) fn open(text: &str, most: usize) -> Result<Opened<'_>, &'static str> 
         Some(_) => return Err("`events` is not a list"),
         None => return Err("there is no `events`"),
     };
+    // An empty list would be counted as nothing at all, and the post would vanish from the totals.
     if items.is_empty() {
         return Err("`events` is empty");
     }
@@ -55,6 +56,7 @@ pub(super) fn mended(text: &str) -> Cow<'_, str> {
     let (mut mended, mut kept, mut at) = (String::new(), 0, 0);
     while let Some(found) = text.get(at..).and_then(|rest| rest.find('\\')) {
         let escape = at + found;
+        // A high half followed by a low half is a valid pair; any other half stands alone.
         let (length, lone) = match unit(text, escape) {
             Some(0xD800..=0xDBFF) if matches!(unit(text, escape + 6), Some(0xDC00..=0xDFFF)) => {
                 (12, false)
@@ -100,6 +102,7 @@ impl<'de> Deserialize<'de> for Outer<'de> {
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
                 let mut outer = Outer::default();
+                // Unknown keys are skipped without building their values.
                 while let Some(key) = map.next_key::<String>()? {
                     match key.as_str() {
                         "topic" => outer.topic = Some(map.next_value()?),
@@ -138,6 +141,7 @@ fn read_list(text: &str, most: usize) -> Result<List<'_>, &'static str> {
             {
                 list.items.push(item);
             }
+            // Items beyond the limit are only counted, which takes no memory.
             while seq.next_element::<IgnoredAny>()?.is_some() {
                 list.more += 1;
             }

@@ -73,6 +73,7 @@ static CATALOGUE: LazyLock<Catalogue> = LazyLock::new(|| {
 
 fn entry(line: &'static str) -> Option<CatalogueEntry> {
     let columns: Vec<&'static str> = line.split('\t').collect();
+    // Missing columns count as empty, so a line may end early.
     let column = |n: usize| columns.get(n).copied().unwrap_or_default();
     Some(CatalogueEntry {
         family: columns.first().copied()?,

@@ -127,6 +127,8 @@ fn cause(kind: &str, event: &Event) -> Option<Cause> {
         Some(port) => format!("port {port} {what}"),
         None => format!("a port {what}"),
     };
+    // Only events of the device itself, or of a port that feeds it, can explain an outage. Planned
+    // causes announce a restart in advance.
     let (text, planned) = match kind {
         "AP_UPGRADE_BY_SCHEDULE" | "GW_UPGRADE_BY_SCHEDULE" | "GW_UPGRADE_BY_MIST" => {
             ("a scheduled upgrade began".to_owned(), true)
@@ -172,6 +174,8 @@ fn cause(kind: &str, event: &Event) -> Option<Cause> {
         }
         _ => return None,
     };
+    // A switch port can take down the device connected to it, which the event names only in its
+    // text.
     let elsewhere = kind.starts_with("SW_") && (kind.contains("PORT") || kind.contains("POE"));
     let mentions = elsewhere.then(|| event.text.clone()).flatten();
     let restarted = kind.ends_with("_RESTARTED");

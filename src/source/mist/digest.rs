@@ -68,6 +68,7 @@ fn object<'a>(hash: &mut Sha256, entries: impl Iterator<Item = (&'a String, &'a 
 /// Hashes a value. serde_json bounds the nesting.
 fn value(hash: &mut Sha256, it: &Value) {
     match it {
+        // Each kind of value has its own first byte, so that `"1"` and `1` differ.
         Value::Null => hash.update("n"),
         Value::Bool(truth) => hash.update(if *truth { "t" } else { "f" }),
         Value::Number(number) => {

@@ -254,6 +254,7 @@ pub(super) fn unknown_action(
     if event.group.as_deref() != Some("marvis") || event.kind.is_empty() {
         return None;
     }
+    // Only an action with a status can be followed; without one it stays a single event.
     let phase = match event.status.as_deref()? {
         "resolved" | "validated" | "closed" => Phase::Close,
         _ => Phase::Open,

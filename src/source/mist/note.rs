@@ -30,6 +30,7 @@ pub(super) fn of(kind: &str, item: &Item) -> Option<String> {
 /// What an alarm about security saw: `SSID FreeWifi, BSSID aa:bb:cc:dd:ee:ff`.
 pub(super) fn threat(item: &Item) -> Option<String> {
     let named = |word: &str, mut names: Vec<String>| {
+        // A chat needs an impression, not a complete list.
         let more = names.len().saturating_sub(SHOWN);
         names.truncate(SHOWN);
         let names = names.join(", ");

@@ -22,6 +22,7 @@ pub(super) fn of(
     port: Option<&str>,
     alone: bool,
 ) -> Vec<Part> {
+    // Each piece of an alternative is looked up by itself, and several are joined to one name.
     let all = |alternative: &str| {
         let mut parts: Vec<Part> = Vec::new();
         for piece in alternative.split('+') {

@@ -32,6 +32,7 @@ pub fn verify(
             Err(Rejected::UnsignedFromAfar)
         };
     }
+    // With v2 present, v1 is ignored: an attacker could otherwise choose the weaker one.
     let fits = if headers.contains_key(V2) {
         one::<32>(headers, V2)
             .is_some_and(|claimed| any_fits::<Hmac<Sha256>>(&settings.secrets, body, &claimed))

@@ -154,6 +154,8 @@ fn alarm(
     devices: &[(String, Option<String>)],
 ) {
     let entry = catalogue::lookup("alarms", kind);
+    // Severity and group come from the catalogue, as a real alarm would have them; a test can
+    // overwrite both.
     if let Some(entry) = entry {
         if let Some(severity) = entry.severity {
             event.insert("severity".to_owned(), json!(severity));
@@ -194,6 +196,7 @@ fn alarm(
             .iter()
             .filter_map(|(_, name)| name.as_ref().map(|name| json!(name)))
             .collect();
+        // Names belong to MACs by position, so an incomplete list would be wrong.
         if names.len() == devices.len() {
             event.insert("hostnames".to_owned(), names.into());
         }

@@ -37,7 +37,7 @@ impl WriteGroup<'_> {
             .connection
             .prepare_cached(sql)
             .and_then(|mut s| s.query_row([id.0], |row| row.get(0)).optional())?;
-        Ok(state.map_or(ActionResult::Missing, ActionResult::Stands))
+        Ok(state.map_or(ActionResult::Missing, ActionResult::OtherState))
     }
 
     /// Acts on a dead letter; returns `None` if the delivery is not one.
@@ -148,13 +148,13 @@ impl WriteGroup<'_> {
         // Two copies of one message in a queue would both be sent.
         let queued = DeliveryState::Queued;
         if wanted.iter().any(|(.., state)| *state == queued) {
-            return Ok(ActionResult::Stands(queued));
+            return Ok(ActionResult::OtherState(queued));
         }
         // Later rows replace earlier ones, so the newest message of each destination remains.
         let newest: BTreeMap<Name, i64> =
             wanted.into_iter().map(|(dest, id, _)| (dest, id)).collect();
         if newest.is_empty() {
-            return Ok(ActionResult::Elsewhere);
+            return Ok(ActionResult::OtherDestination);
         }
         // All copies are read before the first is queued: a damaged one must leave nothing behind.
         let mut copies = Vec::new();

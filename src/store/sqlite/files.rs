@@ -153,6 +153,7 @@ pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
 #[must_use]
 pub fn log_damage(dir: &Path) -> Option<String> {
     let database = database(dir);
+    // A torn end is normal after a power cut; damage before intact frames is not.
     match log::end(&database) {
         Ok(End::Whole) => None,
         Ok(End::Torn) => {

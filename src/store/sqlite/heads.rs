@@ -88,6 +88,8 @@ pub(super) fn snapshot(connection: &Connection) -> Result<Option<(Seq, Vec<u8>)>
             },
         )
         .optional()?;
+    // A damaged snapshot is fatal: without it the fold would start at an entry that retention may
+    // have removed.
     match row {
         Some((seq, body, crc)) if crc == checksum(&[&body]) => Ok(Some((Seq(uint(seq)), body))),
         Some((seq, ..)) => Err(Error::Fatal(format!(
@@ -108,6 +110,7 @@ pub(super) fn seen(connection: &Connection, upto: Seq) -> Result<Vec<Vec<u8>>> {
             })?
             .collect()
     };
+    // A damaged memory is fatal too: without it old events would be notified again.
     read()?
         .into_iter()
         .map(|(seq, body, crc)| {

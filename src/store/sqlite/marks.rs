@@ -33,6 +33,7 @@ pub(super) fn keep(
     let last: Option<i64> = connection
         .prepare_cached("SELECT max(work) FROM marks")?
         .query_row([], |row| row.get(0))?;
+    // The distance is measured in work, because that decides how long a fold takes.
     if reached.work < last.map_or(0, uint) + APART {
         return Ok(());
     }
@@ -75,6 +76,7 @@ pub(super) fn before(
         });
         found.optional()
     };
+    // A damaged snapshot only costs time, so it is no error.
     let found = read()?;
     Ok(found
         .filter(|(mark, crc)| checksum(&[&mark.snapshot]) == *crc)

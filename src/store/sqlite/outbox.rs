@@ -136,6 +136,7 @@ pub(super) fn deliveries(
     let mut rows = statement.query([])?;
     let mut found = Vec::new();
     while let Some(row) = rows.next()? {
+        // A damaged message is reported when its lane reads it; here it is skipped.
         let Ok((delivery, _)) = delivery(row)? else {
             continue;
         };

@@ -52,6 +52,7 @@ pub(super) fn add_status(connection: &mut Connection) -> rusqlite::Result<()> {
     if connection.prepare(known)?.exists([])? {
         return Ok(());
     }
+    // One transaction: after a crash the column is missing and everything is repeated.
     let transaction = connection.transaction()?;
     transaction.execute_batch("ALTER TABLE attempts ADD COLUMN status INTEGER")?;
     {
@@ -361,6 +362,7 @@ pub(super) fn reached(
         let mut found = statement.query([int(*alert)])?;
         while let Some(row) = found.next()? {
             let (name, state) = (Name::new(row.get_ref(0)?.as_str()?), row.get(1)?);
+            // Several messages can reach one destination; the best state counts.
             let known = best.entry(name).or_insert(state);
             if rank(&state) < rank(known) {
                 *known = state;

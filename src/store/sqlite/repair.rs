@@ -166,6 +166,7 @@ fn set_aside(database: &Path) -> std::io::Result<PathBuf> {
     let taken = |name: &str| {
         beside(database, name).exists() || beside(database, &format!("{name}-wal")).exists()
     };
+    // An earlier repair may have used the name already, and its file must not be overwritten.
     let name = (1..=u32::MAX)
         .map(free)
         .find(|name| !taken(name))
@@ -574,6 +575,7 @@ fn fill(connection: &Connection, first: i64, last: i64, at: i64, lost: &mut u64)
         let found = known
             .query_row([seq], |row| row.get::<_, i64>(0))
             .optional()?;
+        // A tick changes nothing except the time, so it can replace any lost entry.
         before = match (found, before) {
             (Some(found), _) => Some(found),
             (None, before) => {

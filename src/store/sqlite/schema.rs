@@ -184,6 +184,7 @@ pub(super) fn check_not_newer(connection: &Connection, path: &Path) -> Result<()
 
 /// Refuses a schema this release cannot read.
 pub(super) fn check_readable(connection: &Connection, path: &Path) -> Result<()> {
+    // Header fields prove whose database it is before any table is read.
     let said = |pragma| {
         connection
             .pragma_query_value(None, pragma, |row| row.get::<_, i64>(0))

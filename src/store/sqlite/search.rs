@@ -156,6 +156,7 @@ impl Search {
         enough: &dyn Fn() -> bool,
         found: &mut dyn FnMut(EventId) -> rusqlite::Result<bool>,
     ) -> rusqlite::Result<Option<EventId>> {
+        // Words without a searchable character give an empty query, which FTS5 rejects.
         let question = question(terms);
         if question.is_empty() {
             return Ok(None);

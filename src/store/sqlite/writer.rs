@@ -199,6 +199,7 @@ impl WriteGroup<'_> {
     pub(super) fn queue(&mut self, message: &NewMessage, at: Timestamp) -> Result<()> {
         let crc = checksum(&[&message.body]);
         for to in &message.to {
+            // One delivery per destination: each has its own state and attempts.
             self.heads.id += 1;
             self.execute(
                 "INSERT INTO outbox (id, dest, state, attempts, due, plain, body, crc, message)
@@ -368,6 +369,7 @@ impl WriteGroup<'_> {
                 .map_err(Error::from)
         };
         let removed = |rows: usize| int(rows as u64);
+        // Age is applied first; size only removes more if that was not enough.
         let horizon = (now - retention.age).millis();
         // Entries before the snapshot are no longer needed. The newest entry always stays, because
         // its position proves that the end of the journal is not damaged.
@@ -489,6 +491,7 @@ impl Writer {
                 self.group(&mut waiting);
             }
             let now = self.clock.now();
+            // The length is read after each group, because only this thread makes the log grow.
             let length = std::fs::metadata(&log).map_or(0, |meta| meta.len());
             let (when, before) = shortened;
             if length <= LOG_BYTES {

@@ -121,6 +121,7 @@ async fn one<S: store::Archive + store::Desk>(
             "it was sent again, or retention took it: `foghorn dead-letters` lists those there are";
         ApiError::new(StatusCode::NOT_FOUND, "there is no such dead letter", help)
     };
+    // An id that is no number cannot exist, so both cases give the same answer.
     let number = id.parse().map(DeliveryId).map_err(|_| missing())?;
     if act == DeadLetterAction::Resend {
         // A message to a destination without a lane would wait forever.
@@ -149,11 +150,11 @@ async fn one<S: store::Archive + store::Desk>(
             );
             Ok(done(made))
         }
-        ActionResult::Stands(state) => {
+        ActionResult::OtherState(state) => {
             let error = format!("it is no dead letter any more: it is {}", state.word());
             Err(ApiError::new(StatusCode::CONFLICT, error, "look again"))
         }
-        ActionResult::Missing | ActionResult::Elsewhere => Err(missing()),
+        ActionResult::Missing | ActionResult::OtherDestination => Err(missing()),
     }
 }
 
@@ -211,6 +212,7 @@ async fn again<S: store::Archive + store::Desk>(
     by: &User,
 ) -> Result<Value, ApiError> {
     let known = known(api);
+    // Only configured destinations have a lane that would send the copy.
     let to = match &said.to {
         Some(to) => vec![named(to, &known)?],
         None => known,
@@ -232,12 +234,12 @@ async fn again<S: store::Archive + store::Desk>(
             );
             Ok(done(made))
         }
-        ActionResult::Stands(_) => Err(ApiError::new(
+        ActionResult::OtherState(_) => Err(ApiError::new(
             StatusCode::CONFLICT,
             "it is queued already",
             "it goes out at the destination's pace",
         )),
-        ActionResult::Elsewhere => {
+        ActionResult::OtherDestination => {
             let error = "it went to none of these destinations";
             Err(ApiError::new(
                 StatusCode::CONFLICT,

@@ -220,6 +220,7 @@ fn messages(sent: &[SentMessage], offset_ms: i64) -> Value {
         let attempt = |a: &store::AttemptRow| json!({"at": wall(a.at), "status": a.word(), "http": a.status, "reply": a.reply});
         let attempts: Vec<Value> = one.attempts.iter().map(attempt).collect();
         let sent = json!({"id": one.id.0.to_string(), "name": one.to.as_str(), "state": one.state.word(), "attempts": attempts});
+        // Deliveries of one message are grouped, because the page shows the message once.
         let same = |other: &SentMessage| other.message.about == one.message.about;
         match found.iter_mut().find(|(known, _)| same(known)) {
             Some((_, destinations)) => destinations.push(sent),

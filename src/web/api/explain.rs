@@ -66,6 +66,7 @@ async fn alone<S: store::Archive>(
     row: &EventRow,
     event: &Arc<Event>,
 ) -> Result<Option<Vec<Value>>, ApiError> {
+    // Other outcomes involve an alert, so they need a fold.
     let verdict = match &row.outcome {
         EventOutcome::Unmatched => Some(Verdict::Unmatched),
         EventOutcome::Duplicate => Some(Verdict::Duplicate),
@@ -109,6 +110,7 @@ async fn alone<S: store::Archive>(
         .entries(vec![place])
         .await
         .map_err(|e| unreadable(&e))?;
+    // Retention may have removed the entry since the row was read.
     let Some(entry) = entries.first() else {
         return Ok(None);
     };

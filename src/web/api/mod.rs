@@ -122,6 +122,7 @@ async fn answer<S: store::Archive + store::Desk>(
     path: &[&str],
     request: Request,
 ) -> Result<Response, ApiError> {
+    // The routes for rules read large bodies and have methods of their own.
     if matches!(path, ["rules", ..] | ["replay-diff"]) {
         return rules::answer(&api.state, path, request).await;
     }
@@ -146,6 +147,7 @@ async fn answer<S: store::Archive + store::Desk>(
             }
             acts::answer(api, path, (headers, &user, body)).await?
         }
+        // Checked before the method: POST starts a search here.
         ["tune"] => return tune::answer(api, &method, asked),
         _ if !reads => {
             return Err(ApiError::new(

@@ -222,6 +222,7 @@ pub(super) async fn answer<S: Store>(
             bounded(text.as_deref())?;
             let since =
                 parse_duration(&since).map_err(|why| bad(format!("`since`: {why}"), "as in 7d"))?;
+            // Zero would compare nothing, and the limit bounds the time of the fold.
             if since.is_zero() || since > LONGEST {
                 return Err(bad(
                     "`since` is too short or longer than a year",
@@ -256,6 +257,7 @@ async fn put<S: Store>(
         despite_tests,
     } = body(state, request).await?;
     bounded(Some(&text))?;
+    // The outcome is always an answer of its own; only a bad request is an error here.
     let applied = rulebook
         .apply(Change {
             text,

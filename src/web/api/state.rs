@@ -48,6 +48,7 @@ pub(super) async fn incidents<S: store::Archive>(api: &Api<S>) -> Result<Value, 
         .iter()
         .map(|incident| incident.alerts.clone())
         .collect();
+    // One query for all incidents: the page asks for them often.
     let reached = api
         .state
         .store
@@ -252,6 +253,7 @@ fn every_span(
     width: i64,
 ) -> Vec<(Timestamp, u64, u64)> {
     let last = now.millis().div_euclid(width);
+    // The period may be longer than the stored past by far; most of it would be empty spans.
     let is_long = last - from.millis().div_euclid(width) > SPANS * 2;
     let begin = if is_long {
         found.first().map_or(now, |(at, ..)| *at)
@@ -308,6 +310,7 @@ async fn talkers<S: store::Archive>(api: &Api<S>, from: Timestamp) -> Result<Tal
     let mut since = None;
     let mut sums = BTreeMap::<String, (u64, u64)>::new();
     let (mut before, mut looked, mut sampled) = (None, 0, false);
+    // Pages bound the memory, and the time limit is checked after each of them.
     'pages: loop {
         let question = EventQuery {
             before,
@@ -342,6 +345,7 @@ async fn talkers<S: store::Archive>(api: &Api<S>, from: Timestamp) -> Result<Tal
         }
         tokio::task::yield_now().await;
     }
+    // Ties keep the order of names, so repeated requests agree.
     let mut top: Vec<(String, (u64, u64))> = sums.into_iter().collect();
     top.sort_by_key(|(_, (events, _))| std::cmp::Reverse(*events));
     let one = |(device, (events, told)): (String, (u64, u64))| json!({"device": device, "events": events, "told": told});

@@ -64,6 +64,7 @@ pub(in crate::web) fn routes<S: Store>(state: &State<S>) -> BoxedFilter<(Respons
                             }
                             Err(problem) => Err(problem),
                         },
+                        // Each path names its own methods in the answer.
                         ("me", _) => Err(ApiError::new(
                             StatusCode::METHOD_NOT_ALLOWED,
                             "method not allowed",

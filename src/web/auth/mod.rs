@@ -309,6 +309,7 @@ impl Auth {
             return Ok(user);
         }
         let given = headers.get(PROOF).map(|given| given.as_bytes());
+        // Programs with the token need no proof: browsers never send the token by themselves.
         let proven = user
             .proof
             .as_ref()

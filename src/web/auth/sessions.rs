@@ -60,6 +60,7 @@ impl Sessions {
         let cookie = Secret::new(BASE64.encode(clock::unguessable::<32>()?));
         let proof = Secret::new(BASE64.encode(clock::unguessable::<32>()?));
         self.prune(now);
+        // Logins by many browsers must not fill the memory.
         while self.0.len() >= MOST {
             let Some(oldest) = self
                 .0

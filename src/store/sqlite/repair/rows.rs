@@ -79,6 +79,7 @@ impl Table<'_> {
     fn beyond(&self, after: i64) -> Option<i64> {
         let from = after.max(0);
         let (mut bad, mut good) = (0, None);
+        // The step doubles until a readable position is found; bisection then finds the first one.
         for power in 0..48 {
             let step = 1_i64 << power;
             if self.next(from + step).is_ok() {
