@@ -290,7 +290,7 @@ fn a_line_with_nothing_to_judge_is_named() {
         "line 3:",
         "line 4:",
         "line 6:",
-        "nor in 1 more",
+        "in 1 more lines either",
     ] {
         assert!(said.contains(part), "{part} is not in {said}");
     }
@@ -412,7 +412,7 @@ fn a_password_is_hashed_and_said_nowhere() {
     assert_ne!(hash("correct canary\n").1, made, "each has its own salt");
     for (input, part) in [
         ("canary\n", "at least 8 characters"),
-        ("", "this has 0"),
+        ("", "this one has 0"),
         ("canary one\ncanary two\n", "one line"),
     ] {
         let (code, out, said) = hash(input);

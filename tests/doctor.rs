@@ -82,7 +82,7 @@ async fn what_is_alive_is_told_from_what_is_dead_and_nothing_is_posted() {
     );
     has(&said, "PROBLEM", "destination nowhere: DNS: ");
     has(&said, "PROBLEM", "destination untrusted: TLS or HTTP: ");
-    has(&said, "warning", "data folder: data is not there yet");
+    has(&said, "warning", "data folder: data does not exist yet");
     has(&said, "warning", "server: none runs");
     assert!(!said.contains("canary"), "{said}");
     assert!(
@@ -428,7 +428,7 @@ async fn an_address_that_leads_to_another_program_is_no_foghorn() {
     has(
         &doctor(&foghorn.dir, &[]).await.1,
         "warning",
-        "answers 200, and not as Foghorn does",
+        "answers 200, but not like Foghorn",
     );
     std::fs::write(foghorn.dir.join("rules.yaml"), to(&foghorn.address)).unwrap();
     has(&doctor(&foghorn.dir, &[]).await.1, "ok", "leads to Foghorn");

@@ -129,7 +129,7 @@ fn a_mark_that_moved_is_refused_and_says_where() {
         ),
         (
             shown.replace("<hidden 2>", "<hidden 1>"),
-            "`sources:` is not changed",
+            "`sources:` cannot be changed",
         ),
         (
             shown.replace("<hidden 2>", "<hidden 99>"),
