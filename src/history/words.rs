@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
-use crate::model::Event;
+use crate::model::{Event, normal};
 use crate::rules::mac;
 use crate::store::Term;
 
@@ -37,7 +37,7 @@ impl Key {
             Self::Device => 'd',
             Self::Rule => 'r',
         };
-        let value = value.trim().to_lowercase();
+        let value = normal(value).trim().to_lowercase();
         // A MAC has many spellings; the filter accepts any.
         let value = if self == Self::Device {
             mac(&value).unwrap_or(value)
@@ -59,9 +59,10 @@ fn split(text: &str) -> impl Iterator<Item = String> + '_ {
     let text = text
         .get(..text.floor_char_boundary(TEXT))
         .unwrap_or_default();
-    text.split(|c: char| !is_part(c))
-        .filter(|word| !word.is_empty())
-        .map(short)
+    let text = normal(text);
+    let words = text.split(|c: char| !is_part(c));
+    let words: Vec<String> = words.filter(|word| !word.is_empty()).map(short).collect();
+    words.into_iter()
 }
 
 /// Returns a word in lower case, cut to the maximum length.
@@ -128,7 +129,7 @@ pub fn of(event: &Event, rules: &[Arc<str>]) -> Vec<String> {
 /// Returns the terms of a search: each begins a word. A MAC in any spelling is one word.
 pub fn terms(text: &str) -> Vec<Term> {
     let mut found = Vec::new();
-    for part in text.split_whitespace().take(16) {
+    for part in normal(text).split_whitespace().take(16) {
         let bare: String = part
             .chars()
             .filter(|c| !matches!(c, ':' | '-' | '.'))

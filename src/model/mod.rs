@@ -13,6 +13,7 @@ mod receipt;
 mod record;
 mod secret;
 mod setting;
+mod text;
 mod time;
 
 pub(crate) use event::plain;
@@ -32,4 +33,5 @@ pub use receipt::Receipt;
 pub use record::{Cursor, Journaled, Name, Record, RulesRecord, Seq, Silence, SourceKind, Until};
 pub use secret::Secret;
 pub use setting::{Setting, Shape};
+pub use text::{is_invisible, normal};
 pub use time::{Timestamp, human_duration, parse_duration, plural};

@@ -179,6 +179,7 @@ fn names(
         "**"
     };
     let (changes, since) = (says("changes") == Some(true), says("since") == Some(true));
+    let codes = says("code") == Some(true);
     let (macs, notes) = (says("mac") == Some(true), says("notes") == Some(true));
     let escape = registry.get_escape_fn();
     // Parts of one device read as `a and b of gw`.
@@ -234,10 +235,13 @@ fn names(
             } else {
                 format!(" ({})", beside.join(", "))
             };
-            format!(
-                "{bold}{}{bold}{beside}{since}{changes}",
-                escape(&markup::cut(&name, 80))
-            )
+            let name = escape(&markup::cut(&name, 80));
+            let name = if is_plain(registry) || !(codes || ports || is_mac(item, &name)) {
+                format!("{bold}{name}{bold}")
+            } else {
+                format!("`{name}`")
+            };
+            format!("{name}{beside}{since}{changes}")
         })
         // A name is shown as a whole or not at all.
         .scan(0, |chars, name| {
@@ -272,6 +276,16 @@ fn names(
     let text = format!("{noun}{text}{}", of.unwrap_or_default());
     out.write(&text)
         .map_err(|error| RenderErrorReason::Other(error.to_string()).into())
+}
+
+/// Returns whether an item is shown as a MAC, which people copy.
+fn is_mac(item: &Value, shown: &str) -> bool {
+    let (one, of_device) = (
+        item.as_str(),
+        item.get("device_mac").and_then(Value::as_str),
+    );
+    one.or(of_device)
+        .is_some_and(|text| text.len() == 12 && mac(text) == shown)
 }
 
 /// Returns the device if all subjects are parts of it.

@@ -5,6 +5,8 @@
 //! backslash makes the next punctuation character plain text. Text from events goes through
 //! [`escape`], so that it can never be markup.
 
+use crate::model::is_invisible;
+
 /// A piece of a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Span {
@@ -40,14 +42,8 @@ fn visible(c: char) -> Option<char> {
     match c {
         '\n' | '\r' | '\t' | '\u{85}' | '\u{2028}' | '\u{2029}' => Some(' '),
         c if c.is_control() => None,
-        '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' => {
-            // These characters hide or reorder text, and could make one device look like another.
-            None
-        }
-        '\u{2060}'..='\u{206f}'
-        | '\u{feff}'
-        | '\u{fff9}'..='\u{fffb}'
-        | '\u{e0000}'..='\u{e007f}' => None,
+        // These characters hide or reorder text, and could make one device look like another.
+        c if is_invisible(c) => None,
         c => Some(c),
     }
 }

@@ -5,7 +5,7 @@ use std::fmt;
 use regex::{Regex, RegexBuilder};
 use serde_json::Value;
 
-use crate::model::plain;
+use crate::model::{normal, plain};
 
 /// A value to compare with.
 #[derive(Clone, Debug)]
@@ -88,7 +88,7 @@ impl Expression {
     ) -> Result<Self, String> {
         // Errors refer to the text as the operator wrote it.
         let written = compile(pattern)?;
-        let either = either_hyphen(pattern);
+        let either = either_hyphen(&normal(pattern));
         let regex = if either == pattern {
             written
         } else {
@@ -256,14 +256,15 @@ impl Pattern {
                         .is_some_and(|m| mac(text).as_ref() == Some(m))
             }
             Self::Glob(glob) => glob.fits(text),
-            Self::Regex(expression) => expression.regex.is_match(text),
+            Self::Regex(expression) => expression.regex.is_match(&normal(text)),
         }
     }
 }
 
-/// Returns the text as it is compared: in lower case, with `_` for `-`.
+/// Returns the text as it is compared: in lower case, with `_` for `-`, and [`normal`].
 pub(crate) fn fold(text: &str) -> String {
-    text.chars()
+    normal(text)
+        .chars()
         .flat_map(char::to_lowercase)
         .map(|c| if c == '-' { '_' } else { c })
         .collect()
@@ -291,7 +292,7 @@ const fn is_separator(c: char) -> bool {
 
 /// Returns 12 hex digits in lower case if the text is a MAC in any spelling.
 pub(crate) fn mac(text: &str) -> Option<String> {
-    let hex: String = text.chars().filter(|c| !is_separator(*c)).collect();
+    let hex: String = normal(text).chars().filter(|c| !is_separator(*c)).collect();
     (hex.len() == 12 && hex.bytes().all(|b| b.is_ascii_hexdigit()))
         .then(|| hex.to_ascii_lowercase())
 }

@@ -17,7 +17,7 @@ use regex::Regex;
 use serde_json::Value as Json;
 
 use super::pattern::compile;
-use crate::model::{Event, Field};
+use crate::model::{Event, Field, normal};
 
 /// Maximum cost of an expression: about one fuel per instruction, and one per 64 bytes of text
 /// searched. That is enough to search the largest event a few times.
@@ -338,8 +338,9 @@ fn is_matching(state: &State<'_, '_>, value: &Value, pattern: &str) -> Result<bo
     }
     // A pattern may visit each character many times.
     state.consume_fuel(text.len() as u64 + 8)?;
-    let regex = cached(pattern).map_err(|wrong| Error::new(ErrorKind::InvalidOperation, wrong))?;
-    Ok(regex.is_match(text))
+    let regex =
+        cached(&normal(pattern)).map_err(|wrong| Error::new(ErrorKind::InvalidOperation, wrong))?;
+    Ok(regex.is_match(&normal(text)))
 }
 
 /// Returns a compiled pattern from the cache. Patterns are nearly always literals in the file, so
