@@ -171,7 +171,8 @@ pub(super) fn of(whole: &Notification) -> Value {
     let (noun, nouns) = noun_of(&about.subjects);
     let over = matches!(about.reason, Reason::Resolved | Reason::Recovered);
     let part = first.and_then(|s| s.part.clone()).filter(|_| !many);
-    let name = name(about, total, noun, nouns);
+    // a very long one would push out of the title what happened to it
+    let name = markup::cut(&name(about, total, noun, nouns), 80);
     let site = common_site(about);
     // A word of ours may be capitalised, but not the name of a device.
     let ours = ["port ", "switch ", "gateway "]

@@ -918,6 +918,50 @@ fn digests_name_everyone_and_fold_again() {
 }
 
 #[test]
+fn a_message_shows_what_changed_who_saw_it_and_what_happened() {
+    let templates = Templates::builtin();
+    let fact = |about: Notification, name: &str| {
+        let facts = templates.render(about).facts;
+        let value = facts.into_iter().find(|(known, _)| known == name);
+        value
+            .map(|(_, value)| markup::plain(&value))
+            .unwrap_or_default()
+    };
+    let audit = || Notification {
+        topic: "audits".into(),
+        event: serde_json::json!({"before": {"enabled": true}, "after": "off"}),
+        ..about("", None, Reason::First, vec![])
+    };
+    assert_eq!(fact(audit(), "Before"), r#"{"enabled":true}"#);
+    assert_eq!(fact(audit(), "After"), "off");
+    let rogue = || Notification {
+        topic: "alarms".into(),
+        event: serde_json::json!({"group": "security", "ssids": ["a_b"], "bssids": ["aabbccddee01"]}),
+        ..about("rogue_ap", None, Reason::First, vec![ap("lobby", 1)])
+    };
+    assert_eq!(fact(rogue(), "MAC"), "");
+    assert_eq!(fact(rogue(), "Own AP"), "00:00:00:00:00:01");
+    assert_eq!(fact(rogue(), "BSSID"), "aa:bb:cc:dd:ee:01");
+    let dhcp = Notification {
+        event: serde_json::json!({"client_count": 31}),
+        ..about(
+            "infra_dhcp_failure",
+            Some("infra_dhcp"),
+            Reason::First,
+            vec![ap("gw", 2)],
+        )
+    };
+    assert_eq!(fact(dhcp, "Clients"), "31");
+    let long = about(
+        "AP_DISCONNECTED",
+        Some("ap_offline"),
+        Reason::First,
+        vec![ap(&"long ".repeat(60), 1)],
+    );
+    assert!(templates.render(long).title.ends_with("… is offline"));
+}
+
+#[test]
 fn a_summary_says_why_it_is_one_and_names_who_is_behind() {
     let templates = Templates::builtin();
     let switch = Subject {
