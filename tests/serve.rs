@@ -569,7 +569,7 @@ async fn what_waits_for_a_destination_that_is_renamed_is_a_dead_letter_at_once()
     eventually("the dead letter", || {
         foghorn
             .logged()
-            .contains("there is no destination `slack` any more")
+            .contains("the destination `slack` was removed")
             .then_some(())
     })
     .await;
@@ -583,7 +583,7 @@ async fn what_waits_for_a_destination_that_is_renamed_is_a_dead_letter_at_once()
         .unwrap();
     let listed = String::from_utf8_lossy(&listed.stdout).into_owned();
     assert!(
-        listed.contains("there is no destination `slack`"),
+        listed.contains("the destination `slack` was removed"),
         "{listed}"
     );
 

@@ -1,7 +1,7 @@
 //! What people type into the search, and what is found by it.
 
 use foghorn::history::words::{Key, fits, of, terms};
-use foghorn::model::{Name, Seq};
+use foghorn::model::{Name, Seq, normal};
 use foghorn::source::{self, Arrival, ParsedItem};
 use foghorn::store::Term;
 use serde_json::json;
@@ -42,7 +42,9 @@ pub fn run(data: &[u8]) {
             "{words:?}"
         );
         if words.len() < 64 && text.len() < 2_000 {
-            let typed = text
+            // What looks the same is the same word: nobody types what cannot be seen.
+            let seen = normal(&text);
+            let typed = seen
                 .split(|c: char| !c.is_alphanumeric())
                 .filter(|word| !word.is_empty());
             for word in typed.take(16) {
