@@ -396,7 +396,7 @@ async fn a_vanished_emptied_foreign_or_newer_database_is_refused() {
     std::fs::remove_file(&database).unwrap();
     assert!(refused(dir.path()).contains("missing or empty"));
     std::fs::write(&database, vec![b'x'; 8_192]).unwrap();
-    assert!(refused(dir.path()).contains("damaged or no database"));
+    assert!(refused(dir.path()).contains("damaged or not a database"));
     std::fs::remove_file(&database).unwrap();
     rusqlite::Connection::open(&database)
         .unwrap()
