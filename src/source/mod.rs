@@ -1,6 +1,6 @@
 //! Sources of events: verifies that a body is genuine, and converts a journaled one to events.
 //!
-//! [`KINDS`] is the only table of kinds. Each entry has a [`Dialect`], which parses the bodies, and
+//! `KINDS` is the only table of kinds. Each entry has a [`Dialect`], which parses the bodies, and
 //! the [`Intake`]s through which they arrive. No code outside this module names a kind.
 
 use std::ops::RangeInclusive;
