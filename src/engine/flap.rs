@@ -229,12 +229,15 @@ impl Engine {
         // Nobody was notified that it flaps, so its end is sent like any other.
         if alert.flap.as_ref().is_none_or(|flap| flap.told.is_empty()) {
             alert.flap = None;
+            let incident = alert.incident;
             if up {
                 self.finish(id);
-            } else if alert.incident.is_none() {
-                self.release(id);
-            } else {
+            } else if let Some(incident) = incident {
                 self.arm_alert(id);
+                // Reminders go on; an alert that flaps has none.
+                self.arm_incident(incident);
+            } else {
+                self.release(id);
             }
             return;
         }
